@@ -1,0 +1,45 @@
+"""The fingerprint of a submission: equal for an honest retry, different for another body."""
+
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CANONICAL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """An HMAC-SHA256 over the fields that the client supplied, and how it was made."""
+
+    digest: bytes
+    key_id: str
+    version: int = CANONICAL_VERSION
+
+
+def canonical(supplied: Mapping[str, Any]) -> bytes:
+    """Version 1 of the canonical form: the supplied fields as compact JSON with sorted names.
+
+    Defaults are not part of it, so that a new default never turns an honest retry into a conflict.
+    """
+    return json.dumps(supplied, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def fingerprint(keys: Mapping[str, str], key_id: str, supplied: Mapping[str, Any]) -> Fingerprint:
+    """The fingerprint of the supplied fields under one of the installation's keys.
+
+    Raises KeyError when the key is not known any more.
+    """
+    return Fingerprint(hmac.digest(keys[key_id].encode(), canonical(supplied), "sha256"), key_id)
+
+
+def matches(keys: Mapping[str, str], stored: Fingerprint, supplied: Mapping[str, Any]) -> bool:
+    """Whether the stored fingerprint was made from the same supplied fields, under its own key.
+
+    A stored fingerprint whose key or canonical form is gone matches everything: a retry must never
+    be refused for our housekeeping.
+    """
+    if stored.version != CANONICAL_VERSION or stored.key_id not in keys:
+        return True
+    return hmac.compare_digest(stored.digest, fingerprint(keys, stored.key_id, supplied).digest)

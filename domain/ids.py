@@ -1,0 +1,54 @@
+"""Identifiers: everything about a notification is named by one UUID derived from what the client sent."""
+
+import hashlib
+import hmac
+from uuid import UUID, uuid5
+
+WORKFLOW_ID_PREFIX = "ntf-"
+
+
+def namespace(secret: str) -> UUID:
+    """The UUIDv5 namespace of one installation. It must never change: ids are derived from it."""
+    return UUID(bytes=hmac.digest(secret.encode(), b"herald/notification-id/v1", "sha256")[:16], version=5)
+
+
+def notification_id(namespace: UUID, tenant: str, user_id: str, type: str, idempotency_key: str) -> UUID:
+    """The id of a notification: the same four parts always give the same id.
+
+    Each part is prefixed with its length, so that ("a", "bc") and ("ab", "c") differ.
+    """
+    parts = (tenant, user_id, type, idempotency_key)
+    return uuid5(namespace, "".join(f"{len(part)}:{part}" for part in parts))
+
+
+def delivery_id(notification_id: UUID, channel: str) -> UUID:
+    """The id of a notification's delivery over one channel."""
+    return uuid5(notification_id, channel)
+
+
+def workflow_id(notification_id: UUID) -> str:
+    """The Temporal workflow ID of a notification."""
+    return f"{WORKFLOW_ID_PREFIX}{notification_id}"
+
+
+def attempt_ref(delivery_id: UUID, no: int) -> str:
+    """What a provider is given to carry back: it names one attempt, and says nothing else."""
+    return f"{delivery_id}.{no}"
+
+
+def parse_attempt_ref(ref: str) -> tuple[UUID, int] | None:
+    """The delivery and attempt number of a reference, or None if it is not one of ours."""
+    head, _, tail = ref.rpartition(".")
+    try:
+        return UUID(head), int(tail)
+    except ValueError:
+        return None
+
+
+def match_key(secret: str, channel: str, address: str, text: str) -> str:
+    """Stands for "this text to this address" where a provider keeps no reference of ours.
+
+    Two open attempts with one match key cannot be told apart by a look-up.
+    """
+    message = f"{channel}\n{address}\n{text}".encode()
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()[:32]

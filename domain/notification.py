@@ -1,0 +1,159 @@
+"""Notifications, deliveries and attempts: the records that the whole system speaks about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from domain.outcome import Outcome, ReceiptStatus
+from domain.status import Status
+
+
+class Channel(StrEnum):
+    """A way to reach a person."""
+
+    SMS = "sms"
+    EMAIL = "email"
+    PUSH = "push"
+
+
+class Lane(StrEnum):
+    """The priority of a notification, and the queue that it waits in."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+
+LANE_RANK: dict[Lane, int] = {lane: rank for rank, lane in enumerate(Lane)}
+"""How Postgres stores a lane: 0 is `critical`."""
+
+
+class Strategy(StrEnum):
+    """`all` sends over every channel; `first` moves on to the next only when one does not reach."""
+
+    ALL = "all"
+    FIRST = "first"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is said. It lives in the ledger only: never in histories, logs or errors."""
+
+    body: str
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A user's device. One with both tokens can be reached through FCM first, directly as fallback."""
+
+    device_id: str
+    fcm_token: str | None = None
+    apns_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one attempt goes. `device_id` is set for push only; `address` is clear text."""
+
+    address: str
+    device_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """Local times between which nothing that can wait is sent. `start` may be later than `end`."""
+
+    start: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What is known of the user at this moment, overridden by the notification's own `to`.
+
+    `settings` holds the opt-ins and opt-outs as {(type, channel): enabled}; type may be `*`.
+    `suppressed` holds the channels' suppressed addresses among those listed here.
+    """
+
+    sms: str | None = None
+    email: str | None = None
+    devices: tuple[Device, ...] = ()
+    time_zone: str | None = None
+    quiet_hours: QuietHours | None = None
+    settings: Mapping[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
+    suppressed: frozenset[tuple[Channel, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One intent to call a provider, and what came of it. `outcome` is None while it is open."""
+
+    no: int
+    provider: str
+    pass_no: int
+    device_id: str | None
+    intended_at: datetime
+    hold_until: datetime
+    outcome: Outcome | None = None
+    code: str | None = None
+    provider_message_id: str | None = None
+    match_key: str | None = None
+    receipt_status: ReceiptStatus | None = None
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A notification over one channel: the row that alone decides what may happen next.
+
+    `version` grows with every change and is compared and set by each; `due_at` is when something
+    must have happened by, None once nothing is expected any more.
+    """
+
+    id: UUID
+    channel: Channel
+    position: int
+    state: Status
+    reason_code: str | None
+    version: int
+    pass_no: int
+    next_pass_at: datetime
+    expires_at: datetime
+    due_at: datetime | None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def open_attempt(self) -> Attempt | None:
+        """The attempt whose outcome is not known yet, if there is one (there is at most one)."""
+        return next((attempt for attempt in self.attempts if attempt.outcome is None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One notification as the ledger has it now, with all that a pass needs to decide and to send."""
+
+    id: UUID
+    tenant: str
+    user_id: str
+    type: str
+    lane: Lane
+    strategy: Strategy
+    status: Status
+    accepted_at: datetime
+    send_at: datetime | None
+    expires_at: datetime
+    content: Content
+    metadata: Mapping[str, Any]
+    recipient: Recipient
+    deliveries: tuple[Delivery, ...]
+    now: datetime
+    """The database's clock when this was read: the `now` of every decision made from it."""
+
+    def delivery(self, channel: Channel) -> Delivery:
+        """The delivery over this channel. Raises StopIteration if the notification has none."""
+        return next(delivery for delivery in self.deliveries if delivery.channel == channel)

@@ -1,0 +1,135 @@
+"""The configured kinds of notification, and what each promises. Read from `herald.toml`."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from domain.notification import Channel, Lane
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class OnUnknown(StrEnum):
+    """What to do about a send whose outcome, or whose receipt, cannot be found out."""
+
+    RECONCILE = "reconcile"
+    """Keep asking until the deadline, then park."""
+    FAILOVER = "failover"
+    """Send through the next provider: it may arrive twice."""
+    STOP = "stop"
+    """Never send again by ourselves: park it for an operator."""
+
+
+class OnLimit(StrEnum):
+    """What happens to a notification above its limit."""
+
+    DROP = "drop"
+    DEFER = "defer"
+
+
+class Limit(BaseModel):
+    """At most `max` deliveries over `channel` to one user in `per_s` seconds.
+
+    Types that name the same `group` share one count; without a group a type counts by itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: Channel
+    max: Annotated[int, Field(gt=0, le=1000)]
+    per_s: Seconds
+    then: OnLimit = OnLimit.DROP
+    group: str | None = None
+
+
+class NotificationType(BaseModel):
+    """One kind of notification. Durations are in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    priority: Lane = Lane.NORMAL
+    required: bool = False
+    """Ignores opt-outs and quiet hours; suppressions still hold."""
+    retry_s: tuple[Seconds, ...] = (30, 120, 600)
+    """How long after each failed pass the next one starts; after the last, it is dead-lettered."""
+    retry_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """How much of a retry's wait may be added to it, as a share."""
+    on_unknown: OnUnknown = OnUnknown.RECONCILE
+    await_receipt: bool = False
+    """The workflow stays open until the receipt, or its deadline."""
+    receipt_deadline_s: Seconds | None = None
+    """How long after it was sent a receipt must have come; None: none is expected."""
+    expires_s: Seconds = 86_400
+    """The default expiry, from acceptance (or from `send_at`)."""
+    limits: tuple[Limit, ...] = ()
+    routes: dict[Channel, tuple[str, ...]] = Field(default_factory=dict[Channel, tuple[str, ...]])
+    """The providers of a channel in fallback order, where this type differs from the general routes."""
+
+    @model_validator(mode="after")
+    def _awaiting_needs_a_deadline(self) -> "NotificationType":
+        if self.await_receipt and self.receipt_deadline_s is None:
+            raise ValueError("await_receipt needs receipt_deadline_s")
+        return self
+
+
+class ProviderPolicy(BaseModel):
+    """How one provider is used, whatever the notification. Durations are in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout_s: Seconds = 10
+    """The whole budget of one call: pool, connect, write and read."""
+    rate_per_s: Annotated[float, Field(gt=0)] | None = None
+    """At most so many sends a second over all workers; None: as fast as they come."""
+    settling_s: Seconds | None = None
+    """How long "not found" does not mean "not sent"; None: the adapter's own declaration."""
+    circuit_failures: Annotated[int, Field(gt=0)] = 20
+    """So many failures in a row within `circuit_window_s` open the circuit."""
+    circuit_window_s: Seconds = 30
+    circuit_open_s: Seconds = 30
+    """How long an open circuit lets nothing but a probe through."""
+
+
+class DispatchPolicy(BaseModel):
+    """How the dispatcher claims what is due. Durations are in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    paging: Literal["never"] = "never"
+    batch: Annotated[int, Field(gt=0, le=2000)] = 200
+    lease_s: Seconds = 30
+    """A claimed notification is due again so long after, unless its workflow moved it meanwhile."""
+    sweep_s: Seconds = 1
+    """How often the dispatcher looks without having been woken."""
+    in_flight_max: Annotated[int, Field(gt=0, le=1000)] = 50
+    """So many first passes may run at once in one worker process."""
+    weights: dict[Lane, Annotated[int, Field(gt=0)]] = Field(
+        default_factory=lambda: {Lane.CRITICAL: 8, Lane.HIGH: 4, Lane.NORMAL: 2, Lane.BULK: 1}
+    )
+
+
+class ParkingPolicy(BaseModel):
+    """How long, and how many, dead letters and unknown outcomes wait for an operator."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_s: Seconds = 14 * 86_400
+    """Parked longer than this: failed."""
+    open_workflows_max: Annotated[int, Field(ge=0)] = 1000
+    """So many parked notifications keep a waiting workflow; the rest park in the ledger alone."""
+
+
+class Catalog(BaseModel):
+    """`herald.toml`, whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    types: dict[str, NotificationType]
+    providers: dict[str, ProviderPolicy] = Field(default_factory=dict[str, ProviderPolicy])
+    dispatch: DispatchPolicy = Field(default_factory=DispatchPolicy)
+    parking: ParkingPolicy = Field(default_factory=ParkingPolicy)
+
+    def provider(self, name: str) -> ProviderPolicy:
+        """The policy of a provider, the default one if the file says nothing of it."""
+        return self.providers.get(name, ProviderPolicy())

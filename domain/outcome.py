@@ -1,0 +1,114 @@
+"""What can come of a call to a provider, in our words. Each adapter translates its vendor's into these."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What came of one attempt."""
+
+    ACCEPTED = "accepted"
+    """The provider took the message."""
+
+    REJECTED_RECIPIENT = "rejected_recipient"
+    """Refused, and no provider would take it for this recipient: the token or address is bad."""
+
+    REJECTED = "rejected"
+    """Refused as this provider is configured (credentials, sender, route): another may take it."""
+
+    THROTTLED = "throttled"
+    """Refused for now, certainly not processed (429)."""
+
+    UNAVAILABLE = "unavailable"
+    """The provider said in its own words that it cannot now; certainly not processed."""
+
+    AMBIGUOUS = "ambiguous"
+    """The request was written and the answer does not say whether it was processed."""
+
+    NOT_SENT = "not_sent"
+    """Nothing was written, or a look-up proved that nothing was processed."""
+
+    UNKNOWN = "unknown"
+    """It was ambiguous, could not be resolved, and the type's `on_unknown` closed it."""
+
+
+CONCLUSIVE = frozenset(Outcome) - {Outcome.AMBIGUOUS}
+"""Outcomes that close an attempt. An ambiguous one leaves it open, to be resolved."""
+
+TRY_NEXT = frozenset(
+    {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.NOT_SENT, Outcome.UNKNOWN}
+)
+"""Outcomes after which the next provider may be asked in the same pass."""
+
+HEALTH_FAILURES = frozenset(
+    {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.AMBIGUOUS, Outcome.NOT_SENT}
+)
+"""Outcomes that speak about the provider's health, and not about the recipient."""
+
+
+class AddressVerdict(StrEnum):
+    """What an outcome or a receipt means for the address it went to."""
+
+    KEEP = "keep"
+    DEACTIVATE_TOKEN = "deactivate_token"  # noqa: S105 (a verdict, not a secret)
+    SUPPRESS = "suppress"
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """The outcome of one call to a provider.
+
+    `code` is the vendor's own, normalised to `[a-z0-9_.:-]` and free of personal data. The vendor's
+    text is never kept. `retry_after_s` is how long the provider asked us to stay away, in seconds.
+    """
+
+    outcome: Outcome
+    code: str | None = None
+    http_status: int | None = None
+    provider_message_id: str | None = None
+    retry_after_s: float | None = None
+    address_verdict: AddressVerdict = AddressVerdict.KEEP
+
+
+class ReceiptStatus(StrEnum):
+    """What a provider reports after it accepted a message, from the least to the most telling.
+
+    A later report moves an attempt's receipt up this order and never down: `delivered` wins over
+    a failure, whichever came first.
+    """
+
+    QUEUED = "queued"
+    SENT = "sent"
+    UNDELIVERED = "undelivered"
+    DELIVERED = "delivered"
+
+
+RECEIPT_ORDER: dict[ReceiptStatus, int] = {status: rank for rank, status in enumerate(ReceiptStatus)}
+FINAL_RECEIPTS = frozenset({ReceiptStatus.UNDELIVERED, ReceiptStatus.DELIVERED})
+
+
+def advance(known: ReceiptStatus | None, reported: ReceiptStatus) -> ReceiptStatus:
+    """The receipt status after a report: the greater of what was known and what is reported."""
+    if known is None:
+        return reported
+    return max(known, reported, key=RECEIPT_ORDER.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One report of a provider about one message, in our words, reduced to what may be kept.
+
+    `event_key` identifies the report among the provider's own, so that a repeated one is dropped.
+    `attempt_ref` is our reference, where the provider carried it back (domain.ids.attempt_ref).
+    `permanent` says that no provider would reach this recipient.
+    """
+
+    event_key: str
+    status: ReceiptStatus
+    provider_message_id: str | None = None
+    attempt_ref: str | None = None
+    code: str | None = None
+    permanent: bool = False
+    address_verdict: AddressVerdict = AddressVerdict.KEEP
+    occurred_at: datetime | None = None

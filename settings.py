@@ -1,0 +1,166 @@
+"""The settings, and the only reader of the environment. Everything below the roots is passed what it needs."""
+
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.notification import Channel
+from domain.notification_types import Catalog
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The message names each variable and what is wrong with it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class TemporalSettings(_Part):
+    """Where Temporal is."""
+
+    address: str = "127.0.0.1:7233"
+    namespace: str = "default"
+    ui_url: str = "http://127.0.0.1:8233"
+    api_key: SecretStr | None = None
+    tls: bool = False
+
+
+class RouteSettings(_Part):
+    """The providers of each channel, in fallback order."""
+
+    sms: CommaSeparated = ["twilio", "termii"]
+    email: CommaSeparated = ["sendgrid", "mailgun"]
+    push: CommaSeparated = ["fcm", "apns"]
+
+    def of(self, channel: Channel) -> tuple[str, ...]:
+        """The fallback order of a channel."""
+        return tuple(getattr(self, channel.value))
+
+
+class TwilioSettings(_Part):
+    base_url: str = "https://api.twilio.com"
+    account_sid: str
+    auth_token: SecretStr
+    sender: str = Field(alias="from")
+
+
+class TermiiSettings(_Part):
+    base_url: str = "https://api.ng.termii.com"
+    api_key: SecretStr
+    sender_id: str
+    webhook_secret: SecretStr
+
+
+class SendgridSettings(_Part):
+    base_url: str = "https://api.sendgrid.com"
+    api_key: SecretStr
+    from_email: str
+    webhook_public_key: str
+
+
+class MailgunSettings(_Part):
+    base_url: str = "https://api.mailgun.net"
+    api_key: SecretStr
+    domain: str
+    from_email: str
+    signing_key: SecretStr
+
+
+class FcmSettings(_Part):
+    base_url: str = "https://fcm.googleapis.com"
+    token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address, not a secret)
+    project_id: str
+    service_account_file: Path
+
+
+class ApnsSettings(_Part):
+    base_url: str = "https://api.push.apple.com"
+    key_file: Path
+    key_id: str
+    team_id: str
+    topic: str
+    ca_file: Path | None = None
+
+
+class ProviderSettings(_Part):
+    """The vendors' accounts. A provider without settings is off."""
+
+    twilio: TwilioSettings | None = None
+    termii: TermiiSettings | None = None
+    sendgrid: SendgridSettings | None = None
+    mailgun: MailgunSettings | None = None
+    fcm: FcmSettings | None = None
+    apns: ApnsSettings | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that an installation may set, as `HERALD_…` variables."""
+
+    model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
+
+    database_url: SecretStr = SecretStr("postgresql://herald@127.0.0.1:15432/herald")
+    database_pool_max: Annotated[int, Field(ge=2, le=200)] = 10
+    valkey_url: SecretStr = SecretStr("redis://127.0.0.1:16379/0")
+    temporal: TemporalSettings = Field(default_factory=TemporalSettings)
+
+    secret_key: SecretStr
+    """Names every notification: ids are derived from it, so it must never change."""
+    fingerprint_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
+    """Keys of the submissions' fingerprints by key id; the first one signs. Default: `secret_key`."""
+
+    public_url: str = "http://127.0.0.1:8000"
+    """Where providers reach this API: callbacks are built on it."""
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Where a worker serves its metrics; 0: nowhere. The API serves its own at /metrics."""
+    log_level: str = "INFO"
+    log_format: str = "json"
+
+    config: Path = Path(__file__).with_name("herald.toml")
+    routes: RouteSettings = Field(default_factory=RouteSettings)
+    providers: ProviderSettings = Field(default_factory=ProviderSettings)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The configured notification types, from the file that `HERALD_CONFIG` names."""
+        try:
+            with self.config.open("rb") as file:
+                return Catalog.model_validate(tomllib.load(file))
+        except OSError as error:
+            raise SettingsError(f"HERALD_CONFIG: {self.config} cannot be read: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"HERALD_CONFIG: {self.config} is not TOML: {error}") from error
+        except ValidationError as error:
+            lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+            raise SettingsError(f"HERALD_CONFIG: {self.config} is not valid:\n" + "\n".join(lines)) from error
+
+    @property
+    def fingerprint_secrets(self) -> dict[str, str]:
+        """The fingerprint keys in clear, the signing one first."""
+        keys = {key_id: key.get_secret_value() for key_id, key in self.fingerprint_keys.items()}
+        return keys or {"default": self.secret_key.get_secret_value()}
+
+
+def load() -> Settings:
+    """The settings from the environment. Raises SettingsError with one readable message."""
+    try:
+        return Settings()  # pyright: ignore[reportCallIssue] (the environment fills it)
+    except ValidationError as error:
+        lines = [
+            f"  HERALD_{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("The settings cannot be used:\n" + "\n".join(lines)) from error

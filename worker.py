@@ -1,0 +1,1 @@
+"""The worker process: settings, adapters, activities, the Temporal worker and the dispatcher."""
