@@ -1,0 +1,81 @@
+"""The servers that tests ask for: started on first use, once a session, on free ports of their own."""
+
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from devstack.ports import free_port
+from devstack.postgres import Postgres
+from devstack.process import Process
+from devstack.valkey import Valkey
+
+_TEMPLATE = "herald_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_dir() -> Iterator[Path]:
+    """Where the session's servers keep their data; removed at the end, unlike pytest's own temporary paths."""
+    with tempfile.TemporaryDirectory(prefix="herald-tests-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def postgres(server_dir: Path) -> AsyncIterator[Postgres]:
+    """A Postgres server of the session. `postgres.url(database)` is how to reach a database."""
+    server = Postgres(server_dir / "postgres", free_port(), durable=False)
+    process = Process(server.part(), server_dir / "logs")
+    await process.start()
+    yield server
+    await process.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def _template(postgres: Postgres) -> str:
+    from storage.migrate import migrate
+
+    await postgres.ensure_database(_TEMPLATE)
+    await migrate(postgres.url(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest_asyncio.fixture(scope="module")
+async def database(postgres: Postgres, _template: str) -> AsyncIterator[str]:
+    """The URL of a fresh, migrated database that the tests of one module share."""
+    name = f"test_{next(_numbers)}"
+    await _execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{_template}"')
+    yield postgres.url(name)
+    await _execute(postgres, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest_asyncio.fixture(scope="session")
+async def valkey_server(server_dir: Path) -> AsyncIterator[Valkey]:
+    """A Valkey server of the session."""
+    server = Valkey(server_dir / "valkey", free_port())
+    process = Process(server.part(), server_dir / "logs")
+    await process.start()
+    yield server
+    await process.stop()
+
+
+@pytest_asyncio.fixture
+async def valkey(valkey_server: Valkey) -> str:
+    """The URL of an empty Valkey database of the test's own."""
+    url = valkey_server.url(next(_numbers) % 16)
+    async with redis.asyncio.from_url(url) as client:
+        await client.flushdb()
+    return url
+
+
+async def _execute(postgres: Postgres, statement: str) -> None:
+    connection = await asyncpg.connect(postgres.url("postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
