@@ -1,0 +1,88 @@
+"""API keys: `hk_<prefix>_<secret>`, stored as a prefix and a digest, each belonging to one tenant."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from storage.postgres import Connection, Pool
+
+PREFIX_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is known of a key; the secret itself is shown once, when it is created."""
+
+    prefix: str
+    tenant: str
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def generate() -> str:
+    """A new key in clear text."""
+    return f"hk_{secrets.token_hex(PREFIX_LENGTH // 2)}_{secrets.token_urlsafe(24)}"
+
+
+def split(key: str) -> tuple[str, bytes] | None:
+    """The prefix and the digest of a key in clear text; None if it has not the form of one."""
+    head, _, rest = key.partition("_")
+    prefix, _, secret = rest.partition("_")
+    if head != "hk" or len(prefix) != PREFIX_LENGTH or not secret:
+        return None
+    # A key carries 192 random bits, so that a plain digest is enough: there is nothing to guess.
+    return prefix, hashlib.sha256(key.encode()).digest()
+
+
+async def create(connection: Connection | Pool, tenant: str, name: str, key: str | None = None) -> str:
+    """Store a new key (or the given one) for a tenant and return it in clear text."""
+    key = key or generate()
+    parts = split(key)
+    if parts is None:
+        raise ValueError("an API key has the form hk_<8 characters>_<secret>")
+    await connection.execute(
+        "INSERT INTO api_keys (prefix, tenant, name, digest) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (prefix) DO UPDATE SET tenant = excluded.tenant, digest = excluded.digest, revoked_at = NULL",
+        parts[0],
+        tenant,
+        name,
+        parts[1],
+    )
+    return key
+
+
+async def ensure(database_url: str, tenant: str, key: str) -> None:
+    """Make sure that this key exists for the tenant (the development stack's own key)."""
+    connection = await asyncpg.connect(database_url, timeout=10)
+    try:
+        await create(connection, tenant, "development", key)
+    finally:
+        await connection.close()
+
+
+async def revoke(pool: Pool, prefix: str) -> bool:
+    """Revoke a key by its prefix; False if there is no such key that is still good."""
+    status = await pool.execute(
+        "UPDATE api_keys SET revoked_at = now() WHERE prefix = $1 AND revoked_at IS NULL", prefix
+    )
+    return status.endswith("1")
+
+
+async def listed(pool: Pool) -> list[ApiKey]:
+    """Every key, newest first."""
+    rows = await pool.fetch(
+        "SELECT prefix, tenant, name, created_at, revoked_at FROM api_keys ORDER BY created_at DESC"
+    )
+    return [ApiKey(**dict(row)) for row in rows]
+
+
+async def lookup(pool: Pool, prefix: str) -> tuple[str, bytes] | None:
+    """The tenant and digest of a key that is still good."""
+    row = await pool.fetchrow(
+        "SELECT tenant, digest FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL", prefix
+    )
+    return (row["tenant"], row["digest"]) if row else None

@@ -1,0 +1,41 @@
+"""Connections to Postgres, and the named statements of storage/sql/."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import asyncpg
+
+SQL = Path(__file__).with_name("sql")
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of storage/sql/`name`.sql."""
+    return SQL.joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _dump(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=_dump, decoder=json.loads, schema="pg_catalog")
+
+
+async def open_pool(database_url: str, *, size_max: int = 10, command_timeout_s: float = 15) -> Pool:
+    """A pool of connections. Raises OSError or asyncpg.PostgresError when the database cannot be reached."""
+    return await asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=size_max,
+        command_timeout=command_timeout_s,
+        timeout=5,
+        init=_prepare,
+        server_settings={"application_name": "herald", "timezone": "UTC", "jit": "off"},
+    )
