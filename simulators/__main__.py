@@ -1,0 +1,6 @@
+"""`python -m simulators`."""
+
+from simulators.server import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""All vendors in one process: each below its own prefix, one control API over them."""
+
+import argparse
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from simulators.base import Simulator, World
+from simulators.control import Control
+
+SIMULATORS: tuple[type[Simulator], ...] = ()
+"""Every vendor, in the order of the documentation. APNs opens a port of its own in its `start`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The simulators while they run. `url` has no trailing slash."""
+
+    url: str
+    simulators: dict[str, Simulator]
+
+
+@asynccontextmanager
+async def serve(world: World, port: int = 0) -> AsyncGenerator[Running]:
+    """Serve every vendor on `port` (0: any free one) until the block is left."""
+    world.state_dir.mkdir(parents=True, exist_ok=True)
+    simulators = {kind.name: kind(world) for kind in SIMULATORS}
+    app = web.Application(client_max_size=32 * 1024 * 1024)
+    app.add_routes(Control(simulators).routes())
+    for name, simulator in simulators.items():
+        app.add_routes([_below(f"/{name}", route) for route in simulator.routes()])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        for simulator in simulators.values():
+            await simulator.start()
+        await web.TCPSite(runner, world.host, port).start()
+        yield Running(f"http://{world.host}:{runner.addresses[0][1]}", simulators)
+    finally:
+        for simulator in simulators.values():
+            await simulator.aclose()
+        await runner.cleanup()
+
+
+def _below(prefix: str, route: web.RouteDef) -> web.RouteDef:
+    return web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs)
+
+
+def main() -> None:
+    """`python -m simulators`: serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8100)
+    parser.add_argument("--apns-port", type=int, default=None, help="TLS and HTTP/2; off by default")
+    parser.add_argument(
+        "--callback-base",
+        default="http://127.0.0.1:8000/v1/callbacks",
+        help="account-level callbacks go to CALLBACK_BASE/PROVIDER",
+    )
+    parser.add_argument("--state-dir", type=Path, required=True, help="keys and certificates are made here")
+    args = parser.parse_args()
+    world = World(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port)
+    asyncio.run(_run(world, args.port))
+
+
+async def _run(world: World, port: int) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with serve(world, port):
+        await ended.wait()
