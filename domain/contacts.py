@@ -1,0 +1,90 @@
+"""Contacts and texts at the door: one spelling for one address, and nothing that cannot be stored."""
+
+import math
+import re
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+from phonenumbers import (
+    NumberParseException,
+    PhoneNumberFormat,
+    ValidationResult,
+    format_number,
+    is_possible_number_with_reason,
+    parse,
+)
+
+_PHONE_SPELLING = re.compile(r"\+[0-9 ().\-/]{5,40}")
+
+
+class InvalidContact(ValueError):
+    """An address cannot be one. The message never repeats it: errors are logged."""
+
+
+class UnstorableText(ValueError):
+    """A text, or a number, that Postgres cannot hold. The message says what is in it."""
+
+
+def normalise_phone(text: str) -> str:
+    """The number in E.164, e.g. `+2348031236789`. Raises InvalidContact.
+
+    A number is taken when its length is one that its country uses (libphonenumber's "possible").
+    Whether its range is assigned is not asked: those tables age, and a customer refused by an old
+    table is worse than a number that the provider refuses.
+    """
+    if not _PHONE_SPELLING.fullmatch(text.strip()):
+        raise InvalidContact("expected a phone number in international form, such as +2348031236789")
+    try:
+        number = parse(text, None)
+    except NumberParseException:
+        raise InvalidContact("the phone number begins with no known country code") from None
+    if is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
+        raise InvalidContact(f"the phone number has the wrong length for country code +{number.country_code}")
+    return format_number(number, PhoneNumberFormat.E164)
+
+
+def normalise_email(text: str) -> str:
+    """The address with its domain in lower case and its Unicode normalised. Raises InvalidContact.
+
+    Syntax only (RFC 5321 and 6531 as email-validator reads them): no name server is asked.
+    """
+    try:
+        return validate_email(text.strip(), check_deliverability=False).normalized
+    except EmailNotValidError:
+        raise InvalidContact(
+            "expected an email address such as name@example.com (reserved domains such as .test, .local "
+            "or .invalid cannot receive mail)"
+        ) from None
+
+
+def refuse_unstorable(text: str) -> str:
+    """The text, unless it holds a NUL character or half a surrogate pair. Raises UnstorableText."""
+    if "\0" in text:
+        raise UnstorableText("the text holds a NUL character (U+0000): remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnstorableText(
+            f"the text holds half a surrogate pair at position {error.start}: send whole characters"
+        ) from None
+    return text
+
+
+def refuse_unstorable_json(value: Any) -> Any:
+    """The JSON value, unless a name or text in it is unstorable or a number is not finite.
+
+    Raises UnstorableText.
+    """
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            refuse_unstorable(item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise UnstorableText("a number is not finite (NaN or Infinity): JSON has no such number")
+        elif isinstance(item, dict):
+            pending.extend(item.keys())
+            pending.extend(item.values())
+        elif isinstance(item, list | tuple):
+            pending.extend(item)
+    return value

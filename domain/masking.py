@@ -1,0 +1,77 @@
+"""What may be shown of an address, and the one line that names a notification in the Web UI."""
+
+import re
+from collections.abc import Sequence
+
+from phonenumbers import NumberParseException, parse
+
+from domain.notification import Channel, Recipient, Strategy
+
+HIDDEN = "•••"
+SUMMARY_CHARS_MAX = 120
+"""Temporal refuses a summary whose JSON is above 400 bytes; a dot takes six of them."""
+
+_EMAIL = re.compile(r"[^\s@<>\"'=,;:(]+@[^\s@<>\"',;:)]+\.[^\s@<>\"',;:)]+")
+_PHONE = re.compile(r"(?:\+|%2B)\d[\d ().-]{5,18}\d", re.IGNORECASE)
+_BEARER = re.compile(r"\b(Bearer|Basic)\s+\S+|\bhk_\S+", re.IGNORECASE)
+
+
+def mask_phone(number: str) -> str:
+    """An E.164 number with its country code and last four digits: `+234•••••6789`."""
+    try:
+        country = f"+{parse(number, None).country_code}"
+    except NumberParseException:
+        return "•••••"
+    national = number[len(country) :]
+    # At least half of the national number stays hidden, however short it is.
+    shown = min(4, len(national) // 2)
+    return f"{country}•••••{national[len(national) - shown :]}"
+
+
+def mask_email(address: str) -> str:
+    """An email address with its first letter and its domain: `j•••@example.com`."""
+    local, at, domain = address.rpartition("@")
+    if not at:
+        return HIDDEN
+    return f"{local[:1] if len(local) > 1 else ''}{HIDDEN}@{domain}"
+
+
+def mask_token(token: str) -> str:
+    """A device token by its first four characters: `abcd…`."""
+    return f"{token[:4]}…" if len(token) >= 16 else "…"
+
+
+def mask(channel: Channel, address: str) -> str:
+    """An address of any channel, masked."""
+    if channel is Channel.SMS:
+        return mask_phone(address)
+    return mask_email(address) if channel is Channel.EMAIL else mask_token(address)
+
+
+def scrub(text: str) -> str:
+    """Free text with every phone number, email address and credential in it masked.
+
+    A net under texts that others wrote (exception messages); our own never carry such things.
+    """
+    text = _BEARER.sub("[private]", text)
+    return _PHONE.sub("[private]", _EMAIL.sub("[private]", text))
+
+
+def summary(
+    type_name: str,
+    channels: Sequence[Channel],
+    recipient: Recipient,
+    strategy: Strategy = Strategy.ALL,
+) -> str:
+    """One line for people: `debit_alert → sms (+234•••••6789)`, at most SUMMARY_CHARS_MAX characters."""
+    joint = ", else " if strategy is Strategy.FIRST else ", "
+    line = f"{type_name} → {joint.join(_channel_summary(channel, recipient) for channel in channels)}"
+    return line if len(line) <= SUMMARY_CHARS_MAX else f"{line[: SUMMARY_CHARS_MAX - 1]}…"
+
+
+def _channel_summary(channel: Channel, recipient: Recipient) -> str:
+    if channel is Channel.PUSH:
+        count = len(recipient.devices)
+        return f"push ({count} {'device' if count == 1 else 'devices'})"
+    address = recipient.sms if channel is Channel.SMS else recipient.email
+    return f"{channel} ({mask(channel, address) if address else 'no contact'})"

@@ -1,0 +1,163 @@
+"""Whether a user may be sent this now: opt-outs, suppressed addresses and quiet hours."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from domain.notification import Channel, Device, QuietHours, Recipient
+from domain.notification_types import NotificationType
+from domain.reasons import Reason
+
+ANY_TYPE = "*"
+"""Stands for every type in a user's settings; a setting for the type itself wins over it."""
+
+
+class InvalidPreference(ValueError):
+    """A preference cannot be kept. The message says what is wrong with it."""
+
+
+class Decision(StrEnum):
+    """What the preferences make of a delivery."""
+
+    ALLOWED = "allowed"
+    SUPPRESSED = "suppressed"
+    DEFERRED = "deferred"
+    UNREACHABLE = "unreachable"
+    """There is nowhere to send to: an outcome (`failed`), not an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision with its reason; `until` is set for `deferred` only: when to ask again."""
+
+    decision: Decision
+    reason: Reason | None = None
+    until: datetime | None = None
+
+
+ALLOWED = Verdict(Decision.ALLOWED)
+
+
+def decide(
+    now: datetime, type: NotificationType, type_name: str, channel: Channel, recipient: Recipient
+) -> Verdict:
+    """Whether this type may go to the recipient over this channel at `now`.
+
+    A `required` type ignores opt-outs and quiet hours; a suppressed address holds for every type.
+    An opt-out is told before a missing contact: nothing would have been sent either way, and
+    suppressed is not failed.
+    """
+    if not type.required and not wanted(type_name, channel, recipient):
+        return Verdict(Decision.SUPPRESSED, Reason.OPTED_OUT)
+    addresses = _addresses(channel, recipient)
+    if not addresses:
+        return Verdict(Decision.UNREACHABLE, Reason.NO_CONTACT)
+    if all((channel, address) in recipient.suppressed for address in addresses):
+        return Verdict(Decision.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
+    if type.required or recipient.quiet_hours is None:
+        return ALLOWED
+    until = quiet_until(now, recipient.quiet_hours, recipient.time_zone)
+    return Verdict(Decision.DEFERRED, Reason.QUIET_HOURS, until) if until else ALLOWED
+
+
+def wanted(type_name: str, channel: Channel, recipient: Recipient) -> bool:
+    """Whether the user takes this type on this channel. Who never said anything takes it."""
+    general = recipient.settings.get((ANY_TYPE, channel), True)
+    return recipient.settings.get((type_name, channel), general)
+
+
+def reachable_devices(recipient: Recipient) -> tuple[Device, ...]:
+    """The recipient's devices without their suppressed tokens, and without those that have none left."""
+
+    def usable(token: str | None) -> str | None:
+        return None if token is None or (Channel.PUSH, token) in recipient.suppressed else token
+
+    devices = (
+        replace(device, fcm_token=usable(device.fcm_token), apns_token=usable(device.apns_token))
+        for device in recipient.devices
+    )
+    return tuple(device for device in devices if device.fcm_token or device.apns_token)
+
+
+def quiet_until(now: datetime, quiet: QuietHours, time_zone: str | None) -> datetime | None:
+    """When the quiet hours that hold at `now` are over, in UTC; None if none hold.
+
+    A user without a time zone, or with one that this machine's data no longer knows, is taken to
+    live in UTC. Windows that touch each other are one.
+    """
+    zone = _zone(time_zone)
+    start, end = parse_local_time(quiet.start), parse_local_time(quiet.end)
+    if start == end:
+        return None
+    until = now.astimezone(UTC)
+    for begins, ends in _windows(until.astimezone(zone).date(), start, end, zone):
+        if begins <= until < ends:
+            until = ends
+    return until if until > now else None
+
+
+def parse_local_time(text: str) -> time:
+    """The time of day that `HH:MM` names. Raises InvalidPreference."""
+    try:
+        return datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        raise InvalidPreference("expected a local time as HH:MM, from 00:00 to 23:59") from None
+
+
+def check_time_zone(name: str) -> str:
+    """The name, if it is an IANA time zone such as `Africa/Lagos`. Raises InvalidPreference."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise InvalidPreference("expected an IANA time zone such as Africa/Lagos or Europe/Berlin") from None
+    return name
+
+
+def _addresses(channel: Channel, recipient: Recipient) -> tuple[str, ...]:
+    if channel is Channel.PUSH:
+        tokens = (token for device in recipient.devices for token in (device.fcm_token, device.apns_token))
+        return tuple(token for token in tokens if token)
+    address = recipient.sms if channel is Channel.SMS else recipient.email
+    return (address,) if address else ()
+
+
+def _zone(name: str | None) -> ZoneInfo:
+    try:
+        return ZoneInfo(name or "UTC")
+    except (KeyError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def _windows(today: date, start: time, end: time, zone: ZoneInfo) -> Iterator[tuple[datetime, datetime]]:
+    """The quiet windows around a local day, in order, as instants.
+
+    A local time that comes twice begins a window the first time and ends one the second.
+    """
+    nights = timedelta(days=1 if end < start else 0)
+    for offset in (-2, -1, 0, 1):
+        day = today + timedelta(days=offset)
+        begins, _ = _instants(datetime.combine(day, start), zone)
+        _, ends = _instants(datetime.combine(day + nights, end), zone)
+        yield begins, ends
+
+
+def _instants(wall: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """The first and the last instant at which clocks show this local time.
+
+    For a time that the clocks skip, both are the instant of the skip.
+    """
+    first, last = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first <= last:
+        return first, last
+    # In a gap fold 0 falls behind the skip and fold 1 before it (PEP 495): search between them.
+    before, behind = last, first
+    old_offset = before.astimezone(zone).utcoffset()
+    while behind - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(behind - before) // timedelta(seconds=2))
+        if middle.astimezone(zone).utcoffset() == old_offset:
+            before = middle
+        else:
+            behind = middle
+    return behind, behind
