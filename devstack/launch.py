@@ -1,8 +1,8 @@
 """Becomes the given command, after tying its life to the process that started it.
 
 Run as a script by its path: `python -I -S launch.py PARENT_PID SIGNAL COMMAND …`. It is a process of its own
-because code between fork and exec (`preexec_fn`) may deadlock in a parent that has threads, and Temporal's SDK
-starts some. The process id stays that of the command.
+because code between fork and exec (`preexec_fn`) may deadlock in a parent that has threads, and Temporal's
+SDK starts some. The process id stays that of the command.
 """
 
 import ctypes

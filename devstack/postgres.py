@@ -16,8 +16,8 @@ from devstack.process import Part, Process, end_orphans
 USER = "herald"
 
 _AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
-"""Postgres refuses to run as root. In a user namespace it sees another user id, while the files stay root's, so
-nothing needs another owner and the directory may lie below one that only root may enter."""
+"""Postgres refuses to run as root. In a user namespace it sees another user id, while the files stay root's,
+so nothing needs another owner and the directory may lie below one that only root may enter."""
 
 _NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
@@ -31,7 +31,7 @@ class Postgres:
     durable: bool = True
 
     def url(self, database: str = "herald") -> str:
-        """How to reach a database of this cluster; only the loopback interface listens, without a password."""
+        """How to reach a database of this cluster: over the loopback interface only, without a password."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def part(self) -> Part:

@@ -71,7 +71,7 @@ class Process:
             return file.read().decode(errors="replace")
 
     async def start(self) -> None:
-        """Start it and return once it is ready. Raises DevStackError, with the end of its output, if it is not."""
+        """Start it and return once it is ready. Raises DevStackError with the end of its output if not."""
         deadline = time.monotonic() + self.part.ready_within_s
         while True:
             await self.part.before()

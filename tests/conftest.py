@@ -9,10 +9,15 @@ import asyncpg
 import pytest
 import pytest_asyncio
 import redis.asyncio
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
 
+from devstack import locate
 from devstack.ports import free_port
 from devstack.postgres import Postgres
 from devstack.process import Process
+from devstack.temporal import Temporal, server_args
 from devstack.valkey import Valkey
 
 _TEMPLATE = "herald_template"
@@ -21,7 +26,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server_dir() -> Iterator[Path]:
-    """Where the session's servers keep their data; removed at the end, unlike pytest's own temporary paths."""
+    """Where the session's servers keep their data; removed at the end, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="herald-tests-", ignore_cleanup_errors=True) as path:
         yield Path(path)
 
@@ -71,6 +76,41 @@ async def valkey(valkey_server: Valkey) -> str:
     async with redis.asyncio.from_url(url) as client:
         await client.flushdb()
     return url
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal(server_dir: Path) -> AsyncIterator[Temporal]:
+    """A Temporal server of the session, with Herald's search attributes. Real time."""
+    server = Temporal(server_dir / "temporal", free_port(), free_port())
+    process = Process(server.part(), server_dir / "logs")
+    await process.start()
+    yield server
+    await process.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal_client(temporal: Temporal) -> Client:
+    """A client of the session's Temporal server."""
+    return await Client.connect(temporal.address, data_converter=pydantic_data_converter)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal_time_skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal server in which timers and retries of workflows started by `.client` take no time.
+
+    Virtual: `workflow.now()` and the times of regular activities. Real: local activities, Postgres.
+    """
+    environment = await WorkflowEnvironment.start_time_skipping_v2(
+        dev_server_existing_path=str(locate.temporal()),
+        dev_server_extra_args=[
+            "--dynamic-config-value=frontend.WorkflowTimeSkippingEnabled=true",
+            *server_args(),
+        ],
+        port=free_port(),
+        data_converter=pydantic_data_converter,
+    )
+    yield environment
+    await environment.shutdown()
 
 
 async def _execute(postgres: Postgres, statement: str) -> None:
