@@ -183,7 +183,7 @@ CREATE TABLE timeline (
 
 -- Makes the monthly partitions of every partitioned table, from last month to $1 months ahead.
 -- Called by migrations and by the reconciliation; safe to call at any time and twice at once.
-CREATE FUNCTION ensure_partitions(months_ahead integer) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION ensure_partitions(months_ahead integer) RETURNS void LANGUAGE plpgsql SET timezone TO 'UTC' AS $$
 DECLARE
     parent text;
     month  timestamptz;
@@ -192,8 +192,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('herald/partitions'));
     FOREACH parent IN ARRAY ARRAY['notification_contents', 'notification_attempts', 'receipts', 'timeline'] LOOP
         FOR step IN -1 .. months_ahead LOOP
-            month := date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + make_interval(months => step);
-            child := parent || to_char(month AT TIME ZONE 'UTC', '_YYYY_MM');
+            month := date_trunc('month', now()) + make_interval(months => step);
+            child := parent || to_char(month, '_YYYY_MM');
             IF to_regclass(child) IS NULL THEN
                 EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
                                child, parent, month, month + interval '1 month');

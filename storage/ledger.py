@@ -1,0 +1,284 @@
+"""The ledger: the only authority on what may happen next. Everything else is a wake-up.
+
+Every write goes through a group (storage/group.py). A write that did not find the delivery as its caller
+saw it returns None: somebody else moved, read again.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from domain.fingerprint import Fingerprint
+from domain.ids import delivery_id
+from domain.notification import LANE_RANK, Channel, Lane, Notification
+from domain.outcome import Outcome
+from domain.status import Status
+from storage.group import Group, LedgerUnavailable, Observe
+from storage.postgres import Connection, Pool, statement
+from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAttempt, Submission
+from storage.snapshot import notification_from
+
+LANES = tuple(Lane)
+
+
+class Ledger:
+    """Reads and writes of notifications, deliveries, attempts and what is due."""
+
+    def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
+        self.pool = pool
+        self._accepts = Group[Submission, Acceptance](
+            "accept", pool, _accept, lambda row: row.id.bytes, waiting_max=waiting_max, observe=observe
+        )
+        self._intents = Group[Intent, OpenAttempt | None](
+            "intent",
+            pool,
+            _intend,
+            lambda row: row.delivery_id.bytes,
+            waiting_max=waiting_max,
+            observe=observe,
+        )
+        self._closings = Group[Closing, Moved | None](
+            "outcome",
+            pool,
+            _close,
+            lambda row: row.delivery_id.bytes,
+            waiting_max=waiting_max,
+            observe=observe,
+        )
+        self._moves = Group[Move, Moved | None](
+            "move", pool, _move, lambda row: row.delivery_id.bytes, waiting_max=waiting_max, observe=observe
+        )
+        self._loads = Group[UUID, Notification | None](
+            "load", pool, _load, lambda row: row.bytes, waiting_max=waiting_max, observe=observe
+        )
+
+    async def accept(self, submission: Submission) -> Acceptance:
+        """Make a notification durable, once for its id."""
+        return await self._accepts.submit(submission)
+
+    async def accept_all(self, submissions: Sequence[Submission]) -> list[Acceptance]:
+        """Make a batch durable in one transaction of its own; results in the order given."""
+        ordered = sorted(submissions, key=lambda row: row.id.bytes)
+        try:
+            async with self.pool.acquire(timeout=5) as connection, connection.transaction():
+                results = await _accept(connection, ordered)
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+            raise LedgerUnavailable(f"accept: no answer from Postgres ({type(error).__name__})") from error
+        created: dict[UUID, Acceptance] = {}
+        for result in results:
+            created.setdefault(result.id, result)
+        answers: list[Acceptance] = []
+        for submission in submissions:
+            first = created[submission.id]
+            answers.append(first)
+            created[submission.id] = Acceptance(first.id, False, first.fingerprint)
+        return answers
+
+    async def claim(self, lane: Lane, limit: int, lease_s: float) -> list[Claim]:
+        """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds."""
+        rows = await self.pool.fetch(statement("claim"), LANE_RANK[lane], limit, lease_s)
+        return [
+            Claim(
+                id=row["id"],
+                tenant=row["tenant"],
+                user_id=row["user_id"],
+                type=row["type"],
+                lane=LANES[row["lane"]],
+                accepted_at=row["accepted_at"],
+                token=row["claim"],
+                channels=tuple(Channel(channel) for channel in row["channels"]),
+                sms=row["sms"],
+                email=row["email"],
+            )
+            for row in rows
+        ]
+
+    async def load(self, notification_id: UUID) -> Notification | None:
+        """A notification as it is now, with its recipient; None if there is none with this id."""
+        return await self._loads.submit(notification_id)
+
+    async def intend(self, intent: Intent) -> OpenAttempt | None:
+        """Commit to a call. Only a sender that gets an attempt back may make it."""
+        return await self._intents.submit(intent)
+
+    async def close_attempt(self, closing: Closing) -> Moved | None:
+        """Record what came of an attempt, and move its delivery on.
+
+        Raises asyncpg.UniqueViolationError when the provider's message belongs to another attempt.
+        """
+        return await self._closings.submit(closing)
+
+    async def keep_late(
+        self, delivery_id: UUID, no: int, outcome: Outcome, message_id: str | None
+    ) -> str | None:
+        """Keep an outcome that came after its attempt was resolved; returns how it had been resolved."""
+        return await self.pool.fetchval(statement("late"), delivery_id, no, outcome.value, message_id)
+
+    async def move(self, move: Move) -> Moved | None:
+        """Change a delivery without sending."""
+        return await self._moves.submit(move)
+
+    async def is_claimed_message(self, provider: str, message_ids: Sequence[str]) -> set[str]:
+        """Which of a provider's messages belong to attempts already."""
+        rows = await self.pool.fetch(statement("claimed_messages"), provider, list(message_ids))
+        return {row["provider_message_id"] for row in rows}
+
+    async def open_twins(self, match_key: str, delivery_id: UUID) -> int:
+        """How many other open attempts a look-up could not tell apart from this delivery's."""
+        return await self.pool.fetchval(statement("open_twins"), match_key, delivery_id)
+
+    async def close(self, timeout_s: float) -> None:
+        """Take nothing more in, and write what was taken in."""
+        for group in (self._accepts, self._intents, self._closings, self._moves, self._loads):
+            await group.close(timeout_s)
+
+
+async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Acceptance]:
+    first: dict[UUID, Submission] = {}
+    for row in rows:
+        first.setdefault(row.id, row)
+    unique = list(first.values())
+    lines = [
+        (row.id, delivery_id(row.id, channel.value), channel.value, position)
+        for row in unique
+        for position, channel in enumerate(row.channels)
+    ]
+    inserted = await connection.fetch(
+        statement("accept"),
+        [row.id for row in unique],
+        [row.tenant for row in unique],
+        [row.user_id for row in unique],
+        [row.type for row in unique],
+        [row.idempotency_key for row in unique],
+        [row.fingerprint.digest for row in unique],
+        [row.fingerprint.key_id for row in unique],
+        [row.fingerprint.version for row in unique],
+        [LANE_RANK[row.lane] for row in unique],
+        [row.strategy.value for row in unique],
+        [row.scrub for row in unique],
+        [row.send_at for row in unique],
+        [row.expires_at for row in unique],
+        [row.expires_s for row in unique],
+        [row.title for row in unique],
+        [row.body for row in unique],
+        [row.to_sms for row in unique],
+        [row.to_email for row in unique],
+        [row.to_push for row in unique],
+        [json.dumps(dict(row.metadata)) for row in unique],
+        [line[1] for line in lines],
+        [line[0] for line in lines],
+        [line[2] for line in lines],
+        [line[3] for line in lines],
+    )
+    created = {row["id"] for row in inserted}
+    stored = {row.id: row.fingerprint for row in unique if row.id in created}
+    missing = [row.id for row in unique if row.id not in created]
+    if missing:
+        for found in await connection.fetch(statement("accepted"), missing):
+            stored[found["id"]] = Fingerprint(
+                found["fingerprint"], found["fingerprint_key_id"], found["fingerprint_version"]
+            )
+    return [Acceptance(row.id, row.id in created and first[row.id] is row, stored[row.id]) for row in rows]
+
+
+async def _intend(connection: Connection, rows: Sequence[Intent]) -> list[OpenAttempt | None]:
+    async with connection.transaction():
+        await _lock(connection, rows)
+        written = await connection.fetch(
+            statement("intent"),
+            [row.delivery_id for row in rows],
+            [row.version for row in rows],
+            [row.provider for row in rows],
+            [row.budget_s for row in rows],
+            [row.settling_s for row in rows],
+            [row.device_id for row in rows],
+            [row.address for row in rows],
+            [row.target_masked for row in rows],
+            [row.match_key for row in rows],
+            [json.dumps(dict(row.selection)) for row in rows],
+            [row.required for row in rows],
+        )
+        await _refresh(connection, rows)
+    opened = {
+        row["id"]: OpenAttempt(row["no"], row["version"], row["intended_at"], row["hold_until"])
+        for row in written
+    }
+    # Two intents for one delivery in one group: one row was written, and only one caller may have it.
+    return [opened.pop(row.delivery_id, None) for row in rows]
+
+
+async def _close(connection: Connection, rows: Sequence[Closing]) -> list[Moved | None]:
+    async with connection.transaction():
+        first = await _lock(connection, rows)
+        moved = await connection.fetch(
+            statement("outcome"),
+            [row.delivery_id for row in rows],
+            [row.no for row in rows],
+            [row.version for row in rows],
+            [row.outcome.value if row.outcome else None for row in rows],
+            [row.code for row in rows],
+            [row.http_status for row in rows],
+            [row.provider_message_id for row in rows],
+            [row.latency_ms for row in rows],
+            [row.resolved_by for row in rows],
+            [row.next.state.value for row in rows],
+            [row.next.reason_code for row in rows],
+            [row.next.pass_no for row in rows],
+            [row.next.next_pass_at for row in rows],
+            [row.next.due_at for row in rows],
+            [row.next.event for row in rows],
+            [json.dumps(dict(row.next.data)) for row in rows],
+        )
+        await _follow(connection, rows, first)
+    return _in_order(rows, moved)
+
+
+async def _move(connection: Connection, rows: Sequence[Move]) -> list[Moved | None]:
+    async with connection.transaction():
+        first = await _lock(connection, rows)
+        moved = await connection.fetch(
+            statement("move"),
+            [row.delivery_id for row in rows],
+            [row.version for row in rows],
+            [row.next.state.value for row in rows],
+            [row.next.reason_code for row in rows],
+            [row.next.pass_no for row in rows],
+            [row.next.next_pass_at for row in rows],
+            [row.next.due_at for row in rows],
+            [row.next.expires_at for row in rows],
+            [row.next.event for row in rows],
+            [json.dumps(dict(row.next.data)) for row in rows],
+        )
+        await _follow(connection, rows, first)
+    return _in_order(rows, moved)
+
+
+async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notification | None]:
+    found = {row["id"]: row for row in await connection.fetch(statement("load"), list(rows))}
+    return [notification_from(found[id]) if id in found else None for id in rows]
+
+
+async def _lock(connection: Connection, rows: Sequence[Any]) -> list[UUID]:
+    """Lock the rows' notifications; returns those of strategy `first`."""
+    locked = await connection.fetch(statement("lock"), [row.notification_id for row in rows])
+    return [row["id"] for row in locked if row["strategy"] == "first"]
+
+
+async def _follow(
+    connection: Connection, rows: Sequence[Closing] | Sequence[Move], first: list[UUID]
+) -> None:
+    if first:
+        await connection.execute(statement("advance"), first)
+    await _refresh(connection, rows, [row.notification_id for row in rows if row.next.release])
+
+
+async def _refresh(connection: Connection, rows: Sequence[Any], released: Sequence[UUID] = ()) -> None:
+    await connection.execute(statement("refresh"), [row.notification_id for row in rows], list(released))
+
+
+def _in_order(rows: Sequence[Closing] | Sequence[Move], moved: Sequence[Any]) -> list[Moved | None]:
+    by_id = {row["id"]: Moved(row["version"], Status(row["state"])) for row in moved}
+    return [by_id.pop(row.delivery_id, None) for row in rows]

@@ -1,0 +1,150 @@
+"""What goes into the ledger and what comes out of it, one small record for each kind of write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.fingerprint import Fingerprint
+from domain.notification import Channel, Lane, Strategy
+from domain.outcome import Outcome
+from domain.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A validated notification, ready to be accepted. Without `expires_at`, it expires `expires_s`
+    seconds after acceptance or `send_at`, by the database's clock. `scrub` empties its content once final.
+    """
+
+    id: UUID
+    tenant: str
+    user_id: str
+    type: str
+    idempotency_key: str
+    fingerprint: Fingerprint
+    lane: Lane
+    strategy: Strategy
+    channels: tuple[Channel, ...]
+    body: str
+    title: str | None = None
+    to_sms: str | None = None
+    to_email: str | None = None
+    to_push: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    expires_s: float = 86_400
+    scrub: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What became of a submission: it is new, or one with its id existed, with this fingerprint."""
+
+    id: UUID
+    created: bool
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A notification that is due and now ours to start. Contacts are here only to be masked."""
+
+    id: UUID
+    tenant: str
+    user_id: str
+    type: str
+    lane: Lane
+    accepted_at: datetime
+    token: UUID
+    channels: tuple[Channel, ...]
+    sms: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """That a sender is about to call `provider` for a delivery it saw at `version`.
+
+    `budget_s`: the whole HTTP budget; nobody else acts before it has passed, and `settling_s` after it.
+    """
+
+    notification_id: UUID
+    delivery_id: UUID
+    version: int
+    provider: str
+    budget_s: float
+    settling_s: float
+    address: str
+    target_masked: str
+    selection: Mapping[str, Any]
+    required: bool
+    device_id: str | None = None
+    match_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """A committed intent. `version` is the delivery's after it."""
+
+    no: int
+    version: int
+    intended_at: datetime
+    hold_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What a delivery comes to. None in `pass_no`, `next_pass_at` or `expires_at` leaves it as it is.
+
+    `due_at`: when something must have happened by, None when nothing is expected any more.
+    `release`: nobody will act on it before `due_at`, so the claim is given back.
+    `event` and `data` tell the timeline why; they never hold contacts or content.
+    """
+
+    state: Status
+    due_at: datetime | None
+    reason_code: str | None = None
+    pass_no: int | None = None
+    next_pass_at: datetime | None = None
+    expires_at: datetime | None = None
+    release: bool = False
+    event: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What came of an attempt, and what its delivery comes to. Without an outcome it stays open."""
+
+    notification_id: UUID
+    delivery_id: UUID
+    no: int
+    version: int
+    outcome: Outcome | None
+    next: Next
+    code: str | None = None
+    http_status: int | None = None
+    provider_message_id: str | None = None
+    latency_ms: int | None = None
+    resolved_by: str = "response"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change of a delivery that sends nothing."""
+
+    notification_id: UUID
+    delivery_id: UUID
+    version: int
+    next: Next
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The delivery after a write: its new version, and its state (a receipt may have won)."""
+
+    version: int
+    state: Status

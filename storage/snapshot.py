@@ -1,0 +1,99 @@
+"""Turns a row of load.sql into a domain.notification.Notification."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.notification import (
+    Attempt,
+    Channel,
+    Content,
+    Delivery,
+    Device,
+    Lane,
+    Notification,
+    QuietHours,
+    Recipient,
+    Strategy,
+)
+from domain.outcome import Outcome, ReceiptStatus
+from domain.status import Status
+
+LANES = tuple(Lane)
+
+
+def notification_from(row: Mapping[str, Any]) -> Notification:
+    """The notification of one row of load.sql."""
+    attempts: dict[str, list[Attempt]] = {}
+    for item in row["attempts"] or ():
+        attempts.setdefault(item["delivery_id"], []).append(_attempt(item))
+    return Notification(
+        id=row["id"],
+        tenant=row["tenant"],
+        user_id=row["user_id"],
+        type=row["type"],
+        lane=LANES[row["lane"]],
+        strategy=Strategy(row["strategy"]),
+        status=Status(row["status"]),
+        accepted_at=row["accepted_at"],
+        send_at=row["send_at"],
+        expires_at=row["expires_at"],
+        content=Content(row["body"], row["title"]),
+        metadata=row["metadata"],
+        recipient=_recipient(row),
+        deliveries=tuple(_delivery(item, attempts) for item in row["deliveries"] or ()),
+        now=row["now"],
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _delivery(item: Mapping[str, Any], attempts: Mapping[str, list[Attempt]]) -> Delivery:
+    return Delivery(
+        id=UUID(item["id"]),
+        channel=Channel(item["channel"]),
+        position=item["position"],
+        state=Status(item["state"]),
+        reason_code=item["reason_code"],
+        version=item["version"],
+        pass_no=item["pass_no"],
+        next_pass_at=datetime.fromisoformat(item["next_pass_at"]),
+        expires_at=datetime.fromisoformat(item["expires_at"]),
+        due_at=_time(item["due_at"]),
+        attempts=tuple(attempts.get(item["id"], ())),
+    )
+
+
+def _attempt(item: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        no=item["no"],
+        provider=item["provider"],
+        pass_no=item["pass_no"],
+        device_id=item["device_id"],
+        intended_at=datetime.fromisoformat(item["intended_at"]),
+        hold_until=datetime.fromisoformat(item["hold_until"]),
+        outcome=Outcome(item["outcome"]) if item["outcome"] else None,
+        code=item["code"],
+        provider_message_id=item["provider_message_id"],
+        match_key=item["match_key"],
+        receipt_status=ReceiptStatus(item["receipt_status"]) if item["receipt_status"] else None,
+        closed_at=_time(item["closed_at"]),
+    )
+
+
+def _recipient(row: Mapping[str, Any]) -> Recipient:
+    quiet = QuietHours(row["quiet_start"], row["quiet_end"]) if row["quiet_start"] else None
+    return Recipient(
+        sms=row["sms"],
+        email=row["email"],
+        devices=tuple(
+            Device(item["device_id"], item["fcm_token"], item["apns_token"]) for item in row["devices"] or ()
+        ),
+        time_zone=row["time_zone"],
+        quiet_hours=quiet,
+        settings={(item["type"], item["channel"]): item["enabled"] for item in row["settings"] or ()},
+        suppressed=frozenset((Channel(item["channel"]), item["address"]) for item in row["suppressed"] or ()),
+    )

@@ -1,0 +1,44 @@
+-- The intent: a delivery that is still what the sender saw, sendable, due, unexpired and wanted becomes
+-- `sending`, and its attempt is written down. No row back: somebody else moved; read again.
+WITH want AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::integer[], $3::text[], $4::float8[], $5::float8[], $6::text[], $7::text[], $8::text[],
+        $9::text[], $10::text[], $11::boolean[]
+    ) AS t (
+        id, version, provider, budget_s, settling_s, device_id, address, target_masked,
+        match_key, selection, required
+    )
+), moved AS (
+    UPDATE deliveries d
+    SET version = d.version + 1,
+        state = 'sending',
+        reason_code = NULL,
+        attempts_made = d.attempts_made + 1,
+        due_at = now() + make_interval(secs => want.budget_s + want.settling_s)
+    FROM want
+    WHERE d.id = want.id
+      AND d.version = want.version
+      AND d.state IN ('accepted', 'scheduled', 'deferred')
+      AND d.next_pass_at <= now()
+      AND d.expires_at > now()
+      AND (want.required OR COALESCE(
+          (SELECT s.enabled FROM user_notification_settings s
+           WHERE s.tenant = d.tenant AND s.user_id = d.user_id AND s.channel = d.channel
+             AND s.type IN (d.type, '*')
+           ORDER BY s.type = '*' LIMIT 1), true))
+      AND NOT EXISTS (SELECT FROM suppressions s
+                      WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = want.address)
+    RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.pass_no, d.attempts_made
+), written AS (
+    INSERT INTO notification_attempts (
+        delivery_id, no, accepted_at, notification_id, channel, provider, pass_no, device_id, target_masked,
+        selection, match_key, intended_at, hold_until
+    )
+    SELECT moved.id, moved.attempts_made, moved.accepted_at, moved.notification_id, moved.channel,
+           want.provider, moved.pass_no, want.device_id, want.target_masked, want.selection::jsonb, want.match_key,
+           now(), now() + make_interval(secs => want.budget_s)
+    FROM moved JOIN want USING (id)
+    RETURNING delivery_id, no, intended_at, hold_until
+)
+SELECT written.delivery_id AS id, written.no, written.intended_at, written.hold_until, moved.version
+FROM written JOIN moved ON moved.id = written.delivery_id

@@ -1,0 +1,31 @@
+-- Everything that a pass needs to decide and to send, one row a notification.
+SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accepted_at, n.send_at, n.expires_at,
+       now() AS now,
+       c.title, COALESCE(c.body, '') AS body, COALESCE(c.metadata, '{}') AS metadata, c.scrubbed_at,
+       COALESCE(c.to_sms, u.phone) AS sms, COALESCE(c.to_email, u.email) AS email,
+       u.time_zone, u.quiet_start, u.quiet_end,
+       (SELECT json_agg(d ORDER BY d.position) FROM (
+            SELECT id, channel, position, state, reason_code, version, pass_no, next_pass_at, expires_at, due_at
+            FROM deliveries WHERE notification_id = n.id) d) AS deliveries,
+       (SELECT json_agg(a ORDER BY a.delivery_id, a.no) FROM (
+            SELECT a.delivery_id, a.no, a.provider, a.pass_no, a.device_id, a.intended_at, a.hold_until, a.outcome,
+                   a.code, a.provider_message_id, a.match_key, a.receipt_status, a.closed_at
+            FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id
+            WHERE d.notification_id = n.id AND d.attempts_made > 0 AND a.accepted_at = n.accepted_at) a) AS attempts,
+       (SELECT json_agg(v ORDER BY v.registered_at DESC) FROM (
+            SELECT device_id, fcm_token, apns_token, registered_at FROM devices v
+            WHERE v.tenant = n.tenant AND v.user_id = n.user_id
+              AND (v.fcm_token IS NOT NULL OR v.apns_token IS NOT NULL)
+              AND (c.to_push IS NULL OR v.device_id = c.to_push)) v) AS devices,
+       (SELECT json_agg(s) FROM (
+            SELECT type, channel, enabled FROM user_notification_settings s
+            WHERE s.tenant = n.tenant AND s.user_id = n.user_id AND s.type IN (n.type, '*')) s) AS settings,
+       (SELECT json_agg(s) FROM (
+            SELECT channel, address FROM suppressions s
+            WHERE s.tenant = n.tenant
+              AND ((s.channel = 'sms' AND s.address = COALESCE(c.to_sms, u.phone))
+                OR (s.channel = 'email' AND s.address = COALESCE(c.to_email, u.email)))) s) AS suppressed
+FROM notifications n
+LEFT JOIN notification_contents c ON c.notification_id = n.id AND c.accepted_at = n.accepted_at
+LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
+WHERE n.id = ANY($1::uuid[])
