@@ -1,0 +1,45 @@
+"""What every mail provider is given in a mail's fields, made safe once for all of them."""
+
+import re
+from typing import Final
+
+from providers.base import Message
+
+REFERENCE: Final = "herald_ref"
+"""The name under which a vendor carries our attempt reference back."""
+
+SUBJECT_CHARS_MAX: Final = 200
+ADDRESS_CHARS_MAX: Final = 254
+"""RFC 5321, 4.5.3.1.3, without the angle brackets."""
+
+_BREAKS = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]+")
+_NOT_ONE_ADDRESS = re.compile(r'[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff,;:<>()\[\]"\\]')
+
+
+def subject_of(message: Message) -> str:
+    """The subject of a mail: the content's title on one line, or the notification type in words.
+
+    Line breaks and other control characters become spaces, so that a title cannot add header fields.
+    """
+    title = _BREAKS.sub(" ", message.content.title or "").strip()
+    if not title:
+        title = re.sub(r"[\W_]+", " ", message.type).strip().capitalize() or "Notification"
+    return title[:SUBJECT_CHARS_MAX].rstrip()
+
+
+def is_one_address(address: str) -> bool:
+    """Whether the text can be handed to a vendor as exactly one recipient.
+
+    Vendors read lists and display names in their recipient fields, and header lines in the worst case.
+    What the address must look like beyond that was decided where it was accepted.
+    """
+    local, _, domain = address.rpartition("@")
+    return (
+        bool(local and domain) and len(address) <= ADDRESS_CHARS_MAX and not _NOT_ONE_ADDRESS.search(address)
+    )
+
+
+def reference_in(variables: object) -> str | None:
+    """Our attempt reference among the variables that a vendor carried back, if it is there."""
+    value = variables.get(REFERENCE) if isinstance(variables, dict) else None
+    return value if isinstance(value, str) and 0 < len(value) <= 128 else None

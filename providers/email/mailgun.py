@@ -1,0 +1,312 @@
+"""Mailgun v3 (email): messages, the events API and the signed webhooks.
+
+Sources: Mailgun's OpenAPI file (mailgun/mailgun-mcp-server) and the user manual on
+documentation.mailgun.com (event polling, event structure, webhooks, webhook retries).
+
+- No idempotency key. Every mail is tagged with our reference, and an ambiguous send is looked up in
+  the events API by that tag.
+- A 5xx has been reported for mail that was sent: each of them is ambiguous.
+- The events API is eventually consistent. The manual trusts a page of events only once it is half an
+  hour old, so a mail that is not found before that may still have been sent.
+- A webhook's signature does not cover the event, only a timestamp and a token. Its age bounds how
+  long a caught one can be used; a repeated event falls to its `event_key`.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from domain.notification import Channel, Device
+from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult, advance
+from providers.base import (
+    CallbackRefused,
+    CallbackRequest,
+    Capabilities,
+    Found,
+    LookupFailed,
+    Message,
+    Resolves,
+)
+from providers.email.fields import REFERENCE, is_one_address, reference_in, subject_of
+from providers.http import (
+    Answer,
+    NoAnswer,
+    VendorClient,
+    Verdict,
+    bounded_wait_s,
+    by_status,
+    code_of,
+    refused,
+)
+
+SIGNATURE_AGE_S_MAX: Final = 1200
+"""Mailgun repeats a refused webhook after 5, then 10 minutes, and does not say that it signs again."""
+SETTLING_S: Final = 1800.0
+LOOKUP_BEFORE: Final = timedelta(minutes=5)
+EVENTS_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    status: ReceiptStatus
+    permanent: bool = False
+    address: AddressVerdict = AddressVerdict.KEEP
+
+
+_QUEUED = _Means(ReceiptStatus.QUEUED)
+_DELIVERED = _Means(ReceiptStatus.DELIVERED)
+_OBJECTED = _Means(ReceiptStatus.DELIVERED, address=AddressVerdict.SUPPRESS)
+_FAILED_HERE = _Means(ReceiptStatus.UNDELIVERED)
+_BAD_ADDRESS = _Means(ReceiptStatus.UNDELIVERED, permanent=True, address=AddressVerdict.SUPPRESS)
+
+EVENTS: Final[Mapping[str, _Means]] = {
+    "accepted": _QUEUED,
+    "rejected": _FAILED_HERE,
+    "delivered": _DELIVERED,
+    "failed": _FAILED_HERE,
+    "opened": _DELIVERED,
+    "clicked": _DELIVERED,
+    "unsubscribed": _OBJECTED,
+    "complained": _OBJECTED,
+}
+"""Mailgun's event types. What is not listed says nothing about a message of ours."""
+
+PERMANENT_REASONS: Final[Mapping[str, _Means]] = {
+    "bounce": _BAD_ADDRESS,
+    "hardfail": _BAD_ADDRESS,
+    "suppress-bounce": _BAD_ADDRESS,
+    "suppress-complaint": _BAD_ADDRESS,
+    "suppress-unsubscribe": _BAD_ADDRESS,
+}
+"""Permanent failures that speak about the recipient; the others (`old`, `espblock`, `generic`) do not."""
+
+KNOWN_REASONS: Final = frozenset(PERMANENT_REASONS) | {"old", "espblock", "generic", "greylisted"}
+
+REFUSALS: Final[Sequence[tuple[str, Verdict, str]]] = (
+    # The beginning of a 400's text, in lower case · what it means · our code for it.
+    ("to parameter is not a valid address", Verdict(Outcome.REJECTED_RECIPIENT), "to_invalid"),
+    ("'to' parameter is not a valid address", Verdict(Outcome.REJECTED_RECIPIENT), "to_invalid"),
+    ("from parameter", Verdict(Outcome.REJECTED), "from_invalid"),
+    ("'from' parameter", Verdict(Outcome.REJECTED), "from_invalid"),
+    ("need at least one of", Verdict(Outcome.REJECTED), "content_missing"),
+    ("send options", Verdict(Outcome.REJECTED), "options_too_large"),
+)
+
+_TRY_AGAIN = re.compile(r"try again after (\d{1,9}) second", re.IGNORECASE)
+
+
+class Mailgun:
+    """Mail through one Mailgun domain. `signing_key` is the account's HTTP webhook signing key."""
+
+    name = "mailgun"
+    capabilities = Capabilities(
+        channel=Channel.EMAIL, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+    )
+
+    def __init__(
+        self, *, base_url: str, api_key: str, domain: str, from_email: str, signing_key: str
+    ) -> None:
+        self._client = VendorClient(base_url)
+        self._auth = ("api", api_key)
+        self._path = f"/v3/{quote(domain, safe='')}"
+        self._from = from_email
+        self._signing_key = signing_key.encode()
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        """Ask Mailgun to send one mail."""
+        if not is_one_address(message.target.address):
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed")
+        answer = await self._client.request(
+            "POST",
+            f"{self._path}/messages",
+            timeout_s=timeout_s,
+            auth=self._auth,
+            data=payload_of(message, self._from),
+        )
+        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+        """The mails whose events carry our reference as a tag or as a variable."""
+        begin = (message.intended_at - LOOKUP_BEFORE).timestamp()
+        events = await self._events(
+            timeout_s,
+            {
+                "recipient": message.target.address,
+                "tags": message.attempt_ref,
+                "begin": str(int(begin)),
+                "ascending": "yes",
+            },
+        )
+        ours: dict[str, list[Mapping[str, Any]]] = {}
+        for event in events:
+            message_id = message_id_of(event)
+            if message_id and carries(event, message.attempt_ref):
+                ours.setdefault(message_id, []).append(event)
+        return [Found(id, certain=True, receipt=latest(events)) for id, events in ours.items()]
+
+    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
+        """The most telling of a mail's events; Mailgun keeps them for three days at least."""
+        events = await self._events(timeout_s, {"message-id": provider_message_id})
+        return latest(event for event in events if message_id_of(event) == provider_message_id)
+
+    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
+        """Verify and translate one webhook."""
+        try:
+            body = json.loads(request.body)
+        except (ValueError, RecursionError) as error:
+            raise CallbackRefused("malformed", "the webhook's body is not JSON") from error
+        fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+        verify(self._signing_key, fields.get("signature"), request.now)
+        event = fields.get("event-data")
+        if not isinstance(event, dict):
+            raise CallbackRefused("malformed", "the webhook has no event-data")
+        receipt = receipt_of(cast("dict[str, Any]", event))
+        return [receipt] if receipt else []
+
+    def address_of(self, device: Device) -> str | None:
+        """Mail reaches no devices."""
+        return None
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._client.aclose()
+
+    async def _events(self, timeout_s: float, query: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        answer = await self._client.request(
+            "GET",
+            f"{self._path}/events",
+            timeout_s=timeout_s,
+            auth=self._auth,
+            params={**query, "limit": str(EVENTS_MAX)},
+        )
+        if isinstance(answer, NoAnswer):
+            raise LookupFailed(f"Mailgun's events could not be asked: {answer.code}")
+        items = answer.fields.get("items")
+        if answer.status != 200 or not isinstance(items, list):
+            raise LookupFailed(f"Mailgun's events could not be asked: it answered HTTP {answer.status}")
+        return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+
+
+def payload_of(message: Message, sender: str) -> dict[str, str]:
+    """The form of `POST /v3/{domain}/messages`: one recipient, plain text, our reference twice.
+
+    The tag is what the events API can be asked by; the variable is what every event carries back.
+    """
+    return {
+        "from": sender,
+        "to": message.target.address,
+        "subject": subject_of(message),
+        "text": message.content.body,
+        "o:tag": message.attempt_ref,
+        f"v:{REFERENCE}": message.attempt_ref,
+    }
+
+
+def result_of(answer: Answer) -> SendResult:
+    """What the answer to a send means. A 200 without an id is not Mailgun's and proves nothing."""
+    text = answer.fields.get("message")
+    if answer.status == 200:
+        id = bare_id(answer.fields.get("id"))
+        if id:
+            return SendResult(Outcome.ACCEPTED, http_status=200, provider_message_id=id)
+        return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=200)
+    said = text.strip().lower() if isinstance(text, str) else ""
+    if answer.status == 400:
+        for beginning, verdict, code in REFUSALS:
+            if said.startswith(beginning):
+                return refused(answer, verdict, code)
+    result = refused(answer, by_status(answer.status, vendor_form=False))
+    again = _TRY_AGAIN.search(said)
+    if answer.status != 429 or not again or result.retry_after_s is not None:
+        return result
+    wait_s = bounded_wait_s(float(again[1]))
+    return SendResult(result.outcome, result.code, result.http_status, retry_after_s=wait_s)
+
+
+def bare_id(vendor_id: object) -> str | None:
+    """A message id as events carry it: without angle brackets."""
+    id = vendor_id.strip().strip("<>") if isinstance(vendor_id, str) else ""
+    return id if 0 < len(id) <= 512 else None
+
+
+def message_id_of(event: Mapping[str, Any]) -> str | None:
+    """The id of the message that an event is about."""
+    message = event.get("message")
+    headers = message.get("headers") if isinstance(message, dict) else None
+    return bare_id(headers.get("message-id")) if isinstance(headers, dict) else None
+
+
+def carries(event: Mapping[str, Any], ref: str) -> bool:
+    """Whether an event carries our reference."""
+    tags = event.get("tags")
+    return reference_in(event.get("user-variables")) == ref or (isinstance(tags, list) and ref in tags)
+
+
+def latest(events: Iterable[Mapping[str, Any]]) -> Receipt | None:
+    """The most telling of one message's events as a receipt; of two alike, the one that came first."""
+    best: Receipt | None = None
+    for event in events:
+        receipt = receipt_of(event)
+        if receipt and (best is None or advance(best.status, receipt.status) is not best.status):
+            best = receipt
+    return best
+
+
+def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
+    """One event as a receipt, None when it says nothing about a message of ours."""
+    name = event.get("event")
+    means = EVENTS.get(name) if isinstance(name, str) else None
+    if means is None:
+        return None
+    code = str(name)
+    if name == "failed":
+        means, code = _failure(event)
+    message_id = message_id_of(event)
+    at = event.get("timestamp")
+    at_s = at if isinstance(at, int | float) and 0 < at < 1 << 33 else None
+    return Receipt(
+        event_key=str(event.get("id") or f"{message_id}:{code}:{at}")[:200],
+        status=means.status,
+        provider_message_id=message_id,
+        attempt_ref=reference_in(event.get("user-variables")),
+        code=code_of(code),
+        permanent=means.permanent,
+        address_verdict=means.address,
+        occurred_at=None if at_s is None else datetime.fromtimestamp(at_s, UTC),
+    )
+
+
+def _failure(event: Mapping[str, Any]) -> tuple[_Means, str]:
+    severity = "permanent" if event.get("severity") == "permanent" else "temporary"
+    reason = str(event.get("reason"))
+    status = event.get("delivery-status")
+    bounce_type = status.get("bounce-type") if isinstance(status, dict) else None
+    code = f"failed:{severity}" + (f":{reason}" if reason in KNOWN_REASONS else "")
+    if severity == "temporary":
+        # Mailgun goes on trying by itself, for up to eight hours.
+        return _QUEUED, code
+    if bounce_type == "soft":
+        return _FAILED_HERE, code
+    return PERMANENT_REASONS.get(reason, _FAILED_HERE), code
+
+
+def verify(signing_key: bytes, signature: object, now: datetime) -> None:
+    """Refuse a webhook that Mailgun did not sign, or did not sign lately. Raises CallbackRefused."""
+    parts: Mapping[str, Any] = cast("dict[str, Any]", signature) if isinstance(signature, dict) else {}
+    timestamp, token, given = (parts.get(name) for name in ("timestamp", "token", "signature"))
+    if isinstance(timestamp, int):
+        timestamp = str(timestamp)
+    if not (isinstance(timestamp, str) and isinstance(token, str) and isinstance(given, str)):
+        raise CallbackRefused("signature_missing", "the webhook is not signed")
+    expected = hmac.new(signing_key, (timestamp + token).encode("utf-8", "replace"), "sha256").hexdigest()
+    if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace")):
+        raise CallbackRefused("signature_invalid", "the webhook's signature does not match")
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+        raise CallbackRefused("malformed", "the webhook's timestamp is not a number")
+    if abs(now.timestamp() - int(timestamp)) > SIGNATURE_AGE_S_MAX:
+        raise CallbackRefused("too_old", "the webhook was signed too long ago, or in the future")

@@ -1,0 +1,249 @@
+"""SendGrid v3 (email): mail send, Email Logs, Email Activity and the signed event webhook.
+
+Sources: the OpenAPI files of twilio/sendgrid-oai (mail, logs, email activity) and the API reference
+on twilio.com/docs/sendgrid. The vendor's words for events are in `sendgrid_events`.
+
+- No idempotency key. An ambiguous send is looked up in the Email Logs (30 days, every account): by
+  recipient and time, then message by message for the custom argument that carries our reference.
+- The send's answer has an id that is only the beginning of the message ids used later
+  ("<id>.recvd-…"). The part before the first dot is the id that we keep, everywhere.
+- Polling goes through Email Activity, the only API that finds a message by that beginning. It is a
+  paid addition; without it polls fail and the event webhook is the only source of receipts.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, timedelta
+from email.utils import parseaddr
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from domain.notification import Channel, Device
+from domain.outcome import Outcome, Receipt, SendResult
+from providers.base import (
+    CallbackRefused,
+    CallbackRequest,
+    Capabilities,
+    Found,
+    LookupFailed,
+    Message,
+    Resolves,
+)
+from providers.email.fields import REFERENCE, is_one_address, reference_in, subject_of
+from providers.email.sendgrid_events import (
+    MESSAGE_ID,
+    activity_receipt,
+    kept_id,
+    load_public_key,
+    logged_receipt,
+    receipt_of,
+    verify,
+)
+from providers.http import Answer, NoAnswer, VendorClient, Verdict, bounded_wait_s, by_status, refused
+
+SETTLING_S: Final = 60.0
+"""How long the logs may lag behind. They promise "near real time" and give no figure."""
+LOOKUP_BEFORE: Final = timedelta(minutes=5)
+LOOKUP_AFTER: Final = timedelta(minutes=15)
+"""The window around the intent; the vendor's clock is not ours."""
+LOGS_LIMIT: Final = 100
+DETAILS_MAX: Final = 20
+
+
+_RECIPIENT_FIELD = re.compile(r"personalizations\.\d+\.to(\.|$)")
+
+
+class SendGrid:
+    """Mail through SendGrid. `from_email` may carry a name; `webhook_public_key` is base64 DER.
+
+    Raises ValueError when the key is not an EC public key as SendGrid's settings page shows it.
+    """
+
+    name = "sendgrid"
+    capabilities = Capabilities(
+        channel=Channel.EMAIL, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+    )
+
+    def __init__(self, *, base_url: str, api_key: str, from_email: str, webhook_public_key: str) -> None:
+        self._client = VendorClient(base_url)
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._from = sender_of(from_email)
+        self._public_key = load_public_key(webhook_public_key)
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        """Ask SendGrid to send one mail."""
+        if not is_one_address(message.target.address):
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed")
+        answer = await self._client.request(
+            "POST",
+            "/v3/mail/send",
+            timeout_s=timeout_s,
+            headers=self._headers,
+            json=payload_of(message, self._from),
+        )
+        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+        """The logged mails to this recipient around the intent that carry our reference.
+
+        A mail that is logged without its custom arguments and has our subject is a candidate that is
+        not certain.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._search(message, timeout_s)
+        except TimeoutError as error:
+            raise LookupFailed("SendGrid's logs did not answer in time") from error
+
+    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
+        """What Email Activity has on a mail. Needs the paid Email Activity history."""
+        if not MESSAGE_ID.fullmatch(provider_message_id):
+            raise LookupFailed("SendGrid cannot be asked about an id that is not one of its own")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._activity(provider_message_id, timeout_s)
+        except TimeoutError as error:
+            raise LookupFailed("SendGrid's email activity did not answer in time") from error
+
+    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
+        """Verify and translate one batch of the event webhook. A malformed event spoils no other."""
+        verify(self._public_key, request)
+        try:
+            events = json.loads(request.body)
+        except (ValueError, RecursionError) as error:
+            raise CallbackRefused("malformed", "the event webhook's body is not JSON") from error
+        if not isinstance(events, list):
+            raise CallbackRefused("malformed", "the event webhook's body is not a list of events")
+        receipts = (receipt_of(cast("dict[str, Any]", event)) for event in events if isinstance(event, dict))
+        return [receipt for receipt in receipts if receipt is not None]
+
+    def address_of(self, device: Device) -> str | None:
+        """Mail reaches no devices."""
+        return None
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._client.aclose()
+
+    async def _search(self, message: Message, timeout_s: float) -> list[Found]:
+        subject = subject_of(message)
+        summaries: dict[str, Mapping[str, Any]] = {}
+        for query in log_queries(message):
+            body = {"query": query, "limit": LOGS_LIMIT}
+            listed = _messages(await self._ask("POST", "/v3/logs", timeout_s, json=body), "sg_message_id")
+            if len(listed) >= LOGS_LIMIT:
+                raise LookupFailed("SendGrid has logged more mails to this recipient than can be searched")
+            summaries.update((str(summary["sg_message_id"]), summary) for summary in listed)
+        # Ours has our subject, unless SendGrid logs it in another form.
+        ordered = sorted(summaries, key=lambda id: summaries[id].get("subject") != subject)
+        found: list[Found] = []
+        for sg_message_id in ordered[:DETAILS_MAX]:
+            detail = await self._ask("GET", f"/v3/logs/{quote(sg_message_id, safe='')}", timeout_s)
+            carried = detail.get("custom_args")
+            if reference_in(carried) == message.attempt_ref:
+                return [Found(kept_id(sg_message_id) or "", certain=True, receipt=logged_receipt(detail))]
+            if not isinstance(carried, dict) and summaries[sg_message_id].get("subject") == subject:
+                found.append(Found(kept_id(sg_message_id) or "", certain=False))
+        if len(ordered) > DETAILS_MAX:
+            raise LookupFailed("SendGrid has logged more mails to this recipient than can be searched")
+        return found
+
+    async def _activity(self, provider_message_id: str, timeout_s: float) -> Receipt | None:
+        query = {"query": f"msg_id LIKE '{provider_message_id}%'", "limit": "10"}
+        listed = _messages(await self._ask("GET", "/v3/messages", timeout_s, params=query), "msg_id")
+        # An underscore of the id is a wildcard to LIKE.
+        ours = [entry for entry in listed if kept_id(entry["msg_id"]) == provider_message_id]
+        if not ours:
+            return None
+        msg_id = str(ours[0]["msg_id"])
+        detail = await self._ask("GET", f"/v3/messages/{quote(msg_id, safe='')}", timeout_s)
+        return activity_receipt(detail, provider_message_id)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        answer = await self._client.request(
+            method, path, timeout_s=timeout_s, headers=self._headers, params=params, json=json
+        )
+        if isinstance(answer, NoAnswer):
+            raise LookupFailed(f"SendGrid could not be asked: {answer.code}")
+        if answer.status != 200 or not isinstance(answer.json, dict):
+            raise LookupFailed(f"SendGrid could not be asked: it answered HTTP {answer.status}")
+        return answer.fields
+
+
+def sender_of(from_email: str) -> dict[str, str]:
+    """SendGrid's form of a sender that may be written `Name <address>`."""
+    name, address = parseaddr(from_email)
+    return {"email": address, "name": name} if name else {"email": address}
+
+
+def payload_of(message: Message, sender: Mapping[str, str]) -> dict[str, Any]:
+    """The body of `POST /v3/mail/send`: one recipient, plain text, our reference as a custom argument."""
+    return {
+        "personalizations": [
+            {
+                "to": [{"email": message.target.address}],
+                "custom_args": {REFERENCE: message.attempt_ref},
+            }
+        ],
+        "from": dict(sender),
+        "subject": subject_of(message),
+        "content": [{"type": "text/plain", "value": message.content.body}],
+    }
+
+
+def result_of(answer: Answer) -> SendResult:
+    """What the answer to a send means. Only a 202 is an acceptance (mail.v3: the only documented 2xx)."""
+    if answer.status == 202:
+        id = kept_id(answer.headers.get("x-message-id"))
+        return SendResult(Outcome.ACCEPTED, http_status=202, provider_message_id=id)
+    errors = answer.fields.get("errors")
+    fields = (
+        [error.get("field") for error in errors if isinstance(error, dict)]
+        if isinstance(errors, list)
+        else []
+    )
+    field = next((field for field in fields if isinstance(field, str) and field not in ("", "null")), None)
+    code = f"http_{answer.status}" + (f":{field}" if field else "")
+    if answer.status == 400 and field and _RECIPIENT_FIELD.match(field):
+        return refused(answer, Verdict(Outcome.REJECTED_RECIPIENT), code)
+    result = refused(answer, by_status(answer.status, vendor_form=isinstance(errors, list)), code)
+    reset = answer.headers.get("x-ratelimit-reset", "")
+    if answer.status != 429 or not (reset.isascii() and reset.isdigit()):
+        return result
+    wait_s = bounded_wait_s(float(reset[:15]) - answer.received_at.timestamp())
+    return SendResult(result.outcome, result.code, result.http_status, retry_after_s=wait_s)
+
+
+def log_queries(message: Message) -> list[str]:
+    """The Email Logs queries that find every mail to this recipient around the intent.
+
+    Queries compare case by case, and it is not said in which case an address is kept: both are asked.
+    """
+    address = message.target.address
+    if not is_one_address(address):
+        raise LookupFailed("SendGrid's logs cannot be searched for an address of this form")
+    begin = (message.intended_at - LOOKUP_BEFORE).astimezone(UTC)
+    end = (message.intended_at + LOOKUP_AFTER).astimezone(UTC)
+    window = (
+        f'sg_message_id_created_at >= TIMESTAMP "{begin:%Y-%m-%dT%H:%M:%SZ}"'
+        f' AND sg_message_id_created_at <= TIMESTAMP "{end:%Y-%m-%dT%H:%M:%SZ}"'
+    )
+    return [f'to_email = "{spelling}" AND {window}' for spelling in dict.fromkeys((address, address.lower()))]
+
+
+def _messages(listing: Mapping[str, Any], id_field: str) -> list[Mapping[str, Any]]:
+    messages = listing.get("messages")
+    if not isinstance(messages, list):
+        raise LookupFailed("SendGrid answered without a list of messages")
+    entries = [cast("dict[str, Any]", entry) for entry in messages if isinstance(entry, dict)]
+    return [entry for entry in entries if kept_id(entry.get(id_field))]
