@@ -46,7 +46,8 @@ async def create(connection: Connection | Pool, tenant: str, name: str, key: str
         raise ValueError("an API key has the form hk_<8 characters>_<secret>")
     await connection.execute(
         "INSERT INTO api_keys (prefix, tenant, name, digest) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (prefix) DO UPDATE SET tenant = excluded.tenant, digest = excluded.digest, revoked_at = NULL",
+        " ON CONFLICT (prefix) DO UPDATE"
+        " SET tenant = excluded.tenant, digest = excluded.digest, revoked_at = NULL",
         parts[0],
         tenant,
         name,

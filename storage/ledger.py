@@ -5,8 +5,9 @@ saw it returns None: somebody else moved, read again.
 """
 
 import json
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -22,6 +23,9 @@ from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAt
 from storage.snapshot import notification_from
 
 LANES = tuple(Lane)
+
+Change = TypeVar("Change", Intent, Closing, Move)
+Result = TypeVar("Result")
 
 
 class Ledger:
@@ -67,15 +71,10 @@ class Ledger:
                 results = await _accept(connection, ordered)
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
             raise LedgerUnavailable(f"accept: no answer from Postgres ({type(error).__name__})") from error
-        created: dict[UUID, Acceptance] = {}
+        by_id: dict[UUID, deque[Acceptance]] = {}
         for result in results:
-            created.setdefault(result.id, result)
-        answers: list[Acceptance] = []
-        for submission in submissions:
-            first = created[submission.id]
-            answers.append(first)
-            created[submission.id] = Acceptance(first.id, False, first.fingerprint)
-        return answers
+            by_id.setdefault(result.id, deque()).append(result)
+        return [by_id[submission.id].popleft() for submission in submissions]
 
     async def claim(self, lane: Lane, limit: int, lease_s: float) -> list[Claim]:
         """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds."""
@@ -181,10 +180,15 @@ async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Ac
             stored[found["id"]] = Fingerprint(
                 found["fingerprint"], found["fingerprint_key_id"], found["fingerprint_version"]
             )
-    return [Acceptance(row.id, row.id in created and first[row.id] is row, stored[row.id]) for row in rows]
+    answers: list[Acceptance] = []
+    for row in rows:
+        answers.append(Acceptance(row.id, row.id in created, stored[row.id]))
+        created.discard(row.id)
+    return answers
 
 
-async def _intend(connection: Connection, rows: Sequence[Intent]) -> list[OpenAttempt | None]:
+async def _intend(connection: Connection, group: Sequence[Intent]) -> list[OpenAttempt | None]:
+    rows = _one_each(group)
     async with connection.transaction():
         await _lock(connection, rows)
         written = await connection.fetch(
@@ -206,11 +210,11 @@ async def _intend(connection: Connection, rows: Sequence[Intent]) -> list[OpenAt
         row["id"]: OpenAttempt(row["no"], row["version"], row["intended_at"], row["hold_until"])
         for row in written
     }
-    # Two intents for one delivery in one group: one row was written, and only one caller may have it.
-    return [opened.pop(row.delivery_id, None) for row in rows]
+    return _in_order(group, opened)
 
 
-async def _close(connection: Connection, rows: Sequence[Closing]) -> list[Moved | None]:
+async def _close(connection: Connection, group: Sequence[Closing]) -> list[Moved | None]:
+    rows = _one_each(group)
     async with connection.transaction():
         first = await _lock(connection, rows)
         moved = await connection.fetch(
@@ -233,10 +237,11 @@ async def _close(connection: Connection, rows: Sequence[Closing]) -> list[Moved 
             [json.dumps(dict(row.next.data)) for row in rows],
         )
         await _follow(connection, rows, first)
-    return _in_order(rows, moved)
+    return _in_order(group, _moved(moved))
 
 
-async def _move(connection: Connection, rows: Sequence[Move]) -> list[Moved | None]:
+async def _move(connection: Connection, group: Sequence[Move]) -> list[Moved | None]:
+    rows = _one_each(group)
     async with connection.transaction():
         first = await _lock(connection, rows)
         moved = await connection.fetch(
@@ -253,7 +258,7 @@ async def _move(connection: Connection, rows: Sequence[Move]) -> list[Moved | No
             [json.dumps(dict(row.next.data)) for row in rows],
         )
         await _follow(connection, rows, first)
-    return _in_order(rows, moved)
+    return _in_order(group, _moved(moved))
 
 
 async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notification | None]:
@@ -279,6 +284,18 @@ async def _refresh(connection: Connection, rows: Sequence[Any], released: Sequen
     await connection.execute(statement("refresh"), [row.notification_id for row in rows], list(released))
 
 
-def _in_order(rows: Sequence[Closing] | Sequence[Move], moved: Sequence[Any]) -> list[Moved | None]:
-    by_id = {row["id"]: Moved(row["version"], Status(row["state"])) for row in moved}
-    return [by_id.pop(row.delivery_id, None) for row in rows]
+def _one_each(group: Sequence[Change]) -> list[Change]:
+    """The first row of each delivery: of two in one group, the second has lost already."""
+    first: dict[UUID, Change] = {}
+    for row in group:
+        first.setdefault(row.delivery_id, row)
+    return list(first.values())
+
+
+def _in_order(group: Sequence[Change], by_delivery: dict[UUID, Result]) -> list[Result | None]:
+    """Each row's result; of two rows for one delivery, the first has it."""
+    return [by_delivery.pop(row.delivery_id, None) for row in group]
+
+
+def _moved(rows: Sequence[Any]) -> dict[UUID, Moved]:
+    return {row["id"]: Moved(row["version"], Status(row["state"])) for row in rows}

@@ -17,7 +17,8 @@ async def migrate(database_url: str) -> list[str]:
     try:
         await connection.execute("SELECT pg_advisory_lock(hashtext('herald/migrate'))")
         await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (name text PRIMARY KEY, ran_at timestamptz DEFAULT now())"
+            "CREATE TABLE IF NOT EXISTS schema_migrations"
+            " (name text PRIMARY KEY, ran_at timestamptz NOT NULL DEFAULT now())"
         )
         done = {row["name"] for row in await connection.fetch("SELECT name FROM schema_migrations")}
         ran: list[str] = []

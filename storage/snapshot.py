@@ -23,7 +23,7 @@ from domain.status import Status
 LANES = tuple(Lane)
 
 
-def notification_from(row: Mapping[str, Any]) -> Notification:
+def notification_from(row: Any) -> Notification:
     """The notification of one row of load.sql."""
     attempts: dict[str, list[Attempt]] = {}
     for item in row["attempts"] or ():
@@ -84,7 +84,7 @@ def _attempt(item: Mapping[str, Any]) -> Attempt:
     )
 
 
-def _recipient(row: Mapping[str, Any]) -> Recipient:
+def _recipient(row: Any) -> Recipient:
     quiet = QuietHours(row["quiet_start"], row["quiet_end"]) if row["quiet_start"] else None
     return Recipient(
         sms=row["sms"],
