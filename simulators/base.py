@@ -104,19 +104,26 @@ class Simulator(ABC):
     """One vendor. A subclass has its routes, its error form, its callbacks and nothing else.
 
     `statuses` translates the control API's general words (sent, delivered, undelivered) into the
-    vendor's own; `progress` are the statuses that it reports before the final one.
+    vendor's own; `progress` are the statuses that it reports before the final one; `magic` gives the
+    final status and code of accepted messages to magic recipients.
     """
 
     name: ClassVar[str]
     statuses: ClassVar[Mapping[str, str]] = {}
     progress: ClassVar[Sequence[str]] = ()
+    magic: ClassVar[Mapping[str, tuple[str, str | int | None]]] = {}
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.messages: dict[str, Received] = {}
         self.refusals: list[Refused] = []
         self.faults = FaultBook()
-        self.plans = CallbackPlans()
+        self.plans = CallbackPlans(
+            {
+                recipient_key(to): CallbackPlan(to, final=final, code=code)
+                for to, (final, code) in self.magic.items()
+            }
+        )
         self.closing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None

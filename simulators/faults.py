@@ -1,6 +1,7 @@
 """Faults and callback plans, each for one recipient or for all: scenarios do not leak into each other."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -28,6 +29,11 @@ class Kind(StrEnum):
     """As `status`, for a share `rate` of the requests."""
     MALFORMED = "malformed"
     """Processed, and answered with `status` (200) and a page of HTML."""
+    RST_STREAM = "rst_stream"
+    """HTTP/2 only: the stream is reset, not processed. `code` is the HTTP/2 error (`internal_error`)."""
+    GOAWAY = "goaway"
+    """HTTP/2 only: GOAWAY below this stream, not processed. With `code` `graceful` it names this stream
+    as the last: it is still processed and answered, then the connection closes."""
 
 
 class Operation(StrEnum):
@@ -152,8 +158,9 @@ class CallbackPlan:
 
 @dataclass(slots=True)
 class CallbackPlans:
-    """The callback plans of one vendor, by recipient."""
+    """The callback plans of one vendor, by recipient. `magic` ones belong to magic recipients and stay."""
 
+    magic: Mapping[str, CallbackPlan] = field(default_factory=dict[str, CallbackPlan])
     plans: dict[str | None, CallbackPlan] = field(default_factory=dict[str | None, CallbackPlan])
 
     def put(self, plan: CallbackPlan) -> None:
@@ -167,5 +174,6 @@ class CallbackPlans:
             self.plans.pop(recipient_key(recipient), None)
 
     def of(self, to: str) -> CallbackPlan:
-        """The plan for this recipient, else the one for all, else the ordinary one."""
-        return self.plans.get(recipient_key(to)) or self.plans.get(None) or CallbackPlan()
+        """The plan for this recipient, else its magic one, else the one for all, else the ordinary one."""
+        key = recipient_key(to)
+        return self.plans.get(key) or self.magic.get(key) or self.plans.get(None) or CallbackPlan()

@@ -12,8 +12,13 @@ from aiohttp import web
 
 from simulators.base import Simulator, World
 from simulators.control import Control
+from simulators.termii import Termii
+from simulators.twilio import Twilio
 
-SIMULATORS: tuple[type[Simulator], ...] = ()
+SIMULATORS: tuple[type[Simulator], ...] = (
+    Twilio,
+    Termii,
+)
 """Every vendor, in the order of the documentation. APNs opens a port of its own in its `start`."""
 
 
