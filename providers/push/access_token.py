@@ -1,0 +1,167 @@
+"""Google's access tokens: a service account's signed assertion, exchanged for a token (RFC 7523).
+
+The exchange is Google's documented "service account" flow: RS256, `aud` = the token address, at most
+an hour. PyJWT and our own client do it, because google-auth blocks and brings its own HTTP.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from domain.outcome import Outcome, SendResult
+from providers.http import NoAnswer, VendorClient, code_of, retry_after_s
+
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+ASSERTION_S = 3600
+EXCHANGE_S_MAX = 10.0
+_REFRESH_AT = 0.9
+_TRUSTED_UNTIL = 0.98
+
+
+class NoToken(Exception):
+    """There is no access token, so nothing was sent. `result` is what that means for the send."""
+
+    def __init__(self, result: SendResult) -> None:
+        super().__init__(result.code)
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """What is needed of a service account's key file."""
+
+    client_email: str
+    private_key_id: str
+    private_key: RSAPrivateKey
+
+    @classmethod
+    def read(cls, file: Path) -> "ServiceAccount":
+        """Read a key file as the cloud console gives it. Raises ValueError saying what is wrong with it."""
+        try:
+            fields = json.loads(file.read_text())
+            key = load_pem_private_key(fields["private_key"].encode(), password=None)
+            if not isinstance(key, RSAPrivateKey):
+                raise TypeError(type(key).__name__)
+            return cls(fields["client_email"], fields["private_key_id"], key)
+        except OSError as error:
+            raise ValueError(
+                f"the service account file {file} cannot be read: {error.strerror}; "
+                "point SERVICE_ACCOUNT_FILE at the key file of the project's service account"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(
+                f"{file} is not a service account key file (JSON with client_email, private_key_id and "
+                "an RSA private_key); create a new key for the service account and use its file"
+            ) from None
+
+    def assertion(self, audience: str, now_s: float) -> str:
+        """The signed statement that is exchanged for a token."""
+        claims = {
+            "iss": self.client_email,
+            "scope": SCOPE,
+            "aud": audience,
+            "iat": int(now_s),
+            "exp": int(now_s) + ASSERTION_S,
+        }
+        return jwt.encode(claims, self.private_key, algorithm="RS256", headers={"kid": self.private_key_id})
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: str
+    refresh_at: float
+    useless_at: float
+
+
+class AccessTokens:
+    """The current access token. However many ask, one exchange at a time is on its way.
+
+    After 90 % of its life a token is replaced in the background while it is still being used.
+    """
+
+    def __init__(
+        self,
+        account: ServiceAccount,
+        token_url: str,
+        client: VendorClient,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._account = account
+        self._token_url = token_url
+        self._client = client
+        self._clock = clock
+        self._token: _Token | None = None
+        self._exchange: asyncio.Task[_Token] | None = None
+
+    async def get(self, *, timeout_s: float) -> str:
+        """A token to send with. Raises NoToken."""
+        token, now = self._token, self._clock()
+        if token is not None and now < token.useless_at:
+            if now >= token.refresh_at:
+                self._begin()
+            return token.value
+        exchange = self._begin()
+        # The exchange is everybody's: who gives up waiting must not end it for the others.
+        await asyncio.wait({exchange}, timeout=timeout_s)
+        if not exchange.done():
+            raise NoToken(SendResult(Outcome.NOT_SENT, code="auth.timeout"))
+        if exchange.cancelled():
+            raise NoToken(SendResult(Outcome.NOT_SENT, code="auth.closed"))
+        return exchange.result().value
+
+    def refuse(self, value: str) -> None:
+        """The vendor refused this token: the next caller gets a new one. A newer one is left alone."""
+        if self._token is not None and self._token.value == value:
+            self._token = None
+
+    async def aclose(self) -> None:
+        """End an exchange that is on its way."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+            await asyncio.wait({self._exchange})
+
+    def _begin(self) -> "asyncio.Task[_Token]":
+        if self._exchange is None or self._exchange.done():
+            self._exchange = asyncio.create_task(self._fetch(), name="fcm-access-token")
+            self._exchange.add_done_callback(_seen)
+        return self._exchange
+
+    async def _fetch(self) -> _Token:
+        started = self._clock()
+        answer = await self._client.request(
+            "POST",
+            self._token_url,
+            timeout_s=EXCHANGE_S_MAX,
+            data={"grant_type": GRANT, "assertion": self._account.assertion(self._token_url, started)},
+        )
+        if isinstance(answer, NoAnswer):
+            raise NoToken(SendResult(Outcome.NOT_SENT, code=code_of(f"auth.{answer.code}")))
+        value, life_s = answer.fields.get("access_token"), answer.fields.get("expires_in", ASSERTION_S)
+        if answer.status == 200 and isinstance(value, str) and isinstance(life_s, int | float):
+            self._token = _Token(value, started + life_s * _REFRESH_AT, started + life_s * _TRUSTED_UNTIL)
+            return self._token
+        refused = 400 <= answer.status < 500 and answer.status != 429
+        raise NoToken(
+            SendResult(
+                # Whatever the token server says, the message itself was never written.
+                Outcome.REJECTED if refused else Outcome.NOT_SENT,
+                code=code_of(f"auth.{answer.fields.get('error', f'http_{answer.status}')}"),
+                http_status=answer.status,
+                retry_after_s=retry_after_s(answer),
+            )
+        )
+
+
+def _seen(task: "asyncio.Task[_Token]") -> None:
+    """A background exchange may fail unseen: the next caller asks again."""
+    if not task.cancelled():
+        task.exception()

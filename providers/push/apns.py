@@ -1,0 +1,214 @@
+"""Apple Push Notification service, the HTTP/2 provider API with token authentication.
+
+APNs cannot be asked about a message and does not tell repeated ones apart. All attempts of a delivery
+carry one `apns-collapse-id`, so that a second copy replaces the first on the device. `apns-id` is
+derived from the attempt, so that what Apple logs can be found. Headers, limits and reasons are those of
+"Sending notification requests to APNs" and "Handling notification responses from APNs".
+"""
+
+import asyncio
+import json
+import re
+import ssl
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid5
+
+from domain.notification import Channel, Device
+from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
+from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves
+from providers.http import Answer, NoAnswer, Verdict, by_status, refused
+from providers.push.fcm import replacement_id
+from providers.push.h2_client import H2Client
+from providers.push.provider_token import ProviderTokens, read_key
+
+NAME = "apns"
+PAYLOAD_BYTES_MAX = 4096
+RETRY_5XX_S = 900.0
+"""Apple asks to wait 15 minutes before sending again after a 500 or 503."""
+
+_REASON = re.compile(r"[A-Za-z]{1,64}")
+_ID_NAMESPACE = uuid5(NAMESPACE_URL, "herald/apns-id")
+_BAD_TOKEN = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.DEACTIVATE_TOKEN)
+_REJECTED = Verdict(Outcome.REJECTED)
+_UNAVAILABLE = Verdict(Outcome.UNAVAILABLE)
+
+BY_REASON: dict[str, Verdict] = {
+    # The device token.
+    "Unregistered": _BAD_TOKEN,
+    "ExpiredToken": _BAD_TOKEN,
+    "BadDeviceToken": _BAD_TOKEN,
+    # Also what every token gets when our topic is wrong: refuse the message, keep the token.
+    "DeviceTokenNotForTopic": Verdict(Outcome.REJECTED_RECIPIENT),
+    # Our account.
+    "ExpiredProviderToken": _REJECTED,
+    "InvalidProviderToken": _REJECTED,
+    "MissingProviderToken": _REJECTED,
+    "UnrelatedKeyIdInToken": _REJECTED,
+    "BadEnvironmentKeyIdInToken": _REJECTED,
+    "BadCertificate": _REJECTED,
+    "BadCertificateEnvironment": _REJECTED,
+    "Forbidden": _REJECTED,
+    "BadTopic": _REJECTED,
+    "MissingTopic": _REJECTED,
+    "TopicDisallowed": _REJECTED,
+    # Our request.
+    "BadCollapseId": _REJECTED,
+    "BadExpirationDate": _REJECTED,
+    "BadMessageId": _REJECTED,
+    "BadPath": _REJECTED,
+    "BadPriority": _REJECTED,
+    "DuplicateHeaders": _REJECTED,
+    "InvalidPushType": _REJECTED,
+    "MethodNotAllowed": _REJECTED,
+    "MissingDeviceToken": _REJECTED,
+    "PayloadEmpty": _REJECTED,
+    "PayloadTooLarge": _REJECTED,
+    # For now: too many to one device, or provider tokens renewed too often.
+    "TooManyRequests": Verdict(Outcome.THROTTLED),
+    "TooManyProviderTokenUpdates": Verdict(Outcome.THROTTLED),
+    "IdleTimeout": _UNAVAILABLE,
+    "ServiceUnavailable": _UNAVAILABLE,
+    "Shutdown": _UNAVAILABLE,
+    # Whether it went out before the error is not said.
+    "InternalServerError": Verdict(Outcome.AMBIGUOUS),
+}
+"""The `reason` of a refusal in our words."""
+
+_ASK_AGAIN_LATER = frozenset({"InternalServerError", "ServiceUnavailable"})
+
+
+class Apns:
+    """The adapter. Constructing it reads the key and authority files (ValueError when unusable)."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        key_file: Path,
+        key_id: str,
+        team_id: str,
+        topic: str,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._tokens = ProviderTokens(read_key(key_file), key_id=key_id, team_id=team_id)
+        self._topic = topic
+        self._client = H2Client(base_url, context=_trust(ca_file))
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(Channel.PUSH, Resolves.NONE, settling_s=0, receipts=False, polls=False)
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        """Send to one device. A provider token that Apple calls expired is renewed once."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        payload = build(message)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            return SendResult(Outcome.REJECTED, code="payload_too_large")
+        token = self._tokens.current()
+        answer = await self._post(message, payload, token, timeout_s)
+        if isinstance(answer, Answer) and reason_of(answer) == "ExpiredProviderToken":
+            renewed = self._tokens.after_expired(token)
+            if renewed is not None:
+                answer = await self._post(message, payload, renewed, deadline - loop.time())
+        return answer.result if isinstance(answer, NoAnswer) else read(answer, apns_id(message))
+
+    async def _post(
+        self, message: Message, payload: bytes, token: str, timeout_s: float
+    ) -> Answer | NoAnswer:
+        headers = [
+            ("authorization", f"bearer {token}"),
+            ("apns-topic", self._topic),
+            ("apns-push-type", "alert"),
+            ("apns-id", apns_id(message)),
+            ("apns-expiration", str(int(message.expires_at.timestamp()))),
+            ("apns-priority", "10"),
+            ("apns-collapse-id", replacement_id(message.attempt_ref)),
+            ("content-type", "application/json"),
+            ("content-length", str(len(payload))),
+        ]
+        # A token comes from outside: nothing in it may leave its place in the path.
+        path = f"/3/device/{quote(message.target.address, safe='')}"
+        return await self._client.post(path, headers, payload, timeout_s=timeout_s)
+
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+        """APNs has no look-up."""
+        return ()
+
+    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
+        """APNs has no status query."""
+        return None
+
+    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
+        raise CallbackRefused("callbacks_not_supported", "APNs sends no callbacks")
+
+    def address_of(self, device: Device) -> str | None:
+        return device.apns_token
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ValueError(
+            f"the authority file {ca_file} cannot be used: {error.strerror}; "
+            "point CA_FILE at a PEM file, or leave it out to trust the system's"
+        ) from None
+
+
+def apns_id(message: Message) -> str:
+    """The `apns-id` of an attempt: a UUID, because Apple takes nothing else."""
+    return str(uuid5(_ID_NAMESPACE, message.attempt_ref))
+
+
+def build(message: Message) -> bytes:
+    """The payload, as compact JSON."""
+    alert = {"title": message.content.title, "body": message.content.body}
+    payload = {
+        "aps": {
+            "alert": {name: text for name, text in alert.items() if text is not None},
+            "sound": "default",
+        },
+        "herald_ref": message.attempt_ref,
+    }
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def reason_of(answer: Answer) -> str | None:
+    """Apple's reason, None when the answer has none in Apple's form."""
+    reason = answer.fields.get("reason")
+    return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else None
+
+
+def read(answer: Answer, sent_id: str) -> SendResult:
+    """The answer in our words."""
+    if answer.status == 200:
+        return SendResult(
+            Outcome.ACCEPTED,
+            http_status=200,
+            provider_message_id=answer.headers.get("apns-id", sent_id).lower(),
+        )
+    reason = reason_of(answer)
+    verdict = BY_REASON.get(reason or "")
+    if verdict is None and answer.status == 410 and reason is not None:
+        verdict = _BAD_TOKEN
+    if verdict is None:
+        verdict = by_status(answer.status, vendor_form=reason is not None)
+    result = refused(answer, verdict, None if reason is None else _snake(reason))
+    if reason in _ASK_AGAIN_LATER and result.retry_after_s is None:
+        return replace(result, retry_after_s=RETRY_5XX_S)
+    return result
+
+
+def _snake(reason: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason)

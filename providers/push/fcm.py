@@ -1,0 +1,206 @@
+"""Firebase Cloud Messaging, HTTP v1 (the discovery document of `fcm.googleapis.com`, v1).
+
+FCM takes no idempotency key and cannot be asked about a message. What can be done is done: every
+attempt of one delivery has the same collapse key (while it waits for the device) and the same tag (when
+it is shown), so that a second copy replaces the first. The `fid` field replaces `token` in time; a token
+still works, and installation ids are accepted in the same field.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from domain.ids import parse_attempt_ref
+from domain.notification import Channel, Device
+from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
+from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves
+from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, refused
+from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
+
+NAME = "fcm"
+PAYLOAD_BYTES_MAX = 4096
+TTL_S_MAX = 28 * 86_400
+_FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+_BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+
+_BAD_TOKEN = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.DEACTIVATE_TOKEN)
+_REJECTED = Verdict(Outcome.REJECTED)
+
+BY_ERROR_CODE: dict[str, Verdict] = {
+    "UNREGISTERED": _BAD_TOKEN,
+    # Any field of ours may be the invalid one; only the violation of `message.token` blames the token.
+    "INVALID_ARGUMENT": _REJECTED,
+    # The token belongs to another project: ours to set right, so the token is kept.
+    "SENDER_ID_MISMATCH": _REJECTED,
+    "THIRD_PARTY_AUTH_ERROR": _REJECTED,
+    "QUOTA_EXCEEDED": Verdict(Outcome.THROTTLED),
+    "UNAVAILABLE": Verdict(Outcome.UNAVAILABLE),
+    "INTERNAL": Verdict(Outcome.AMBIGUOUS),
+}
+"""`FcmError.errorCode` (FCM's ErrorCode reference) in our words."""
+
+BY_STATUS: dict[str, Verdict] = {
+    "INVALID_ARGUMENT": _REJECTED,
+    "UNAUTHENTICATED": _REJECTED,
+    "PERMISSION_DENIED": _REJECTED,
+    # Without an FcmError this is the project or the address, never the token.
+    "NOT_FOUND": _REJECTED,
+    "RESOURCE_EXHAUSTED": Verdict(Outcome.THROTTLED),
+    "UNAVAILABLE": Verdict(Outcome.UNAVAILABLE),
+    "INTERNAL": Verdict(Outcome.AMBIGUOUS),
+    "DEADLINE_EXCEEDED": Verdict(Outcome.AMBIGUOUS),
+}
+"""`google.rpc.Code`, where no FcmError comes with it."""
+
+
+class Fcm:
+    """The adapter. Constructing it reads the service account's file (ValueError when it is unusable)."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        token_url: str,
+        project_id: str,
+        service_account_file: Path,
+        client: Callable[[str], VendorClient] = VendorClient,
+    ) -> None:
+        account = ServiceAccount.read(service_account_file)
+        self._client = client(base_url)
+        self._path = f"/v1/projects/{project_id}/messages:send"
+        self._tokens = AccessTokens(account, token_url, self._client)
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(Channel.PUSH, Resolves.NONE, settling_s=0, receipts=False, polls=False)
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        """Send to one device. A refused access token is replaced once."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        body = build(message)
+        if payload_bytes(body) > PAYLOAD_BYTES_MAX:
+            return SendResult(Outcome.REJECTED, code="payload_too_large")
+        try:
+            token = await self._tokens.get(timeout_s=deadline - loop.time())
+            answer = await self._post(body, token, deadline - loop.time())
+            if isinstance(answer, Answer) and answer.status == 401 and _fcm_code(answer) is None:
+                self._tokens.refuse(token)
+                token = await self._tokens.get(timeout_s=deadline - loop.time())
+                answer = await self._post(body, token, deadline - loop.time())
+        except NoToken as error:
+            return error.result
+        return answer.result if isinstance(answer, NoAnswer) else read(answer)
+
+    async def _post(self, body: dict[str, Any], token: str, timeout_s: float) -> Answer | NoAnswer:
+        headers = {"Authorization": f"Bearer {token}"}
+        return await self._client.request("POST", self._path, timeout_s=timeout_s, headers=headers, json=body)
+
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+        """FCM has no look-up."""
+        return ()
+
+    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
+        """FCM has no status query."""
+        return None
+
+    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
+        raise CallbackRefused("callbacks_not_supported", "FCM sends no callbacks")
+
+    def address_of(self, device: Device) -> str | None:
+        return device.fcm_token
+
+    async def aclose(self) -> None:
+        await self._tokens.aclose()
+        await self._client.aclose()
+
+
+def build(message: Message) -> dict[str, Any]:
+    """The request's body. It lives until the notification expires, at most FCM's 28 days."""
+    same_delivery = replacement_id(message.attempt_ref)
+    ttl_s = (message.expires_at - message.intended_at).total_seconds()
+    alert = {"title": message.content.title, "body": message.content.body}
+    return {
+        "message": {
+            "token": message.target.address,
+            "notification": {name: text for name, text in alert.items() if text is not None},
+            "data": {"herald_ref": message.attempt_ref},
+            "android": {
+                "priority": "HIGH",
+                "ttl": f"{int(min(max(ttl_s, 0), TTL_S_MAX))}s",
+                # Without one, notification messages collapse under the app's package name: only the
+                # last of all that wait for the device would be kept (FCM, "collapsible messages").
+                "collapse_key": same_delivery,
+                "notification": {"tag": same_delivery},
+            },
+            "apns": {
+                "headers": {
+                    "apns-priority": "10",
+                    "apns-expiration": str(int(message.expires_at.timestamp())),
+                    "apns-collapse-id": same_delivery,
+                }
+            },
+        }
+    }
+
+
+def replacement_id(attempt_ref: str) -> str:
+    """What all attempts of one delivery share, over FCM and APNs alike: the delivery's id."""
+    parsed = parse_attempt_ref(attempt_ref)
+    return str(parsed[0]) if parsed else attempt_ref[:64]
+
+
+def payload_bytes(body: dict[str, Any]) -> int:
+    """The size that FCM limits: what reaches the device, as compact JSON in UTF-8."""
+    reaching = {name: body["message"][name] for name in ("notification", "data")}
+    return len(json.dumps(reaching, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def read(answer: Answer) -> SendResult:
+    """The answer in our words."""
+    if answer.status == 200:
+        name = answer.fields.get("name")
+        if isinstance(name, str) and name:
+            return SendResult(Outcome.ACCEPTED, http_status=200, provider_message_id=name)
+        return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=200)
+    code, status = _fcm_code(answer), _error(answer).get("status")
+    if code == "INVALID_ARGUMENT" or status == "INVALID_ARGUMENT":
+        return _invalid_argument(answer)
+    if code in BY_ERROR_CODE:
+        return refused(answer, BY_ERROR_CODE[code], code)
+    if status in BY_STATUS:
+        return refused(answer, BY_STATUS[status], status)
+    return refused(answer, by_status(answer.status, vendor_form=bool(_error(answer))), code or status)
+
+
+def _invalid_argument(answer: Answer) -> SendResult:
+    """Only a violation that names the token speaks about the token."""
+    violations = [_dicts(detail.get("fieldViolations")) for detail in _details(answer, _BAD_REQUEST)]
+    if any(violation.get("field") == "message.token" for violation in chain.from_iterable(violations)):
+        return refused(answer, _BAD_TOKEN, "invalid_argument:message.token")
+    return refused(answer, BY_ERROR_CODE["INVALID_ARGUMENT"], "invalid_argument")
+
+
+def _error(answer: Answer) -> dict[str, Any]:
+    error = answer.fields.get("error")
+    return error if isinstance(error, dict) else {}
+
+
+def _details(answer: Answer, kind: str) -> list[dict[str, Any]]:
+    return [detail for detail in _dicts(_error(answer).get("details")) if detail.get("@type") == kind]
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _fcm_code(answer: Answer) -> str | None:
+    codes = [detail.get("errorCode") for detail in _details(answer, _FCM_ERROR)]
+    return next((code for code in codes if isinstance(code, str)), None)

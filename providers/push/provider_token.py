@@ -1,0 +1,76 @@
+"""APNs provider tokens: an ES256 JWT over the team and the time, signed with the team's .p8 key.
+
+Apple accepts a token for an hour and asks for a new one at most every 20 minutes ("Establishing a
+token-based connection to APNs"), so one token serves every request of 40 minutes.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+RENEW_AFTER_S = 40 * 60
+FORCED_EVERY_S = 20 * 60
+
+
+def read_key(file: Path) -> EllipticCurvePrivateKey:
+    """The signing key of a .p8 file. Raises ValueError saying what is wrong with it."""
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        raise ValueError(
+            f"the APNs key file {file} cannot be read: {error.strerror}; point KEY_FILE at the .p8 file"
+        ) from None
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+        raise ValueError(f"{file} is not an APNs key: a .p8 file holds one unencrypted P-256 private key")
+    return key
+
+
+class ProviderTokens:
+    """The token that all requests carry. Signing takes under a millisecond, so nobody waits for it."""
+
+    def __init__(
+        self,
+        key: EllipticCurvePrivateKey,
+        *,
+        key_id: str,
+        team_id: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._key = key
+        self._key_id = key_id
+        self._team_id = team_id
+        self._clock = clock
+        self._token = ""
+        self._issued_at = float("-inf")
+        self._forced_at = float("-inf")
+
+    def current(self) -> str:
+        """The token to send with. One from the future (the clock went back) is replaced too."""
+        if not 0 <= self._clock() - self._issued_at < RENEW_AFTER_S:
+            self._issue()
+        return self._token
+
+    def after_expired(self, refused: str) -> str | None:
+        """The token to try again with, after Apple called `refused` expired; None: do not try again.
+
+        Whoever comes second finds the new token there. Apple refuses providers that renew too often,
+        so a token is renewed out of turn once in 20 minutes; a clock that is wrong is not mended by it.
+        """
+        if refused != self._token:
+            return self._token
+        if self._clock() - self._forced_at < FORCED_EVERY_S:
+            return None
+        self._forced_at = self._clock()
+        self._issue()
+        return self._token
+
+    def _issue(self) -> None:
+        self._issued_at = self._clock()
+        claims = {"iss": self._team_id, "iat": int(self._issued_at)}
+        self._token = jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self._key_id})
