@@ -1,0 +1,58 @@
+-- Reserve one place for a member under every limit given, or under none of them.
+--
+-- Invariant: under each limit, no more than `max` members hold a place whose time lies within the last
+-- `per_ms`. A member holds one place however often it asks, and keeps the time of its first asking.
+-- A denial stores nothing. The time is the store's own, so that workers' clocks do not matter.
+--
+-- KEYS[1]       since when this store has counted without a gap, in ms; 0: always; absent: it was flushed
+-- KEYS[2..n]    one sorted set a limit: member -> ms of its reservation
+-- ARGV[1]       the member (a delivery)
+-- ARGV[2]       '1' when a place may be taken by what was counted since the flush alone
+-- ARGV[3..]     max and per_ms of each limit, in the order of its key
+--
+-- Returns {admitted, blind, free_at_ms, position of each limit that denied ...}. `blind` says that the
+-- answer would need counts that were lost; a limit that is full of what was counted since is certain.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local since = tonumber(redis.call('GET', KEYS[1]))
+if not since then
+  since = now
+  redis.call('SET', KEYS[1], since)
+end
+
+local member = ARGV[1]
+local absent = {}
+local full, full_until = {}, 0
+local unsure, unsure_until = {}, 0
+
+for i = 2, #KEYS do
+  local max = tonumber(ARGV[2 * i - 1])
+  local per = tonumber(ARGV[2 * i])
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - per)
+  if not redis.call('ZSCORE', KEYS[i], member) then
+    absent[#absent + 1] = i
+    local count = redis.call('ZCARD', KEYS[i])
+    if count >= max then
+      full[#full + 1] = i - 1
+      -- When `max` was lowered meanwhile, more than one has to leave first.
+      local leaver = redis.call('ZRANGE', KEYS[i], count - max, count - max, 'WITHSCORES')
+      full_until = math.max(full_until, tonumber(leaver[2]) + per)
+    elseif since > 0 and now - since < per then
+      unsure[#unsure + 1] = i - 1
+      unsure_until = math.max(unsure_until, since + per)
+    end
+  end
+end
+
+if #full > 0 then
+  return {0, 0, full_until, unpack(full)}
+end
+if #unsure > 0 and ARGV[2] ~= '1' then
+  return {0, 1, unsure_until, unpack(unsure)}
+end
+for _, i in ipairs(absent) do
+  redis.call('ZADD', KEYS[i], now, member)
+  redis.call('PEXPIRE', KEYS[i], ARGV[2 * i])
+end
+return {1, #unsure > 0 and 1 or 0, 0}

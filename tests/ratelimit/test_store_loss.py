@@ -1,0 +1,171 @@
+"""A store that is down, stalled or flushed: what passes, what waits, and for how long."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from devstack.ports import free_port
+from devstack.process import Process
+from devstack.valkey import Valkey
+from ratelimit.fallback import NAMES_MAX, LocalCounts
+from ratelimit.keys import LimitKey
+from ratelimit.limiter import ASK_AGAIN_S, Limiter, OnLoss, redis_url
+
+KEY = LimitKey("u1:otp:sms", max=3, per_s=3600)
+SHORT = LimitKey("u1:otp:push", max=3, per_s=0.2)
+
+
+@pytest_asyncio.fixture
+async def away() -> AsyncIterator[Limiter]:
+    """A limiter whose store refuses connections."""
+    with socket.socket() as reserved:
+        # Bound and not listening: nobody else can get the port meanwhile.
+        reserved.bind(("127.0.0.1", 0))
+        limiter = Limiter.connect(f"redis://127.0.0.1:{reserved.getsockname()[1]}/0")
+        yield limiter
+        await limiter.aclose()
+
+
+async def test_an_ordinary_type_waits_while_the_store_is_away(away: Limiter) -> None:
+    answer = await away.reserve([KEY], "d", OnLoss.WAIT)
+    assert not answer.admitted
+    assert answer.store_lost
+    assert answer.free_at_s is not None
+    assert 0 < answer.free_at_s - time.time() <= ASK_AGAIN_S
+
+
+async def test_a_critical_type_passes_up_to_its_limit_in_this_process(away: Limiter) -> None:
+    answers = [await away.reserve([KEY], f"d{n}", OnLoss.PASS) for n in range(10)]
+    assert [answer.admitted for answer in answers] == [True] * 3 + [False] * 7
+    assert all(answer.store_lost for answer in answers)
+    assert (await away.reserve([KEY], "d0", OnLoss.PASS)).admitted
+    assert not await away.release([KEY], "d0")
+    assert (await away.reserve([KEY], "d9", OnLoss.PASS)).admitted
+
+
+async def test_a_provider_rate_does_not_hold_anything_up_while_the_store_is_away(away: Limiter) -> None:
+    assert await away.take("twilio", 0.001) == 0
+    assert await away.take("twilio", 0.001) == 0
+    assert not await away.healthy()
+
+
+async def test_a_flush_is_noticed_and_ordinary_types_wait_for_the_window(
+    limiter: Limiter, valkey: str
+) -> None:
+    assert (await limiter.reserve([KEY], "d0")).admitted
+    async with Redis.from_url(valkey) as client:
+        await client.flushdb()
+    flushed_at = time.time()
+    for _ in range(2):
+        answer = await limiter.reserve([KEY], "d1")
+        assert (answer.admitted, answer.store_lost) == (False, True)
+        assert answer.free_at_s == pytest.approx(flushed_at + KEY.per_s, abs=5)
+        assert answer.denied == (KEY,)
+
+
+async def test_a_store_never_established_counts_as_flushed(valkey: str) -> None:
+    limiter = Limiter.connect(valkey, timeout_s=10)
+    try:
+        assert (await limiter.reserve([KEY], "d")).store_lost
+        await limiter.establish()
+        answer = await limiter.reserve([KEY], "d")
+        assert (answer.admitted, answer.store_lost) == (True, False)
+    finally:
+        await limiter.aclose()
+
+
+async def test_after_a_flush_critical_types_are_bounded_by_what_was_counted_since(
+    limiter: Limiter, valkey: str
+) -> None:
+    async with Redis.from_url(valkey) as client:
+        await client.flushdb()
+    answers = [await limiter.reserve([KEY], f"d{n}", OnLoss.PASS) for n in range(5)]
+    assert [(answer.admitted, answer.store_lost) for answer in answers] == (
+        [(True, True)] * 3 + [(False, False)] * 2
+    )
+    # Full of what was counted since is certain for ordinary types too.
+    ordinary = await limiter.reserve([KEY], "d9")
+    assert (ordinary.admitted, ordinary.store_lost) == (False, False)
+
+
+async def test_a_flushed_store_is_whole_again_after_the_length_of_the_limit(
+    limiter: Limiter, valkey: str
+) -> None:
+    async with Redis.from_url(valkey) as client:
+        await client.flushdb()
+    assert (await limiter.reserve([SHORT], "d")).store_lost
+    deadline = time.monotonic() + 10
+    while (answer := await limiter.reserve([SHORT], "d")).store_lost:
+        assert time.monotonic() < deadline
+    assert answer.admitted
+
+
+async def test_a_stalled_store_is_lost_within_the_bound_and_counts_once_when_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    server = Valkey(tmp_path / "valkey", free_port())
+    process = Process(server.part(), tmp_path / "logs")
+    await process.start()
+    limiter = Limiter.connect(server.url(0))
+    patient = Limiter.connect(server.url(0), timeout_s=10)
+    try:
+        await patient.establish()
+        assert (await patient.reserve([KEY], "d0")).admitted
+        await limiter.healthy()
+        os.kill(process.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        waiting = await limiter.reserve([KEY], "d1")
+        passing = await limiter.reserve([KEY], "d2", OnLoss.PASS)
+        token_wait = await limiter.take("twilio", 1)
+        released = await limiter.release([KEY], "d0")
+        took = time.monotonic() - began
+        os.kill(process.pid, signal.SIGCONT)
+        assert (waiting.admitted, waiting.store_lost) == (False, True)
+        assert (passing.admitted, passing.store_lost) == (True, True)
+        assert (token_wait, released) == (0, False)
+        # Four calls of at most 250 ms, on a machine that others use too.
+        assert took < 4 * 0.25 + 1
+        # What reached the stalled store was carried out when it woke: the same members count once.
+        answers = [await patient.reserve([KEY], f"d{n}") for n in range(6)]
+        assert sum(answer.admitted for answer in answers) == 3
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+        await limiter.aclose()
+        await patient.aclose()
+        await process.stop()
+
+
+def test_local_counts_are_bounded_and_forget_what_is_old() -> None:
+    counts = LocalCounts()
+    for n in range(NAMES_MAX + 10):
+        assert counts.reserve([LimitKey(f"u{n}", 1, 60)], "d", now=0) == ()
+    newest = LimitKey(f"u{NAMES_MAX + 9}", 1, 60)
+    assert counts.reserve([LimitKey("u0", 1, 60)], "other", now=1) == ()
+    assert counts.reserve([newest], "other", now=59.9) == (newest,)
+    assert counts.reserve([newest], "other", now=60) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("valkey://h:1/2", "redis://h:1/2"),
+        ("valkeys://:secret@h:1/2", "rediss://:secret@h:1/2"),
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("rediss://h", "rediss://h"),
+    ],
+)
+def test_addresses_of_valkey_and_redis_are_taken(given: str, expected: str) -> None:
+    assert redis_url(given) == expected
+
+
+@pytest.mark.parametrize("given", ["h:1", "http://h", "", "://"])
+def test_another_scheme_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="valkey://"):
+        redis_url(given)
