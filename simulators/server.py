@@ -10,14 +10,18 @@ from pathlib import Path
 
 from aiohttp import web
 
+from simulators.apns import Apns
 from simulators.base import Simulator, World
 from simulators.control import Control
+from simulators.fcm import Fcm
 from simulators.termii import Termii
 from simulators.twilio import Twilio
 
 SIMULATORS: tuple[type[Simulator], ...] = (
     Twilio,
     Termii,
+    Fcm,
+    Apns,
 )
 """Every vendor, in the order of the documentation. APNs opens a port of its own in its `start`."""
 
