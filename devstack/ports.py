@@ -1,7 +1,10 @@
 """TCP ports on the loopback interface."""
 
+import asyncio
 import random
 import socket
+import time
+from dataclasses import dataclass, fields
 
 from devstack.errors import DevStackError
 
@@ -32,3 +35,41 @@ def free_port() -> int:
             _given.add(port)
             return port
     raise DevStackError(f"No free port between {_LOWEST} and {_HIGHEST} on 127.0.0.1.")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of a stack."""
+
+    temporal: int = 7233
+    temporal_ui: int = 8233
+    postgres: int = 15432
+    valkey: int = 16379
+    simulators: int = 8100
+    apns: int = 8101
+    api: int = 8000
+
+    @classmethod
+    def shifted(cls, offset: int) -> "Ports":
+        """The standard ports, each moved by `offset`. Raises DevStackError if that leaves the valid range."""
+        moved = {port.name: getattr(cls(), port.name) + offset for port in fields(cls)}
+        if not all(1024 <= port <= 65535 for port in moved.values()):
+            raise DevStackError(f"--port-offset {offset} moves a port out of 1024-65535.")
+        return cls(**moved)
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Any free ports."""
+        return cls(**{port.name: free_port() for port in fields(cls)})
+
+    async def check_free(self, names: set[str]) -> None:
+        """Raise DevStackError naming every port of `names` that is taken."""
+        deadline = time.monotonic() + 1  # what a killed stack leaves behind may still be ending
+        while taken := [name for name in sorted(names) if not is_free(getattr(self, name))]:
+            if time.monotonic() > deadline:
+                listed = ", ".join(f"port {getattr(self, name)} ({name}) is taken" for name in taken)
+                raise DevStackError(
+                    f"{listed[0].upper()}{listed[1:]}: stop what listens there, "
+                    "or use --port-offset to move every port."
+                )
+            await asyncio.sleep(0.05)

@@ -71,7 +71,7 @@ class Postgres:
             await connection.close()
 
     async def _prepare(self) -> None:
-        await end_orphans(self.directory, locate.postgres())
+        await end_orphans(self.directory, "postgres")
         if not (self.directory / "PG_VERSION").exists():
             await self._create_cluster()
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.errors import DevStackError
@@ -28,8 +28,8 @@ class Part:
     command: tuple[str, ...]
     ready: "Callable[[Process], Awaitable[bool]]"
     cwd: Path
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Added to the environment of this process."""
+    env: Mapping[str, str] | None = None
+    """Its whole environment; None: that of this process."""
     prefix: tuple[str, ...] = ()
     """What the command runs under, for example `unshare …`."""
     before: Callable[[], Awaitable[None]] = _nothing
@@ -105,6 +105,8 @@ class Process:
         if child.returncode is None:
             with suppress(ProcessLookupError):
                 child.send_signal(self.part.stop_signal)
+                # A process that was halted by SIGSTOP takes no notice of anything before this.
+                child.send_signal(signal.SIGCONT)
             try:
                 async with asyncio.timeout(self.part.stop_within_s):
                     await child.wait()
@@ -129,7 +131,7 @@ class Process:
                 *launch,
                 *part.command,
                 cwd=part.cwd,
-                env={**os.environ, **part.env},
+                env=part.env,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
@@ -151,7 +153,7 @@ def _outcome(exit_code: int) -> str:
     return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
 
 
-async def end_orphans(directory: Path, program: Path) -> None:
+async def end_orphans(directory: Path, program: str) -> None:
     """Kill what still runs `program` in `directory`, left behind by a stack that was killed.
 
     Only for a directory that the caller has locked. Raises DevStackError if one does not end.
@@ -168,13 +170,13 @@ async def end_orphans(directory: Path, program: Path) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-def _running_in(directory: Path, program: Path) -> list[int]:
+def _running_in(directory: Path, program: str) -> list[int]:
     found: list[int] = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             cwd, executable = (entry / "cwd").readlink(), (entry / "exe").readlink()
         except OSError:  # it ended meanwhile, or belongs to somebody else
             continue
-        if cwd == directory.resolve() and executable.name.removesuffix(" (deleted)") == program.name:
+        if cwd == directory.resolve() and executable.name.removesuffix(" (deleted)") == program:
             found.append(int(entry.name))
     return found

@@ -25,7 +25,7 @@ class Valkey:
 
         async def before() -> None:
             self.directory.mkdir(parents=True, exist_ok=True)
-            await end_orphans(self.directory, program)
+            await end_orphans(self.directory, "valkey-server")
 
         return Part(
             name="valkey",
@@ -43,7 +43,7 @@ class Valkey:
                 *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
             ),
             ready=self._ready,
-            cwd=self.directory.parent,
+            cwd=self.directory,
             before=before,
         )
 

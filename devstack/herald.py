@@ -1,0 +1,88 @@
+"""Herald's own processes as parts of the stack."""
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import httpx
+
+from devstack.ports import Ports
+from devstack.process import Part, Process
+
+ROOT = Path(__file__).parent.parent
+
+_FLUSH_S = 45
+"""A worker lets the calls in flight end before it stops, and they may take a vendor's whole time budget."""
+
+
+def simulators(ports: Ports, state_dir: Path, api_url: str, environment: Mapping[str, str]) -> Part:
+    """Every vendor's simulator, in one process."""
+    return Part(
+        name="simulators",
+        command=(
+            *(sys.executable, "-m", "simulators", "--port", str(ports.simulators)),
+            *("--apns-port", str(ports.apns), "--callback-base", api_url, "--state-dir", str(state_dir)),
+        ),
+        ready=_answers(f"http://127.0.0.1:{ports.simulators}/control/healthz"),
+        cwd=ROOT,
+        env=_environment(environment),
+    )
+
+
+async def simulator_settings(url: str) -> dict[str, str]:
+    """The `HERALD_PROVIDERS__…` variables that point Herald at running simulators."""
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        answer = await client.get(f"{url}/control/settings")
+        answer.raise_for_status()
+        return answer.json()["settings"]
+
+
+def application(api_url: str, environment: Mapping[str, str]) -> list[Part]:
+    """The API and the workers: one for `critical`, which nothing may delay, and one for the rest."""
+    return [
+        Part(
+            name="api",
+            command=(sys.executable, "-m", "cli", "api"),
+            ready=_answers(f"{api_url}/healthz"),
+            cwd=ROOT,
+            env=_environment(environment),
+            ready_within_s=60,
+            stop_within_s=15,
+        ),
+        _worker("worker_critical", "critical", environment),
+        _worker("worker", "high,normal,bulk", environment),
+    ]
+
+
+def _worker(name: str, lanes: str, environment: Mapping[str, str]) -> Part:
+    return Part(
+        name=name,
+        command=(sys.executable, "-m", "cli", "worker", "--lanes", lanes),
+        ready=_says("worker_ready"),
+        cwd=ROOT,
+        env=_environment(environment),
+        ready_within_s=60,
+        stop_within_s=_FLUSH_S,
+    )
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {**environment, "PYTHONUNBUFFERED": "1"}
+
+
+def _answers(url: str) -> Callable[[Process], Awaitable[bool]]:
+    async def ready(_: Process) -> bool:
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+                return (await client.get(url)).is_success
+        except httpx.HTTPError:
+            return False
+
+    return ready
+
+
+def _says(text: str) -> Callable[[Process], Awaitable[bool]]:
+    async def ready(process: Process) -> bool:
+        return text in process.output()
+
+    return ready
