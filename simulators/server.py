@@ -14,12 +14,16 @@ from simulators.apns import Apns
 from simulators.base import Simulator, World
 from simulators.control import Control
 from simulators.fcm import Fcm
+from simulators.mailgun import Mailgun
+from simulators.sendgrid import SendGrid
 from simulators.termii import Termii
 from simulators.twilio import Twilio
 
 SIMULATORS: tuple[type[Simulator], ...] = (
     Twilio,
     Termii,
+    SendGrid,
+    Mailgun,
     Fcm,
     Apns,
 )
