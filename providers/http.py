@@ -113,13 +113,6 @@ class _Progress:
         """Without word from the transport the request may have been written."""
         return Written.NO if self.begun and not self.connected else Written.MAYBE
 
-    async def httpcore_event(self, name: str, info: Mapping[str, Any]) -> None:
-        """Takes httpcore's trace events, where its transport is used (HTTP/2)."""
-        if name.startswith("connection."):
-            self.begun = True
-        elif name.endswith("send_request_headers.started"):
-            self.connected = True
-
 
 _progress: ContextVar[_Progress] = ContextVar("progress")
 
@@ -152,19 +145,6 @@ def aiohttp_transport(
         )
 
     return AiohttpTransport(client=session, verify=context)
-
-
-def http2_transport(
-    *, pool_max: int = POOL_MAX, verify: ssl.SSLContext | None = None
-) -> httpx.AsyncBaseTransport:
-    """HTTP/2, httpx's own. `verify`: the trusted authorities."""
-    return httpx.AsyncHTTPTransport(
-        http1=False,
-        http2=True,
-        verify=verify or ssl.create_default_context(),
-        limits=httpx.Limits(max_connections=pool_max),
-        trust_env=False,
-    )
 
 
 class VendorClient:
@@ -216,7 +196,6 @@ class VendorClient:
             data=data,
             content=content,
             timeout=self._timeouts.within(timeout_s),
-            extensions={"trace": progress.httpcore_event},
         )
         token = _progress.set(progress)
         try:
@@ -257,11 +236,6 @@ _NOT_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorError, "connection_refused"),
     (aiohttp.ConnectionTimeoutError, "connect_timeout"),
 )
-_NOT_WRITTEN_HTTPCORE: tuple[tuple[type[BaseException], str], ...] = (
-    (httpx.PoolTimeout, "pool_timeout"),
-    (httpx.ConnectTimeout, "connect_timeout"),
-    (httpx.ConnectError, "connection_refused"),
-)
 _MAYBE_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.SocketTimeoutError, "timeout"),
     (httpx.TimeoutException, "timeout"),
@@ -278,11 +252,8 @@ _MAYBE_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
 def _classify(error: Exception, progress: _Progress) -> NoAnswer:
     cause = error.__cause__ or error
     if not progress.connected:
-        # httpx's own classes are trusted only where they are not aiohttp's in disguise.
-        known = _NOT_WRITTEN if isinstance(cause, aiohttp.ClientError) else _NOT_WRITTEN_HTTPCORE
-        seen = cause if isinstance(cause, aiohttp.ClientError) else error
-        for kind, code in known:
-            if isinstance(seen, kind):
+        for kind, code in _NOT_WRITTEN:
+            if isinstance(cause, kind):
                 return NoAnswer(Written.NO, code)
     for kind, code in _MAYBE_WRITTEN:
         if isinstance(cause, kind) or isinstance(error, kind):

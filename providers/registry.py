@@ -1,0 +1,133 @@
+"""The one list of providers. A new vendor is one line here, and a function that wires its settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from domain.notification import Channel
+from domain.notification_types import Catalog
+from providers.base import Provider
+from providers.email.mailgun import Mailgun
+from providers.email.sendgrid import SendGrid
+from providers.push.apns import Apns
+from providers.push.fcm import Fcm
+from providers.sms.termii import Termii
+from providers.sms.twilio import Twilio
+from settings import ProviderSettings
+
+
+class UnknownProvider(Exception):
+    """The catalog speaks of a provider that does not exist. The message says where and which there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A provider that can be configured. `build` gives None while it has no settings."""
+
+    name: str
+    channel: Channel
+    build: Callable[[ProviderSettings, str], Provider | None]
+
+
+def _twilio(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.twilio):
+        return None
+    return Twilio(
+        base_url=own.base_url,
+        account_sid=own.account_sid,
+        auth_token=own.auth_token.get_secret_value(),
+        sender=own.sender,
+        public_url=public_url,
+    )
+
+
+def _termii(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.termii):
+        return None
+    return Termii(
+        base_url=own.base_url,
+        api_key=own.api_key.get_secret_value(),
+        sender_id=own.sender_id,
+        webhook_secret=own.webhook_secret.get_secret_value(),
+    )
+
+
+def _sendgrid(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.sendgrid):
+        return None
+    return SendGrid(
+        base_url=own.base_url,
+        api_key=own.api_key.get_secret_value(),
+        from_email=own.from_email,
+        webhook_public_key=own.webhook_public_key,
+    )
+
+
+def _mailgun(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.mailgun):
+        return None
+    return Mailgun(
+        base_url=own.base_url,
+        api_key=own.api_key.get_secret_value(),
+        domain=own.domain,
+        from_email=own.from_email,
+        signing_key=own.signing_key.get_secret_value(),
+    )
+
+
+def _fcm(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.fcm):
+        return None
+    return Fcm(
+        base_url=own.base_url,
+        token_url=own.token_url,
+        project_id=own.project_id,
+        service_account_file=own.service_account_file,
+    )
+
+
+def _apns(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.apns):
+        return None
+    return Apns(
+        base_url=own.base_url,
+        key_file=own.key_file,
+        key_id=own.key_id,
+        team_id=own.team_id,
+        topic=own.topic,
+        ca_file=own.ca_file,
+    )
+
+
+VENDORS: tuple[Vendor, ...] = (
+    Vendor("twilio", Channel.SMS, _twilio),
+    Vendor("termii", Channel.SMS, _termii),
+    Vendor("sendgrid", Channel.EMAIL, _sendgrid),
+    Vendor("mailgun", Channel.EMAIL, _mailgun),
+    Vendor("fcm", Channel.PUSH, _fcm),
+    Vendor("apns", Channel.PUSH, _apns),
+)
+
+KNOWN: dict[str, Channel] = {vendor.name: vendor.channel for vendor in VENDORS}
+"""Every provider that could be configured, and its channel."""
+
+
+def build(settings: ProviderSettings, catalog: Catalog, public_url: str) -> dict[str, Provider]:
+    """The configured providers by name. One without settings is absent: it is off.
+
+    `public_url` is where vendors reach this installation; some sign their callbacks over it. Raises
+    UnknownProvider, and ValueError or OSError when a vendor's key file or key cannot be used. Every
+    provider must be closed.
+    """
+    _check(catalog)
+    built = {vendor.name: vendor.build(settings, public_url) for vendor in VENDORS}
+    return {name: provider for name, provider in built.items() if provider is not None}
+
+
+def _check(catalog: Catalog) -> None:
+    named = {f"providers.{name}": name for name in catalog.providers}
+    for type_name, kind in catalog.types.items():
+        for channel, route in kind.routes.items():
+            named |= {f"types.{type_name}.routes.{channel}: {name}": name for name in route}
+    wrong = sorted(place for place, name in named.items() if name not in KNOWN)
+    if wrong:
+        raise UnknownProvider(f"There is no such provider: {', '.join(wrong)}. There are {', '.join(KNOWN)}.")

@@ -1,0 +1,204 @@
+"""Termii (SMS), as developer.termii.com and its users' recorded answers describe it.
+
+- No idempotency key and no reference of ours: an ambiguous send is looked up in the account's inbox
+  by recipient, text and time.
+- Message ids have more digits than 64 bits hold: they are text everywhere.
+- Its errors have no codes beyond the HTTP status; the known texts become codes of ours here, and an
+  unknown text is never kept.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+from domain.notification import Channel, Device
+from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
+from providers.base import (
+    CallbackRefused,
+    CallbackRequest,
+    Capabilities,
+    Found,
+    LookupFailed,
+    Message,
+    Resolves,
+)
+from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, code_of, refused
+
+SETTLING_S: Final = 30.0
+"""Nothing is documented about how soon the inbox has a message."""
+LOOKUP_BEFORE: Final = timedelta(minutes=15)
+"""How much older than the intent a message may seem. Termii writes no time zone; its country's own
+(UTC+1) only makes a message seem younger."""
+
+MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+ERRORS: Final[Sequence[tuple[str, str, Outcome]]] = (
+    ("invalid phone number", "invalid_phone_number", Outcome.REJECTED_RECIPIENT),
+    ("invalid sender id", "invalid_sender_id", Outcome.REJECTED),
+    ("you are not set up on this route", "route_not_set_up", Outcome.REJECTED),
+    ("your account is not active", "account_not_active", Outcome.REJECTED),
+    ("country inactive", "country_inactive", Outcome.REJECTED),
+    ("insufficient balance", "insufficient_balance", Outcome.REJECTED),
+)
+"""Beginnings of Termii's error texts in lower case, our code for each, and what it means."""
+
+STATUSES: Final[Sequence[tuple[str, str, ReceiptStatus]]] = (
+    ("message sent", "sent", ReceiptStatus.SENT),
+    ("delivered", "delivered", ReceiptStatus.DELIVERED),
+    ("dnd active", "dnd_active", ReceiptStatus.UNDELIVERED),
+    ("message failed", "failed", ReceiptStatus.UNDELIVERED),
+    ("failed", "failed", ReceiptStatus.UNDELIVERED),
+    ("rejected", "rejected", ReceiptStatus.UNDELIVERED),
+    ("expired", "expired", ReceiptStatus.UNDELIVERED),
+)
+"""Beginnings of Termii's statuses in lower case, our code for each, and what it means."""
+
+
+class Termii:
+    """SMS through Termii. `route`: `generic`, or `dnd` for accounts that may reach do-not-disturb numbers.
+
+    `webhook_secret` signs the delivery reports; for some accounts it is the API key.
+    """
+
+    name = "termii"
+    capabilities = Capabilities(
+        channel=Channel.SMS, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+    )
+
+    def __init__(
+        self, *, base_url: str, api_key: str, sender_id: str, webhook_secret: str, route: str = "generic"
+    ) -> None:
+        self._client = VendorClient(base_url)
+        self._api_key = api_key
+        self._sender_id = sender_id
+        self._secret = webhook_secret.encode()
+        self._route = route
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        """Ask Termii to send one SMS."""
+        body = {
+            "api_key": self._api_key,
+            "to": digits_of(message.target.address),
+            "from": self._sender_id,
+            "sms": message.content.body,
+            "type": "plain",
+            "channel": self._route,
+        }
+        answer = await self._client.request("POST", "/api/sms/send", timeout_s=timeout_s, json=body)
+        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+        """The inbox's messages to this recipient with this text since shortly before the intent."""
+        since = message.intended_at - LOOKUP_BEFORE
+        return [
+            Found(str(entry["message_id"]), certain=False, receipt=receipt_of(entry))
+            for entry in await self._inbox({}, timeout_s)
+            if _is(entry, message) and _created(entry) >= since
+        ]
+
+    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
+        """The status that Termii has for one message."""
+        for entry in await self._inbox({"message_id": provider_message_id}, timeout_s):
+            if str(entry.get("message_id")) == provider_message_id:
+                return receipt_of(entry)
+        return None
+
+    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
+        """Verify and translate one delivery report."""
+        signature = request.headers.get("x-termii-signature")
+        if not signature:
+            raise CallbackRefused("signature_missing", "the delivery report has no X-Termii-Signature")
+        expected = hmac.new(self._secret, request.body, hashlib.sha512).hexdigest()
+        if not hmac.compare_digest(expected.encode(), signature.strip().lower().encode()):
+            raise CallbackRefused("signature_wrong", "the delivery report's signature does not match")
+        try:
+            report = json.loads(request.body)
+        except (ValueError, RecursionError) as error:
+            raise CallbackRefused("malformed", "the delivery report is not JSON") from error
+        if not isinstance(report, dict):
+            raise CallbackRefused("malformed", "the delivery report is not a JSON object")
+        receipt = receipt_of(cast("dict[str, Any]", report))
+        return [receipt] if receipt else []
+
+    def address_of(self, device: Device) -> str | None:
+        """SMS reaches no devices."""
+        return None
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._client.aclose()
+
+    async def _inbox(self, query: Mapping[str, str], timeout_s: float) -> list[dict[str, Any]]:
+        answer = await self._client.request(
+            "GET", "/api/sms/inbox", timeout_s=timeout_s, params={"api_key": self._api_key, **query}
+        )
+        if isinstance(answer, NoAnswer):
+            raise LookupFailed(f"Termii could not be asked: {answer.code}")
+        entries = answer.json
+        if answer.status != 200 or not isinstance(entries, list):
+            raise LookupFailed(f"Termii could not be asked: it answered HTTP {answer.status}")
+        return [cast("dict[str, Any]", entry) for entry in entries if isinstance(entry, dict)]
+
+
+def digits_of(number: str) -> str:
+    """A phone number as Termii writes it: digits without the plus."""
+    return "".join(character for character in number if character.isdigit())
+
+
+def result_of(answer: Answer) -> SendResult:
+    """What the answer to a send means. `code` is "ok" on success and the HTTP status otherwise."""
+    fields = answer.fields
+    id = _id_of(fields.get("message_id_str") or fields.get("message_id"))
+    if answer.status in (200, 201) and fields.get("code") == "ok" and id:
+        return SendResult(Outcome.ACCEPTED, http_status=answer.status, provider_message_id=id)
+    said = fields.get("code")
+    vendor_form = isinstance(said, int) and fields.get("status") == "error"
+    status = cast("int", said) if vendor_form and answer.status < 300 else answer.status
+    text = str(fields.get("message", "")).strip().lower() if vendor_form else ""
+    for beginning, code, outcome in ERRORS:
+        if 400 <= status < 500 and status != 429 and text.startswith(beginning):
+            return refused(answer, Verdict(outcome), code)
+    return refused(answer, by_status(status, vendor_form=vendor_form), f"http_{status}")
+
+
+def receipt_of(entry: Mapping[str, Any]) -> Receipt | None:
+    """An inbox entry or a delivery report as a receipt; None when it is no status of a sent message."""
+    id, status = _id_of(entry.get("message_id")), str(entry.get("status", "")).strip().lower()
+    if id is None:
+        return None
+    for beginning, code, translated in STATUSES:
+        if status.startswith(beginning):
+            failed = translated is ReceiptStatus.UNDELIVERED
+            return Receipt(
+                event_key=f"{id}:{code}",
+                status=translated,
+                provider_message_id=id,
+                code=code_of(code) if failed else None,
+            )
+    return None
+
+
+def _id_of(value: object) -> str | None:
+    id = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return id if MESSAGE_ID.fullmatch(id) else None
+
+
+def _is(entry: Mapping[str, Any], message: Message) -> bool:
+    return (
+        _id_of(entry.get("message_id")) is not None
+        and digits_of(str(entry.get("receiver", ""))) == digits_of(message.target.address)
+        and str(entry.get("message", "")).strip() == message.content.body.strip()
+    )
+
+
+def _created(entry: Mapping[str, Any]) -> datetime:
+    """When the message was made. One that does not say is never too old."""
+    try:
+        created = datetime.fromisoformat(str(entry.get("created_at")))
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+    return created.replace(tzinfo=created.tzinfo or UTC)

@@ -1,0 +1,306 @@
+"""Twilio (SMS): Programmable Messaging, as its OpenAPI document and its SDK 9.13 describe it.
+
+- No idempotency key and no reference of ours: an ambiguous send is looked up by recipient, text and
+  time. Our reference rides in the status callback's query, so that a report proves the acceptance.
+- A message that was not sent yet has no `date_sent`, so the list is not filtered by date but by
+  recipient, and `date_created` is read.
+"""
+
+import asyncio
+import base64
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from domain.notification import Channel, Device
+from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult
+from providers.base import (
+    CallbackRefused,
+    CallbackRequest,
+    Capabilities,
+    Found,
+    LookupFailed,
+    Message,
+    Resolves,
+)
+from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, code_of, refused
+
+SETTLING_S: Final = 10.0
+LOOKUP_BEFORE: Final = timedelta(minutes=15)
+"""How much older than the intent a message may seem: the vendor's clock is not ours."""
+PAGE_SIZE: Final = 200
+PAGES_MAX: Final = 10
+VALIDITY_S_MAX: Final = 36_000
+CALLBACK_OVERRIDES: Final = "#ct=3000&rt=5000&rc=5&rp=all"
+"""Asks Twilio to repeat a callback that was not answered; not part of what it signs."""
+
+SID: Final = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
+_TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
+
+_RECIPIENT = Verdict(Outcome.REJECTED_RECIPIENT)
+_REJECTED = Verdict(Outcome.REJECTED)
+_THROTTLED = Verdict(Outcome.THROTTLED)
+
+ERRORS: Final[Mapping[int, Verdict]] = {
+    21211: _RECIPIENT,  # not a phone number
+    21614: _RECIPIENT,  # cannot receive SMS
+    21610: Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.SUPPRESS),  # answered STOP
+    21612: _REJECTED,  # no route from this sender; another provider may have one
+    21408: _REJECTED,  # no permission for the region
+    21212: _REJECTED,  # sender invalid
+    21606: _REJECTED,  # sender not ours
+    20003: _REJECTED,  # credentials
+    20429: _THROTTLED,  # too many requests, never processed
+    21611: _THROTTLED,  # the sender's queue is full
+    30001: _THROTTLED,  # the account's queue is full
+}
+"""What Twilio's error codes mean for a send. Any other goes by its HTTP status."""
+
+STATUSES: Final[Mapping[str, ReceiptStatus]] = {
+    "accepted": ReceiptStatus.QUEUED,
+    "scheduled": ReceiptStatus.QUEUED,
+    "queued": ReceiptStatus.QUEUED,
+    "sending": ReceiptStatus.QUEUED,
+    "sent": ReceiptStatus.SENT,
+    "partially_delivered": ReceiptStatus.SENT,
+    "delivered": ReceiptStatus.DELIVERED,
+    "read": ReceiptStatus.DELIVERED,
+    "undelivered": ReceiptStatus.UNDELIVERED,
+    "failed": ReceiptStatus.UNDELIVERED,
+    "canceled": ReceiptStatus.UNDELIVERED,
+}
+"""Twilio's message statuses. The two that are missing belong to received messages."""
+
+PERMANENT: Final[Mapping[str, AddressVerdict]] = {
+    "21211": AddressVerdict.KEEP,
+    "21614": AddressVerdict.KEEP,
+    "30005": AddressVerdict.KEEP,  # unknown number
+    "30006": AddressVerdict.KEEP,  # a landline, or unreachable
+    "21610": AddressVerdict.SUPPRESS,
+}
+"""Error codes of reports after which no provider would reach the recipient."""
+
+_DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
+
+
+class Twilio:
+    """SMS through Twilio. `sender`: a number, a sender name, or the SID of a messaging service (MG…).
+
+    `public_url` is where Twilio reaches this installation: callbacks are signed over it.
+    """
+
+    name = "twilio"
+    capabilities = Capabilities(
+        channel=Channel.SMS, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+    )
+
+    def __init__(
+        self, *, base_url: str, account_sid: str, auth_token: str, sender: str, public_url: str
+    ) -> None:
+        self._client = VendorClient(base_url)
+        self._auth = (account_sid, auth_token)
+        self._token = auth_token
+        self._account = f"/2010-04-01/Accounts/{account_sid}"
+        self._sender = sender
+        self._public_url = public_url.rstrip("/")
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        """Ask Twilio to send one SMS."""
+        answer = await self._client.request(
+            "POST",
+            f"{self._account}/Messages.json",
+            timeout_s=timeout_s,
+            auth=self._auth,
+            data=form_of(message, self._sender),
+        )
+        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+        """The messages to this recipient with this text since shortly before the intent.
+
+        None of them is certain: Twilio keeps no reference of ours.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._search(message, timeout_s)
+        except TimeoutError as error:
+            raise LookupFailed("Twilio's list of messages did not come in time") from error
+
+    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
+        """The status that Twilio has for one message."""
+        if not SID.fullmatch(provider_message_id):
+            raise LookupFailed("Twilio cannot be asked about an id that is not one of its own")
+        path = f"{self._account}/Messages/{provider_message_id}.json"
+        return receipt_of(await self._ask(path, None, timeout_s))
+
+    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
+        """Verify and translate one status callback. Our reference is in the signed URL's query."""
+        try:
+            pairs = parse_qsl(
+                request.body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=200
+            )
+        except ValueError as error:
+            raise CallbackRefused("malformed", "the status callback's body is not a form") from error
+        self._verify(request, pairs)
+        fields = dict(pairs)
+        entry = {
+            "sid": fields.get("MessageSid") or fields.get("SmsSid"),
+            "status": fields.get("MessageStatus") or fields.get("SmsStatus"),
+            "error_code": fields.get("ErrorCode"),
+        }
+        receipt = receipt_of(entry, request.query.get("ref"))
+        return [receipt] if receipt else []
+
+    def address_of(self, device: Device) -> str | None:
+        """SMS reaches no devices."""
+        return None
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._client.aclose()
+
+    async def _search(self, message: Message, timeout_s: float) -> list[Found]:
+        since = message.intended_at - LOOKUP_BEFORE
+        path = listing_path = f"{self._account}/Messages.json"
+        params: Mapping[str, str] | None = {"To": message.target.address, "PageSize": str(PAGE_SIZE)}
+        found: list[Found] = []
+        for _ in range(PAGES_MAX):
+            listing = await self._ask(path, params, timeout_s)
+            recent = [entry for entry in _entries(listing) if _created(entry) >= since]
+            found += [_found(entry) for entry in recent if _is(entry, message)]
+            path, params = str(listing.get("next_page_uri") or ""), None
+            if not path or not recent:
+                return found
+            if not path.startswith(listing_path):
+                raise LookupFailed("Twilio's list of messages goes on somewhere else")
+        raise LookupFailed("Twilio has more recent messages to this recipient than can be searched")
+
+    async def _ask(self, path: str, params: Mapping[str, str] | None, timeout_s: float) -> dict[str, Any]:
+        answer = await self._client.request("GET", path, timeout_s=timeout_s, auth=self._auth, params=params)
+        if isinstance(answer, NoAnswer):
+            raise LookupFailed(f"Twilio could not be asked: {answer.code}")
+        if answer.status != 200 or not answer.fields:
+            raise LookupFailed(f"Twilio could not be asked: it answered HTTP {answer.status}")
+        return answer.fields
+
+    def _verify(self, request: CallbackRequest, pairs: Sequence[tuple[str, str]]) -> None:
+        signature = request.headers.get("x-twilio-signature")
+        if not signature:
+            raise CallbackRefused("signature_missing", "the status callback has no X-Twilio-Signature")
+        digest = _DIGESTS.get(algorithm_of(request.headers.get("x-twilio-webhooks-signature-settings", "")))
+        if digest is None:
+            raise CallbackRefused("signature_unknown", "the status callback is signed in an unknown way")
+        suffix = "".join(name + value for name, value in sorted(set(pairs)))
+        for url in spellings(self._public_url, request.url):
+            signed = hmac.digest(self._token.encode(), (url + suffix).encode(), digest)
+            if hmac.compare_digest(base64.b64encode(signed), signature.encode()):
+                return
+        raise CallbackRefused("signature_wrong", "the status callback's signature does not match")
+
+
+def form_of(message: Message, sender: str) -> dict[str, str]:
+    """The form of `POST …/Messages.json`. What is left until expiry, at most ten hours, is its validity."""
+    left_s = int((message.expires_at - message.intended_at).total_seconds())
+    form = {
+        "To": message.target.address,
+        ("MessagingServiceSid" if sender.startswith("MG") else "From"): sender,
+        "Body": message.content.body,
+        "ValidityPeriod": str(min(max(left_s, 1), VALIDITY_S_MAX)),
+    }
+    if message.callback_url:
+        form["StatusCallback"] = message.callback_url + CALLBACK_OVERRIDES
+    return form
+
+
+def result_of(answer: Answer) -> SendResult:
+    """What the answer to a send means. An acceptance without a message SID is ambiguous."""
+    fields = answer.fields
+    sid = fields.get("sid")
+    if answer.status in (200, 201) and isinstance(sid, str) and SID.fullmatch(sid):
+        return SendResult(Outcome.ACCEPTED, http_status=answer.status, provider_message_id=sid)
+    code = fields.get("code")
+    if not isinstance(code, int) or answer.status < 400:
+        # RFC 9457 problems, which the SDK also reads, may come without Twilio's own code.
+        vendor_form = answer.status >= 400 and "title" in fields and "status" in fields
+        return refused(answer, by_status(answer.status, vendor_form=vendor_form))
+    return refused(answer, ERRORS.get(code) or by_status(answer.status, vendor_form=True), code)
+
+
+def receipt_of(entry: Mapping[str, Any], attempt_ref: str | None = None) -> Receipt | None:
+    """A message resource, or a callback's fields under the same names, as a receipt.
+
+    None when it says nothing about a message that was sent.
+    """
+    sid, status = entry.get("sid"), str(entry.get("status", ""))
+    translated = STATUSES.get(status)
+    if translated is None or not isinstance(sid, str) or not SID.fullmatch(sid):
+        return None
+    raw = entry.get("error_code")
+    code = None if raw in (None, "", 0, "0") else code_of(raw)
+    failed = translated is ReceiptStatus.UNDELIVERED and code in PERMANENT
+    return Receipt(
+        event_key=f"{sid}:{status}",
+        status=translated,
+        provider_message_id=sid,
+        attempt_ref=attempt_ref,
+        code=code,
+        permanent=failed,
+        address_verdict=PERMANENT[code] if failed and code else AddressVerdict.KEEP,
+    )
+
+
+def algorithm_of(settings: str) -> str:
+    """The algorithm in `X-Twilio-Webhooks-Signature-Settings: key=…,algorithm=…`; HMAC_SHA1 without one."""
+    for part in settings.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() == "algorithm" and value.strip():
+            return value.strip().upper()
+    return "HMAC_SHA1"
+
+
+def spellings(public_url: str, url: str) -> list[str]:
+    """The public URLs that Twilio may have signed for a request that came in as `url`.
+
+    Its backend is not consistent about the port, so both forms are tried, as in its SDK.
+    """
+    public, came = urlsplit(public_url), urlsplit(url)
+    path = came.path if came.path.startswith(public.path + "/") else public.path + came.path
+    rest = path + (f"?{came.query}" if came.query else "")
+    host = f"[{public.hostname}]" if ":" in (public.hostname or "") else public.hostname or ""
+    port = public.port or (443 if public.scheme == "https" else 80)
+    return [f"{public.scheme}://{host}{rest}", f"{public.scheme}://{host}:{port}{rest}"]
+
+
+def _entries(listing: Mapping[str, Any]) -> list[dict[str, Any]]:
+    entries = listing.get("messages")
+    if not isinstance(entries, list):
+        raise LookupFailed("Twilio answered without a list of messages")
+    return [cast("dict[str, Any]", entry) for entry in entries if isinstance(entry, dict)]
+
+
+def _created(entry: Mapping[str, Any]) -> datetime:
+    """When the message was made. One that does not say is never too old."""
+    try:
+        created = parsedate_to_datetime(str(entry.get("date_created")))
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+    return created.replace(tzinfo=created.tzinfo or UTC)
+
+
+def _is(entry: Mapping[str, Any], message: Message) -> bool:
+    text, body = message.content.body.strip(), str(entry.get("body", "")).strip()
+    sid = entry.get("sid")
+    return (
+        isinstance(sid, str)
+        and SID.fullmatch(sid) is not None
+        and not str(entry.get("direction", "")).startswith("inbound")
+        and body in (text, _TRIAL_PREFIX + text)
+    )
+
+
+def _found(entry: Mapping[str, Any]) -> Found:
+    return Found(str(entry["sid"]), certain=False, receipt=receipt_of(entry))
