@@ -305,7 +305,7 @@ def verify(signing_key: bytes, signature: object, now: datetime) -> None:
         raise CallbackRefused("signature_missing", "the webhook is not signed")
     expected = hmac.new(signing_key, (timestamp + token).encode("utf-8", "replace"), "sha256").hexdigest()
     if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace")):
-        raise CallbackRefused("signature_invalid", "the webhook's signature does not match")
+        raise CallbackRefused("signature_wrong", "the webhook's signature does not match")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise CallbackRefused("malformed", "the webhook's timestamp is not a number")
     if abs(now.timestamp() - int(timestamp)) > SIGNATURE_AGE_S_MAX:

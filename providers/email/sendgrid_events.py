@@ -193,7 +193,7 @@ def verify(key: ec.EllipticCurvePublicKey, request: CallbackRequest) -> None:
         der = base64.b64decode(signature, validate=True)
         key.verify(der, timestamp.encode() + request.body, ec.ECDSA(SHA256()))
     except (InvalidSignature, binascii.Error, ValueError) as error:
-        raise CallbackRefused("signature_invalid", "the event webhook's signature does not match") from error
+        raise CallbackRefused("signature_wrong", "the event webhook's signature does not match") from error
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise CallbackRefused("malformed", "the event webhook's timestamp is not a number")
     if abs(request.now.timestamp() - int(timestamp)) > SIGNATURE_AGE_S_MAX:
