@@ -14,6 +14,7 @@ from phonenumbers import (
     parse,
 )
 
+_E164_CHARS_MAX = 16
 _PHONE_SPELLING = re.compile(r"\+[0-9 ().\-/]{5,40}")
 
 
@@ -38,9 +39,14 @@ def normalise_phone(text: str) -> str:
         number = parse(text, None)
     except NumberParseException:
         raise InvalidContact("the phone number begins with no known country code") from None
-    if is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
+    written = format_number(number, PhoneNumberFormat.E164)
+    # Some plans have dialling lengths that leave less room for the country code than E.164 has.
+    if (
+        is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE
+        or len(written) > _E164_CHARS_MAX
+    ):
         raise InvalidContact(f"the phone number has the wrong length for country code +{number.country_code}")
-    return format_number(number, PhoneNumberFormat.E164)
+    return written
 
 
 def normalise_email(text: str) -> str:

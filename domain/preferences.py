@@ -91,11 +91,11 @@ def quiet_until(now: datetime, quiet: QuietHours, time_zone: str | None) -> date
     start, end = parse_local_time(quiet.start), parse_local_time(quiet.end)
     if start == end:
         return None
-    until = now.astimezone(UTC)
-    for begins, ends in _windows(until.astimezone(zone).date(), start, end, zone):
+    asked = until = now.astimezone(UTC)
+    for begins, ends in _windows(asked.astimezone(zone).date(), start, end, zone):
         if begins <= until < ends:
             until = ends
-    return until if until > now else None
+    return until if until > asked else None
 
 
 def parse_local_time(text: str) -> time:

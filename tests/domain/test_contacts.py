@@ -1,0 +1,95 @@
+"""Contacts at the door: one spelling, clear refusals that never repeat the address."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.contacts import (
+    InvalidContact,
+    UnstorableText,
+    normalise_email,
+    normalise_phone,
+    refuse_unstorable,
+    refuse_unstorable_json,
+)
+
+
+@pytest.mark.parametrize("text", ["+2348031236789", "+234 803 123 6789", " +234-803-123-6789 "])
+def test_a_number_has_one_spelling(text: str) -> None:
+    assert normalise_phone(text) == "+2348031236789"
+
+
+@pytest.mark.parametrize(
+    ("text", "because"),
+    [
+        ("08031236789", "international"),
+        ("002348031236789", "international"),
+        ("+1800FLOWERS", "international"),
+        ("+1 202 555 0100 ext. 5", "international"),
+        ("", "international"),
+        ("not a number", "international"),
+        ("+٢٣٤٨٠٣١٢٣٦٧٨٩", "international"),
+        ("+999123456789", "country code"),
+        ("+15551234", r"wrong length for country code \+1$"),
+        ("+23480312367890123", "wrong length"),
+        ("+" + "1" * 40, "wrong length|country code"),
+    ],
+)
+def test_a_number_that_cannot_be_one_is_refused_without_repeating_it(text: str, because: str) -> None:
+    with pytest.raises(InvalidContact, match=because) as refused:
+        normalise_phone(text)
+    assert len(text) < 5 or text not in str(refused.value)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_number_or_refused(text: str) -> None:
+    try:
+        number = normalise_phone(text)
+    except InvalidContact:
+        return
+    assert normalise_phone(number) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Jo@Example.COM", "Jo@example.com"),
+        (" jo@example.com ", "jo@example.com"),
+        ("jo+tag@mail.example.com", "jo+tag@mail.example.com"),
+    ],
+)
+def test_an_email_address_has_one_spelling(text: str, kept: str) -> None:
+    assert normalise_email(text) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "jo", "jo@", "@mail.example.com", "jo@localhost", "jo@x.test", "a b@example.com", "jo@ex\0.com"],
+)
+def test_an_address_that_cannot_be_one_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(InvalidContact, match="expected an email address") as refused:
+        normalise_email(text)
+    assert len(text) < 5 or text not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "because"), [("a\0b", "NUL"), ("\ud800", "surrogate"), ("x\udfffy", "position 1")]
+)
+def test_what_postgres_cannot_hold_is_refused(text: str, because: str) -> None:
+    with pytest.raises(UnstorableText, match=because):
+        refuse_unstorable(text)
+    for value in ({text: 1}, {"a": [1, {"b": text}]}, [text], text):
+        with pytest.raises(UnstorableText, match=because):
+            refuse_unstorable_json(value)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_json_does_not_have_are_refused(number: float) -> None:
+    with pytest.raises(UnstorableText, match="finite"):
+        refuse_unstorable_json({"a": [number]})
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_every_other_text_is_stored_as_it_is(text: str) -> None:
+    assert refuse_unstorable(text) == text
+    assert refuse_unstorable_json({"a": [text, 1, 1.5, None, True]}) == {"a": [text, 1, 1.5, None, True]}
