@@ -33,7 +33,7 @@ class DataDir:
         Two Temporal servers would open the same SQLite file without complaint. Raises DevStackError.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (self.path / "lock").open("a+")
         except OSError as error:
             raise DevStackError(
