@@ -1,5 +1,6 @@
 """What every mail provider is given in a mail's fields, made safe once for all of them."""
 
+import hashlib
 import re
 from typing import Final
 
@@ -13,6 +14,8 @@ ADDRESS_CHARS_MAX: Final = 254
 """RFC 5321, 4.5.3.1.3, without the angle brackets."""
 
 _BREAKS = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]+")
+_REFERENCE_FORM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_KEY_FORM = re.compile(r"[\x21-\x7e]{1,200}")
 _NOT_ONE_ADDRESS = re.compile(r'[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff,;:<>()\[\]"\\]')
 
 
@@ -42,4 +45,16 @@ def is_one_address(address: str) -> bool:
 def reference_in(variables: object) -> str | None:
     """Our attempt reference among the variables that a vendor carried back, if it is there."""
     value = variables.get(REFERENCE) if isinstance(variables, dict) else None
-    return value if isinstance(value, str) and 0 < len(value) <= 128 else None
+    return value if isinstance(value, str) and _REFERENCE_FORM.fullmatch(value) else None
+
+
+def event_key_of(*parts: object) -> str:
+    """The name of a report among its provider's own: the vendor's id of it, or what stands for one.
+
+    A vendor's id that cannot be stored as it is (control characters, lone surrogates, any length) is
+    named by its hash.
+    """
+    key = ":".join(str(part) for part in parts)
+    if _KEY_FORM.fullmatch(key):
+        return key
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

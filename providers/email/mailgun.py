@@ -32,7 +32,7 @@ from providers.base import (
     Message,
     Resolves,
 )
-from providers.email.fields import REFERENCE, is_one_address, reference_in, subject_of
+from providers.email.fields import REFERENCE, event_key_of, is_one_address, reference_in, subject_of
 from providers.http import (
     Answer,
     NoAnswer,
@@ -97,6 +97,7 @@ REFUSALS: Final[Sequence[tuple[str, Verdict, str]]] = (
     ("send options", Verdict(Outcome.REJECTED), "options_too_large"),
 )
 
+_MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,512}")
 _TRY_AGAIN = re.compile(r"try again after (\d{1,9}) second", re.IGNORECASE)
 
 
@@ -231,7 +232,7 @@ def result_of(answer: Answer) -> SendResult:
 def bare_id(vendor_id: object) -> str | None:
     """A message id as events carry it: without angle brackets."""
     id = vendor_id.strip().strip("<>") if isinstance(vendor_id, str) else ""
-    return id if 0 < len(id) <= 512 else None
+    return id if _MESSAGE_ID.fullmatch(id) else None
 
 
 def message_id_of(event: Mapping[str, Any]) -> str | None:
@@ -267,10 +268,10 @@ def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
     if name == "failed":
         means, code = _failure(event)
     message_id = message_id_of(event)
-    at = event.get("timestamp")
+    id, at = event.get("id"), event.get("timestamp")
     at_s = at if isinstance(at, int | float) and 0 < at < 1 << 33 else None
     return Receipt(
-        event_key=str(event.get("id") or f"{message_id}:{code}:{at}")[:200],
+        event_key=event_key_of(id) if id else event_key_of(message_id, code, at),
         status=means.status,
         provider_message_id=message_id,
         attempt_ref=reference_in(event.get("user-variables")),

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from domain.outcome import AddressVerdict, Receipt, ReceiptStatus, advance
 from providers.base import CallbackRefused, CallbackRequest
-from providers.email.fields import reference_in
+from providers.email.fields import event_key_of, reference_in
 from providers.http import code_of
 
 SIGNATURE_AGE_S_MAX: Final = 300
@@ -104,7 +104,7 @@ def logged_receipt(detail: Mapping[str, Any]) -> Receipt | None:
     """A message of the Email Logs as a receipt."""
     status, message_id = detail.get("status"), detail.get("sg_message_id")
     means = LOG_STATUSES.get(status) if isinstance(status, str) else None
-    key = f"log:{kept_id(message_id)}:{status}"
+    key = event_key_of("log", kept_id(message_id), status)
     return _receipt(means, key, message_id, code_of(status), detail.get("custom_args"))
 
 
@@ -123,7 +123,11 @@ def activity_receipt(detail: Mapping[str, Any], provider_message_id: str) -> Rec
     if best is None:
         return None
     return _receipt(
-        best[1], f"activity:{provider_message_id}:{best[0]}", provider_message_id, code_of(best[0]), None
+        best[1],
+        event_key_of("activity", provider_message_id, best[0]),
+        provider_message_id,
+        code_of(best[0]),
+        None,
     )
 
 
@@ -143,9 +147,10 @@ def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
             means, code = DROP_REASONS[reason], code_of(f"dropped:{reason}")
     message_id = event.get("sg_message_id")
     at = event.get("timestamp")
-    key = event.get("sg_event_id") or f"{message_id}:{name}:{at}"
-    occurred = at if isinstance(at, int) and 0 < at < 1 << 33 else None
-    return _receipt(means, str(key)[:200], message_id, code, event, occurred)
+    id = event.get("sg_event_id")
+    key = event_key_of(id) if id else event_key_of(message_id, name, at)
+    occurred_s = at if isinstance(at, int) and 0 < at < 1 << 33 else None
+    return _receipt(means, key, message_id, code, event, occurred_s)
 
 
 def _receipt(
