@@ -1,0 +1,48 @@
+"""All vendors' simulators, the adapters wired to them by the settings, and the contract suite's cases."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from contract import CASES, EMPTY_CATALOG, Case, Vendors, listening, settings_from
+
+from providers import registry
+from providers.base import Provider
+from simulators.base import World
+from simulators.control import Simulators
+from simulators.server import serve
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the suite's marker."""
+    config.addinivalue_line("markers", "needs(ability): only for providers whose case has this ability")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`case` runs over every provider; a `needs` marker keeps those that can do what the test is about."""
+    if "case" in metafunc.fixturenames and metafunc.module.__name__ == "test_contract":
+        wanted = [mark.args[0] for mark in metafunc.definition.iter_markers("needs")]
+        chosen = [case for case in CASES.values() if all(getattr(case, need) for need in wanted)]
+        metafunc.parametrize("case", chosen, ids=lambda case: case.name)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def vendors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vendors]:
+    """Every simulator, control client, callback listener and adapter, once a session."""
+    state_dir = tmp_path_factory.mktemp("simulators")
+    async with listening() as listener:
+        world = World(f"{listener.url}/v1/callbacks", state_dir, apns_port=0)
+        async with serve(world) as running:
+            simulators = Simulators(running.url)
+            variables = await simulators.settings()
+            providers = registry.build(settings_from(variables), EMPTY_CATALOG, listener.url)
+            yield Vendors(simulators, providers, listener, variables)
+            for provider in providers.values():
+                await provider.aclose()
+            await simulators.aclose()
+
+
+@pytest.fixture
+def provider(vendors: Vendors, case: Case) -> Provider:
+    """The adapter that the test is about."""
+    return vendors.providers[case.name]

@@ -1,0 +1,180 @@
+"""What the contract suite needs to know about one provider, and the listener for its callbacks.
+
+A provider joins the suite by a `*_case.py` file beside its recorded cases that holds one `CASE`, and a
+line in `CASE_FILES`.
+"""
+
+import asyncio
+import importlib.util
+import itertools
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest import mock
+from uuid import uuid4
+
+from aiohttp import web
+
+from domain.notification import Content, Target
+from domain.notification_types import Catalog
+from domain.outcome import AddressVerdict, Outcome, Receipt
+from providers.base import CallbackRequest, Message, Provider
+from settings import ProviderSettings, Settings
+from simulators.control import Simulators
+
+EMPTY_CATALOG = Catalog(types={})
+WAIT_S = 10.0
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A magic recipient, and what a send to it must come to."""
+
+    to: str
+    outcome: Outcome
+    code: str
+    verdict: AddressVerdict = AddressVerdict.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One provider in the contract suite.
+
+    `recipient` gives a fresh address each time. `by_status`: what the vendor's own error answer with
+    this HTTP status means; `throttle_wait`: whether its 429 says how long to wait.
+    """
+
+    name: str
+    recipient: Callable[[], str]
+    refusals: Sequence[Refusal] = ()
+    by_status: Mapping[int, Outcome] = field(
+        default_factory=lambda: {
+            400: Outcome.REJECTED,
+            401: Outcome.REJECTED,
+            500: Outcome.AMBIGUOUS,
+            502: Outcome.AMBIGUOUS,
+            503: Outcome.UNAVAILABLE,
+            504: Outcome.AMBIGUOUS,
+        }
+    )
+    throttle_wait: bool = True
+    malformed: Outcome = Outcome.AMBIGUOUS
+    lookup: bool = True
+    certain: bool = False
+    receipts: bool = True
+    polls: bool = True
+    carries_ref: bool = False
+    signature_headers: Sequence[str] = ()
+    forge: Callable[[bytes], Sequence[bytes]] = lambda body: (body + b" ", b"")
+    """Bodies that the signature of this one must not cover."""
+    push: bool = False
+
+
+def message(case: Case, public_url: str, to: str | None = None, text: str | None = None) -> Message:
+    """One attempt, to a fresh recipient and with a text of its own unless told otherwise."""
+    now, ref, number = datetime.now(UTC), f"{uuid4()}.1", next(_numbers)
+    return Message(
+        attempt_ref=ref,
+        target=Target(to or case.recipient(), device_id=f"device-{number}" if case.push else None),
+        content=Content(body=text or f"Your code is {number:06}. Ünïcödé & 100%", title=f"Title {number}"),
+        type="otp",
+        expires_at=now + timedelta(minutes=5),
+        intended_at=now,
+        callback_url=f"{public_url}/v1/callbacks/{case.name}?ref={ref}",
+    )
+
+
+@dataclass(slots=True)
+class Listener:
+    """Takes every callback as the API would, and keeps it as it came."""
+
+    url: str = ""
+    came: list[tuple[str, CallbackRequest]] = field(default_factory=list[tuple[str, CallbackRequest]])
+    _more: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def receipts(
+        self, provider: Provider, enough: Callable[[Sequence[Receipt]], bool]
+    ) -> Sequence[tuple[CallbackRequest, Receipt]]:
+        """What the provider's callbacks said, once it is enough. Raises TimeoutError after WAIT_S."""
+
+        def parsed() -> list[tuple[CallbackRequest, Receipt]]:
+            return [
+                (request, receipt)
+                for name, request in self.came
+                if name == provider.name
+                for receipt in provider.parse_callback(request)
+            ]
+
+        async with asyncio.timeout(WAIT_S), self._more:
+            await self._more.wait_for(lambda: enough([receipt for _, receipt in parsed()]))
+            return parsed()
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Keep one callback."""
+        callback = CallbackRequest(
+            url=str(request.url),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            query=dict(request.query),
+            body=await request.read(),
+            now=datetime.now(UTC),
+        )
+        async with self._more:
+            self.came.append((request.match_info["provider"], callback))
+            self._more.notify_all()
+        return web.Response()
+
+
+@dataclass(frozen=True, slots=True)
+class Vendors:
+    """The simulated vendors of the session, and the adapters that speak to them."""
+
+    simulators: Simulators
+    providers: dict[str, Provider]
+    listener: Listener
+    variables: dict[str, str]
+
+
+def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
+    """The provider settings that an environment with these variables gives."""
+    with mock.patch.dict(os.environ, {"HERALD_SECRET_KEY": "test", **variables}, clear=True):
+        return Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
+
+
+@asynccontextmanager
+async def listening() -> AsyncGenerator[Listener]:
+    """A listener on a free port."""
+    listener = Listener()
+    app = web.Application()
+    app.add_routes([web.post("/v1/callbacks/{provider}", listener.take)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        listener.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield listener
+    finally:
+        await runner.cleanup()
+
+
+CASE_FILES = (
+    "sms/twilio_case.py",
+    "sms/termii_case.py",
+)
+"""One file a provider, each with one `CASE`."""
+
+
+def _case(path: str) -> Case:
+    file = Path(__file__).parent / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CASE
+
+
+CASES = {case.name: case for case in map(_case, CASE_FILES)}

@@ -1,0 +1,20 @@
+"""Termii in the contract suite."""
+
+import itertools
+
+from contract import Case, Refusal
+
+from domain.outcome import Outcome
+
+_numbers = itertools.count(2348032000000)
+
+CASE = Case(
+    name="termii",
+    recipient=lambda: f"+{next(_numbers)}",
+    refusals=(
+        Refusal("+2340000000001", Outcome.REJECTED_RECIPIENT, "invalid_phone_number"),
+        Refusal("+2340000000002", Outcome.REJECTED, "country_inactive"),
+        Refusal("+2340000000003", Outcome.REJECTED, "route_not_set_up"),
+    ),
+    signature_headers=("x-termii-signature",),
+)
