@@ -163,6 +163,12 @@ async def listening() -> AsyncGenerator[Listener]:
 CASE_FILES = (
     "sms/twilio_case.py",
     "sms/termii_case.py",
+    "email/sendgrid_case.py",
+    "email/mailgun_case.py",
+    "email/sendgrid_case.py",
+    "email/mailgun_case.py",
+    "push/fcm_case.py",
+    "push/apns_case.py",
 )
 """One file a provider, each with one `CASE`."""
 

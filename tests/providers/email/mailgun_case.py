@@ -1,0 +1,54 @@
+"""Mailgun in the contract suite."""
+
+import itertools
+import json
+from collections.abc import Sequence
+
+from contract import Case, Refusal
+
+from domain.outcome import Outcome
+
+_numbers = itertools.count(1)
+
+
+def _forged(body: bytes) -> Sequence[bytes]:
+    """The signature covers its timestamp and token only, so these are what a forger could change."""
+    genuine = json.loads(body)
+    event, signature = genuine["event-data"], genuine["signature"]
+    later = {**signature, "timestamp": str(int(signature["timestamp"]) + 1)}
+    changed = (later, {**signature, "token": "0" * 50}, {**signature, "signature": "0" * 64}, {}, None, [])
+    bodies = [{"signature": one, "event-data": event} for one in changed]
+    return [b"", *(json.dumps(one).encode() for one in [*bodies, {"event-data": event}])]
+
+
+CASE = Case(
+    name="mailgun",
+    recipient=lambda: f"contract.{next(_numbers)}@customers.example",
+    refusals=(
+        Refusal("invalid+contract@customers.example", Outcome.REJECTED_RECIPIENT, "to_invalid"),
+        Refusal(
+            "two@customers.example,three@customers.example", Outcome.REJECTED_RECIPIENT, "address_malformed"
+        ),
+    ),
+    by_status={
+        400: Outcome.REJECTED,
+        401: Outcome.REJECTED,
+        404: Outcome.REJECTED,
+        500: Outcome.AMBIGUOUS,
+        502: Outcome.AMBIGUOUS,
+        503: Outcome.AMBIGUOUS,
+        504: Outcome.AMBIGUOUS,
+    },
+    # Mailgun has answered 5xx for mail that it sent, in its own form too.
+    by_status={
+        400: Outcome.REJECTED,
+        401: Outcome.REJECTED,
+        500: Outcome.AMBIGUOUS,
+        502: Outcome.AMBIGUOUS,
+        503: Outcome.AMBIGUOUS,
+        504: Outcome.AMBIGUOUS,
+    },
+    certain=True,
+    carries_ref=True,
+    forge=_forged,
+)

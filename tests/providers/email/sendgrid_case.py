@@ -1,0 +1,30 @@
+"""SendGrid in the contract suite."""
+
+import itertools
+
+from contract import Case, Refusal
+
+from domain.outcome import Outcome
+
+_numbers = itertools.count(1)
+
+CASE = Case(
+    name="sendgrid",
+    recipient=lambda: f"contract.{next(_numbers)}@customers.example",
+    refusals=(
+        Refusal(
+            "invalid+contract@customers.example",
+            Outcome.REJECTED_RECIPIENT,
+            "http_400:personalizations.0.to.0.email",
+        ),
+        Refusal(
+            "two@customers.example,three@customers.example", Outcome.REJECTED_RECIPIENT, "address_malformed"
+        ),
+    ),
+    certain=True,
+    carries_ref=True,
+    signature_headers=(
+        "x-twilio-email-event-webhook-signature",
+        "x-twilio-email-event-webhook-timestamp",
+    ),
+)
