@@ -30,19 +30,11 @@ CASE = Case(
             "two@customers.example,three@customers.example", Outcome.REJECTED_RECIPIENT, "address_malformed"
         ),
     ),
-    by_status={
-        400: Outcome.REJECTED,
-        401: Outcome.REJECTED,
-        404: Outcome.REJECTED,
-        500: Outcome.AMBIGUOUS,
-        502: Outcome.AMBIGUOUS,
-        503: Outcome.AMBIGUOUS,
-        504: Outcome.AMBIGUOUS,
-    },
     # Mailgun has answered 5xx for mail that it sent, in its own form too.
     by_status={
         400: Outcome.REJECTED,
         401: Outcome.REJECTED,
+        404: Outcome.REJECTED,
         500: Outcome.AMBIGUOUS,
         502: Outcome.AMBIGUOUS,
         503: Outcome.AMBIGUOUS,
