@@ -29,7 +29,7 @@ COLLAPSE_BYTES_MAX = 64
 PROVIDER_TOKEN_S_MAX = 3600
 
 _REASONS: dict[int, str] = {
-    400: "BadDeviceToken",
+    400: "PayloadEmpty",
     403: "InvalidProviderToken",
     404: "BadPath",
     405: "MethodNotAllowed",

@@ -109,6 +109,11 @@ class H2Server(asyncio.Protocol):
         self._draining = True
         self._close_when_drained()
 
+    def freeze(self) -> None:
+        """Read nothing more: the connection looks alive and is not."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
     def abort(self, *, reset: bool) -> None:
         """Drop the connection with all its streams; `reset`: with a TCP RST."""
         if self._transport is None:

@@ -3,7 +3,8 @@
 The device token decides what comes of a message: `unregistered-…` 404 UNREGISTERED · `bad-…` 400 with a
 violation of `message.token` · `mismatch-…` 403 SENDER_ID_MISMATCH · `thirdparty-…` 401
 THIRD_PARTY_AUTH_ERROR · `quota-…` 429 with Retry-After · `unavailable-…` 503 · `internal-…` 500.
-Everything else is accepted. FCM reports nothing later, so neither does this.
+Everything else is accepted. Faults for the recipient `token` strike the token exchange. FCM reports
+nothing later, so neither does this.
 """
 
 import json
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from simulators import credentials
 from simulators.base import Received, Simulator, World
-from simulators.faults import Fault
+from simulators.faults import Fault, Strike
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -95,7 +96,9 @@ class Fcm(Simulator):
 
     async def _exchange(self, request: web.Request) -> web.Response:
         form = await request.post()
-        strike = self.faults.strike("token")
+        # Only faults for the recipient "token" meet the exchange; those for all are for messages.
+        named = any(fault.recipient == "token" for fault in self.faults.faults)
+        strike = self.faults.strike("token") if named else Strike()
         await self.delay(strike.latency_s)
         if strike.fault is not None:
             return self.refusal(strike.fault)

@@ -6,6 +6,7 @@ an hour. PyJWT and our own client do it, because google-auth blocks and brings i
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from domain.outcome import Outcome, SendResult
-from providers.http import NoAnswer, VendorClient, code_of, retry_after_s
+from providers.http import Answer, NoAnswer, VendorClient, code_of, retry_after_s
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ASSERTION_S = 3600
 EXCHANGE_S_MAX = 10.0
+_OAUTH_ERROR = re.compile(r"[a-z_]{1,40}")
 _REFRESH_AT = 0.9
 _TRUSTED_UNTIL = 0.98
 
@@ -154,11 +156,17 @@ class AccessTokens:
             SendResult(
                 # Whatever the token server says, the message itself was never written.
                 Outcome.REJECTED if refused else Outcome.NOT_SENT,
-                code=code_of(f"auth.{answer.fields.get('error', f'http_{answer.status}')}"),
+                code=f"auth.{_oauth_code(answer)}",
                 http_status=answer.status,
                 retry_after_s=retry_after_s(answer),
             )
         )
+
+
+def _oauth_code(answer: Answer) -> str:
+    """The `error` of RFC 6749 section 5.2, else the HTTP status."""
+    code = answer.fields.get("error")
+    return code if isinstance(code, str) and _OAUTH_ERROR.fullmatch(code) else f"http_{answer.status}"
 
 
 def _seen(task: "asyncio.Task[_Token]") -> None:

@@ -193,6 +193,9 @@ def reason_of(answer: Answer) -> str | None:
 def read(answer: Answer, sent_id: str) -> SendResult:
     """The answer in our words."""
     if answer.status == 200:
+        if answer.body:
+            # Apple's acceptance is empty: something in between may have answered.
+            return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=200)
         return SendResult(
             Outcome.ACCEPTED,
             http_status=200,

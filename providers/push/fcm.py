@@ -8,6 +8,7 @@ still works, and installation ids are accepted in the same field.
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,7 @@ from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
 NAME = "fcm"
 PAYLOAD_BYTES_MAX = 4096
 TTL_S_MAX = 28 * 86_400
+_ENUM_NAME = re.compile(r"[A-Z_]{1,64}")
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
@@ -170,7 +172,7 @@ def read(answer: Answer) -> SendResult:
         if isinstance(name, str) and name:
             return SendResult(Outcome.ACCEPTED, http_status=200, provider_message_id=name)
         return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=200)
-    code, status = _fcm_code(answer), _error(answer).get("status")
+    code, status = _fcm_code(answer), _word(_error(answer).get("status"))
     if code == "INVALID_ARGUMENT" or status == "INVALID_ARGUMENT":
         return _invalid_argument(answer)
     if code in BY_ERROR_CODE:
@@ -202,5 +204,10 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _fcm_code(answer: Answer) -> str | None:
-    codes = [detail.get("errorCode") for detail in _details(answer, _FCM_ERROR)]
-    return next((code for code in codes if isinstance(code, str)), None)
+    codes = (_word(detail.get("errorCode")) for detail in _details(answer, _FCM_ERROR))
+    return next((code for code in codes if code is not None), None)
+
+
+def _word(value: object) -> str | None:
+    """A name of Google's enums; anything else might be text, and text may hold the recipient."""
+    return value if isinstance(value, str) and _ENUM_NAME.fullmatch(value) else None

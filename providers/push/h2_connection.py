@@ -19,6 +19,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from hpack import NeverIndexedHeaderTuple
 
 from providers.http import Answer
 
@@ -217,7 +218,9 @@ class H2Connection(asyncio.Protocol):
     def _write(self, headers: Sequence[tuple[str, str]], body: bytes) -> tuple[int, _Stream]:
         try:
             stream_id = self._h2.get_next_available_stream_id()
-            self._h2.send_headers(stream_id, headers)
+            # The path holds a device token, and no other value comes twice: hpack neither logs nor
+            # indexes what is marked so.
+            self._h2.send_headers(stream_id, [NeverIndexedHeaderTuple(*pair) for pair in headers])
             frame = self._h2.max_outbound_frame_size
             for start in range(0, len(body), frame):
                 self._h2.send_data(stream_id, body[start : start + frame])

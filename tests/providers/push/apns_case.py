@@ -1,4 +1,4 @@
-"""APNs in the contract suite. It reports nothing later and cannot be asked."""
+"""APNs in the contract suite."""
 
 import itertools
 
@@ -7,21 +7,31 @@ from contract import Case, Refusal
 from domain.outcome import AddressVerdict, Outcome
 
 _numbers = itertools.count(1)
-_GONE = AddressVerdict.DEACTIVATE_TOKEN
 
 CASE = Case(
     name="apns",
     recipient=lambda: f"{next(_numbers):064x}",
     refusals=(
-        Refusal("unregistered-contract", Outcome.REJECTED_RECIPIENT, "unregistered", _GONE),
-        Refusal("bad-contract", Outcome.REJECTED_RECIPIENT, "bad_device_token", _GONE),
+        Refusal(
+            "unregistered-1", Outcome.REJECTED_RECIPIENT, "unregistered", AddressVerdict.DEACTIVATE_TOKEN
+        ),
+        Refusal("expired-1", Outcome.REJECTED_RECIPIENT, "expired_token", AddressVerdict.DEACTIVATE_TOKEN),
+        Refusal("bad-1", Outcome.REJECTED_RECIPIENT, "bad_device_token", AddressVerdict.DEACTIVATE_TOKEN),
+        Refusal("othertopic-1", Outcome.REJECTED_RECIPIENT, "device_token_not_for_topic"),
+        Refusal("toomany-1", Outcome.THROTTLED, "too_many_requests"),
+        Refusal("unavailable-1", Outcome.UNAVAILABLE, "service_unavailable"),
+        Refusal("internal-1", Outcome.AMBIGUOUS, "internal_server_error"),
     ),
-    # Apple's own reasons decide, and it has no 401, 502 or 504.
     by_status={
+        400: Outcome.REJECTED,
         403: Outcome.REJECTED,
+        405: Outcome.REJECTED,
+        410: Outcome.REJECTED_RECIPIENT,
         413: Outcome.REJECTED,
         500: Outcome.AMBIGUOUS,
+        502: Outcome.AMBIGUOUS,
         503: Outcome.UNAVAILABLE,
+        504: Outcome.AMBIGUOUS,
     },
     lookup=False,
     receipts=False,

@@ -1,4 +1,4 @@
-"""FCM in the contract suite. It reports nothing later and cannot be asked."""
+"""FCM in the contract suite."""
 
 import itertools
 
@@ -7,15 +7,25 @@ from contract import Case, Refusal
 from domain.outcome import AddressVerdict, Outcome
 
 _numbers = itertools.count(1)
-_GONE = AddressVerdict.DEACTIVATE_TOKEN
 
 CASE = Case(
     name="fcm",
-    recipient=lambda: f"fcm-contract-token-{next(_numbers)}",
+    recipient=lambda: f"fcm-token-{next(_numbers)}",
     refusals=(
-        Refusal("unregistered-contract", Outcome.REJECTED_RECIPIENT, "unregistered", _GONE),
-        Refusal("bad-contract", Outcome.REJECTED_RECIPIENT, "invalid_argument:message.token", _GONE),
-        Refusal("thirdparty-contract", Outcome.REJECTED, "third_party_auth_error"),
+        Refusal(
+            "unregistered-1", Outcome.REJECTED_RECIPIENT, "unregistered", AddressVerdict.DEACTIVATE_TOKEN
+        ),
+        Refusal(
+            "bad-1",
+            Outcome.REJECTED_RECIPIENT,
+            "invalid_argument:message.token",
+            AddressVerdict.DEACTIVATE_TOKEN,
+        ),
+        Refusal("mismatch-1", Outcome.REJECTED, "sender_id_mismatch"),
+        Refusal("thirdparty-1", Outcome.REJECTED, "third_party_auth_error"),
+        Refusal("quota-1", Outcome.THROTTLED, "quota_exceeded"),
+        Refusal("unavailable-1", Outcome.UNAVAILABLE, "unavailable"),
+        Refusal("internal-1", Outcome.AMBIGUOUS, "internal"),
     ),
     lookup=False,
     receipts=False,

@@ -1,0 +1,179 @@
+"""APNs: what is sent, what the reasons mean, and the provider token's life."""
+
+import asyncio
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.ids import parse_attempt_ref
+from domain.notification import Content
+from domain.outcome import AddressVerdict, Outcome
+from providers.http import Answer
+from providers.push.apns import BY_REASON, Apns, apns_id, read
+from providers.push.provider_token import FORCED_EVERY_S, RENEW_AFTER_S, ProviderTokens, read_key
+from simulators.faults import Fault, Kind
+
+SENT_ID = "0f0c4e7e-6f3c-5a53-9d4b-0d7b0a1f7a11"
+
+
+def answer(status: int, body: Any) -> Answer:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status, {}, raw, datetime.now(UTC))
+
+
+async def test_message_carries_its_headers(apns, apns_vendor, a_message):
+    message = a_message()
+    result = await apns.send(message, timeout_s=5)
+    assert (result.outcome, result.provider_message_id) == (Outcome.ACCEPTED, apns_id(message))
+    (received,) = apns_vendor.messages_of(message.target.address)
+    assert received.ref == message.attempt_ref
+    assert (received.text, received.title) == (message.content.body, message.content.title)
+    headers = received.vendor["headers"]
+    assert headers["apns-collapse-id"] == str(parse_attempt_ref(message.attempt_ref)[0])
+    assert headers["apns-expiration"] == str(int(message.expires_at.timestamp()))
+    assert headers["apns-topic"] == apns_vendor.credentials.apns_topic
+    assert (headers["apns-priority"], headers["apns-push-type"]) == ("10", "alert")
+
+
+async def test_a_token_cannot_leave_its_place_in_the_path(apns, apns_vendor, a_message):
+    await apns.send(a_message("../../other?x=1#y"), timeout_s=5)
+    assert [message.to for message in apns_vendor.messages.values()] == ["..%2F..%2Fother%3Fx%3D1%23y"]
+
+
+@pytest.mark.parametrize(
+    ("to", "outcome", "code", "verdict"),
+    [
+        ("unregistered-1", Outcome.REJECTED_RECIPIENT, "unregistered", AddressVerdict.DEACTIVATE_TOKEN),
+        ("expired-1", Outcome.REJECTED_RECIPIENT, "expired_token", AddressVerdict.DEACTIVATE_TOKEN),
+        ("bad-1", Outcome.REJECTED_RECIPIENT, "bad_device_token", AddressVerdict.DEACTIVATE_TOKEN),
+        ("othertopic-1", Outcome.REJECTED_RECIPIENT, "device_token_not_for_topic", AddressVerdict.KEEP),
+        ("toomany-1", Outcome.THROTTLED, "too_many_requests", AddressVerdict.KEEP),
+        ("unavailable-1", Outcome.UNAVAILABLE, "service_unavailable", AddressVerdict.KEEP),
+        ("internal-1", Outcome.AMBIGUOUS, "internal_server_error", AddressVerdict.KEEP),
+    ],
+)
+async def test_magic_tokens(apns, a_message, to, outcome, code, verdict):
+    result = await apns.send(a_message(to), timeout_s=5)
+    assert (result.outcome, result.code, result.address_verdict) == (outcome, code, verdict)
+    assert result.retry_after_s == (900 if result.http_status in (500, 503) else None)
+
+
+@pytest.mark.parametrize(
+    ("given_answer", "outcome", "verdict"),
+    [
+        (
+            answer(410, {"reason": "SomethingNew"}),
+            Outcome.REJECTED_RECIPIENT,
+            AddressVerdict.DEACTIVATE_TOKEN,
+        ),
+        (answer(410, b"<html>"), Outcome.REJECTED, AddressVerdict.KEEP),
+        (answer(503, {"reason": "Shutdown"}), Outcome.UNAVAILABLE, AddressVerdict.KEEP),
+        (answer(503, b"<html>"), Outcome.AMBIGUOUS, AddressVerdict.KEEP),
+        (answer(400, {"reason": "IdleTimeout"}), Outcome.UNAVAILABLE, AddressVerdict.KEEP),
+        (answer(403, {"reason": "InvalidProviderToken"}), Outcome.REJECTED, AddressVerdict.KEEP),
+        (answer(429, {"reason": "TooManyProviderTokenUpdates"}), Outcome.THROTTLED, AddressVerdict.KEEP),
+        (answer(413, {"reason": "PayloadTooLarge"}), Outcome.REJECTED, AddressVerdict.KEEP),
+        (answer(400, {"reason": "SomethingNew"}), Outcome.REJECTED, AddressVerdict.KEEP),
+        (answer(200, b"<html>"), Outcome.AMBIGUOUS, AddressVerdict.KEEP),
+    ],
+)
+def test_answers_that_no_simulator_gives(given_answer, outcome, verdict):
+    result = read(given_answer, SENT_ID)
+    assert (result.outcome, result.address_verdict) == (outcome, verdict)
+
+
+@given(st.sampled_from([400, 403, 404, 429, 500, 503]), st.none() | st.text() | st.sampled_from([*BY_REASON]))
+def test_a_reason_never_raises_and_never_carries_text(status, reason):
+    result = read(answer(status, {"reason": reason}), SENT_ID)
+    assert result.outcome is not Outcome.ACCEPTED
+    assert result.code is not None
+    assert set(result.code) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+async def test_a_body_above_the_limit_is_never_sent(apns, apns_vendor, a_message):
+    result = await apns.send(a_message(content=Content("x" * 4096)), timeout_s=5)
+    assert (result.outcome, result.code) == (Outcome.REJECTED, "payload_too_large")
+    assert apns_vendor.listener.accepted == 0
+
+
+async def test_one_provider_token_serves_everybody(apns, apns_vendor, a_message):
+    results = await asyncio.gather(*(apns.send(a_message(), timeout_s=10) for _ in range(50)))
+    assert {result.outcome for result in results} == {Outcome.ACCEPTED}
+    assert len(apns_vendor.provider_tokens) == 1
+
+
+async def test_an_expired_provider_token_is_renewed_once_for_all(apns, apns_vendor, a_message):
+    await apns.send(a_message(), timeout_s=5)
+    apns_vendor.expire_provider_tokens()
+    results = await asyncio.gather(*(apns.send(a_message(), timeout_s=10) for _ in range(50)))
+    assert {result.outcome for result in results} == {Outcome.ACCEPTED}
+    assert len(apns_vendor.provider_tokens) == 2
+    assert len(apns_vendor.messages) == 51
+
+
+async def test_a_provider_token_expired_again_is_rejected(apns, apns_vendor, a_message):
+    apns_vendor.faults.add(Fault(Kind.STATUS, status=403, code="ExpiredProviderToken"))
+    first, second = [await apns.send(a_message(), timeout_s=5) for _ in range(2)]
+    assert (first.outcome, first.code) == (Outcome.REJECTED, "expired_provider_token")
+    assert second.outcome is Outcome.REJECTED
+    # Renewing more often than every 20 minutes makes Apple refuse everything: only the first tried again.
+    assert len(apns_vendor.refusals) == 3
+
+
+def test_a_provider_token_is_reused_for_forty_minutes(apns_options):
+    now = 1_800_000_000.0
+    key = read_key(apns_options["key_file"])
+    tokens = ProviderTokens(key, key_id="K", team_id="T", clock=lambda: now)
+    first = tokens.current()
+    assert jwt.decode(first, options={"verify_signature": False}) == {"iss": "T", "iat": now}
+    assert jwt.get_unverified_header(first) == {"alg": "ES256", "typ": "JWT", "kid": "K"}
+    now += RENEW_AFTER_S - 1
+    assert tokens.current() == first
+    now += 1
+    second = tokens.current()
+    assert second != first
+    third = tokens.after_expired(second)
+    assert third not in (None, second)
+    assert tokens.after_expired(second) == third
+    assert tokens.after_expired(third) is None
+    now += FORCED_EVERY_S
+    assert tokens.after_expired(third) is not None
+    now -= 3600
+    before = tokens._token
+    assert tokens.current() != before
+
+
+async def test_credentials_that_apple_does_not_know_are_rejected(apns_options, a_message):
+    adapter = Apns(**{**apns_options, "key_id": "OTHER"})
+    try:
+        result = await adapter.send(a_message(), timeout_s=5)
+    finally:
+        await adapter.aclose()
+    assert (result.outcome, result.code) == (Outcome.REJECTED, "invalid_provider_token")
+
+
+async def test_unusable_files_say_what_to_do(apns_options, tmp_path: Path):
+    file = tmp_path / "broken"
+    with pytest.raises(ValueError, match="point KEY_FILE"):
+        Apns(**{**apns_options, "key_file": file})
+    with pytest.raises(ValueError, match="point CA_FILE"):
+        Apns(**{**apns_options, "ca_file": file})
+    file.write_text("nothing")
+    with pytest.raises(ValueError, match="P-256"):
+        Apns(**{**apns_options, "key_file": file})
+    with pytest.raises(ValueError, match="not an https address"):
+        Apns(**{**apns_options, "base_url": "http://127.0.0.1:1"})
+
+
+async def test_no_device_token_reaches_results_or_logs(apns, a_message, caplog):
+    caplog.set_level(logging.DEBUG)
+    tokens = [f"{kind}-secretdevice" for kind in ("bad", "unregistered", "internal", "plain")]
+    results = [await apns.send(a_message(token), timeout_s=5) for token in tokens]
+    assert "secretdevice" not in repr(results) + caplog.text
