@@ -1,0 +1,91 @@
+"""What goes into a mail's fields: one line, one recipient, whatever the content says."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from domain.notification import Content, Target
+from providers.base import Message
+from providers.email import mailgun, sendgrid
+from providers.email.fields import is_one_address, subject_of
+
+
+def mail(title: str | None = None, to: str = "ada@example.com", type: str = "debit_alert") -> Message:
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    return Message("ref.1", Target(to), Content("₦5,000 left your account", title), type, now, now)
+
+
+@pytest.mark.parametrize(
+    ("title", "subject"),
+    [
+        ("Your statement", "Your statement"),
+        ("  Your\tstatement ", "Your statement"),
+        ("Hi\r\nBcc: victim@example.com", "Hi Bcc: victim@example.com"),
+        ("Hi\n\nbody", "Hi body"),
+        ("a\x00b\x85c\u2028d\u2029e\x0bf\x0cg\x7fh", "a b c d e f g h"),
+        ("Ünïcödé ₦ 🎉", "Ünïcödé ₦ 🎉"),
+        (None, "Debit alert"),
+        ("", "Debit alert"),
+        ("\r\n", "Debit alert"),
+        ("x" * 500, "x" * 200),
+    ],
+)
+def test_a_subject_is_one_line(title: str | None, subject: str) -> None:
+    assert subject_of(mail(title)) == subject
+    assert sendgrid.payload_of(mail(title), {})["subject"] == subject
+    assert mailgun.payload_of(mail(title), "x@example.com")["subject"] == subject
+
+
+def test_a_type_without_words_has_a_subject() -> None:
+    assert subject_of(mail(type="__")) == "Notification"
+
+
+@pytest.mark.parametrize("address", ["ada@example.com", "o'brien+news@sub.example.com", "用户@例子.广告"])
+def test_one_address_is_taken(address: str) -> None:
+    assert is_one_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "ada",
+        "@example.com",
+        "ada@",
+        "ada@example.com,eve@example.com",
+        "ada@example.com;eve@example.com",
+        "Ada <ada@example.com>",
+        "ada@example.com\r\nBcc: eve@example.com",
+        "ada @example.com",
+        'ada"@example.com',
+        "ada\u2028@example.com",
+        "ada\ud800@example.com",
+        "a" * 250 + "@example.com",
+    ],
+)
+def test_anything_else_is_not(address: str) -> None:
+    assert not is_one_address(address)
+
+
+def test_a_sender_may_have_a_name() -> None:
+    assert sendgrid.sender_of("Herald <n@example.com>") == {"email": "n@example.com", "name": "Herald"}
+    assert sendgrid.sender_of("n@example.com") == {"email": "n@example.com"}
+
+
+def test_the_reference_goes_where_each_vendor_carries_it() -> None:
+    [personalization] = sendgrid.payload_of(mail(), {})["personalizations"]
+    assert personalization["custom_args"] == {"herald_ref": "ref.1"}
+    form = mailgun.payload_of(mail(), "n@example.com")
+    assert (form["o:tag"], form["v:herald_ref"]) == ("ref.1", "ref.1")
+
+
+def test_logs_are_searched_around_the_intent_in_both_spellings() -> None:
+    window = (
+        'sg_message_id_created_at >= TIMESTAMP "2026-01-01T11:55:00Z"'
+        ' AND sg_message_id_created_at <= TIMESTAMP "2026-01-01T12:15:00Z"'
+    )
+    assert sendgrid.log_queries(mail(to="Ada@example.com")) == [
+        f'to_email = "Ada@example.com" AND {window}',
+        f'to_email = "ada@example.com" AND {window}',
+    ]
+    assert len(sendgrid.log_queries(mail())) == 1
