@@ -15,6 +15,9 @@ from devstack.errors import DevStackError
 from devstack.ports import Ports
 from devstack.stack import Application, Stack
 
+_SAME_REQUEST_S = 1
+"""Whoever runs this may signal it and its process group at once; only a later signal is impatience."""
+
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -50,18 +53,18 @@ def run(
 
 async def _until_stopped(console: Console, stack: Stack, say: Callable[[str], None]) -> int:
     serving = asyncio.create_task(_serve(console, stack))
-    asked = 0
+    loop = asyncio.get_running_loop()
+    asked_at: float | None = None
 
     def stop() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
+        nonlocal asked_at
+        if asked_at is None:
+            asked_at = loop.time()
             say("stopping …")
             serving.cancel()
-        else:
+        elif loop.time() - asked_at > _SAME_REQUEST_S:
             stack.kill()
 
-    loop = asyncio.get_running_loop()
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
     try:

@@ -29,11 +29,14 @@ class Supervisor:
         return process.pid if process and process.running else None
 
     async def start(self, *parts: Part) -> None:
-        """Start parts side by side; return once all are ready. Raises the first part's DevStackError."""
-        outcomes = await asyncio.gather(*map(self._start, parts), return_exceptions=True)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        """Start parts side by side; return once all are ready. Raises DevStackError as soon as one fails."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(self._start(part))
+        except ExceptionGroup as failures:
+            # The group cancelled the others: the first failure is the only one that says something.
+            raise failures.exceptions[0] from None
 
     async def stop(self, *names: str) -> None:
         """Stop parts side by side; they stay stopped until `resume`. Unknown ones are ignored."""

@@ -76,6 +76,9 @@ class Temporal:
                 # With these two a kill loses nothing acknowledged, at half the CPU time of the defaults.
                 *("--db-filename", str(self.directory / "temporal.sqlite")),
                 *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=FULL"),
+                # What the user has told the CLI about other servers must not reach this one.
+                *("--env-file", str(self.directory / "env.yaml"), "--env", "default"),
+                *("--disable-config-file", "--disable-config-env"),
                 *server_args(),
             ),
             ready=self._ready,

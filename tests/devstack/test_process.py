@@ -19,7 +19,7 @@ from devstack.ports import Ports, free_port
 PROGRAM = Path(__file__).with_name("stack_stores.py")
 ROOT = PROGRAM.parent.parent.parent
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
-OFFSET = free_port() - Ports().postgres
+OFFSET = free_port() - Ports().valkey  # the highest, so that all are below what clients are given
 AS_SOMEBODY = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 
 
