@@ -21,22 +21,10 @@ from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
 from providers.push.fcm import Fcm, build, read
 from simulators.faults import Fault, Kind
 
-FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
-BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
-
 
 def answer(status: int, body: Any, headers: dict[str, str] | None = None) -> Answer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Answer(status, headers or {}, raw, datetime.now(UTC))
-
-
-def error(status: int, rpc: str, code: str | None = None, field: str | None = None) -> Answer:
-    details: list[dict[str, Any]] = []
-    if code:
-        details.append({"@type": FCM_ERROR, "errorCode": code})
-    if field:
-        details.append({"@type": BAD_REQUEST, "fieldViolations": [{"field": field}]})
-    return answer(status, {"error": {"code": status, "status": rpc, "message": "x", "details": details}})
 
 
 async def test_message_carries_reference_and_replaces_its_own_copies(fcm, fcm_vendor, a_message):
@@ -91,37 +79,6 @@ async def test_magic_tokens(fcm, a_message, to, outcome, code, verdict):
     result = await fcm.send(a_message(to), timeout_s=5)
     assert (result.outcome, result.code, result.address_verdict) == (outcome, code, verdict)
     assert result.retry_after_s == (60 if outcome is Outcome.THROTTLED else None)
-
-
-@pytest.mark.parametrize(
-    ("given_answer", "outcome", "verdict"),
-    [
-        (error(404, "NOT_FOUND"), Outcome.REJECTED, AddressVerdict.KEEP),
-        (answer(404, b"<html>"), Outcome.REJECTED, AddressVerdict.KEEP),
-        (error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT"), Outcome.REJECTED, AddressVerdict.KEEP),
-        (
-            error(400, "INVALID_ARGUMENT", field="message.data[0].value"),
-            Outcome.REJECTED,
-            AddressVerdict.KEEP,
-        ),
-        (
-            error(400, "INVALID_ARGUMENT", field="message.token"),
-            Outcome.REJECTED_RECIPIENT,
-            AddressVerdict.DEACTIVATE_TOKEN,
-        ),
-        (answer(503, b"<html>"), Outcome.AMBIGUOUS, AddressVerdict.KEEP),
-        (error(503, "UNAVAILABLE"), Outcome.UNAVAILABLE, AddressVerdict.KEEP),
-        (answer(502, b""), Outcome.AMBIGUOUS, AddressVerdict.KEEP),
-        (error(504, "DEADLINE_EXCEEDED"), Outcome.AMBIGUOUS, AddressVerdict.KEEP),
-        (answer(429, b"slow down"), Outcome.THROTTLED, AddressVerdict.KEEP),
-        (error(400, "FAILED_PRECONDITION", "SOMETHING_NEW"), Outcome.REJECTED, AddressVerdict.KEEP),
-        (answer(200, b"<html>"), Outcome.AMBIGUOUS, AddressVerdict.KEEP),
-        (answer(200, {"name": 7}), Outcome.AMBIGUOUS, AddressVerdict.KEEP),
-    ],
-)
-def test_answers_that_no_simulator_gives(given_answer, outcome, verdict):
-    result = read(given_answer)
-    assert (result.outcome, result.address_verdict) == (outcome, verdict)
 
 
 JSON = st.recursive(
