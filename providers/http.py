@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -163,7 +164,11 @@ class VendorClient:
         self._base_url = base_url.rstrip("/")
         self._timeouts = timeouts or Timeouts()
         self._client = httpx.AsyncClient(
-            transport=transport(), headers={"User-Agent": "herald/1"}, trust_env=False, follow_redirects=False
+            transport=transport(),
+            headers={"User-Agent": "herald/1"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            trust_env=False,
+            follow_redirects=False,
         )
 
     async def request(
@@ -233,30 +238,29 @@ def _lower(headers: httpx.Headers) -> dict[str, str]:
 _NOT_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "dns"),
     (aiohttp.ClientConnectorCertificateError, "certificate"),
+    (aiohttp.ClientConnectorSSLError, "tls"),
     (aiohttp.ClientConnectorError, "connection_refused"),
     (aiohttp.ConnectionTimeoutError, "connect_timeout"),
 )
 _MAYBE_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
-    (aiohttp.SocketTimeoutError, "timeout"),
-    (httpx.TimeoutException, "timeout"),
+    (aiohttp.ServerTimeoutError, "timeout"),
     (aiohttp.ClientPayloadError, "answer_cut_short"),
     (aiohttp.ClientResponseError, "answer_malformed"),
     (httpx.DecodingError, "answer_malformed"),
-    (httpx.RemoteProtocolError, "answer_malformed"),
     (aiohttp.ClientError, "connection_lost"),
-    (httpx.TransportError, "connection_lost"),
     (OSError, "connection_lost"),
 )
 
 
 def _classify(error: Exception, progress: _Progress) -> NoAnswer:
-    cause = error.__cause__ or error
+    # The class that httpx gives to aiohttp's errors tells nothing: all but a few are its ConnectTimeout.
+    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
     if not progress.connected:
         for kind, code in _NOT_WRITTEN:
             if isinstance(cause, kind):
                 return NoAnswer(Written.NO, code)
     for kind, code in _MAYBE_WRITTEN:
-        if isinstance(cause, kind) or isinstance(error, kind):
+        if isinstance(cause, kind):
             return NoAnswer(Written.MAYBE, code)
     return NoAnswer(Written.MAYBE, code_of(f"client_error.{type(error).__name__}"))
 
