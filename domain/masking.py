@@ -1,6 +1,5 @@
 """What may be shown of an address, and the one line that names a notification in the Web UI."""
 
-import re
 from collections.abc import Sequence
 
 from phonenumbers import NumberParseException, parse
@@ -10,10 +9,6 @@ from domain.notification import Channel, Recipient, Strategy
 HIDDEN = "•••"
 SUMMARY_CHARS_MAX = 120
 """Temporal refuses a summary whose JSON is above 400 bytes; a dot takes six of them."""
-
-_EMAIL = re.compile(r"[^\s@<>\"'=,;:(]+@[^\s@<>\"',;:)]+\.[^\s@<>\"',;:)]+")
-_PHONE = re.compile(r"(?:\+|%2B)\d[\d ().-]{5,18}\d", re.IGNORECASE)
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+\S+|\bhk_\S+", re.IGNORECASE)
 
 
 def mask_phone(number: str) -> str:
@@ -46,15 +41,6 @@ def mask(channel: Channel, address: str) -> str:
     if channel is Channel.SMS:
         return mask_phone(address)
     return mask_email(address) if channel is Channel.EMAIL else mask_token(address)
-
-
-def scrub(text: str) -> str:
-    """Free text with every phone number, email address and credential in it masked.
-
-    A net under texts that others wrote (exception messages); our own never carry such things.
-    """
-    text = _BEARER.sub("[private]", text)
-    return _PHONE.sub("[private]", _EMAIL.sub("[private]", text))
 
 
 def summary(

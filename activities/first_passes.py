@@ -1,0 +1,42 @@
+"""How many notifications this process is carrying through their first pass."""
+
+import asyncio
+import time
+
+GIVEN_UP_S = 60.0
+"""One that was never reported done (its workflow runs elsewhere, or died) frees its place after this."""
+
+
+class FirstPasses:
+    """The places for first passes. Local activities hold workflow-task slots, so there are fewer of these."""
+
+    def __init__(self, places_max: int) -> None:
+        self._places_max = places_max
+        self._since: dict[str, float] = {}
+        self._freed = asyncio.Event()
+
+    def free(self) -> int:
+        """How many more may begin now."""
+        oldest = time.monotonic() - GIVEN_UP_S
+        for notification_id, since in list(self._since.items()):
+            if since > oldest:
+                break
+            del self._since[notification_id]
+        return max(0, self._places_max - len(self._since))
+
+    def begin(self, notification_id: str) -> None:
+        """A first pass begins."""
+        self._since[notification_id] = time.monotonic()
+
+    def done(self, notification_id: str) -> None:
+        """A first pass is over, whatever it came to."""
+        if self._since.pop(notification_id, None) is not None:
+            self._freed.set()
+
+    async def wait_for_place(self, timeout_s: float) -> None:
+        """Wait until a place is freed, at most so long."""
+        self._freed.clear()
+        try:
+            await asyncio.wait_for(self._freed.wait(), timeout_s)
+        except TimeoutError:
+            return

@@ -1,0 +1,115 @@
+"""Which providers may be asked now: configured, not drained, circuit closed, tokens left, quick enough."""
+
+import time
+from collections import deque
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+from domain.circuit import Circuit, CircuitState
+from domain.notification import Channel
+from domain.notification_types import Catalog, NotificationType
+from domain.outcome import HEALTH_FAILURES, Outcome, SendResult
+from domain.routing import Route
+from providers.base import Provider
+from ratelimit.limiter import Limiter
+
+SLOW_S = 2.0
+"""A provider whose recent p95 is above this is not asked from within a workflow task."""
+IN_FLIGHT_MAX = 40
+"""Nor is one with more calls than this under way in this process."""
+_RECENT = 50
+
+
+class ProviderGate:
+    """What this process knows of the providers' health. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        catalog: Catalog,
+        routes: Mapping[Channel, tuple[str, ...]],
+        limiter: Limiter,
+    ) -> None:
+        self._providers = providers
+        self._catalog = catalog
+        self._routes = routes
+        self._limiter = limiter
+        self._circuits = {name: self._circuit(name) for name in providers}
+        self._seen: dict[str, CircuitState] = dict.fromkeys(providers, CircuitState.CLOSED)
+        self._latencies: dict[str, deque[float]] = {name: deque(maxlen=_RECENT) for name in providers}
+        self._in_flight = dict.fromkeys(providers, 0)
+        self._drained: frozenset[str] = frozenset()
+
+    def drain(self, names: frozenset[str]) -> None:
+        """Send nothing new through these providers, and through the others again."""
+        self._drained = names
+
+    def route(self, channel: Channel, type: NotificationType) -> Route:
+        """The channel's providers in the type's fallback order, and why some may not be asked now."""
+        now = time.monotonic()
+        order = [
+            name for name in type.routes.get(channel) or self._routes[channel] if name in self._providers
+        ]
+        blocked: dict[str, str] = {}
+        for name in order:
+            if name in self._drained:
+                blocked[name] = "drained"
+            elif not self._circuits[name].admits(now):
+                blocked[name] = "circuit_open"
+        return Route(order, blocked, {name: self._providers[name].address_of for name in order})
+
+    def is_fast(self, name: str) -> bool:
+        """Whether the provider has lately been quick, and is not crowded."""
+        latencies = sorted(self._latencies[name])
+        slow = bool(latencies) and latencies[int(len(latencies) * 0.95)] > SLOW_S
+        return not slow and self._in_flight[name] < IN_FLIGHT_MAX
+
+    async def enter(self, name: str) -> str | None:
+        """Take a place for one call; returns why there is none. Who entered calls `call` or `leave`."""
+        if not self._circuits[name].enter(time.monotonic()):
+            return "circuit_open"
+        rate = self._catalog.provider(name).rate_per_s
+        if rate is not None and await self._limiter.take(name, rate) > 0:
+            self._circuits[name].left()
+            return "rate"
+        return None
+
+    def leave(self, name: str) -> None:
+        """Give back the place of a call that was not made."""
+        self._circuits[name].left()
+
+    @contextmanager
+    def call(self, name: str) -> Generator[None]:
+        """Around one call: counts it and its time."""
+        started = time.monotonic()
+        self._in_flight[name] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[name] -= 1
+            self._latencies[name].append(time.monotonic() - started)
+
+    def report(self, name: str, result: SendResult) -> None:
+        """What a call said about the provider's health."""
+        circuit = self._circuits[name]
+        # A call that we did not make in time says nothing about the provider.
+        if result.outcome is Outcome.NOT_SENT and result.code == "hold_passed":
+            circuit.left()
+        elif result.outcome in HEALTH_FAILURES:
+            circuit.failed(time.monotonic())
+        else:
+            circuit.succeeded()
+
+    def circuit_changes(self) -> dict[str, CircuitState]:
+        """The circuits that changed since the last time this was asked."""
+        now = time.monotonic()
+        changed: dict[str, CircuitState] = {}
+        for name, circuit in self._circuits.items():
+            state = circuit.state(now)
+            if state is not self._seen[name]:
+                self._seen[name] = changed[name] = state
+        return changed
+
+    def _circuit(self, name: str) -> Circuit:
+        policy = self._catalog.provider(name)
+        return Circuit(policy.circuit_failures, policy.circuit_window_s, policy.circuit_open_s)

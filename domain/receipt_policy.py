@@ -1,0 +1,195 @@
+"""What receipts do to a delivery and its attempts. Pure, and blind to their order: the same reports,
+one by one or together, in any order, end alike.
+
+Callbacks come repeated, reordered, and earlier than the answer to the call they report on, so nothing
+here may depend on which came first. An attempt keeps the most telling report (domain.outcome.advance);
+what the delivery comes to follows from its attempts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from domain.notification import Attempt, Delivery
+from domain.outcome import RECEIPT_ORDER, Outcome, ReceiptStatus
+from domain.reasons import Reason
+from domain.status import Status
+
+UNMATCHED_WAITS_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
+"""How long a receipt that fits no attempt waits before it is looked at again: it may have overtaken our
+own record of the send, or a look-up may still find whose message it is. After the last, an orphan."""
+
+_MAY_HAVE_BEEN_TAKEN = frozenset({None, Outcome.ACCEPTED, Outcome.UNKNOWN})
+
+
+class Event(StrEnum):
+    """What receipts add to the timeline, besides themselves."""
+
+    FALLBACK = "fallback_after_undelivered"
+    UNDELIVERED = "undelivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One receipt about attempt `no`. `at`: when it happened, by the provider's clock if it says so."""
+
+    no: int
+    status: ReceiptStatus
+    at: datetime
+    code: str | None = None
+    permanent: bool = False
+    provider_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptChange:
+    """What an attempt learns. `receipt`: the report that moved its receipt up, None if none did.
+
+    `closes`: it was open, and is now known to be accepted. `late`: it had been closed as not accepted,
+    and is now known to have been: the ledger decided on something that was not so.
+    """
+
+    no: int
+    receipt: Report | None
+    closes: bool
+    late: bool
+    provider_message_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryChange:
+    """What a delivery comes to. `next_pass_at` None leaves it as it is; `due_at` None: nothing is expected.
+
+    `event` and `data` tell the timeline why.
+    """
+
+    state: Status
+    due_at: datetime | None
+    reason_code: Reason | None = None
+    next_pass_at: datetime | None = None
+    event: Event | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What reports come to. `delivery` is None when it stays as it is."""
+
+    attempts: tuple[AttemptChange, ...]
+    delivery: DeliveryChange | None
+
+
+def unmatched_wait_s(tries: int) -> float | None:
+    """How long a receipt that fitted no attempt `tries` times before waits now; None: it is an orphan."""
+    return UNMATCHED_WAITS_S[tries] if tries < len(UNMATCHED_WAITS_S) else None
+
+
+def decide(
+    now: datetime,
+    delivery: Delivery,
+    reports: Sequence[Report],
+    *,
+    receipt_deadline_s: float | None,
+    content_kept: bool,
+) -> Decision:
+    """What these reports change. Each must name an attempt of the delivery; else KeyError.
+
+    `receipt_deadline_s`: how long the type waits for a receipt after a send; None: none is expected.
+    `content_kept`: the content is still there to be sent again.
+    """
+    attempts = {attempt.no: attempt for attempt in delivery.attempts}
+    by_attempt: dict[int, list[Report]] = {}
+    for report in reports:
+        by_attempt.setdefault(report.no, []).append(report)
+    changes = tuple(_learn(attempts[no], group) for no, group in sorted(by_attempt.items()))
+    for change in changes:
+        attempts[change.no] = _applied(attempts[change.no], change)
+    delivery = replace(delivery, attempts=tuple(attempts[no] for no in sorted(attempts)))
+    if delivery.open_attempt:
+        # Whoever closes it sees the receipts of the others (storage/sql/outcome.sql).
+        return Decision(changes, None)
+    if any(attempt.receipt_status is ReceiptStatus.DELIVERED for attempt in delivery.attempts):
+        settled = delivery.state is Status.DELIVERED and delivery.due_at is None
+        return Decision(changes, None if settled else DeliveryChange(Status.DELIVERED, due_at=None))
+    sent = None
+    if delivery.state is Status.SENDING and any(change.closes for change in changes):
+        wait_s = receipt_deadline_s
+        sent = DeliveryChange(Status.SENT, None if wait_s is None else now + timedelta(seconds=wait_s))
+        delivery = replace(delivery, state=Status.SENT)
+    return Decision(changes, _failed(now, delivery, reports, content_kept) or sent)
+
+
+def _learn(attempt: Attempt, reports: Sequence[Report]) -> AttemptChange:
+    best = min(reports, key=lambda report: (-RECEIPT_ORDER[report.status], report.at, report.code or ""))
+    known = attempt.receipt_status
+    moves_up = known is None or RECEIPT_ORDER[best.status] > RECEIPT_ORDER[known]
+    return AttemptChange(
+        no=attempt.no,
+        receipt=best if moves_up else None,
+        closes=attempt.outcome is None,
+        late=known is None and attempt.outcome not in (None, Outcome.ACCEPTED),
+        provider_message_id=min(
+            (report.provider_message_id for report in reports if report.provider_message_id), default=None
+        ),
+    )
+
+
+def _applied(attempt: Attempt, change: AttemptChange) -> Attempt:
+    return replace(
+        attempt,
+        outcome=Outcome.ACCEPTED if change.closes else attempt.outcome,
+        receipt_status=change.receipt.status if change.receipt else attempt.receipt_status,
+        provider_message_id=attempt.provider_message_id or change.provider_message_id,
+    )
+
+
+def _failed(
+    now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool
+) -> DeliveryChange | None:
+    """What failing reports about the attempt that the delivery stands on make of it."""
+    current = _current(delivery)
+    failures = [
+        report
+        for report in reports
+        if current and report.no == current.no and report.status is ReceiptStatus.UNDELIVERED
+    ]
+    if not current or not failures:
+        return None
+    permanent = any(report.permanent for report in failures)
+    falling_back = delivery.state is Status.DEFERRED and delivery.reason_code == Reason.UNDELIVERED
+    # A permanent failure stops a fallback that has not begun, as it would have had it come first.
+    if delivery.state is not Status.SENT and not (permanent and falling_back):
+        return None
+    data = {"no": current.no, "provider": current.provider}
+    if permanent or delivery.expires_at <= now or not content_kept:
+        why = "permanent" if permanent else "content_gone" if not content_kept else "expired"
+        return DeliveryChange(
+            Status.UNDELIVERED,
+            due_at=None,
+            reason_code=Reason.UNDELIVERED,
+            event=Event.UNDELIVERED,
+            data={**data, "why": why},
+        )
+    return DeliveryChange(
+        Status.DEFERRED,
+        due_at=now,
+        reason_code=Reason.UNDELIVERED,
+        next_pass_at=now,
+        event=Event.FALLBACK,
+        data=data,
+    )
+
+
+def _current(delivery: Delivery) -> Attempt | None:
+    """The attempt that `sent` stands on: the last that a provider took, or may have taken.
+
+    By its recorded outcome alone: what receipts say of earlier attempts must not change it.
+    """
+    taken = [attempt for attempt in delivery.attempts if attempt.outcome in _MAY_HAVE_BEEN_TAKEN]
+    last = max(taken, key=lambda attempt: attempt.no, default=None)
+    if delivery.state is Status.DEFERRED and last and last.no != delivery.attempts[-1].no:
+        # Another provider has been asked since.
+        return None
+    return last

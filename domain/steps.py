@@ -1,0 +1,106 @@
+"""What workflows and activities say to each other: ids, times and codes, never contacts or content.
+
+One input object and one result object a call, so that a field can be added without breaking a history.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class NotificationRef:
+    """Names a notification."""
+
+    notification_id: str
+
+
+@dataclass(frozen=True)
+class DeliveryRef:
+    """Names a delivery."""
+
+    notification_id: str
+    delivery_id: str
+    channel: str
+    type: str
+
+
+class Action(StrEnum):
+    """What a delivery needs next."""
+
+    SEND = "send"
+    """A first pass: limit, then deliver."""
+    RETRY = "retry"
+    """A later pass, or an open attempt to resolve: the retried activity has it."""
+    AWAIT_RECEIPT = "await_receipt"
+    """It was sent; the receipt has time until `wait_s`."""
+    POLL = "poll"
+    """It was sent and its receipt is overdue: ask the provider."""
+    PARKED = "parked"
+    """An operator decides; `wait_s` is how long that may take."""
+    NOTHING = "nothing"
+    """It is settled, or waits in the ledger for its time."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one delivery needs, and for how long a wait lasts, in seconds from now.
+
+    `fast`: the provider that would be asked is quick, so that the first pass may run in the workflow task.
+    `hold`: the workflow stays open for it; otherwise it waits in the ledger alone.
+    """
+
+    delivery_id: str
+    channel: str
+    action: Action
+    wait_s: float = 0.0
+    state: str = ""
+    reason: str | None = None
+    fast: bool = True
+    hold: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a notification needs now. `failed`: the ledger did not answer; ask again by a retried activity."""
+
+    status: str = ""
+    type: str = ""
+    lane: str = ""
+    steps: list[Step] = field(default_factory=list[Step])
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a step came to.
+
+    `action` is what the delivery needs next. `replan`: another channel's turn may have come.
+    `detail` says it in one line for the Web UI: codes and provider names only.
+    """
+
+    action: Action
+    state: str = ""
+    reason: str | None = None
+    wait_s: float = 0.0
+    replan: bool = False
+    hold: bool = True
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class LimitResult:
+    """Whether a delivery has a place under its limits. `failed`: neither limiter nor ledger could say."""
+
+    admitted: bool
+    state: str = ""
+    failed: bool = False
+
+
+def task_queue(lane: str) -> str:
+    """The task queue of a lane's workflows; `critical` has one, and worker processes, of its own."""
+    return "herald-critical" if lane == "critical" else "herald"
+
+
+def channel_queue(lane: str, channel: str) -> str:
+    """The task queue of a channel's retries."""
+    return f"{task_queue(lane)}-{channel}"
