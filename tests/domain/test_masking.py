@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.masking import mask, mask_email, mask_phone, mask_token, scrub, summary
+from domain.masking import mask, mask_email, mask_phone, mask_token, summary
 from domain.notification import Channel, Device, Recipient, Strategy
 
 
@@ -69,36 +69,3 @@ def test_a_summary_fits_what_temporal_takes(type_name: str, domain: str) -> None
     # Our own type names and dots; other alphabets are cut by the same count.
     if type_name.isascii() and type_name.isprintable() and domain.isascii() and domain.isprintable():
         assert len(json.dumps(line).encode()) <= 400
-
-
-@pytest.mark.parametrize(
-    "private",
-    [
-        "+2348031236789",
-        "+234 803 123 6789",
-        "%2B2348031236789",
-        "jo.doe+x@mail.example.com",
-        "Bearer abc.def",
-        "Basic QUM6eA==",
-        "hk_live_1234",
-    ],
-)
-def test_private_things_are_scrubbed_from_texts_of_others(private: str) -> None:
-    scrubbed = scrub(f"duplicate key (address)=({private}) already exists, To={private}")
-    assert private not in scrubbed
-    assert "[private]" in scrubbed
-    assert "duplicate key" in scrubbed
-
-
-@pytest.mark.parametrize(
-    "kept",
-    [
-        "6f1e0000-1111-4222-8333-123456789012",
-        "2026-11-18T12:00:00.000000+00:00",
-        "SM0123456789abcdef",
-        "twilio:30003 after 1500 ms",
-        "127.0.0.1:16379",
-    ],
-)
-def test_ids_times_and_codes_survive(kept: str) -> None:
-    assert scrub(kept) == kept

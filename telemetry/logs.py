@@ -1,0 +1,123 @@
+"""Logs to stderr, one line an event, in which nothing private can stand by accident."""
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from datetime import date, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from telemetry.scrub import PRIVATE, scrub
+
+PRIVATE_KEYS = frozenset(
+    {
+        *("to", "sms", "phone", "email", "address", "addresses", "contact", "contacts", "recipient"),
+        *("from", "sender", "device", "devices", "target"),
+        *("body", "title", "content", "text", "message", "subject", "payload", "metadata", "data"),
+        *("token", "fcm_token", "apns_token", "device_token", "authorization", "headers", "cookie"),
+        *("api_key", "auth_token", "password", "secret", "secret_key", "signature", "idempotency_key"),
+        *("request", "response", "raw", "url", "params", "query", "args", "kwargs", "input"),
+    }
+)
+"""Names under which addresses, content and credentials travel. Log an id or a code instead."""
+
+_QUIET = ("httpx", "httpcore", "hpack", "aiohttp.access", "uvicorn.access", "temporalio", "asyncio")
+_PLAIN = (int, float, bool, type(None), UUID, date, timedelta, Path)
+_HANDLER_NAME = "herald"
+
+
+def configure(level: str = "INFO", format: str = "json") -> None:
+    """Send structlog's and the standard library's logs to stderr, as `json` or for a `console`.
+
+    May be called again; the last call holds. Raises ValueError for a level or format that is none.
+    HTTP clients and access logs are kept to warnings: they print whole addresses and keys.
+    """
+    threshold = logging.getLevelNamesMapping().get(level.upper())
+    if threshold is None:
+        raise ValueError(f"the log level is {level!r}: use DEBUG, INFO, WARNING or ERROR")
+    if format not in ("json", "console"):
+        raise ValueError(f"the log format is {format!r}: use json or console")
+
+    enrich: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer = structlog.processors.JSONRenderer() if format == "json" else _console()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.name = _HANDLER_NAME
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=enrich,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # The trace becomes text first, so that the messages in it are scrubbed too.
+                structlog.processors.format_exc_info,
+                keep_private,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if old.name == _HANDLER_NAME]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(threshold)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *enrich,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def alert(event: str, **ids: Any) -> None:
+    """Tell the people on duty: an ERROR event with `alert` set. `ids` are ids, codes and counts."""
+    structlog.stdlib.get_logger("herald.alert").error(event, alert=True, **ids)
+
+
+def keep_private(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The event without private values (a structlog processor).
+
+    Values under PRIVATE_KEYS go, whatever they are; texts lose the addresses and credentials in them;
+    of objects whose text nobody can vouch for, the class is told.
+    """
+    return {key: PRIVATE if _is_private(key) else _shown(value) for key, value in event.items()}
+
+
+def _is_private(key: object) -> bool:
+    return str(key).lower().replace("-", "_") in PRIVATE_KEYS
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, _PLAIN):
+        return value if isinstance(value, int | float | None) else str(value)
+    if isinstance(value, Mapping):
+        return {
+            scrub(str(key)): PRIVATE if _is_private(key) else _shown(inner) for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_shown(inner) for inner in value]
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {scrub(str(value))}"
+    return f"[{type(value).__name__}]"
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
