@@ -15,17 +15,26 @@ _FLUSH_S = 45
 """A worker lets the calls in flight end before it stops, and they may take a vendor's whole time budget."""
 
 
-def simulators(ports: Ports, state_dir: Path, api_url: str, environment: Mapping[str, str]) -> Part:
+def simulators(
+    ports: Ports, state_dir: Path, api_url: str, environment: Mapping[str, str] | None = None
+) -> Part:
     """Every vendor's simulator, in one process."""
     return Part(
         name="simulators",
         command=(
             *(sys.executable, "-m", "simulators", "--port", str(ports.simulators)),
-            *("--apns-port", str(ports.apns), "--callback-base", api_url, "--state-dir", str(state_dir)),
+            *(
+                "--apns-port",
+                str(ports.apns),
+                "--callback-base",
+                f"{api_url}/v1/callbacks",
+                "--state-dir",
+                str(state_dir),
+            ),
         ),
         ready=_answers(f"http://127.0.0.1:{ports.simulators}/control/healthz"),
         cwd=ROOT,
-        env=_environment(environment),
+        env=environment,
     )
 
 
@@ -45,7 +54,7 @@ def application(api_url: str, environment: Mapping[str, str]) -> list[Part]:
             command=(sys.executable, "-m", "cli", "api"),
             ready=_answers(f"{api_url}/healthz"),
             cwd=ROOT,
-            env=_environment(environment),
+            env=environment,
             ready_within_s=60,
             stop_within_s=15,
         ),
@@ -60,14 +69,10 @@ def _worker(name: str, lanes: str, environment: Mapping[str, str]) -> Part:
         command=(sys.executable, "-m", "cli", "worker", "--lanes", lanes),
         ready=_says("worker_ready"),
         cwd=ROOT,
-        env=_environment(environment),
+        env=environment,
         ready_within_s=60,
         stop_within_s=_FLUSH_S,
     )
-
-
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {**environment, "PYTHONUNBUFFERED": "1"}
 
 
 def _answers(url: str) -> Callable[[Process], Awaitable[bool]]:

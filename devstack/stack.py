@@ -136,6 +136,7 @@ class Stack:
             environment[_TEMPORAL_ADDRESS] = self._temporal.address
             environment[_TEMPORAL_UI_URL] = self._temporal.ui_url
         environment.setdefault(_SECRET_KEY, self._data.secret("secret_key", new_secret()))
+        environment["PYTHONUNBUFFERED"] = "1"
         environment |= {"HERALD_API_HOST": "127.0.0.1", "HERALD_API_PORT": str(self.ports.api)}
 
         parts = list(stores.values())

@@ -13,12 +13,13 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from devstack import locate
-from devstack.ports import free_port
+from devstack import herald, locate
+from devstack.ports import Ports, free_port
 from devstack.postgres import Postgres
 from devstack.process import Process
 from devstack.temporal import Temporal, server_args
 from devstack.valkey import Valkey
+from simulators.control import Simulators
 
 _TEMPLATE = "herald_template"
 _numbers = itertools.count(1)
@@ -111,6 +112,28 @@ async def temporal_time_skipping() -> AsyncIterator[WorkflowEnvironment]:
     )
     yield environment
     await environment.shutdown()
+
+
+@pytest.fixture(scope="session")
+def callback_port() -> int:
+    """Where the session's simulators send the callbacks that belong to an account: a port to listen on."""
+    return free_port()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def simulators(server_dir: Path, callback_port: int) -> AsyncIterator[Simulators]:
+    """The control API of every vendor's simulator; `simulators.settings()` says where they are.
+
+    One process for the session: use a recipient of your own for each test, and set faults by recipient.
+    """
+    ports = Ports.free()
+    part = herald.simulators(ports, server_dir / "simulators", f"http://127.0.0.1:{callback_port}")
+    process = Process(part, server_dir / "logs")
+    await process.start()
+    client = Simulators(f"http://127.0.0.1:{ports.simulators}")
+    yield client
+    await client.aclose()
+    await process.stop()
 
 
 async def _execute(postgres: Postgres, statement: str) -> None:

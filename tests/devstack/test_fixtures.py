@@ -1,7 +1,10 @@
 """The fixtures of tests/conftest.py give what they say."""
 
 import asyncpg
+import httpx
 import redis.asyncio
+
+from simulators.control import Simulators
 
 
 async def test_database_is_migrated_and_empty(database: str) -> None:
@@ -18,6 +21,16 @@ async def test_valkey_is_empty_one(valkey: str) -> None:
 
 async def test_valkey_is_empty_two(valkey: str) -> None:
     await _is_empty_then_filled(valkey)
+
+
+async def test_simulators_say_where_they_are(simulators: Simulators) -> None:
+    settings = await simulators.settings()
+    addresses = {name: value for name, value in settings.items() if name.endswith("BASE_URL")}
+    assert addresses
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for address in addresses.values():
+            if address.startswith("http:"):
+                assert (await client.get(address)).status_code < 500
 
 
 async def _is_empty_then_filled(url: str) -> None:

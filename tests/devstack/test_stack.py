@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 import redis.asyncio
 from stack_stores import idle
 from temporal_sample import Patient
 from temporalio.client import Client
 
+from devstack import herald
 from devstack.errors import DevStackError
 from devstack.ports import Ports
 from devstack.postgres import Postgres
@@ -155,6 +157,33 @@ async def test_stores_from_outside_are_used(
         found = await api_keys.lookup(pool, parts[0])
         await pool.close()
         assert found == ("dev", parts[1])
+
+
+async def test_simulators_replace_every_real_vendor(
+    tmp_path: Path, postgres: Postgres, valkey: str, temporal: Temporal
+) -> None:
+    outside = {
+        "HERALD_DATABASE_URL": postgres.url("outside"),
+        "HERALD_VALKEY_URL": valkey,
+        "HERALD_TEMPORAL__ADDRESS": temporal.address,
+        "HERALD_PROVIDERS__TWILIO__BASE_URL": "http://vendor.invalid",
+        "HERALD_PROVIDERS__GONE__API_KEY": "of a real account",
+    }
+    await postgres.ensure_database("outside")
+    async with stack(tmp_path, environment={**ENVIRONMENT, **outside}, simulators=True) as running:
+        description = described(tmp_path)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"{description['simulators_url']}/control/settings")
+        settings = answer.json()["settings"]
+        assert description["pids"]["simulators"]
+        assert description["apns_url"] == settings["HERALD_PROVIDERS__APNS__BASE_URL"]
+        given = {n: v for n, v in running.environment.items() if n.startswith("HERALD_PROVIDERS__")}
+        assert given == settings
+        assert running.environment["HERALD_PUBLIC_URL"] == running.api_url
+
+        os.kill(description["pids"]["simulators"], signal.SIGKILL)
+        await until(lambda: described(tmp_path)["pids"] != description["pids"])
+        assert await herald.simulator_settings(description["simulators_url"]) == settings
 
 
 async def test_a_part_that_cannot_start_takes_the_rest_down(tmp_path: Path) -> None:
