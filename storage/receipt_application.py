@@ -1,0 +1,274 @@
+"""Applies receipts to the ledger, inside a transaction of the caller's.
+
+As every ledger write: its notifications are locked first, in id order (lock.sql); `first` notifications
+advance and the queue is refreshed last (advance.sql, refresh.sql).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from domain.masking import mask
+from domain.notification import Attempt, Channel, Delivery
+from domain.outcome import AddressVerdict, Outcome, ReceiptStatus
+from domain.receipt_policy import AttemptChange, Decision, decide
+from domain.status import Status
+from storage.postgres import Connection, statement
+from storage.receipt_rows import Applied, Changed, LateAcceptance, Matched
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A delivery as it is, and what else decides about it. `proven`: attempts known as taken late."""
+
+    delivery: Delivery
+    notification_id: UUID
+    tenant: str
+    type: str
+    accepted_at: datetime
+    now: datetime
+    content_kept: bool
+    proven: frozenset[int]
+
+
+async def apply(connection: Connection, receipts: Sequence[Matched]) -> Applied:
+    """Apply receipts; those that were applied before change nothing again."""
+    if not receipts:
+        return Applied()
+    locked = await connection.fetch(statement("lock"), list({row.notification_id for row in receipts}))
+    fresh = await _keep(connection, receipts)
+    if not fresh:
+        return Applied(taken=len(receipts))
+    cases = await _read(connection, list(fresh))
+    decisions = {id: _decide(cases[id], rows) for id, rows in fresh.items()}
+    await _write_attempts(connection, cases, decisions, fresh)
+    await _judge_addresses(connection, [row for rows in fresh.values() for row in rows])
+    moved = {id: decision for id, decision in decisions.items() if decision.delivery}
+    first = {row["id"] for row in locked if row["strategy"] == "first"}
+    final = await _write_deliveries(connection, cases, moved, first)
+    return Applied(
+        taken=len(receipts),
+        changed=tuple(_changed(cases[id], decision, final) for id, decision in moved.items()),
+        late=tuple(
+            _late(cases[id], change)
+            for id, decision in decisions.items()
+            for change in decision.attempts
+            if _proves(cases[id], change)
+        ),
+    )
+
+
+async def _keep(connection: Connection, receipts: Sequence[Matched]) -> dict[UUID, list[Matched]]:
+    """Keep receipts as evidence; returns those that are new, by delivery."""
+    by_key = {(row.delivery_id, row.provider, row.event_key): row for row in reversed(receipts)}
+    rows = [by_key[key] for key in sorted(by_key)]
+    kept = await connection.fetch(
+        statement("receipt_keep"),
+        [row.delivery_id for row in rows],
+        [row.report.no for row in rows],
+        [row.provider for row in rows],
+        [row.event_key for row in rows],
+        [row.accepted_at for row in rows],
+        [row.report.status.value for row in rows],
+        [row.report.code for row in rows],
+        [row.report.permanent for row in rows],
+        [row.occurred_at for row in rows],
+        [row.received_at for row in rows],
+        [row.source for row in rows],
+    )
+    fresh: dict[UUID, list[Matched]] = {}
+    for row in kept:
+        key = (row["delivery_id"], row["provider"], row["event_key"])
+        fresh.setdefault(row["delivery_id"], []).append(by_key[key])
+    return fresh
+
+
+async def _read(connection: Connection, delivery_ids: Sequence[UUID]) -> dict[UUID, _Case]:
+    rows = await connection.fetch(statement("receipt_read"), list(delivery_ids))
+    return {id: _case(list(group)) for id, group in groupby(rows, key=lambda row: row["id"])}
+
+
+def _case(rows: Sequence[Any]) -> _Case:
+    row = rows[0]
+    delivery = Delivery(
+        id=row["id"],
+        channel=Channel(row["channel"]),
+        position=row["position"],
+        state=Status(row["state"]),
+        reason_code=row["reason_code"],
+        version=row["version"],
+        pass_no=row["pass_no"],
+        next_pass_at=row["next_pass_at"],
+        expires_at=row["expires_at"],
+        due_at=row["due_at"],
+        attempts=tuple(_attempt(item) for item in rows),
+    )
+    return _Case(
+        delivery,
+        notification_id=row["notification_id"],
+        tenant=row["tenant"],
+        type=row["type"],
+        accepted_at=row["accepted_at"],
+        now=row["now"],
+        content_kept=row["content_kept"],
+        proven=frozenset(item["no"] for item in rows if item["late_outcome"] == Outcome.ACCEPTED),
+    )
+
+
+def _attempt(row: Any) -> Attempt:
+    return Attempt(
+        no=row["no"],
+        provider=row["provider"],
+        pass_no=row["attempt_pass_no"],
+        device_id=row["device_id"],
+        intended_at=row["intended_at"],
+        hold_until=row["hold_until"],
+        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
+        code=row["code"],
+        provider_message_id=row["provider_message_id"],
+        match_key=row["match_key"],
+        receipt_status=ReceiptStatus(row["receipt_status"]) if row["receipt_status"] else None,
+        closed_at=row["closed_at"],
+    )
+
+
+def _decide(case: _Case, receipts: Sequence[Matched]) -> Decision:
+    return decide(
+        case.now,
+        case.delivery,
+        [row.report for row in receipts],
+        receipt_deadline_s=receipts[0].receipt_deadline(case.type),
+        content_kept=case.content_kept,
+    )
+
+
+def _proves(case: _Case, change: AttemptChange) -> bool:
+    return change.late and change.no not in case.proven
+
+
+async def _write_attempts(
+    connection: Connection,
+    cases: Mapping[UUID, _Case],
+    decisions: Mapping[UUID, Decision],
+    fresh: Mapping[UUID, Sequence[Matched]],
+) -> None:
+    changes = [(id, change) for id, decision in decisions.items() for change in decision.attempts]
+    await connection.execute(
+        statement("receipt_attempts"),
+        [id for id, _ in changes],
+        [change.no for _, change in changes],
+        [cases[id].accepted_at for id, _ in changes],
+        [change.receipt.status.value if change.receipt else None for _, change in changes],
+        [change.receipt.code if change.receipt else None for _, change in changes],
+        [change.receipt.at if change.receipt else None for _, change in changes],
+        [change.provider_message_id for _, change in changes],
+        [change.closes for _, change in changes],
+        ["callback" if fresh[id][0].source == "callback" else "lookup" for id, _ in changes],
+        [_proves(cases[id], change) for id, change in changes],
+    )
+
+
+async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) -> None:
+    """Suppress addresses and empty tokens, where they are still those that the attempts went to."""
+    verdicts = {
+        (row.delivery_id, row.report.no): row
+        for row in receipts
+        if row.address_verdict is not AddressVerdict.KEEP
+    }
+    if not verdicts:
+        return
+    rows = await connection.fetch(
+        statement("receipt_addresses"), [id for id, _ in verdicts], [no for _, no in verdicts]
+    )
+    hit = [
+        row
+        for row in rows
+        if row["address"] and mask(Channel(row["channel"]), row["address"]) == row["target_masked"]
+    ]
+    reasons = [verdicts[row["delivery_id"], row["no"]].report for row in hit]
+    told = [(row, reason.code or reason.status.value) for row, reason in zip(hit, reasons, strict=True)]
+    # A push address is its token: to suppress it and to empty it are the same.
+    dead = [(row, reason) for row, reason in told if row["channel"] == Channel.PUSH]
+    barred = [(row, reason) for row, reason in told if row["channel"] != Channel.PUSH]
+    if barred:
+        await connection.execute(
+            statement("receipt_suppress"),
+            [row["tenant"] for row, _ in barred],
+            [row["channel"] for row, _ in barred],
+            [row["address"] for row, _ in barred],
+            [reason for _, reason in barred],
+            [row["provider"] for row, _ in barred],
+        )
+    if dead:
+        await connection.execute(
+            statement("receipt_deactivate"),
+            [row["tenant"] for row, _ in dead],
+            [row["user_id"] for row, _ in dead],
+            [row["device_id"] for row, _ in dead],
+            [row["address"] for row, _ in dead],
+            [reason for _, reason in dead],
+        )
+
+
+async def _write_deliveries(
+    connection: Connection, cases: Mapping[UUID, _Case], moved: Mapping[UUID, Decision], first: set[UUID]
+) -> set[UUID]:
+    """Move deliveries and what follows from them; returns the notifications that are over now."""
+    rows = [(cases[id], decision.delivery) for id, decision in moved.items() if decision.delivery]
+    if not rows:
+        return set()
+    await connection.execute(
+        statement("receipt_deliveries"),
+        [case.delivery.id for case, _ in rows],
+        [case.delivery.version for case, _ in rows],
+        [change.state.value for _, change in rows],
+        [change.reason_code.value if change.reason_code else None for _, change in rows],
+        [change.next_pass_at for _, change in rows],
+        [change.due_at for _, change in rows],
+        [change.event.value if change.event else None for _, change in rows],
+        [json.dumps(dict(change.data)) for _, change in rows],
+    )
+    notifications = list({case.notification_id for case, _ in rows})
+    advancing = [id for id in notifications if id in first]
+    if advancing:
+        await connection.execute(statement("advance"), advancing)
+    # A fallback, or the next channel, must be picked up at once and not after somebody's lease.
+    released = [
+        case.notification_id
+        for case, change in rows
+        if change.state is Status.DEFERRED
+        or (change.state is Status.UNDELIVERED and case.notification_id in first)
+    ]
+    await connection.execute(statement("refresh"), notifications, released)
+    return {row["id"] for row in await connection.fetch(statement("receipt_final"), notifications)}
+
+
+def _changed(case: _Case, decision: Decision, final: set[UUID]) -> Changed:
+    assert decision.delivery is not None
+    return Changed(
+        case.notification_id,
+        case.delivery.id,
+        case.tenant,
+        case.type,
+        case.delivery.channel,
+        decision.delivery.state,
+        final=case.notification_id in final,
+    )
+
+
+def _late(case: _Case, change: AttemptChange) -> LateAcceptance:
+    attempt = next(attempt for attempt in case.delivery.attempts if attempt.no == change.no)
+    assert attempt.outcome is not None
+    return LateAcceptance(
+        case.notification_id,
+        case.delivery.id,
+        change.no,
+        case.tenant,
+        case.type,
+        attempt.provider,
+        attempt.outcome,
+    )

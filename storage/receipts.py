@@ -1,0 +1,296 @@
+"""Receipts: stored before the provider is answered, applied to the ledger by the relay.
+
+A callback becomes one row of the inbox. The relay takes what is due there, finds whose it is, and applies
+it in one transaction with the row's removal, so that whatever is interrupted is simply due again.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from domain.ids import parse_attempt_ref
+from domain.outcome import AddressVerdict, Receipt, ReceiptStatus
+from domain.receipt_policy import Report, unmatched_wait_s
+from storage.group import Group, LedgerError, LedgerUnavailable, Observe
+from storage.postgres import Connection, Pool, statement
+from storage.receipt_application import apply
+from storage.receipt_rows import Applied, Matched, Orphan, ReceiptDeadline, Source
+
+_RETRIES_MAX = 5
+_NO_MAX = 32_767
+_SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_UNREACHABLE = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
+# The last two: a word in the row that this version does not know.
+_BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, LookupError)
+
+Result = TypeVar("Result")
+
+
+class UnknownAttempt(LedgerError):
+    """A receipt was polled for an attempt that the ledger does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    provider: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class _Polled:
+    receipt_deadline: ReceiptDeadline
+    delivery_id: UUID
+    no: int
+    receipt: Receipt
+    source: Source
+
+
+class Receipts:
+    """The inbox of receipts and their application. All errors are storage.group.LedgerError, or a bad
+    receipt's own asyncpg.DataError.
+    """
+
+    def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
+        self._pool = pool
+        self._observe = observe
+        self._stores = Group[_Stored, bool](
+            "receipt",
+            pool,
+            _store,
+            lambda row: (row.provider, row.receipt.event_key),
+            waiting_max=waiting_max,
+            observe=observe,
+        )
+        self._polls = Group[_Polled, Applied | None](
+            "poll",
+            pool,
+            _apply_polled,
+            lambda row: row.delivery_id.bytes,
+            waiting_max=waiting_max,
+            observe=observe,
+        )
+
+    async def store(self, provider: str, receipts: Sequence[Receipt]) -> int:
+        """Make receipts of a verified callback durable; returns how many were not in the inbox yet.
+
+        Raises after all of them were tried, so that one bad receipt does not cost the others.
+        """
+        results = await asyncio.gather(
+            *(self._stores.submit(_Stored(provider, receipt)) for receipt in receipts), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return sum(result is True for result in results)
+
+    async def apply_due(self, receipt_deadline: ReceiptDeadline, limit: int) -> Applied:
+        """Apply up to `limit` receipts that are due; any number of relays may do so at once.
+
+        A receipt that fits no attempt is due again later (domain.receipt_policy.UNMATCHED_WAITS_S), and
+        at last an orphan. One that cannot be applied at all goes the same way, without its neighbours.
+        """
+        started = perf_counter()
+        try:
+            applied = await self._transaction(
+                lambda connection: _apply_due(connection, receipt_deadline, limit)
+            )
+        except _BAD_ROW:
+            applied = await self._apply_one_by_one(receipt_deadline, limit)
+        if self._observe and applied.taken:
+            self._observe("receipt_apply", applied.taken, perf_counter() - started)
+        return applied
+
+    async def apply_one(
+        self, receipt_deadline: ReceiptDeadline, delivery_id: UUID, no: int, receipt: Receipt, source: Source
+    ) -> Applied:
+        """Apply a receipt that was asked for, to the attempt that it was asked for. Raises UnknownAttempt."""
+        applied = await self._polls.submit(_Polled(receipt_deadline, delivery_id, no, receipt, source))
+        if applied is None:
+            raise UnknownAttempt(f"delivery {delivery_id} has no attempt {no}: its receipt was not applied")
+        return applied
+
+    async def close(self, timeout_s: float) -> None:
+        """Take nothing more in, and write what was taken in."""
+        for group in (self._stores, self._polls):
+            await group.close(timeout_s)
+
+    async def _apply_one_by_one(self, receipt_deadline: ReceiptDeadline, limit: int) -> Applied:
+        rows = await self._transaction(lambda connection: _claim(connection, limit))
+        parts: list[Applied] = []
+        for row in rows:
+            key = (row["provider"], row["event_key"])
+            try:
+                part = await self._transaction(
+                    lambda connection, key=key: _apply_due(connection, receipt_deadline, 1, *key)
+                )
+            except _BAD_ROW:
+                part = await self._transaction(
+                    lambda connection, row=row: _postpone(connection, [row], taken=1)
+                )
+            parts.append(part)
+        return Applied.joined(parts)
+
+    async def _transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        for retry in range(_RETRIES_MAX):
+            try:
+                async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+                    return await work(connection)
+            except _SERIALIZATION:
+                if retry == _RETRIES_MAX - 1:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**retry))  # noqa: S311 (spreads retries, no secret)
+            except _UNREACHABLE as error:
+                # Whether it was committed does not matter: what is applied already changes nothing again.
+                raise LedgerUnavailable(
+                    f"receipts: no answer from Postgres ({type(error).__name__}); they stay due"
+                ) from error
+        raise AssertionError("unreachable")
+
+
+async def _store(connection: Connection, rows: Sequence[_Stored]) -> list[bool]:
+    first: dict[tuple[str, str], _Stored] = {}
+    for row in rows:
+        first.setdefault((row.provider, row.receipt.event_key), row)
+    receipts = [row.receipt for row in first.values()]
+    attempts = [_attempt_of(receipt) for receipt in receipts]
+    inserted = await connection.fetch(
+        statement("receipt_store"),
+        [provider for provider, _ in first],
+        [key for _, key in first],
+        [receipt.provider_message_id for receipt in receipts],
+        [attempt[0] if attempt else None for attempt in attempts],
+        [attempt[1] if attempt else None for attempt in attempts],
+        [receipt.status.value for receipt in receipts],
+        [receipt.code for receipt in receipts],
+        [receipt.permanent for receipt in receipts],
+        [receipt.address_verdict.value for receipt in receipts],
+        [receipt.occurred_at for receipt in receipts],
+    )
+    new = {(row["provider"], row["event_key"]) for row in inserted}
+    results: list[bool] = []
+    for row in rows:
+        key = (row.provider, row.receipt.event_key)
+        results.append(key in new)
+        new.discard(key)
+    return results
+
+
+def _attempt_of(receipt: Receipt) -> tuple[UUID, int] | None:
+    attempt = parse_attempt_ref(receipt.attempt_ref) if receipt.attempt_ref else None
+    return attempt if attempt and 0 < attempt[1] <= _NO_MAX else None
+
+
+async def _claim(
+    connection: Connection, limit: int, provider: str | None = None, event_key: str | None = None
+) -> list[Any]:
+    return await connection.fetch(statement("receipt_claim"), limit, provider, event_key)
+
+
+async def _apply_due(
+    connection: Connection,
+    receipt_deadline: ReceiptDeadline,
+    limit: int,
+    provider: str | None = None,
+    event_key: str | None = None,
+) -> Applied:
+    rows = await _claim(connection, limit, provider, event_key)
+    matched = [row for row in rows if row["delivery_id"] is not None]
+    applied = await apply(connection, [_matched(row, receipt_deadline) for row in matched])
+    if matched:
+        await connection.execute(
+            statement("receipt_applied"),
+            [row["provider"] for row in matched],
+            [row["event_key"] for row in matched],
+        )
+    unmatched = [row for row in rows if row["delivery_id"] is None]
+    if not unmatched:
+        return applied
+    return Applied.joined([applied, await _postpone(connection, unmatched, taken=len(unmatched))])
+
+
+async def _postpone(connection: Connection, rows: Sequence[Any], *, taken: int) -> Applied:
+    waits = [unmatched_wait_s(row["tries"]) for row in rows]
+    await connection.execute(
+        statement("receipt_postpone"),
+        [row["provider"] for row in rows],
+        [row["event_key"] for row in rows],
+        waits,
+    )
+    orphans = tuple(
+        Orphan(row["provider"], row["event_key"], row["status"], row["received_at"])
+        for row, wait in zip(rows, waits, strict=True)
+        if wait is None
+    )
+    return Applied(taken=taken, orphans=orphans)
+
+
+def _matched(row: Any, receipt_deadline: ReceiptDeadline) -> Matched:
+    report = Report(
+        row["no"],
+        ReceiptStatus(row["status"]),
+        row["occurred_at"] or row["received_at"],
+        code=row["code"],
+        permanent=row["permanent"],
+        provider_message_id=row["provider_message_id"],
+    )
+    return Matched(
+        notification_id=row["notification_id"],
+        delivery_id=row["delivery_id"],
+        accepted_at=row["accepted_at"],
+        provider=row["provider"],
+        event_key=row["event_key"],
+        report=report,
+        address_verdict=AddressVerdict(row["address_verdict"]),
+        occurred_at=row["occurred_at"],
+        received_at=row["received_at"],
+        source="callback",
+        receipt_deadline=receipt_deadline,
+    )
+
+
+async def _apply_polled(connection: Connection, rows: Sequence[_Polled]) -> list[Applied | None]:
+    async with connection.transaction():
+        attempts = await connection.fetch(
+            statement("receipt_attempt"), [row.delivery_id for row in rows], [row.no for row in rows]
+        )
+        known = {(row["delivery_id"], row["no"]): row for row in attempts}
+        applied = await apply(
+            connection,
+            [
+                _polled(known[row.delivery_id, row.no], row)
+                for row in rows
+                if (row.delivery_id, row.no) in known
+            ],
+        )
+    return [applied.of(row.delivery_id) if (row.delivery_id, row.no) in known else None for row in rows]
+
+
+def _polled(attempt: Any, row: _Polled) -> Matched:
+    receipt = row.receipt
+    report = Report(
+        row.no,
+        receipt.status,
+        receipt.occurred_at or attempt["received_at"],
+        code=receipt.code,
+        permanent=receipt.permanent,
+        provider_message_id=receipt.provider_message_id,
+    )
+    return Matched(
+        notification_id=attempt["notification_id"],
+        delivery_id=row.delivery_id,
+        accepted_at=attempt["accepted_at"],
+        provider=attempt["provider"],
+        event_key=receipt.event_key,
+        report=report,
+        address_verdict=receipt.address_verdict,
+        occurred_at=receipt.occurred_at,
+        received_at=attempt["received_at"],
+        source=row.source,
+        receipt_deadline=row.receipt_deadline,
+    )

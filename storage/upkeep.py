@@ -1,0 +1,107 @@
+"""What the reconciliation asks of the ledger: what cannot be, what was lost, and what may go.
+
+Claiming what is due mends almost everything by itself. These mend what claiming cannot see.
+"""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from domain.status import Status
+from storage.postgres import Connection, Pool, statement
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How often the ledger contradicts itself, by kind. All are 0 but `overdue` in a backlog."""
+
+    live_without_due: int
+    """Notifications that expect something, older than a minute, without a place in the queue."""
+    sending_without_open_attempt: int
+    open_attempt_not_sending: int
+    overdue: int
+    """Places in the queue that nobody claimed for five minutes."""
+    orphan_receipts: int
+    """Receipts that no attempt could be found for."""
+    status_mismatch: int
+    """Live notifications whose status is not what their deliveries say."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """What waits for an operator, of one tenant, type and status. `oldest_age_s`: since its acceptance."""
+
+    tenant: str
+    type: str
+    status: Status
+    count: int
+    oldest_age_s: float
+
+
+async def drift(pool: Pool, live_max: int = 200_000) -> Drift:
+    """Count what cannot be, at one moment; of what is live the oldest `live_max` are looked at."""
+    row = await pool.fetchrow(statement("upkeep_drift"), live_max)
+    assert row is not None
+    return Drift(**dict(row))
+
+
+async def requeue_live_without_due(pool: Pool, limit: int) -> int:
+    """Give live notifications their place in the queue back; returns how many had lost it."""
+    return len(await pool.fetch(statement("upkeep_requeue"), limit))
+
+
+async def age_dead_letters(pool: Pool) -> list[DeadLetters]:
+    """Dead letters and unknown outcomes, counted by tenant, type and status."""
+    return [
+        DeadLetters(row["tenant"], row["type"], Status(row["status"]), row["count"], row["oldest_age_s"])
+        for row in await pool.fetch(statement("upkeep_dead_letters"))
+    ]
+
+
+async def parked_too_long(pool: Pool, grace_s: float, limit: int) -> int:
+    """How many parked deliveries should have been failed more than `grace_s` seconds ago, at most `limit`.
+
+    Failing them is their workflows' work, which the queue wakes: a count here says that it does not.
+    """
+    return await pool.fetchval(statement("upkeep_parked_too_long"), grace_s, limit)
+
+
+async def revive_orphans(pool: Pool, limit: int) -> int:
+    """Make orphan receipts due again whose message is known by now; returns how many."""
+    return len(await pool.fetch(statement("upkeep_revive_orphans"), limit))
+
+
+async def drop_orphans(pool: Pool, older_than_s: float, limit: int = 10_000) -> int:
+    """Drop up to `limit` receipts that have been orphans for `older_than_s` seconds; returns how many."""
+    return len(await pool.fetch(statement("upkeep_drop_orphans"), older_than_s, limit))
+
+
+async def ensure_partitions(pool: Pool, months_ahead: int) -> None:
+    """Make sure that there are partitions for the coming months."""
+    await pool.execute("SELECT ensure_partitions($1)", months_ahead)
+
+
+async def retention(pool: Pool, keep_months: int) -> list[str]:
+    """Drop the partitions of months older than `keep_months` whole ones; returns their names.
+
+    Contents, attempts, receipts and timelines go; `notifications` and `deliveries` stay, and with them
+    idempotency. What is still live keeps its month. A partition that is in use waits for the next time.
+    """
+    if keep_months < 1:
+        raise ValueError(f"keep_months is {keep_months}: last month's partitions are always kept")
+    dropped: list[str] = []
+    async with pool.acquire() as connection:
+        for row in await connection.fetch(statement("upkeep_old_partitions"), keep_months):
+            try:
+                await _drop(connection, row["name"])
+            except asyncpg.LockNotAvailableError:
+                break
+            dropped.append(row["name"])
+    return dropped
+
+
+async def _drop(connection: Connection, partition: str) -> None:
+    # One table a transaction: dropping locks its parent against everybody, so nothing else may be held.
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '2s'")
+        await connection.execute(f"DROP TABLE {partition}")
