@@ -89,3 +89,17 @@ def test_logs_are_searched_around_the_intent_in_both_spellings() -> None:
         f'to_email = "ada@example.com" AND {window}',
     ]
     assert len(sendgrid.log_queries(mail())) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "ours"),
+    [
+        ({"tags": ["news", "ref.1"]}, True),
+        ({"user-variables": {"herald_ref": "ref.1"}}, True),
+        ({"tags": ["ref.2"], "user-variables": {"herald_ref": "ref.2"}}, False),
+        ({"tags": "ref.1", "user-variables": "ref.1"}, False),
+        ({}, False),
+    ],
+)
+def test_an_event_of_mailgun_is_ours_by_its_tag_or_variable(event: dict[str, object], ours: bool) -> None:
+    assert mailgun.carries(event, "ref.1") is ours
