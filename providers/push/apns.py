@@ -20,9 +20,9 @@ from domain.notification import Channel, Device
 from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves
 from providers.http import Answer, NoAnswer, Verdict, by_status, refused
-from providers.push.fcm import replacement_id
 from providers.push.h2_client import H2Client
 from providers.push.provider_token import ProviderTokens, read_key
+from providers.push.replacement import replacement_id
 
 NAME = "apns"
 PAYLOAD_BYTES_MAX = 4096

@@ -14,12 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from domain.ids import parse_attempt_ref
 from domain.notification import Channel, Device
 from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves
 from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, refused
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
+from providers.push.replacement import replacement_id
 
 NAME = "fcm"
 PAYLOAD_BYTES_MAX = 4096
@@ -151,12 +151,6 @@ def build(message: Message) -> dict[str, Any]:
             },
         }
     }
-
-
-def replacement_id(attempt_ref: str) -> str:
-    """What all attempts of one delivery share, over FCM and APNs alike: the delivery's id."""
-    parsed = parse_attempt_ref(attempt_ref)
-    return str(parsed[0]) if parsed else attempt_ref[:64]
 
 
 def payload_bytes(body: dict[str, Any]) -> int:

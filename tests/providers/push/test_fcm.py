@@ -125,6 +125,22 @@ async def test_fifty_callers_replace_a_refused_token_once(fcm, fcm_vendor, a_mes
     assert len(fcm_vendor.messages) == 51
 
 
+async def test_a_late_refusal_of_an_old_token_leaves_the_new_one(fcm_options, fcm_vendor):
+    client = VendorClient(fcm_options["base_url"])
+    account = ServiceAccount.read(fcm_options["service_account_file"])
+    tokens = AccessTokens(account, fcm_options["token_url"], client)
+    try:
+        old = await tokens.get(timeout_s=5)
+        tokens.refuse(old)
+        new = await tokens.get(timeout_s=5)
+        tokens.refuse(old)
+        assert await tokens.get(timeout_s=5) == new != old
+    finally:
+        await tokens.aclose()
+        await client.aclose()
+    assert fcm_vendor.exchanges == 2
+
+
 async def test_a_token_refused_again_is_rejected_and_not_tried_for_ever(fcm, fcm_vendor, a_message):
     fcm_vendor.faults.add(Fault(Kind.STATUS, status=401))
     result = await fcm.send(a_message(), timeout_s=5)
