@@ -17,7 +17,7 @@ PING_S_MAX = 1.0
 class H2Client:
     """Requests to one origin. Many at once share a connection; one at a time opens it.
 
-    `ca_file`: the authorities to trust instead of the system's (PEM).
+    `context` says which authorities to trust; HTTP/2 is asked for on it.
     """
 
     def __init__(
