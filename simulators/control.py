@@ -175,9 +175,13 @@ class Simulators:
         path = f"/{provider}/messages/{quote(message_id, safe='')}/report"
         return await self._call("POST", path, {"status": status, "code": code})
 
+    async def forget(self, provider: str, to: str | None = None) -> None:
+        """Forget the messages to one recipient, or all of them and the refused requests."""
+        await self._call("DELETE", f"/{provider}/messages", to=to)
+
     async def clear(self, provider: str) -> None:
         """Forget the vendor's messages, faults and callback plans."""
-        await self._call("DELETE", f"/{provider}/messages")
+        await self.forget(provider)
         await self._call("DELETE", f"/{provider}/faults")
         await self._call("DELETE", f"/{provider}/callbacks")
 

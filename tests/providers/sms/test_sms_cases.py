@@ -1,0 +1,156 @@
+"""Recorded answers, reports and signatures of the SMS vendors, each with its source, and what they mean."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.base import CallbackRefused, CallbackRequest
+from providers.http import Answer
+from providers.sms import termii, twilio
+from simulators.twilio import sign
+
+CASES = {
+    name: json.loads((Path(__file__).parent / "cases" / f"{name}.json").read_text())
+    for name in ("twilio", "termii")
+}
+RESULT_OF = {"twilio": twilio.result_of, "termii": termii.result_of}
+RECEIPT_OF = {"twilio": twilio.receipt_of, "termii": termii.receipt_of}
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def each(kind: str) -> list[Any]:
+    return [
+        pytest.param(vendor, case, id=f"{vendor}: {case['case']}")
+        for vendor, cases in CASES.items()
+        for case in cases[kind]
+    ]
+
+
+def told(value: object, names: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names}
+
+
+@pytest.mark.parametrize(("vendor", "case"), each("answers"))
+def test_an_answer_means(vendor: str, case: dict[str, Any]) -> None:
+    body = case["body"] if isinstance(case["body"], str) else json.dumps(case["body"])
+    result = RESULT_OF[vendor](Answer(case["status"], case["headers"], body.encode(), NOW))
+    assert told(result, case["expect"]) == case["expect"]
+    assert result.http_status == case["status"]
+
+
+@pytest.mark.parametrize(("vendor", "case"), each("reports"))
+def test_a_report_means(vendor: str, case: dict[str, Any]) -> None:
+    receipt = RECEIPT_OF[vendor](case["entry"])
+    assert (receipt and told(receipt, case["expect"])) == case["expect"]
+
+
+@pytest.mark.parametrize(("vendor", "case"), each("answers") + each("reports") + each("signatures"))
+def test_a_case_names_its_source(vendor: str, case: dict[str, Any]) -> None:
+    assert case["source"]
+
+
+def _adapter(vendor: str, case: dict[str, Any]) -> twilio.Twilio | termii.Termii:
+    if vendor == "twilio":
+        return twilio.Twilio(
+            base_url="http://127.0.0.1:9",
+            account_sid="AC1",
+            auth_token=case["token"],
+            sender="+15005550006",
+            public_url=case["public_url"],
+        )
+    return termii.Termii(
+        base_url="http://127.0.0.1:9", api_key="k", sender_id="Herald", webhook_secret=case["secret"]
+    )
+
+
+def _request(case: dict[str, Any]) -> CallbackRequest:
+    url = case.get("url", "http://127.0.0.1:8000/v1/callbacks/termii")
+    query = dict(parse_qsl(urlsplit(url).query))
+    return CallbackRequest(url, case["headers"], query, case["body"].encode(), NOW)
+
+
+@pytest_asyncio.fixture(params=[pytest.param(one.values, id=one.id) for one in each("signatures")])
+async def signed(
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[tuple[twilio.Twilio | termii.Termii, CallbackRequest]]:
+    vendor, case = request.param[0], request.param[1]
+    adapter = _adapter(vendor, case)
+    yield adapter, _request(case)
+    await adapter.aclose()
+
+
+Signed = tuple[twilio.Twilio | termii.Termii, CallbackRequest]
+
+
+async def test_a_vendors_signature_is_accepted(signed: Signed) -> None:
+    adapter, genuine = signed
+    receipts = adapter.parse_callback(genuine)
+    assert [receipt.attempt_ref for receipt in receipts] in ([], [genuine.query.get("ref")])
+
+
+async def test_whatever_is_signed_cannot_be_changed(signed: Signed) -> None:
+    adapter, genuine = signed
+    forged = [
+        replace(genuine, body=genuine.body.replace(b"outbound", b"0utbound") + b"&To=%2B1"),
+        replace(genuine, headers={}),
+        replace(genuine, headers={name: value[:-4] + "AAA=" for name, value in genuine.headers.items()}),
+    ]
+    if isinstance(adapter, twilio.Twilio):
+        forged += [
+            replace(genuine, url=genuine.url + "0"),
+            replace(genuine, url=genuine.url.replace("?", "/x?")),
+            replace(genuine, body=b""),
+            replace(genuine, body=b"\xff=\xfe"),
+            replace(
+                genuine,
+                headers={**genuine.headers, "x-twilio-webhooks-signature-settings": "key=k,algorithm=NONE"},
+            ),
+        ]
+    for one in forged:
+        with pytest.raises(CallbackRefused):
+            adapter.parse_callback(one)
+
+
+def test_the_simulated_twilio_signs_like_the_documentation() -> None:
+    case = CASES["twilio"]["signatures"][0]
+    url = "https://mycompany.com/myapp.php?foo=1&bar=2"
+    assert sign(case["token"], url, dict(parse_qsl(case["body"]))) == case["headers"]["x-twilio-signature"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    vendor=st.sampled_from(["twilio", "termii"]),
+    status=st.sampled_from([200, 201, 302, 400, 401, 429, 500, 503]),
+    body=st.one_of(
+        st.binary(max_size=20),
+        st.dictionaries(
+            st.sampled_from(["code", "status", "message", "sid", "message_id", "title"]), json_values
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+)
+def test_no_answer_breaks_the_reading(vendor: str, status: int, body: bytes) -> None:
+    result = RESULT_OF[vendor](Answer(status, {}, body, NOW))
+    assert result.code is None or set(result.code) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.:-")
+
+
+@given(
+    vendor=st.sampled_from(["twilio", "termii"]),
+    entry=st.dictionaries(st.sampled_from(["sid", "message_id", "status", "error_code"]), json_values),
+)
+def test_no_report_breaks_the_reading(vendor: str, entry: dict[str, Any]) -> None:
+    RECEIPT_OF[vendor](entry)

@@ -1,0 +1,151 @@
+"""The simulators' own promises: faults and callbacks for one recipient, magic recipients, the process."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+from contract import CASES, WAIT_S, Vendors, message
+
+from devstack.ports import free_port
+from domain.outcome import Outcome, Receipt, ReceiptStatus
+from simulators.base import Received
+from simulators.control import Simulators
+from simulators.faults import Fault, FaultBook, Kind
+
+BUDGET_S = 5.0
+TWILIO = CASES["twilio"]
+
+
+async def test_a_fault_strikes_only_its_recipient(vendors: Vendors) -> None:
+    struck, spared = (message(TWILIO, vendors.listener.url) for _ in range(2))
+    await vendors.simulators.fault("twilio", "status", struck.target.address, status=500)
+    provider = vendors.providers["twilio"]
+    assert (await provider.send(struck, timeout_s=BUDGET_S)).outcome is Outcome.AMBIGUOUS
+    assert (await provider.send(spared, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
+    [request] = await vendors.simulators.requests("twilio", struck.target.address)
+    assert request["status"] == 500
+    await vendors.simulators.heal("twilio", struck.target.address)
+    assert (await provider.send(struck, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
+
+
+async def test_a_fault_may_strike_so_many_times(vendors: Vendors) -> None:
+    sent = message(TWILIO, vendors.listener.url)
+    await vendors.simulators.fault("twilio", "status", sent.target.address, status=503, times=2)
+    outcomes = [(await vendors.providers["twilio"].send(sent, timeout_s=BUDGET_S)).outcome for _ in range(3)]
+    assert outcomes == [Outcome.UNAVAILABLE, Outcome.UNAVAILABLE, Outcome.ACCEPTED]
+
+
+async def test_a_slow_vendor_processes_after_the_caller_has_gone(vendors: Vendors) -> None:
+    sent = message(TWILIO, vendors.listener.url)
+    await vendors.simulators.fault("twilio", "latency", sent.target.address, latency_s=0.3)
+    result = await vendors.providers["twilio"].send(sent, timeout_s=0.1)
+    assert result.outcome is Outcome.AMBIGUOUS
+    receipts = await vendors.listener.receipts(
+        vendors.providers["twilio"], lambda came: any(r.attempt_ref == sent.attempt_ref for r in came)
+    )
+    assert receipts
+
+
+def test_a_share_of_the_requests_fails() -> None:
+    book = FaultBook([Fault(Kind.ERROR_RATE, rate=0.25, status=500)])
+    struck = sum(book.strike(f"+{number}").fault is not None for number in range(2000))
+    assert 400 < struck < 600
+
+
+def test_a_recipients_own_fault_goes_before_one_for_all_and_latencies_add_up() -> None:
+    own = Fault(Kind.RESET, recipient="+1")
+    book = FaultBook([Fault(Kind.STATUS, status=500), own, Fault(Kind.LATENCY, latency_s=1.5)])
+    strike = book.strike("1")
+    assert (strike.fault, strike.latency_s) == (own, 1.5)
+    book.clear("+1")
+    assert [fault.kind for fault in book.faults] == [Kind.STATUS, Kind.LATENCY]
+
+
+async def test_an_early_callback_comes_before_the_answer(vendors: Vendors) -> None:
+    sent = message(TWILIO, vendors.listener.url)
+    await vendors.simulators.callbacks("twilio", sent.target.address, mode="early")
+    sending = asyncio.create_task(vendors.providers["twilio"].send(sent, timeout_s=BUDGET_S))
+    came_while_sending: list[bool] = []
+
+    def enough(came: Sequence[Receipt]) -> bool:
+        reported = any(r.attempt_ref == sent.attempt_ref for r in came)
+        came_while_sending.append(reported and not sending.done())
+        return reported
+
+    await vendors.listener.receipts(vendors.providers["twilio"], enough)
+    assert (await sending).outcome is Outcome.ACCEPTED
+    assert any(came_while_sending)
+
+
+async def test_a_lost_callback_moves_the_message_on_all_the_same(vendors: Vendors) -> None:
+    sent = message(TWILIO, vendors.listener.url)
+    await vendors.simulators.callbacks("twilio", sent.target.address, mode="lost", delay_s=0)
+    provider = vendors.providers["twilio"]
+    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id or ""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            receipt = await provider.poll(id, timeout_s=BUDGET_S)
+            if receipt and receipt.status is ReceiptStatus.DELIVERED:
+                break
+    assert not any(sent.attempt_ref in request.url for _, request in vendors.listener.came)
+
+
+async def test_messages_are_forgotten_by_recipient(vendors: Vendors) -> None:
+    kept, forgotten = (message(TWILIO, vendors.listener.url) for _ in range(2))
+    for sent in (kept, forgotten):
+        await vendors.providers["twilio"].send(sent, timeout_s=BUDGET_S)
+    await vendors.simulators.forget("twilio", forgotten.target.address)
+    assert not await vendors.simulators.messages("twilio", to=forgotten.target.address)
+    assert await vendors.simulators.messages("twilio", to=kept.target.address, contains="code")
+    assert not await vendors.simulators.messages("twilio", to=kept.target.address, contains="nonsense")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("twilio/faults", {"kind": "earthquake"}, 422),
+        ("twilio/faults", {"kind": "reset", "colour": "red"}, 422),
+        ("twilio/callbacks", {"mode": "by pigeon"}, 422),
+        ("nobody/faults", {"kind": "reset"}, 404),
+        ("twilio/faults", [], 400),
+    ],
+)
+async def test_a_wrong_order_is_refused(vendors: Vendors, path: str, body: object, status: int) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        base = vendors.variables["HERALD_PROVIDERS__TWILIO__BASE_URL"].removesuffix("/twilio")
+        response = await client.put(f"{base}/control/{path}", json=body)
+    assert response.status_code == status
+    assert response.json()["detail"]
+
+
+def test_a_message_is_told_without_what_only_the_vendor_knows() -> None:
+    told = Received("1", "+1", "text", vendor={"secret": "x"}).to_json()
+    assert set(told) >= {"id", "to", "text", "title", "ref", "received_at", "status", "accepted"}
+    assert "vendor" not in told
+
+
+async def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "simulators", "--port", str(port), "--apns-port", "0",
+        "--state-dir", str(tmp_path / "state"), cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    simulators = Simulators(f"http://127.0.0.1:{port}")
+    try:
+        async with asyncio.timeout(WAIT_S * 2):
+            while True:
+                try:
+                    settings = await simulators.settings()
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+        assert settings["HERALD_PROVIDERS__TWILIO__BASE_URL"] == f"http://127.0.0.1:{port}/twilio"
+        assert settings["HERALD_PROVIDERS__APNS__BASE_URL"].startswith("https://")
+    finally:
+        await simulators.aclose()
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), WAIT_S) == 0
