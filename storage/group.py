@@ -4,19 +4,22 @@ While one group is being written the next one forms, so that a group is as large
 and there is no timer. The rules below were each learnt from a failing run:
 
 - rows are sorted by their key, so that two processes lock in the same order (40P01, 40001 are retried);
-- a data error (SQLSTATE 22, 23) bisects the group: one bad row fails alone;
+- a row's own error (SQLSTATE 22, 23, or a record that cannot be turned into parameters) bisects the
+  group: one bad row fails alone;
 - a caller that was cancelled neither breaks the flusher nor is written if its row was not taken yet;
 - a connection lost while a statement ran means that nobody knows: CommitUnknown, and never a retry;
+- what happens to the connection after the commit takes nothing back;
 - the queue is bounded: QueueFull before anything is accepted;
-- closing waits for what was taken in.
+- the flusher is replaced if it ends while rows wait, and closing waits for what was taken in.
 """
 
 import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -30,9 +33,29 @@ Observe = Callable[[str, int, float], None]
 
 _RETRIES_MAX = 5
 _SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_UNREACHABLE = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
-# The server refuses before it does anything: out of memory or connections, starting up, shutting down.
-_REFUSED = (asyncpg.InsufficientResourcesError, asyncpg.CannotConnectNowError)
+_ROW_ERROR = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    # The session was ended. That may cut short a COMMIT that waits for a standby, and was made here.
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleSessionTimeoutError,
+)
+# The server refused or gave up, and says so: an error that it answers with has written nothing.
+_REFUSED = (
+    asyncpg.InsufficientResourcesError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresSystemError,
+    *_SERIALIZATION,
+)
 
 
 class LedgerError(Exception):
@@ -44,18 +67,25 @@ class QueueFull(LedgerError):
 
 
 class LedgerUnavailable(LedgerError):
-    """The database could not be reached: nothing was written. Try again later."""
+    """The database could not be reached, or refused: nothing was written. Try again later."""
 
 
 class CommitUnknown(LedgerError):
     """The connection was lost while the write was under way: it may have been committed or not."""
 
 
+class _Entry(NamedTuple):
+    key: Any
+    row: Any
+    future: "asyncio.Future[Any]"
+
+
 class Group(Generic[Row, Result]):
     """Gathers rows of one kind and flushes them together.
 
     `flush` gets a connection and the rows sorted by `key`, and returns one result for each, in that
-    order. It must be one atomic unit: a single statement, or a transaction.
+    order. It must be one atomic unit: a single statement, or a transaction. Where it raises something
+    that is not the database's, it is called again with fewer rows: reads after the write may fail so.
     """
 
     def __init__(
@@ -76,28 +106,55 @@ class Group(Generic[Row, Result]):
         self._rows_max = rows_max
         self._waiting_max = waiting_max
         self._observe = observe
-        self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Entry] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._closed = False
 
     async def submit(self, row: Row) -> Result:
         """Have the row written with its group. Raises LedgerError, or the row's own data error."""
-        if self._closed or len(self._waiting) >= self._waiting_max:
+        self._check_open()
+        if len(self._waiting) >= self._waiting_max:
             raise QueueFull(f"{self.name}: {len(self._waiting)} rows wait already; try again later")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, future))
+        self._waiting.append(_Entry(self._key(row), row, future))
         self._ensure_flusher()
         return await future
+
+    async def submit_together(self, rows: Sequence[Row]) -> list[Result]:
+        """Have these rows written as a group of their own, all or none; results in the order given.
+
+        Raises LedgerError, or the data error of any of the rows.
+        """
+        self._check_open()
+        places = sorted(range(len(rows)), key=lambda place: self._key(rows[place]))
+        try:
+            written = await self._write([rows[place] for place in places])
+        except _ROW_ERROR as error:
+            refused = self._without_values(error)
+        else:
+            return [result for _, result in sorted(zip(places, written, strict=True), key=lambda p: p[0])]
+        raise refused
 
     async def close(self, timeout_s: float) -> None:
         """Take nothing more in, and wait until everything taken in has been written."""
         self._closed = True
-        if self._flusher is not None:
-            await asyncio.wait([self._flusher], timeout=timeout_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._flusher is not None and not self._flusher.done():
+                    await asyncio.wait([self._flusher])
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise QueueFull(f"{self.name}: closed, this process is stopping; try again elsewhere")
 
     def _ensure_flusher(self) -> None:
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._drain(), name=f"group {self.name}")
+            self._flusher.add_done_callback(self._flusher_ended)
+
+    def _flusher_ended(self, _: "asyncio.Task[None]") -> None:
+        if any(not entry.future.done() for entry in self._waiting):
+            self._ensure_flusher()
 
     async def _drain(self) -> None:
         while self._waiting:
@@ -106,49 +163,46 @@ class Group(Generic[Row, Result]):
                 await self._settle(batch)
             except BaseException as error:
                 # Whatever happens here, nobody may wait for ever.
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(CommitUnknown(f"{self.name}: {type(error).__name__}"))
+                _fail(batch, CommitUnknown(f"{self.name}: the write was cut short ({type(error).__name__})"))
                 if not isinstance(error, Exception):
                     raise
 
-    def _take(self) -> list[tuple[Row, asyncio.Future[Result]]]:
-        batch: list[tuple[Row, asyncio.Future[Result]]] = []
+    def _take(self) -> list[_Entry]:
+        batch: list[_Entry] = []
         while self._waiting and len(batch) < self._rows_max:
             entry = self._waiting.popleft()
-            if not entry[1].done():
+            if not entry.future.done():
                 batch.append(entry)
-        batch.sort(key=lambda entry: self._key(entry[0]))
+        batch.sort(key=lambda entry: entry.key)
         return batch
 
-    async def _settle(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+    async def _settle(self, batch: Sequence[_Entry]) -> None:
         if not batch:
             return
         try:
-            results = await self._write([row for row, _ in batch])
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-            if len(batch) == 1:
-                _fail(batch, error)
+            results = await self._write([entry.row for entry in batch])
+        except Exception as error:
+            if not _is_a_rows(error) or len(batch) == 1:
+                _fail(batch, self._without_values(error))
                 return
             middle = len(batch) // 2
             await self._settle(batch[:middle])
             await self._settle(batch[middle:])
-        except Exception as error:
-            _fail(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for entry, result in zip(batch, results, strict=True):
+                if not entry.future.done():
+                    entry.future.set_result(result)
 
     async def _write(self, rows: Sequence[Row]) -> Sequence[Result]:
-        for retry in range(_RETRIES_MAX):
+        retry = 0
+        while True:
             try:
                 return await self._once(rows)
-            except _SERIALIZATION:
-                if retry == _RETRIES_MAX - 1:
+            except LedgerUnavailable as error:
+                if retry == _RETRIES_MAX or not isinstance(error.__cause__, _SERIALIZATION):
                     raise
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**retry))  # noqa: S311 (spreads retries, no secret)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**retry))  # noqa: S311 (spreads retries, no secret)
+            retry += 1
 
     async def _once(self, rows: Sequence[Row]) -> Sequence[Result]:
         started = perf_counter()
@@ -165,19 +219,27 @@ class Group(Generic[Row, Result]):
         except _UNREACHABLE as error:
             raise CommitUnknown(f"{self.name}: the connection was lost ({type(error).__name__})") from error
         finally:
-            await self._release(connection)
+            # The pool throws a connection away that it cannot make ready for others; what was written
+            # on it stays written.
+            with suppress(*_UNREACHABLE, asyncpg.PostgresError):
+                await self._pool.release(connection)
         if self._observe:
             self._observe(self.name, len(rows), perf_counter() - started)
         return results
 
-    async def _release(self, connection: Any) -> None:
-        try:
-            await self._pool.release(connection)
-        except _UNREACHABLE:
-            connection.terminate()
+    def _without_values(self, error: Exception) -> Exception:
+        """The same error; one about a value loses its message, which repeats it: contacts, content."""
+        if not isinstance(error, _ROW_ERROR):
+            return error
+        return type(error)(f"{self.name}: Postgres refused a value of this row (SQLSTATE {error.sqlstate})")
 
 
-def _fail(batch: Sequence[tuple[Any, asyncio.Future[Any]]], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
+def _is_a_rows(error: Exception) -> bool:
+    """Whether one row of the group may be to blame: a value, or a record that is not what it should be."""
+    return isinstance(error, _ROW_ERROR) or not isinstance(error, (asyncpg.PostgresError, LedgerError))
+
+
+def _fail(batch: Sequence[_Entry], error: Exception) -> None:
+    for entry in batch:
+        if not entry.future.done():
+            entry.future.set_exception(error)

@@ -5,8 +5,7 @@ saw it returns None: somebody else moved, read again.
 """
 
 import json
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,9 +15,9 @@ from domain.fingerprint import Fingerprint
 from domain.ids import delivery_id
 from domain.notification import LANE_RANK, Channel, Lane, Notification
 from domain.outcome import Outcome
-from domain.status import Status
+from domain.status import FINAL, Status
 from storage.group import Group, LedgerUnavailable, Observe
-from storage.postgres import Connection, Pool, statement
+from storage.postgres import UNREACHABLE, Connection, Pool, statement
 from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAttempt, Submission
 from storage.snapshot import notification_from
 
@@ -65,20 +64,15 @@ class Ledger:
 
     async def accept_all(self, submissions: Sequence[Submission]) -> list[Acceptance]:
         """Make a batch durable in one transaction of its own; results in the order given."""
-        ordered = sorted(submissions, key=lambda row: row.id.bytes)
-        try:
-            async with self.pool.acquire(timeout=5) as connection, connection.transaction():
-                results = await _accept(connection, ordered)
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-            raise LedgerUnavailable(f"accept: no answer from Postgres ({type(error).__name__})") from error
-        by_id: dict[UUID, deque[Acceptance]] = {}
-        for result in results:
-            by_id.setdefault(result.id, deque()).append(result)
-        return [by_id[submission.id].popleft() for submission in submissions]
+        return await self._accepts.submit_together(submissions)
+
+    async def accepted(self, ids: Sequence[UUID]) -> dict[UUID, Fingerprint]:
+        """The fingerprints of those that were accepted before; the others are missing."""
+        return {row["id"]: _fingerprint(row) for row in await self._ask("accepted", list(ids))}
 
     async def claim(self, lane: Lane, limit: int, lease_s: float) -> list[Claim]:
         """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds."""
-        rows = await self.pool.fetch(statement("claim"), LANE_RANK[lane], limit, lease_s)
+        rows = await self._ask("claim", LANE_RANK[lane], limit, lease_s)
         return [
             Claim(
                 id=row["id"],
@@ -88,12 +82,16 @@ class Ledger:
                 lane=LANES[row["lane"]],
                 accepted_at=row["accepted_at"],
                 token=row["claim"],
-                channels=tuple(Channel(channel) for channel in row["channels"]),
+                channels=tuple(Channel(channel) for channel in row["channels"] or ()),
                 sms=row["sms"],
                 email=row["email"],
             )
             for row in rows
         ]
+
+    async def give_back(self, claim: Claim, after_s: float) -> None:
+        """Let a claim that could not be acted on be due again soon, unless somebody has claimed it since."""
+        await self.pool.execute(statement("give_back"), claim.id, claim.token, after_s)
 
     async def load(self, notification_id: UUID) -> Notification | None:
         """A notification as it is now, with its recipient; None if there is none with this id."""
@@ -106,33 +104,65 @@ class Ledger:
     async def close_attempt(self, closing: Closing) -> Moved | None:
         """Record what came of an attempt, and move its delivery on.
 
-        Raises asyncpg.UniqueViolationError when the provider's message belongs to another attempt.
+        Raises asyncpg.UniqueViolationError when the provider's message belongs to another attempt, and
+        ValueError when the attempt would stay open in a delivery that is not `sending`, or the reverse.
         """
+        if (closing.outcome is None) != (closing.next.state is Status.SENDING):
+            raise ValueError(
+                f"delivery {closing.delivery_id}: it is `sending` exactly while an attempt is open, "
+                f"not {closing.next.state} with outcome {closing.outcome}"
+            )
+        _check_comes_back(closing)
         return await self._closings.submit(closing)
 
     async def keep_late(
         self, delivery_id: UUID, no: int, outcome: Outcome, message_id: str | None
     ) -> str | None:
-        """Keep an outcome that came after its attempt was resolved; returns how it had been resolved."""
-        return await self.pool.fetchval(statement("late"), delivery_id, no, outcome.value, message_id)
+        """Keep an outcome that came after its attempt was resolved; returns how it had been resolved.
+
+        The message of an accepted one becomes this attempt's, so that nobody else adopts it. None: the
+        attempt is not resolved (or there is none); read again and close it.
+        """
+        rows = await self._ask("late", delivery_id, no, outcome.value, message_id)
+        return rows[0]["outcome"] if rows else None
 
     async def move(self, move: Move) -> Moved | None:
-        """Change a delivery without sending."""
+        """Change a delivery without sending. Raises ValueError for `sending`: that takes an intent."""
+        if move.next.state is Status.SENDING:
+            raise ValueError(f"delivery {move.delivery_id}: only an intent makes it `sending`")
+        _check_comes_back(move)
         return await self._moves.submit(move)
 
-    async def is_claimed_message(self, provider: str, message_ids: Sequence[str]) -> set[str]:
+    async def claimed_messages(self, provider: str, message_ids: Sequence[str]) -> set[str]:
         """Which of a provider's messages belong to attempts already."""
-        rows = await self.pool.fetch(statement("claimed_messages"), provider, list(message_ids))
+        rows = await self._ask("claimed_messages", provider, list(message_ids))
         return {row["provider_message_id"] for row in rows}
 
     async def open_twins(self, match_key: str, delivery_id: UUID) -> int:
         """How many other open attempts a look-up could not tell apart from this delivery's."""
-        return await self.pool.fetchval(statement("open_twins"), match_key, delivery_id)
+        (row,) = await self._ask("open_twins", match_key, delivery_id)
+        return row["count"]
+
+    async def has_attempts(self) -> bool:
+        """Whether anything was ever sent by this installation."""
+        return await self.pool.fetchval(statement("has_attempts"))
+
+    async def parked_count(self) -> int:
+        """How many notifications wait for an operator."""
+        (row,) = await self._ask("parked_count")
+        return row[0]
 
     async def close(self, timeout_s: float) -> None:
         """Take nothing more in, and write what was taken in."""
         for group in (self._accepts, self._intents, self._closings, self._moves, self._loads):
             await group.close(timeout_s)
+
+    async def _ask(self, name: str, *arguments: Any) -> "list[asyncpg.Record]":
+        try:
+            async with self.pool.acquire(timeout=5) as connection:
+                return await connection.fetch(statement(name), *arguments)
+        except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
+            raise LedgerUnavailable(f"{name}: no answer from Postgres ({type(error).__name__})") from error
 
 
 async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Acceptance]:
@@ -172,23 +202,49 @@ async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Ac
         [line[2] for line in lines],
         [line[3] for line in lines],
     )
-    created = {row["id"] for row in inserted}
-    stored = {row.id: row.fingerprint for row in unique if row.id in created}
-    missing = [row.id for row in unique if row.id not in created]
-    if missing:
-        for found in await connection.fetch(statement("accepted"), missing):
-            stored[found["id"]] = Fingerprint(
-                found["fingerprint"], found["fingerprint_key_id"], found["fingerprint_version"]
-            )
+    created = {row["id"]: row for row in inserted}
+    stored = {row.id: (row.id, row.fingerprint) for row in unique if row.id in created}
+    stored |= await _stored(connection, [row for row in unique if row.id not in created])
     answers: list[Acceptance] = []
     for row in rows:
-        answers.append(Acceptance(row.id, row.id in created, stored[row.id]))
-        created.discard(row.id)
+        new = created.pop(row.id, None)
+        if new is None:
+            id, fingerprint = stored[row.id]
+            answers.append(Acceptance(id, False, fingerprint))
+            continue
+        status = Status(new["status"])
+        answers.append(
+            Acceptance(row.id, True, row.fingerprint, new["accepted_at"], new["expires_at"], status)
+        )
     return answers
 
 
+async def _stored(connection: Connection, rows: Sequence[Submission]) -> dict[UUID, tuple[UUID, Fingerprint]]:
+    """What was accepted before under the names of these rows, by the rows' ids.
+
+    The stored id is another one when the secret that ids are derived from was changed: still the
+    notification of that key, and never a second one.
+    """
+    if not rows:
+        return {}
+    found = await connection.fetch(
+        statement("accepted_before"),
+        [row.id for row in rows],
+        [row.tenant for row in rows],
+        [row.user_id for row in rows],
+        [row.type for row in rows],
+        [row.idempotency_key for row in rows],
+    )
+    return {row["asked"]: (row["id"], _fingerprint(row)) for row in found}
+
+
+def _fingerprint(row: Any) -> Fingerprint:
+    return Fingerprint(row["fingerprint"], row["fingerprint_key_id"], row["fingerprint_version"])
+
+
 async def _intend(connection: Connection, group: Sequence[Intent]) -> list[OpenAttempt | None]:
-    rows = _one_each(group)
+    places = _newest(group)
+    rows = [group[place] for place in places.values()]
     async with connection.transaction():
         await _lock(connection, rows)
         written = await connection.fetch(
@@ -210,11 +266,12 @@ async def _intend(connection: Connection, group: Sequence[Intent]) -> list[OpenA
         row["id"]: OpenAttempt(row["no"], row["version"], row["intended_at"], row["hold_until"])
         for row in written
     }
-    return _in_order(group, opened)
+    return _in_place(group, places, opened)
 
 
 async def _close(connection: Connection, group: Sequence[Closing]) -> list[Moved | None]:
-    rows = _one_each(group)
+    places = _newest(group)
+    rows = [group[place] for place in places.values()]
     async with connection.transaction():
         first = await _lock(connection, rows)
         moved = await connection.fetch(
@@ -237,11 +294,12 @@ async def _close(connection: Connection, group: Sequence[Closing]) -> list[Moved
             [json.dumps(dict(row.next.data)) for row in rows],
         )
         await _follow(connection, rows, first)
-    return _in_order(group, _moved(moved))
+    return _in_place(group, places, _moved(moved))
 
 
 async def _move(connection: Connection, group: Sequence[Move]) -> list[Moved | None]:
-    rows = _one_each(group)
+    places = _newest(group)
+    rows = [group[place] for place in places.values()]
     async with connection.transaction():
         first = await _lock(connection, rows)
         moved = await connection.fetch(
@@ -258,7 +316,7 @@ async def _move(connection: Connection, group: Sequence[Move]) -> list[Moved | N
             [json.dumps(dict(row.next.data)) for row in rows],
         )
         await _follow(connection, rows, first)
-    return _in_order(group, _moved(moved))
+    return _in_place(group, places, _moved(moved))
 
 
 async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notification | None]:
@@ -284,17 +342,33 @@ async def _refresh(connection: Connection, rows: Sequence[Any], released: Sequen
     await connection.execute(statement("refresh"), [row.notification_id for row in rows], list(released))
 
 
-def _one_each(group: Sequence[Change]) -> list[Change]:
-    """The first row of each delivery: of two in one group, the second has lost already."""
-    first: dict[UUID, Change] = {}
-    for row in group:
-        first.setdefault(row.delivery_id, row)
-    return list(first.values())
+def _newest(group: Sequence[Change]) -> dict[UUID, int]:
+    """The place of each delivery's row. Of several in one group only the one that saw the newest version
+    can have seen what the ledger has, and of equals the first is as good as any: the others have lost.
+    """
+    places: dict[UUID, int] = {}
+    for place, row in enumerate(group):
+        best = places.setdefault(row.delivery_id, place)
+        if row.version > group[best].version:
+            places[row.delivery_id] = place
+    return places
 
 
-def _in_order(group: Sequence[Change], by_delivery: dict[UUID, Result]) -> list[Result | None]:
-    """Each row's result; of two rows for one delivery, the first has it."""
-    return [by_delivery.pop(row.delivery_id, None) for row in group]
+def _in_place(
+    group: Sequence[Change], places: Mapping[UUID, int], by_delivery: Mapping[UUID, Result]
+) -> list[Result | None]:
+    """Each row's result; None for those that lost."""
+    results: list[Result | None] = [None] * len(group)
+    for delivery, place in places.items():
+        results[place] = by_delivery.get(delivery)
+    return results
+
+
+def _check_comes_back(row: Closing | Move) -> None:
+    if row.next.due_at is None and row.next.state not in FINAL:
+        raise ValueError(
+            f"delivery {row.delivery_id}: {row.next.state} without due_at, nobody would come back to it"
+        )
 
 
 def _moved(rows: Sequence[Any]) -> dict[UUID, Moved]:

@@ -14,6 +14,20 @@ Connection: TypeAlias = (
 )
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
+UNREACHABLE: tuple[type[Exception], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.QueryCanceledError,
+)
+"""What a statement outside of a group raises when the database cannot be reached, or not in time."""
+
+NOT_STORABLE: tuple[type[Exception], ...] = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""What a statement raises for a value that Postgres cannot hold. Their messages may repeat the value."""
+
 
 @cache
 def statement(name: str) -> str:

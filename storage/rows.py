@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from domain.decisions import Next
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
@@ -41,11 +42,17 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What became of a submission: it is new, or one with its id existed, with this fingerprint."""
+    """What became of a submission: it is new, or one with its id existed, with this fingerprint.
+
+    The times are the database's, and set for a new one only.
+    """
 
     id: UUID
     created: bool
     fingerprint: Fingerprint
+    accepted_at: datetime | None = None
+    expires_at: datetime | None = None
+    status: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +100,6 @@ class OpenAttempt:
     version: int
     intended_at: datetime
     hold_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What a delivery comes to. None in `pass_no`, `next_pass_at` or `expires_at` leaves it as it is.
-
-    `due_at`: when something must have happened by, None when nothing is expected any more.
-    `release`: nobody will act on it before `due_at`, so the claim is given back.
-    `event` and `data` tell the timeline why; they never hold contacts or content.
-    """
-
-    state: Status
-    due_at: datetime | None
-    reason_code: str | None = None
-    pass_no: int | None = None
-    next_pass_at: datetime | None = None
-    expires_at: datetime | None = None
-    release: bool = False
-    event: str | None = None
-    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

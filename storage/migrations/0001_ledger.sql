@@ -195,8 +195,11 @@ BEGIN
             month := date_trunc('month', now()) + make_interval(months => step);
             child := parent || to_char(month, '_YYYY_MM');
             IF to_regclass(child) IS NULL THEN
-                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                               child, parent, month, month + interval '1 month');
+                -- Made apart and attached, which only holds off other schema changes: CREATE TABLE …
+                -- PARTITION OF would wait for every transaction on the table, with all others behind it.
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, parent);
+                EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                               parent, child, month, month + interval '1 month');
             END IF;
         END LOOP;
     END LOOP;

@@ -46,4 +46,4 @@ WITH item AS (
     INSERT INTO due (id, lane, due_at)
     SELECT id, lane, GREATEST(send_at, accepted_at) FROM fresh
 )
-SELECT id, (SELECT pg_notify('herald_due', '')) FROM fresh
+SELECT id, accepted_at, expires_at, status, (SELECT pg_notify('herald_due', '')) FROM fresh

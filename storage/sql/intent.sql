@@ -1,5 +1,6 @@
 -- The intent: a delivery that is still what the sender saw, sendable, due, unexpired and wanted becomes
 -- `sending`, and its attempt is written down. No row back: somebody else moved; read again.
+-- Times are the statement's: now() is the transaction's, older by however long its locks were waited for.
 WITH want AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::integer[], $3::text[], $4::float8[], $5::float8[], $6::text[], $7::text[], $8::text[],
@@ -14,13 +15,13 @@ WITH want AS (
         state = 'sending',
         reason_code = NULL,
         attempts_made = d.attempts_made + 1,
-        due_at = now() + make_interval(secs => want.budget_s + want.settling_s)
+        due_at = statement_timestamp() + make_interval(secs => want.budget_s + want.settling_s)
     FROM want
     WHERE d.id = want.id
       AND d.version = want.version
       AND d.state IN ('accepted', 'scheduled', 'deferred')
-      AND d.next_pass_at <= now()
-      AND d.expires_at > now()
+      AND d.next_pass_at <= statement_timestamp()
+      AND d.expires_at > statement_timestamp()
       AND (want.required OR COALESCE(
           (SELECT s.enabled FROM user_notification_settings s
            WHERE s.tenant = d.tenant AND s.user_id = d.user_id AND s.channel = d.channel
@@ -36,7 +37,7 @@ WITH want AS (
     )
     SELECT moved.id, moved.attempts_made, moved.accepted_at, moved.notification_id, moved.channel,
            want.provider, moved.pass_no, want.device_id, want.target_masked, want.selection::jsonb, want.match_key,
-           now(), now() + make_interval(secs => want.budget_s)
+           statement_timestamp(), statement_timestamp() + make_interval(secs => want.budget_s)
     FROM moved JOIN want USING (id)
     RETURNING delivery_id, no, intended_at, hold_until
 )

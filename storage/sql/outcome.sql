@@ -48,6 +48,7 @@ WITH want AS (
 ), told AS (
     INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
     SELECT moved.notification_id, moved.accepted_at, want.event, moved.channel, want.data::jsonb
-    FROM moved JOIN want ON want.delivery_id = moved.id WHERE want.event IS NOT NULL
+    FROM moved JOIN want ON want.delivery_id = moved.id
+    WHERE want.event IS NOT NULL AND moved.state = want.state::status
 )
 SELECT id, version, state FROM moved

@@ -3,7 +3,7 @@
 -- holds them any more, so they are due when they say, and not only after the lease.
 WITH derived AS (
     SELECT d.notification_id AS id, max(d.state) AS status, min(d.due_at) AS due_at,
-           (array_agg(d.reason_code ORDER BY d.state DESC))[1] AS reason_code
+           (array_agg(d.reason_code ORDER BY d.state DESC, d.position))[1] AS reason_code
     FROM deliveries d WHERE d.notification_id = ANY($1::uuid[]) GROUP BY d.notification_id
 ), shown AS (
     UPDATE notifications n
@@ -32,6 +32,4 @@ WITH derived AS (
         lease_until = CASE WHEN due.id = ANY($2::uuid[]) THEN NULL ELSE due.lease_until END
     RETURNING due_at
 )
-SELECT count(*) FILTER (WHERE due_at <= now()) AS due_now,
-       (SELECT pg_notify('herald_due', '') WHERE cardinality($2::uuid[]) > 0)
-FROM queued
+SELECT pg_notify('herald_due', '') FROM queued WHERE due_at <= now() LIMIT 1
