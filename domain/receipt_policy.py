@@ -6,12 +6,12 @@ here may depend on which came first. An attempt keeps the most telling report (d
 what the delivery comes to follows from its attempts.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
+from domain.decisions import Next
 from domain.notification import Attempt, Delivery
 from domain.outcome import RECEIPT_ORDER, Outcome, ReceiptStatus
 from domain.reasons import Reason
@@ -59,26 +59,11 @@ class AttemptChange:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryChange:
-    """What a delivery comes to. `next_pass_at` None leaves it as it is; `due_at` None: nothing is expected.
-
-    `event` and `data` tell the timeline why.
-    """
-
-    state: Status
-    due_at: datetime | None
-    reason_code: Reason | None = None
-    next_pass_at: datetime | None = None
-    event: Event | None = None
-    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """What reports come to. `delivery` is None when it stays as it is."""
 
     attempts: tuple[AttemptChange, ...]
-    delivery: DeliveryChange | None
+    delivery: Next | None
 
 
 def unmatched_wait_s(tries: int) -> float | None:
@@ -112,11 +97,11 @@ def decide(
         return Decision(changes, None)
     if any(attempt.receipt_status is ReceiptStatus.DELIVERED for attempt in delivery.attempts):
         settled = delivery.state is Status.DELIVERED and delivery.due_at is None
-        return Decision(changes, None if settled else DeliveryChange(Status.DELIVERED, due_at=None))
+        return Decision(changes, None if settled else Next(Status.DELIVERED, due_at=None))
     sent = None
     if delivery.state is Status.SENDING and any(change.closes for change in changes):
         wait_s = receipt_deadline_s
-        sent = DeliveryChange(Status.SENT, None if wait_s is None else now + timedelta(seconds=wait_s))
+        sent = Next(Status.SENT, None if wait_s is None else now + timedelta(seconds=wait_s))
         delivery = replace(delivery, state=Status.SENT)
     return Decision(changes, _failed(now, delivery, reports, content_kept) or sent)
 
@@ -145,9 +130,7 @@ def _applied(attempt: Attempt, change: AttemptChange) -> Attempt:
     )
 
 
-def _failed(
-    now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool
-) -> DeliveryChange | None:
+def _failed(now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool) -> Next | None:
     """What failing reports about the attempt that the delivery stands on make of it."""
     current = _current(delivery)
     failures = [
@@ -165,18 +148,19 @@ def _failed(
     data = {"no": current.no, "provider": current.provider}
     if permanent or delivery.expires_at <= now or not content_kept:
         why = "permanent" if permanent else "content_gone" if not content_kept else "expired"
-        return DeliveryChange(
+        return Next(
             Status.UNDELIVERED,
             due_at=None,
             reason_code=Reason.UNDELIVERED,
             event=Event.UNDELIVERED,
             data={**data, "why": why},
         )
-    return DeliveryChange(
+    return Next(
         Status.DEFERRED,
         due_at=now,
         reason_code=Reason.UNDELIVERED,
         next_pass_at=now,
+        release=True,
         event=Event.FALLBACK,
         data=data,
     )

@@ -18,7 +18,8 @@ from domain.outcome import AddressVerdict, Outcome, ReceiptStatus
 from domain.receipt_policy import AttemptChange, Decision, decide
 from domain.status import Status
 from storage.postgres import Connection, statement
-from storage.receipt_rows import Applied, Changed, LateAcceptance, Matched
+from storage.receipt_rows import Applied, Changed, LateAcceptance, Matched, ReceiptDeadline
+from storage.verdicts import apply_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class _Case:
     proven: frozenset[int]
 
 
-async def apply(connection: Connection, receipts: Sequence[Matched]) -> Applied:
+async def apply(
+    connection: Connection, receipts: Sequence[Matched], receipt_deadline: ReceiptDeadline
+) -> Applied:
     """Apply receipts; those that were applied before change nothing again."""
     if not receipts:
         return Applied()
@@ -44,7 +47,7 @@ async def apply(connection: Connection, receipts: Sequence[Matched]) -> Applied:
     if not fresh:
         return Applied(taken=len(receipts))
     cases = await _read(connection, list(fresh))
-    decisions = {id: _decide(cases[id], rows) for id, rows in fresh.items()}
+    decisions = {id: _decide(cases[id], rows, receipt_deadline) for id, rows in fresh.items()}
     await _write_attempts(connection, cases, decisions, fresh)
     await _judge_addresses(connection, [row for rows in fresh.values() for row in rows])
     moved = {id: decision for id, decision in decisions.items() if decision.delivery}
@@ -136,12 +139,12 @@ def _attempt(row: Any) -> Attempt:
     )
 
 
-def _decide(case: _Case, receipts: Sequence[Matched]) -> Decision:
+def _decide(case: _Case, receipts: Sequence[Matched], receipt_deadline: ReceiptDeadline) -> Decision:
     return decide(
         case.now,
         case.delivery,
         [row.report for row in receipts],
-        receipt_deadline_s=receipts[0].receipt_deadline(case.type),
+        receipt_deadline_s=receipt_deadline(case.type),
         content_kept=case.content_kept,
     )
 
@@ -184,33 +187,22 @@ async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) 
     rows = await connection.fetch(
         statement("receipt_addresses"), [id for id, _ in verdicts], [no for _, no in verdicts]
     )
-    hit = [
-        row
-        for row in rows
-        if row["address"] and mask(Channel(row["channel"]), row["address"]) == row["target_masked"]
-    ]
-    reasons = [verdicts[row["delivery_id"], row["no"]].report for row in hit]
-    told = [(row, reason.code or reason.status.value) for row, reason in zip(hit, reasons, strict=True)]
-    # A push address is its token: to suppress it and to empty it are the same.
-    dead = [(row, reason) for row, reason in told if row["channel"] == Channel.PUSH]
-    barred = [(row, reason) for row, reason in told if row["channel"] != Channel.PUSH]
-    if barred:
-        await connection.execute(
-            statement("receipt_suppress"),
-            [row["tenant"] for row, _ in barred],
-            [row["channel"] for row, _ in barred],
-            [row["address"] for row, _ in barred],
-            [reason for _, reason in barred],
-            [row["provider"] for row, _ in barred],
-        )
-    if dead:
-        await connection.execute(
-            statement("receipt_deactivate"),
-            [row["tenant"] for row, _ in dead],
-            [row["user_id"] for row, _ in dead],
-            [row["device_id"] for row, _ in dead],
-            [row["address"] for row, _ in dead],
-            [reason for _, reason in dead],
+    # In one order everywhere, so that two relays cannot wait for each other.
+    for row in sorted(rows, key=lambda row: (row["tenant"], row["channel"], row["address"] or "")):
+        channel, receipt = Channel(row["channel"]), verdicts[row["delivery_id"], row["no"]]
+        if not row["address"] or mask(channel, row["address"]) != row["target_masked"]:
+            continue
+        # A push address is its token: to suppress it is to empty it.
+        push = channel is Channel.PUSH
+        await apply_verdict(
+            connection,
+            AddressVerdict.DEACTIVATE_TOKEN if push else receipt.address_verdict,
+            tenant=row["tenant"],
+            user_id=row["user_id"],
+            channel=channel,
+            address=row["address"],
+            code=receipt.report.code or receipt.report.status.value,
+            provider=row["provider"],
         )
 
 
@@ -226,22 +218,21 @@ async def _write_deliveries(
         [case.delivery.id for case, _ in rows],
         [case.delivery.version for case, _ in rows],
         [change.state.value for _, change in rows],
-        [change.reason_code.value if change.reason_code else None for _, change in rows],
+        [change.reason_code for _, change in rows],
         [change.next_pass_at for _, change in rows],
         [change.due_at for _, change in rows],
-        [change.event.value if change.event else None for _, change in rows],
+        [change.event for _, change in rows],
         [json.dumps(dict(change.data)) for _, change in rows],
     )
     notifications = list({case.notification_id for case, _ in rows})
     advancing = [id for id in notifications if id in first]
     if advancing:
         await connection.execute(statement("advance"), advancing)
-    # A fallback, or the next channel, must be picked up at once and not after somebody's lease.
     released = [
         case.notification_id
         for case, change in rows
-        if change.state is Status.DEFERRED
-        or (change.state is Status.UNDELIVERED and case.notification_id in first)
+        # The next channel must be picked up at once too, and not after somebody's lease.
+        if change.release or (case.notification_id in first and change.state is Status.UNDELIVERED)
     ]
     await connection.execute(statement("refresh"), notifications, released)
     return {row["id"] for row in await connection.fetch(statement("receipt_final"), notifications)}

@@ -14,6 +14,12 @@ from domain.status import Status
 ReceiptDeadline: TypeAlias = Callable[[str], float | None]
 """How many seconds after a send a notification type expects its receipt; None: it expects none."""
 
+
+def none_expected(_: str) -> float | None:
+    """The ReceiptDeadline of those who never apply receipts."""
+    return None
+
+
 Source: TypeAlias = Literal["callback", "poll", "lookup"]
 
 
@@ -31,7 +37,6 @@ class Matched:
     occurred_at: datetime | None
     received_at: datetime
     source: Source
-    receipt_deadline: ReceiptDeadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 from uuid import UUID
@@ -18,16 +19,15 @@ from domain.ids import parse_attempt_ref
 from domain.outcome import AddressVerdict, Receipt, ReceiptStatus
 from domain.receipt_policy import Report, unmatched_wait_s
 from storage.group import Group, LedgerError, LedgerUnavailable, Observe
-from storage.postgres import Connection, Pool, statement
+from storage.postgres import NOT_STORABLE, UNREACHABLE, Connection, Pool, statement
 from storage.receipt_application import apply
-from storage.receipt_rows import Applied, Matched, Orphan, ReceiptDeadline, Source
+from storage.receipt_rows import Applied, Matched, Orphan, ReceiptDeadline, Source, none_expected
 
 _RETRIES_MAX = 5
 _NO_MAX = 32_767
 _SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_UNREACHABLE = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
 # The last two: a word in the row that this version does not know.
-_BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, LookupError)
+_BAD_ROW = (*NOT_STORABLE, ValueError, LookupError)
 
 Result = TypeVar("Result")
 
@@ -44,7 +44,6 @@ class _Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Polled:
-    receipt_deadline: ReceiptDeadline
     delivery_id: UUID
     no: int
     receipt: Receipt
@@ -54,10 +53,21 @@ class _Polled:
 class Receipts:
     """The inbox of receipts and their application. All errors are storage.group.LedgerError, or a bad
     receipt's own asyncpg.DataError.
+
+    `receipt_deadline` is only for those who apply: a receipt may prove that an open attempt was accepted,
+    and then the type says how long the next receipt is waited for.
     """
 
-    def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        receipt_deadline: ReceiptDeadline = none_expected,
+        waiting_max: int = 20_000,
+        observe: Observe | None = None,
+    ) -> None:
         self._pool = pool
+        self._receipt_deadline = receipt_deadline
         self._observe = observe
         self._stores = Group[_Stored, bool](
             "receipt",
@@ -70,7 +80,7 @@ class Receipts:
         self._polls = Group[_Polled, Applied | None](
             "poll",
             pool,
-            _apply_polled,
+            self._apply_polled,
             lambda row: row.delivery_id.bytes,
             waiting_max=waiting_max,
             observe=observe,
@@ -89,7 +99,7 @@ class Receipts:
                 raise result
         return sum(result is True for result in results)
 
-    async def apply_due(self, receipt_deadline: ReceiptDeadline, limit: int) -> Applied:
+    async def apply_due(self, limit: int) -> Applied:
         """Apply up to `limit` receipts that are due; any number of relays may do so at once.
 
         A receipt that fits no attempt is due again later (domain.receipt_policy.UNMATCHED_WAITS_S), and
@@ -97,20 +107,16 @@ class Receipts:
         """
         started = perf_counter()
         try:
-            applied = await self._transaction(
-                lambda connection: _apply_due(connection, receipt_deadline, limit)
-            )
+            applied = await self._transaction(partial(self._apply_due, limit))
         except _BAD_ROW:
-            applied = await self._apply_one_by_one(receipt_deadline, limit)
+            applied = await self._apply_one_by_one(limit)
         if self._observe and applied.taken:
             self._observe("receipt_apply", applied.taken, perf_counter() - started)
         return applied
 
-    async def apply_one(
-        self, receipt_deadline: ReceiptDeadline, delivery_id: UUID, no: int, receipt: Receipt, source: Source
-    ) -> Applied:
+    async def apply_one(self, delivery_id: UUID, no: int, receipt: Receipt, source: Source) -> Applied:
         """Apply a receipt that was asked for, to the attempt that it was asked for. Raises UnknownAttempt."""
-        applied = await self._polls.submit(_Polled(receipt_deadline, delivery_id, no, receipt, source))
+        applied = await self._polls.submit(_Polled(delivery_id, no, receipt, source))
         if applied is None:
             raise UnknownAttempt(f"delivery {delivery_id} has no attempt {no}: its receipt was not applied")
         return applied
@@ -120,37 +126,63 @@ class Receipts:
         for group in (self._stores, self._polls):
             await group.close(timeout_s)
 
-    async def _apply_one_by_one(self, receipt_deadline: ReceiptDeadline, limit: int) -> Applied:
-        rows = await self._transaction(lambda connection: _claim(connection, limit))
+    async def _apply_due(self, limit: int, connection: Connection) -> Applied:
+        return await self._apply_rows(connection, await _claim(limit, None, None, connection))
+
+    async def _apply_key(self, provider: str, event_key: str, connection: Connection) -> Applied:
+        return await self._apply_rows(connection, await _claim(1, provider, event_key, connection))
+
+    async def _apply_rows(self, connection: Connection, rows: Sequence[Any]) -> Applied:
+        matched = [row for row in rows if row["delivery_id"] is not None]
+        unmatched = [row for row in rows if row["delivery_id"] is None]
+        applied = await apply(connection, [_matched(row) for row in matched], self._receipt_deadline)
+        if matched:
+            await connection.execute(
+                statement("receipt_applied"),
+                [row["provider"] for row in matched],
+                [row["event_key"] for row in matched],
+            )
+        return Applied.joined([applied, await _postpone(unmatched, connection)])
+
+    async def _apply_one_by_one(self, limit: int) -> Applied:
+        """One of the receipts cannot be applied: that one waits, as if it fitted no attempt."""
         parts: list[Applied] = []
-        for row in rows:
-            key = (row["provider"], row["event_key"])
+        for row in await self._transaction(partial(_claim, limit, None, None)):
             try:
-                part = await self._transaction(
-                    lambda connection, key=key: _apply_due(connection, receipt_deadline, 1, *key)
-                )
+                work = partial(self._apply_key, row["provider"], row["event_key"])
+                parts.append(await self._transaction(work))
             except _BAD_ROW:
-                part = await self._transaction(
-                    lambda connection, row=row: _postpone(connection, [row], taken=1)
-                )
-            parts.append(part)
+                parts.append(await self._transaction(partial(_postpone, [row])))
         return Applied.joined(parts)
 
+    async def _apply_polled(self, connection: Connection, rows: Sequence[_Polled]) -> list[Applied | None]:
+        async with connection.transaction():
+            attempts = await connection.fetch(
+                statement("receipt_attempt"), [row.delivery_id for row in rows], [row.no for row in rows]
+            )
+            known = {(row["delivery_id"], row["no"]): row for row in attempts}
+            receipts = [
+                _polled(known[row.delivery_id, row.no], row)
+                for row in rows
+                if (row.delivery_id, row.no) in known
+            ]
+            applied = await apply(connection, receipts, self._receipt_deadline)
+        return [applied.of(row.delivery_id) if (row.delivery_id, row.no) in known else None for row in rows]
+
     async def _transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        for retry in range(_RETRIES_MAX):
+        retry = 0
+        while True:
             try:
                 async with self._pool.acquire(timeout=5) as connection, connection.transaction():
                     return await work(connection)
-            except _SERIALIZATION:
-                if retry == _RETRIES_MAX - 1:
-                    raise
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**retry))  # noqa: S311 (spreads retries, no secret)
-            except _UNREACHABLE as error:
-                # Whether it was committed does not matter: what is applied already changes nothing again.
-                raise LedgerUnavailable(
-                    f"receipts: no answer from Postgres ({type(error).__name__}); they stay due"
-                ) from error
-        raise AssertionError("unreachable")
+            except (*UNREACHABLE, *_SERIALIZATION, asyncpg.OperatorInterventionError) as error:
+                if retry == _RETRIES_MAX or not isinstance(error, _SERIALIZATION):
+                    # Whether it was committed does not matter: what is applied changes nothing again.
+                    raise LedgerUnavailable(
+                        f"receipts: no answer from Postgres ({type(error).__name__}); they stay due"
+                    ) from error
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**retry))  # noqa: S311 (spreads retries, no secret)
+            retry += 1
 
 
 async def _store(connection: Connection, rows: Sequence[_Stored]) -> list[bool]:
@@ -187,34 +219,14 @@ def _attempt_of(receipt: Receipt) -> tuple[UUID, int] | None:
 
 
 async def _claim(
-    connection: Connection, limit: int, provider: str | None = None, event_key: str | None = None
+    limit: int, provider: str | None, event_key: str | None, connection: Connection
 ) -> list[Any]:
     return await connection.fetch(statement("receipt_claim"), limit, provider, event_key)
 
 
-async def _apply_due(
-    connection: Connection,
-    receipt_deadline: ReceiptDeadline,
-    limit: int,
-    provider: str | None = None,
-    event_key: str | None = None,
-) -> Applied:
-    rows = await _claim(connection, limit, provider, event_key)
-    matched = [row for row in rows if row["delivery_id"] is not None]
-    applied = await apply(connection, [_matched(row, receipt_deadline) for row in matched])
-    if matched:
-        await connection.execute(
-            statement("receipt_applied"),
-            [row["provider"] for row in matched],
-            [row["event_key"] for row in matched],
-        )
-    unmatched = [row for row in rows if row["delivery_id"] is None]
-    if not unmatched:
-        return applied
-    return Applied.joined([applied, await _postpone(connection, unmatched, taken=len(unmatched))])
-
-
-async def _postpone(connection: Connection, rows: Sequence[Any], *, taken: int) -> Applied:
+async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:
+    if not rows:
+        return Applied()
     waits = [unmatched_wait_s(row["tries"]) for row in rows]
     await connection.execute(
         statement("receipt_postpone"),
@@ -227,10 +239,10 @@ async def _postpone(connection: Connection, rows: Sequence[Any], *, taken: int) 
         for row, wait in zip(rows, waits, strict=True)
         if wait is None
     )
-    return Applied(taken=taken, orphans=orphans)
+    return Applied(taken=len(rows), orphans=orphans)
 
 
-def _matched(row: Any, receipt_deadline: ReceiptDeadline) -> Matched:
+def _matched(row: Any) -> Matched:
     report = Report(
         row["no"],
         ReceiptStatus(row["status"]),
@@ -250,25 +262,7 @@ def _matched(row: Any, receipt_deadline: ReceiptDeadline) -> Matched:
         occurred_at=row["occurred_at"],
         received_at=row["received_at"],
         source="callback",
-        receipt_deadline=receipt_deadline,
     )
-
-
-async def _apply_polled(connection: Connection, rows: Sequence[_Polled]) -> list[Applied | None]:
-    async with connection.transaction():
-        attempts = await connection.fetch(
-            statement("receipt_attempt"), [row.delivery_id for row in rows], [row.no for row in rows]
-        )
-        known = {(row["delivery_id"], row["no"]): row for row in attempts}
-        applied = await apply(
-            connection,
-            [
-                _polled(known[row.delivery_id, row.no], row)
-                for row in rows
-                if (row.delivery_id, row.no) in known
-            ],
-        )
-    return [applied.of(row.delivery_id) if (row.delivery_id, row.no) in known else None for row in rows]
 
 
 def _polled(attempt: Any, row: _Polled) -> Matched:
@@ -292,5 +286,4 @@ def _polled(attempt: Any, row: _Polled) -> Matched:
         occurred_at=receipt.occurred_at,
         received_at=attempt["received_at"],
         source=row.source,
-        receipt_deadline=row.receipt_deadline,
     )

@@ -2,11 +2,11 @@
 
 from domain.notification import Channel
 from domain.outcome import AddressVerdict
-from storage.postgres import Pool, statement
+from storage.postgres import Connection, Pool, statement
 
 
 async def apply_verdict(
-    pool: Pool,
+    pool: Pool | Connection,
     verdict: AddressVerdict,
     *,
     tenant: str,
