@@ -62,6 +62,8 @@ class NotificationType(BaseModel):
     """How long after it was sent a receipt must have come; None: none is expected."""
     expires_s: Seconds = 86_400
     """The default expiry, from acceptance (or from `send_at`)."""
+    scrub_when_final: bool = False
+    """Empties the content once nothing will be sent any more (one-time passwords)."""
     limits: tuple[Limit, ...] = ()
     routes: dict[Channel, tuple[str, ...]] = Field(default_factory=dict[Channel, tuple[str, ...]])
     """The providers of a channel in fallback order, where this type differs from the general routes."""
@@ -129,6 +131,10 @@ class Catalog(BaseModel):
     providers: dict[str, ProviderPolicy] = Field(default_factory=dict[str, ProviderPolicy])
     dispatch: DispatchPolicy = Field(default_factory=DispatchPolicy)
     parking: ParkingPolicy = Field(default_factory=ParkingPolicy)
+
+    def receipt_deadline_s(self, type_name: str) -> float | None:
+        """How long after a send the receipt of a type must have come, in seconds; None: none is expected."""
+        return self.types[type_name].receipt_deadline_s
 
     def provider(self, name: str) -> ProviderPolicy:
         """The policy of a provider, the default one if the file says nothing of it."""

@@ -1,0 +1,170 @@
+"""The API, wired from the settings."""
+
+import traceback
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import redis.asyncio
+import structlog
+from fastapi import APIRouter, FastAPI, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from temporalio.service import ConnectConfig, ServiceClient
+
+from api import callbacks, dead_letters, health, notifications, problems, providers, suppressions, users
+from api.auth import Keys
+from api.context import Context
+from api.health import Probes
+from api.limits import BodyLimit
+from domain.ids import namespace
+from domain.notification import Channel
+from providers import registry
+from settings import Settings
+from storage import api_keys
+from storage.ledger import Ledger
+from storage.operations import Operations
+from storage.people import People
+from storage.postgres import Pool, open_pool
+from storage.reads import Reads
+from storage.receipts import Receipts
+from telemetry.metrics import CONTENT_TYPE, Metrics
+
+FLUSH_S: Final = 4.0
+"""How long the end waits for what was taken in to be written."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API as an ASGI application. It starts without any dependency: /readyz says what is missing.
+
+    Raises settings.SettingsError when the catalog cannot be used.
+    """
+    settings.catalog  # noqa: B018 (a wrong catalog must stop the start, not the first request)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.context = await _context(settings, metrics, stack)
+            yield
+
+    app = FastAPI(
+        title="Herald",
+        version="1",
+        summary="Delivers notifications once, through whichever provider works, and keeps the evidence.",
+        lifespan=lifespan,
+        strict_content_type=False,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(LastResort)
+    v1 = APIRouter(prefix="/v1")
+    for part in (notifications, users, suppressions, dead_letters, providers, callbacks):
+        v1.include_router(part.router)
+    app.include_router(v1)
+    app.include_router(health.router)
+
+    async def exposed() -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    app.add_api_route("/metrics", exposed, include_in_schema=False)
+    return app
+
+
+class LastResort:
+    """Answers what nobody expected with a problem, and logs where it happened without its text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            frames = traceback.extract_tb(error.__traceback__)[-5:]
+            where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+            log.error("request_failed", error=type(error).__name__, where=where, method=scope["method"])
+            if started:
+                return
+            problem = problems.Problem(500, "internal", "Something unexpected happened. It was logged.")
+            await problem.response()(scope, receive, send)
+
+
+async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Context:
+    pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
+    stack.push_async_callback(_close_pool, pool)
+
+    def observe(group: str, rows: int, seconds: float) -> None:
+        metrics.group_rows.record(rows, group=group)
+        metrics.group_flush_seconds.record(seconds, group=group)
+
+    ledger = Ledger(pool, observe=observe)
+    reads = Reads(pool, observe=observe)
+    receipts = Receipts(pool, observe=observe)
+    for part in (receipts, reads, ledger):
+        stack.push_async_callback(part.close, FLUSH_S)
+    built = registry.build(settings.providers, settings.catalog, settings.public_url)
+    for provider in built.values():
+        stack.push_async_callback(provider.aclose)
+    secret = settings.secret_key.get_secret_value()
+    temporal = settings.temporal
+    return Context(
+        keys=Keys(partial(api_keys.lookup, pool)),
+        ledger=ledger,
+        reads=reads,
+        people=People(pool),
+        operations=Operations(ledger, reads),
+        receipts=receipts,
+        probes=await _probes(settings, pool, stack),
+        metrics=metrics,
+        providers=built,
+        known_providers=registry.KNOWN,
+        routes={channel: settings.routes.of(channel) for channel in Channel},
+        catalog=settings.catalog,
+        namespace=namespace(secret),
+        fingerprint_keys=settings.fingerprint_secrets,
+        public_url=settings.public_url.rstrip("/"),
+        workflow_url=f"{temporal.ui_url.rstrip('/')}/namespaces/{temporal.namespace}/workflows/",
+    )
+
+
+async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Probes:
+    valkey: Any = redis.asyncio.from_url(
+        settings.valkey_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1
+    )
+    stack.push_async_callback(valkey.aclose)
+    temporal = settings.temporal
+    service = await ServiceClient.connect(
+        ConnectConfig(
+            target_host=temporal.address,
+            tls=temporal.tls,
+            api_key=temporal.api_key.get_secret_value() if temporal.api_key else None,
+            lazy=True,
+        )
+    )
+
+    async def postgres_answers() -> None:
+        await pool.fetchval("SELECT 1", timeout=1)
+
+    async def temporal_answers() -> None:
+        await service.check_health(timeout=timedelta(seconds=1))
+
+    return Probes({"postgres": postgres_answers, "valkey": valkey.ping, "temporal": temporal_answers})
+
+
+async def _close_pool(pool: Pool) -> None:
+    # Its connections may be stuck in a server that is gone.
+    pool.terminate()

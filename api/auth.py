@@ -1,0 +1,105 @@
+"""Who calls: `Authorization: Bearer hk_…`, a key of one tenant."""
+
+import asyncio
+import hmac
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from time import monotonic
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from api.problems import Problem
+from storage import api_keys
+
+TTL_S: Final = 2.0
+"""A revoked key stops working so many seconds later, at the latest."""
+CACHED_MAX: Final = 10_000
+
+Found = tuple[str, bytes] | None
+Lookup = Callable[[str], Awaitable[Found]]
+
+_DOCUMENTED = HTTPBearer(auto_error=False, description="An API key: `hk_…`, made by `herald keys create`.")
+
+
+class Keys:
+    """Looks keys up, at most once in TTL_S for each, however many requests ask at once."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._cached: OrderedDict[str, tuple[float, asyncio.Task[Found]]] = OrderedDict()
+
+    async def tenant_of(self, authorization: str | None) -> str:
+        """The tenant that the header's key belongs to. Raises Problem (401)."""
+        if authorization is None:
+            raise _unauthorized("api_key_missing", "Send an API key as `Authorization: Bearer hk_…`.")
+        scheme, _, key = authorization.partition(" ")
+        parts = api_keys.split(key.strip()) if scheme.lower() == "bearer" else None
+        if parts is None:
+            raise _unauthorized("api_key_invalid", "The Authorization header holds no API key (`hk_…`).")
+        prefix, digest = parts
+        found = await self._find(prefix)
+        if found is None or not hmac.compare_digest(found[1], digest):
+            raise _unauthorized("api_key_invalid", "The API key is unknown or was revoked.")
+        return found[0]
+
+    async def _find(self, prefix: str) -> Found:
+        now = monotonic()
+        cached = self._cached.get(prefix)
+        if cached is None or cached[0] <= now:
+            task = asyncio.ensure_future(self._ask(prefix))
+            self._cached[prefix] = cached = (now + TTL_S, task)
+            self._cached.move_to_end(prefix)
+            if len(self._cached) > CACHED_MAX:
+                self._cached.popitem(last=False)
+        # Shielded: others may await the same look-up when this caller goes away.
+        return await asyncio.shield(cached[1])
+
+    async def _ask(self, prefix: str) -> Found:
+        try:
+            found = await self._lookup(prefix)
+        except BaseException:
+            self._cached.pop(prefix, None)
+            raise
+        if found is None:
+            # A key that is created next must work at once.
+            self._cached.pop(prefix, None)
+        return found
+
+
+class KeyedRoute(APIRoute):
+    """A route that asks for the key before it reads the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            keys: Keys = request.app.state.context.keys
+            request.state.tenant = await keys.tenant_of(request.headers.get("authorization"))
+            _require_json(request)
+            return await handle(request)
+
+        return authenticated
+
+
+def _require_json(request: Request) -> None:
+    given = request.headers.get("content-type")
+    if given is None or request.method in ("GET", "DELETE"):
+        return
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise Problem(400, "content_type", "Send the body as JSON, with `Content-Type: application/json`.")
+
+
+def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str:
+    return request.state.tenant
+
+
+Tenant = Annotated[str, Depends(_tenant)]
+"""The caller's tenant, in a route of a KeyedRoute router."""
+
+
+def _unauthorized(code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, headers={"WWW-Authenticate": "Bearer"})

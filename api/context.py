@@ -1,0 +1,54 @@
+"""What the routes work with: built once when the API starts, and passed in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from api.auth import Keys
+from api.health import Probes
+from domain.notification import Channel
+from domain.notification_types import Catalog
+from providers.base import Provider
+from storage.ledger import Ledger
+from storage.operations import Operations
+from storage.people import People
+from storage.reads import Reads
+from storage.receipts import Receipts
+from telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The API's parts and the plain values that it needs of the settings.
+
+    `known_providers` are those that could be configured, `providers` those that are.
+    `workflow_url` is the address of a workflow in the Temporal Web UI, up to its id.
+    """
+
+    keys: Keys
+    ledger: Ledger
+    reads: Reads
+    people: People
+    operations: Operations
+    receipts: Receipts
+    probes: Probes
+    metrics: Metrics
+    providers: Mapping[str, Provider]
+    known_providers: Mapping[str, Channel]
+    routes: Mapping[Channel, tuple[str, ...]]
+    catalog: Catalog
+    namespace: UUID
+    fingerprint_keys: Mapping[str, str]
+    public_url: str
+    workflow_url: str
+
+
+def _context(request: Request) -> Context:
+    return request.app.state.context
+
+
+Uses = Annotated[Context, Depends(_context)]
+"""The context, in a route."""

@@ -1,0 +1,196 @@
+"""What waits for an operator: dead letters, and sends whose outcome nobody knows."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from api.auth import KeyedRoute, Tenant
+from api.context import Context, Uses
+from api.fields import Email, Name, Phone, Request, Shown, Time
+from api.models import NotificationPage, NotificationView
+from api.notifications import Cursor, Limit, conflict, not_found, page
+from api.problems import FieldError, documented, invalid
+from api.submissions import AHEAD_MAX
+from domain.notification import Channel
+from domain.status import PARKED, Status
+from storage.operations import Assume, NoSuchNotification, OperationRefused, Retry
+from storage.reads import Filter
+
+router = APIRouter(
+    prefix="/dead-letters",
+    tags=["dead letters"],
+    route_class=KeyedRoute,
+    responses=documented(401, 422, 503),
+)
+
+
+class RetryTo(Request):
+    """Other addresses than those that failed."""
+
+    sms: Phone | None = None
+    email: Email | None = None
+
+
+class RetryIn(Request):
+    """How to send it again. An expired one needs a new `expires_at`; an unknown outcome needs `assume`."""
+
+    expires_at: Time | None = None
+    to: RetryTo | None = None
+    assume: Assume | None = None
+
+
+class ReplayFilter(Request):
+    """Which dead letters; what is not said is not asked. `provider`: some attempt went through it."""
+
+    type: Name | None = None
+    channel: Channel | None = None
+    provider: Name | None = None
+    reason_code: Name | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+
+
+class ReplayIn(Request):
+    """A bulk replay. It is a dry run unless `dry_run` is false."""
+
+    filter: ReplayFilter
+    dry_run: bool = True
+    rate_per_s: Annotated[float, Field(gt=0, le=1000)] = 10
+    expires_at: Time | None = Field(
+        default=None, description="A new expiry, without which expired ones stay."
+    )
+
+
+class ReplayOut(BaseModel):
+    """What was done, or with `dry_run` what would be: `replayed` is 0 then.
+
+    `expired` need a new expiry, `moved_meanwhile` were decided on by somebody else. `more`: there are
+    more than one replay takes; ask again. `last_at`: when the last one is sent.
+    """
+
+    dry_run: bool
+    matched: int
+    replayed: int
+    expired: int
+    moved_meanwhile: int
+    more: bool
+    last_at: Shown | None
+    sample: list[UUID]
+
+
+@router.get("")
+async def list_dead_letters(
+    tenant: Tenant,
+    uses: Uses,
+    user_id: Annotated[Name | None, Query()] = None,
+    type: Annotated[Name | None, Query()] = None,
+    status: Annotated[Status | None, Query(description="`dead_lettered` or `outcome_unknown`.")] = None,
+    channel: Annotated[Channel | None, Query()] = None,
+    provider: Annotated[Name | None, Query()] = None,
+    reason_code: Annotated[Name | None, Query()] = None,
+    created_after: Annotated[Time | None, Query()] = None,
+    created_before: Annotated[Time | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> NotificationPage:
+    """Notifications that wait for an operator, newest first."""
+    if status is not None and status not in PARKED:
+        raise invalid([FieldError("/query/status", "not_one_of", f"one of {', '.join(sorted(PARKED))}")])
+    filter = Filter(
+        user_id=user_id,
+        type=type,
+        status=status,
+        channel=channel,
+        provider=provider,
+        reason_code=reason_code,
+        created_after=created_after,
+        created_before=created_before,
+        parked=True,
+    )
+    return await page(uses, tenant, filter, cursor, limit)
+
+
+@router.post("/replay")
+async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
+    """Send the dead letters that match again, `rate_per_s` of them a second, 10,000 at most.
+
+    Unknown outcomes are left alone: each needs a decision of its own.
+    """
+    _check_expiry(body.expires_at)
+    asked = body.filter
+    filter = Filter(
+        type=asked.type,
+        status=Status.DEAD_LETTERED,
+        channel=asked.channel,
+        provider=asked.provider,
+        reason_code=asked.reason_code,
+        created_after=asked.created_after,
+        created_before=asked.created_before,
+        parked=True,
+    )
+    done = await uses.operations.replay(
+        tenant, filter, rate_per_s=body.rate_per_s, dry_run=body.dry_run, expires_at=body.expires_at
+    )
+    return ReplayOut(
+        dry_run=body.dry_run,
+        matched=done.matched,
+        replayed=done.replayed,
+        expired=done.expired,
+        moved_meanwhile=done.moved_meanwhile,
+        more=done.more,
+        last_at=done.last_at,
+        sample=done.sample,
+    )
+
+
+@router.post("/{id}/retry", responses=documented(404, 409))
+async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = None) -> NotificationView:
+    """Send it again at once, with its whole schedule before it.
+
+    409 `wrong_state`: it does not wait for an operator. 409 `expired` and `assume_required`: the request
+    must bring what its pointer names.
+    """
+    body = body or RetryIn()
+    _check_expiry(body.expires_at)
+    how = Retry(
+        body.expires_at,
+        body.to.sms if body.to else None,
+        body.to.email if body.to else None,
+        body.assume,
+    )
+    try:
+        await uses.operations.retry(tenant, id, how)
+    except NoSuchNotification:
+        raise not_found() from None
+    except OperationRefused as refusal:
+        raise conflict(refusal) from None
+    return await _now(uses, tenant, id)
+
+
+@router.post("/{id}/discard", responses=documented(404, 409))
+async def discard(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
+    """Close it without sending. 409 `wrong_state`: it does not wait for an operator."""
+    try:
+        await uses.operations.discard(tenant, id)
+    except NoSuchNotification:
+        raise not_found() from None
+    except OperationRefused as refusal:
+        raise conflict(refusal) from None
+    return await _now(uses, tenant, id)
+
+
+async def _now(context: Context, tenant: str, id: UUID) -> NotificationView:
+    row = await context.reads.notification(tenant, id)
+    if row is None:
+        raise not_found()
+    return NotificationView.of(row)
+
+
+def _check_expiry(expires_at: datetime | None) -> None:
+    now = datetime.now(UTC)
+    if expires_at is not None and not now < expires_at <= now + AHEAD_MAX:
+        message = f"expected a time within the next {AHEAD_MAX.days} days"
+        raise invalid([FieldError("/expires_at", "out_of_range", message)])

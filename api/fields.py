@@ -1,0 +1,142 @@
+"""The kinds of values that requests bring: each refuses what cannot be stored or kept."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
+from pydantic_core import PydanticCustomError
+
+from domain.contacts import (
+    InvalidContact,
+    UnstorableText,
+    normalise_email,
+    normalise_phone,
+    refuse_unstorable,
+    refuse_unstorable_json,
+)
+from domain.preferences import InvalidPreference, check_time_zone, parse_local_time
+
+METADATA_BYTES_MAX: Final = 16_384
+METADATA_DEPTH_MAX: Final = 16
+
+
+def _storable(text: str) -> str:
+    try:
+        return refuse_unstorable(text)
+    except UnstorableText as error:
+        raise PydanticCustomError("not_storable", "{reason}", {"reason": str(error)}) from None
+
+
+def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        refuse_unstorable_json(value)
+    except UnstorableText as error:
+        raise PydanticCustomError("not_storable", "{reason}", {"reason": str(error)}) from None
+    if _depth(value) > METADATA_DEPTH_MAX:
+        raise PydanticCustomError("too_deep", "at most {max} levels deep", {"max": METADATA_DEPTH_MAX})
+    if len(json.dumps(value, separators=(",", ":")).encode()) > METADATA_BYTES_MAX:
+        raise PydanticCustomError("too_long", "at most {max} bytes as JSON", {"max": METADATA_BYTES_MAX})
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested, without recursion; stops counting above the limit."""
+    level, depth = [value], 0
+    while level and depth <= METADATA_DEPTH_MAX:
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        depth += 1
+    return depth
+
+
+def _time_text(value: Any) -> Any:
+    # Left to itself, pydantic would also take numbers, and numbers in texts, for Unix times.
+    if isinstance(value, str) and "T" not in value.upper():
+        raise PydanticCustomError("invalid_time", "expected RFC 3339, such as 2026-11-22T18:30:00Z")
+    if not isinstance(value, str | datetime):
+        raise PydanticCustomError("invalid_time", "expected a text in RFC 3339, such as 2026-11-22T18:30:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("invalid_time", "the time is out of range") from None
+
+
+def _phone(text: str) -> str:
+    try:
+        return normalise_phone(text)
+    except InvalidContact as error:
+        raise PydanticCustomError("invalid_contact", "{reason}", {"reason": str(error)}) from None
+
+
+def _email(text: str) -> str:
+    try:
+        return normalise_email(text)
+    except InvalidContact as error:
+        raise PydanticCustomError("invalid_contact", "{reason}", {"reason": str(error)}) from None
+
+
+def _time_zone(name: str) -> str:
+    try:
+        return check_time_zone(name)
+    except InvalidPreference as error:
+        raise PydanticCustomError("invalid_preference", "{reason}", {"reason": str(error)}) from None
+
+
+def _local_time(text: str) -> str:
+    try:
+        return f"{parse_local_time(text):%H:%M}"
+    except InvalidPreference as error:
+        raise PydanticCustomError("invalid_preference", "{reason}", {"reason": str(error)}) from None
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[Text, Field(min_length=1, max_length=255)]
+"""An identifier that a client chose."""
+
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_time_text),
+    AfterValidator(_in_utc),
+    Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T18:30:00Z"]),
+]
+"""RFC 3339 with an offset, kept in UTC."""
+
+Phone = Annotated[str, Field(max_length=64, examples=["+2348031236789"]), AfterValidator(_phone)]
+Email = Annotated[str, Field(max_length=320, examples=["ada@example.com"]), AfterValidator(_email)]
+Token = Annotated[Text, Field(min_length=1, max_length=4096)]
+TimeZone = Annotated[Text, Field(max_length=64, examples=["Africa/Lagos"]), AfterValidator(_time_zone)]
+LocalTime = Annotated[str, Field(max_length=5, examples=["22:00"]), AfterValidator(_local_time)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+
+
+def _iso(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Shown = Annotated[
+    datetime, PlainSerializer(_iso, when_used="json"), Field(examples=["2026-11-22T18:30:00.000Z"])
+]
+"""A time in an answer: RFC 3339, in UTC, to the millisecond."""
+
+
+class Request(BaseModel):
+    """A request's body: what it does not know, it refuses."""
+
+    model_config = ConfigDict(extra="forbid")

@@ -1,0 +1,70 @@
+"""Whether this process is alive, and which of what it depends on is down."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+PROBE_S: Final = 1.5
+
+Probe = Callable[[], Awaitable[object]]
+"""Returns when the dependency answers; raises, or takes its time, when it does not."""
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """`unavailable` without Postgres, `degraded` without another dependency."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    dependencies: Mapping[str, Literal["up", "down"]]
+
+
+class Probes:
+    """Asks every dependency at once, and waits PROBE_S for them at most."""
+
+    def __init__(self, probes: Mapping[str, Probe]) -> None:
+        self._probes = probes
+
+    async def ask(self) -> Readiness:
+        """What is up."""
+        answers = await asyncio.gather(*(_answers(probe) for probe in self._probes.values()))
+        up = dict(zip(self._probes, answers, strict=True))
+        status = "ok" if all(answers) else "degraded" if up["postgres"] else "unavailable"
+        return Readiness(
+            status=status, dependencies={name: "up" if is_up else "down" for name, is_up in up.items()}
+        )
+
+
+async def _answers(probe: Probe) -> bool:
+    try:
+        await asyncio.wait_for(probe(), PROBE_S)
+    except Exception:
+        # Whatever it says, it is of no use now.
+        return False
+    return True
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Alive."""
+    return Health()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Postgres is down"}})
+async def readyz(request: Request, response: Response) -> Readiness:
+    """Which dependency is down. 503 only without Postgres: without the others, notifications are
+    accepted and wait."""
+    probes: Probes = request.app.state.context.probes
+    readiness = await probes.ask()
+    if readiness.status == "unavailable":
+        response.status_code = 503
+    return readiness

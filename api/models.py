@@ -1,0 +1,229 @@
+"""What is submitted, and how notifications are shown."""
+
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from api.fields import Email, Metadata, Name, Phone, Request, Shown, Text, Time
+from domain.notification import Channel, Lane, Strategy
+from domain.outcome import Outcome
+from domain.status import Status
+from storage.reads import Row
+
+LANES = tuple(Lane)
+
+EXAMPLE: dict[str, JsonValue] = {
+    "user_id": "user-42",
+    "type": "debit_alert",
+    "channels": ["sms", "email"],
+    "strategy": "first",
+    "content": {"title": "Debit alert", "body": "You paid 5,000.00 to Ada's Kitchen."},
+    "to": {"sms": "+2348031236789"},
+    "metadata": {"transaction": "txn-981"},
+}
+
+
+class ContentIn(Request):
+    """What is said. `title` is a mail's subject and a push message's headline."""
+
+    body: Annotated[Text, Field(min_length=1, max_length=100_000)]
+    title: Annotated[Text, Field(min_length=1, max_length=500)] | None = None
+
+
+class ToIn(Request):
+    """Addresses for this notification only, instead of the user's own.
+
+    `push` is the id of one of the user's registered devices.
+    """
+
+    sms: Phone | None = None
+    email: Email | None = None
+    push: Name | None = None
+
+
+class NotificationIn(Request):
+    """A notification to deliver. The same idempotency key with another `user_id` or `type` is another one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    user_id: Name
+    type: Name = Field(description="One of the configured types.", examples=["debit_alert"])
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=len(Channel))]
+    strategy: Strategy = Field(
+        default=Strategy.ALL,
+        description="`all`: over every channel. `first`: in the given order, until one reaches the user.",
+    )
+    content: ContentIn
+    to: ToIn | None = None
+    priority: Lane | None = Field(
+        default=None,
+        description="Default: the type's. `critical` is for types that are critical by themselves.",
+    )
+    send_at: Time | None = Field(default=None, description="Not before this time, at most a year ahead.")
+    expires_at: Time | None = Field(
+        default=None, description="Nothing is sent after this time. Default: by the type."
+    )
+    metadata: Metadata = Field(default_factory=dict, description="Kept and shown, never sent.")
+    idempotency_key: Name | None = Field(default=None, description="Instead of the Idempotency-Key header.")
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _known(cls, channels: Any) -> Any:
+        for channel in channels if isinstance(channels, list) else ():
+            if isinstance(channel, str) and channel not in tuple(Channel):
+                raise PydanticCustomError(
+                    "unknown_channel", "there are {known}", {"known": ", ".join(Channel)}
+                )
+        return channels
+
+    @field_validator("channels")
+    @classmethod
+    def _once_each(cls, channels: list[Channel]) -> list[Channel]:
+        if len(set(channels)) < len(channels):
+            raise PydanticCustomError("not_unique", "each channel may be named once")
+        return channels
+
+
+class BatchIn(Request):
+    """Up to 1,000 notifications, each judged by itself. Each brings its own `idempotency_key`."""
+
+    notifications: Annotated[
+        list[Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/NotificationIn"})]],
+        Field(min_length=1, max_length=1000),
+    ]
+
+
+class DeliveryView(BaseModel):
+    """A notification over one channel. `provider` is the last one that was asked."""
+
+    channel: Channel
+    status: Status
+    reason_code: str | None = None
+    provider: str | None = None
+    attempts: int = 0
+    next_pass_at: Shown | None = None
+    expires_at: Shown
+
+
+class NotificationView(BaseModel):
+    """A notification as it is now; its status is derived from its deliveries."""
+
+    id: UUID
+    user_id: str
+    type: str
+    idempotency_key: str
+    priority: Lane
+    strategy: Strategy
+    channels: list[Channel]
+    status: Status
+    reason_code: str | None = None
+    created_at: Shown
+    send_at: Shown | None = None
+    expires_at: Shown
+    final_at: Shown | None = None
+    metadata: dict[str, Any]
+    deliveries: list[DeliveryView]
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """The view of a row of storage/sql/shown.sql."""
+        deliveries = [DeliveryView.model_validate(item) for item in row["deliveries"] or ()]
+        return cls(
+            **{name: row[name] for name in _SAME},
+            priority=LANES[row["lane"]],
+            channels=[delivery.channel for delivery in deliveries],
+            created_at=row["accepted_at"],
+            deliveries=deliveries,
+        )
+
+
+_SAME = (
+    *("id", "user_id", "type", "idempotency_key", "strategy", "status", "reason_code"),
+    *("send_at", "expires_at", "final_at", "metadata"),
+)
+
+
+class NotificationPage(BaseModel):
+    """Newest first. `next_cursor` asks for the next page; it is missing on the last one."""
+
+    notifications: list[NotificationView]
+    next_cursor: str | None = None
+
+
+class AttemptView(BaseModel):
+    """One intent to call a provider and what came of it; `outcome` is null while it is open.
+
+    `selection` says why this provider was chosen, `resolved_by` how the outcome came to be known.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    channel: Channel
+    no: int
+    pass_no: int
+    provider: str
+    device_id: str | None
+    target_masked: str
+    selection: dict[str, Any]
+    intended_at: Shown
+    hold_until: Shown
+    outcome: Outcome | None
+    code: str | None
+    http_status: int | None
+    provider_message_id: str | None
+    resolved_by: str | None
+    latency_ms: int | None
+    closed_at: Shown | None
+    receipt_status: str | None
+    receipt_code: str | None
+    receipt_at: Shown | None
+    late_outcome: str | None
+    late_at: Shown | None
+
+
+class AttemptList(BaseModel):
+    """A notification's attempts in order."""
+
+    attempts: list[AttemptView]
+
+
+class TimelineEntry(BaseModel):
+    """One thing that happened. `data` depends on `kind` and holds ids, codes and masked values only."""
+
+    at: Shown
+    kind: str = Field(examples=["attempt"])
+    channel: Channel | None = None
+    data: dict[str, Any]
+
+
+class Timeline(BaseModel):
+    """Every decision about a notification in order."""
+
+    id: UUID
+    status: Status
+    reason_code: str | None
+    workflow_id: str
+    temporal_ui_url: str
+    entries: list[TimelineEntry]
+
+
+class BatchItem(BaseModel):
+    """One notification of a batch: `status` is what a request of its own would have been answered with."""
+
+    index: int
+    status: int = Field(examples=[202])
+    id: UUID | None = None
+    replayed: bool = False
+    notification: NotificationView | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BatchOut(BaseModel):
+    """The items in the order given."""
+
+    accepted: int
+    replayed: int
+    refused: int
+    results: list[BatchItem]

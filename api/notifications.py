@@ -1,0 +1,278 @@
+"""Submitting notifications, and following them."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
+
+from api.auth import KeyedRoute, Tenant
+from api.context import Context, Uses
+from api.fields import Name, Time
+from api.models import (
+    AttemptList,
+    AttemptView,
+    BatchIn,
+    BatchItem,
+    BatchOut,
+    NotificationIn,
+    NotificationPage,
+    NotificationView,
+    Timeline,
+)
+from api.problems import FieldError, Problem, documented, field_errors, invalid
+from api.submissions import Prepared, accepted_view, is_same, key_from, prepare, reused
+from api.timeline import entries
+from domain.ids import workflow_id
+from domain.notification import Channel
+from domain.status import Status
+from storage.operations import NoSuchNotification, OperationRefused
+from storage.reads import Filter, Position, Row
+from storage.rows import Acceptance
+
+router = APIRouter(tags=["notifications"], route_class=KeyedRoute, responses=documented(401, 503))
+
+_KEY_HEADER: Final[Mapping[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names this submission, within its tenant, user and type. Required unless the body has "
+    "`idempotency_key`.",
+    "schema": {"type": "string", "maxLength": 255},
+    "example": "txn-981",
+}
+
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@router.post(
+    "/notifications",
+    status_code=202,
+    response_model=NotificationView,
+    openapi_extra={"parameters": [dict(_KEY_HEADER)]},
+    responses={
+        200: {"model": NotificationView, "description": "Accepted before, as it is now (replayed)"},
+        **documented(400, 413, 422),
+    },
+)
+async def submit(body: NotificationIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
+    """Accept a notification: it is durable before the answer. Repeating the request never sends twice.
+
+    202: new. 200 with `Idempotency-Replayed: true`: the same key and body were accepted before; the answer
+    is the notification as it is now. 422 `idempotency_key_reused`: the key was used for another body.
+    The same key with another `user_id` or `type` is another notification.
+    """
+    key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
+    prepared = prepare(uses, tenant, body, key)
+    acceptance = await _accept(uses, prepared)
+    if acceptance.created:
+        return _answer(202, accepted_view(prepared.submission, acceptance))
+    if not is_same(uses, prepared, acceptance):
+        raise reused()
+    row = await uses.reads.notification(tenant, acceptance.id)
+    return _answer(200, NotificationView.of(_there(row)), {"Idempotency-Replayed": "true"})
+
+
+@router.post("/notifications/batch", responses=documented(400, 413, 422))
+async def submit_batch(body: BatchIn, tenant: Tenant, uses: Uses) -> BatchOut:
+    """Accept up to 1,000 notifications in one transaction, each judged by itself.
+
+    The answer is 200 whatever became of the items; each item's `status` is 202, 200 (replayed), or 422
+    with a `problem`. An item that is refused does not hold up the others.
+    """
+    results = [_prepare_item(uses, tenant, index, item) for index, item in enumerate(body.notifications)]
+    late = [item.submission.id for item in results if isinstance(item, Prepared) and item.too_late]
+    known = await uses.ledger.accepted(late) if late else {}
+    for index, item in enumerate(results):
+        if isinstance(item, Prepared) and item.too_late and item.submission.id not in known:
+            results[index] = _refused(index, invalid([item.too_late]))
+    ready = [item for item in results if isinstance(item, Prepared)]
+    acceptances = await uses.ledger.accept_all([item.submission for item in ready]) if ready else []
+    replayed = [acceptance.id for acceptance in acceptances if not acceptance.created]
+    rows = await uses.reads.notifications(tenant, replayed) if replayed else {}
+    answers = iter(zip(ready, acceptances, strict=True))
+    items = [
+        _item(uses, index, *next(answers), rows) if isinstance(result, Prepared) else result
+        for index, result in enumerate(results)
+    ]
+    return BatchOut(
+        accepted=sum(item.status == 202 for item in items),
+        replayed=sum(item.replayed for item in items),
+        refused=sum(item.problem is not None for item in items),
+        results=items,
+    )
+
+
+@router.get("/notifications", responses=documented(422))
+async def list_notifications(
+    tenant: Tenant,
+    uses: Uses,
+    user_id: Annotated[Name | None, Query()] = None,
+    type: Annotated[Name | None, Query()] = None,
+    status: Annotated[Status | None, Query()] = None,
+    channel: Annotated[Channel | None, Query()] = None,
+    provider: Annotated[Name | None, Query(description="Some attempt went through it.")] = None,
+    created_after: Annotated[Time | None, Query()] = None,
+    created_before: Annotated[Time | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> NotificationPage:
+    """Notifications, newest first."""
+    filter = Filter(
+        user_id=user_id,
+        type=type,
+        status=status,
+        channel=channel,
+        provider=provider,
+        created_after=created_after,
+        created_before=created_before,
+    )
+    return await page(uses, tenant, filter, cursor, limit)
+
+
+@router.get("/notifications/{id}", responses=documented(404, 422))
+async def get_notification(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
+    """One notification as it is now."""
+    return NotificationView.of(_there(await uses.reads.notification(tenant, id)))
+
+
+@router.get("/notifications/{id}/attempts", responses=documented(404, 422))
+async def get_attempts(id: UUID, tenant: Tenant, uses: Uses) -> AttemptList:
+    """The evidence: every call to a provider that was intended, and what came of it."""
+    rows = await uses.reads.attempts(tenant, id)
+    if rows is None:
+        raise not_found()
+    return AttemptList(attempts=[AttemptView.model_validate(row) for row in rows])
+
+
+@router.get("/notifications/{id}/timeline", responses=documented(404, 422))
+async def get_timeline(id: UUID, tenant: Tenant, uses: Uses) -> Timeline:
+    """Every decision in order: acceptance, plan, attempts, receipts, end."""
+    story = await uses.reads.story(tenant, id)
+    if story is None:
+        raise not_found()
+    workflow = workflow_id(id)
+    return Timeline(
+        id=id,
+        status=story.notification["status"],
+        reason_code=story.notification["reason_code"],
+        workflow_id=workflow,
+        temporal_ui_url=f"{uses.workflow_url}{workflow}",
+        entries=entries(story),
+    )
+
+
+@router.post("/notifications/{id}/cancel", responses=documented(404, 409, 422))
+async def cancel(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
+    """Cancel whatever is not under way yet. 409 `wrong_state` when there is nothing left to cancel.
+
+    A channel that is being sent to at this moment is not stopped. Cancelling again changes nothing.
+    """
+    try:
+        await uses.operations.cancel(tenant, id)
+    except NoSuchNotification:
+        raise not_found() from None
+    except OperationRefused as refusal:
+        raise conflict(refusal) from None
+    return NotificationView.of(_there(await uses.reads.notification(tenant, id)))
+
+
+async def page(
+    context: Context, tenant: str, filter: Filter, cursor: str | None, limit: int
+) -> NotificationPage:
+    """A page of the notifications that match. Raises Problem (422) for a cursor that is none."""
+    after = _position(cursor) if cursor else None
+    positions = await context.reads.listed(tenant, filter, limit + 1, after)
+    rows = await context.reads.notifications(tenant, [position.id for position in positions[:limit]])
+    return NotificationPage(
+        notifications=[
+            NotificationView.of(rows[position.id]) for position in positions[:limit] if position.id in rows
+        ],
+        next_cursor=_cursor(positions[limit - 1]) if len(positions) > limit else None,
+    )
+
+
+def not_found() -> Problem:
+    """There is no such notification in this tenant."""
+    return Problem(404, "notification_not_found", "There is no notification with this id.")
+
+
+def conflict(refusal: OperationRefused) -> Problem:
+    """The notification is in the wrong state for what was asked."""
+    errors = [FieldError(f"/{refusal.field}", refusal.code, refusal.detail)] if refusal.field else []
+    return Problem(409, refusal.code, refusal.detail, errors=errors)
+
+
+async def _accept(context: Context, prepared: Prepared) -> Acceptance:
+    if prepared.too_late is None:
+        return await context.ledger.accept(prepared.submission)
+    id = prepared.submission.id
+    known = await context.ledger.accepted([id])
+    if id not in known:
+        raise invalid([prepared.too_late])
+    return Acceptance(id, False, known[id])
+
+
+def _prepare_item(context: Context, tenant: str, index: int, item: Any) -> Prepared | BatchItem:
+    try:
+        request = NotificationIn.model_validate(item)
+        if request.idempotency_key is None:
+            raise invalid([FieldError("/idempotency_key", "required", "each item needs a key of its own")])
+        return prepare(context, tenant, request, request.idempotency_key)
+    except ValidationError as error:
+        return _refused(index, invalid(field_errors(error.errors(include_url=False), in_body=True)))
+    except Problem as problem:
+        return _refused(index, problem)
+
+
+def _refused(index: int, problem: Problem) -> BatchItem:
+    errors = [replace(error, pointer=f"/notifications/{index}{error.pointer}") for error in problem.errors]
+    placed = Problem(problem.status, problem.code, problem.detail, errors=errors)
+    return BatchItem(index=index, status=problem.status, problem=placed.document())
+
+
+def _item(
+    context: Context, index: int, prepared: Prepared, acceptance: Acceptance, rows: Mapping[UUID, Row]
+) -> BatchItem:
+    if acceptance.created:
+        view = accepted_view(prepared.submission, acceptance)
+        return BatchItem(index=index, status=202, id=acceptance.id, notification=view)
+    if not is_same(context, prepared, acceptance):
+        return _refused(index, reused())
+    view = NotificationView.of(rows[acceptance.id])
+    return BatchItem(index=index, status=200, id=acceptance.id, replayed=True, notification=view)
+
+
+def _answer(status: int, view: NotificationView, headers: Mapping[str, str] | None = None) -> Response:
+    location = {"Location": f"/v1/notifications/{view.id}", **(headers or {})}
+    return Response(view.model_dump_json(), status, location, "application/json")
+
+
+def _there(row: Row | None) -> Row:
+    if row is None:
+        raise not_found()
+    return row
+
+
+def _cursor(position: Position) -> str:
+    text = f"{position.accepted_at.isoformat()} {position.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _position(cursor: str) -> Position:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        at, _, id = text.partition(" ")
+        position = Position(datetime.fromisoformat(at), UUID(id))
+        if position.accepted_at.tzinfo is None or not 2000 < position.accepted_at.year < 9000:
+            raise ValueError(at)
+    except (ValueError, binascii.Error):
+        message = "it is not a `next_cursor` of this list"
+        raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
+    return position

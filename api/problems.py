@@ -1,0 +1,233 @@
+"""Errors as RFC 9457 problem details: `application/problem+json` with a stable `code`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from storage.group import CommitUnknown, LedgerError, LedgerUnavailable, QueueFull
+from storage.postgres import NOT_STORABLE, UNREACHABLE
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 1
+
+STATUS_CODES: Final[Mapping[int, str]] = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "body_too_slow",
+    413: "body_too_large",
+    422: "validation_failed",
+    500: "internal",
+    503: "unavailable",
+}
+
+VALIDATION_CODES: Final[Mapping[str, str]] = {
+    "missing": "required",
+    "extra_forbidden": "unknown_field",
+    "enum": "not_one_of",
+    "literal_error": "not_one_of",
+    "too_long": "too_long",
+    "string_too_long": "too_long",
+    "too_short": "too_short",
+    "string_too_short": "too_short",
+    "greater_than": "out_of_range",
+    "greater_than_equal": "out_of_range",
+    "less_than": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "value_error": "invalid",
+    "timezone_aware": "invalid_time",
+    "datetime_parsing": "invalid_time",
+    "datetime_from_date_parsing": "invalid_time",
+}
+"""pydantic's error types in our words. A type of our own (PydanticCustomError) is its own code."""
+
+_OWN_TYPES: Final = frozenset(
+    {"not_storable", "invalid_time", "not_unique", "too_deep", "invalid_contact", "invalid_preference"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong. `pointer` is a JSON pointer (RFC 6901) into the body; what came otherwise
+    is under `/query`, `/path` or `/header`.
+    """
+
+    pointer: str
+    code: str
+    message: str
+
+
+class Problem(Exception):
+    """An answer that is an error."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+    def document(self) -> dict[str, Any]:
+        """The problem details object."""
+        document: dict[str, Any] = {
+            "type": f"urn:herald:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.errors:
+            document["errors"] = [
+                {"pointer": error.pointer, "code": error.code, "message": error.message}
+                for error in self.errors
+            ]
+        return document
+
+    def response(self) -> Response:
+        """The answer. ASCII only: a pointer may name a field whose name cannot be encoded."""
+        return Response(
+            json.dumps(self.document()).encode("ascii"),
+            status_code=self.status,
+            headers=self.headers,
+            media_type=MEDIA_TYPE,
+        )
+
+
+class FieldErrorView(BaseModel):
+    """One thing that is wrong with a request."""
+
+    pointer: str = Field(examples=["/to/sms"])
+    code: str = Field(examples=["invalid_contact"])
+    message: str
+
+
+class ProblemView(BaseModel):
+    """RFC 9457 problem details. `code` is stable; `detail` is for people."""
+
+    type: str = Field(examples=["urn:herald:problem:validation_failed"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(examples=["validation_failed"])
+    errors: list[FieldErrorView] = []
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemView"}}
+    return {
+        status: {
+            "model": ProblemView,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: schema},
+        }
+        for status in statuses
+    }
+
+
+def invalid(errors: Sequence[FieldError]) -> Problem:
+    """A request that was understood and is not valid."""
+    first = errors[0]
+    return Problem(422, "validation_failed", f"{first.pointer or 'body'}: {first.message}", errors=errors)
+
+
+def unavailable(error: BaseException) -> Problem:
+    """The ledger cannot be reached: nothing is lost by trying again."""
+    code = "ledger_unavailable"
+    if isinstance(error, QueueFull):
+        code = "overloaded"
+    elif isinstance(error, CommitUnknown):
+        code = "commit_unknown"
+    detail = {
+        "overloaded": "More requests wait than may. Nothing was taken in: try again shortly.",
+        "commit_unknown": "The connection to the database was lost while writing, so that it is not known "
+        "whether this was stored. Repeat the request with the same idempotency key: it is stored once.",
+        "ledger_unavailable": "The database cannot be reached. Try again shortly with the same "
+        "idempotency key.",
+    }[code]
+    return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def field_errors(errors: Sequence[Any], *, in_body: bool = False) -> list[FieldError]:
+    """pydantic's errors in our form; never with the input. `in_body`: the locations begin in the body."""
+    return [
+        FieldError(
+            _pointer(error["loc"] if not in_body else ("body", *error["loc"])),
+            _code(error["type"]),
+            error["msg"].removeprefix("Value error, "),
+        )
+        for error in errors
+    ]
+
+
+def _code(type: str) -> str:
+    if type in _OWN_TYPES or type.startswith("unknown_"):
+        return type
+    return VALIDATION_CODES.get(type, "wrong_type" if type.endswith("_type") else "invalid")
+
+
+def _pointer(location: Sequence[str | int]) -> str:
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    if parts and parts[0] == "body":
+        del parts[0]
+    return "".join(f"/{part}" for part in parts)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem."""
+
+    def problem(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    def validation(_: Request, error: RequestValidationError) -> Response:
+        errors = error.errors()
+        if any(item["type"] == "json_invalid" for item in errors):
+            position = errors[0]["loc"][-1]
+            return Problem(
+                400, "malformed_json", f"The body is not JSON (at position {position})."
+            ).response()
+        return invalid(field_errors(errors)).response()
+
+    def http(_: Request, error: HTTPException) -> Response:
+        code = STATUS_CODES.get(error.status_code, "error")
+        detail = HTTPStatus(error.status_code).phrase
+        if error.status_code == 400:
+            code, detail = "malformed_json", "The body is not JSON in UTF-8."
+        elif error.status_code == 404:
+            detail = "There is no such route."
+        elif error.status_code == 413:
+            detail = "The body is larger than 1 MB."
+        return Problem(error.status_code, code, detail, headers=error.headers).response()
+
+    def ledger(_: Request, error: Exception) -> Response:
+        return unavailable(error).response()
+
+    def unstorable(_: Request, error: Exception) -> Response:
+        return Problem(422, "not_storable", "The request holds a value that cannot be stored.").response()
+
+    handlers: list[tuple[type[Exception], Any]] = [
+        (Problem, problem),
+        (RequestValidationError, validation),
+        (HTTPException, http),
+        *((kind, ledger) for kind in (LedgerError, LedgerUnavailable, *UNREACHABLE)),
+        *((kind, unstorable) for kind in NOT_STORABLE),
+    ]
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)

@@ -1,0 +1,89 @@
+"""The providers: in which order they are asked, and whether they may be."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.auth import KeyedRoute, Tenant
+from api.context import Context, Uses
+from api.fields import Request, Shown
+from api.problems import Problem, documented
+from domain.circuit import CircuitState
+from domain.notification import Channel
+from storage.operations import ProviderState
+
+router = APIRouter(
+    prefix="/providers", tags=["providers"], route_class=KeyedRoute, responses=documented(401, 422, 503)
+)
+
+
+class ProviderView(BaseModel):
+    """A provider. `order` is its place in its channel's route, null when it has none; `off`: it has no
+    settings. `circuit` is what a worker last reported.
+    """
+
+    name: str
+    channel: Channel
+    order: int | None
+    state: Literal["active", "drained", "off"]
+    circuit: CircuitState
+    circuit_at: Shown | None
+
+
+class ProvidersView(BaseModel):
+    """Every provider, by channel and order. `routes` are the general ones, `type_routes` those of types
+    that differ."""
+
+    providers: list[ProviderView]
+    routes: Mapping[Channel, tuple[str, ...]]
+    type_routes: Mapping[str, Mapping[Channel, tuple[str, ...]]]
+
+
+class ProviderPatch(Request):
+    """`drained`: nothing new is sent through it."""
+
+    state: Literal["active", "drained"]
+
+
+@router.get("")
+async def list_providers(tenant: Tenant, uses: Uses) -> ProvidersView:
+    """Every provider with its place, state and circuit."""
+    states = await uses.operations.provider_states()
+    views = [_view(uses, name, states.get(name)) for name in uses.known_providers]
+    channels = list(Channel)
+    views.sort(key=lambda view: (channels.index(view.channel), view.order or len(views), view.name))
+    return ProvidersView(
+        providers=views,
+        routes=uses.routes,
+        type_routes={name: kind.routes for name, kind in uses.catalog.types.items() if kind.routes},
+    )
+
+
+@router.patch("/{name}", responses=documented(404, 409))
+async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, uses: Uses) -> ProviderView:
+    """Drain a provider, or let it send again. It holds for the whole installation, within seconds."""
+    if name not in uses.known_providers:
+        raise Problem(404, "provider_not_found", "There is no provider of this name.")
+    if name not in uses.providers:
+        raise Problem(409, "provider_off", "The provider has no settings: it is off until it has some.")
+    await uses.operations.set_provider_state(name, body.state)
+    states = await uses.operations.provider_states()
+    return _view(uses, name, states.get(name))
+
+
+def _view(context: Context, name: str, stored: ProviderState | None) -> ProviderView:
+    channel = context.known_providers[name]
+    route = context.routes[channel]
+    state = stored.state if stored else "active"
+    return ProviderView.model_validate(
+        {
+            "name": name,
+            "channel": channel,
+            "order": route.index(name) + 1 if name in route else None,
+            "state": state if name in context.providers else "off",
+            "circuit": stored.circuit if stored else CircuitState.CLOSED,
+            "circuit_at": stored.circuit_at if stored else None,
+        }
+    )

@@ -1,0 +1,126 @@
+"""Addresses that nothing is sent to, whatever the type."""
+
+import base64
+import binascii
+import json
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from api.auth import KeyedRoute, Tenant
+from api.context import Uses
+from api.fields import Email, Phone, Request, Shown, Text, Token
+from api.problems import FieldError, Problem, documented, field_errors, invalid
+from domain.notification import Channel
+from storage.people import Suppression
+
+router = APIRouter(
+    prefix="/suppressions",
+    tags=["suppressions"],
+    route_class=KeyedRoute,
+    responses=documented(401, 422, 503),
+)
+
+_ADDRESSES: dict[Channel, TypeAdapter[str]] = {
+    Channel.SMS: TypeAdapter(Phone),
+    Channel.EMAIL: TypeAdapter(Email),
+    Channel.PUSH: TypeAdapter(Token),
+}
+
+
+class SuppressionIn(Request):
+    """An address: a phone number, an email address, or a device's token."""
+
+    channel: Channel
+    address: Annotated[Text, Field(min_length=1, max_length=4096)]
+    reason: Annotated[Text, Field(min_length=1, max_length=200)] = "requested"
+
+
+class SuppressionView(BaseModel):
+    """A suppressed address. `source`: `api`, or the provider that reported it."""
+
+    channel: Channel
+    address: str
+    reason: str
+    source: str
+    created_at: Shown
+
+    @classmethod
+    def of(cls, suppression: Suppression) -> Self:
+        """The view of a stored one."""
+        return cls.model_validate(suppression, from_attributes=True)
+
+
+class SuppressionPage(BaseModel):
+    """By channel and address. `next_cursor` asks for the next page; it is missing on the last one."""
+
+    suppressions: list[SuppressionView]
+    next_cursor: str | None = None
+
+
+@router.get("")
+async def list_suppressions(
+    tenant: Tenant,
+    uses: Uses,
+    channel: Annotated[Channel | None, Query()] = None,
+    address: Annotated[Text | None, Query(max_length=4096)] = None,
+    cursor: Annotated[str | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> SuppressionPage:
+    """The tenant's suppressed addresses. `address` needs its `channel`."""
+    if address is not None:
+        if channel is None:
+            raise invalid([FieldError("/query/channel", "required", "an address is one of a channel")])
+        address = _normalised(channel, address, "/query/address")
+    after = _position(cursor) if cursor else None
+    found = await uses.people.suppressions(tenant, channel, address, limit + 1, after)
+    views = [SuppressionView.of(suppression) for suppression in found[:limit]]
+    more = len(found) > limit
+    return SuppressionPage(
+        suppressions=views, next_cursor=_cursor(views[-1].channel, views[-1].address) if more else None
+    )
+
+
+@router.post("", status_code=201)
+async def suppress(body: SuppressionIn, tenant: Tenant, uses: Uses) -> SuppressionView:
+    """Suppress an address. One that was suppressed before keeps its first reason."""
+    address = _normalised(body.channel, body.address, "/address")
+    return SuppressionView.of(await uses.people.suppress(tenant, body.channel, address, body.reason))
+
+
+@router.delete("", status_code=204, responses=documented(404))
+async def unsuppress(
+    tenant: Tenant,
+    uses: Uses,
+    channel: Annotated[Channel, Query()],
+    address: Annotated[Text, Query(max_length=4096)],
+) -> Response:
+    """Write to an address again."""
+    normalised = _normalised(channel, address, "/query/address")
+    if not await uses.people.unsuppress(tenant, channel, normalised):
+        raise Problem(404, "suppression_not_found", "This address is not suppressed.")
+    return Response(status_code=204)
+
+
+def _normalised(channel: Channel, address: str, pointer: str) -> str:
+    try:
+        return _ADDRESSES[channel].validate_python(address)
+    except ValidationError as error:
+        found = field_errors(error.errors(include_url=False))
+        raise invalid([FieldError(pointer, item.code, item.message) for item in found]) from None
+
+
+def _cursor(channel: str, address: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([channel, address]).encode()).decode()
+
+
+def _position(cursor: str) -> tuple[str, str]:
+    try:
+        channel, address = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+        adapter = TypeAdapter(tuple[Channel, Text])
+        channel, address = adapter.validate_python((channel, address))
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        message = "it is not a `next_cursor` of this list"
+        raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
+    return channel.value, address

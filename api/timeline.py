@@ -1,0 +1,70 @@
+"""One order for everything that happened to a notification."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from api.models import LANES, TimelineEntry
+from domain.status import FINAL, PARKED, Status
+from storage.reads import Row, Story
+
+_ATTEMPT: Final = (
+    *("no", "pass_no", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
+    *("http_status", "provider_message_id", "resolved_by", "latency_ms"),
+)
+
+
+def entries(story: Story) -> list[TimelineEntry]:
+    """Acceptance, decisions, attempts, receipts and the end, by time; alike ones in this order."""
+    found = [
+        _accepted(story.notification),
+        *(_entry(row["at"], row["kind"], row, row["data"]) for row in story.events),
+        *(entry for row in story.attempts for entry in _attempt(row)),
+        *(_receipt(row) for row in story.receipts),
+    ]
+    found.sort(key=lambda entry: entry.at)
+    end = _end(story.notification)
+    return [*found, end] if end else found
+
+
+def _accepted(row: Row) -> TimelineEntry:
+    data = {
+        "type": row["type"],
+        "priority": LANES[row["lane"]],
+        "strategy": row["strategy"],
+        "channels": [delivery["channel"] for delivery in row["deliveries"] or ()],
+        "send_at": _text(row["send_at"]),
+        "expires_at": _text(row["expires_at"]),
+    }
+    return _entry(row["accepted_at"], "accepted", {}, data)
+
+
+def _attempt(row: Row) -> Iterator[TimelineEntry]:
+    yield _entry(row["intended_at"], "attempt", row, {name: row[name] for name in _ATTEMPT})
+    of = {"no": row["no"], "provider": row["provider"]}
+    if row["closed_at"] and row["resolved_by"] != "response":
+        data = {**of, "outcome": row["outcome"], "code": row["code"], "resolved_by": row["resolved_by"]}
+        yield _entry(row["closed_at"], "attempt_resolved", row, data)
+    if row["late_at"]:
+        yield _entry(row["late_at"], "late_outcome", row, {**of, "outcome": row["late_outcome"]})
+
+
+def _receipt(row: Row) -> TimelineEntry:
+    names = ("no", "provider", "status", "code", "permanent", "source")
+    data = {name: row[name] for name in names} | {"occurred_at": _text(row["occurred_at"])}
+    return _entry(row["received_at"], "receipt", row, data)
+
+
+def _end(row: Row) -> TimelineEntry | None:
+    status = Status(row["status"])
+    if row["final_at"] is None or status not in FINAL | PARKED:
+        return None
+    return _entry(row["final_at"], "final", {}, {"status": status, "reason_code": row["reason_code"]})
+
+
+def _entry(at: datetime, kind: str, row: Row, data: dict[str, Any]) -> TimelineEntry:
+    return TimelineEntry(at=at, kind=kind, channel=row.get("channel"), data=data)
+
+
+def _text(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

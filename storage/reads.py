@@ -1,0 +1,128 @@
+"""What clients and operators are shown: notifications, their attempts and their timelines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from domain.notification import Channel
+from domain.status import Status
+from storage.group import Group, Observe
+from storage.postgres import Connection, Pool, statement
+
+Row = dict[str, Any]
+"""A row as its statement in storage/sql/ describes it; nested JSON is decoded, its times are text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which notifications. None asks for all; `parked` for those that wait for an operator."""
+
+    user_id: str | None = None
+    type: str | None = None
+    status: Status | None = None
+    channel: Channel | None = None
+    provider: str | None = None
+    reason_code: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page ends: the next one begins after this notification."""
+
+    accepted_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything that is known of one notification."""
+
+    notification: Row
+    attempts: Sequence[Row]
+    events: Sequence[Row]
+    receipts: Sequence[Row]
+
+
+_PARKED: Final = "n.status IN ('outcome_unknown', 'dead_lettered')"
+_CONDITIONS: Final = {
+    "user_id": "n.user_id = {}",
+    "type": "n.type = {}",
+    "status": "n.status = {}::text::status",
+    "reason_code": "n.reason_code = {}",
+    "created_after": "n.accepted_at > {}",
+    "created_before": "n.accepted_at < {}",
+    "channel": "EXISTS (SELECT FROM deliveries d WHERE d.notification_id = n.id AND d.channel = {})",
+    "provider": "EXISTS (SELECT FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id"
+    " AND a.accepted_at = d.accepted_at WHERE d.notification_id = n.id AND a.provider = {})",
+}
+
+
+class Reads:
+    """Reads for the API. Every one is of one tenant: another's objects do not exist."""
+
+    def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
+        self._pool = pool
+        self._shown = Group[UUID, Row | None](
+            "show", pool, _shown, lambda id: id.bytes, waiting_max=waiting_max, observe=observe
+        )
+
+    async def notification(self, tenant: str, id: UUID) -> Row | None:
+        """A notification as it is shown now (storage/sql/shown.sql)."""
+        row = await self._shown.submit(id)
+        return row if row is not None and row["tenant"] == tenant else None
+
+    async def notifications(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Row]:
+        """Several at once; those that are not there are missing."""
+        rows = await self._pool.fetch(statement("shown"), list(ids))
+        return {row["id"]: dict(row) for row in rows if row["tenant"] == tenant}
+
+    async def listed(
+        self, tenant: str, filter: Filter, limit: int, after: Position | None = None
+    ) -> list[Position]:
+        """A page of those that match, newest first."""
+        values: list[Any] = [tenant, limit]
+        conditions = [_PARKED] if filter.parked else []
+        for field in fields(filter):
+            value = getattr(filter, field.name)
+            if field.name in _CONDITIONS and value is not None:
+                values.append(value)
+                conditions.append(_CONDITIONS[field.name].format(f"${len(values)}"))
+        if after is not None:
+            values += (after.accepted_at, after.id)
+            conditions.append(f"(n.accepted_at, n.id) < (${len(values) - 1}, ${len(values)})")
+        query = statement("listed").replace("/* conditions */", "".join(f" AND {c}" for c in conditions))
+        return [Position(row["accepted_at"], row["id"]) for row in await self._pool.fetch(query, *values)]
+
+    async def attempts(self, tenant: str, id: UUID) -> list[Row] | None:
+        """A notification's attempts in order; None if there is no such notification."""
+        if await self.notification(tenant, id) is None:
+            return None
+        return [dict(row) for row in await self._pool.fetch(statement("attempts"), id)]
+
+    async def story(self, tenant: str, id: UUID) -> Story | None:
+        """Everything about a notification, as of one moment; None if there is no such notification."""
+        async with (
+            self._pool.acquire(timeout=5) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            row = await connection.fetchrow(statement("shown"), [id])
+            if row is None or row["tenant"] != tenant:
+                return None
+            attempts = await connection.fetch(statement("attempts"), id)
+            events = await connection.fetch(statement("events"), id, row["accepted_at"])
+            receipts = await connection.fetch(statement("receipts_shown"), id)
+        return Story(dict(row), *([dict(item) for item in items] for items in (attempts, events, receipts)))
+
+    async def close(self, timeout_s: float) -> None:
+        """Take nothing more in."""
+        await self._shown.close(timeout_s)
+
+
+async def _shown(connection: Connection, ids: Sequence[UUID]) -> list[Row | None]:
+    found = {row["id"]: dict(row) for row in await connection.fetch(statement("shown"), list(ids))}
+    return [found.get(id) for id in ids]
