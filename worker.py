@@ -1,1 +1,291 @@
-"""The worker process: settings, adapters, activities, the Temporal worker and the dispatcher."""
+"""The worker process: settings, adapters, activities, the Temporal workers and the loops beside them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+)
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.check_preferences import CheckPreferences
+from activities.check_rate_limit import CheckRateLimit
+from activities.deliver import Deliver
+from activities.delivery_pass import DeliveryPass, Senders
+from activities.first_passes import FirstPasses
+from activities.limits import Limits
+from activities.poll_delivery_status import PollDeliveryStatus
+from activities.provider_gate import ProviderGate
+from activities.reconcile import Reconcile
+from activities.resolve import Resolver
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.listener import Listener
+from dispatcher.provider_watch import ProviderWatch
+from dispatcher.relay import Relay
+from domain.notification import Channel, Lane
+from domain.steps import channel_queue, task_queue
+from providers import registry
+from providers.base import Provider
+from ratelimit.limiter import Limiter
+from settings import Settings, TemporalSettings
+from storage.ledger import Ledger
+from storage.postgres import Pool, open_pool
+from storage.receipts import Receipts
+from telemetry import logs
+from telemetry.metrics import Metrics
+from workflows.notification import NotificationWorkflow
+from workflows.reconciliation import EVERY, SCHEDULE_ID, WORKFLOW_ID, ReconciliationWorkflow
+
+log = structlog.stdlib.get_logger("herald.worker")
+
+RETRIES_MAX = 50
+"""So many retried passes of one channel may run at once in one process."""
+GRACE_S = 5.0
+"""What stopping takes beyond the longest call: the outcome's write."""
+CONNECT_AGAIN_S = 2.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """What one worker process is made of."""
+
+    settings: Settings
+    lanes: Sequence[Lane]
+    pool: Pool
+    ledger: Ledger
+    receipts: Receipts
+    limiter: Limiter
+    providers: Mapping[str, Provider]
+    metrics: Metrics
+    gate: ProviderGate = field(init=False)
+    first_passes: FirstPasses = field(init=False)
+
+    def __post_init__(self) -> None:
+        catalog, routes = self.settings.catalog, self.settings.routes
+        self.gate = ProviderGate(
+            self.providers, catalog, {channel: routes.of(channel) for channel in Channel}, self.limiter
+        )
+        self.first_passes = FirstPasses(catalog.dispatch.in_flight_max)
+
+    @property
+    def grace_s(self) -> float:
+        """How long stopping waits, in seconds: the longest HTTP budget and a flush."""
+        catalog = self.settings.catalog
+        return max((catalog.provider(name).timeout_s for name in self.providers), default=0) + GRACE_S
+
+
+def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
+    """Every activity by its name."""
+    catalog, ledger = parts.settings.catalog, parts.ledger
+    limits = Limits(parts.limiter, catalog)
+    resolver = Resolver(ledger, parts.receipts, parts.providers, parts.gate, catalog, parts.metrics)
+    senders = Senders(
+        parts.providers,
+        parts.gate,
+        catalog,
+        parts.settings.public_url,
+        parts.settings.secret_key.get_secret_value(),
+    )
+    passes = DeliveryPass(ledger, senders, resolver, limits, parts.metrics)
+    reconcile = Reconcile(parts.pool, parts.metrics)
+    return {
+        "check_preferences": CheckPreferences(
+            ledger, catalog, parts.gate, parts.first_passes
+        ).check_preferences,
+        "check_rate_limit": CheckRateLimit(ledger, limits, parts.metrics).check_rate_limit,
+        "deliver": Deliver(passes, parts.first_passes).deliver,
+        "poll_delivery_status": PollDeliveryStatus(
+            ledger, parts.receipts, parts.providers, catalog
+        ).poll_delivery_status,
+        "requeue_lost": reconcile.requeue_lost,
+        "report_drift": reconcile.report_drift,
+        "watch_dead_letters": reconcile.watch_dead_letters,
+        "keep_house": reconcile.keep_house,
+    }
+
+
+def workers_of(parts: Parts, client: Client) -> list[Worker]:
+    """The Temporal workers of a process: one for its lanes' workflows, one for each channel's retries."""
+    activities = activities_of(parts)
+    grace = timedelta(seconds=parts.grace_s)
+    in_flight = parts.settings.catalog.dispatch.in_flight_max
+    workers: list[Worker] = []
+    for queue in sorted({task_queue(lane) for lane in parts.lanes}):
+        critical = queue == task_queue(Lane.CRITICAL)
+        workers.append(
+            Worker(
+                client,
+                task_queue=queue,
+                workflows=[NotificationWorkflow, ReconciliationWorkflow],
+                activities=list(activities.values()),
+                # Import rules hold workflows deterministic (import-linter), tests run them sandboxed.
+                workflow_runner=UnsandboxedWorkflowRunner(),
+                max_concurrent_workflow_tasks=in_flight * 2,
+                max_concurrent_local_activities=in_flight * 4,
+                max_concurrent_activities=RETRIES_MAX,
+                graceful_shutdown_timeout=grace,
+            )
+        )
+        workers += [
+            Worker(
+                client,
+                task_queue=channel_queue("critical" if critical else "normal", channel),
+                activities=[activities["deliver"], activities["poll_delivery_status"]],
+                max_concurrent_activities=RETRIES_MAX,
+                graceful_shutdown_timeout=grace,
+            )
+            for channel in Channel
+        ]
+    return workers
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Parts]:
+    """The parts of a worker process, closed in order at the end: nothing taken in is lost."""
+    metrics = Metrics()
+
+    def observe(group: str, rows: int, seconds: float) -> None:
+        metrics.group_rows.record(rows, group=group)
+        metrics.group_flush_seconds.record(seconds, group=group)
+
+    pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
+    limiter = Limiter.connect(settings.valkey_url.get_secret_value())
+    providers = registry.build(settings.providers, settings.catalog, settings.public_url)
+    ledger, receipts = (
+        Ledger(pool, observe=observe),
+        Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=observe),
+    )
+    parts = Parts(settings, lanes, pool, ledger, receipts, limiter, providers, metrics)
+    try:
+        yield parts
+    finally:
+        await ledger.close(parts.grace_s)
+        await receipts.close(parts.grace_s)
+        for provider in providers.values():
+            await provider.aclose()
+        await limiter.aclose()
+        await pool.close()
+        metrics.close()
+
+
+async def connect(settings: TemporalSettings) -> Client:
+    """A client of Temporal, as soon as it answers: a worker that starts before it waits."""
+    # Core writes to stdout, in colour, and floods it during an outage: errors only.
+    runtime = Runtime(
+        telemetry=TelemetryConfig(
+            logging=LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+        )
+    )
+    while True:
+        try:
+            return await Client.connect(
+                settings.address,
+                namespace=settings.namespace,
+                api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+                tls=settings.tls,
+                runtime=runtime,
+            )
+        except RuntimeError as error:
+            log.warning("temporal_unreachable", at=settings.address, why=str(error)[:200])
+            await asyncio.sleep(CONNECT_AGAIN_S)
+
+
+async def keep_schedule(client: Client) -> None:
+    """Have the reconciliation run every two minutes."""
+    with contextlib.suppress(ScheduleAlreadyRunningError):
+        await client.create_schedule(
+            SCHEDULE_ID,
+            Schedule(
+                action=ScheduleActionStartWorkflow(
+                    ReconciliationWorkflow.run,
+                    id=WORKFLOW_ID,
+                    task_queue=task_queue(Lane.NORMAL),
+                    static_summary="lost notifications, drift, dead letters, housekeeping",
+                ),
+                spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=EVERY)]),
+                policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
+            ),
+        )
+
+
+async def establish_limits(parts: Parts) -> None:
+    """On a fresh installation, tell the limiter that its empty store is complete."""
+    if not await parts.ledger.has_attempts():
+        await parts.limiter.establish()
+
+
+async def run(settings: Settings, lanes: Sequence[Lane]) -> None:
+    """Work until SIGTERM or SIGINT; calls under way end, and what they came to is recorded."""
+    logs.configure(settings.log_level, settings.log_format)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with opened(settings, lanes) as parts:
+        client = await connect(settings.temporal)
+        if Lane.CRITICAL not in lanes:
+            await keep_schedule(client)
+        await establish_limits(parts)
+        stop_serving = parts.metrics.serve(settings.metrics_port) if settings.metrics_port else None
+        await work(parts, client, stop)
+        if stop_serving:
+            stop_serving()
+    log.info("worker_stopped")
+
+
+async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
+    """Run the Temporal workers and the loops until told to stop, or until one of them breaks."""
+    listener = Listener(
+        parts.settings.database_url.get_secret_value(), ("herald_due", "herald_receipts", "herald_providers")
+    )
+    policy = parts.settings.catalog.dispatch
+    dispatcher = Dispatcher(
+        client, parts.ledger, parts.lanes, policy, parts.first_passes, listener, parts.metrics
+    )
+    relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics)
+    watch = ProviderWatch(parts.pool, parts.gate, listener, parts.metrics)
+    async with contextlib.AsyncExitStack() as stack:
+        for worker in workers_of(parts, client):
+            await stack.enter_async_context(worker)
+        loops = [asyncio.create_task(part.run()) for part in (listener, watch, relay, dispatcher)]
+        log.info(
+            "worker_ready", lanes=[lane.value for lane in parts.lanes], providers=sorted(parts.providers)
+        )
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*loops, stopping):
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        for task in done - {stopping}:
+            task.result()
+
+
+def main(settings: Settings, lanes: Sequence[Lane]) -> None:
+    """Run a worker process to its end.
+
+    It leaves by os._exit: Core's threads can crash the interpreter on its way out of a clean shutdown.
+    """
+    code = 0
+    try:
+        asyncio.run(run(settings, lanes))
+    except Exception:
+        log.exception("worker_failed")
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

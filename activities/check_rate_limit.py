@@ -55,9 +55,12 @@ class CheckRateLimit:
         if notification is None or delivery is None or delivery.state not in SENDABLE:
             return LimitResult(admitted=False, state=delivery.state if delivery else "")
         reservation = await self._limits.reserve(notification, delivery)
+        if reservation.store_lost:
+            self._metrics.limiter_lost.add(decision="pass" if reservation.admitted else "wait")
         if reservation.admitted:
             return LimitResult(admitted=True)
-        self._metrics.limiter_denied.add(type=notification.type, channel=delivery.channel)
+        if not reservation.store_lost:
+            self._metrics.limiter_denied.add(type=notification.type, channel=delivery.channel)
         after = denied(notification, delivery, reservation)
         moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
         return LimitResult(admitted=False, state=moved.state if moved else "")

@@ -17,6 +17,8 @@ SLOW_S = 2.0
 """A provider whose recent p95 is above this is not asked from within a workflow task."""
 IN_FLIGHT_MAX = 40
 """Nor is one with more calls than this under way in this process."""
+AWAY_S_MAX = 900.0
+"""The longest that a provider's Retry-After keeps it out of the routes; a pass asks it again then."""
 _RECENT = 50
 
 
@@ -39,6 +41,7 @@ class ProviderGate:
         self._latencies: dict[str, deque[float]] = {name: deque(maxlen=_RECENT) for name in providers}
         self._in_flight = dict.fromkeys(providers, 0)
         self._drained: frozenset[str] = frozenset()
+        self._away_until = dict.fromkeys(providers, 0.0)
 
     def drain(self, names: frozenset[str]) -> None:
         """Send nothing new through these providers, and through the others again."""
@@ -54,6 +57,8 @@ class ProviderGate:
         for name in order:
             if name in self._drained:
                 blocked[name] = "drained"
+            elif now < self._away_until[name]:
+                blocked[name] = "asked_to_wait"
             elif not self._circuits[name].admits(now):
                 blocked[name] = "circuit_open"
         return Route(order, blocked, {name: self._providers[name].address_of for name in order})
@@ -91,12 +96,13 @@ class ProviderGate:
 
     def report(self, name: str, result: SendResult) -> None:
         """What a call said about the provider's health."""
-        circuit = self._circuits[name]
-        # A call that we did not make in time says nothing about the provider.
-        if result.outcome is Outcome.NOT_SENT and result.code == "hold_passed":
+        circuit, now = self._circuits[name], time.monotonic()
+        if result.retry_after_s is not None:
+            self._away_until[name] = now + min(result.retry_after_s, AWAY_S_MAX)
+        if is_ours(result):
             circuit.left()
         elif result.outcome in HEALTH_FAILURES:
-            circuit.failed(time.monotonic())
+            circuit.failed(now)
         else:
             circuit.succeeded()
 
@@ -113,3 +119,12 @@ class ProviderGate:
     def _circuit(self, name: str) -> Circuit:
         policy = self._catalog.provider(name)
         return Circuit(policy.circuit_failures, policy.circuit_window_s, policy.circuit_open_s)
+
+
+def is_ours(result: SendResult) -> bool:
+    """Whether a refusal was our own and says nothing about the provider: no time left, or a message that
+    the adapter knew it would not take.
+    """
+    if result.outcome is Outcome.NOT_SENT:
+        return result.code == "hold_passed"
+    return result.outcome is Outcome.REJECTED and result.http_status is None

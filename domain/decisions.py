@@ -92,7 +92,9 @@ def after_refusal(
         return Next(
             Status.UNDELIVERED, None, Reason.RECIPIENT_REJECTED, event="refused", data={"code": result.code}
         )
-    return after_failed_pass(notification, delivery, rules, jitter, result.retry_after_s)
+    # With another provider to ask, one provider's Retry-After keeps only that one out (ProviderGate).
+    alone = len({candidate.provider for candidate in ranked.known}) == 1
+    return after_failed_pass(notification, delivery, rules, jitter, result.retry_after_s if alone else None)
 
 
 def after_failed_pass(

@@ -1,11 +1,11 @@
 -- Reserve one place for a member under every limit given, or under none of them.
 --
 -- Invariant: under each limit, no more than `max` members hold a place whose time lies within the last
--- `per_ms`. A member holds one place however often it asks, and keeps the time of its first asking.
+-- `per_ms`. A member holds one place however often it asks, and has the time of its last asking.
 -- A denial stores nothing. The time is the store's own, so that workers' clocks do not matter.
 --
 -- KEYS[1]       since when this store has counted without a gap, in ms; 0: always; absent: it was flushed
--- KEYS[2..n]    one sorted set a limit: member -> ms of its reservation
+-- KEYS[2..n]    one sorted set a limit: member -> ms of its last reservation
 -- ARGV[1]       the member (a delivery)
 -- ARGV[2]       '1' when a place may be taken by what was counted since the flush alone
 -- ARGV[3..]     max and per_ms of each limit, in the order of its key
@@ -22,7 +22,6 @@ if not since then
 end
 
 local member = ARGV[1]
-local absent = {}
 local full, full_until = {}, 0
 local unsure, unsure_until = {}, 0
 
@@ -31,7 +30,6 @@ for i = 2, #KEYS do
   local per = tonumber(ARGV[2 * i])
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - per)
   if not redis.call('ZSCORE', KEYS[i], member) then
-    absent[#absent + 1] = i
     local count = redis.call('ZCARD', KEYS[i])
     if count >= max then
       full[#full + 1] = i - 1
@@ -51,7 +49,8 @@ end
 if #unsure > 0 and ARGV[2] ~= '1' then
   return {0, 1, unsure_until, unpack(unsure)}
 end
-for _, i in ipairs(absent) do
+-- A member that is present is refreshed: the send that follows is what the window must count from.
+for i = 2, #KEYS do
   redis.call('ZADD', KEYS[i], now, member)
   redis.call('PEXPIRE', KEYS[i], ARGV[2 * i])
 end

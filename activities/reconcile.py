@@ -1,0 +1,76 @@
+"""The reconciliation's activities: what claiming what is due does not see."""
+
+from dataclasses import asdict, dataclass, field
+
+import structlog
+from temporalio import activity
+
+from storage import upkeep
+from storage.postgres import Pool
+from telemetry.logs import alert
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+BATCH = 1000
+MONTHS_AHEAD = 3
+ORPHANS_KEPT_S = 72 * 3600
+DEAD_LETTER_OLD_S = 24 * 3600
+"""A dead letter older than this is told about in every round, in seconds."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of reconciliation did, by kind."""
+
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class Reconcile:
+    """Finds and mends drift in the ledger. Every activity is one bounded statement, safe to repeat."""
+
+    def __init__(self, pool: Pool, metrics: Metrics) -> None:
+        self._pool = pool
+        self._metrics = metrics
+
+    @activity.defn(name="requeue_lost")
+    async def requeue_lost(self) -> Round:
+        """Put live notifications that the queue lost back into it; ask again for whose orphans are."""
+        requeued = await upkeep.requeue_live_without_due(self._pool, BATCH)
+        revived = await upkeep.revive_orphans(self._pool, BATCH)
+        if requeued:
+            alert("requeued_lost", count=requeued)
+        return Round({"requeued": requeued, "orphans_revived": revived})
+
+    @activity.defn(name="report_drift")
+    async def report_drift(self) -> Round:
+        """Count what does not fit together, by kind; anything found is an alert."""
+        drift = await upkeep.drift(self._pool)
+        found = {kind: count for kind, count in asdict(drift).items() if count}
+        for kind, count in found.items():
+            self._metrics.drift.add(count, kind=kind)
+        if found:
+            alert("drift", **found)
+        return Round(found)
+
+    @activity.defn(name="watch_dead_letters")
+    async def watch_dead_letters(self) -> Round:
+        """How many wait for an operator, and whether any has waited long."""
+        letters = await upkeep.age_dead_letters(self._pool)
+        self._metrics.dead_letters_open.set(sum(group.count for group in letters))
+        for group in letters:
+            if group.oldest_age_s > DEAD_LETTER_OLD_S:
+                alert(
+                    "dead_letters_ageing",
+                    tenant=group.tenant,
+                    type=group.type,
+                    count=group.count,
+                    oldest_s=round(group.oldest_age_s),
+                )
+        return Round({"dead_letters": sum(group.count for group in letters)})
+
+    @activity.defn(name="keep_house")
+    async def keep_house(self) -> Round:
+        """Have the months ahead ready, and let old orphans go."""
+        await upkeep.ensure_partitions(self._pool, MONTHS_AHEAD)
+        return Round({"orphans_dropped": await upkeep.drop_orphans(self._pool, ORPHANS_KEPT_S)})

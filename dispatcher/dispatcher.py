@@ -1,0 +1,170 @@
+"""Claims what is due, lane by lane, and starts or wakes its workflows."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.first_passes import FirstPasses
+from dispatcher.away import LEDGER_AWAY
+from dispatcher.listener import Listener
+from domain.ids import workflow_id
+from domain.masking import summary
+from domain.notification import Lane, Recipient
+from domain.notification_types import DispatchPolicy
+from domain.steps import NotificationRef, task_queue
+from storage.ledger import Ledger
+from storage.rows import Claim
+from telemetry.metrics import Metrics
+from workflows.notification import NotificationWorkflow
+from workflows.search_attributes import CHANNEL, TENANT, TYPE
+
+log = structlog.stdlib.get_logger(__name__)
+
+RPC_TIMEOUT = timedelta(seconds=5)
+PAUSE_S_MAX = 5.0
+"""The longest that claiming rests while Temporal or Postgres does not answer."""
+GIVE_BACK_S = 1.0
+"""A claim whose workflow could not be started is due again so long after."""
+
+
+class Dispatcher:
+    """The loop of one worker process over the lanes it serves."""
+
+    def __init__(
+        self,
+        client: Client,
+        ledger: Ledger,
+        lanes: Sequence[Lane],
+        policy: DispatchPolicy,
+        first_passes: FirstPasses,
+        listener: Listener,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._lanes = sorted(lanes, key=list(Lane).index)
+        self._policy = policy
+        self._first_passes = first_passes
+        self._listener = listener
+        self._metrics = metrics
+        # Grows by one with each round that went through, halves when Temporal says that it is too much.
+        self._window = policy.in_flight_max
+        self._pause_s = 0.0
+
+    async def run(self) -> None:
+        """Dispatch until cancelled."""
+        while True:
+            try:
+                claimed = await self._round()
+            except LEDGER_AWAY as error:
+                log.warning("claiming_failed", why=type(error).__name__)
+                self._back_off()
+                claimed = 0
+            if self._pause_s:
+                await asyncio.sleep(self._pause_s)
+            elif not self._first_passes.free():
+                await self._first_passes.wait_for_place(self._policy.sweep_s)
+            elif not claimed:
+                await self._listener.wait("herald_due", self._policy.sweep_s)
+
+    async def _round(self) -> int:
+        """Claim one round over the lanes and start it; how many were claimed."""
+        places = min(self._first_passes.free(), self._window, self._policy.batch)
+        claims = await self._claim(places)
+        results = await asyncio.gather(*(self._start(claim) for claim in claims))
+        if claims and all(results):
+            self._pause_s = 0.0
+            self._window = min(self._window + 1, self._policy.in_flight_max)
+        return len(claims)
+
+    async def _claim(self, places: int) -> list[Claim]:
+        """Each lane its weighted share first, at least one; then what is left over, most urgent first."""
+        weights = {lane: self._policy.weights.get(lane, 1) for lane in self._lanes}
+        claims: list[Claim] = []
+        hungry: list[Lane] = []
+        for lane in self._lanes:
+            share = max(1, places * weights[lane] // sum(weights.values()))
+            took = await self._claim_lane(lane, min(share, places - len(claims)))
+            claims += took
+            if len(took) == share:
+                hungry.append(lane)
+        for lane in hungry:
+            claims += await self._claim_lane(lane, places - len(claims))
+        return claims
+
+    async def _claim_lane(self, lane: Lane, limit: int) -> list[Claim]:
+        if limit <= 0:
+            return []
+        claims = await self._ledger.claim(lane, limit, self._policy.lease_s)
+        if claims:
+            self._metrics.claims.add(len(claims), lane=lane)
+        return claims
+
+    async def _start(self, claim: Claim) -> bool:
+        """Start the claim's workflow, or wake the one that runs; whether Temporal took it."""
+        id = str(claim.id)
+        self._first_passes.begin(id)
+        try:
+            await self._client.start_workflow(
+                NotificationWorkflow.run,
+                NotificationRef(id),
+                id=workflow_id(claim.id),
+                task_queue=task_queue(claim.lane),
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                request_eager_start=True,
+                static_summary=summary(
+                    claim.type, claim.channels, Recipient(sms=claim.sms, email=claim.email)
+                ),
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(TENANT, claim.tenant),
+                        SearchAttributePair(TYPE, claim.type),
+                        SearchAttributePair(CHANNEL, [channel.value for channel in claim.channels]),
+                    ]
+                ),
+                rpc_timeout=RPC_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            self._first_passes.done(id)
+            return await self._wake(claim)
+        except RPCError as error:
+            self._first_passes.done(id)
+            await self._refused(claim, error)
+            return False
+        return True
+
+    async def _wake(self, claim: Claim) -> bool:
+        """A running workflow whose notification is due has missed something: have it read the ledger."""
+        handle: WorkflowHandle[NotificationWorkflow, str] = self._client.get_workflow_handle_for(
+            NotificationWorkflow.run, workflow_id(claim.id)
+        )
+        try:
+            await handle.signal(NotificationWorkflow.wake, rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            # It ended meanwhile: what it left due is claimed again, and soon.
+            await self._refused(claim, error, ended=error.status is RPCStatusCode.NOT_FOUND)
+            return error.status is RPCStatusCode.NOT_FOUND
+        return True
+
+    async def _refused(self, claim: Claim, error: RPCError, *, ended: bool = False) -> None:
+        if not ended:
+            log.warning("temporal_refused", status=error.status.name, notification_id=str(claim.id))
+            if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+                self._window = max(1, self._window // 2)
+            self._back_off()
+        await self._ledger.give_back(claim, GIVE_BACK_S)
+
+    def _back_off(self) -> None:
+        self._pause_s = min(max(self._pause_s * 2, 0.25), PAUSE_S_MAX)

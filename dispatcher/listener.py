@@ -1,0 +1,56 @@
+"""Wakes the loops of a worker when Postgres notifies, over one connection of its own."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+import structlog
+
+from dispatcher.away import LEDGER_AWAY
+
+log = structlog.stdlib.get_logger(__name__)
+
+RECONNECT_S = 1.0
+
+
+class Listener:
+    """Turns NOTIFY into events. A lost connection costs a sweep's delay, never a wake-up for good."""
+
+    def __init__(self, database_url: str, channels: Iterable[str]) -> None:
+        self._database_url = database_url
+        self._events = {channel: asyncio.Event() for channel in channels}
+
+    async def wait(self, channel: str, timeout_s: float) -> None:
+        """Wait for a notification on the channel since the last wait, at most so long."""
+        event = self._events[channel]
+        try:
+            await asyncio.wait_for(event.wait(), timeout_s)
+        except TimeoutError:
+            return
+        event.clear()
+
+    async def run(self) -> None:
+        """Listen until cancelled, connecting again whenever the connection is lost."""
+        while True:
+            try:
+                await self._listen()
+            except LEDGER_AWAY as error:
+                log.warning("listener_lost", why=type(error).__name__)
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(self._database_url, timeout=5)
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: lost.set())
+        try:
+            for channel in self._events:
+                await connection.add_listener(channel, self._notified)
+                # What was notified while nobody listened is looked for once.
+                self._events[channel].set()
+            await lost.wait()
+        finally:
+            await connection.close(timeout=1)
+
+    def _notified(self, _connection: Any, _pid: int, channel: str, _payload: object) -> None:
+        self._events[channel].set()

@@ -1,0 +1,80 @@
+"""Applies receipts from the inbox to the ledger, and wakes the workflows that wait for them."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
+
+from dispatcher.away import LEDGER_AWAY
+from dispatcher.listener import Listener
+from domain.ids import workflow_id
+from domain.notification_types import Catalog
+from storage.receipt_rows import Applied, Changed
+from storage.receipts import Receipts
+from telemetry.logs import alert
+from telemetry.metrics import Metrics
+from workflows.notification import NotificationWorkflow
+
+log = structlog.stdlib.get_logger(__name__)
+
+BATCH = 200
+SWEEP_S = 1.0
+RPC_TIMEOUT = timedelta(seconds=5)
+
+
+class Relay:
+    """The loop of one worker process over the inbox; any number of them may run at once."""
+
+    def __init__(
+        self, client: Client, receipts: Receipts, catalog: Catalog, listener: Listener, metrics: Metrics
+    ) -> None:
+        self._client = client
+        self._receipts = receipts
+        self._catalog = catalog
+        self._listener = listener
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Relay until cancelled."""
+        while True:
+            taken = 0
+            try:
+                applied = await self._receipts.apply_due(BATCH)
+                taken = applied.taken
+                await self._tell(applied)
+            except LEDGER_AWAY as error:
+                log.warning("relaying_failed", why=type(error).__name__)
+            if taken < BATCH:
+                await self._listener.wait("herald_receipts", SWEEP_S)
+
+    async def _tell(self, applied: Applied) -> None:
+        for late in applied.late:
+            self._metrics.late_outcomes.add(provider=late.provider)
+            alert(
+                "late_outcome",
+                notification_id=str(late.notification_id),
+                provider=late.provider,
+                resolved_as=late.outcome,
+                outcome="accepted",
+            )
+        for orphan in applied.orphans:
+            log.warning("receipt_orphaned", provider=orphan.provider, status=orphan.status)
+        for change in applied.changed:
+            self._metrics.deliveries.add(channel=change.channel, status=change.state)
+        await asyncio.gather(*(self._wake(change) for change in applied.changed if self._may_wait(change)))
+
+    def _may_wait(self, change: Changed) -> bool:
+        type = self._catalog.types.get(change.type)
+        return type is not None and type.await_receipt
+
+    async def _wake(self, change: Changed) -> None:
+        handle: WorkflowHandle[NotificationWorkflow, str] = self._client.get_workflow_handle_for(
+            NotificationWorkflow.run, workflow_id(change.notification_id)
+        )
+        try:
+            await handle.signal(NotificationWorkflow.wake, rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            # Not running, or Temporal is away: its own timer, or what is due, finds the ledger changed.
+            log.debug("not_woken", notification_id=str(change.notification_id), status=error.status.name)

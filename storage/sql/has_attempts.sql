@@ -1,0 +1,2 @@
+-- Whether anything was ever tried.
+SELECT EXISTS (SELECT FROM notification_attempts)

@@ -1,0 +1,222 @@
+"""The way of one notification: plan, deliver, wait for the receipt, finish. It decides WHEN, nothing else.
+
+Every step reads the ledger anew, so a run may be started again at any time and a signal may come twice,
+late or never. Nothing private enters its history: ids, states, codes and waits only.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.check_preferences import CheckPreferences
+    from activities.check_rate_limit import CheckRateLimit
+    from activities.deliver import Deliver
+    from activities.poll_delivery_status import PollDeliveryStatus
+
+from domain.status import Status, derive
+from domain.steps import (
+    Action,
+    DeliveryRef,
+    LimitResult,
+    NotificationRef,
+    PassResult,
+    Plan,
+    Step,
+    channel_queue,
+)
+from workflows.search_attributes import STAGE
+
+LOCAL_TIMEOUT = timedelta(seconds=60)
+PASS_TIMEOUT = timedelta(seconds=120)
+"""Longer than any pass: its calls' whole budgets, and Postgres."""
+ONCE = RetryPolicy(maximum_attempts=1)
+PATIENT = RetryPolicy(
+    initial_interval=timedelta(seconds=5), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=10)
+)
+"""For what carries no time of its own: a crashed or timed-out activity. The ledger's times go before it."""
+
+
+@workflow.defn(name="NotificationWorkflow")
+class NotificationWorkflow:
+    """One notification; its workflow ID is `ntf-<notification id>`."""
+
+    def __init__(self) -> None:
+        self._wakes = 0
+        self._stage = ""
+        self._details: dict[str, str] = {}
+        self._states: dict[str, Status] = {}
+
+    @workflow.signal
+    def wake(self) -> None:
+        """The ledger changed: read it again."""
+        self._wakes += 1
+
+    @workflow.run
+    async def run(self, ref: NotificationRef) -> str:
+        """Carry the notification as far as it needs a workflow; returns the status it leaves."""
+        while True:
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(ref)
+            seen = self._wakes
+            plan = await self._plan(ref)
+            if not plan.steps:
+                return self._finish(plan.status)
+            replan = await asyncio.gather(*(self._carry(ref, plan, step, seen) for step in plan.steps))
+            if not any(replan) and self._wakes == seen:
+                return self._finish(derive(self._states.values()) if self._states else plan.status)
+
+    async def _carry(self, ref: NotificationRef, plan: Plan, step: Step, seen: int) -> bool:
+        """Carry one delivery until it needs nothing more of this run; whether to plan again."""
+        delivery = DeliveryRef(ref.notification_id, step.delivery_id, step.channel, plan.type)
+        if step.action is Action.SEND:
+            result = await self._first_pass(delivery, step)
+        else:
+            result = PassResult(step.action, step.state, step.reason, step.wait_s, hold=step.hold)
+        while result is not None:
+            self._show(step.channel, result)
+            match result.action:
+                case Action.RETRY:
+                    result = await self._retry(plan, delivery, seen)
+                case Action.POLL:
+                    result = await self._poll(plan, delivery, seen)
+                case Action.AWAIT_RECEIPT:
+                    if not result.hold:
+                        return False
+                    if await self._woken(seen, result.wait_s, f"{step.channel}: receipt by"):
+                        return True
+                    result = PassResult(Action.POLL, result.state)
+                case Action.PARKED:
+                    if result.hold:
+                        await self._woken(seen, result.wait_s, f"{step.channel}: {result.state}, decide by")
+                    return result.hold
+                case Action.SEND:
+                    return True
+                case Action.NOTHING:
+                    return result.replan
+        return True
+
+    async def _plan(self, ref: NotificationRef) -> Plan:
+        """In the workflow task; where that fails, by a retried activity."""
+        try:
+            plan = await workflow.execute_local_activity_method(
+                CheckPreferences.check_preferences,
+                ref,
+                start_to_close_timeout=LOCAL_TIMEOUT,
+                retry_policy=ONCE,
+            )
+        except ActivityError:
+            plan = Plan(failed=True)
+        if not plan.failed:
+            return plan
+        return await workflow.execute_activity_method(
+            CheckPreferences.check_preferences,
+            ref,
+            start_to_close_timeout=LOCAL_TIMEOUT,
+            retry_policy=PATIENT,
+            summary="plan again: the ledger did not answer",
+        )
+
+    async def _first_pass(self, delivery: DeliveryRef, step: Step) -> PassResult:
+        """Limit, then deliver, in the workflow task; never raises, so that a retry can follow."""
+        if not await self._admitted(delivery):
+            return PassResult(Action.NOTHING, replan=True)
+        if not step.fast:
+            return PassResult(Action.RETRY, detail="the provider is slow")
+        try:
+            return await workflow.execute_local_activity_method(
+                Deliver.deliver, delivery, start_to_close_timeout=LOCAL_TIMEOUT, retry_policy=ONCE
+            )
+        except ActivityError:
+            return PassResult(Action.RETRY, detail="the first pass did not end")
+
+    async def _admitted(self, delivery: DeliveryRef) -> bool:
+        try:
+            result = await workflow.execute_local_activity_method(
+                CheckRateLimit.check_rate_limit,
+                delivery,
+                start_to_close_timeout=LOCAL_TIMEOUT,
+                retry_policy=ONCE,
+            )
+        except ActivityError:
+            result = LimitResult(admitted=False, failed=True)
+        if result.failed:
+            result = await workflow.execute_activity_method(
+                CheckRateLimit.check_rate_limit,
+                delivery,
+                start_to_close_timeout=LOCAL_TIMEOUT,
+                retry_policy=PATIENT,
+                summary="limit again: the ledger did not answer",
+            )
+        return result.admitted
+
+    async def _retry(self, plan: Plan, delivery: DeliveryRef, seen: int) -> PassResult | None:
+        """Passes by the retried activity, pending in the Web UI; None when woken before it ended."""
+        self._enter_stage("retrying")
+        handle = workflow.start_activity_method(
+            Deliver.deliver,
+            delivery,
+            task_queue=channel_queue(plan.lane, delivery.channel),
+            start_to_close_timeout=PASS_TIMEOUT,
+            retry_policy=PATIENT,
+            summary=f"{plan.type} → {delivery.channel}",
+        )
+        return await self._unless_woken(handle, seen)
+
+    async def _poll(self, plan: Plan, delivery: DeliveryRef, seen: int) -> PassResult | None:
+        self._enter_stage("awaiting_receipt_late")
+        handle = workflow.start_activity_method(
+            PollDeliveryStatus.poll_delivery_status,
+            delivery,
+            task_queue=channel_queue(plan.lane, delivery.channel),
+            start_to_close_timeout=PASS_TIMEOUT,
+            retry_policy=PATIENT,
+            summary=f"{plan.type} → {delivery.channel}: where is the receipt?",
+        )
+        return await self._unless_woken(handle, seen)
+
+    async def _unless_woken(
+        self, handle: "workflow.ActivityHandle[PassResult]", seen: int
+    ) -> PassResult | None:
+        await workflow.wait_condition(lambda: handle.done() or self._wakes != seen)
+        if handle.done():
+            return handle.result()
+        # Whatever it is doing stands in the ledger; the plan made next finds it there.
+        handle.cancel()
+        return None
+
+    async def _woken(self, seen: int, wait_s: float, what: str) -> bool:
+        """Wait to be woken, at most so long; whether it was."""
+        try:
+            await workflow.wait_condition(
+                lambda: self._wakes != seen,
+                timeout=timedelta(seconds=max(wait_s, 0.01)),
+                timeout_summary=f"{what} {workflow.now() + timedelta(seconds=wait_s):%d %b %H:%M:%S} UTC",
+            )
+        except TimeoutError:
+            return False
+        return True
+
+    def _show(self, channel: str, result: PassResult) -> None:
+        """What the Web UI shows of a running workflow, and the stage of one that left the happy path."""
+        reason = f" ({result.reason})" if result.reason else ""
+        detail = f" — {result.detail}" if result.detail else ""
+        self._details[channel] = f"- **{channel}**: {result.state}{reason}{detail}"
+        workflow.set_current_details("\n".join(self._details.values()))
+        if result.state:
+            self._states[channel] = Status(result.state)
+        if result.action is Action.PARKED:
+            self._enter_stage(result.state)
+
+    def _enter_stage(self, stage: str) -> None:
+        if stage != self._stage:
+            self._stage = stage
+            workflow.upsert_search_attributes([STAGE.value_set(stage)])
+
+    def _finish(self, status: str) -> str:
+        if self._stage:
+            self._enter_stage(f"was_{self._stage}".replace("was_was_", "was_"))
+        return status
