@@ -1,9 +1,9 @@
-"""The settings, and the only reader of the environment. Everything below the roots is passed what it needs."""
+"""The settings, and the only reader of the environment. Whatever is below the roots is passed its own."""
 
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -61,6 +61,8 @@ class TermiiSettings(_Part):
     api_key: SecretStr
     sender_id: str
     webhook_secret: SecretStr
+    route: Literal["generic", "dnd"] = "generic"
+    """`dnd` also reaches numbers with do-not-disturb, and by night; Termii enables it per account."""
 
 
 class SendgridSettings(_Part):

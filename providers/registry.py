@@ -48,6 +48,7 @@ def _termii(settings: ProviderSettings, public_url: str) -> Provider | None:
         api_key=own.api_key.get_secret_value(),
         sender_id=own.sender_id,
         webhook_secret=own.webhook_secret.get_secret_value(),
+        route=own.route,
     )
 
 

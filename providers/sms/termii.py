@@ -70,7 +70,7 @@ class Termii:
     )
 
     def __init__(
-        self, *, base_url: str, api_key: str, sender_id: str, webhook_secret: str, route: str = "generic"
+        self, *, base_url: str, api_key: str, sender_id: str, webhook_secret: str, route: str
     ) -> None:
         self._client = VendorClient(base_url)
         self._api_key = api_key

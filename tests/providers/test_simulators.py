@@ -1,6 +1,7 @@
 """The simulators' own promises: faults and callbacks for one recipient, magic recipients, the process."""
 
 import asyncio
+import base64
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from domain.outcome import Outcome, Receipt, ReceiptStatus
 from simulators.base import Received
 from simulators.control import Simulators
 from simulators.faults import Fault, FaultBook, Kind
+from simulators.twilio import ACCOUNT_SID, AUTH_TOKEN
 
 BUDGET_S = 5.0
 TWILIO = CASES["twilio"]
@@ -48,6 +50,33 @@ async def test_a_slow_vendor_processes_after_the_caller_has_gone(vendors: Vendor
         vendors.providers["twilio"], lambda came: any(r.attempt_ref == sent.attempt_ref for r in came)
     )
     assert receipts
+
+
+@pytest.mark.parametrize("kind", ["reset", "accept_then_close"])
+async def test_a_connection_ends_on_the_wire_as_the_fault_says(vendors: Vendors, kind: str) -> None:
+    number = TWILIO.recipient()
+    await vendors.simulators.fault("twilio", kind, number)
+    url = httpx.URL(vendors.variables["HERALD_PROVIDERS__TWILIO__BASE_URL"])
+    form = f"To=%2B{number[1:]}&From=%2B15005550006&Body=x".encode()
+    credentials = base64.b64encode(f"{ACCOUNT_SID}:{AUTH_TOKEN}".encode()).decode()
+    head = (
+        f"POST /twilio/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json HTTP/1.1\r\n"
+        f"Host: {url.netloc.decode()}\r\n"
+        f"Authorization: Basic {credentials}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(form)}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(head.encode() + form)
+    try:
+        if kind == "reset":
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), WAIT_S)
+        else:
+            assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
+    finally:
+        writer.close()
+    assert len(await vendors.simulators.messages("twilio", to=number)) == (kind == "accept_then_close")
 
 
 def test_a_share_of_the_requests_fails() -> None:

@@ -124,10 +124,13 @@ async def test_twilios_credentials_follow_no_link_to_elsewhere(scripted: Scripte
     adapter, pages, requests = scripted
     sent = message(CASES["twilio"], vendors.listener.url)
     entry = {"sid": "SM" + "a" * 32, "body": "x", "direction": "outbound-api", "date_created": None}
-    pages.append({"messages": [entry], "next_page_uri": f"{vendors.listener.url}/v1/callbacks/x"})
+    pages += [{"messages": [entry]}, {"messages": []}]
+    assert await adapter.lookup(sent, timeout_s=BUDGET_S) == []
+    elsewhere = str(requests[0].url.with_path("/elsewhere").with_query(None))
+    pages.insert(0, {"messages": [entry], "next_page_uri": elsewhere})
     with pytest.raises(LookupFailed):
         await adapter.lookup(sent, timeout_s=BUDGET_S)
-    assert len(requests) == 1
+    assert [request.path for request in requests] == ["/2010-04-01/Accounts/AC1/Messages.json"] * 2
 
 
 async def test_a_trial_accounts_text_is_recognised_and_a_received_message_is_not(
