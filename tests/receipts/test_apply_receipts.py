@@ -1,0 +1,347 @@
+"""What receipts do to the ledger: every rule, each over real rows."""
+
+from datetime import UTC, datetime
+from itertools import permutations
+from uuid import UUID
+
+import pytest
+
+from domain.notification import Channel, Lane, Strategy
+from domain.outcome import Outcome, Receipt, ReceiptStatus
+from domain.status import Status
+from storage.receipts import UnknownAttempt
+from tests.receipts.conftest import DEADLINE_S, World, receipt
+
+
+async def test_delivered_ends_the_delivery(world: World) -> None:
+    id, ref = await world.sent()
+    await world.tell(receipt(ref, "delivered", code="ok", occurred_at=datetime(2025, 1, 1, tzinfo=UTC)))
+    applied = await world.receipts.apply_due(100)
+    assert applied.taken == 1
+    [changed] = applied.changed
+    assert (changed.notification_id, changed.tenant, changed.type) == (id, "t1", "debit_alert")
+    assert (changed.channel, changed.state, changed.final) == (Channel.SMS, Status.DELIVERED, True)
+    notification = await world.load(id)
+    assert notification.status is Status.DELIVERED
+    assert notification.deliveries[0].due_at is None
+    assert await world.due(id) is None
+    assert await world.inbox() == 0
+    [attempt] = await world.attempt_rows(id)
+    assert (attempt["receipt_status"], attempt["receipt_code"]) == ("delivered", "ok")
+    assert attempt["receipt_at"] == datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("status", ["queued", "sent"])
+async def test_news_on_the_way_only_advance_the_receipt(world: World, status: str) -> None:
+    id, ref = await world.sent()
+    await world.tell(receipt(ref, status))
+    applied = await world.receipts.apply_due(100)
+    assert (applied.taken, applied.changed) == (1, ())
+    assert (await world.load(id)).deliveries[0].state is Status.SENT
+    [attempt] = await world.attempt_rows(id)
+    assert attempt["receipt_status"] == status
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_undelivered_falls_back_at_once(world: World, awaits: bool) -> None:
+    id, ref = await world.sent(awaits=awaits)
+    await world.tell(receipt(ref, "undelivered", code="30003"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert (changed.state, changed.final) == (Status.DEFERRED, False)
+    delivery = (await world.load(id)).deliveries[0]
+    assert (delivery.state, delivery.reason_code) == (Status.DEFERRED, "undelivered")
+    assert delivery.next_pass_at <= (await world.load(id)).now
+    assert await world.due(id) is True
+    assert await world.events(id) == ["fallback_after_undelivered"]
+    # And the next provider can be asked without further ado.
+    await world.attempt(id, provider="termii")
+
+
+async def test_a_fallback_is_not_held_up_by_a_claim(world: World) -> None:
+    id, ref = await world.sent()
+    await world.pool.execute("UPDATE due SET due_at = now() WHERE id = $1", id)
+    assert id in {claim.id for claim in await world.ledger.claim(Lane.NORMAL, 500, lease_s=600)}
+    await world.tell(receipt(ref, "undelivered"))
+    await world.receipts.apply_due(100)
+    assert await world.due(id) is True
+
+
+async def test_a_permanent_failure_is_final(world: World) -> None:
+    id, ref = await world.sent()
+    await world.tell(receipt(ref, "undelivered", permanent=True))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert (changed.state, changed.final) == (Status.UNDELIVERED, True)
+    assert (await world.load(id)).status is Status.UNDELIVERED
+    assert await world.due(id) is None
+    assert await world.events(id) == ["undelivered"]
+
+
+async def test_nothing_falls_back_after_its_expiry(world: World) -> None:
+    id, ref = await world.sent()
+    await world.pool.execute(
+        "UPDATE deliveries SET expires_at = now() - interval '1 s' WHERE notification_id = $1", id
+    )
+    await world.tell(receipt(ref, "undelivered"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.UNDELIVERED
+
+
+async def test_nothing_falls_back_without_its_content(world: World) -> None:
+    id, ref = await world.sent(scrub=True, awaits=False)
+    assert (await world.load(id)).content.body == ""
+    await world.tell(receipt(ref, "undelivered"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.UNDELIVERED
+
+
+async def test_a_callback_earlier_than_the_answer_proves_acceptance(world: World) -> None:
+    id = await world.accept()
+    ref = await world.attempt(id, None)
+    await world.tell(receipt(ref, "queued", provider_message_id="SM-early"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.SENT
+    notification = await world.load(id)
+    delivery = notification.deliveries[0]
+    assert delivery.due_at is not None
+    assert 0 < (delivery.due_at - notification.now).total_seconds() <= DEADLINE_S
+    [attempt] = await world.attempt_rows(id)
+    assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "callback")
+    assert (attempt["provider_message_id"], attempt["late_outcome"]) == ("SM-early", None)
+    assert attempt["closed_at"] is not None
+    # The sender comes too late to close it, and what it knows is not news.
+    assert await world.ledger.keep_late(delivery.id, 1, Outcome.ACCEPTED, "SM-early") == "accepted"
+    # From now on the message's own id is enough.
+    await world.tell(receipt(None, "delivered", provider_message_id="SM-early"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.DELIVERED
+
+
+async def test_a_type_without_receipts_is_done_when_proven_sent(world: World) -> None:
+    id = await world.accept(type="marketing")
+    ref = await world.attempt(id, None)
+    await world.tell(receipt(ref, "sent"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert (changed.state, changed.final) == (Status.SENT, True)
+    assert await world.due(id) is None
+
+
+async def test_a_failure_earlier_than_the_answer_falls_back(world: World) -> None:
+    id = await world.accept()
+    ref = await world.attempt(id, None)
+    await world.tell(receipt(ref, "undelivered"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.DEFERRED
+    [attempt] = await world.attempt_rows(id)
+    assert attempt["outcome"] == "accepted"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.REJECTED])
+async def test_a_late_acceptance_is_kept_and_told_once(world: World, outcome: Outcome) -> None:
+    id, ref = await world.sent(outcome=outcome, state=Status.DEAD_LETTERED)
+    await world.tell(receipt(ref, "queued", provider_message_id=f"SM-late-{id}"))
+    applied = await world.receipts.apply_due(100)
+    [late] = applied.late
+    assert (late.notification_id, late.no, late.provider, late.outcome) == (id, 1, "twilio", outcome)
+    assert applied.changed == ()
+    [attempt] = await world.attempt_rows(id)
+    assert (attempt["outcome"], attempt["late_outcome"]) == (outcome.value, "accepted")
+    assert (await world.load(id)).status is Status.DEAD_LETTERED
+    # No look-up can adopt the message for another attempt.
+    assert await world.ledger.claimed_messages("twilio", [f"SM-late-{id}"])
+    await world.tell(receipt(ref, "delivered"))
+    applied = await world.receipts.apply_due(100)
+    assert applied.late == ()
+    assert [changed.state for changed in applied.changed] == [Status.DELIVERED]
+
+
+async def test_what_the_sender_told_late_is_not_told_again(world: World) -> None:
+    id, ref = await world.sent(outcome=Outcome.NOT_SENT, state=Status.DEAD_LETTERED)
+    delivery = (await world.load(id)).deliveries[0]
+    await world.ledger.keep_late(delivery.id, 1, Outcome.ACCEPTED, None)
+    await world.tell(receipt(ref, "queued"))
+    assert (await world.receipts.apply_due(100)).late == ()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        Status.CANCELLED,
+        Status.EXPIRED,
+        Status.SUPPRESSED,
+        Status.FAILED,
+        Status.UNDELIVERED,
+        Status.DEAD_LETTERED,
+        Status.OUTCOME_UNKNOWN,
+    ],
+)
+async def test_only_delivered_changes_what_is_over(world: World, state: Status) -> None:
+    id, ref = await world.sent(state=state)
+    await world.tell(receipt(ref, "undelivered", permanent=True))
+    assert (await world.receipts.apply_due(100)).changed == ()
+    assert (await world.load(id)).status is state
+    await world.tell(receipt(ref, "delivered"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.DELIVERED
+
+
+async def test_receipts_belong_to_their_own_attempts(world: World) -> None:
+    id, first = await world.sent(message_id="SM-1st")
+    await world.attempt(id, provider="termii", message_id="T-2nd")
+    await world.tell(receipt(first, "undelivered"))
+    await world.tell(receipt(None, "sent", provider_message_id="T-2nd"), provider="termii")
+    assert (await world.receipts.apply_due(100)).changed == ()
+    await world.tell(receipt(None, "delivered", provider_message_id="SM-1st"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.DELIVERED
+    rows = await world.attempt_rows(id)
+    assert [row["receipt_status"] for row in rows] == ["delivered", "sent"]
+
+
+async def test_a_reference_is_believed_only_from_its_own_provider(world: World) -> None:
+    id, ref = await world.sent()
+    await world.tell(receipt(ref, "delivered"), provider="mailgun")
+    assert (await world.receipts.apply_due(100)).changed == ()
+    assert (await world.load(id)).status is Status.SENT
+    assert await world.inbox() == 1
+
+
+async def test_delivered_waits_while_another_attempt_is_open(world: World) -> None:
+    id, first = await world.sent()
+    second = await world.attempt(id, None, provider="termii")
+    await world.tell(receipt(first, "delivered"))
+    assert (await world.receipts.apply_due(100)).changed == ()
+    assert (await world.load(id)).status is Status.SENDING
+    # Whoever proves the open one accepted ends the delivery.
+    await world.tell(receipt(second, "queued"), provider="termii")
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.state is Status.DELIVERED
+    rows = await world.attempt_rows(id)
+    assert [row["receipt_status"] for row in rows] == ["delivered", "queued"]
+
+
+async def test_the_next_channel_wakes_when_the_first_fails_for_good(world: World) -> None:
+    id = await world.accept(Channel.SMS, Channel.EMAIL, strategy=Strategy.FIRST)
+    ref = await world.attempt(id)
+    await world.pool.execute("UPDATE due SET due_at = now() WHERE id = $1", id)
+    await world.ledger.claim(Lane.NORMAL, 500, lease_s=600)
+    await world.tell(receipt(ref, "undelivered", permanent=True))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert (changed.state, changed.final) == (Status.UNDELIVERED, False)
+    states = [delivery.state for delivery in (await world.load(id)).deliveries]
+    assert states == [Status.UNDELIVERED, Status.ACCEPTED]
+    assert await world.due(id) is True
+
+
+async def test_the_next_channel_is_not_needed_when_the_first_arrives(world: World) -> None:
+    id = await world.accept(Channel.SMS, Channel.EMAIL, strategy=Strategy.FIRST)
+    ref = await world.attempt(id)
+    await world.tell(receipt(ref, "delivered"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert changed.final
+    states = [delivery.state for delivery in (await world.load(id)).deliveries]
+    assert states == [Status.DELIVERED, Status.CANCELLED]
+
+
+async def test_one_channel_does_not_speak_for_another(world: World) -> None:
+    id = await world.accept(Channel.SMS, Channel.EMAIL)
+    ref = await world.attempt(id)
+    await world.tell(receipt(ref, "delivered"))
+    [changed] = (await world.receipts.apply_due(100)).changed
+    assert (changed.state, changed.final) == (Status.DELIVERED, False)
+    states = [delivery.state for delivery in (await world.load(id)).deliveries]
+    assert states == [Status.DELIVERED, Status.ACCEPTED]
+
+
+async def test_a_polled_receipt_is_applied_like_a_callback(world: World) -> None:
+    id, _ = await world.sent()
+    delivery = (await world.load(id)).deliveries[0]
+    polled = Receipt("poll-1", ReceiptStatus.DELIVERED)
+    applied = await world.receipts.apply_one(delivery.id, 1, polled, "poll")
+    assert [changed.state for changed in applied.changed] == [Status.DELIVERED]
+    assert (
+        await world.pool.fetchval("SELECT source FROM receipts WHERE delivery_id = $1", delivery.id) == "poll"
+    )
+    again = await world.receipts.apply_one(delivery.id, 1, polled, "poll")
+    assert (again.taken, again.changed) == (1, ())
+    with pytest.raises(UnknownAttempt, match="no attempt 7"):
+        await world.receipts.apply_one(delivery.id, 7, polled, "poll")
+
+
+async def test_a_look_up_that_brings_a_receipt_closes_the_open_attempt(world: World) -> None:
+    id = await world.accept()
+    await world.attempt(id, None)
+    delivery = (await world.load(id)).deliveries[0]
+    found = Receipt("found-1", ReceiptStatus.SENT, provider_message_id="SM-found")
+    await world.receipts.apply_one(delivery.id, 1, found, "lookup")
+    [attempt] = await world.attempt_rows(id)
+    assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "lookup")
+
+
+async def _prepared(world: World, attempts: list[tuple[str, Outcome | None]]) -> tuple[UUID, list[str]]:
+    id = await world.accept()
+    refs = [
+        await world.attempt(
+            id, outcome, provider=provider, message_id=f"{provider}-{id}" if outcome else None
+        )
+        for provider, outcome in attempts
+    ]
+    return id, refs
+
+
+@pytest.mark.parametrize(
+    ("attempts", "told"),
+    [
+        ([("twilio", Outcome.ACCEPTED)], [(0, "queued", 0), (0, "sent", 0), (0, "undelivered", 0)]),
+        ([("twilio", Outcome.ACCEPTED)], [(0, "undelivered", 0), (0, "undelivered", 1), (0, "sent", 0)]),
+        (
+            [("twilio", Outcome.ACCEPTED)],
+            [(0, "sent", 0), (0, "undelivered", 0), (0, "undelivered", 1), (0, "delivered", 0)],
+        ),
+        (
+            [("twilio", None)],
+            [(0, "queued", 0), (0, "undelivered", 0), (0, "sent", 0), (0, "undelivered", 1)],
+        ),
+        (
+            [("twilio", Outcome.ACCEPTED), ("termii", Outcome.ACCEPTED)],
+            [(0, "undelivered", 1), (1, "undelivered", 0), (1, "sent", 0), (0, "sent", 0)],
+        ),
+        (
+            [("twilio", Outcome.UNKNOWN), ("termii", None)],
+            [(0, "sent", 0), (1, "undelivered", 0), (0, "undelivered", 1), (1, "queued", 0)],
+        ),
+        (
+            [("twilio", Outcome.ACCEPTED), ("termii", None)],
+            [(0, "delivered", 0), (1, "undelivered", 1), (0, "undelivered", 0), (1, "sent", 0)],
+        ),
+    ],
+)
+async def test_every_order_of_receipts_ends_alike(
+    world: World, attempts: list[tuple[str, Outcome | None]], told: list[tuple[int, str, int]]
+) -> None:
+    orders = list(permutations(told))
+    cases = [(await _prepared(world, attempts), order) for order in orders]
+    for step in range(len(told)):
+        for (_, refs), order in cases:
+            which, status, permanent = order[step]
+            await world.tell(
+                receipt(refs[which], status, permanent=bool(permanent)), provider=attempts[which][0]
+            )
+        assert (await world.receipts.apply_due(1000)).taken == len(cases)
+    ends = {
+        (
+            delivery.state,
+            delivery.reason_code,
+            delivery.due_at is None,
+            tuple((attempt.outcome, attempt.receipt_status) for attempt in delivery.attempts),
+        )
+        for (id, _), _ in cases
+        for delivery in (await world.load(id)).deliveries
+    }
+    assert len(ends) == 1
+    # And all of them in one go end there too.
+    id, refs = await _prepared(world, attempts)
+    for which, status, permanent in told:
+        await world.tell(receipt(refs[which], status, permanent=bool(permanent)), provider=attempts[which][0])
+    await world.receipts.apply_due(1000)
+    delivery = (await world.load(id)).deliveries[0]
+    assert {(delivery.state, delivery.reason_code)} == {(end[0], end[1]) for end in ends}
