@@ -1,0 +1,133 @@
+"""What the API's tests submit, and how they bring notifications into states that only workers make."""
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+
+from domain.decisions import Next
+from domain.notification import Channel, Notification
+from domain.outcome import Outcome
+from domain.reasons import Reason
+from domain.status import Status
+from storage.ledger import Ledger
+from storage.rows import Closing, Intent, Move
+
+ACCOUNT_SID = "AC" + "0" * 32
+AUTH_TOKEN = "a token of the tests"
+SIGNING_KEY = "a signing key of the tests"
+
+PHONE = "+2348031236789"
+
+_users = itertools.count(1)
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A valid notification of a new user."""
+    valid: dict[str, Any] = {
+        "user_id": f"user-{next(_users)}",
+        "type": "price_alert",
+        "channels": ["sms"],
+        "content": {"body": "Bitcoin is at 100,000."},
+        "to": {"sms": PHONE},
+    }
+    return {name: value for name, value in (valid | changes).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Submits over HTTP and expects 202."""
+
+    api: httpx.AsyncClient
+
+    async def __call__(self, **changes: Any) -> dict[str, Any]:
+        key = {"Idempotency-Key": str(uuid4())}
+        answer = await self.api.post("/notifications", json=body(**changes), headers=key)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+
+@dataclass(frozen=True)
+class Parked:
+    """Parks a notification's deliveries as a worker would after its schedule is used up."""
+
+    submit: Submit
+    ledger: Ledger
+
+    async def __call__(
+        self, state: Status = Status.DEAD_LETTERED, *, expires_at: datetime | None = None, **changes: Any
+    ) -> str:
+        id = (await self.submit(**changes))["id"]
+        notification = await loaded(self.ledger, id)
+        for delivery in notification.deliveries:
+            if delivery.state is Status.WAITING:
+                continue
+            next = Next(
+                state,
+                notification.now + timedelta(days=14),
+                Reason.PROVIDERS_EXHAUSTED,
+                pass_no=4,
+                expires_at=expires_at,
+                event="dead_lettered",
+            )
+            assert await self.ledger.move(Move(notification.id, delivery.id, delivery.version, next))
+        return id
+
+
+async def loaded(ledger: Ledger, id: str) -> Notification:
+    """The notification as the ledger has it."""
+    notification = await ledger.load(UUID(id))
+    assert notification is not None
+    return notification
+
+
+async def attempted(
+    ledger: Ledger, id: str, channel: Channel = Channel.SMS, provider: str = "twilio"
+) -> tuple[Notification, int]:
+    """The notification with an open attempt, as a sender has it before its call."""
+    notification = await loaded(ledger, id)
+    delivery = notification.delivery(channel)
+    opened = await ledger.intend(
+        Intent(
+            notification.id,
+            delivery.id,
+            delivery.version,
+            provider,
+            budget_s=10,
+            settling_s=0,
+            address=PHONE,
+            target_masked="+234•••••6789",
+            selection={"reason": "first in order"},
+            required=False,
+        )
+    )
+    assert opened is not None
+    return await loaded(ledger, id), opened.no
+
+
+async def sent(ledger: Ledger, id: str, message_id: str) -> None:
+    """The notification's SMS is accepted by a provider."""
+    notification, no = await attempted(ledger, id)
+    delivery = notification.delivery(Channel.SMS)
+    closed = await ledger.close_attempt(
+        Closing(
+            notification.id,
+            delivery.id,
+            no,
+            delivery.version,
+            Outcome.ACCEPTED,
+            Next(Status.SENT, None, event="sent"),
+            provider_message_id=message_id,
+            latency_ms=12,
+        )
+    )
+    assert closed is not None
+
+
+async def together(*calls: Any) -> list[Any]:
+    """The results of calls that are made at once."""
+    return list(await asyncio.gather(*calls))

@@ -1,0 +1,290 @@
+"""Submitting: once for a key, whatever is repeated, and a clear answer to whatever is wrong."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from api_case import PHONE, body, together
+
+from storage.postgres import Pool
+
+KEY = "Idempotency-Key"
+
+
+def soon(**delta: float) -> str:
+    return (datetime.now(UTC) + timedelta(**delta)).isoformat()
+
+
+async def test_a_new_notification_is_accepted(api: httpx.AsyncClient, pool: Pool) -> None:
+    asked = body(channels=["sms", "email"], strategy="first", metadata={"transaction": {"no": [1, None]}})
+    answer = await api.post("/notifications", json=asked, headers={KEY: "one"})
+    assert answer.status_code == 202
+    shown = answer.json()
+    assert answer.headers["location"] == f"/v1/notifications/{shown['id']}"
+    assert "idempotency-replayed" not in answer.headers
+    assert (shown["status"], shown["priority"], shown["channels"]) == ("accepted", "normal", ["sms", "email"])
+    assert [delivery["status"] for delivery in shown["deliveries"]] == ["accepted", "waiting"]
+    read = (await api.get(answer.headers["location"].removeprefix("/v1"))).json()
+    assert read == shown
+    assert await pool.fetchval("SELECT count(*) FROM due WHERE id = $1", shown["id"]) == 1
+
+
+async def test_the_same_again_is_replayed_as_it_is_now(api: httpx.AsyncClient) -> None:
+    asked = body(send_at=soon(hours=1))
+    first = await api.post("/notifications", json=asked, headers={KEY: "two"})
+    cancelled = await api.post(f"/notifications/{first.json()['id']}/cancel")
+    assert cancelled.status_code == 200
+    again = await api.post("/notifications", json=asked, headers={KEY: "two"})
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (200, "true")
+    assert (again.json()["id"], again.json()["status"]) == (first.json()["id"], "cancelled")
+
+
+async def test_the_same_key_with_another_body_is_refused(api: httpx.AsyncClient) -> None:
+    asked = body()
+    await api.post("/notifications", json=asked, headers={KEY: "three"})
+    other = await api.post(
+        "/notifications", json=asked | {"content": {"body": "other"}}, headers={KEY: "three"}
+    )
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_the_same_key_of_another_user_or_type_is_another_notification(api: httpx.AsyncClient) -> None:
+    asked = body()
+    answers = [
+        await api.post("/notifications", json=asked | change, headers={KEY: "four"})
+        for change in ({}, {"user_id": "another"}, {"type": "statement"})
+    ]
+    assert [answer.status_code for answer in answers] == [202, 202, 202]
+    assert len({answer.json()["id"] for answer in answers}) == 3
+
+
+async def test_twenty_at_once_are_one(api: httpx.AsyncClient, pool: Pool) -> None:
+    asked = body()
+    answers = await together(
+        *(api.post("/notifications", json=asked, headers={KEY: "twenty"}) for _ in range(20))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    count = await pool.fetchval("SELECT count(*) FROM notifications WHERE user_id = $1", asked["user_id"])
+    assert count == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "in_body", "code"),
+    [
+        ([], None, "idempotency_key_missing"),
+        ([(KEY, "a")], "b", "idempotency_key_conflict"),
+        ([(KEY, "a"), (KEY, "b")], None, "idempotency_key_conflict"),
+        ([(KEY, "x" * 256)], None, "idempotency_key_invalid"),
+        ([(KEY, "")], None, "idempotency_key_invalid"),
+        ([(KEY, "schlüssel".encode())], None, "idempotency_key_invalid"),
+    ],
+)
+async def test_a_wrong_key_is_a_bad_request(
+    api: httpx.AsyncClient, headers: list[Any], in_body: str | None, code: str
+) -> None:
+    answer = await api.post("/notifications", json=body(idempotency_key=in_body), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+
+async def test_the_key_may_be_in_the_body_or_in_both(api: httpx.AsyncClient) -> None:
+    asked = body(idempotency_key="in the body")
+    answers = [
+        await api.post("/notifications", json=asked),
+        await api.post("/notifications", json=asked, headers={KEY: "in the body"}),
+        await api.post(
+            "/notifications",
+            json={name: value for name, value in asked.items() if name != "idempotency_key"},
+            headers={KEY: "in the body"},
+        ),
+    ]
+    assert [answer.status_code for answer in answers] == [202, 200, 200]
+
+
+INVALID: list[tuple[dict[str, Any], str, str]] = [
+    ({"user_id": None}, "/user_id", "required"),
+    ({"user_id": ""}, "/user_id", "too_short"),
+    ({"user_id": "a\0b"}, "/user_id", "not_storable"),
+    ({"user_id": 7}, "/user_id", "wrong_type"),
+    ({"user_id": "x" * 256}, "/user_id", "too_long"),
+    ({"type": "horoscope"}, "/type", "unknown_type"),
+    ({"channels": []}, "/channels", "too_short"),
+    ({"channels": ["fax"]}, "/channels", "unknown_channel"),
+    ({"channels": ["sms", "sms"]}, "/channels", "not_unique"),
+    ({"channels": "sms"}, "/channels", "wrong_type"),
+    ({"channels": [{}]}, "/channels/0", "not_one_of"),
+    ({"strategy": "some"}, "/strategy", "not_one_of"),
+    ({"content": {"body": ""}}, "/content/body", "too_short"),
+    ({"content": {"body": "\ud800"}}, "/content/body", "not_storable"),
+    ({"content": {"body": "a\0"}}, "/content/body", "not_storable"),
+    ({"content": {"title": "only"}}, "/content/body", "required"),
+    ({"to": {"sms": "0803 123"}}, "/to/sms", "invalid_contact"),
+    ({"to": {"sms": "+999123456789"}}, "/to/sms", "invalid_contact"),
+    ({"to": {"email": "nobody"}}, "/to/email", "invalid_contact"),
+    ({"to": {"fax": "1"}}, "/to/fax", "unknown_field"),
+    ({"priority": "urgent"}, "/priority", "not_one_of"),
+    ({"priority": "critical"}, "/priority", "priority_not_allowed"),
+    ({"send_at": 1_900_000_000}, "/send_at", "invalid_time"),
+    ({"send_at": "1900000000"}, "/send_at", "invalid_time"),
+    ({"send_at": "2030-01-01T00:00:00"}, "/send_at", "invalid_time"),
+    ({"send_at": "0001-01-01T00:00:00+14:00"}, "/send_at", "invalid_time"),
+    ({"send_at": "9999-12-31T00:00:00Z"}, "/send_at", "out_of_range"),
+    ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at", "in_the_past"),
+    ({"send_at": soon(hours=2), "expires_at": soon(hours=1)}, "/expires_at", "before_send_at"),
+    ({"metadata": {"a": "\0"}}, "/metadata", "not_storable"),
+    ({"metadata": []}, "/metadata", "wrong_type"),
+    ({"metadata": {"a": "x" * 20_000}}, "/metadata", "too_long"),
+    ({"metadata": {"a": [[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}}, "/metadata", "too_deep"),
+    ({"idempotency_key": "x" * 256}, "/idempotency_key", "too_long"),
+    ({"prio": "high"}, "/prio", "unknown_field"),
+    ({"a/b~c": 1}, "/a~1b~0c", "unknown_field"),
+    ({"\ud800": 1}, "", "invalid"),
+]
+
+
+@pytest.mark.parametrize(("change", "pointer", "code"), INVALID, ids=[f"{p} {c}" for _, p, c in INVALID])
+async def test_what_is_invalid_is_pointed_at(
+    api: httpx.AsyncClient, pool: Pool, change: dict[str, Any], pointer: str, code: str
+) -> None:
+    asked = body(**change)
+    for name in [name for name, value in change.items() if value is None]:
+        asked.pop(name, None)
+    answer = await api.post(
+        "/notifications",
+        content=json.dumps(asked).encode(),
+        headers={KEY: "invalid", "Content-Type": "application/json"},
+    )
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == "validation_failed"
+    assert problem["type"] == "urn:herald:problem:validation_failed"
+    assert (pointer, code) in {(error["pointer"], error["code"]) for error in problem["errors"]}
+    assert await pool.fetchval("SELECT count(*) FROM notifications WHERE idempotency_key = 'invalid'") == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"",
+        b"nothing",
+        b'{"user_id": "\xff"}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["cut", "empty", "word", "not utf-8", "utf-16", "deep", "long number"],
+)
+async def test_what_is_not_json_is_a_bad_request(api: httpx.AsyncClient, content: bytes) -> None:
+    answer = await api.post(
+        "/notifications", content=content, headers={KEY: "k", "Content-Type": "application/json"}
+    )
+    assert answer.status_code == (400 if content else 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_numbers_that_json_does_not_have_are_refused(api: httpx.AsyncClient) -> None:
+    for number in ("NaN", "Infinity", "1e999"):
+        text = json.dumps(body()).removesuffix("}") + f', "metadata": {{"n": {number}}}}}'
+        answer = await api.post(
+            "/notifications",
+            content=text.encode(),
+            headers={KEY: f"number {number}", "Content-Type": "application/json"},
+        )
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "not_storable")
+
+
+async def test_json_needs_no_content_type_but_no_other_one(api: httpx.AsyncClient) -> None:
+    content = json.dumps(body()).encode()
+    without = await api.post("/notifications", content=content, headers={KEY: "no type"})
+    assert without.status_code == 202
+    form = {KEY: "form", "Content-Type": "application/x-www-form-urlencoded"}
+    wrong = await api.post("/notifications", content=content, headers=form)
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "content_type")
+
+
+async def test_an_honest_retry_after_the_expiry_is_replayed(api: httpx.AsyncClient) -> None:
+    asked = body(expires_at=soon(seconds=0.5))
+    first = await api.post("/notifications", json=asked, headers={KEY: "late"})
+    assert first.status_code == 202
+    async with asyncio.timeout(5):
+        while (await api.post("/notifications", json=asked, headers={KEY: f"{uuid4()}"})).status_code == 202:
+            pass
+    again = await api.post("/notifications", json=asked, headers={KEY: "late"})
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    batch = {"notifications": [asked | {"idempotency_key": "late"}]}
+    (item,) = (await api.post("/notifications/batch", json=batch)).json()["results"]
+    assert (item["status"], item["id"]) == (200, first.json()["id"])
+
+
+async def test_contacts_are_stored_in_one_spelling(api: httpx.AsyncClient, pool: Pool) -> None:
+    to = {"sms": "+234 (803) 123-6789", "email": "Ada@EXAMPLE.com"}
+    shown = (await api.post("/notifications", json=body(to=to), headers={KEY: "spelling"})).json()
+    stored = await pool.fetchrow(
+        "SELECT to_sms, to_email FROM notification_contents WHERE notification_id = $1", shown["id"]
+    )
+    assert stored is not None
+    assert tuple(stored) == (PHONE, "Ada@example.com")
+
+
+async def test_a_type_may_have_its_content_scrubbed_and_its_own_priority(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    asked = body(type="otp", priority="critical")
+    shown = (await api.post("/notifications", json=asked, headers={KEY: "otp"})).json()
+    row = await pool.fetchrow("SELECT scrub, lane FROM notifications WHERE id = $1", shown["id"])
+    assert row is not None
+    assert tuple(row) == (True, 0)
+
+
+async def test_a_batch_judges_each_item_by_itself(api: httpx.AsyncClient, pool: Pool) -> None:
+    before = body(idempotency_key="b0")
+    await api.post("/notifications", json=before)
+    new = body(idempotency_key="b1")
+    items = [
+        before,
+        new,
+        new,
+        new | {"content": {"body": "other"}},
+        body(idempotency_key="b2", channels=["fax"]),
+        body(),
+        "nonsense",
+        body(idempotency_key="b3", expires_at="2020-01-01T00:00:00Z"),
+        body(idempotency_key="b4", type="horoscope"),
+        body(idempotency_key="b5"),
+    ]
+    answer = await api.post("/notifications/batch", json={"notifications": items})
+    assert answer.status_code == 200, answer.text
+    out = answer.json()
+    assert [item["status"] for item in out["results"]] == [200, 202, 200, 422, 422, 422, 422, 422, 422, 202]
+    assert [item["index"] for item in out["results"]] == list(range(10))
+    assert (out["accepted"], out["replayed"], out["refused"]) == (2, 2, 6)
+    assert out["results"][1]["id"] == out["results"][2]["id"] == out["results"][2]["notification"]["id"]
+    problems = [item["problem"] for item in out["results"] if item["problem"]]
+    assert problems[0]["code"] == "idempotency_key_reused"
+    pointers = [problem["errors"][0]["pointer"] for problem in problems[1:]]
+    assert pointers == [
+        "/notifications/4/channels",
+        "/notifications/5/idempotency_key",
+        "/notifications/6",
+        "/notifications/7/expires_at",
+        "/notifications/8/type",
+    ]
+
+
+async def test_a_batch_has_its_size(api: httpx.AsyncClient) -> None:
+    small = body(content={"body": "x"}, to=None)
+    items = [small | {"idempotency_key": f"size {number}"} for number in range(1000)]
+    full = await api.post("/notifications/batch", json={"notifications": items})
+    assert (full.status_code, full.json()["accepted"]) == (200, 1000)
+    for wrong, code in (([*items, items[0]], "too_long"), ([], "too_short")):
+        answer = await api.post("/notifications/batch", json={"notifications": wrong})
+        assert answer.status_code == 422
+        assert answer.json()["errors"] == [
+            {"pointer": "/notifications", "code": code, "message": answer.json()["errors"][0]["message"]}
+        ]
