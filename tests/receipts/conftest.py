@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -126,7 +127,7 @@ class World:
         )
         assert opened is not None
         if outcome is not None:
-            due = notification.now.replace(year=notification.now.year + 1) if awaits else None
+            due = notification.now + timedelta(seconds=DEADLINE_S) if awaits else None
             moved = await self.ledger.close_attempt(
                 Closing(
                     notification_id=id,

@@ -1,0 +1,249 @@
+"""What the reconciliation finds and mends: every kind of drift, planted and found."""
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from domain.outcome import Outcome
+from domain.status import Status
+from storage import upkeep
+from storage.postgres import Pool
+from tests.receipts.conftest import World, receipt
+
+TABLES = "notifications, deliveries, due, notification_attempts, provider_messages, receipts"
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _empty(pool: Pool) -> AsyncIterator[None]:
+    yield
+    await pool.execute(f"TRUNCATE {TABLES}, notification_contents, receipt_inbox, timeline")
+
+
+async def _age(world: World, id: UUID, minutes: int = 2) -> None:
+    """Move a notification back in time, within its partition or the one before."""
+    for table, column in (
+        ("notifications", "id"),
+        ("deliveries", "notification_id"),
+        ("notification_attempts", "notification_id"),
+    ):
+        await world.pool.execute(
+            f"UPDATE {table} SET accepted_at = accepted_at - make_interval(mins => $2) WHERE {column} = $1",
+            id,
+            minutes,
+        )
+
+
+async def _drift(world: World) -> dict[str, int]:
+    """The kinds of drift that there are."""
+    return {kind: count for kind, count in asdict(await upkeep.drift(world.pool)).items() if count}
+
+
+async def test_a_sound_ledger_shows_no_drift(world: World) -> None:
+    for outcome, state in [
+        (None, Status.SENDING),
+        (Outcome.ACCEPTED, Status.SENT),
+        (Outcome.ACCEPTED, Status.DELIVERED),
+        (Outcome.UNKNOWN, Status.OUTCOME_UNKNOWN),
+        (Outcome.REJECTED, Status.DEAD_LETTERED),
+        (Outcome.REJECTED, Status.DEFERRED),
+    ]:
+        id, _ = await world.sent(outcome=outcome, state=state, awaits=state is not Status.DELIVERED)
+        await _age(world, id)
+    await _age(world, await world.accept())
+    assert await _drift(world) == {}
+
+
+@pytest.mark.parametrize("state", [Status.DEFERRED, Status.DEAD_LETTERED, Status.SENT, Status.SENDING])
+async def test_a_lost_place_in_the_queue_is_found_and_given_back(world: World, state: Status) -> None:
+    outcome = None if state is Status.SENDING else Outcome.ACCEPTED
+    id, _ = await world.sent(outcome=outcome, state=state)
+    await world.pool.execute("DELETE FROM due WHERE id = $1", id)
+    # It may just be being written.
+    assert await _drift(world) == {}
+    assert await upkeep.requeue_live_without_due(world.pool, 10) == 0
+    await _age(world, id)
+    assert await _drift(world) == {"live_without_due": 1}
+    assert await upkeep.requeue_live_without_due(world.pool, 10) == 1
+    assert await _drift(world) == {}
+    expected = (await world.load(id)).deliveries[0].due_at
+    assert await world.pool.fetchval("SELECT due_at FROM due WHERE id = $1", id) == expected
+    assert await upkeep.requeue_live_without_due(world.pool, 10) == 0
+
+
+async def test_what_is_overdue_is_due_now(world: World) -> None:
+    id = await world.accept()
+    await _age(world, id)
+    await world.pool.execute("DELETE FROM due WHERE id = $1", id)
+    await upkeep.requeue_live_without_due(world.pool, 10)
+    assert await world.due(id) is True
+
+
+async def test_an_active_delivery_that_expects_nothing_is_found_too(world: World) -> None:
+    """As a write would leave it that forgot when something must happen: it is called final, and is not."""
+    id = await world.accept()
+    await _age(world, id)
+    await world.pool.execute("UPDATE deliveries SET due_at = NULL WHERE notification_id = $1", id)
+    await world.pool.execute("UPDATE notifications SET final_at = now() WHERE id = $1", id)
+    await world.pool.execute("DELETE FROM due WHERE id = $1", id)
+    assert await _drift(world) == {"live_without_due": 1}
+    assert await upkeep.requeue_live_without_due(world.pool, 10) == 1
+    assert await world.due(id) is True
+
+
+async def test_what_is_being_written_is_left_to_its_writer(world: World) -> None:
+    id = await world.accept()
+    await _age(world, id)
+    await world.pool.execute("DELETE FROM due WHERE id = $1", id)
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM notifications WHERE id = $1 FOR NO KEY UPDATE", id)
+        assert await upkeep.requeue_live_without_due(world.pool, 10) == 0
+    assert await upkeep.requeue_live_without_due(world.pool, 10) == 1
+
+
+async def test_sending_without_an_open_attempt(world: World) -> None:
+    id, _ = await world.sent(outcome=None)
+    await world.pool.execute(
+        "UPDATE notification_attempts SET outcome = 'not_sent' WHERE notification_id = $1", id
+    )
+    assert await _drift(world) == {"sending_without_open_attempt": 1}
+
+
+async def test_an_open_attempt_that_is_not_sending(world: World) -> None:
+    id, _ = await world.sent(outcome=None)
+    await world.pool.execute("UPDATE deliveries SET state = 'cancelled' WHERE notification_id = $1", id)
+    await world.pool.execute("UPDATE notifications SET status = 'cancelled' WHERE id = $1", id)
+    assert await _drift(world) == {"open_attempt_not_sending": 1}
+
+
+async def test_what_nobody_claims(world: World) -> None:
+    id = await world.accept()
+    await world.pool.execute("UPDATE due SET due_at = now() - interval '4 min' WHERE id = $1", id)
+    assert await _drift(world) == {}
+    await world.pool.execute("UPDATE due SET due_at = now() - interval '6 min' WHERE id = $1", id)
+    assert await _drift(world) == {"overdue": 1}
+
+
+@pytest.mark.parametrize("status", ["accepted", "sending"])
+async def test_a_status_that_is_not_what_the_deliveries_say(world: World, status: str) -> None:
+    id, _ = await world.sent()
+    await world.pool.execute("UPDATE notifications SET status = $2::text::status WHERE id = $1", id, status)
+    assert await _drift(world) == {"status_mismatch": 1}
+
+
+async def test_a_live_notification_without_deliveries(world: World) -> None:
+    id = await world.accept()
+    await world.pool.execute("DELETE FROM deliveries WHERE notification_id = $1", id)
+    assert await _drift(world) == {"status_mismatch": 1}
+
+
+async def test_orphans_are_found_revived_and_dropped(world: World) -> None:
+    await world.tell(receipt(None, "delivered", provider_message_id="SM-adopted"), receipt(None, "delivered"))
+    await world.pool.execute("UPDATE receipt_inbox SET orphaned_at = now() - interval '1 hour', tries = 6")
+    assert await _drift(world) == {"orphan_receipts": 2}
+    assert await upkeep.revive_orphans(world.pool, 10) == 0
+    id, _ = await world.sent(message_id="SM-adopted")
+    assert await upkeep.revive_orphans(world.pool, 10) == 1
+    [changed] = (await world.receipts.apply_due(10)).changed
+    assert (changed.notification_id, changed.state) == (id, Status.DELIVERED)
+    assert await upkeep.drop_orphans(world.pool, older_than_s=7200) == 0
+    assert await upkeep.drop_orphans(world.pool, older_than_s=1800) == 1
+    assert await world.inbox() == 0
+
+
+async def test_dead_letters_are_counted_with_their_age(world: World) -> None:
+    for minutes in (1, 5):
+        id, _ = await world.sent(outcome=Outcome.REJECTED, state=Status.DEAD_LETTERED)
+        await _age(world, id, minutes)
+    await world.sent(outcome=Outcome.UNKNOWN, state=Status.OUTCOME_UNKNOWN, type="marketing")
+    await world.accept()
+    unknown, dead = sorted(await upkeep.age_dead_letters(world.pool), key=lambda row: row.count)
+    assert (unknown.type, unknown.status) == ("marketing", Status.OUTCOME_UNKNOWN)
+    assert (dead.tenant, dead.type, dead.status, dead.count) == ("t1", "debit_alert", Status.DEAD_LETTERED, 2)
+    assert 300 <= dead.oldest_age_s < 360
+
+
+async def test_what_is_parked_too_long_is_counted(world: World) -> None:
+    id, _ = await world.sent(outcome=Outcome.REJECTED, state=Status.DEAD_LETTERED)
+    assert await upkeep.parked_too_long(world.pool, 300, 10) == 0
+    await world.pool.execute(
+        "UPDATE deliveries SET due_at = now() - interval '6 min' WHERE notification_id = $1", id
+    )
+    assert await upkeep.parked_too_long(world.pool, 300, 10) == 1
+
+
+async def _months(pool: Pool) -> set[str]:
+    rows = await pool.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'receipts'::regclass"
+    )
+    return {row["name"] for row in rows}
+
+
+async def _plant_partitions(pool: Pool, months_ago: int) -> str:
+    for parent in ("notification_contents", "notification_attempts", "receipts", "timeline"):
+        await pool.execute(
+            "DO $$ DECLARE m timestamptz :="
+            f" date_trunc('month', now()) - interval '{months_ago} months'; BEGIN"
+            f" EXECUTE format('CREATE TABLE %I PARTITION OF {parent} FOR VALUES FROM (%L) TO (%L)',"
+            f" '{parent}' || to_char(m, '_YYYY_MM'), m, m + interval '1 month'); END $$"
+        )
+    return await pool.fetchval(
+        "SELECT to_char(date_trunc('month', now()) - make_interval(months => $1), 'YYYY_MM')", months_ago
+    )
+
+
+async def test_partitions_are_made_ahead(world: World) -> None:
+    before = await _months(world.pool)
+    await upkeep.ensure_partitions(world.pool, 5)
+    await upkeep.ensure_partitions(world.pool, 5)
+    assert len(await _months(world.pool)) == len(before) + 2
+
+
+async def test_old_partitions_are_dropped_and_idempotency_stays(world: World) -> None:
+    old, recent = await _plant_partitions(world.pool, 7), await _plant_partitions(world.pool, 6)
+    id, _ = await world.sent(awaits=False)
+    await world.pool.execute(
+        "UPDATE notifications SET accepted_at = now() - interval '7 months' WHERE id = $1", id
+    )
+    dropped = await upkeep.retention(world.pool, 6)
+    assert dropped == [
+        f"public.{parent}_{old}"
+        for parent in ("notification_attempts", "receipts", "timeline", "notification_contents")
+    ]
+    assert f"receipts_{old}" not in await _months(world.pool)
+    assert f"receipts_{recent}" in await _months(world.pool)
+    assert await world.ledger.load(id) is not None
+    assert await upkeep.retention(world.pool, 6) == []
+    assert len(await upkeep.retention(world.pool, 5)) == 4
+
+
+async def test_the_month_of_something_live_is_kept(world: World) -> None:
+    month = await _plant_partitions(world.pool, 7)
+    id = await world.accept()
+    await world.pool.execute(
+        "UPDATE notifications SET accepted_at = date_trunc('month', now()) - interval '7 months'"
+        " WHERE id = $1",
+        id,
+    )
+    assert await upkeep.retention(world.pool, 6) == []
+    await world.pool.execute(
+        "UPDATE notifications SET status = 'delivered', final_at = now() WHERE id = $1", id
+    )
+    assert [name.rsplit("_", 2)[1:] for name in await upkeep.retention(world.pool, 6)] == [
+        month.split("_")
+    ] * 4
+
+
+async def test_a_partition_in_use_waits_for_the_next_time(world: World) -> None:
+    month = await _plant_partitions(world.pool, 7)
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"LOCK TABLE receipts_{month} IN ACCESS SHARE MODE")
+        assert await upkeep.retention(world.pool, 6) == [f"public.notification_attempts_{month}"]
+    assert len(await upkeep.retention(world.pool, 6)) == 3
+
+
+async def test_last_month_is_always_kept(world: World) -> None:
+    with pytest.raises(ValueError, match="last month"):
+        await upkeep.retention(world.pool, 0)
