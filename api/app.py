@@ -72,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     app.add_api_route("/metrics", exposed, include_in_schema=False)
+    problems.document(app)
     return app
 
 

@@ -58,7 +58,8 @@ class _Limited:
         self._bytes += len(message.get("body", b""))
         self._more = message.get("more_body", False)
         if self._bytes > BODY_BYTES_MAX:
-            await _drain(self._receive)
+            if self._more:
+                await _drain(self._receive)
             raise HTTPException(413, headers={"Connection": "close"})
         return message
 

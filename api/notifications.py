@@ -72,6 +72,7 @@ async def submit(body: NotificationIn, request: Request, tenant: Tenant, uses: U
     prepared = prepare(uses, tenant, body, key)
     acceptance = await _accept(uses, prepared)
     if acceptance.created:
+        uses.metrics.accepted.add(type=body.type, lane=prepared.submission.lane)
         return _answer(202, accepted_view(prepared.submission, acceptance))
     if not is_same(uses, prepared, acceptance):
         raise reused()
@@ -241,6 +242,7 @@ def _item(
     context: Context, index: int, prepared: Prepared, acceptance: Acceptance, rows: Mapping[UUID, Row]
 ) -> BatchItem:
     if acceptance.created:
+        context.metrics.accepted.add(type=prepared.submission.type, lane=prepared.submission.lane)
         view = accepted_view(prepared.submission, acceptance)
         return BatchItem(index=index, status=202, id=acceptance.id, notification=view)
     if not is_same(context, prepared, acceptance):

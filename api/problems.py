@@ -10,6 +10,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from storage.group import CommitUnknown, LedgerError, LedgerUnavailable, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
@@ -50,7 +52,15 @@ VALIDATION_CODES: Final[Mapping[str, str]] = {
 """pydantic's error types in our words. A type of our own (PydanticCustomError) is its own code."""
 
 _OWN_TYPES: Final = frozenset(
-    {"not_storable", "invalid_time", "not_unique", "too_deep", "invalid_contact", "invalid_preference"}
+    {
+        "required",
+        "not_storable",
+        "invalid_time",
+        "not_unique",
+        "too_deep",
+        "invalid_contact",
+        "invalid_preference",
+    }
 )
 
 
@@ -190,6 +200,38 @@ def _pointer(location: Sequence[str | int]) -> str:
     return "".join(f"/{part}" for part in parts)
 
 
+def _allowed(app: FastAPI, scope: Scope) -> list[str]:
+    """The methods that some route takes for this path."""
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+
+
+def document(app: FastAPI) -> None:
+    """Have the OpenAPI document say that errors are problems, and nothing else."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            for operations in generate()["paths"].values():
+                for operation in operations.values():
+                    _only_problems(operation["responses"])
+        return generate()
+
+    app.openapi = openapi
+
+
+def _only_problems(responses: dict[str, Any]) -> None:
+    for status, response in list(responses.items()):
+        content = response.get("content", {})
+        if MEDIA_TYPE in content:
+            content.pop("application/json", None)
+        elif status == "422":
+            del responses[status]
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application with a problem."""
 
@@ -205,16 +247,20 @@ def install(app: FastAPI) -> None:
             ).response()
         return invalid(field_errors(errors)).response()
 
-    def http(_: Request, error: HTTPException) -> Response:
+    def http(request: Request, error: HTTPException) -> Response:
         code = STATUS_CODES.get(error.status_code, "error")
         detail = HTTPStatus(error.status_code).phrase
+        headers = dict(error.headers or {})
         if error.status_code == 400:
             code, detail = "malformed_json", "The body is not JSON in UTF-8."
         elif error.status_code == 404:
             detail = "There is no such route."
         elif error.status_code == 413:
             detail = "The body is larger than 1 MB."
-        return Problem(error.status_code, code, detail, headers=error.headers).response()
+        elif error.status_code == 405:
+            # The router names the methods of the first route that fits the path only.
+            headers["Allow"] = ", ".join(_allowed(app, request.scope))
+        return Problem(error.status_code, code, detail, headers=headers).response()
 
     def ledger(_: Request, error: Exception) -> Response:
         return unavailable(error).response()

@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.auth import KeyedRoute, Tenant
@@ -85,7 +85,7 @@ class QuietHoursBody(Request):
 class PreferencesBody(Request):
     """What a user wants. What is not said is wanted; a type goes before `*`, which speaks for every type."""
 
-    types: dict[Name, dict[Channel, bool]] = Field(
+    types: dict[Name, dict[Channel, StrictBool]] = Field(
         default_factory=dict, examples=[{"*": {"email": False}, "price_alert": {"sms": True}}]
     )
     time_zone: TimeZone | None = None

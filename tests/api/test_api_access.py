@@ -1,0 +1,199 @@
+"""Who may call what, and what is answered to whoever may not, or asks for what is not there."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from api_case import Parked, Submit, body
+from conftest import served, settings_for
+
+from devstack.ports import free_port
+from storage import api_keys
+from storage.postgres import Pool
+
+OPEN = {"/healthz", "/readyz", "/v1/callbacks/{provider}"}
+
+
+async def routes(url: str) -> list[tuple[str, str]]:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+async def test_every_route_but_health_and_callbacks_needs_a_key(url: str) -> None:
+    asked = await routes(url)
+    assert len(asked) >= 22
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        for method, path in asked:
+            if path in OPEN:
+                continue
+            answer = await client.request(method, path.replace("{", "").replace("}", ""))
+            assert (answer.status_code, answer.json()["code"]) == (401, "api_key_missing"), (method, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer",
+        "Bearer x",
+        "Basic hk_00000000_x",
+        "Bearer hk_00000000_unknown",
+        "hk_00000000_x",
+        "Bearer hk__",
+    ],
+)
+async def test_a_wrong_key_is_refused(url: str, header: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        answer = await client.get("/v1/notifications", headers={"Authorization": header})
+    assert (answer.status_code, answer.json()["code"]) == (401, "api_key_invalid")
+
+
+async def test_a_key_with_the_right_prefix_only_is_refused(url: str, pool: Pool) -> None:
+    key = await api_keys.create(pool, "bank", "tests")
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        good = await client.get("/v1/notifications", headers={"Authorization": f"Bearer {key}"})
+        assert good.status_code == 200
+        bad = await client.get("/v1/notifications", headers={"Authorization": f"Bearer {key}x"})
+    assert (bad.status_code, bad.json()["code"]) == (401, "api_key_invalid")
+
+
+async def test_a_revoked_key_stops_within_seconds(url: str, pool: Pool) -> None:
+    key = await api_keys.create(pool, "bank", "tests")
+    async with httpx.AsyncClient(
+        base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+    ) as client:
+        assert (await client.get("/v1/notifications")).status_code == 200
+        assert await api_keys.revoke(pool, key.split("_")[1])
+        async with asyncio.timeout(5):
+            while (await client.get("/v1/notifications")).status_code != 401:
+                pass
+
+
+async def test_the_key_is_asked_for_before_the_body_is_read(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        answer = await client.post("/v1/notifications", content=b"{")
+    assert answer.status_code == 401
+
+
+async def test_another_tenants_objects_are_not_there(
+    api: httpx.AsyncClient, other: httpx.AsyncClient, submit: Submit, parked: Parked
+) -> None:
+    id, dead = (await submit())["id"], await parked()
+    for method, path in (
+        ("GET", f"/notifications/{id}"),
+        ("GET", f"/notifications/{id}/attempts"),
+        ("GET", f"/notifications/{id}/timeline"),
+        ("POST", f"/notifications/{id}/cancel"),
+        ("POST", f"/dead-letters/{dead}/retry"),
+        ("POST", f"/dead-letters/{dead}/discard"),
+        ("GET", f"/notifications/{uuid4()}"),
+    ):
+        answer = await other.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "notification_not_found"), path
+    assert (await other.get("/notifications")).json()["notifications"] == []
+    assert (await other.get("/dead-letters")).json()["notifications"] == []
+    replayed = await other.post("/dead-letters/replay", json={"filter": {}, "dry_run": False})
+    assert replayed.json()["matched"] == 0
+    assert (await api.get(f"/notifications/{dead}")).json()["status"] == "dead_lettered"
+
+    address = {"channel": "email", "address": "x@example.com"}
+    await api.post("/suppressions", json=address)
+    await api.put("/users/mine/contacts", json={"email": "x@example.com"})
+    assert (await other.get("/suppressions")).json()["suppressions"] == []
+    assert (await other.delete("/suppressions", params=address)).status_code == 404
+    for part in ("contacts", "devices", "preferences"):
+        assert (await other.get(f"/users/mine/{part}")).status_code == 404
+
+
+async def test_the_same_key_in_two_tenants_is_two_notifications(
+    api: httpx.AsyncClient, other: httpx.AsyncClient
+) -> None:
+    asked = body(idempotency_key="shared")
+    answers = [await client.post("/notifications", json=asked) for client in (api, other)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json()["id"] != answers[1].json()["id"]
+
+
+async def test_what_is_not_there_is_a_problem_too(api: httpx.AsyncClient) -> None:
+    for method, path, status, code in (
+        ("GET", "/nothing", 404, "not_found"),
+        ("DELETE", "/notifications", 405, "method_not_allowed"),
+        ("GET", "/notifications/not-an-id", 422, "validation_failed"),
+    ):
+        answer = await api.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert (await api.delete("/notifications")).headers["allow"] == "GET, POST"
+
+
+async def test_a_body_above_a_megabyte_is_refused(api: httpx.AsyncClient) -> None:
+    heads = {"Idempotency-Key": "large", "Content-Type": "application/json"}
+    large = json.dumps(body(content={"body": "x" * 1_000_000})).encode()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(large), 65_536):
+            yield large[start : start + 65_536]
+
+    for content in (large, chunks()):
+        answer = await api.post("/notifications", content=content, headers=heads)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        assert answer.headers["content-type"] == "application/problem+json"
+    just = {
+        "notifications": [body(content={"body": "x" * 90_000}, idempotency_key=f"{n}") for n in range(11)]
+    }
+    assert len(json.dumps(just)) > 990_000
+    assert (await api.post("/notifications/batch", json=just)).status_code == 200
+    assert (await api.post("/callbacks/mailgun", content=large)).status_code == 413
+
+
+async def test_without_postgres_the_client_is_asked_to_come_back() -> None:
+    nobody = f"postgresql://herald@127.0.0.1:{free_port()}/herald"
+    async with (
+        served(settings_for(nobody)) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+    ):
+        key = {"Authorization": f"Bearer {api_keys.generate()}", "Idempotency-Key": "k"}
+        answer = await client.post("/v1/notifications", json=body(), headers=key)
+        assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+
+
+async def test_a_full_queue_and_a_lost_commit_are_told_apart(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from storage.group import CommitUnknown, QueueFull
+    from storage.ledger import Ledger
+
+    for error, code in ((QueueFull("full"), "overloaded"), (CommitUnknown("lost"), "commit_unknown")):
+
+        async def accept(_: Ledger, __: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Ledger, "accept", accept)
+        answer = await api.post("/notifications", json=body(idempotency_key="k"))
+        assert (answer.status_code, answer.json()["code"]) == (503, code)
+        assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_the_unexpected_is_a_problem_and_its_text_stays_inside(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from storage.ledger import Ledger
+
+    async def accept(_: Ledger, __: object) -> None:
+        raise RuntimeError("with a private text")
+
+    monkeypatch.setattr(Ledger, "accept", accept)
+    answer = await api.post("/notifications", json=body(idempotency_key="k"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    captured = capsys.readouterr()
+    logged = captured.out + captured.err
+    assert "request_failed" in logged
+    assert "private text" not in answer.text + logged

@@ -1,0 +1,57 @@
+"""Alive, ready, measured, documented."""
+
+import httpx
+from api_case import Submit
+from conftest import served, settings_for
+
+from devstack.temporal import Temporal
+
+
+async def test_alive(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_degraded_without_what_only_workers_need(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "degraded",
+        "dependencies": {"postgres": "up", "valkey": "down", "temporal": "down"},
+    }
+
+
+async def test_ready_with_everything(database: str, valkey: str, temporal: Temporal) -> None:
+    settings = settings_for(database, valkey_url=valkey, temporal={"address": temporal.address})
+    async with (
+        served(settings) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as client,
+    ):
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+
+
+async def test_measured(url: str, submit: Submit) -> None:
+    await submit()
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'herald_accepted_total{lane="normal",type="price_alert"} 1.0' in answer.text
+    assert 'herald_group_rows_count{group="accept"}' in answer.text
+
+
+async def test_documented(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        document = (await client.get("/openapi.json")).json()
+    submit = document["paths"]["/v1/notifications"]["post"]
+    assert {"202", "200", "400", "401", "413", "422", "503"} <= submit["responses"].keys()
+    assert submit["responses"]["422"]["content"].keys() == {"application/problem+json"}
+    assert [parameter["name"] for parameter in submit["parameters"]] == ["Idempotency-Key"]
+    assert document["components"]["schemas"]["NotificationIn"]["examples"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("description"), f"{method} {path} does not say what it does"
+            keyless = path in ("/healthz", "/readyz", "/v1/callbacks/{provider}")
+            assert keyless or operation["security"] == [{"HTTPBearer": []}], path

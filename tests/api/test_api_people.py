@@ -1,0 +1,160 @@
+"""Users' contacts, devices and preferences, and suppressed addresses."""
+
+from typing import Any
+
+import httpx
+import pytest
+from api_case import PHONE
+
+from storage.postgres import Pool
+
+TOKEN = "fcm-token-0123456789"
+
+
+async def test_contacts_are_replaced_in_one_spelling(api: httpx.AsyncClient) -> None:
+    path = "/users/ada/contacts"
+    put = await api.put(path, json={"phone": "+234 803 123 6789", "email": "Ada@Example.COM"})
+    assert (put.status_code, put.json()) == (200, {"phone": PHONE, "email": "Ada@example.com"})
+    assert (await api.get(path)).json() == put.json()
+    await api.put("/users/ada/preferences", json={"time_zone": "Africa/Lagos"})
+    await api.put(path, json={"phone": PHONE})
+    assert (await api.get(path)).json() == {"phone": PHONE, "email": None}
+    assert (await api.get("/users/ada/preferences")).json()["time_zone"] == "Africa/Lagos"
+
+
+async def test_a_user_id_may_hold_anything_a_url_can_carry(api: httpx.AsyncClient) -> None:
+    for user in ("a%2Fb", "%E2%98%83", "a%20b", "contacts", "a%3Fb%23c"):
+        put = await api.put(f"/users/{user}/contacts", json={"phone": PHONE})
+        assert put.status_code == 200, put.text
+        assert (await api.get(f"/users/{user}/contacts")).json()["phone"] == PHONE
+
+
+async def test_devices_are_replaced(api: httpx.AsyncClient, pool: Pool) -> None:
+    path = "/users/bob/devices"
+    phone = {"device_id": "phone", "fcm_token": TOKEN, "apns_token": "a" * 64}
+    tablet = {"device_id": "tablet", "fcm_token": "another"}
+    put = await api.put(path, json={"devices": [phone, tablet]})
+    assert put.status_code == 200, put.text
+    first = put.json()["devices"]
+    assert [device["device_id"] for device in first] == ["phone", "tablet"]
+    await pool.execute(
+        "UPDATE devices SET fcm_token = NULL, deactivated_at = now(), deactivated_reason = 'unregistered'"
+        " WHERE device_id = 'tablet'"
+    )
+    dead = (await api.get(path)).json()["devices"][1]
+    assert (dead["fcm_token"], dead["deactivated_reason"]) == (None, "unregistered")
+    again = (await api.put(path, json={"devices": [phone, tablet]})).json()["devices"]
+    by_id = {device["device_id"]: device for device in again}
+    assert (by_id["tablet"]["fcm_token"], by_id["tablet"]["deactivated_at"]) == ("another", None)
+    assert by_id["tablet"]["registered_at"] >= first[1]["registered_at"]
+    # What did not change is not registered anew.
+    assert by_id["phone"] == first[0]
+    assert (await api.put(path, json={"devices": []})).json() == {"devices": []}
+
+
+async def test_preferences_are_replaced(api: httpx.AsyncClient, pool: Pool) -> None:
+    path = "/users/eve/preferences"
+    wanted = {
+        "types": {"*": {"email": False}, "marketing": {"sms": False, "push": True}},
+        "time_zone": "Africa/Lagos",
+        "quiet_hours": {"start": "22:00", "end": "07:00"},
+    }
+    assert (await api.put(path, json=wanted)).status_code == 200
+    assert (await api.get(path)).json() == wanted
+    less = {"types": {"marketing": {"sms": True}}, "time_zone": None, "quiet_hours": None}
+    await api.put(path, json=less)
+    assert (await api.get(path)).json() == less
+    rows = await pool.fetch("SELECT type, channel, enabled FROM user_notification_settings")
+    assert [tuple(row) for row in rows] == [("marketing", "sms", True)]
+
+
+async def test_unknown_users_are_not_found(api: httpx.AsyncClient) -> None:
+    for part in ("contacts", "devices", "preferences"):
+        answer = await api.get(f"/users/nobody/{part}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "pointer", "code"),
+    [
+        ("u/contacts", {"phone": "12"}, "/phone", "invalid_contact"),
+        ("u/contacts", {"email": "x@"}, "/email", "invalid_contact"),
+        ("u/contacts", {"fax": "1"}, "/fax", "unknown_field"),
+        ("%00/contacts", {}, "/path/user_id", "not_storable"),
+        ("x" * 256 + "/contacts", {}, "/path/user_id", "too_long"),
+        ("u/devices", {"devices": [{"device_id": "a"}]}, "/devices/0", "required"),
+        ("u/devices", {"devices": [{"device_id": "a", "fcm_token": "t"}] * 2}, "", "not_unique"),
+        (
+            "u/devices",
+            {"devices": [{"device_id": "a", "fcm_token": ""}]},
+            "/devices/0/fcm_token",
+            "too_short",
+        ),
+        ("u/preferences", {"types": {"horoscope": {"sms": True}}}, "/types/horoscope", "unknown_type"),
+        ("u/preferences", {"types": {"otp": {"sms": "maybe"}}}, "/types/otp/sms", "wrong_type"),
+        ("u/preferences", {"time_zone": "Lagos"}, "/time_zone", "invalid_preference"),
+        ("u/preferences", {"time_zone": "../etc/passwd"}, "/time_zone", "invalid_preference"),
+        (
+            "u/preferences",
+            {"quiet_hours": {"start": "25:00", "end": "07:00"}},
+            "/quiet_hours/start",
+            "invalid_preference",
+        ),
+        ("u/preferences", {"quiet_hours": {"start": "22:00"}}, "/quiet_hours/end", "required"),
+    ],
+)
+async def test_what_cannot_be_kept_is_pointed_at(
+    api: httpx.AsyncClient, path: str, asked: dict[str, Any], pointer: str, code: str
+) -> None:
+    answer = await api.put(f"/users/{path}", json=asked)
+    assert answer.status_code == 422, answer.text
+    assert (pointer, code) in {(error["pointer"], error["code"]) for error in answer.json()["errors"]}
+
+
+async def test_addresses_are_suppressed_and_not_any_more(api: httpx.AsyncClient) -> None:
+    put = await api.post("/suppressions", json={"channel": "sms", "address": "+234 803 123 6789"})
+    assert put.status_code == 201, put.text
+    assert (put.json()["address"], put.json()["reason"], put.json()["source"]) == (PHONE, "requested", "api")
+    again = {"channel": "sms", "address": PHONE, "reason": "other"}
+    assert (await api.post("/suppressions", json=again)).json() == put.json()
+    query = {"channel": "sms", "address": "+234 803 1236789"}
+    assert (await api.get("/suppressions", params=query)).json()["suppressions"] == [put.json()]
+    assert (await api.delete("/suppressions", params=query)).status_code == 204
+    gone = await api.delete("/suppressions", params=query)
+    assert (gone.status_code, gone.json()["code"]) == (404, "suppression_not_found")
+
+
+async def test_suppressions_come_in_pages(api: httpx.AsyncClient) -> None:
+    addresses = sorted(f"user{number}@example.com" for number in range(5))
+    for address in addresses:
+        await api.post("/suppressions", json={"channel": "email", "address": address})
+    seen: list[str] = []
+    query: dict[str, str | int] = {"channel": "email", "limit": 2}
+    for _ in range(3):
+        page = (await api.get("/suppressions", params=query)).json()
+        seen += [item["address"] for item in page["suppressions"]]
+        query["cursor"] = page["next_cursor"] or ""
+    assert seen == addresses
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "asked", "pointer"),
+    [
+        ("GET", {"channel": "fax"}, None, "/query/channel"),
+        ("GET", {"address": PHONE}, None, "/query/channel"),
+        ("GET", {"channel": "sms", "address": "1"}, None, "/query/address"),
+        ("GET", {"cursor": "e30="}, None, "/query/cursor"),
+        ("GET", {"cursor": "W10="}, None, "/query/cursor"),
+        ("GET", {"cursor": "é"}, None, "/query/cursor"),
+        ("DELETE", {"channel": "sms"}, None, "/query/address"),
+        ("DELETE", {"channel": "email", "address": "x"}, None, "/query/address"),
+        ("POST", {}, {"channel": "sms", "address": "x"}, "/address"),
+        ("POST", {}, {"channel": "push"}, "/address"),
+    ],
+)
+async def test_a_wrong_suppression_is_pointed_at(
+    api: httpx.AsyncClient, method: str, query: dict[str, str], asked: dict[str, Any] | None, pointer: str
+) -> None:
+    answer = await api.request(method, "/suppressions", params=query, json=asked)
+    assert answer.status_code == 422, answer.text
+    assert pointer in [error["pointer"] for error in answer.json()["errors"]]

@@ -1,0 +1,48 @@
+"""The providers' order and state, and draining one."""
+
+import asyncio
+
+import httpx
+
+from storage.postgres import Pool
+
+
+async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO provider_states (name, circuit, circuit_at) VALUES ('mailgun', 'open', now())"
+    )
+    shown = (await api.get("/providers")).json()
+    assert [(p["name"], p["channel"], p["order"], p["state"]) for p in shown["providers"]] == [
+        ("twilio", "sms", 1, "active"),
+        ("termii", "sms", 2, "off"),
+        ("sendgrid", "email", 1, "off"),
+        ("mailgun", "email", 2, "active"),
+        ("fcm", "push", 1, "off"),
+        ("apns", "push", 2, "off"),
+    ]
+    assert {p["name"]: p["circuit"] for p in shown["providers"]}["mailgun"] == "open"
+    assert shown["routes"]["sms"] == ["twilio", "termii"]
+
+
+async def test_a_provider_is_drained_and_the_workers_hear_of_it(api: httpx.AsyncClient, pool: Pool) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    def listener(_c: object, _p: object, _n: object, payload: object) -> None:
+        heard.put_nowait(str(payload))
+
+    async with pool.acquire() as connection:
+        await connection.add_listener("herald_providers", listener)
+        for state in ("drained", "active"):
+            answer = await api.patch("/providers/twilio", json={"state": state})
+            assert (answer.status_code, answer.json()["state"]) == (200, state)
+            assert await asyncio.wait_for(heard.get(), 5) == "twilio"
+        await connection.remove_listener("herald_providers", listener)
+
+
+async def test_what_cannot_be_drained(api: httpx.AsyncClient) -> None:
+    off = await api.patch("/providers/termii", json={"state": "drained"})
+    assert (off.status_code, off.json()["code"]) == (409, "provider_off")
+    unknown = await api.patch("/providers/pigeon", json={"state": "drained"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "provider_not_found")
+    wrong = await api.patch("/providers/twilio", json={"state": "off"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/state")
