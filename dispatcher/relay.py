@@ -67,7 +67,7 @@ class Relay:
 
     def _may_wait(self, change: Changed) -> bool:
         type = self._catalog.types.get(change.type)
-        return type is not None and type.await_receipt
+        return change.first or (type is not None and type.await_receipt)
 
     async def _wake(self, change: Changed) -> None:
         handle: WorkflowHandle[NotificationWorkflow, str] = self._client.get_workflow_handle_for(

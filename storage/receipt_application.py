@@ -55,7 +55,7 @@ async def apply(
     final = await _write_deliveries(connection, cases, moved, first)
     return Applied(
         taken=len(receipts),
-        changed=tuple(_changed(cases[id], decision, final) for id, decision in moved.items()),
+        changed=tuple(_changed(cases[id], decision, final, first) for id, decision in moved.items()),
         late=tuple(
             _late(cases[id], change)
             for id, decision in decisions.items()
@@ -238,7 +238,7 @@ async def _write_deliveries(
     return {row["id"] for row in await connection.fetch(statement("receipt_final"), notifications)}
 
 
-def _changed(case: _Case, decision: Decision, final: set[UUID]) -> Changed:
+def _changed(case: _Case, decision: Decision, final: set[UUID], first: set[UUID]) -> Changed:
     assert decision.delivery is not None
     return Changed(
         case.notification_id,
@@ -248,6 +248,7 @@ def _changed(case: _Case, decision: Decision, final: set[UUID]) -> Changed:
         case.delivery.channel,
         decision.delivery.state,
         final=case.notification_id in final,
+        first=case.notification_id in first,
     )
 
 

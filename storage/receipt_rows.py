@@ -41,7 +41,10 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A delivery that receipts moved, and its state now. `final`: its whole notification is over."""
+    """A delivery that receipts moved, and its state now.
+
+    `final`: its whole notification is over. `first`: it is of strategy `first`, whose workflow waits.
+    """
 
     notification_id: UUID
     delivery_id: UUID
@@ -50,6 +53,7 @@ class Changed:
     channel: Channel
     state: Status
     final: bool
+    first: bool
 
 
 @dataclass(frozen=True, slots=True)
