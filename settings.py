@@ -3,7 +3,7 @@
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -107,8 +107,8 @@ class ProviderSettings(_Part):
     apns: ApnsSettings | None = None
 
 
-class Settings(BaseSettings):
-    """Everything that an installation may set, as `HERALD_…` variables."""
+class StoreSettings(BaseSettings):
+    """Where the stores are: all that migrations, keys and replays need."""
 
     model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
 
@@ -116,6 +116,21 @@ class Settings(BaseSettings):
     database_pool_max: Annotated[int, Field(ge=2, le=200)] = 10
     valkey_url: SecretStr = SecretStr("redis://127.0.0.1:16379/0")
     temporal: TemporalSettings = Field(default_factory=TemporalSettings)
+
+
+class ClientSettings(BaseSettings):
+    """Where the `herald` command finds the API that it talks to, and as whom."""
+
+    model_config = SettingsConfigDict(env_prefix="HERALD_", extra="ignore")
+
+    api_url: str = "http://127.0.0.1:8000"
+    api_key: SecretStr | None = None
+    data_dir: Path = Path(".herald")
+    """Where a development stack keeps its data: what is not set is read from its `dev.json`."""
+
+
+class Settings(StoreSettings):
+    """Everything that an installation may set, as `HERALD_…` variables."""
 
     secret_key: SecretStr
     """Names every notification: ids are derived from it, so it must never change."""
@@ -156,10 +171,27 @@ class Settings(BaseSettings):
         return keys or {"default": self.secret_key.get_secret_value()}
 
 
+_Read = TypeVar("_Read", bound=BaseSettings)
+
+
 def load() -> Settings:
     """The settings from the environment. Raises SettingsError with one readable message."""
+    return _read(Settings)
+
+
+def load_stores() -> StoreSettings:
+    """Where the stores are, from the environment. Raises SettingsError."""
+    return _read(StoreSettings)
+
+
+def load_client() -> ClientSettings:
+    """How the API is reached, from the environment. Raises SettingsError."""
+    return _read(ClientSettings)
+
+
+def _read(kind: type[_Read]) -> _Read:
     try:
-        return Settings()  # pyright: ignore[reportCallIssue] (the environment fills it)
+        return kind()
     except ValidationError as error:
         lines = [
             f"  HERALD_{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"

@@ -16,8 +16,9 @@ from devstack.ports import Ports
 from devstack.postgres import Postgres, check_can_run
 from devstack.process import Part
 from devstack.supervisor import Supervisor
-from devstack.temporal import Temporal, register_search_attributes
+from devstack.temporal import Temporal
 from devstack.valkey import Valkey
+from dispatcher.registration import RegistrationError, register_search_attributes
 from storage import api_keys
 from storage.migrate import migrate
 
@@ -191,7 +192,10 @@ class Stack:
             raise DevStackError(f"The database cannot be prepared: {error}") from error
         if _TEMPORAL_ADDRESS in self._outside:
             namespace = self.environment.get("HERALD_TEMPORAL__NAMESPACE", "default")
-            await register_search_attributes(self.environment[_TEMPORAL_ADDRESS], namespace)
+            try:
+                await register_search_attributes(self.environment[_TEMPORAL_ADDRESS], namespace)
+            except RegistrationError as error:
+                raise DevStackError(str(error)) from error
 
     async def _simulator_settings(self) -> dict[str, str]:
         try:

@@ -6,21 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client
-from temporalio.service import RPCError
 
 from devstack import locate
 from devstack.errors import DevStackError
 from devstack.process import Part, Process, end_orphans
-
-SEARCH_ATTRIBUTES = {
-    "HeraldTenant": "Keyword",
-    "HeraldType": "Keyword",
-    "HeraldStage": "Keyword",
-    "HeraldChannel": "KeywordList",
-}
+from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 DYNAMIC_CONFIG = Path(__file__).parent.parent / "deploy" / "temporal" / "dynamicconfig" / "herald.yaml"
 
@@ -96,24 +86,3 @@ class Temporal:
         except (OSError, httpx.HTTPError):
             return False
         return answer.is_success and all(name in answer.text for name in SEARCH_ATTRIBUTES)
-
-
-async def register_search_attributes(address: str, namespace: str) -> None:
-    """Register Herald's search attributes on a server that runs elsewhere. Raises DevStackError."""
-    kinds = {"Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD}
-    kinds["KeywordList"] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST
-    try:
-        client = await Client.connect(address, namespace=namespace)
-        listed = await client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace=namespace)
-        )
-        missing = {n: kinds[k] for n, k in SEARCH_ATTRIBUTES.items() if n not in listed.custom_attributes}
-        if missing:
-            await client.operator_service.add_search_attributes(
-                AddSearchAttributesRequest(namespace=namespace, search_attributes=missing)
-            )
-    except (RPCError, RuntimeError) as error:
-        raise DevStackError(
-            f"Temporal at {address}, namespace {namespace}, cannot be prepared: {error}. "
-            "HERALD_TEMPORAL__ADDRESS and HERALD_TEMPORAL__NAMESPACE say which one is used."
-        ) from error

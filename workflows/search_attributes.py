@@ -9,3 +9,11 @@ STAGE = SearchAttributeKey.for_keyword("HeraldStage")
 """Where a notification is off its happy path: `retrying`, `awaiting_receipt_late`, `dead_lettered`, … An
 upsert is expensive, so that a notification that simply goes through never gets one.
 """
+
+SEARCH_ATTRIBUTES = {
+    TENANT.name: "Keyword",
+    TYPE.name: "Keyword",
+    STAGE.name: "Keyword",
+    CHANNEL.name: "KeywordList",
+}
+"""Each with its kind, as the `temporal` program names kinds."""
