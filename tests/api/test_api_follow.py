@@ -1,5 +1,6 @@
 """Following notifications: shown, listed, their evidence, their timelines; and cancelling them."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -174,6 +175,23 @@ async def test_a_cancel_stops_the_channels_that_are_not_under_way(
     assert await ledger.close_attempt(closing)
     shown = (await api.get(f"/notifications/{id}")).json()
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["failed", "cancelled"]
+
+
+async def test_a_cancel_never_wakes_the_next_channel(
+    api: httpx.AsyncClient, submit: Submit, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = (await submit(channels=["sms", "email", "push"], strategy="first"))["id"]
+    move, turns, seen = Ledger.move, asyncio.Lock(), set[Status]()
+
+    async def one_by_one(self: Ledger, asked: Move) -> object:
+        async with turns:
+            moved = await move(self, asked)
+            seen.update(d.state for d in (await loaded(ledger, id)).deliveries if d.position > 0)
+            return moved
+
+    monkeypatch.setattr(Ledger, "move", one_by_one)
+    assert (await api.post(f"/notifications/{id}/cancel")).status_code == 200
+    assert seen == {Status.WAITING, Status.CANCELLED}
 
 
 async def test_a_cancel_and_somebody_else_at_once(
