@@ -6,24 +6,11 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check lint format lock clean
+.PHONY: help demo dev test check format lock lock-check clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-
-# One stamp for each lock: a changed lock installs again, nothing else does.
-$(VENV)/run.stamp: requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Herald needs Python 3.11 or newer, this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made: install the venv module of $(PYTHON) (Debian: python3-venv)."; exit 1; }
-	@echo "installing the pinned dependencies into $(VENV) …"
-	@$(PIP) --require-hashes -r requirements.lock
-	@$(PIP) --no-build-isolation --no-deps --editable .
-	@touch $@
-
-$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
-	@echo "installing the pinned development tools into $(VENV) …"
-	@$(PIP) --require-hashes -r requirements-dev.lock
-	@touch $@
+	@echo "Herald. Two commands to begin with: make demo, make dev."
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/run.stamp ## Run every scenario on the embedded stack and print what happened
 	@$(BIN)/herald demo
@@ -31,10 +18,10 @@ demo: $(VENV)/run.stamp ## Run every scenario on the embedded stack and print wh
 dev: $(VENV)/run.stamp ## Keep the whole stack running (Ctrl-C stops it)
 	@$(BIN)/herald dev
 
-test: $(VENV)/dev.stamp ## Run the tests
-	@$(BIN)/python -m pytest
+test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/dev.stamp ## Lint, types, layers, lock and guard tests
+check: $(VENV)/dev.stamp ## Lint, types, layers, lock files and guard tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
@@ -45,10 +32,42 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix . || true
 	@$(BIN)/ruff format .
 
-LOCK := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
-lock: ## Pin the dependencies again (needs uv in .venv)
-	$(LOCK) --group build -o requirements.lock
-	$(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
+# Production comes first and holds the versions of the next, so that all three agree.
+COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
+define LOCK
+	@$(COMPILE) $(1) -o $(2)requirements-prod.lock
+	@$(COMPILE) $(1) --extra embedded --group build -c $(2)requirements-prod.lock -o $(2)requirements.lock
+	@$(COMPILE) $(1) --extra embedded --group build --group dev -c $(2)requirements.lock -o $(2)requirements-dev.lock
+endef
+
+lock: $(VENV)/dev.stamp ## Pin what pyproject.toml asks for (ARGS=--upgrade for newer versions)
+	$(call LOCK,$(ARGS),)
+
+lock-check: $(VENV)/dev.stamp ## Whether the lock files are what `make lock` would write (needs the package index)
+	@rm -rf $(VENV)/lock-check && mkdir $(VENV)/lock-check && cp requirements*.lock $(VENV)/lock-check
+	$(call LOCK,,$(VENV)/lock-check/)
+	@for lock in requirements*.lock; do cmp $$lock $(VENV)/lock-check/$$lock || { echo "$$lock is stale: make lock"; exit 1; }; done
 
 clean: ## Remove the virtual environment, caches and local data
-	rm -rf $(VENV) .herald .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .herald .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# One stamp for each lock: a changed lock installs again, nothing else does.
+$(VENV)/run.stamp: requirements.lock pyproject.toml | $(VENV)/made.stamp
+	@echo "installing the pinned dependencies into $(VENV) …"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
+	@echo "installing the pinned development tools into $(VENV) …"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The stamp says that the environment was made whole: one whose making was interrupted is made anew.
+$(VENV)/made.stamp:
+	@command -v $(PYTHON) > /dev/null || { echo "Herald needs Python 3.11 or newer, and $(PYTHON) was not found. Install it, or name another: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("Herald needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 …" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
