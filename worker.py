@@ -43,7 +43,7 @@ from domain.steps import channel_queue, task_queue
 from providers import registry
 from providers.base import Provider
 from ratelimit.limiter import Limiter
-from settings import Settings, TemporalSettings
+from settings import Settings, SettingsError, TemporalSettings
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
@@ -166,6 +166,7 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
 
     pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
     limiter = Limiter.connect(settings.valkey_url.get_secret_value())
+    registry.check_routes(settings.routes)
     providers = registry.build(settings.providers, settings.catalog, settings.public_url)
     ledger, receipts = (
         Ledger(pool, observe=observe),
@@ -283,6 +284,9 @@ def main(settings: Settings, lanes: Sequence[Lane]) -> None:
     code = 0
     try:
         asyncio.run(run(settings, lanes))
+    except SettingsError as error:
+        sys.stderr.write(f"herald: {error}\n")
+        code = 1
     except Exception:
         log.exception("worker_failed")
         code = 1

@@ -117,6 +117,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     receipts = Receipts(pool, observe=observe)
     for part in (receipts, reads, ledger):
         stack.push_async_callback(part.close, FLUSH_S)
+    registry.check_routes(settings.routes)
     built = registry.build(settings.providers, settings.catalog, settings.public_url)
     for provider in built.values():
         stack.push_async_callback(provider.aclose)

@@ -12,11 +12,14 @@ from providers.push.apns import Apns
 from providers.push.fcm import Fcm
 from providers.sms.termii import Termii
 from providers.sms.twilio import Twilio
-from settings import ProviderSettings
+from settings import ProviderSettings, RouteSettings, SettingsError
 
 
-class UnknownProvider(Exception):
-    """The catalog speaks of a provider that does not exist. The message says where and which there are."""
+class UnknownProvider(SettingsError):
+    """A route or the catalog speaks of a provider that does not exist, or of one of another channel.
+
+    The message says where, and which there are.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +119,33 @@ def build(settings: ProviderSettings, catalog: Catalog, public_url: str) -> dict
     """The configured providers by name. One without settings is absent: it is off.
 
     `public_url` is where vendors reach this installation; some sign their callbacks over it. Raises
-    UnknownProvider, and ValueError or OSError when a vendor's key file or key cannot be used. Every
-    provider must be closed.
+    UnknownProvider, and SettingsError when a vendor's key file or key cannot be used. Every provider must
+    be closed.
     """
     _check(catalog)
-    built = {vendor.name: vendor.build(settings, public_url) for vendor in VENDORS}
+    built: dict[str, Provider | None] = {}
+    for vendor in VENDORS:
+        try:
+            built[vendor.name] = vendor.build(settings, public_url)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"HERALD_PROVIDERS__{vendor.name.upper()}__…: {error}") from error
     return {name: provider for name, provider in built.items() if provider is not None}
+
+
+def check_routes(routes: RouteSettings) -> None:
+    """Raises UnknownProvider unless every route names providers of its own channel."""
+    wrong = [
+        f"HERALD_ROUTES__{channel.name}: {name}"
+        for channel in Channel
+        for name in routes.of(channel)
+        if KNOWN.get(name) is not channel
+    ]
+    if wrong:
+        known = "; ".join(
+            f"{channel}: {', '.join(name for name, of in KNOWN.items() if of is channel)}"
+            for channel in Channel
+        )
+        raise UnknownProvider(f"No such provider of that channel: {', '.join(wrong)}. There are {known}.")
 
 
 def _check(catalog: Catalog) -> None:
