@@ -1,70 +1,16 @@
 """The API over real HTTP: uvicorn on a port of its own, against the module's database."""
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
-from api_case import ACCOUNT_SID, AUTH_TOKEN, SIGNING_KEY, Parked, Submit
+from api_case import Parked, Submit
+from api_server import served, settings_for
 
-from api.app import create_app
-from devstack.ports import free_port
-from settings import Settings
 from storage import api_keys
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # Signals are pytest's.
-        yield
-
-
-@asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[str]:
-    """The API as it runs in production, but for its signals; yields its URL."""
-    # The protocol is named, or asyncio would leave Nagle's algorithm on: 40 ms a request.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            create_app(settings), http="h11", lifespan="on", log_config=None, access_log=False
-        )
-        server = _Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listening]))
-        async with asyncio.timeout(10):
-            while not server.started:
-                assert not task.done(), "the API did not start"
-                await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        await task
-
-
-def settings_for(database: str, **others: object) -> Settings:
-    """Settings with nothing but Postgres: Valkey and Temporal are on ports where nobody listens."""
-    values: dict[str, object] = {
-        "database_url": database,
-        "secret_key": "a secret of the tests",
-        "valkey_url": f"redis://127.0.0.1:{free_port()}/0",
-        "temporal": {"address": f"127.0.0.1:{free_port()}", "ui_url": "http://ui.example"},
-        "public_url": "https://herald.example",
-        "providers": {
-            "twilio": {"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "from": "+15005550006"},
-            "mailgun": {
-                "api_key": "key",
-                "domain": "mail.example",
-                "from_email": "herald@mail.example",
-                "signing_key": SIGNING_KEY,
-            },
-        },
-    }
-    return Settings.model_validate(values | others)
 
 
 @pytest_asyncio.fixture(scope="module")

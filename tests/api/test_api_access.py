@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from api_case import Parked, Submit, body
-from conftest import served, settings_for
+from api_server import served, settings_for
 
 from devstack.ports import free_port
 from storage import api_keys

