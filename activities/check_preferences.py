@@ -1,6 +1,5 @@
 """What a notification needs now: preferences, quiet hours, contacts and expiry, then a plan of steps."""
 
-from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -49,7 +48,8 @@ class CheckPreferences:
                 raise
             log.warning("plan_failed", notification_id=ref.notification_id, why=str(error))
             return Plan(failed=True)
-        if not any(step.action is Action.SEND for step in plan.steps):
+        # One that is not fast leaves the workflow task at once: it must not hold a place for its call.
+        if not any(step.action is Action.SEND and step.fast for step in plan.steps):
             self._first_passes.done(ref.notification_id)
         return plan
 
@@ -87,7 +87,7 @@ class CheckPreferences:
         if verdict.decision is Decision.UNREACHABLE:
             return Next(Status.FAILED, None, verdict.reason, event="failed")
         if verdict.decision is Decision.DEFERRED and verdict.until is not None:
-            return defer(delivery, verdict.until, verdict.reason)
+            return decisions.defer(delivery, verdict.until, verdict.reason)
         return None
 
     async def _steps(self, notification: Notification, rules: Rules) -> Plan:
@@ -128,17 +128,3 @@ class CheckPreferences:
     def _is_fast(self, notification: Notification, delivery: Delivery, rules: Rules) -> bool:
         usable = rank(notification, delivery, self._gate.route(delivery.channel, rules.type)).usable
         return bool(usable) and self._gate.is_fast(usable[0].provider)
-
-
-def defer(delivery: Delivery, until: datetime, reason: Reason | None) -> Next:
-    """It waits in the ledger until then, or until it expires."""
-    at = min(until, delivery.expires_at)
-    return Next(
-        Status.DEFERRED,
-        at,
-        reason,
-        next_pass_at=at,
-        release=True,
-        event="deferred",
-        data={"reason": reason, "until": at.isoformat()},
-    )

@@ -1,20 +1,13 @@
 """Whether a delivery has a place under its user's limits."""
 
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
 from temporalio import activity
 
-from activities.check_preferences import defer
-from activities.limits import Limits, free_at
-from domain.decisions import Next
-from domain.notification import Delivery, Notification
-from domain.notification_types import OnLimit
-from domain.reasons import Reason
-from domain.status import SENDABLE, Status
+from activities.limits import Limits
+from domain.status import SENDABLE
 from domain.steps import DeliveryRef, LimitResult
-from ratelimit.limiter import Reservation
 from storage.group import LedgerError
 from storage.ledger import Ledger
 from storage.rows import Move
@@ -54,27 +47,8 @@ class CheckRateLimit:
         )
         if notification is None or delivery is None or delivery.state not in SENDABLE:
             return LimitResult(admitted=False, state=delivery.state if delivery else "")
-        reservation = await self._limits.reserve(notification, delivery)
-        if reservation.store_lost:
-            self._metrics.limiter_lost.add(decision="pass" if reservation.admitted else "wait")
-        if reservation.admitted:
+        after = await self._limits.reserve(notification, delivery, self._metrics)
+        if after is None:
             return LimitResult(admitted=True)
-        if not reservation.store_lost:
-            self._metrics.limiter_denied.add(type=notification.type, channel=delivery.channel)
-        after = denied(notification, delivery, reservation)
         moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
         return LimitResult(admitted=False, state=moved.state if moved else "")
-
-
-def denied(notification: Notification, delivery: Delivery, reservation: Reservation) -> Next:
-    """What a delivery without a place comes to: dropped if any limit drops, else deferred until one frees.
-
-    With the limiter's store lost it waits whatever its type says: nobody knows that it is above its limit.
-    """
-    free = free_at(reservation)
-    if reservation.store_lost:
-        return defer(delivery, max(free, notification.now + timedelta(seconds=1)), Reason.LIMIT_STORE_LOST)
-    if any(key.then is OnLimit.DROP for key in reservation.denied):
-        data = {"limits": [f"{key.max} in {key.per_s:.0f} s" for key in reservation.denied]}
-        return Next(Status.RATE_LIMITED, None, Reason.RATE_LIMITED, event="rate_limited", data=data)
-    return defer(delivery, max(free, notification.now + timedelta(seconds=1)), Reason.RATE_LIMITED)

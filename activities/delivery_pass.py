@@ -16,6 +16,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from activities.alarms import raise_alarm
+from activities.attempt_facts import callback_url, contradicts, selection, settling_s, waiting
 from activities.limits import Limits
 from activities.provider_gate import ProviderGate
 from activities.resolve import Resolver
@@ -30,10 +32,10 @@ from domain.outcome import AddressVerdict, Outcome, SendResult
 from domain.preferences import Decision, decide
 from domain.reasons import Reason
 from domain.routing import Candidate, rank
-from domain.status import FINAL, PARKED, SENDABLE, Status
+from domain.status import FINAL, PARKED, REACHED, SENDABLE, Status
 from domain.steps import Action, PassResult
 from providers.base import Message, Provider
-from storage.group import CommitUnknown, LedgerUnavailable
+from storage.group import LedgerError
 from storage.ledger import Ledger
 from storage.rows import Closing, Intent, Move, Moved, OpenAttempt
 from storage.verdicts import apply_verdict
@@ -50,6 +52,7 @@ CLOSE_RETRIES_MAX = 10
 """So often an outcome is written again while Postgres does not answer: about a quarter of a minute."""
 BUDGET_S_MIN = 0.2
 """A call with less of its budget left is not begun: it could only end in ambiguity."""
+_MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +104,23 @@ class DeliveryPass:
         if delivery.open_attempt is not None:
             return await self._resolver.resolve(notification, delivery, delivery.open_attempt, rules)
         if delivery.state not in SENDABLE:
+            await self._release_unsent(notification, delivery, delivery.state)
             return await self._answer_for(settled(notification, delivery, rules))
         if now >= delivery.expires_at:
             return await self._move(notification, delivery, decisions.expired())
         if now < delivery.next_pass_at:
             wait_s = (delivery.next_pass_at - now).total_seconds()
             return PassResult(
-                Action.RETRY, delivery.state, delivery.reason_code, wait_s, detail=_waiting(delivery)
+                Action.RETRY, delivery.state, delivery.reason_code, wait_s, detail=waiting(delivery)
             )
         verdict = decide(now, rules.type, notification.type, delivery.channel, notification.recipient)
         if verdict.decision is Decision.SUPPRESSED:
             return await self._move(notification, delivery, decisions.suppressed(verdict))
+        if delivery.attempts:
+            # The window counts from the send: a later one keeps its place anew, or has lost it.
+            denied = await self._limits.reserve(notification, delivery, self._metrics)
+            if denied is not None:
+                return await self._move(notification, delivery, denied)
         return await self._send_next(notification, delivery, rules)
 
     async def _send_next(
@@ -166,7 +175,7 @@ class DeliveryPass:
                     settling_s=settling_s(provider, policy.settling_s),
                     address=candidate.target.address,
                     target_masked=mask(delivery.channel, candidate.target.address),
-                    selection=_selection(delivery, candidate, skipped, rules),
+                    selection=selection(delivery, skipped, rules),
                     required=rules.type.required,
                     device_id=candidate.target.device_id,
                     match_key=self._match_key(notification, delivery, candidate),
@@ -179,6 +188,10 @@ class DeliveryPass:
             self._senders.gate.leave(candidate.provider)
             return None
         result, latency_ms = await self._call(notification, delivery, candidate, opened, started)
+        # The database's clock now, as far as we know: ahead by the wait for the intent, and never behind,
+        # so that nothing that is counted from here comes early.
+        passed = timedelta(seconds=time.monotonic() - started)
+        notification = replace(notification, now=opened.intended_at + passed)
         return await self._record(notification, delivery, candidate, opened, result, latency_ms, rules)
 
     async def _call(
@@ -238,9 +251,9 @@ class DeliveryPass:
             latency_ms=latency_ms,
         )
         moved = await self._close(closing, candidate)
+        await self._judge_address(notification, candidate, result)
         if moved is None:
             return await self._late(notification, delivery, candidate, opened, result)
-        await self._judge_address(notification, candidate, result)
         if moved.state is not after.state or after.state is Status.SENDING:
             return None
         if after.state in SENDABLE and after.reason_code != Reason.RETRY:
@@ -262,7 +275,7 @@ class DeliveryPass:
                 # The vendor gave one id to two messages: the id proves nothing then, and is not kept.
                 alert("duplicate_provider_message", provider=candidate.provider)
                 closing = replace(closing, provider_message_id=None, code="duplicate_message_id")
-            except (LedgerUnavailable, CommitUnknown) as error:
+            except LedgerError as error:
                 if retry == CLOSE_RETRIES_MAX - 1:
                     raise
                 log.warning("outcome_not_recorded_yet", delivery_id=str(closing.delivery_id), why=str(error))
@@ -287,9 +300,9 @@ class DeliveryPass:
             settle = timedelta(
                 seconds=settling_s(provider, self._senders.catalog.provider(candidate.provider).settling_s)
             )
-            return Next(
-                Status.SENDING, opened.hold_until + settle, event="ambiguous", data={"code": result.code}
-            )
+            # Whoever retries this delivery asks at that time; if nobody does, the dispatcher comes after.
+            due_at = rules.soon(opened.hold_until + settle)
+            return Next(Status.SENDING, due_at, event="ambiguous", data={"code": result.code})
         closed = Attempt(
             no=opened.no,
             provider=candidate.provider,
@@ -316,7 +329,7 @@ class DeliveryPass:
         resolved = await self._ledger.keep_late(
             delivery.id, opened.no, result.outcome, result.provider_message_id
         )
-        if resolved != result.outcome and result.outcome in (Outcome.ACCEPTED, Outcome.AMBIGUOUS):
+        if contradicts(result.outcome, resolved):
             self._metrics.late_outcomes.add(provider=candidate.provider)
             alert(
                 "late_outcome",
@@ -354,28 +367,21 @@ class DeliveryPass:
     ) -> PassResult:
         """The answer after a change of this pass, and what else follows from it."""
         if after.state in PARKED:
-            self._raise_alarm(notification, delivery, after)
-        sent = any(attempt.outcome is Outcome.ACCEPTED for attempt in delivery.attempts)
-        if after.state in FINAL and after.state is not Status.SENT and not sent:
-            await self._limits.release(notification, delivery)
+            raise_alarm(self._metrics, notification, delivery, after)
+        await self._release_unsent(notification, delivery, after.state)
         return await self._answer_for(outcome_of(notification, after, rules, detail))
+
+    async def _release_unsent(self, notification: Notification, delivery: Delivery, state: Status) -> None:
+        """Give the places of a delivery back that ended without any send."""
+        maybe_sent = any(attempt.outcome in _MAYBE_SENT for attempt in delivery.attempts)
+        if state in FINAL and state not in REACHED and not maybe_sent:
+            await self._limits.release(notification, delivery)
 
     async def _answer_for(self, result: PassResult) -> PassResult:
         if result.action is not Action.PARKED:
             return result
         kept = await self._ledger.parked_count() <= self._senders.catalog.parking.open_workflows_max
         return replace(result, hold=kept)
-
-    def _raise_alarm(self, notification: Notification, delivery: Delivery, after: Next) -> None:
-        self._metrics.dead_letters.add(type=notification.type, channel=delivery.channel)
-        alert(
-            after.state,
-            notification_id=str(notification.id),
-            tenant=notification.tenant,
-            type=notification.type,
-            channel=delivery.channel,
-            reason=after.reason_code,
-        )
 
     def _rules(self, notification: Notification) -> Rules:
         return Rules.of(self._senders.catalog, self._senders.catalog.types[notification.type])
@@ -385,28 +391,3 @@ class DeliveryPass:
         return match_key(
             self._senders.secret, f"{candidate.provider}:{delivery.channel}", candidate.target.address, text
         )
-
-
-def settling_s(provider: Provider, configured_s: float | None) -> float:
-    """How long after a call "not found" is not yet "not sent", in seconds."""
-    return provider.capabilities.settling_s if configured_s is None else configured_s
-
-
-def callback_url(public_url: str, provider: str, ref: str) -> str:
-    """Where a vendor that takes a callback address per message reports to."""
-    return f"{public_url.rstrip('/')}/v1/callbacks/{provider}?ref={ref}"
-
-
-def _selection(
-    delivery: Delivery, candidate: Candidate, skipped: Mapping[str, str], rules: Rules
-) -> dict[str, object]:
-    return {
-        "pass": delivery.pass_no + 1,
-        "why": "next in the fallback order" if skipped else "first in the fallback order",
-        "skipped": dict(skipped),
-        "preferences": "required" if rules.type.required else "allowed",
-    }
-
-
-def _waiting(delivery: Delivery) -> str:
-    return f"pass {delivery.pass_no + 1} not before {delivery.next_pass_at:%H:%M:%S} ({delivery.reason_code})"

@@ -26,6 +26,8 @@ class FirstPasses:
 
     def begin(self, notification_id: str) -> None:
         """A first pass begins."""
+        # Anew at the end: `free` looks at the oldest first.
+        self._since.pop(notification_id, None)
         self._since[notification_id] = time.monotonic()
 
     def done(self, notification_id: str) -> None:

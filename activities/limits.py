@@ -1,11 +1,16 @@
 """The limits of a delivery: which ones it counts under, and its one place under each."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from domain import decisions
+from domain.decisions import Next
 from domain.notification import Delivery, Lane, Notification
-from domain.notification_types import Catalog
+from domain.notification_types import Catalog, OnLimit
+from domain.reasons import Reason
+from domain.status import Status
 from ratelimit.keys import LimitKey, limit_keys
 from ratelimit.limiter import Limiter, OnLoss, Reservation
+from telemetry.metrics import Metrics
 
 
 class Limits:
@@ -19,14 +24,22 @@ class Limits:
         """Whether a type has any limit on a channel."""
         return any(limit.channel == channel for limit in self._catalog.types[type_name].limits)
 
-    async def reserve(self, notification: Notification, delivery: Delivery) -> Reservation:
-        """Reserve the delivery's places; reserving again keeps the ones it has."""
+    async def reserve(self, notification: Notification, delivery: Delivery, metrics: Metrics) -> Next | None:
+        """Reserve the delivery's places, or keep those it has, for a send that follows now.
+
+        None: it may send. Otherwise what it comes to without a place.
+        """
         critical = notification.lane is Lane.CRITICAL
-        return await self._limiter.reserve(
+        reservation = await self._limiter.reserve(
             self._keys(notification, delivery),
             str(delivery.id),
             OnLoss.PASS if critical else OnLoss.WAIT,
         )
+        if reservation.store_lost:
+            metrics.limiter_lost.add(decision="pass" if reservation.admitted else "wait")
+        elif not reservation.admitted:
+            metrics.limiter_denied.add(type=notification.type, channel=delivery.channel)
+        return None if reservation.admitted else denied(notification, delivery, reservation)
 
     async def release(self, notification: Notification, delivery: Delivery) -> None:
         """Give the places back: the delivery ended without a send."""
@@ -40,6 +53,20 @@ class Limits:
             self._catalog.types[notification.type],
             delivery.channel,
         )
+
+
+def denied(notification: Notification, delivery: Delivery, reservation: Reservation) -> Next:
+    """What a delivery without a place comes to: dropped if any limit drops, else deferred until one frees.
+
+    With the limiter's store lost it waits whatever its type says: nobody knows that it is above its limit.
+    """
+    again = max(free_at(reservation), notification.now + timedelta(seconds=1))
+    if reservation.store_lost:
+        return decisions.defer(delivery, again, Reason.LIMIT_STORE_LOST)
+    if any(key.then is OnLimit.DROP for key in reservation.denied):
+        data = {"limits": [f"{key.max} in {key.per_s:.0f} s" for key in reservation.denied]}
+        return Next(Status.RATE_LIMITED, None, Reason.RATE_LIMITED, event="rate_limited", data=data)
+    return decisions.defer(delivery, again, Reason.RATE_LIMITED)
 
 
 def free_at(reservation: Reservation) -> datetime:

@@ -54,7 +54,8 @@ class PollDeliveryStatus:
         rules = Rules.of(self._catalog, self._catalog.types[notification.type])
         delivery = next(d for d in notification.deliveries if d.id == delivery_id)
         sent = next((a for a in reversed(delivery.attempts) if a.outcome is Outcome.ACCEPTED), None)
-        overdue = delivery.due_at is not None and delivery.due_at <= notification.now
+        # Later polls come a lease before the dispatcher would (see `silence`).
+        overdue = delivery.due_at is not None and delivery.due_at <= rules.soon(notification.now)
         if delivery.state is not Status.SENT or not overdue or sent is None:
             return settled(notification, delivery, rules)
         if await self._reported(delivery, sent):
@@ -68,9 +69,8 @@ class PollDeliveryStatus:
                 Action.SEND, after.state, after.reason_code, detail="no receipt: the next provider"
             )
         if after.due_at is not None:
-            wait_s = (after.due_at - notification.now).total_seconds()
             return PassResult(
-                Action.POLL, after.state, wait_s=wait_s, detail=f"{sent.provider}: no receipt yet"
+                Action.POLL, after.state, wait_s=POLL_AGAIN_S, detail=f"{sent.provider}: no receipt yet"
             )
         return outcome_of(notification, after, rules, "no receipt")
 
@@ -100,5 +100,6 @@ def silence(notification: Notification, delivery: Delivery, rules: Rules) -> Nex
         return Next(Status.DEFERRED, rules.soon(now), Reason.NO_RECEIPT, next_pass_at=now, event=event)
     again = now + timedelta(seconds=POLL_AGAIN_S)
     if rules.type.on_unknown is OnUnknown.RECONCILE and again < delivery.expires_at:
-        return Next(Status.SENT, again)
+        # Whoever asked asks again at that time; if nobody does, the dispatcher comes after.
+        return Next(Status.SENT, rules.soon(again))
     return Next(Status.SENT, None, Reason.NO_RECEIPT, event=event)

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import asyncpg
 
+from activities.alarms import raise_alarm
 from activities.provider_gate import ProviderGate
 from domain import decisions
 from domain.decisions import Next, Rules
@@ -21,7 +22,6 @@ from providers.base import Found, LookupFailed, Message, Provider, Resolves
 from storage.ledger import Ledger
 from storage.receipts import Receipts
 from storage.rows import Closing
-from telemetry.logs import alert
 from telemetry.metrics import Metrics
 
 ASK_AGAIN_S = 30.0
@@ -174,7 +174,15 @@ class Resolver:
         patient = rules.type.on_unknown is OnUnknown.RECONCILE and notification.now < delivery.expires_at
         if conclusive and not patient:
             return await self._give_up(notification, delivery, attempt, rules)
-        return self._ask_again(notification, delivery, attempt, delivery.expires_at.timestamp())
+        again = self._ask_again(notification, delivery, attempt, delivery.expires_at.timestamp())
+        if conclusive:
+            # Being asked about is being worked on: without this it would be claimed again each time.
+            later = notification.now + timedelta(seconds=again.wait_s)
+            still_open = Next(Status.SENDING, rules.soon(later))
+            closing = _closing(notification, delivery, attempt, None, still_open, "lookup")
+            if await self._ledger.close_attempt(closing) is None:
+                return None
+        return again
 
     async def _give_up(
         self, notification: Notification, delivery: Delivery, attempt: Attempt, rules: Rules
@@ -188,15 +196,7 @@ class Resolver:
             _closing(notification, delivery, attempt, Outcome.UNKNOWN, after, "policy")
         )
         if moved is not None and moved.state in PARKED:
-            self._metrics.dead_letters.add(type=notification.type, channel=delivery.channel)
-            alert(
-                Status.OUTCOME_UNKNOWN,
-                notification_id=str(notification.id),
-                tenant=notification.tenant,
-                type=notification.type,
-                channel=delivery.channel,
-                provider=attempt.provider,
-            )
+            raise_alarm(self._metrics, notification, delivery, after, provider=attempt.provider)
 
     async def _close_unsent(
         self,
@@ -219,9 +219,11 @@ class Resolver:
             self._gate.route(delivery.channel, rules.type),
             random.random(),  # noqa: S311 (spreads retries, no secret)
         )
-        await self._ledger.close_attempt(
+        moved = await self._ledger.close_attempt(
             _closing(notification, delivery, attempt, outcome, after, resolved_by)
         )
+        if moved is not None and moved.state in PARKED:
+            raise_alarm(self._metrics, notification, delivery, after, provider=attempt.provider)
 
     def _ask_again(
         self, notification: Notification, delivery: Delivery, attempt: Attempt, until: float
@@ -244,7 +246,7 @@ def _closing(
     notification: Notification,
     delivery: Delivery,
     attempt: Attempt,
-    outcome: Outcome,
+    outcome: Outcome | None,
     after: Next,
     resolved_by: str,
 ) -> Closing:

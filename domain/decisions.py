@@ -63,6 +63,20 @@ def suppressed(verdict: Verdict) -> Next:
     return Next(Status.SUPPRESSED, None, verdict.reason, event="suppressed")
 
 
+def defer(delivery: Delivery, until: datetime, reason: Reason | None) -> Next:
+    """It waits in the ledger until then, or until it expires."""
+    at = min(until, delivery.expires_at)
+    return Next(
+        Status.DEFERRED,
+        at,
+        reason,
+        next_pass_at=at,
+        release=True,
+        event="deferred",
+        data={"reason": reason, "until": at.isoformat()},
+    )
+
+
 def after_acceptance(now: datetime, rules: Rules, *, has_receipts: bool) -> Next:
     """A provider took it: done, unless a receipt is to come by a deadline."""
     deadline_s = rules.type.receipt_deadline_s
@@ -88,6 +102,9 @@ def after_refusal(
     ranked = rank(notification, delivery, routes)
     if ranked.usable:
         return Next(Status.ACCEPTED, rules.soon(now), next_pass_at=delivery.next_pass_at)
+    if not ranked.known and result.outcome is not Outcome.REJECTED_RECIPIENT:
+        # The address or the device went away while the call was under way.
+        return nowhere_left(notification, delivery, rules)
     if not ranked.known:
         return Next(
             Status.UNDELIVERED, None, Reason.RECIPIENT_REJECTED, event="refused", data={"code": result.code}
@@ -166,6 +183,8 @@ def nowhere_left(notification: Notification, delivery: Delivery, rules: Rules) -
     contacts = {Channel.SMS: recipient.sms, Channel.EMAIL: recipient.email, Channel.PUSH: recipient.devices}
     if not contacts[delivery.channel]:
         return Next(Status.FAILED, None, Reason.NO_CONTACT, event="failed")
+    if has_channel_behind(notification, delivery):
+        return Next(Status.FAILED, None, Reason.NO_PROVIDER, event="failed")
     return park(notification.now, rules, Status.DEAD_LETTERED, Reason.NO_PROVIDER)
 
 
