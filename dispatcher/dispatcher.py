@@ -1,8 +1,10 @@
 """Claims what is due, lane by lane, and starts or wakes its workflows."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import cycle, islice
 
 import structlog
 from temporalio.client import Client, WorkflowHandle
@@ -33,7 +35,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 RPC_TIMEOUT = timedelta(seconds=5)
 PAUSE_S_MAX = 5.0
-"""The longest that claiming rests while Temporal or Postgres does not answer."""
+"""The longest that claiming rests while Temporal does not answer."""
+LEDGER_AWAY_S = 1.0
+"""How long claiming rests when Postgres did not answer."""
 GIVE_BACK_S = 1.0
 """A claim whose workflow could not be started is due again so long after."""
 
@@ -61,6 +65,7 @@ class Dispatcher:
         # Grows by one with each round that went through, halves when Temporal says that it is too much.
         self._window = policy.in_flight_max
         self._pause_s = 0.0
+        self._turns = cycle(turns({lane: policy.weights.get(lane, 1) for lane in self._lanes}))
 
     async def run(self) -> None:
         """Dispatch until cancelled."""
@@ -69,8 +74,8 @@ class Dispatcher:
                 claimed = await self._round()
             except LEDGER_AWAY as error:
                 log.warning("claiming_failed", why=type(error).__name__)
-                self._back_off()
-                claimed = 0
+                await asyncio.sleep(LEDGER_AWAY_S)
+                continue
             if self._pause_s:
                 await asyncio.sleep(self._pause_s)
             elif not self._first_passes.free():
@@ -89,17 +94,19 @@ class Dispatcher:
         return len(claims)
 
     async def _claim(self, places: int) -> list[Claim]:
-        """Each lane its weighted share first, at least one; then what is left over, most urgent first."""
-        weights = {lane: self._policy.weights.get(lane, 1) for lane in self._lanes}
+        """Each lane its turns among the places; what one has no use for goes to the most urgent that has.
+
+        Turns go on from round to round, so that a lane gets its share of places that come one by one too.
+        """
+        shares = Counter(islice(self._turns, places))
         claims: list[Claim] = []
-        hungry: list[Lane] = []
+        more: list[Lane] = []
         for lane in self._lanes:
-            share = max(1, places * weights[lane] // sum(weights.values()))
-            took = await self._claim_lane(lane, min(share, places - len(claims)))
+            took = await self._claim_lane(lane, shares[lane])
             claims += took
-            if len(took) == share:
-                hungry.append(lane)
-        for lane in hungry:
+            if len(took) == shares[lane]:
+                more.append(lane)
+        for lane in more:
             claims += await self._claim_lane(lane, places - len(claims))
         return claims
 
@@ -159,6 +166,10 @@ class Dispatcher:
         return True
 
     async def _refused(self, claim: Claim, error: RPCError, *, ended: bool = False) -> None:
+        if error.status is RPCStatusCode.INVALID_ARGUMENT:
+            # This one is at fault, and no other: it is left to its lease, and nobody waits for it.
+            log.error("start_impossible", why=error.message[:200], notification_id=str(claim.id))
+            return
         if not ended:
             log.warning("temporal_refused", status=error.status.name, notification_id=str(claim.id))
             if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
@@ -168,3 +179,16 @@ class Dispatcher:
 
     def _back_off(self) -> None:
         self._pause_s = min(max(self._pause_s * 2, 0.25), PAUSE_S_MAX)
+
+
+def turns(weights: Mapping[Lane, int]) -> list[Lane]:
+    """One round of turns in which each lane comes as often as it weighs, spread as evenly as can be."""
+    credit = dict.fromkeys(weights, 0)
+    order: list[Lane] = []
+    for _ in range(sum(weights.values())):
+        for lane, weight in weights.items():
+            credit[lane] += weight
+        chosen = max(credit, key=credit.__getitem__)
+        credit[chosen] -= sum(weights.values())
+        order.append(chosen)
+    return order
