@@ -38,6 +38,7 @@ from dispatcher.dispatcher import Dispatcher
 from dispatcher.listener import Listener
 from dispatcher.provider_watch import ProviderWatch
 from dispatcher.relay import Relay
+from dispatcher.waker import Waker
 from domain.notification import Channel, Lane
 from domain.steps import channel_queue, task_queue
 from providers import registry
@@ -252,18 +253,20 @@ async def run(settings: Settings, lanes: Sequence[Lane]) -> None:
 async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     """Run the Temporal workers and the loops until told to stop, or until one of them breaks."""
     listener = Listener(
-        parts.settings.database_url.get_secret_value(), ("herald_due", "herald_receipts", "herald_providers")
+        parts.settings.database_url.get_secret_value(),
+        ("herald_due", "herald_receipts", "herald_providers", "herald_wake"),
     )
     policy = parts.settings.catalog.dispatch
     dispatcher = Dispatcher(
         client, parts.ledger, parts.lanes, policy, parts.first_passes, listener, parts.metrics
     )
     relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics)
+    waker = Waker(client, listener)
     watch = ProviderWatch(parts.pool, parts.gate, listener, parts.metrics)
     async with contextlib.AsyncExitStack() as stack:
         for worker in workers_of(parts, client):
             await stack.enter_async_context(worker)
-        loops = [asyncio.create_task(part.run()) for part in (listener, watch, relay, dispatcher)]
+        loops = [asyncio.create_task(part.run()) for part in (listener, watch, waker, relay, dispatcher)]
         log.info(
             "worker_ready", lanes=[lane.value for lane in parts.lanes], providers=sorted(parts.providers)
         )

@@ -3,11 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from itertools import cycle, islice
 
 import structlog
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -20,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.first_passes import FirstPasses
 from dispatcher.away import LEDGER_AWAY
 from dispatcher.listener import Listener
+from dispatcher.waker import RPC_TIMEOUT, wake
 from domain.ids import workflow_id
 from domain.masking import summary
 from domain.notification import Lane, Recipient
@@ -33,7 +33,6 @@ from workflows.search_attributes import CHANNEL, TENANT, TYPE
 
 log = structlog.stdlib.get_logger(__name__)
 
-RPC_TIMEOUT = timedelta(seconds=5)
 PAUSE_S_MAX = 5.0
 """The longest that claiming rests while Temporal does not answer."""
 LEDGER_AWAY_S = 1.0
@@ -154,16 +153,13 @@ class Dispatcher:
 
     async def _wake(self, claim: Claim) -> bool:
         """A running workflow whose notification is due has missed something: have it read the ledger."""
-        handle: WorkflowHandle[NotificationWorkflow, str] = self._client.get_workflow_handle_for(
-            NotificationWorkflow.run, workflow_id(claim.id)
-        )
-        try:
-            await handle.signal(NotificationWorkflow.wake, rpc_timeout=RPC_TIMEOUT)
-        except RPCError as error:
-            # It ended meanwhile: what it left due is claimed again, and soon.
-            await self._refused(claim, error, ended=error.status is RPCStatusCode.NOT_FOUND)
-            return error.status is RPCStatusCode.NOT_FOUND
-        return True
+        error = await wake(self._client, claim.id)
+        if error is None:
+            return True
+        # Not found: it ended meanwhile, and what it left due is claimed again, and soon.
+        ended = error.status is RPCStatusCode.NOT_FOUND
+        await self._refused(claim, error, ended=ended)
+        return ended
 
     async def _refused(self, claim: Claim, error: RPCError, *, ended: bool = False) -> None:
         if error.status is RPCStatusCode.INVALID_ARGUMENT:

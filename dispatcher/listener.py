@@ -20,6 +20,7 @@ class Listener:
     def __init__(self, database_url: str, channels: Iterable[str]) -> None:
         self._database_url = database_url
         self._events = {channel: asyncio.Event() for channel in channels}
+        self._payloads: dict[str, set[str]] = {channel: set() for channel in self._events}
 
     async def wait(self, channel: str, timeout_s: float) -> None:
         """Wait for a notification on the channel since the last wait, at most so long."""
@@ -29,6 +30,15 @@ class Listener:
         except TimeoutError:
             return
         event.clear()
+
+    async def payloads(self, channel: str) -> list[str]:
+        """Wait for what is notified on the channel, and take all that gathered, each once."""
+        while not self._payloads[channel]:
+            self._events[channel].clear()
+            await self._events[channel].wait()
+        taken = list(self._payloads[channel])
+        self._payloads[channel].clear()
+        return taken
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again whenever the connection is lost."""
@@ -52,5 +62,7 @@ class Listener:
         finally:
             await connection.close(timeout=1)
 
-    def _notified(self, _connection: Any, _pid: int, channel: str, _payload: object) -> None:
+    def _notified(self, _connection: Any, _pid: int, channel: str, payload: object) -> None:
+        if payload:
+            self._payloads[channel].add(str(payload))
         self._events[channel].set()

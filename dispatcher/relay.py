@@ -1,27 +1,23 @@
 """Applies receipts from the inbox to the ledger, and wakes the workflows that wait for them."""
 
 import asyncio
-from datetime import timedelta
 
 import structlog
-from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError
+from temporalio.client import Client
 
 from dispatcher.away import LEDGER_AWAY
 from dispatcher.listener import Listener
-from domain.ids import workflow_id
+from dispatcher.waker import wake
 from domain.notification_types import Catalog
 from storage.receipt_rows import Applied, Changed
 from storage.receipts import Receipts
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
-from workflows.notification import NotificationWorkflow
 
 log = structlog.stdlib.get_logger(__name__)
 
 BATCH = 200
 SWEEP_S = 1.0
-RPC_TIMEOUT = timedelta(seconds=5)
 
 
 class Relay:
@@ -70,11 +66,7 @@ class Relay:
         return change.first or (type is not None and type.await_receipt)
 
     async def _wake(self, change: Changed) -> None:
-        handle: WorkflowHandle[NotificationWorkflow, str] = self._client.get_workflow_handle_for(
-            NotificationWorkflow.run, workflow_id(change.notification_id)
-        )
-        try:
-            await handle.signal(NotificationWorkflow.wake, rpc_timeout=RPC_TIMEOUT)
-        except RPCError as error:
+        error = await wake(self._client, change.notification_id)
+        if error is not None:
             # Not running, or Temporal is away: its own timer, or what is due, finds the ledger changed.
             log.debug("not_woken", notification_id=str(change.notification_id), status=error.status.name)

@@ -33,6 +33,8 @@ from workflows.search_attributes import STAGE
 LOCAL_TIMEOUT = timedelta(seconds=60)
 PASS_TIMEOUT = timedelta(seconds=120)
 """Longer than any pass: its calls' whole budgets, and Postgres."""
+LOOK_AGAIN_S = 86_400.0
+"""A parked notification looks at the ledger at least once a day: a lost wake-up costs no more than that."""
 ONCE = RetryPolicy(maximum_attempts=1)
 PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=5), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=10)
@@ -91,7 +93,11 @@ class NotificationWorkflow:
                     result = PassResult(Action.POLL, result.state)
                 case Action.PARKED:
                     if result.hold:
-                        await self._woken(seen, result.wait_s, f"{step.channel}: {result.state}, decide by")
+                        await self._woken(
+                            seen,
+                            min(result.wait_s, LOOK_AGAIN_S),
+                            f"{step.channel}: {result.state}, decide by",
+                        )
                     return result.hold
                 case Action.SEND:
                     return True
