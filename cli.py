@@ -1,70 +1,93 @@
-"""The `herald` command."""
+"""The `herald` command: the root, and what runs Herald's processes. The other commands are in console/."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import settings as configuration
-from domain.notification import Lane
+from console import dead_letters, keys, notifications, providers, replay
+from console.failure import Failure, Root
 
-ALL_LANES = ",".join(Lane)
+RUN, FOLLOW, OPERATE = "Run", "Submit and follow", "Operate"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Root,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Delivers notifications once, through whichever provider works, and keeps the evidence.",
+    epilog="Commands that follow or operate talk to HERALD_API_URL with HERALD_API_KEY; beside a running "
+    "`herald dev` they need neither. Everything that can be set is in docs/configuration.md.",
+)
 
 
-def _settings() -> configuration.Settings:
-    """The settings, or one readable message and exit 1."""
-    try:
-        settings = configuration.load()
-        _ = settings.catalog
-    except configuration.SettingsError as error:
-        typer.echo(f"herald: {error}", err=True)
-        raise typer.Exit(1) from error
-    return settings
+@app.command(rich_help_panel=RUN)
+def dev(
+    port_offset: Annotated[int, typer.Option(help="Added to every port.")] = 0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the stack keeps its data. Default: .herald")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin with empty stores.")] = False,
+    no_simulators: Annotated[bool, typer.Option("--no-simulators", help="Send to real vendors.")] = False,
+) -> None:
+    """Keep the whole stack running on this machine."""
+    from console import places
+    from devstack.dev import run
+
+    where = data_dir or places.data_dir()
+    raise typer.Exit(run(where, port_offset, fresh=fresh, simulators=not no_simulators))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def migrate() -> None:
-    """Bring the database up to date."""
-    from storage.migrate import migrate as run
+    """Bring the database up to date, and Temporal's search attributes if it answers."""
+    from console.migration import run
 
-    for name in asyncio.run(run(_settings().database_url.get_secret_value())):
-        typer.echo(f"ran {name}")
+    run()
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def api() -> None:
     """Serve the REST API."""
     from api.serve import run
+    from console import places
 
-    run(_settings())
+    run(places.all_settings())
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def worker(
     lanes: Annotated[
         str, typer.Option(help="The lanes to serve, separated by commas.")
     ] = "critical,high,normal,bulk",
 ) -> None:
-    """Run a worker: dispatcher, workflows and activities of its lanes."""
+    """Run a worker: dispatcher, workflows and activities of its lanes.
+
+    Give `critical` a process of its own: nothing may delay it.
+    """
     import worker as process
+    from console import places
+    from domain.notification import Lane
 
-    process.main(_settings(), [Lane(lane.strip()) for lane in lanes.split(",")])
+    try:
+        chosen = [Lane(lane.strip()) for lane in lanes.split(",")]
+    except ValueError as error:
+        raise Failure(f"--lanes {lanes}: {error}; there are {', '.join(Lane)}.") from None
+    process.main(places.all_settings(), chosen)
 
 
-@app.command()
-def dev(
-    port_offset: Annotated[int, typer.Option(help="Added to every port.")] = 0,
-    data_dir: Annotated[Path, typer.Option(help="Where the stack keeps its data.")] = Path(".herald"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin with empty stores.")] = False,
-    no_simulators: Annotated[bool, typer.Option("--no-simulators", help="Send to real vendors.")] = False,
-) -> None:
-    """Keep the whole stack running on this machine."""
-    from devstack.dev import run
+app.command(rich_help_panel=FOLLOW)(notifications.send)
+app.command(rich_help_panel=FOLLOW)(notifications.show)
+app.command("list", rich_help_panel=FOLLOW)(notifications.list_)
+app.command(rich_help_panel=FOLLOW)(notifications.id)
 
-    raise typer.Exit(run(data_dir, port_offset, fresh=fresh, simulators=not no_simulators))
+app.command(rich_help_panel=OPERATE)(notifications.stuck)
+app.add_typer(dead_letters.app, name="dlq", rich_help_panel=OPERATE)
+app.add_typer(providers.app, name="providers", rich_help_panel=OPERATE)
+app.command("replay", rich_help_panel=OPERATE)(replay.command)
+app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
 
 
 if __name__ == "__main__":

@@ -129,11 +129,20 @@ class ClientSettings(BaseSettings):
     """Where a development stack keeps its data: what is not set is read from its `dev.json`."""
 
 
-class Settings(StoreSettings):
-    """Everything that an installation may set, as `HERALD_…` variables."""
+class IdentitySettings(BaseSettings):
+    """What makes this installation's ids its own."""
+
+    model_config = SettingsConfigDict(env_prefix="HERALD_", extra="ignore")
 
     secret_key: SecretStr
     """Names every notification: ids are derived from it, so it must never change."""
+
+
+class Settings(StoreSettings, IdentitySettings):
+    """Everything that an installation may set, as `HERALD_…` variables."""
+
+    model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
+
     fingerprint_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
     """Keys of the submissions' fingerprints by key id; the first one signs. Default: `secret_key`."""
 
@@ -187,6 +196,11 @@ def load_stores() -> StoreSettings:
 def load_client() -> ClientSettings:
     """How the API is reached, from the environment. Raises SettingsError."""
     return _read(ClientSettings)
+
+
+def load_secret_key() -> str:
+    """The secret key alone, from the environment. Raises SettingsError."""
+    return _read(IdentitySettings).secret_key.get_secret_value()
 
 
 def _read(kind: type[_Read]) -> _Read:

@@ -1,0 +1,125 @@
+"""How things look on a terminal: statuses in colour, times people can read, tables that stay narrow."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from console.failure import Failure
+
+_COLOURS: Final = {
+    **dict.fromkeys(("delivered", "accepted", "active", "closed"), "green"),
+    **dict.fromkeys(("dead_lettered", "outcome_unknown", "failed", "undelivered", "open"), "red"),
+    **dict.fromkeys(("deferred", "sending", "scheduled", "half_open", "drained"), "yellow"),
+    **dict.fromkeys(("unavailable", "throttled", "rejected", "ambiguous", "not_sent", "unknown"), "yellow"),
+    **dict.fromkeys(("cancelled", "expired", "suppressed", "rate_limited", "waiting", "off"), "bright_black"),
+}
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_RELATIVE: Final = re.compile(r"(\d{1,7})([smhd])")
+_PIPE_WIDTH: Final = 200
+"""Tables that go into a pipe or a file are not folded to a terminal's width."""
+
+
+def say(*lines: Any) -> None:
+    """Print to stdout."""
+    # Made on use: stdout may be another one than when this module was imported.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
+    for line in lines:
+        console.print(line, markup=False) if isinstance(line, str) else console.print(line)
+
+
+def say_json(document: Any) -> None:
+    """Print for other programs."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def table(*headings: str, title: str | None = None) -> Table:
+    """An empty table with these columns. The last one takes what room is left."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading in headings[:-1]:
+        made.add_column(heading, overflow="fold", no_wrap=heading == "id")
+    made.add_column(headings[-1], overflow="fold")
+    return made
+
+
+def coloured(word: str | None) -> Text:
+    """A status, outcome or state with its colour, for a table's cell."""
+    return Text(word or "", style=_COLOURS.get(word or "", ""))
+
+
+def row(made: Table, cells: Sequence[Any]) -> None:
+    """Add a row; None is an empty cell. Texts are shown as they are: they are not ours."""
+    made.add_row(
+        *(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in cells)
+    )
+
+
+def parsed(text: str) -> datetime:
+    """A time as the API writes it."""
+    return datetime.fromisoformat(text)
+
+
+def short(at: str | None) -> str:
+    """A time of the API for a table: UTC, to the second."""
+    return f"{parsed(at).astimezone(UTC):%m-%d %H:%M:%S}" if at else ""
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """How long ago, or in how long."""
+    seconds = (now - at).total_seconds()
+    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in the largest unit that fits, e.g. `3.2 s`, `5 min`, `2.5 h`."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.1f}".removesuffix(".0") + f" {unit}"
+    return "0 s"
+
+
+def since(at: datetime, start: datetime) -> str:
+    """A time relative to the acceptance, to the millisecond within the first minutes."""
+    seconds = (at - start).total_seconds()
+    return f"+{seconds:.3f} s" if seconds < 600 else f"+{span(seconds)}"
+
+
+def later(text: str | None, now: datetime) -> str | None:
+    """A time that was typed: RFC 3339, or so long from now as in `10m`, `2h`. Raises Failure."""
+    return _typed(text, now, 1)
+
+
+def earlier(text: str | None, now: datetime) -> str | None:
+    """A time that was typed: RFC 3339, or so long ago as in `10m`, `2h`. Raises Failure."""
+    return _typed(text, now, -1)
+
+
+def _typed(text: str | None, now: datetime, direction: int) -> str | None:
+    if text is None:
+        return None
+    if match := _RELATIVE.fullmatch(text.strip()):
+        seconds = int(match[1]) * _UNITS_S[match[2]]
+        return (now + direction * timedelta(seconds=seconds)).isoformat()
+    try:
+        # Without an offset it is meant in this machine's own time zone.
+        return parsed(text.strip()).astimezone().isoformat()
+    except (ValueError, OverflowError):
+        raise Failure(
+            f"{text!r} is not a time: expected RFC 3339 (2026-11-22T18:30:00Z), "
+            "or a length such as 10m or 2h."
+        ) from None
+
+
+def now() -> datetime:
+    """The time here."""
+    return datetime.now(UTC)
