@@ -150,6 +150,7 @@ class Settings(StoreSettings, IdentitySettings):
     """Where providers reach this API: callbacks are built on it."""
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Where a worker serves its metrics; 0: nowhere. The API serves its own at /metrics."""
     log_level: str = "INFO"

@@ -243,7 +243,11 @@ async def run(settings: Settings, lanes: Sequence[Lane]) -> None:
         if Lane.CRITICAL not in lanes:
             await keep_schedule(client)
         await establish_limits(parts)
-        stop_serving = parts.metrics.serve(settings.metrics_port) if settings.metrics_port else None
+        stop_serving = (
+            parts.metrics.serve(settings.metrics_port, settings.metrics_host)
+            if settings.metrics_port
+            else None
+        )
         await work(parts, client, stop)
         if stop_serving:
             stop_serving()

@@ -104,6 +104,8 @@ def _certificates() -> tuple[bytes, bytes]:
     )
     names = [
         x509.DNSName("localhost"),
+        # The name of the service in docker-compose.yml.
+        x509.DNSName("simulators"),
         x509.IPAddress(ip_address("127.0.0.1")),
         x509.IPAddress(ip_address("::1")),
     ]
