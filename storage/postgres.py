@@ -48,6 +48,16 @@ async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await connection.set_type_codec(name, encoder=_dump, decoder=json.loads, schema="pg_catalog")
 
 
+_SESSION = {
+    "application_name": "herald",
+    "timezone": "UTC",
+    "jit": "off",
+    # A plan is kept for as long as its connection, until the tables are analysed: one that was made while
+    # a table or a new month's partition was empty would go on reading it whole as it fills.
+    "enable_seqscan": "off",
+}
+
+
 async def open_pool(database_url: str, *, size_max: int = 10, command_timeout_s: float = 15) -> Pool:
     """A pool of connections. Raises OSError or asyncpg.PostgresError when the database cannot be reached."""
     return await asyncpg.create_pool(
@@ -57,5 +67,5 @@ async def open_pool(database_url: str, *, size_max: int = 10, command_timeout_s:
         command_timeout=command_timeout_s,
         timeout=5,
         init=_prepare,
-        server_settings={"application_name": "herald", "timezone": "UTC", "jit": "off"},
+        server_settings=_SESSION,
     )

@@ -18,7 +18,7 @@ WITH line AS (
         next_pass_at = CASE WHEN line.reached OR line.cancelled THEN d.next_pass_at ELSE now() END,
         due_at = CASE WHEN line.reached OR line.cancelled THEN NULL ELSE now() END
     FROM line
-    WHERE d.notification_id = line.notification_id
+    WHERE d.notification_id = ANY($1::uuid[]) AND d.notification_id = line.notification_id
       AND CASE WHEN line.reached THEN d.state IN ('waiting', 'accepted', 'scheduled', 'deferred')
                ELSE d.state = 'waiting' AND (line.cancelled OR (NOT line.busy AND d.position = line.next)) END
     RETURNING d.notification_id, d.accepted_at, d.channel, d.state

@@ -8,7 +8,7 @@ WITH picked AS (
     SET claim = gen_random_uuid(),
         lease_until = now() + make_interval(secs => $3),
         due_at = now() + make_interval(secs => $3)
-    FROM picked WHERE due.id = picked.id
+    WHERE due.id = ANY(ARRAY(SELECT id FROM picked))
     RETURNING due.id, due.claim
 )
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.accepted_at, claimed.claim,

@@ -17,7 +17,8 @@ WITH want AS (
         attempts_made = d.attempts_made + 1,
         due_at = statement_timestamp() + make_interval(secs => want.budget_s + want.settling_s)
     FROM want
-    WHERE d.id = want.id
+    WHERE d.id = ANY($1::uuid[])
+      AND d.id = want.id
       AND d.version = want.version
       AND d.state IN ('accepted', 'scheduled', 'deferred')
       AND d.next_pass_at <= statement_timestamp()
@@ -29,17 +30,17 @@ WITH want AS (
            ORDER BY s.type = '*' LIMIT 1), true))
       AND NOT EXISTS (SELECT FROM suppressions s
                       WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = want.address)
-    RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.pass_no, d.attempts_made
+    RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.pass_no, d.attempts_made AS no,
+              statement_timestamp() AS intended_at,
+              statement_timestamp() + make_interval(secs => want.budget_s) AS hold_until,
+              want.provider, want.device_id, want.target_masked, want.selection, want.match_key
 ), written AS (
     INSERT INTO notification_attempts (
         delivery_id, no, accepted_at, notification_id, channel, provider, pass_no, device_id, target_masked,
         selection, match_key, intended_at, hold_until
     )
-    SELECT moved.id, moved.attempts_made, moved.accepted_at, moved.notification_id, moved.channel,
-           want.provider, moved.pass_no, want.device_id, want.target_masked, want.selection::jsonb, want.match_key,
-           statement_timestamp(), statement_timestamp() + make_interval(secs => want.budget_s)
-    FROM moved JOIN want USING (id)
-    RETURNING delivery_id, no, intended_at, hold_until
+    SELECT id, no, accepted_at, notification_id, channel, provider, pass_no, device_id, target_masked,
+           selection::jsonb, match_key, intended_at, hold_until
+    FROM moved
 )
-SELECT written.delivery_id AS id, written.no, written.intended_at, written.hold_until, moved.version
-FROM written JOIN moved ON moved.id = written.delivery_id
+SELECT id, no, intended_at, hold_until, version FROM moved

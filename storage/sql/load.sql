@@ -21,11 +21,14 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
             SELECT type, channel, enabled FROM user_notification_settings s
             WHERE s.tenant = n.tenant AND s.user_id = n.user_id AND s.type IN (n.type, '*')) s) AS settings,
        (SELECT json_agg(s) FROM (
-            SELECT channel, address FROM suppressions s
-            WHERE s.tenant = n.tenant
-              AND ((s.channel = 'sms' AND s.address = COALESCE(c.to_sms, u.phone))
-                OR (s.channel = 'email' AND s.address = COALESCE(c.to_email, u.email)))) s) AS suppressed
+            SELECT channel, address FROM suppressions
+            WHERE tenant = n.tenant AND channel = 'sms' AND address = COALESCE(c.to_sms, u.phone)
+            UNION ALL
+            SELECT channel, address FROM suppressions
+            WHERE tenant = n.tenant AND channel = 'email' AND address = COALESCE(c.to_email, u.email)
+       ) s) AS suppressed
 FROM notifications n
-LEFT JOIN notification_contents c ON c.notification_id = n.id AND c.accepted_at = n.accepted_at
+LEFT JOIN notification_contents c ON c.notification_id = ANY($1::uuid[])
+                                  AND c.notification_id = n.id AND c.accepted_at = n.accepted_at
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
 WHERE n.id = ANY($1::uuid[])

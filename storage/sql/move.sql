@@ -2,8 +2,8 @@
 -- It needs the version that was seen and no open attempt; no row back: somebody else moved.
 WITH want AS (
     SELECT * FROM unnest(
-        $1::uuid[], $2::integer[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[], $7::timestamptz[],
-        $8::timestamptz[], $9::text[], $10::text[]
+        $1::uuid[], $2::integer[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[],
+        $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[]
     ) AS t (id, version, state, reason_code, pass_no, next_pass_at, due_at, expires_at, event, data)
 ), moved AS (
     UPDATE deliveries d
@@ -15,11 +15,10 @@ WITH want AS (
         expires_at = COALESCE(want.expires_at, d.expires_at),
         due_at = want.due_at
     FROM want
-    WHERE d.id = want.id AND d.version = want.version AND d.state <> 'sending'
-    RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.state
+    WHERE d.id = ANY($1::uuid[]) AND d.id = want.id AND d.version = want.version AND d.state <> 'sending'
+    RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.state, want.event, want.data
 ), told AS (
     INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
-    SELECT moved.notification_id, moved.accepted_at, want.event, moved.channel, want.data::jsonb
-    FROM moved JOIN want USING (id) WHERE want.event IS NOT NULL
+    SELECT notification_id, accepted_at, event, channel, data::jsonb FROM moved WHERE event IS NOT NULL
 )
 SELECT id, version, state FROM moved

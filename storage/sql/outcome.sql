@@ -2,9 +2,9 @@
 -- delivery on. No row back: the attempt was resolved by somebody else; late.sql keeps what we know.
 WITH want AS (
     SELECT * FROM unnest(
-        $1::uuid[], $2::smallint[], $3::integer[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::integer[],
-        $9::text[], $10::text[], $11::text[], $12::smallint[], $13::timestamptz[], $14::timestamptz[],
-        $15::text[], $16::text[]
+        $1::uuid[], $2::smallint[], $3::integer[], $4::text[], $5::text[], $6::smallint[], $7::text[],
+        $8::integer[], $9::text[], $10::text[], $11::text[], $12::smallint[], $13::timestamptz[],
+        $14::timestamptz[], $15::text[], $16::text[]
     ) AS t (
         delivery_id, no, version, outcome, code, http_status, provider_message_id, latency_ms,
         resolved_by, state, reason_code, pass_no, next_pass_at, due_at,
@@ -19,36 +19,41 @@ WITH want AS (
         latency_ms = COALESCE(want.latency_ms, a.latency_ms),
         resolved_by = CASE WHEN want.outcome IS NOT NULL THEN want.resolved_by END,
         closed_at = CASE WHEN want.outcome IS NOT NULL THEN clock_timestamp() END
-    FROM want JOIN deliveries d ON d.id = want.delivery_id
-    WHERE a.delivery_id = want.delivery_id AND a.no = want.no AND a.accepted_at = d.accepted_at
-      AND a.outcome IS NULL AND d.version = want.version
-    RETURNING a.delivery_id, a.no, a.accepted_at, a.provider, a.outcome, a.provider_message_id
+    FROM want JOIN deliveries d ON d.id = ANY($1::uuid[]) AND d.id = want.delivery_id AND d.version = want.version
+    WHERE a.delivery_id = ANY($1::uuid[])
+      AND a.delivery_id = want.delivery_id AND a.no = want.no AND a.accepted_at = d.accepted_at
+      -- It is open. Said so that the primary key is used, and not a walk over everything that is open.
+      AND COALESCE(a.outcome, '') = ''
+    RETURNING a.delivery_id, a.no, a.accepted_at, a.provider, a.outcome, a.provider_message_id,
+              want.state::status AS state, want.reason_code, want.pass_no, want.next_pass_at, want.due_at,
+              want.event, want.data
 ), message AS (
     INSERT INTO provider_messages (provider, provider_message_id, delivery_id, no, accepted_at)
     SELECT provider, provider_message_id, delivery_id, no, accepted_at
     FROM closed WHERE provider_message_id IS NOT NULL AND outcome = 'accepted'
-), delivered AS (
-    -- A receipt of an earlier attempt may have come while this one was under way: it wins.
-    SELECT closed.delivery_id FROM closed
-    WHERE closed.outcome IS NOT NULL AND EXISTS (
-        SELECT FROM notification_attempts a
-        WHERE a.delivery_id = closed.delivery_id AND a.accepted_at = closed.accepted_at
-          AND a.receipt_status = 'delivered')
+), next AS (
+    -- A receipt of an earlier attempt may have come while this one was under way: `delivered` wins.
+    SELECT closed.*, COALESCE(receipt.delivered, false) AS delivered
+    FROM closed LEFT JOIN LATERAL (
+        SELECT true AS delivered FROM notification_attempts a
+        WHERE closed.outcome IS NOT NULL AND a.delivery_id = closed.delivery_id
+          AND a.accepted_at = closed.accepted_at AND a.receipt_status = 'delivered'
+        LIMIT 1
+    ) receipt ON true
 ), moved AS (
     UPDATE deliveries d
     SET version = d.version + 1,
-        state = CASE WHEN delivered.delivery_id IS NOT NULL THEN 'delivered' ELSE want.state::status END,
-        reason_code = CASE WHEN delivered.delivery_id IS NULL THEN want.reason_code END,
-        pass_no = COALESCE(want.pass_no, d.pass_no),
-        next_pass_at = COALESCE(want.next_pass_at, d.next_pass_at),
-        due_at = CASE WHEN delivered.delivery_id IS NULL THEN want.due_at END
-    FROM want JOIN closed USING (delivery_id) LEFT JOIN delivered USING (delivery_id)
-    WHERE d.id = want.delivery_id
-    RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.state
+        state = CASE WHEN next.delivered THEN 'delivered' ELSE next.state END,
+        reason_code = CASE WHEN NOT next.delivered THEN next.reason_code END,
+        pass_no = COALESCE(next.pass_no, d.pass_no),
+        next_pass_at = COALESCE(next.next_pass_at, d.next_pass_at),
+        due_at = CASE WHEN NOT next.delivered THEN next.due_at END
+    FROM next
+    WHERE d.id = ANY($1::uuid[]) AND d.id = next.delivery_id
+    RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.state,
+              CASE WHEN d.state = next.state THEN next.event END AS event, next.data
 ), told AS (
     INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
-    SELECT moved.notification_id, moved.accepted_at, want.event, moved.channel, want.data::jsonb
-    FROM moved JOIN want ON want.delivery_id = moved.id
-    WHERE want.event IS NOT NULL AND moved.state = want.state::status
+    SELECT notification_id, accepted_at, event, channel, data::jsonb FROM moved WHERE event IS NOT NULL
 )
 SELECT id, version, state FROM moved

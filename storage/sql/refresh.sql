@@ -18,7 +18,7 @@ WITH derived AS (
 ), scrubbed AS (
     UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
     FROM shown
-    WHERE c.notification_id = shown.id AND c.accepted_at = shown.accepted_at
+    WHERE c.notification_id = ANY($1::uuid[]) AND c.notification_id = shown.id AND c.accepted_at = shown.accepted_at
       AND shown.scrub AND shown.final_at IS NOT NULL AND c.scrubbed_at IS NULL
 ), gone AS (
     DELETE FROM due USING derived WHERE due.id = derived.id AND derived.due_at IS NULL
