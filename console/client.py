@@ -101,5 +101,6 @@ def _problem(answer: httpx.Response) -> str:
         errors: list[Json] = problem.get("errors", [])
     except (ValueError, KeyError, TypeError):
         return f"{answer.request.method} {answer.url} was answered with {answer.status_code}."
-    lines += [f"  {error['pointer'] or '/'}: {error['message']} ({error['code']})" for error in errors]
+    if len(errors) > 1 or not all(error["message"] in problem["detail"] for error in errors):
+        lines += [f"  {error['pointer'] or '/'}: {error['message']} ({error['code']})" for error in errors]
     return "\n".join(lines)

@@ -72,7 +72,7 @@ def _in_database(do: "Callable[[Pool], Awaitable[_Result]]") -> _Result:
     from console import places
     from storage.postgres import UNREACHABLE, open_pool
 
-    url = places.stores_or_dev().database_url.get_secret_value()
+    url = places.database_url()
 
     async def run() -> _Result:
         pool = await open_pool(url, size_max=2)

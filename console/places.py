@@ -9,7 +9,7 @@ import typer
 
 import settings
 from console.failure import Failure
-from settings import ClientSettings, Settings, StoreSettings
+from settings import ClientSettings, Settings, StoreSettings, TemporalSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,22 @@ def stores() -> StoreSettings:
         raise Failure(str(error)) from error
 
 
-def stores_or_dev() -> StoreSettings:
-    """Where the stores are; those that are not set, at the development stack that runs here."""
-    found, dev = stores(), _dev()
-    if dev is None:
-        return found
-    changes: dict[str, Any] = {}
-    if "database_url" not in found.model_fields_set:
-        changes["database_url"] = dev["database_url"]
-    if "temporal" not in found.model_fields_set and dev.get("temporal_address"):
-        changes["temporal"] = {"address": dev["temporal_address"], "ui_url": dev["temporal_ui_url"] or ""}
-    if not changes:
-        return found
-    _say_dev()
-    return StoreSettings.model_validate(found.model_dump(exclude_unset=True) | changes)
+def database_url() -> str:
+    """The database: the one that is set, else the development stack's, else the default."""
+    found = stores()
+    if "database_url" not in found.model_fields_set and (dev := _dev()):
+        _say_dev()
+        return dev["database_url"]
+    return found.database_url.get_secret_value()
+
+
+def temporal() -> TemporalSettings:
+    """Temporal: the one that is set, else the development stack's, else the default."""
+    found = stores()
+    if "temporal" not in found.model_fields_set and (dev := _dev()):
+        _say_dev()
+        return TemporalSettings(address=dev["temporal_address"])
+    return found.temporal
 
 
 def api() -> ApiPlace:

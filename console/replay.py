@@ -129,7 +129,7 @@ def command(
         assert id is not None
         # The reconciliation's own workflow is no notification's, and may be replayed as well.
         workflow_id = id if id.startswith("herald-") else f"ntf-{plain_id(id)}"
-        replays = asyncio.run(_replay_all(places.stores_or_dev().temporal, workflow_id, save))
+        replays = asyncio.run(_replay_all(places.temporal(), workflow_id, save))
     for done in replays:
         typer.echo(_told(done))
     if any(done.difference for done in replays):

@@ -10,7 +10,7 @@ from rich.text import Text
 from console.client import Json
 from console.terminal import coloured, parsed, row, short, since, table
 
-_ROWLESS = ("no", "provider", "channel")
+_OWN_COLUMN = ("provider", "code")
 
 
 def told(notification: Json, timeline: Json) -> list[Table | str]:
@@ -72,7 +72,8 @@ def _step(entry: Json, start: datetime) -> tuple[Any, ...]:
         case "final":
             why = data["reason_code"] or ""
         case _:
-            why = _plain({name: value for name, value in data.items() if name not in (*_ROWLESS, "code")})
+            shown = {name: value for name, value in data.items() if name not in _OWN_COLUMN}
+            why = _plain(shown | ({"at": since(parsed(data["at"]), start)} if "at" in data else {}))
             outcome = None
     if code == outcome:
         code = None
