@@ -1,0 +1,364 @@
+"""What the tests of passes work with: one notification, and senders as separate worker processes have them."""
+
+import asyncio
+import itertools
+import os
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from unittest import mock
+from uuid import UUID, uuid4
+
+import asyncpg
+from temporalio.testing import ActivityEnvironment
+
+from activities.check_preferences import CheckPreferences
+from activities.check_rate_limit import CheckRateLimit
+from activities.deliver import Deliver
+from activities.delivery_pass import DeliveryPass, Senders
+from activities.first_passes import FirstPasses
+from activities.limits import Limits
+from activities.poll_delivery_status import PollDeliveryStatus
+from activities.provider_gate import ProviderGate
+from activities.resolve import Resolver
+from domain.fingerprint import Fingerprint
+from domain.notification import Channel, Delivery, Lane, Notification, Strategy
+from domain.notification_types import Catalog, NotificationType, OnUnknown, ProviderPolicy
+from domain.outcome import Receipt, SendResult
+from domain.steps import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
+from providers.base import Found, LookupFailed, Message, Provider
+from ratelimit.limiter import Limiter
+from settings import ProviderSettings, Settings
+from simulators.control import Simulators
+from storage.ledger import Ledger
+from storage.postgres import Pool
+from storage.receipts import Receipts
+from storage.rows import Closing, Intent, Moved, OpenAttempt, Submission
+from telemetry.metrics import Metrics
+
+ROUTES = {
+    Channel.SMS: ("twilio", "termii"),
+    Channel.EMAIL: ("sendgrid", "mailgun"),
+    Channel.PUSH: ("fcm", "apns"),
+}
+ALONE = {Channel.SMS: ("twilio",)}
+SCHEDULE_S = (30.0, 120.0, 600.0)
+TYPES = {
+    "news": NotificationType(retry_s=SCHEDULE_S),
+    "alone": NotificationType(retry_s=SCHEDULE_S, routes=ALONE),
+    "reconcile": NotificationType(on_unknown=OnUnknown.RECONCILE, receipt_deadline_s=60),
+    "failover": NotificationType(on_unknown=OnUnknown.FAILOVER, receipt_deadline_s=60),
+    "stop": NotificationType(on_unknown=OnUnknown.STOP, receipt_deadline_s=60),
+    "must": NotificationType(required=True, await_receipt=True, receipt_deadline_s=60),
+}
+SETTLING_S = 5.0
+TENANT = "bank"
+TURNS_MAX = 20
+
+
+def catalog(
+    types: Mapping[str, NotificationType] | None = None, every: ProviderPolicy | None = None, **changes: Any
+) -> Catalog:
+    """The tests' catalog: `every` is the policy of every provider, `changes` those of the catalog."""
+    policy = every or ProviderPolicy(timeout_s=5, settling_s=SETTLING_S)
+    policies = {name: policy for names in ROUTES.values() for name in names}
+    return Catalog(types={**TYPES, **(types or {})}, providers=policies, **changes)
+
+
+def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
+    """The vendors' settings as an environment with these variables gives them."""
+    with mock.patch.dict(os.environ, {"HERALD_SECRET_KEY": "tests", **variables}, clear=True):
+        return Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
+
+
+def phone() -> str:
+    """A number that no other test uses."""
+    return f"+23480{random.randrange(10**8):08}"
+
+
+Hook = Callable[[], Awaitable[Any]]
+
+
+class WatchedLedger(Ledger):
+    """The ledger, with things happening at chosen moments, each once."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.before_intent: Hook | None = None
+        self.after_intent: Hook | None = None
+        self.before_close: Hook | None = None
+        self.after_close: Hook | None = None
+
+    async def intend(self, intent: Intent) -> OpenAttempt | None:
+        await self._happens("before_intent")
+        opened = await super().intend(intent)
+        await self._happens("after_intent")
+        return opened
+
+    async def close_attempt(self, closing: Closing) -> Moved | None:
+        await self._happens("before_close")
+        moved = await super().close_attempt(closing)
+        await self._happens("after_close")
+        return moved
+
+    async def _happens(self, moment: str) -> None:
+        hook = getattr(self, moment)
+        if hook is not None:
+            setattr(self, moment, None)
+            await hook()
+
+
+class Dressed:
+    """A provider whose answers a test may replace: what it looks up, and what a call comes to."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self.finds: Sequence[Found] | LookupFailed | None = None
+        self.polled: Receipt | LookupFailed | None = None
+        self.answers: SendResult | None = None
+        self.lookups = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        result = await self._provider.send(message, timeout_s=timeout_s)
+        return self.answers or result
+
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+        self.lookups += 1
+        if isinstance(self.finds, LookupFailed):
+            raise self.finds
+        return await self._provider.lookup(message, timeout_s=timeout_s) if self.finds is None else self.finds
+
+    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
+        if isinstance(self.polled, LookupFailed):
+            raise self.polled
+        return self.polled or await self._provider.poll(provider_message_id, timeout_s=timeout_s)
+
+
+class Worker:
+    """What one worker process has, over the tests' stores and vendors."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        receipts: Receipts,
+        limiter: Limiter,
+        providers: Mapping[str, Provider],
+        catalog: Catalog,
+    ) -> None:
+        self.ledger = ledger
+        self.metrics = Metrics()
+        self.providers = providers
+        self.gate = ProviderGate(providers, catalog, ROUTES, limiter)
+        self.first_passes = FirstPasses(10)
+        limits = Limits(limiter, catalog)
+        resolver = Resolver(ledger, receipts, providers, self.gate, catalog, self.metrics)
+        senders = Senders(providers, self.gate, catalog, "http://127.0.0.1:9", "secret")
+        self.passes = DeliveryPass(ledger, senders, resolver, limits, self.metrics)
+        self._deliver = Deliver(self.passes, self.first_passes)
+        self._plan = CheckPreferences(ledger, catalog, self.gate, self.first_passes)
+        self._limit = CheckRateLimit(ledger, limits, self.metrics)
+        self._poll = PollDeliveryStatus(ledger, receipts, providers, catalog)
+
+    async def run(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
+        """One pass."""
+        delivery = (await case.load()).delivery(channel)
+        return await self.passes.run(case.id, delivery.id)
+
+    async def settle(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
+        """Passes, each at its time, until something else is needed."""
+        for _ in range(TURNS_MAX):
+            result = await self.run(case, channel)
+            if result.action is not Action.RETRY:
+                return result
+            await case.elapse()
+        raise AssertionError(f"still to be retried after {TURNS_MAX} passes: {result}")
+
+    async def plan(self, case: "Case") -> Plan:
+        return await ActivityEnvironment().run(self._plan.check_preferences, NotificationRef(str(case.id)))
+
+    async def limit(self, case: "Case", channel: Channel = Channel.SMS) -> LimitResult:
+        return await ActivityEnvironment().run(self._limit.check_rate_limit, await case.ref(channel))
+
+    async def deliver(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
+        """The regular activity: raises ApplicationError while the delivery has to be retried."""
+        return await ActivityEnvironment().run(self._deliver.deliver, await case.ref(channel))
+
+    async def poll(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
+        return await ActivityEnvironment().run(self._poll.poll_delivery_status, await case.ref(channel))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One notification, as the ledger and the vendors have it."""
+
+    ledger: Ledger
+    simulators: Simulators
+    id: UUID
+    user_id: str
+    to: str
+    text: str
+
+    async def load(self) -> Notification:
+        loaded = await self.ledger.load(self.id)
+        assert loaded is not None
+        return loaded
+
+    async def delivery(self, channel: Channel = Channel.SMS) -> Delivery:
+        return (await self.load()).delivery(channel)
+
+    async def ref(self, channel: Channel) -> DeliveryRef:
+        loaded = await self.load()
+        return DeliveryRef(str(self.id), str(loaded.delivery(channel).id), channel.value, loaded.type)
+
+    async def attempts(self) -> list[asyncpg.Record]:
+        return await self.ledger.pool.fetch(
+            "SELECT * FROM notification_attempts WHERE notification_id = $1 ORDER BY channel, no", self.id
+        )
+
+    async def outcomes(self) -> list[tuple[str, str | None]]:
+        return [(attempt["provider"], attempt["outcome"]) for attempt in await self.attempts()]
+
+    async def received(self, *providers: str) -> list[str]:
+        """The ids of the messages that the vendors have processed with this text."""
+        names = providers or ROUTES[Channel.SMS]
+        lists = [await self.simulators.messages(name, contains=self.text) for name in names]
+        return [message["id"] for found in lists for message in found]
+
+    async def is_proven(self, *providers: str) -> bool:
+        """Whether every message at the vendors is some attempt's: invariant I3."""
+        claimed = {attempt["provider_message_id"] for attempt in await self.attempts()}
+        return set(await self.received(*providers)) <= claimed
+
+    async def execute(self, statement: str, *arguments: Any) -> str:
+        """A statement of the test's own; $1 is the notification's id."""
+        return await self.ledger.pool.execute(statement, self.id, *arguments)
+
+    async def elapse(self, seconds: float | None = None) -> None:
+        """Let time pass for this notification: so many seconds, or until everything it waits for."""
+        past = timedelta(seconds=seconds if seconds is not None else 3600 * 2)
+        await self.execute(
+            "UPDATE deliveries SET next_pass_at = next_pass_at - $2::interval, due_at = due_at - $2::interval"
+            " WHERE notification_id = $1",
+            past,
+        )
+        await self.execute(
+            "UPDATE notification_attempts SET hold_until = hold_until - $2::interval WHERE notification_id = $1",
+            past,
+        )
+
+    async def timeline(self) -> list[str]:
+        rows = await self.ledger.pool.fetch(
+            "SELECT kind FROM timeline WHERE notification_id = $1 ORDER BY seq", self.id
+        )
+        return [row["kind"] for row in rows]
+
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Desk:
+    """Takes notifications in, and has the vendors misbehave."""
+
+    ledger: Ledger
+    simulators: Simulators
+    text: str = field(default_factory=lambda: f"run {uuid4().hex[:8]}")
+
+    async def accept(self, type: str = "news", **changes: Any) -> Case:
+        """A new notification; over SMS to a number of its own, unless told otherwise."""
+        id, to = uuid4(), changes.pop("to", None) or phone()
+        channels = changes.pop("channels", (Channel.SMS,))
+        submission = Submission(
+            id=id,
+            tenant=TENANT,
+            user_id=changes.pop("user_id", f"u-{id}"),
+            type=type,
+            idempotency_key=str(id),
+            fingerprint=Fingerprint(b"f", "k1", 1),
+            lane=changes.pop("lane", Lane.NORMAL),
+            strategy=changes.pop("strategy", Strategy.ALL),
+            channels=channels,
+            body=changes.pop("body", None) or f"{self.text} number {next(_numbers)} ends",
+            to_sms=to if changes.pop("contact", True) and Channel.SMS in channels else None,
+            to_email=changes.pop("to_email", None),
+        )
+        submission = replace(submission, **changes)
+        assert (await self.ledger.accept(submission)).created
+        return Case(self.ledger, self.simulators, id, submission.user_id, to, submission.body)
+
+    async def add_device(self, case: Case, fcm: str | None, apns: str | None, ago_s: float = 0) -> None:
+        """A device of the notification's user; of several the latest is tried first."""
+        pool = self.ledger.pool
+        await pool.execute(
+            "INSERT INTO users (tenant, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", TENANT, case.user_id
+        )
+        await pool.execute(
+            "INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token, registered_at)"
+            " VALUES ($1, $2, $3, $4, $5, now() - make_interval(secs => $6))",
+            *(TENANT, case.user_id, f"d{next(_numbers)}", fcm, apns, ago_s),
+        )
+
+    async def opt_out(self, case: Case, channel: Channel = Channel.SMS) -> None:
+        await self.ledger.pool.execute(
+            "INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)"
+            " VALUES ($1, $2, '*', $3, false)",
+            *(TENANT, case.user_id, channel.value),
+        )
+
+    async def suppress(self, address: str, channel: Channel = Channel.SMS) -> None:
+        await self.ledger.pool.execute(
+            "INSERT INTO suppressions (tenant, channel, address, reason, source)"
+            " VALUES ($1, $2, $3, 'stop', 'api')",
+            *(TENANT, channel.value, address),
+        )
+
+    async def is_suppressed(self, address: str) -> bool:
+        return await self.ledger.pool.fetchval(
+            "SELECT EXISTS (SELECT FROM suppressions WHERE tenant = $1 AND address = $2)", TENANT, address
+        )
+
+    async def fail(self, case: Case, *providers: str, status: int = 503, **more: Any) -> None:
+        """The vendors answer with this status for the notification's number."""
+        for provider in providers or ROUTES[Channel.SMS]:
+            await self.simulators.fault(provider, "status", case.to, status=status, **more)
+
+    async def heal(self, case: Case) -> None:
+        for provider in ROUTES[Channel.SMS]:
+            await self.simulators.heal(provider, case.to)
+
+
+def seconds_until(case: Notification, at: datetime | None) -> float:
+    """How long until then, as the notification was loaded."""
+    assert at is not None
+    return (at - case.now).total_seconds()
+
+
+async def crash_at(work: Awaitable[Any], suspension: int) -> bool:
+    """Run it and cancel it where it waits for the n-th time; whether it came that far."""
+    crashed = False
+
+    class Driven:
+        def __await__(self) -> Any:
+            nonlocal crashed
+            steps = work.__await__()
+            for number in itertools.count():
+                try:
+                    waited_for = next(steps)
+                except StopIteration:
+                    return
+                if number == suspension:
+                    crashed = True
+                    try:
+                        steps.throw(asyncio.CancelledError())
+                    except (asyncio.CancelledError, StopIteration):
+                        return
+                    raise AssertionError("it went on after it had been cancelled")
+                yield waited_for
+
+    await Driven()
+    return crashed
