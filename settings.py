@@ -50,6 +50,8 @@ class RouteSettings(_Part):
 
 
 class TwilioSettings(_Part):
+    """An account of Twilio. `from` is a number in E.164, or an alphanumeric sender."""
+
     base_url: str = "https://api.twilio.com"
     account_sid: str
     auth_token: SecretStr
@@ -57,6 +59,8 @@ class TwilioSettings(_Part):
 
 
 class TermiiSettings(_Part):
+    """An account of Termii."""
+
     base_url: str = "https://api.ng.termii.com"
     api_key: SecretStr
     sender_id: str
@@ -66,6 +70,8 @@ class TermiiSettings(_Part):
 
 
 class SendgridSettings(_Part):
+    """An account of SendGrid. The public key is the one that its Event Webhook signs with."""
+
     base_url: str = "https://api.sendgrid.com"
     api_key: SecretStr
     from_email: str
@@ -73,6 +79,8 @@ class SendgridSettings(_Part):
 
 
 class MailgunSettings(_Part):
+    """A domain of Mailgun. `base_url` differs for domains in the EU."""
+
     base_url: str = "https://api.mailgun.net"
     api_key: SecretStr
     domain: str
@@ -81,6 +89,8 @@ class MailgunSettings(_Part):
 
 
 class FcmSettings(_Part):
+    """A project of Firebase, and the file of a service account that may send."""
+
     base_url: str = "https://fcm.googleapis.com"
     token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address, not a secret)
     project_id: str
@@ -88,6 +98,8 @@ class FcmSettings(_Part):
 
 
 class ApnsSettings(_Part):
+    """A topic of Apple's push service, and the file of its signing key (.p8)."""
+
     base_url: str = "https://api.push.apple.com"
     key_file: Path
     key_id: str

@@ -99,7 +99,9 @@ class Provider(Protocol):
         ...
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What this provider can do; it never changes."""
+        ...
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask the vendor to send. Never raises for anything the network or the vendor does."""

@@ -165,8 +165,6 @@ CASE_FILES = (
     "sms/termii_case.py",
     "email/sendgrid_case.py",
     "email/mailgun_case.py",
-    "email/sendgrid_case.py",
-    "email/mailgun_case.py",
     "push/fcm_case.py",
     "push/apns_case.py",
 )
