@@ -1,0 +1,98 @@
+"""Runs the command, and brings notifications into states that only workers make."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from domain.decisions import Next
+from domain.reasons import Reason
+from domain.status import Status
+from storage.ledger import Ledger
+from storage.rows import Move
+
+ROOT = Path(__file__).parent.parent.parent
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    def __post_init__(self) -> None:
+        assert "Traceback" not in self.out + self.err, self.err
+
+    @property
+    def json(self) -> Any:
+        """Its output, of `--json`."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Herald:
+    """The command with an environment."""
+
+    environment: Mapping[str, str]
+
+    async def __call__(self, *arguments: str, stdin: str = "", **changes: str | None) -> Ran:
+        """Run it to its end; `changes` are variables that differ, None takes one away."""
+        environment = {k: v for k, v in {**self.environment, **changes}.items() if v is not None}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli", *arguments),
+            cwd=ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), TIMEOUT_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode is not None
+        return Ran(process.returncode, out.decode(), err.decode())
+
+    async def send(self, *arguments: str, user: str = "ada", type: str = "price_alert") -> dict[str, Any]:
+        """Submit an SMS; the API's answer."""
+        to = ("-c", "sms", "--to", "+2348031236789", "--body", "Bitcoin is at 100,000.")
+        ran = await self("send", "--user", user, "--type", type, *to, "--json", *arguments)
+        assert ran.code == 0, ran.err
+        return ran.json
+
+
+@dataclass(frozen=True)
+class Ledgered:
+    """Moves deliveries as workers do."""
+
+    ledger: Ledger
+
+    async def move(self, id: str, next: Next) -> None:
+        """Every delivery of the notification comes to `next`."""
+        notification = await self.ledger.load(UUID(id))
+        assert notification is not None
+        for delivery in notification.deliveries:
+            assert await self.ledger.move(Move(notification.id, delivery.id, delivery.version, next))
+
+    async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:
+        """Its schedule is used up."""
+        await self.move(id, Next(status, await self.at(14 * 86_400), Reason.PROVIDERS_EXHAUSTED))
+
+    async def defer(self, id: str, seconds: float, reason: Reason) -> None:
+        """It waits for so many seconds from now; they may be negative."""
+        at = await self.at(seconds)
+        await self.move(id, Next(Status.DEFERRED, at, reason, next_pass_at=at))
+
+    async def at(self, seconds: float) -> Any:
+        """The database's time, so many seconds from now."""
+        now = await self.ledger.pool.fetchval("SELECT now()")
+        return now + timedelta(seconds=seconds)

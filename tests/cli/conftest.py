@@ -1,0 +1,85 @@
+"""The `herald` command as people run it: a process of its own, against an API process and real stores."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from cli_case import ROOT, Herald, Ledgered
+
+from devstack.ports import free_port
+from devstack.process import Part, Process
+from storage import api_keys
+from storage.ledger import Ledger
+from storage.postgres import Pool, open_pool
+
+SECRET = "a secret of the tests"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pool(database: str) -> AsyncIterator[Pool]:
+    pool = await open_pool(database, size_max=4)
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def ledgered(pool: Pool) -> AsyncIterator[Ledgered]:
+    """What workers do to notifications."""
+    ledger = Ledger(pool)
+    yield Ledgered(ledger)
+    await ledger.close(timeout_s=5)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """An environment in which nothing of Herald is set, and no development stack is near."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
+    return kept | {"HERALD_DATA_DIR": str(tmp_path_factory.mktemp("nothing"))}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def environment(
+    bare: Mapping[str, str], database: str, pool: Pool, server_dir: Path
+) -> AsyncIterator[Mapping[str, str]]:
+    """The environment of an installation whose API runs; Valkey and Temporal are away."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **bare,
+        "HERALD_DATABASE_URL": database,
+        "HERALD_SECRET_KEY": SECRET,
+        "HERALD_API_HOST": "127.0.0.1",
+        "HERALD_API_PORT": str(port),
+        "HERALD_API_URL": url,
+        "HERALD_API_KEY": await api_keys.create(pool, "bank", "tests"),
+        "HERALD_TEMPORAL__ADDRESS": f"127.0.0.1:{free_port()}",
+        "HERALD_VALKEY_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "HERALD_PROVIDERS__TWILIO__ACCOUNT_SID": "AC" + "0" * 32,
+        "HERALD_PROVIDERS__TWILIO__AUTH_TOKEN": "a token of the tests",
+        "HERALD_PROVIDERS__TWILIO__FROM": "+15005550006",
+    }
+
+    async def answers(_: Process) -> bool:
+        try:
+            return (await client.get(f"{url}/healthz")).is_success
+        except httpx.TransportError:
+            return False
+
+    command = (sys.executable, "-m", "cli", "api")
+    process = Process(
+        Part(name="api", command=command, ready=answers, cwd=ROOT, env=environment), server_dir / "logs"
+    )
+    async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+        await process.start()
+    yield environment
+    await process.stop()
+
+
+@pytest.fixture
+def run(environment: Mapping[str, str]) -> Herald:
+    """Runs the command: `ran = await run("list", "--status", "sent")`."""
+    return Herald(environment)
