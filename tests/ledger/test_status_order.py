@@ -1,4 +1,4 @@
-"""Postgres derives a notification's status by max(state); domain/status.py derives it by the order of Status."""
+"""Postgres derives a notification's status by max(state), domain/status.py by the order of Status."""
 
 import itertools
 

@@ -12,7 +12,7 @@ _PATIENCE_S = 10
 async def until(holds: Callable[[], Awaitable[Any]]) -> None:
     """Return once it holds; fail if it does not within the patience."""
     async with asyncio.timeout(_PATIENCE_S):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110 (another process's doing has no event to wait for)
             await asyncio.sleep(0.005)
 
 

@@ -1,0 +1,138 @@
+"""Loading: everything a pass decides by, as it is at one moment."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from ledger_case import Case, Cases, at
+
+from domain.decisions import Next
+from domain.notification import Channel, Device, Lane, QuietHours, Strategy
+from domain.outcome import Outcome, ReceiptStatus
+from domain.status import Status
+from storage.ledger import Ledger
+
+
+async def test_a_notification_comes_back_as_it_was_accepted(cases: Cases) -> None:
+    send_at = datetime(2031, 5, 6, 7, 8, 9, 120, tzinfo=UTC)
+    case = await cases(
+        channels=(Channel.EMAIL, Channel.SMS),
+        strategy=Strategy.FIRST,
+        lane=Lane.BULK,
+        title="Ein Titel",
+        body='"Zitat" \\ 😀\n',
+        metadata={"n": 1.5, "nested": {"ü": [None, True]}},
+        send_at=send_at,
+    )
+    loaded = await case.load()
+    assert (loaded.strategy, loaded.lane, loaded.send_at) == (Strategy.FIRST, Lane.BULK, send_at)
+    assert (loaded.content.title, loaded.content.body) == ("Ein Titel", '"Zitat" \\ 😀\n')
+    assert loaded.metadata == {"n": 1.5, "nested": {"ü": [None, True]}}
+    assert [(d.channel, d.position) for d in loaded.deliveries] == [(Channel.EMAIL, 0), (Channel.SMS, 1)]
+    assert loaded.delivery(Channel.EMAIL).next_pass_at == send_at
+
+
+@pytest.mark.parametrize("fraction", ["", ".1", ".12", ".123", ".1234", ".12345", ".123456"])
+async def test_times_keep_every_digit(case: Case, fraction: str) -> None:
+    text = f"2031-05-06 07:08:09{fraction}+00"
+    await case.execute(
+        "UPDATE deliveries SET next_pass_at = $2::text::timestamptz WHERE notification_id = $1", text
+    )
+    stored = await case.row("SELECT next_pass_at FROM deliveries WHERE notification_id = $1")
+    assert (await case.delivery()).next_pass_at == stored["next_pass_at"]
+
+
+async def test_attempts_come_with_their_delivery_in_order(cases: Cases) -> None:
+    case = await cases(channels=(Channel.SMS, Channel.EMAIL))
+    first = await case.open(match_key="m", device_id="d1")
+    await case.close(first, Outcome.THROTTLED, Next(Status.ACCEPTED, at(first.intended_at, 60)), code="429")
+    await case.sent(provider_message_id=(message := f"m-{uuid4()}"))
+    await case.execute(
+        "UPDATE notification_attempts SET receipt_status = 'queued' WHERE notification_id = $1 AND no = 2"
+    )
+    sms, email = (await case.load()).deliveries
+    assert email.attempts == ()
+    refused, taken = sms.attempts
+    assert (refused.no, refused.outcome, refused.code) == (1, Outcome.THROTTLED, "429")
+    assert (refused.match_key, refused.device_id, refused.pass_no) == ("m", "d1", 0)
+    assert (refused.intended_at, refused.hold_until) == (first.intended_at, first.hold_until)
+    assert (taken.no, taken.outcome, taken.provider_message_id) == (2, Outcome.ACCEPTED, message)
+    assert taken.receipt_status is ReceiptStatus.QUEUED
+    assert taken.closed_at is not None
+
+
+async def test_the_notifications_own_addresses_go_before_the_users(cases: Cases) -> None:
+    case = await cases(to_email=None)
+    await case.execute(
+        "INSERT INTO users (tenant, user_id, phone, email, time_zone, quiet_start, quiet_end)"
+        " SELECT tenant, user_id, '+15550100', 'own@example.com', 'Africa/Lagos', '22:00', '07:00'"
+        " FROM notifications WHERE id = $1"
+    )
+    recipient = (await case.load()).recipient
+    assert (recipient.sms, recipient.email) == ("+2348031230000", "own@example.com")
+    assert (recipient.time_zone, recipient.quiet_hours) == ("Africa/Lagos", QuietHours("22:00", "07:00"))
+
+
+async def test_devices_without_a_token_are_left_out_and_one_may_be_named(cases: Cases) -> None:
+    user = f"user-{uuid4()}"
+    every = await cases(user_id=user, channels=(Channel.PUSH,))
+    named = await cases(user_id=user, channels=(Channel.PUSH,), idempotency_key="key-2", to_push="d1")
+    for name, fcm, apns in (("d1", "f1", None), ("d2", None, "a2"), ("d3", None, None)):
+        await every.execute(
+            "INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token, registered_at)"
+            " SELECT tenant, user_id, $2, $3, $4, clock_timestamp() FROM notifications WHERE id = $1",
+            name,
+            fcm,
+            apns,
+        )
+    devices = (Device("d2", None, "a2"), Device("d1", "f1", None))
+    assert (await every.load()).recipient.devices == devices
+    assert (await named.load()).recipient.devices == devices[1:]
+
+
+async def test_settings_and_suppressions_of_this_notification_only(cases: Cases) -> None:
+    case = await cases(tenant="load-tenant")
+    await case.execute(
+        "INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)"
+        " SELECT n.tenant, n.user_id, s.* FROM notifications n,"
+        " (VALUES ('debit_alert', 'sms', true), ('*', 'sms', false), ('other', 'sms', false)) s"
+        " WHERE n.id = $1"
+    )
+    await case.execute(
+        "INSERT INTO suppressions (tenant, channel, address, reason, source)"
+        " SELECT n.tenant, s.*, 'bounce', 'test' FROM notifications n,"
+        " (VALUES ('email', 'ada@example.com'), ('sms', 'ada@example.com'), ('sms', '+15550199')) s"
+        " WHERE n.id = $1"
+    )
+    recipient = (await case.load()).recipient
+    assert recipient.settings == {("debit_alert", "sms"): True, ("*", "sms"): False}
+    assert recipient.suppressed == {(Channel.EMAIL, "ada@example.com")}
+
+
+async def test_what_does_not_exist_is_none_beside_what_does(case: Case, ledger: Ledger) -> None:
+    missing, found, again = await asyncio.gather(
+        ledger.load(uuid4()), ledger.load(case.id), ledger.load(case.id)
+    )
+    assert missing is None
+    assert found is not None
+    assert found == again
+
+
+async def test_a_row_that_this_version_cannot_read_fails_alone(cases: Cases, ledger: Ledger) -> None:
+    unknown, sound = await cases(), [await cases() for _ in range(4)]
+    await unknown.execute("UPDATE deliveries SET channel = 'pigeon' WHERE notification_id = $1")
+    answers = await asyncio.gather(
+        ledger.load(sound[0].id),
+        ledger.load(unknown.id),
+        *(ledger.load(case.id) for case in sound[1:]),
+        return_exceptions=True,
+    )
+    assert isinstance(answers.pop(1), ValueError)
+    assert [getattr(answer, "id", None) for answer in answers] == [case.id for case in sound]
+
+
+async def test_without_its_content_it_is_empty(case: Case) -> None:
+    # Retention drops the content before the narrow row.
+    await case.execute("DELETE FROM notification_contents WHERE notification_id = $1")
+    assert (await case.load()).content.body == ""

@@ -1,0 +1,61 @@
+"""API keys: good until they are revoked, and stored without their secret."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from storage import api_keys
+from storage.postgres import Pool, open_pool
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pool(database: str) -> AsyncIterator[Pool]:
+    pool = await open_pool(database, size_max=2)
+    yield pool
+    await pool.close()
+
+
+async def test_a_key_is_found_by_its_prefix_with_its_tenant_and_digest(pool: Pool) -> None:
+    key = await api_keys.create(pool, "acme", "backend")
+    parts = api_keys.split(key)
+    assert parts is not None
+    assert await api_keys.lookup(pool, parts[0]) == ("acme", parts[1])
+
+
+async def test_the_secret_is_not_stored(pool: Pool) -> None:
+    key = await api_keys.create(pool, "acme", "backend")
+    secret = key.rsplit("_", 1)[1]
+    assert not await pool.fetchval("SELECT bool_or(k::text LIKE $1) FROM api_keys k", f"%{secret}%")
+
+
+async def test_a_revoked_key_is_not_found_and_is_revoked_once(pool: Pool) -> None:
+    key = await api_keys.create(pool, "acme", "backend")
+    prefix = key.split("_")[1]
+    assert await api_keys.revoke(pool, prefix)
+    assert await api_keys.lookup(pool, prefix) is None
+    assert not await api_keys.revoke(pool, prefix)
+    assert not await api_keys.revoke(pool, "00000000")
+
+
+async def test_a_given_key_may_be_made_sure_of_again(pool: Pool, database: str) -> None:
+    key = api_keys.generate()
+    for _ in range(2):
+        await api_keys.ensure(database, "acme", key)
+    assert await api_keys.lookup(pool, key.split("_")[1]) is not None
+
+
+async def test_keys_are_listed_newest_first(pool: Pool) -> None:
+    for name in ("older", "newer"):
+        await api_keys.create(pool, "list", name)
+    assert [key.name for key in await api_keys.listed(pool) if key.tenant == "list"] == ["newer", "older"]
+
+
+@pytest.mark.parametrize(
+    "key", ["", "hk", "hk_", "hk_12345678", "hk_12345678_", "hk_1234_x", "xx_12345678_y"]
+)
+async def test_what_has_not_the_form_of_a_key_is_none(pool: Pool, key: str) -> None:
+    assert api_keys.split(key) is None
+    if key:
+        with pytest.raises(ValueError, match="hk_"):
+            await api_keys.create(pool, "acme", "backend", key)

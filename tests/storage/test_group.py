@@ -1,0 +1,358 @@
+"""Group commit, over a table of the test's own: who gets which answer, whatever happens to the others."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from waiting import until
+
+from storage.group import CommitUnknown, Flush, Group, LedgerUnavailable, QueueFull
+from storage.postgres import Connection, Pool, open_pool
+
+ROW = """WITH written AS (
+    INSERT INTO marks SELECT * FROM unnest($1::integer[], $2::text[]) RETURNING id
+) SELECT id FROM written ORDER BY id"""
+
+Row = tuple[int, str]
+
+
+async def _insert(connection: Connection, rows: Sequence[Row]) -> list[int]:
+    found = await connection.fetch(ROW, [row[0] for row in rows], [row[1] for row in rows])
+    return [row["id"] for row in found]
+
+
+class Gate:
+    """A flush that waits until it is opened, and remembers the groups that it saw."""
+
+    def __init__(self, flush: Flush[Row, int] = _insert) -> None:
+        self.groups: list[list[Row]] = []
+        self.entered = asyncio.Event()
+        self.open = asyncio.Event()
+        self._flush = flush
+
+    async def __call__(self, connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
+        self.groups.append(list(rows))
+        self.entered.set()
+        await self.open.wait()
+        return await self._flush(connection, rows)
+
+
+def _group(pool: Pool, flush: Flush[Row, int] = _insert, **limits: Any) -> Group[Row, int]:
+    return Group("marks", pool, flush, key=lambda row: row[0], **limits)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pool(database: str) -> AsyncIterator[Pool]:
+    pool = await open_pool(database, size_max=6)
+    await pool.execute("CREATE TABLE marks (id integer PRIMARY KEY, text text CHECK (length(text) < 20))")
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _empty(pool: Pool) -> None:
+    await pool.execute("TRUNCATE marks")
+
+
+async def _written(pool: Pool) -> list[int]:
+    return [row["id"] for row in await pool.fetch("SELECT id FROM marks ORDER BY id")]
+
+
+async def test_what_gathers_while_a_group_is_written_is_the_next_group_sorted(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate)
+    first = asyncio.create_task(group.submit((1, "a")))
+    await gate.entered.wait()
+    others = [asyncio.create_task(group.submit((id, "b"))) for id in (9, 3, 7)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await first == 1
+    assert await asyncio.gather(*others) == [9, 3, 7]
+    assert gate.groups == [[(1, "a")], [(3, "b"), (7, "b"), (9, "b")]]
+
+
+async def test_a_group_has_a_greatest_size(pool: Pool) -> None:
+    gate = Gate()
+    gate.open.set()
+    group = _group(pool, gate, rows_max=4)
+    assert await asyncio.gather(*(group.submit((id, "a")) for id in range(10))) == list(range(10))
+    assert [len(rows) for rows in gate.groups] == [4, 4, 2]
+
+
+async def test_bad_rows_fail_alone(pool: Pool) -> None:
+    await pool.execute("INSERT INTO marks VALUES (5, 'here already')")
+    rows: list[Any] = [(id, "good") for id in range(20)]
+    rows[11], rows[12], rows[17] = (11, "\0"), (12, "longer than the table takes"), (17, object())
+    group = _group(pool)
+    answers = await asyncio.gather(*(group.submit(row) for row in rows), return_exceptions=True)
+    failed = {id: type(answer) for id, answer in enumerate(answers) if isinstance(answer, BaseException)}
+    assert failed == {
+        5: asyncpg.UniqueViolationError,
+        11: asyncpg.CharacterNotInRepertoireError,
+        12: asyncpg.CheckViolationError,
+        17: asyncpg.DataError,
+    }
+    assert [answer for answer in answers if isinstance(answer, int)] == [
+        id for id in range(20) if id not in failed
+    ]
+    assert await _written(pool) == sorted({*range(20)} - {11, 12, 17})
+
+
+async def test_a_row_that_breaks_the_flush_itself_fails_alone(pool: Pool) -> None:
+    async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
+        if any(text == "poison" for _, text in rows):
+            raise KeyError("an unknown word")
+        return await _insert(connection, rows)
+
+    group = _group(pool, flush)
+    answers = await asyncio.gather(
+        *(group.submit((id, "poison" if id == 3 else "good")) for id in range(9)), return_exceptions=True
+    )
+    assert isinstance(answers.pop(3), KeyError)
+    assert answers == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
+async def test_errors_about_a_value_do_not_repeat_it(pool: Pool) -> None:
+    secret = "+2348031230000 is 21 characters"
+    for row in ((1, secret), (1, secret + "\0"), (secret, "x")):
+        with pytest.raises((asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)) as caught:
+            await _group(pool).submit(row)  # pyright: ignore[reportArgumentType] (that is the point)
+        told = f"{caught.value!r} {caught.value} {caught.value.__cause__} {caught.value.__context__}"
+        assert secret not in told
+        assert getattr(caught.value, "detail", None) is None
+
+
+async def test_an_error_that_is_nobodys_fault_is_everybodys_answer(pool: Pool) -> None:
+    tries = 0
+
+    async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
+        nonlocal tries
+        tries += 1
+        return await connection.fetchval("SELECT * FROM no_such_table")
+
+    group = _group(pool, flush)
+    answers = await asyncio.gather(*(group.submit((id, "")) for id in range(8)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {asyncpg.UndefinedTableError}
+    assert tries == 1
+
+
+async def test_a_caller_that_left_before_its_row_was_taken_has_written_nothing(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate)
+    first = asyncio.create_task(group.submit((1, "a")))
+    await gate.entered.wait()
+    leaving, staying = (asyncio.create_task(group.submit((id, "b"))) for id in (2, 3))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    gate.open.set()
+    assert await asyncio.gather(first, staying) == [1, 3]
+    assert leaving.cancelled()
+    assert await _written(pool) == [1, 3]
+
+
+async def test_a_caller_that_leaves_while_its_row_is_written_stops_nobody(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate)
+    both = [asyncio.create_task(group.submit((id, "a"))) for id in (1, 2)]
+    await gate.entered.wait()
+    both[0].cancel()
+    await asyncio.wait([both[0]])
+    gate.open.set()
+    assert await both[1] == 2
+    assert await _written(pool) == [1, 2]
+    assert await group.submit((3, "a")) == 3
+
+
+async def test_a_flusher_that_is_ended_leaves_nobody_waiting(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate)
+    taken = asyncio.create_task(group.submit((1, "a")))
+    await gate.entered.wait()
+    waiting = asyncio.create_task(group.submit((2, "b")))
+    await asyncio.sleep(0)
+    (flusher,) = (task for task in asyncio.all_tasks() if task.get_name() == "group marks")
+    flusher.cancel()
+    gate.open.set()
+    with pytest.raises(CommitUnknown):
+        await taken
+    assert await asyncio.wait_for(waiting, timeout=5) == 2
+
+
+async def test_a_flush_that_answers_too_little_leaves_nobody_waiting(pool: Pool) -> None:
+    async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
+        return (await _insert(connection, rows))[:-1]
+
+    group = _group(pool, flush)
+    answers = await asyncio.gather(*(group.submit((id, "a")) for id in range(3)), return_exceptions=True)
+    assert isinstance(answers[-1], CommitUnknown)
+
+
+async def test_a_row_without_a_key_is_its_own_callers_error(pool: Pool) -> None:
+    group = _group(pool)
+    bad: Any = None
+    answers = await asyncio.gather(group.submit(bad), group.submit((1, "a")), return_exceptions=True)
+    assert isinstance(answers[0], TypeError)
+    assert answers[1] == 1
+
+
+async def test_more_than_may_wait_is_refused_and_not_written(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate, waiting_max=2)
+    first = asyncio.create_task(group.submit((1, "a")))
+    await gate.entered.wait()
+    waiting = [asyncio.create_task(group.submit((id, "b"))) for id in (2, 3)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        await group.submit((4, "c"))
+    gate.open.set()
+    assert await asyncio.gather(first, *waiting) == [1, 2, 3]
+    assert await group.submit((5, "d")) == 5
+    assert await _written(pool) == [1, 2, 3, 5]
+
+
+async def test_closing_writes_what_was_taken_in_and_takes_no_more(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate, rows_max=1)
+    tasks = [asyncio.create_task(group.submit((id, "a"))) for id in range(4)]
+    await gate.entered.wait()
+    closing = asyncio.create_task(group.close(timeout_s=5))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        await group.submit((9, "late"))
+    with pytest.raises(QueueFull):
+        await group.submit_together([(9, "late")])
+    assert not closing.done()
+    gate.open.set()
+    await closing
+    assert all(task.done() for task in tasks)
+    assert await _written(pool) == [0, 1, 2, 3]
+
+
+async def test_closing_outlives_an_ended_flusher(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate, rows_max=1)
+    taken, waiting = (asyncio.create_task(group.submit((id, "a"))) for id in (1, 2))
+    await gate.entered.wait()
+    closing = asyncio.create_task(group.close(timeout_s=5))
+    (flusher,) = (task for task in asyncio.all_tasks() if task.get_name() == "group marks")
+    flusher.cancel()
+    gate.open.set()
+    await closing
+    assert waiting.done()
+    assert isinstance(taken.exception(), CommitUnknown)
+    assert await _written(pool) == [2]
+
+
+async def test_closing_gives_up_after_its_time(pool: Pool) -> None:
+    gate = Gate()
+    group = _group(pool, gate)
+    task = asyncio.create_task(group.submit((1, "a")))
+    await gate.entered.wait()
+    await asyncio.wait_for(group.close(timeout_s=0.01), timeout=5)
+    assert not task.done()
+    gate.open.set()
+    assert await task == 1
+
+
+async def test_rows_together_are_written_all_or_none_and_answered_in_their_order(pool: Pool) -> None:
+    group = _group(pool)
+    assert await group.submit_together([(3, "a"), (1, "b"), (2, "c")]) == [3, 1, 2]
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await group.submit_together([(4, "a"), (2, "b")])
+    assert await _written(pool) == [1, 2, 3]
+
+
+async def test_what_is_observed_is_each_write(pool: Pool) -> None:
+    seen: list[tuple[str, int]] = []
+    group = _group(pool, observe=lambda name, rows, seconds: seen.append((name, rows)))
+    await asyncio.gather(*(group.submit((id, "a")) for id in range(3)))
+    assert seen == [("marks", 3)]
+
+
+async def _update(connection: Connection, rows: Sequence[Row]) -> list[int]:
+    # Row by row, so that the order of the locks is the order of the rows.
+    async with connection.transaction():
+        for id, text in rows:
+            await connection.execute("UPDATE marks SET text = $2 WHERE id = $1", id, text)
+    return [id for id, _ in rows]
+
+
+async def test_groups_that_overlap_in_any_order_never_lock_each_other_out(pool: Pool, database: str) -> None:
+    await pool.execute("INSERT INTO marks SELECT no, '' FROM generate_series(0, 39) no")
+    before = await _deadlocks(pool)
+    other = await open_pool(database, size_max=4)
+    try:
+        groups = [_group(place, _update) for place in (pool, other, pool, other)]
+        ids = [
+            range(40),
+            range(39, -1, -1),
+            [*range(20, 40), *range(20)],
+            [*range(1, 40, 2), *range(0, 40, 2)],
+        ]
+        for _ in range(3):
+            await asyncio.gather(
+                *(group.submit((id, "x")) for group, order in zip(groups, ids, strict=True) for id in order)
+            )
+    finally:
+        await other.close()
+    assert await _deadlocks(pool) == before
+
+
+async def _deadlocks(pool: Pool) -> int:
+    await pool.execute("SELECT pg_stat_force_next_flush()")
+    return await pool.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+
+
+async def test_a_deadlock_is_tried_again(pool: Pool, database: str) -> None:
+    """One that another program causes, by locking in the other order."""
+    await pool.execute("INSERT INTO marks VALUES (1, ''), (2, '')")
+    tries = 0
+    first_locked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
+        nonlocal tries
+        tries += 1
+        async with connection.transaction():
+            await connection.execute("SET LOCAL deadlock_timeout = '10ms'")
+            await connection.execute("UPDATE marks SET text = 'ours' WHERE id = 1")
+            first_locked.set()
+            await go_on.wait()
+            await connection.execute("UPDATE marks SET text = 'ours' WHERE id = 2")
+        return [id for id, _ in rows]
+
+    task = asyncio.create_task(_group(pool, flush).submit((1, "")))
+    await first_locked.wait()
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SET LOCAL deadlock_timeout = '1min'")
+        await other.execute("UPDATE marks SET text = 'theirs' WHERE id = 2")
+        blocked = asyncio.create_task(other.execute("UPDATE marks SET text = 'theirs' WHERE id = 1"))
+        await until(
+            lambda: pool.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'",
+                other.get_server_pid(),
+            )
+        )
+        go_on.set()
+        await blocked
+    assert await task == 1
+    assert tries > 1
+    assert [row["text"] for row in await pool.fetch("SELECT text FROM marks")] == ["ours", "ours"]
+
+
+async def test_what_is_deadlocked_every_time_is_unavailable(pool: Pool) -> None:
+    tries = 0
+
+    async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
+        nonlocal tries
+        tries += 1
+        return await connection.fetchval(
+            "DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = 'serialization_failure'; END $$"
+        )
+
+    with pytest.raises(LedgerUnavailable):
+        await _group(pool, flush).submit((1, "a"))
+    assert tries == 6

@@ -1,0 +1,156 @@
+"""Migrations: each once, in order, whoever runs them and how often; and the partitions that they make."""
+
+import asyncio
+import itertools
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest_asyncio
+
+from devstack.postgres import Postgres
+from storage.migrate import MIGRATIONS, migrate
+
+NAMES = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
+PARTITIONED = ("notification_attempts", "notification_contents", "receipts", "timeline")
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture
+async def empty(postgres: Postgres) -> AsyncIterator[str]:
+    """The URL of a database in which nothing ran."""
+    name = f"migrate_{next(_numbers)}"
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    yield postgres.url(name)
+    await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await admin.close()
+
+
+@pytest_asyncio.fixture
+async def connection(database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def _partitions(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+    rows = await connection.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits JOIN pg_class ON oid = inhrelid"
+        " WHERE relkind = 'r' ORDER BY 1"
+    )
+    return [row["name"] for row in rows]
+
+
+async def test_a_second_run_finds_nothing_to_do(empty: str) -> None:
+    assert await migrate(empty) == NAMES
+    assert await migrate(empty) == []
+
+
+async def test_of_two_processes_at_once_each_migration_runs_in_one(empty: str) -> None:
+    program = (
+        "import asyncio, sys; from storage.migrate import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
+    )
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            program,
+            empty,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    outputs = await asyncio.gather(*(process.communicate() for process in processes))
+    assert [
+        (process.returncode, errors) for process, (_, errors) in zip(processes, outputs, strict=True)
+    ] == [(0, b"")] * 2
+    assert sorted(output.decode().split() for output, _ in outputs) == [[], NAMES]
+
+
+async def test_a_migration_that_fails_leaves_no_trace_and_runs_again(empty: str) -> None:
+    connection = await asyncpg.connect(empty)
+    await connection.execute("CREATE TABLE users (id integer)")
+    try:
+        await migrate(empty)
+    except asyncpg.DuplicateTableError:
+        ran = [row["name"] for row in await connection.fetch("SELECT name FROM schema_migrations ORDER BY 1")]
+    else:
+        raise AssertionError("it ran over a table that was there")
+    assert ran == NAMES[: len(ran)]
+    assert await connection.fetchval("SELECT to_regclass('api_keys')") is None
+    await connection.execute("DROP TABLE users")
+    assert await migrate(empty) == NAMES[len(ran) :]
+    await connection.close()
+
+
+async def test_there_are_partitions_from_last_month_to_three_ahead(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    today = datetime.now(UTC)
+    months = [divmod(today.year * 12 + today.month - 1 + step, 12) for step in range(-1, 4)]
+    assert await _partitions(connection) == sorted(
+        f"{table}_{year}_{month + 1:02}" for table in PARTITIONED for year, month in months
+    )
+
+
+async def test_partitions_hold_whole_months_of_utc(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.execute("SET timezone TO 'Pacific/Auckland'")
+    await connection.execute("SELECT ensure_partitions(4)")
+    await connection.execute("SET timezone TO 'UTC'")
+    bounds = await connection.fetch(
+        "SELECT pg_get_expr(relpartbound, oid) AS bound FROM pg_class"
+        " WHERE relname LIKE 'timeline_2%' AND relkind = 'r'"
+    )
+    assert len(bounds) == 6
+    assert all(row["bound"].count("-01 00:00:00+00'") == 2 for row in bounds), bounds
+
+
+async def test_partitions_are_made_once_by_two_at_once(database: str) -> None:
+    connections = [await asyncpg.connect(database) for _ in range(2)]
+    try:
+        before = await _partitions(connections[0])
+        await asyncio.gather(*(each.execute("SELECT ensure_partitions(6)") for each in connections))
+        after = await _partitions(connections[0])
+        assert len(after) == 4 * 8 > len(before)
+    finally:
+        for each in connections:
+            await each.close()
+
+
+async def test_a_partition_is_what_its_parent_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Indexes, checks and keys: a row is guarded in every month."""
+    rows = await connection.fetch(
+        "SELECT p.relname AS parent, c.relname AS child, count(DISTINCT i.indexrelid) AS indexes,"
+        " count(DISTINCT k.oid) FILTER (WHERE k.contype = 'c') AS checks,"
+        " count(DISTINCT i.indexrelid) FILTER (WHERE i.indisunique) AS uniques"
+        " FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent JOIN pg_class c ON c.oid = h.inhrelid"
+        " LEFT JOIN pg_index i ON i.indrelid = c.oid LEFT JOIN pg_constraint k ON k.conrelid = c.oid"
+        " WHERE c.relkind = 'r' GROUP BY 1, 2"
+    )
+    found = {(row["parent"], row["indexes"], row["checks"], row["uniques"]) for row in rows}
+    assert found == {
+        ("notification_attempts", 3, 3, 2),
+        ("notification_contents", 1, 0, 1),
+        ("receipts", 1, 1, 1),
+        ("timeline", 1, 0, 1),
+    }
+
+
+async def test_making_partitions_waits_for_no_writer_and_no_reader(database: str) -> None:
+    writer, maker = await asyncpg.connect(database), await asyncpg.connect(database)
+    try:
+        async with writer.transaction():
+            for table in PARTITIONED:
+                await writer.execute(f"SELECT FROM {table}")
+            await writer.execute(
+                "INSERT INTO timeline (notification_id, accepted_at, kind)"
+                " VALUES (gen_random_uuid(), now(), 'test')"
+            )
+            await maker.execute("SET lock_timeout = '2s'")
+            await maker.execute("SELECT ensure_partitions(9)")
+    finally:
+        await writer.close()
+        await maker.close()
