@@ -100,7 +100,7 @@ class DispatchPolicy(BaseModel):
 
     paging: Literal["never"] = "never"
     batch: Annotated[int, Field(gt=0, le=2000)] = 200
-    lease_s: Seconds = 30
+    lease_s: Seconds = 15
     """A claimed notification is due again so long after, unless its workflow moved it meanwhile."""
     sweep_s: Seconds = 1
     """How often the dispatcher looks without having been woken."""
