@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,10 +43,10 @@ async def replay_history(json_text: str, workflow_id: str = "replayed") -> Repla
         raise Failure(
             f"This is not a workflow's history in JSON ({type(error).__name__}: {error})."
         ) from None
-    return await replay(history)
+    return await replay(history, history.run_id)
 
 
-async def replay(history: "WorkflowHistory") -> Replay:
+async def replay(history: "WorkflowHistory", run_id: str) -> Replay:
     """Replay one history. Raises Failure when it is one of a workflow that this code does not know."""
     from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
     from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -70,11 +70,11 @@ async def replay(history: "WorkflowHistory") -> Replay:
     difference = None if failure is None else str(failure)
     if failure is not None and not isinstance(failure, NondeterminismError):
         difference = f"{failure.__class__.__name__}: {failure}"
-    return Replay(history.workflow_id, history.run_id, len(history.events), difference)
+    return Replay(history.workflow_id, run_id, len(history.events), difference)
 
 
-async def download(settings: "TemporalSettings", workflow_id: str) -> "list[WorkflowHistory]":
-    """The histories of every run of a workflow that Temporal still has, oldest first. Raises Failure."""
+async def download(settings: "TemporalSettings", workflow_id: str) -> "dict[str, WorkflowHistory]":
+    """The histories by run of a workflow, as far as Temporal has them, oldest first. Raises Failure."""
     from temporalio.client import Client
     from temporalio.service import RPCError
 
@@ -91,10 +91,10 @@ async def download(settings: "TemporalSettings", workflow_id: str) -> "list[Work
             "HERALD_TEMPORAL__ADDRESS says where it is."
         ) from None
     try:
-        return [
-            await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+        return {
+            run_id: await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
             for run_id in await _runs(client, workflow_id)
-        ]
+        }
     except RPCError as error:
         raise Failure(
             f"Temporal has no history of {workflow_id} ({error.message}). It is kept for the namespace's "
@@ -140,7 +140,7 @@ async def _replay_all(settings: "TemporalSettings", workflow_id: str, save: Path
     histories = await download(settings, workflow_id)
     if save is not None:
         _write(save, histories)
-    return [await replay(history) for history in histories]
+    return [await replay(history, run_id) for run_id, history in histories.items()]
 
 
 def _told(done: Replay) -> str:
@@ -155,11 +155,11 @@ def _read(file: Path) -> str:
         raise Failure(f"{file} cannot be read: {error}") from None
 
 
-def _write(directory: Path, histories: "Sequence[WorkflowHistory]") -> None:
+def _write(directory: Path, histories: "Mapping[str, WorkflowHistory]") -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for history in histories:
-            path = directory / f"{history.workflow_id}.{history.run_id}.json"
+        for run_id, history in histories.items():
+            path = directory / f"{history.workflow_id}.{run_id}.json"
             path.write_text(history.to_json() + "\n", encoding="utf-8")
     except OSError as error:
         raise Failure(f"The histories cannot be written to {directory}: {error.strerror}") from None

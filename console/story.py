@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.client import Json
-from console.terminal import coloured, parsed, row, short, since, table
+from console.terminal import coloured, parsed, row, short, since, span, table
 
 _OWN_COLUMN = ("provider", "code")
 
@@ -56,7 +56,7 @@ def _step(entry: Json, start: datetime) -> tuple[Any, ...]:
     outcome = data.get("outcome") or data.get("status")
     match what:
         case "accepted":
-            why = f"expires {since(parsed(data['expires_at']), start)}"
+            why = f"expires in {span((parsed(data['expires_at']) - start).total_seconds())}"
             if data["send_at"]:
                 why = f"to be sent {since(parsed(data['send_at']), start)}, {why}"
         case "attempt":
