@@ -41,6 +41,18 @@ def dev(
 
 
 @app.command(rich_help_panel=RUN)
+def demo(
+    data_dir: Annotated[Path, typer.Option(help="Where its stack keeps its data; emptied first.")] = Path(
+        ".herald/demo"
+    ),
+) -> None:
+    """Run every scenario on a stack of its own and print what happened; exit 0 if all came out as expected."""
+    from devstack.demo import run
+
+    raise typer.Exit(run(data_dir))
+
+
+@app.command(rich_help_panel=RUN)
 def migrate() -> None:
     """Bring the database up to date, and Temporal's search attributes if it answers."""
     from console.migration import run

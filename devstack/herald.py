@@ -46,30 +46,30 @@ async def simulator_settings(url: str) -> dict[str, str]:
         return answer.json()["settings"]
 
 
-def application(api_url: str, environment: Mapping[str, str]) -> list[Part]:
+def application(ports: Ports, environment: Mapping[str, str]) -> list[Part]:
     """The API and the workers: one for `critical`, which nothing may delay, and one for the rest."""
     return [
         Part(
             name="api",
             command=(sys.executable, "-m", "cli", "api"),
-            ready=_answers(f"{api_url}/healthz"),
+            ready=_answers(f"{ports.api_url}/healthz"),
             cwd=ROOT,
             env=environment,
             ready_within_s=60,
             stop_within_s=15,
         ),
-        _worker("worker_critical", "critical", environment),
-        _worker("worker", "high,normal,bulk", environment),
+        _worker("worker_critical", "critical", ports.worker_critical_metrics, environment),
+        _worker("worker", "high,normal,bulk", ports.worker_metrics, environment),
     ]
 
 
-def _worker(name: str, lanes: str, environment: Mapping[str, str]) -> Part:
+def _worker(name: str, lanes: str, metrics_port: int, environment: Mapping[str, str]) -> Part:
     return Part(
         name=name,
         command=(sys.executable, "-m", "cli", "worker", "--lanes", lanes),
         ready=_says("worker_ready"),
         cwd=ROOT,
-        env=environment,
+        env={**environment, "HERALD_METRICS_PORT": str(metrics_port)},
         ready_within_s=60,
         stop_within_s=_FLUSH_S,
     )

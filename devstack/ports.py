@@ -48,6 +48,8 @@ class Ports:
     simulators: int = 8100
     apns: int = 8101
     api: int = 8000
+    worker_metrics: int = 9464
+    worker_critical_metrics: int = 9465
 
     @classmethod
     def shifted(cls, offset: int) -> "Ports":
@@ -61,6 +63,11 @@ class Ports:
     def free(cls) -> "Ports":
         """Any free ports."""
         return cls(**{port.name: free_port() for port in fields(cls)})
+
+    @property
+    def api_url(self) -> str:
+        """Where the API listens."""
+        return f"http://127.0.0.1:{self.api}"
 
     async def check_free(self, names: set[str]) -> None:
         """Raise DevStackError naming every port of `names` that is taken."""

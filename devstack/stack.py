@@ -39,8 +39,8 @@ _DATABASE_URL, _VALKEY_URL = "HERALD_DATABASE_URL", "HERALD_VALKEY_URL"
 _TEMPORAL_ADDRESS, _TEMPORAL_UI_URL = "HERALD_TEMPORAL__ADDRESS", "HERALD_TEMPORAL__UI_URL"
 _SECRET_KEY = "HERALD_SECRET_KEY"  # noqa: S105 (the name of a variable)
 
-Application = Callable[[str, Mapping[str, str]], Sequence[Part]]
-"""What runs on the stores, given the API's URL and the environment."""
+Application = Callable[[Ports, Mapping[str, str]], Sequence[Part]]
+"""What runs on the stores, given the ports and the environment."""
 
 
 class Stack:
@@ -64,7 +64,7 @@ class Stack:
     ) -> None:
         self.ports = ports
         self.environment = dict(environment)
-        self.api_url = f"http://127.0.0.1:{ports.api}"
+        self.api_url = ports.api_url
         self.api_key = ""
         self._data = DataDir(data_dir)
         self._outside = set(environment)
@@ -155,7 +155,7 @@ class Stack:
         await self._prepare_stores()
         if self._simulators:
             environment |= await self._simulator_settings()
-        await self._supervisor.start(*self._application(self.api_url, environment))
+        await self._supervisor.start(*self._application(self.ports, environment))
         self._describe()
 
     def _stores(self) -> dict[str, Part]:
@@ -172,7 +172,7 @@ class Stack:
     async def _check(self, stores: Mapping[str, Part]) -> None:
         if "postgres" in stores:
             await check_can_run()
-        needed = {*stores, "api"}
+        needed = {*stores, "api", "worker_metrics", "worker_critical_metrics"}
         if "temporal" in stores:
             needed.add("temporal_ui")
         if self._simulators:

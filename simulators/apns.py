@@ -129,6 +129,8 @@ class Apns(Simulator):
             exchange.respond(status, {"apns-id": _id_of(exchange)}, json.dumps(body).encode())
             return
         await self.accept(result)
+        if fault and fault.kind is Kind.ACCEPT_THEN_STALL:
+            await self.delay(fault.latency_s)
         self._answer_accepted(exchange, fault, result)
 
     async def _break(self, exchange: Exchange, fault: Fault) -> None:

@@ -189,6 +189,8 @@ class Simulator(ABC):
             return result
         message, answer = result
         await self.accept(message)
+        if fault and fault.kind is Kind.ACCEPT_THEN_STALL:
+            await self.delay(fault.latency_s)
         return self._answer(request, answer, fault)
 
     async def look_up(

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """The connection is reset; not processed."""
     ACCEPT_THEN_CLOSE = "accept_then_close"
     """Processed, callbacks flow, but the connection is closed without an answer."""
+    ACCEPT_THEN_STALL = "accept_then_stall"
+    """Processed, callbacks flow, but the answer comes only `latency_s` later."""
     ERROR_RATE = "error_rate"
     """As `status`, for a share `rate` of the requests."""
     MALFORMED = "malformed"

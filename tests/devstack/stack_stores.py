@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from devstack.dev import run
+from devstack.ports import Ports
 from devstack.process import Part, Process
 
 _IDLE = "import signal; print('worker_ready', flush=True); signal.pause()"
 
 
-def idle(_: str, environment: Mapping[str, str]) -> list[Part]:
+def idle(_: Ports, environment: Mapping[str, str]) -> list[Part]:
     """A part in place of the API and the workers."""
 
     async def ready(process: Process) -> bool:

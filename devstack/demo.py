@@ -1,0 +1,138 @@
+"""`herald demo`: every scenario on a stack of its own, and one table of what came of them."""
+
+import asyncio
+import os
+import shlex
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from devstack.errors import DevStackError
+from devstack.ports import Ports
+from devstack.scenarios.case import Stage
+from devstack.scenarios.play import play_all
+from devstack.scenarios.registry import SCENARIOS
+from devstack.scenarios.scenario import Result, Scenario
+from devstack.stack import Stack
+
+CONFIG = Path(__file__).with_name("demo.toml")
+_WIDTH_PIPED = 170
+"""How wide the table is where no terminal says so."""
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def environment() -> dict[str, str]:
+    """What the demo's processes are given: its own configuration, and nothing of a real installation's."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
+    return {**inherited, "HERALD_CONFIG": str(CONFIG)}
+
+
+def run(data_dir: Path, scenarios: Sequence[Scenario] = SCENARIOS) -> int:
+    """Play the scenarios on an empty stack; the exit code: 0 only if every one came out as expected."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_PIPED)
+    try:
+        return asyncio.run(_until_stopped(_Demo(console, data_dir, scenarios)))
+    except DevStackError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
+        return 1
+
+
+async def _until_stopped(demo: "_Demo") -> int:
+    playing = asyncio.create_task(demo.play())
+    for number in _STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
+    try:
+        return await playing
+    except asyncio.CancelledError:
+        demo.say("stopped before the end")
+        return 1
+
+
+class _Demo:
+    """One run of the demo."""
+
+    def __init__(self, console: Console, data_dir: Path, scenarios: Sequence[Scenario]) -> None:
+        self._console = console
+        self._data_dir = data_dir
+        self._scenarios = scenarios
+        self._open = {scenario.number: scenario for scenario in scenarios}
+        self._status = console.status("starting the stack …")
+
+    def say(self, line: str) -> None:
+        """One line of progress."""
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    async def play(self) -> int:
+        """Start the stack, play, show, stop; the exit code."""
+        started = time.monotonic()
+        if not self._console.is_terminal:
+            self.say("starting the stack …")
+        async with AsyncExitStack() as open:
+            open.enter_context(self._status)
+            stack = Stack(self._data_dir, Ports.free(), environment(), fresh=True, say=self.say)
+            await open.enter_async_context(stack)
+            stage = await open.enter_async_context(Stage.on(stack))
+            self.say(f"the stack runs after {time.monotonic() - started:.0f} s")
+            self._waiting()
+            results = await play_all(stage, self._scenarios, self._told)
+            self._status.update("stopping the stack …")
+        self._show(results, time.monotonic() - started)
+        return 0 if all(result.as_expected for result in results.values()) else 1
+
+    def _told(self, scenario: Scenario, result: Result) -> None:
+        del self._open[scenario.number]
+        mark = "✓" if result.as_expected else "✗"
+        self.say(f"{mark} {scenario.number:2} {scenario.title} ({result.took_s:.1f} s)")
+        for line in result.why_not:
+            self.say(f"     {line}")
+        self._waiting()
+
+    def _waiting(self) -> None:
+        playing = ", ".join(str(number) for number in self._open)
+        done = len(self._scenarios) - len(self._open)
+        self._status.update(f"{done} of {len(self._scenarios)} played; still to end: {playing}")
+
+    def _show(self, results: Mapping[int, Result], took_s: float) -> None:
+        self._console.print(_table(self._scenarios, results))
+        self.say("\nTheir workflows in the Temporal Web UI, once the stack runs again as said below:")
+        for number, result in results.items():
+            for id, path in result.links:
+                self.say(f"  {number:2}  {_ui_url()}{path}" if path else f"  {number:2}  {id}: never started")
+        wrong = {number: result for number, result in results.items() if not result.as_expected}
+        fine = len(results) - len(wrong)
+        self.say(f"\n{fine} of {len(results)} scenarios as expected, in {took_s:.0f} s.")
+        for number, result in wrong.items():
+            self.say(f"  {number:2} is not as expected: {'; '.join(result.why_not)}")
+        if wrong:
+            self.say(f"The logs are in {self._data_dir / 'logs'}.")
+        command = f"herald dev --data-dir {shlex.quote(str(self._data_dir))}"
+        self.say(f"The stack is stopped. Open the same histories again with: {command}")
+
+
+def _ui_url() -> str:
+    """Where `herald dev` serves the Web UI: the demo's own ports were any that were free."""
+    return f"http://127.0.0.1:{Ports().temporal_ui}"
+
+
+def _table(scenarios: Sequence[Scenario], results: Mapping[int, Result]) -> Table:
+    table = Table(title="Herald: what was promised, and what happened", show_lines=True, title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("scenario", ratio=4)
+    table.add_column("expected", ratio=4)
+    table.add_column("REST says", ratio=5)
+    table.add_column("the vendors received", ratio=4)
+    table.add_column("attempts", ratio=6)
+    table.add_column("")
+    for scenario in scenarios:
+        result = results[scenario.number]
+        mark = "[green]✓[/]" if result.as_expected else "[bold red]✗[/]"
+        cells = (scenario.title, scenario.expected, result.rest, result.received, result.attempts)
+        table.add_row(str(scenario.number), *cells, mark)
+    return table

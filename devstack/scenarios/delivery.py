@@ -1,0 +1,89 @@
+"""Delivered by whichever provider works: the plain way, and the ways around a provider that does not."""
+
+from devstack.scenarios.case import Case
+from devstack.scenarios.scenario import Scenario
+
+
+async def otp_delivered(case: Case) -> None:
+    id = await case.accepted("otp", ["sms"], to={"sms": case.phone()})
+    await case.becomes(id, "delivered")
+    await case.expect_received(twilio=1)
+
+
+async def sms_failover(case: Case) -> None:
+    to = case.phone()
+    await case.vendors.fault("twilio", "status", to, status=503)
+    id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
+    await case.becomes(id, "delivered")
+    await case.expect_received(termii=1)
+    await _expect_attempts(case, id, ("twilio", "unavailable"), ("termii", "accepted"))
+
+
+async def email_failover(case: Case) -> None:
+    to = case.email()
+    await case.vendors.fault("sendgrid", "status", to, status=429)
+    id = await case.accepted("statement", ["email"], to={"email": to})
+    await case.becomes(id, "delivered")
+    await case.expect_received(mailgun=1)
+    await _expect_attempts(case, id, ("sendgrid", "throttled"), ("mailgun", "accepted"))
+
+
+async def push_failover(case: Case) -> None:
+    device = {"device_id": "phone", "fcm_token": case.token(), "apns_token": case.apns_token()}
+    await case.api.put(f"/users/{case.user()}/devices", {"devices": [device]})
+    await case.vendors.fault("fcm", "status", case.token(), status=503)
+    id = await case.accepted("statement", ["push"])
+    # Neither push vendor reports a delivery: taken over is all that there is to know.
+    await case.becomes(id, "sent")
+    await case.expect_received(apns=1)
+    await _expect_attempts(case, id, ("fcm", "unavailable"), ("apns", "accepted"))
+
+
+async def undelivered(case: Case) -> None:
+    to = case.phone()
+    # 30003: the handset is unreachable, which another provider's route may not find.
+    await case.vendors.callbacks("twilio", to, final="undelivered", code=30003)
+    id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
+    await case.becomes(id, "delivered")
+    await case.expect_received(twilio=1, termii=1)
+    attempts = await case.api.attempts(id)
+    receipts = [(a["provider"], a["receipt_status"]) for a in attempts]
+    case.expect(receipts == [("twilio", "undelivered"), ("termii", "delivered")], f"receipts: {receipts}")
+
+
+async def dead_token(case: Case) -> None:
+    """One user has a second device, another has none and is reached by SMS."""
+    dead, alive = case.token("unregistered-"), case.token(n=1)
+    devices = [{"device_id": "old", "fcm_token": dead}, {"device_id": "new", "fcm_token": alive}]
+    await case.api.put(f"/users/{case.user()}/devices", {"devices": devices})
+    lonely = case.token("unregistered-", n=2)
+    await case.api.put(
+        f"/users/{case.user(1)}/devices", {"devices": [{"device_id": "only", "fcm_token": lonely}]}
+    )
+    by_device = await case.accepted("statement", ["push"])
+    by_channel = await case.accepted(
+        "statement", ["push", "sms"], user=case.user(1), strategy="first", to={"sms": case.phone()}
+    )
+    await case.becomes(by_device, "sent")
+    await case.becomes(by_channel, "delivered")
+    await case.expect_received(fcm=1, twilio=1)
+    for user, name in ((case.user(), "old"), (case.user(1), "only")):
+        devices = (await case.api.get(f"/users/{user}/devices"))["devices"]
+        token = next(d["fcm_token"] for d in devices if d["device_id"] == name)
+        case.expect(token is None, f"the refused token of {user}'s device {name!r} is still active")
+    case.note("refused tokens deactivated")
+
+
+async def _expect_attempts(case: Case, id: str, *wanted: tuple[str, str]) -> None:
+    found = tuple((a["provider"], a["outcome"]) for a in await case.api.attempts(id))
+    case.expect(found == wanted, f"attempts: {found}, not {wanted}")
+
+
+OTP = Scenario(1, "OTP by SMS", "delivered by Twilio", otp_delivered)
+SMS_FAILOVER = Scenario(2, "Twilio is down", "Termii delivers", sms_failover)
+EMAIL_FAILOVER = Scenario(3, "SendGrid throttles", "Mailgun delivers", email_failover)
+PUSH_FAILOVER = Scenario(4, "FCM is unavailable", "direct APNs takes it", push_failover)
+UNDELIVERED = Scenario(11, "Twilio accepts, later reports undelivered", "Termii delivers", undelivered)
+DEAD_TOKEN = Scenario(
+    13, "unregistered push token", "token deactivated; next device, or next channel", dead_token
+)

@@ -1,0 +1,56 @@
+"""What people do not want, too much of it, and what was taken back."""
+
+from datetime import UTC, datetime, timedelta
+
+from devstack.scenarios.case import Case
+from devstack.scenarios.scenario import Scenario
+
+LIMIT = 3
+"""SMS of the price alerts to one user in an hour, as the types are configured."""
+
+
+async def opted_out(case: Case) -> None:
+    await case.api.put(f"/users/{case.user()}/contacts", {"phone": case.phone()})
+    await case.api.put(f"/users/{case.user()}/preferences", {"types": {"*": {"sms": False}}})
+    unwanted = await case.accepted("price_alert", ["sms"])
+    required = await case.accepted("debit_alert", ["sms"])
+    seen = await case.becomes(unwanted, "suppressed")
+    case.expect(seen["reason_code"] == "opted_out", f"reason {seen['reason_code']}")
+    await case.becomes(required, "delivered")
+    await case.expect_received(twilio=1)
+    case.expect(not await case.api.attempts(unwanted), "the unwanted one has attempts")
+
+
+async def too_many(case: Case) -> None:
+    await case.api.put(f"/users/{case.user()}/contacts", {"phone": case.phone()})
+    for n in range(LIMIT):
+        id = await case.accepted("price_alert", ["sms"], content={"body": f"Scenario 8: price {n}"})
+        await case.becomes(id, "delivered")
+    above = await case.accepted("price_alert", ["sms"], content={"body": "Scenario 8: one too many"})
+    await case.becomes(above, "rate_limited")
+    otp = await case.accepted("otp", ["sms"])
+    await case.becomes(otp, "delivered")
+    await case.expect_received(twilio=LIMIT + 1)
+    texts = [message["text"] for _, message in await case.received()]
+    case.expect("Scenario 8: one too many" not in texts, "the one above the limit was sent")
+
+
+async def cancelled(case: Case) -> None:
+    ahead = timedelta(seconds=4)
+    at = datetime.now(UTC) + ahead
+    id = await case.accepted("statement", ["email"], to={"email": case.email()}, send_at=at.isoformat())
+    seen = await case.api.notification(id)
+    case.expect(seen["status"] == "scheduled", f"it was {seen['status']} before it was cancelled")
+    answer = await case.api.post(f"/notifications/{id}/cancel")
+    case.expect(answer.status == 200, f"the cancel was answered {answer.status}")
+    await case.becomes(id, "cancelled")
+    past = at + timedelta(seconds=2) - datetime.now(UTC)
+    await case.receives_nothing_more(past.total_seconds())
+    await case.expect_received()
+
+
+OPTED_OUT = Scenario(7, "opted-out user", "suppressed, nothing sent; a required type still goes", opted_out)
+TOO_MANY = Scenario(
+    8, "fourth SMS in the hour", "rate_limited; an OTP still goes, by its own limit", too_many
+)
+CANCELLED = Scenario(15, "scheduled, then cancelled", "cancelled, nothing sent", cancelled)
