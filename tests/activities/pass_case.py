@@ -1,9 +1,10 @@
-"""What the tests of passes work with: one notification, and senders as separate worker processes have them."""
+"""What the tests of passes work with: notifications, and senders as separate processes have them."""
 
 import asyncio
 import itertools
 import os
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -176,7 +177,7 @@ class Worker:
             if result.action is not Action.RETRY:
                 return result
             await case.elapse()
-        raise AssertionError(f"still to be retried after {TURNS_MAX} passes: {result}")
+        raise AssertionError(f"still to be retried after {TURNS_MAX} passes")
 
     async def plan(self, case: "Case") -> Plan:
         return await ActivityEnvironment().run(self._plan.check_preferences, NotificationRef(str(case.id)))
@@ -247,7 +248,8 @@ class Case:
             past,
         )
         await self.execute(
-            "UPDATE notification_attempts SET hold_until = hold_until - $2::interval WHERE notification_id = $1",
+            "UPDATE notification_attempts SET hold_until = hold_until - $2::interval"
+            " WHERE notification_id = $1",
             past,
         )
 
@@ -338,8 +340,21 @@ def seconds_until(case: Notification, at: datetime | None) -> float:
     return (at - case.now).total_seconds()
 
 
-async def crash_at(work: Awaitable[Any], suspension: int) -> bool:
-    """Run it and cancel it where it waits for the n-th time; whether it came that far."""
+async def until(holds: Callable[[], Awaitable[Any]]) -> None:
+    """Return once it holds; fail if it does not within ten seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if await holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to hold in time")
+
+
+async def crash_at(work: Awaitable[Any], suspension: int, *, done: bool) -> bool:
+    """Run it and end it where it waits for the n-th time; whether it came that far.
+
+    `done`: what it waited for has happened, and it dies before it learns of it.
+    """
     crashed = False
 
     class Driven:
@@ -353,6 +368,8 @@ async def crash_at(work: Awaitable[Any], suspension: int) -> bool:
                     return
                 if number == suspension:
                     crashed = True
+                    if done:
+                        yield waited_for
                     try:
                         steps.throw(asyncio.CancelledError())
                     except (asyncio.CancelledError, StopIteration):

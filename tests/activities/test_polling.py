@@ -1,0 +1,128 @@
+"""Receipts that do not come: the provider is asked, and its silence means what the type says."""
+
+from typing import Any
+
+import pytest
+from pass_case import Case, Desk, Dressed, Worker, until
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from activities.poll_delivery_status import POLL_AGAIN_S
+from domain.notification import Channel, Strategy
+from domain.outcome import Receipt, ReceiptStatus
+from domain.reasons import Reason
+from domain.status import Status
+from domain.steps import Action
+from providers.base import LookupFailed
+
+
+async def _overdue(
+    desk: Desk, worker: Worker, type: str, final: tuple[str, int | None] | None = None, **changes: Any
+) -> Case:
+    """Sent, and its receipt has not come by the deadline. `final`: what the vendor knows by now."""
+    case = await desk.accept(type, **changes)
+    if final is None:
+        await desk.simulators.callbacks("twilio", case.to, mode="held")
+    else:
+        await desk.simulators.callbacks(
+            "twilio", case.to, mode="lost", delay_s=0, final=final[0], code=final[1]
+        )
+    assert (await worker.run(case)).action is Action.AWAIT_RECEIPT
+    if final is not None:
+        await until(lambda: _is(case, final[0]))
+    await case.elapse()
+    return case
+
+
+async def _is(case: Case, status: str) -> bool:
+    [message] = await case.simulators.messages("twilio", case.to)
+    return message["status"] == status
+
+
+async def test_a_receipt_that_was_lost_is_found_by_polling(desk: Desk, worker: Worker) -> None:
+    case = await _overdue(desk, worker, "must", ("delivered", None))
+    result = await worker.poll(case)
+    assert (result.action, result.replan) == (Action.NOTHING, True)
+    assert (await case.delivery()).state is Status.DELIVERED
+
+
+async def test_a_polled_failure_sends_through_the_next_provider(desk: Desk, worker: Worker) -> None:
+    case = await _overdue(desk, worker, "stop", ("undelivered", 30008))
+    assert (await worker.poll(case)).replan
+    assert (await worker.run(case)).state is Status.SENT
+    assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]
+
+
+async def test_stop_takes_silence_for_sent(desk: Desk, worker: Worker) -> None:
+    case = await _overdue(desk, worker, "stop")
+    result = await worker.poll(case)
+    assert (result.action, result.state, result.reason) == (Action.NOTHING, Status.SENT, Reason.NO_RECEIPT)
+    assert (await case.delivery()).due_at is None
+
+
+async def test_failover_takes_silence_for_lost(desk: Desk, worker: Worker) -> None:
+    case = await _overdue(desk, worker, "failover")
+    result = await worker.poll(case)
+    assert (result.action, result.state) == (Action.SEND, Status.DEFERRED)
+    assert (await worker.run(case)).state is Status.SENT
+    assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]
+
+
+async def test_failover_without_time_left_takes_it_for_sent(desk: Desk, worker: Worker) -> None:
+    case = await _overdue(desk, worker, "failover")
+    await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
+    assert (await worker.poll(case)).state is Status.SENT
+    assert len(await case.received()) == 1
+
+
+@pytest.mark.parametrize("silence", ["no news", "no answer"])
+async def test_reconcile_asks_again_until_the_expiry(
+    desk: Desk, worker: Worker, dressed: dict[str, Dressed], silence: str
+) -> None:
+    case = await _overdue(desk, worker, "reconcile")
+    if silence == "no answer":
+        dressed["twilio"].polled = LookupFailed("the vendor does not answer")
+    for _ in range(3):
+        with pytest.raises(ApplicationError) as asked:
+            await worker.poll(case)
+        assert asked.value.category is ApplicationErrorCategory.BENIGN
+        assert asked.value.next_retry_delay
+        assert asked.value.next_retry_delay.total_seconds() == POLL_AGAIN_S
+        assert case.to not in str(asked.value)
+        loaded = await case.load()
+        due_at = loaded.delivery(Channel.SMS).due_at
+        assert due_at
+        assert (due_at - loaded.now).total_seconds() > POLL_AGAIN_S, "nobody claims it before the next poll"
+        await case.elapse(POLL_AGAIN_S)
+    await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
+    assert (await worker.poll(case)).reason == Reason.NO_RECEIPT
+    assert len(await case.received()) == 1
+
+
+async def test_strategy_first_takes_silence_for_the_next_channels_turn(desk: Desk, worker: Worker) -> None:
+    channels = (Channel.SMS, Channel.EMAIL)
+    case = await _overdue(
+        desk, worker, "stop", channels=channels, strategy=Strategy.FIRST, to_email="first@example.com"
+    )
+    result = await worker.poll(case)
+    assert (result.state, result.reason, result.replan) == (Status.UNDELIVERED, Reason.NO_RECEIPT, True)
+    assert (await case.delivery(Channel.EMAIL)).state is Status.ACCEPTED
+    plan = await worker.plan(case)
+    assert [(step.channel, step.action) for step in plan.steps] == [("email", Action.SEND)]
+
+
+async def test_a_receipt_that_is_not_overdue_is_waited_for(desk: Desk, worker: Worker) -> None:
+    case = await desk.accept("must")
+    await worker.run(case)
+    await case.execute("UPDATE deliveries SET due_at = now() + interval '2 hours' WHERE notification_id = $1")
+    result = await worker.poll(case)
+    assert (result.action, result.hold) == (Action.AWAIT_RECEIPT, True)
+
+
+async def test_a_delivered_one_needs_no_poll(desk: Desk, worker: Worker, dressed: dict[str, Dressed]) -> None:
+    case = await _overdue(desk, worker, "must")
+    [attempt] = await case.attempts()
+    id = attempt["provider_message_id"]
+    dressed["twilio"].polled = Receipt(f"{id}:x", ReceiptStatus.DELIVERED, provider_message_id=id)
+    await worker.poll(case)
+    dressed["twilio"].polled = LookupFailed("must not be asked")
+    assert (await worker.poll(case)).state is Status.DELIVERED

@@ -1,0 +1,226 @@
+"""Senders that meet, stop, or die: one message, and evidence of every one (I2, I3)."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import asyncpg
+import pytest
+from pass_case import ALONE, Case, Desk, Dressed, WatchedLedger, Worker, catalog, crash_at, until
+
+from domain.ids import attempt_ref
+from domain.notification import Channel
+from domain.notification_types import NotificationType, OnUnknown, ProviderPolicy
+from domain.outcome import Receipt, ReceiptStatus
+from domain.status import Status
+from domain.steps import Action
+from storage.group import CommitUnknown, LedgerError, QueueFull
+from storage.postgres import Pool
+from storage.receipts import Receipts
+
+Alerts = Callable[[], list[str]]
+Hire = Callable[..., Worker]
+
+SHORT_S = 0.6
+HASTY = catalog(
+    {"alone": NotificationType(routes=ALONE, retry_s=(30, 30), on_unknown=OnUnknown.STOP)},
+    ProviderPolicy(timeout_s=SHORT_S, settling_s=1),
+)
+"""Senders with little time."""
+
+
+async def _until_blocked(pool: Pool, holder: asyncpg.Connection) -> None:
+    pid = holder.get_server_pid()
+    await until(
+        lambda: pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))", pid
+        )
+    )
+
+
+async def _past(started: float, seconds: float) -> None:
+    """Let the monotonic clock pass this point."""
+    await asyncio.sleep(max(0.0, started + seconds - time.monotonic()) + 0.01)
+
+
+async def test_of_ten_passes_at_once_one_sends(desk: Desk, hire: Hire) -> None:
+    workers = [hire(), hire()]
+    for _ in range(3):
+        case = await desk.accept()
+        results = await asyncio.gather(*(workers[n % 2].run(case) for n in range(10)))
+        assert len(await case.received()) == 1
+        assert await case.outcomes() == [("twilio", "accepted")]
+        assert {result.action for result in results} <= {Action.NOTHING, Action.RETRY}
+        assert (await workers[0].settle(case)).state is Status.SENT
+        assert len(await case.received()) == 1
+
+
+async def test_a_sender_that_lost_its_time_to_a_lock_does_not_send(
+    desk: Desk, hire: Hire, pool: Pool, database: str
+) -> None:
+    worker, case = hire(HASTY), await desk.accept("alone")
+    holder = await asyncpg.connect(database)
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT FROM notifications WHERE id = $1 FOR UPDATE", case.id)
+            started = time.monotonic()
+            running = asyncio.create_task(worker.run(case))
+            await _until_blocked(pool, holder)
+            await _past(started, SHORT_S)
+        result = await running
+    finally:
+        await holder.close()
+    assert result.action is Action.RETRY
+    [attempt] = await case.attempts()
+    assert (attempt["outcome"], attempt["code"]) == ("not_sent", "hold_passed")
+    assert await case.received() == []
+    assert worker.gate.route(Channel.SMS, HASTY.types["alone"]).blocked == {}
+    await case.elapse()
+    assert (await worker.run(case)).state is Status.SENT
+    assert len(await case.received()) == 1
+
+
+async def test_a_sender_stopped_between_intent_and_call_does_not_send_when_it_goes_on(
+    desk: Desk, hire: Hire, alerts: Alerts
+) -> None:
+    stopped, other, case = hire(HASTY), hire(HASTY), await desk.accept("alone")
+    assert isinstance(stopped.ledger, WatchedLedger)
+    go_on, started = asyncio.Event(), time.monotonic()
+    stopped.ledger.after_intent = go_on.wait
+    running = asyncio.create_task(stopped.run(case))
+    await until(case.attempts)
+    assert (await other.run(case)).action is Action.RETRY, "its hold has not passed"
+    await case.elapse()
+    assert (await other.settle(case)).state is Status.SENT
+    await _past(started, SHORT_S)
+    go_on.set()
+    await running
+    assert await case.outcomes() == [("twilio", "not_sent"), ("twilio", "accepted")]
+    assert len(await case.received()) == 1
+    assert alerts() == []
+
+
+async def test_an_outcome_that_comes_after_the_resolution_is_kept_and_alerts(
+    desk: Desk, worker: Worker, hire: Hire, alerts: Alerts, dressed: dict[str, Dressed]
+) -> None:
+    case = await desk.accept()
+    await desk.simulators.fault("twilio", "latency", case.to, latency_s=0.8, times=1)
+    running = asyncio.create_task(worker.run(case))
+    await until(case.attempts)
+    dressed["twilio"].finds = []
+    await case.elapse()
+    assert (await hire().settle(case)).state is Status.SENT
+    await running
+    [first, second] = await case.attempts()
+    assert (first["outcome"], first["late_outcome"]) == ("not_sent", "accepted")
+    assert (second["provider"], second["outcome"]) == ("termii", "accepted")
+    assert alerts() == ["late_outcome"]
+    assert await case.is_proven()
+
+
+async def test_a_callback_that_comes_before_the_sender_gives_up_is_no_alert(
+    desk: Desk, hire: Hire, receipts: Receipts, alerts: Alerts
+) -> None:
+    worker, case = hire(HASTY), await desk.accept("stop")
+    assert isinstance(worker.ledger, WatchedLedger)
+    await desk.simulators.fault("twilio", "accept_then_close", case.to, times=1)
+
+    async def report() -> None:
+        ref = attempt_ref((await case.delivery()).id, 1)
+        [id] = await case.received()
+        receipt = Receipt(f"{id}:sent", ReceiptStatus.SENT, provider_message_id=id, attempt_ref=ref)
+        await receipts.store("twilio", [receipt])
+        await receipts.apply_due(100)
+
+    worker.ledger.before_close = report
+    result = await worker.run(case)
+    assert (result.action, result.state) == (Action.AWAIT_RECEIPT, Status.SENT)
+    assert await case.outcomes() == [("twilio", "accepted")]
+    assert alerts() == []
+
+
+@pytest.mark.parametrize("kind", ["terminated", "commit_unknown", "committed_unknown", "queue_full"])
+async def test_a_lost_connection_costs_no_outcome(
+    desk: Desk, worker: Worker, watched: WatchedLedger, database: str, alerts: Alerts, kind: str
+) -> None:
+    case = await desk.accept()
+
+    async def terminate() -> None:
+        connection = await asyncpg.connect(database)
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'herald'"
+        )
+        await connection.close()
+
+    async def fail() -> None:
+        raise QueueFull("full") if kind == "queue_full" else CommitUnknown("lost")
+
+    if kind == "terminated":
+        watched.before_close = terminate
+    elif kind == "committed_unknown":
+        watched.after_close = fail
+    else:
+        watched.before_close = fail
+    with suppress(LedgerError):
+        await worker.run(case)
+    assert await case.outcomes() == [("twilio", "accepted")]
+    assert len(await case.received()) == 1
+    assert (await case.delivery()).state is Status.SENT
+    assert await case.is_proven()
+    assert alerts() == []
+
+
+async def test_an_intent_that_may_not_have_been_committed_is_not_sent_on(
+    desk: Desk, worker: Worker, watched: WatchedLedger
+) -> None:
+    case = await desk.accept()
+
+    async def lose() -> None:
+        raise CommitUnknown("lost at COMMIT")
+
+    watched.after_intent = lose
+    with pytest.raises(LedgerError):
+        await worker.run(case)
+    assert await case.received() == []
+    assert (await worker.settle(case)).state is Status.SENT
+    assert await case.outcomes() == [("twilio", "not_sent"), ("termii", "accepted")]
+    assert len(await case.received()) == 1
+
+
+async def _survives(case: Case, crashing: Worker, healthy: Worker, suspension: int, done: bool) -> bool:
+    """Crash a pass there; whoever comes after must deliver exactly one message, and know which."""
+    delivery = await case.delivery()
+    crashed = await crash_at(crashing.passes.run(case.id, delivery.id), suspension, done=done)
+    await case.elapse()
+    assert (await healthy.settle(case)).state is Status.SENT, suspension
+    assert len(await case.received()) == 1, f"crashed where it waited the {suspension + 1}. time"
+    assert await case.is_proven()
+    return crashed
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_wherever_a_sender_dies_there_is_one_message_and_its_row(
+    desk: Desk, hire: Hire, done: bool
+) -> None:
+    crashing, healthy = hire(), hire()
+    suspension = 0
+    while await _survives(await desk.accept("stop"), crashing, healthy, suspension, done):
+        suspension += 1
+    assert suspension >= 4, "reading, intent, call, outcome"
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_wherever_a_sender_dies_failing_over_there_is_one_message_and_its_row(
+    desk: Desk, hire: Hire, done: bool
+) -> None:
+    crashing, healthy = hire(), hire()
+    suspension = 0
+    while True:
+        case = await desk.accept("stop")
+        await desk.simulators.fault("twilio", "status", case.to, status=503)
+        if not await _survives(case, crashing, healthy, suspension, done):
+            break
+        suspension += 1
+    assert suspension >= 8, "two of everything"
