@@ -115,6 +115,8 @@ class Dispatcher:
         claims = await self._ledger.claim(lane, limit, self._policy.lease_s)
         if claims:
             self._metrics.claims.add(len(claims), lane=lane)
+        for claim in claims:
+            self._metrics.due_lag_seconds.record(claim.late_s, lane=lane)
         return claims
 
     async def _start(self, claim: Claim) -> bool:

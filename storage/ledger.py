@@ -1,6 +1,7 @@
 """The ledger: the only authority on what may happen next. Everything else is a wake-up.
 
-Every write goes through a group (storage/group.py). A write that did not find the delivery as its caller
+Every write goes through a group (storage/group.py), and is one call of a function in storage/functions:
+its locks are never held across a round trip, so that a stopped sender holds up nobody. A write that did not find the delivery as its caller
 saw it returns None: somebody else moved, read again.
 """
 
@@ -17,7 +18,7 @@ from domain.notification import LANE_RANK, Channel, Lane, Notification
 from domain.outcome import Outcome
 from domain.status import FINAL, Status
 from storage.group import Group, LedgerUnavailable, Observe
-from storage.postgres import UNREACHABLE, Connection, Pool, statement
+from storage.postgres import call, UNREACHABLE, Connection, Pool, statement
 from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAttempt, Submission
 from storage.snapshot import notification_from
 
@@ -85,6 +86,7 @@ class Ledger:
                 channels=tuple(Channel(channel) for channel in row["channels"] or ()),
                 sms=row["sms"],
                 email=row["email"],
+                late_s=row["late_s"],
             )
             for row in rows
         ]
@@ -245,23 +247,21 @@ def _fingerprint(row: Any) -> Fingerprint:
 async def _intend(connection: Connection, group: Sequence[Intent]) -> list[OpenAttempt | None]:
     places = _newest(group)
     rows = [group[place] for place in places.values()]
-    async with connection.transaction():
-        await _lock(connection, rows)
-        written = await connection.fetch(
-            statement("intent"),
-            [row.delivery_id for row in rows],
-            [row.version for row in rows],
-            [row.provider for row in rows],
-            [row.budget_s for row in rows],
-            [row.settling_s for row in rows],
-            [row.device_id for row in rows],
-            [row.address for row in rows],
-            [row.target_masked for row in rows],
-            [row.match_key for row in rows],
-            [json.dumps(dict(row.selection)) for row in rows],
-            [row.required for row in rows],
-        )
-        await _refresh(connection, rows)
+    written = await connection.fetch(
+        call("ledger_intend", 12),
+        [row.notification_id for row in rows],
+        [row.delivery_id for row in rows],
+        [row.version for row in rows],
+        [row.provider for row in rows],
+        [row.budget_s for row in rows],
+        [row.settling_s for row in rows],
+        [row.device_id for row in rows],
+        [row.address for row in rows],
+        [row.target_masked for row in rows],
+        [row.match_key for row in rows],
+        [json.dumps(dict(row.selection)) for row in rows],
+        [row.required for row in rows],
+    )
     opened = {
         row["id"]: OpenAttempt(row["no"], row["version"], row["intended_at"], row["hold_until"])
         for row in written
@@ -272,50 +272,48 @@ async def _intend(connection: Connection, group: Sequence[Intent]) -> list[OpenA
 async def _close(connection: Connection, group: Sequence[Closing]) -> list[Moved | None]:
     places = _newest(group)
     rows = [group[place] for place in places.values()]
-    async with connection.transaction():
-        first = await _lock(connection, rows)
-        moved = await connection.fetch(
-            statement("outcome"),
-            [row.delivery_id for row in rows],
-            [row.no for row in rows],
-            [row.version for row in rows],
-            [row.outcome.value if row.outcome else None for row in rows],
-            [row.code for row in rows],
-            [row.http_status for row in rows],
-            [row.provider_message_id for row in rows],
-            [row.latency_ms for row in rows],
-            [row.resolved_by for row in rows],
-            [row.next.state.value for row in rows],
-            [row.next.reason_code for row in rows],
-            [row.next.pass_no for row in rows],
-            [row.next.next_pass_at for row in rows],
-            [row.next.due_at for row in rows],
-            [row.next.event for row in rows],
-            [json.dumps(dict(row.next.data)) for row in rows],
-        )
-        await _follow(connection, rows, first)
+    moved = await connection.fetch(
+        call("ledger_close", 18),
+        [row.notification_id for row in rows],
+        _released(rows),
+        [row.delivery_id for row in rows],
+        [row.no for row in rows],
+        [row.version for row in rows],
+        [row.outcome.value if row.outcome else None for row in rows],
+        [row.code for row in rows],
+        [row.http_status for row in rows],
+        [row.provider_message_id for row in rows],
+        [row.latency_ms for row in rows],
+        [row.resolved_by for row in rows],
+        [row.next.state.value for row in rows],
+        [row.next.reason_code for row in rows],
+        [row.next.pass_no for row in rows],
+        [row.next.next_pass_at for row in rows],
+        [row.next.due_at for row in rows],
+        [row.next.event for row in rows],
+        [json.dumps(dict(row.next.data)) for row in rows],
+    )
     return _in_place(group, places, _moved(moved))
 
 
 async def _move(connection: Connection, group: Sequence[Move]) -> list[Moved | None]:
     places = _newest(group)
     rows = [group[place] for place in places.values()]
-    async with connection.transaction():
-        first = await _lock(connection, rows)
-        moved = await connection.fetch(
-            statement("move"),
-            [row.delivery_id for row in rows],
-            [row.version for row in rows],
-            [row.next.state.value for row in rows],
-            [row.next.reason_code for row in rows],
-            [row.next.pass_no for row in rows],
-            [row.next.next_pass_at for row in rows],
-            [row.next.due_at for row in rows],
-            [row.next.expires_at for row in rows],
-            [row.next.event for row in rows],
-            [json.dumps(dict(row.next.data)) for row in rows],
-        )
-        await _follow(connection, rows, first)
+    moved = await connection.fetch(
+        call("ledger_move", 12),
+        [row.notification_id for row in rows],
+        _released(rows),
+        [row.delivery_id for row in rows],
+        [row.version for row in rows],
+        [row.next.state.value for row in rows],
+        [row.next.reason_code for row in rows],
+        [row.next.pass_no for row in rows],
+        [row.next.next_pass_at for row in rows],
+        [row.next.due_at for row in rows],
+        [row.next.expires_at for row in rows],
+        [row.next.event for row in rows],
+        [json.dumps(dict(row.next.data)) for row in rows],
+    )
     return _in_place(group, places, _moved(moved))
 
 
@@ -324,22 +322,8 @@ async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notificati
     return [notification_from(found[id]) if id in found else None for id in rows]
 
 
-async def _lock(connection: Connection, rows: Sequence[Any]) -> list[UUID]:
-    """Lock the rows' notifications; returns those of strategy `first`."""
-    locked = await connection.fetch(statement("lock"), [row.notification_id for row in rows])
-    return [row["id"] for row in locked if row["strategy"] == "first"]
-
-
-async def _follow(
-    connection: Connection, rows: Sequence[Closing] | Sequence[Move], first: list[UUID]
-) -> None:
-    if first:
-        await connection.execute(statement("advance"), first)
-    await _refresh(connection, rows, [row.notification_id for row in rows if row.next.release])
-
-
-async def _refresh(connection: Connection, rows: Sequence[Any], released: Sequence[UUID] = ()) -> None:
-    await connection.execute(statement("refresh"), [row.notification_id for row in rows], list(released))
+def _released(rows: Sequence[Closing] | Sequence[Move]) -> list[UUID]:
+    return [row.notification_id for row in rows if row.next.release]
 
 
 def _newest(group: Sequence[Change]) -> dict[UUID, int]:

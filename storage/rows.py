@@ -69,6 +69,8 @@ class Claim:
     channels: tuple[Channel, ...]
     sms: str | None
     email: str | None
+    late_s: float = field(default=0.0, compare=False)
+    """How long after its time it was claimed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 -- Claim what is due in one lane: its due_at is pushed forward by the lease, so that whatever is not moved
 -- in time comes back by itself. Tokens tell a holder from one that came later.
 WITH picked AS (
-    SELECT id FROM due WHERE lane = $1 AND due_at <= now()
+    SELECT id, due_at FROM due WHERE lane = $1 AND due_at <= now()
     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE due
@@ -12,8 +12,9 @@ WITH picked AS (
     RETURNING due.id, due.claim
 )
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.accepted_at, claimed.claim,
+       EXTRACT(EPOCH FROM now() - picked.due_at)::float8 AS late_s,
        (SELECT array_agg(channel ORDER BY position) FROM deliveries WHERE notification_id = n.id) AS channels,
        COALESCE(c.to_sms, u.phone) AS sms, COALESCE(c.to_email, u.email) AS email
-FROM claimed JOIN notifications n USING (id)
+FROM claimed JOIN picked USING (id) JOIN notifications n USING (id)
 LEFT JOIN notification_contents c ON c.notification_id = n.id AND c.accepted_at = n.accepted_at
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id

@@ -66,6 +66,13 @@ async def test_a_claim_says_what_is_needed_to_start_it(cases: Cases, ledger: Led
     )
 
 
+async def test_a_claim_says_how_late_it_is(cases: Cases, ledger: Ledger) -> None:
+    case = await cases(lane=Lane.HIGH)
+    await case.execute("UPDATE due SET due_at = now() - interval '90 seconds' WHERE id = $1")
+    (claim,) = await ledger.claim(Lane.HIGH, 10, LEASE_S)
+    assert 90 <= claim.late_s < 120
+
+
 async def test_a_claim_falls_back_to_the_users_own_contacts(cases: Cases, ledger: Ledger) -> None:
     case = await cases(to_sms=None, to_email=None)
     await case.execute(
