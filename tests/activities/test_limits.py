@@ -68,7 +68,7 @@ async def _age(valkey: str, seconds: float) -> None:
     async with redis.asyncio.from_url(valkey, decode_responses=True) as store:
         for key in await store.keys("*:sms:*"):
             for member in await store.zrange(key, 0, -1):
-                await store.zincrby(key, -seconds * 1000, member)
+                await store.zincrby(key, -seconds * 1000, str(member))
 
 
 async def _failed_once(desk: Desk, limited: Worker) -> Case:

@@ -39,6 +39,29 @@ async def test_a_member_that_holds_a_place_is_admitted_when_all_are_taken(limite
     assert not (await limiter.reserve([HOURLY], "other")).admitted
 
 
+async def test_asking_again_counts_from_then_on(limiter: Limiter, store: Any) -> None:
+    await _reserve(limiter, 3)
+    [key] = await store.keys("*sms*")
+    for member in ("d0", "d1", "d2"):
+        await store.zincrby(key, -3000 * 1000, member)
+    assert (await limiter.reserve([HOURLY], "d0")).admitted
+    for member in ("d0", "d1", "d2"):
+        await store.zincrby(key, -700 * 1000, member)
+    assert sum(answer.admitted for answer in await _reserve(limiter, 10, name="e")) == 2, "d0 holds its place"
+    assert await store.ttl(key) > 3500
+
+
+async def test_a_denied_member_refreshes_none_of_its_places(limiter: Limiter, store: Any) -> None:
+    full = LimitKey("u9:b:sms", max=1, per_s=3600)
+    await limiter.reserve([HOURLY], "d0")
+    [key] = await store.keys("*u1*sms*")
+    await store.zincrby(key, -3000 * 1000, "d0")
+    before = await store.zscore(key, "d0")
+    await limiter.reserve([full], "other")
+    assert not (await limiter.reserve([HOURLY, full], "d0")).admitted
+    assert await store.zscore(key, "d0") == before
+
+
 async def test_release_frees_the_place_of_its_member_only_and_once(limiter: Limiter) -> None:
     await _reserve(limiter, 3)
     assert await limiter.release([HOURLY], "never-came")
