@@ -1,0 +1,134 @@
+"""What import-linter cannot see: modules at the top, libraries, imports that must stay late."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from repository import MODULES, NOT_IN_PRODUCTION, PACKAGES, ROOT, code, files, imported, name, part, tree
+
+OURS = PACKAGES | MODULES
+
+# Which libraries each part may use, beyond Python's own.
+LIBRARIES = {
+    "domain": {"email_validator", "phonenumbers", "pydantic"},
+    "workflows": {"temporalio"},
+    "activities": {"asyncpg", "structlog", "temporalio"},
+    "dispatcher": {"asyncpg", "structlog", "temporalio"},
+    "providers": {"aiohttp", "cryptography", "h2", "hpack", "httpx", "httpx_aiohttp", "jwt", "structlog"},
+    "storage": {"asyncpg", "structlog"},
+    "ratelimit": {"redis", "structlog"},
+    "telemetry": {"opentelemetry", "prometheus_client", "structlog"},
+    "api": {
+        *("fastapi", "pydantic", "pydantic_core", "redis", "starlette", "structlog", "temporalio", "uvicorn"),
+    },
+    "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
+    "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
+    "simulators": {"aiohttp", "cryptography", "h2", "httpx", "hyperframe", "jwt", "multidict"},
+    "settings": {"pydantic", "pydantic_settings"},
+    "worker": {"structlog", "temporalio"},
+    "cli": {"typer"},
+}
+
+# What the modules at the top may import of ours; import-linter has the packages.
+TOP_MODULES = {
+    "settings": {"domain"},
+    "worker": {
+        *("activities", "dispatcher", "domain", "providers", "ratelimit", "settings", "storage"),
+        *("telemetry", "workflows"),
+    },
+    "cli": {"api", "console", "devstack", "domain", "settings", "worker"},
+}
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    return [
+        (node.lineno, m) for node in ast.walk(tree(path)) for m in imported(node) if hasattr(node, "lineno")
+    ]
+
+
+def test_every_part_uses_its_own_libraries_only() -> None:
+    wrong = [
+        f"{name(path)}:{line} imports {module}"
+        for path in code()
+        for line, module in imports(path)
+        if (top := module.split(".")[0]) not in OURS | LIBRARIES[part(path)]
+        and top not in sys.stdlib_module_names
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", sorted(TOP_MODULES))
+def test_modules_at_the_top_import_what_they_wire(module: str) -> None:
+    used = {m.split(".")[0] for _, m in imports(ROOT / f"{module}.py")} & OURS
+    assert used <= TOP_MODULES[module]
+
+
+def test_the_api_has_no_client_of_temporal() -> None:
+    allowed = ("temporalio.service",)
+    wrong = [
+        f"{name(path)}:{line} imports {module}"
+        for path in code()
+        if part(path) == "api"
+        for line, module in imports(path)
+        if module.startswith("temporalio") and not module.startswith(allowed)
+    ]
+    assert wrong == []
+
+
+def test_workflows_import_nothing_that_reads_the_world() -> None:
+    """They run unsandboxed in production: their imports are the sandbox."""
+    unsafe = {
+        *(
+            "os",
+            "random",
+            "secrets",
+            "socket",
+            "subprocess",
+            "threading",
+            "time",
+            "uuid",
+            "pathlib",
+            "shutil",
+        ),
+        *("http", "urllib", "ssl", "sqlite3", "tempfile", "multiprocessing", "concurrent"),
+    }
+    wrong = [
+        f"{name(path)}:{line} imports {module}"
+        for path in code()
+        if part(path) == "workflows"
+        for line, module in imports(path)
+        if module.split(".")[0] in (OURS - {"activities", "domain", "workflows"}) | unsafe
+    ]
+    assert wrong == []
+
+
+def test_production_starts_without_the_parts_that_its_image_leaves_out() -> None:
+    """`herald dev` may import the development stack, but only when it is run."""
+    wrong = [
+        f"{name(path)}:{node.lineno} imports {module}"
+        for path in code(production=True)
+        for node in _run_on_import(tree(path))
+        for module in imported(node)
+        if module.split(".")[0] in NOT_IN_PRODUCTION
+    ]
+    assert wrong == []
+
+
+def test_every_python_file_belongs_to_a_part() -> None:
+    parts = OURS | {"tests", "bench"}
+    assert {name(path) for path in files(".py") if part(path) not in parts} == set()
+
+
+def _run_on_import(module: ast.Module) -> list[ast.stmt]:
+    """Every statement that runs when the module is imported."""
+    found: list[ast.stmt] = []
+    waiting: list[ast.AST] = [module]
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(node, ast.stmt):
+                found.append(node)
+            waiting.append(node)
+    return found

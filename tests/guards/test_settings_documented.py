@@ -1,0 +1,65 @@
+"""docs/configuration.md says everything that can be set, and nothing that cannot."""
+
+import re
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+from repository import ROOT, files, name, variables
+
+import settings
+from domain.notification_types import Catalog
+
+PAGE = ROOT / "docs" / "configuration.md"
+SETTINGS = {
+    variable
+    for model in (
+        settings.Settings,
+        settings.StoreSettings,
+        settings.ClientSettings,
+        settings.IdentitySettings,
+    )
+    for variable in variables(model)
+}
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
+    """The keys of herald.toml; `*` stands for a name that its author chooses."""
+    found: set[str] = set()
+    for field_name, field in model.model_fields.items():
+        inner = [kind for kind in _parts(field.annotation) if issubclass(kind, BaseModel)]
+        found |= keys(inner[0], f"{prefix}{field_name}.") if inner else {f"{prefix}{field_name}"}
+    return found
+
+
+def test_every_model_of_settings_is_looked_at() -> None:
+    models = {kind for kind in vars(settings).values() if isinstance(kind, type)}
+    environment = {m for m in models if issubclass(m, settings.BaseSettings)} - {settings.BaseSettings}
+    assert {v for model in environment for v in variables(model)} == SETTINGS
+
+
+def test_every_setting_is_documented() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert {v for v in SETTINGS if not re.search(rf"`{v}`|\b{v}\b", text)} == set()
+
+
+def test_every_key_of_the_catalog_is_documented() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert {key for key in keys(Catalog) if f"`{key.rpartition('.')[2]}`" not in text} == set()
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in files(".md", ".yml", ".toml", ".sh", "") if p.name != "LICENSE"], ids=name
+)
+def test_no_page_speaks_of_a_setting_that_is_none(page) -> None:
+    text = page.read_text(encoding="utf-8")
+    spoken = set(re.findall(r"\bHERALD_[A-Z][A-Z0-9_]*[A-Z0-9]\b(?![_{*…])", text))
+    known = SETTINGS | {v.rpartition("__")[0] for v in SETTINGS} | {"HERALD_VERSION", "HERALD_PROVIDERS"}
+    assert spoken - known == set()
+
+
+def _parts(annotation: object) -> list[type]:
+    found = [annotation] if isinstance(annotation, type) and not get_args(annotation) else []
+    for argument in get_args(annotation):
+        found += _parts(argument)
+    return found
