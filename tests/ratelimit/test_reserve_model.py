@@ -64,7 +64,7 @@ def test_reservations_behave_like_sets_with_a_bound(valkey: str, loop: asyncio.A
             assert all(len(members) <= key.max for key, members in self.held.items())
 
     try:
-        run_state_machine_as_test(  # pyright: ignore[reportUnknownVariableType]
+        run_state_machine_as_test(
             Model,
             settings=settings(
                 max_examples=25,

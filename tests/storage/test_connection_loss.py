@@ -28,7 +28,7 @@ async def _in_transaction(connection: Connection, rows: Sequence[Row]) -> list[i
 
 
 def _group(pool: Pool, flush: object = _in_transaction) -> Group[Row, int]:
-    return Group("marks", pool, flush, key=lambda row: row[0])  # pyright: ignore[reportArgumentType]
+    return Group("marks", pool, flush, key=lambda row: row[0])
 
 
 @pytest_asyncio.fixture(scope="module")
