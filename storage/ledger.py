@@ -1,8 +1,8 @@
 """The ledger: the only authority on what may happen next. Everything else is a wake-up.
 
-Every write goes through a group (storage/group.py), and is one call of a function in storage/functions:
-its locks are never held across a round trip, so that a stopped sender holds up nobody. A write that did not find the delivery as its caller
-saw it returns None: somebody else moved, read again.
+Every write goes through a group (storage/group.py) and is one call of a function in storage/functions: its
+locks are never held across a round trip, so that a stopped sender holds up nobody. A write that did not
+find the delivery as its caller saw it returns None: somebody else moved, read again.
 """
 
 import json
@@ -18,7 +18,7 @@ from domain.notification import LANE_RANK, Channel, Lane, Notification
 from domain.outcome import Outcome
 from domain.status import FINAL, Status
 from storage.group import Group, LedgerUnavailable, Observe
-from storage.postgres import call, UNREACHABLE, Connection, Pool, statement
+from storage.postgres import UNREACHABLE, Connection, Pool, call, statement
 from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAttempt, Submission
 from storage.snapshot import notification_from
 

@@ -1,10 +1,14 @@
-"""Numbered, forward-only migrations: storage/migrations/NNNN_name.sql, each run once, in order."""
+"""Numbered, forward-only migrations: storage/migrations/NNNN_name.sql, each run once, in order.
+
+The functions in storage/functions are made anew by every run: their newest text holds.
+"""
 
 from pathlib import Path
 
 import asyncpg
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+FUNCTIONS = Path(__file__).with_name("functions")
 
 
 async def migrate(database_url: str) -> list[str]:
@@ -29,6 +33,9 @@ async def migrate(database_url: str) -> list[str]:
                 await connection.execute(path.read_text(encoding="utf-8"))
                 await connection.execute("INSERT INTO schema_migrations (name) VALUES ($1)", path.stem)
             ran.append(path.stem)
+        async with connection.transaction():
+            for path in sorted(FUNCTIONS.glob("*.sql")):
+                await connection.execute(path.read_text(encoding="utf-8"))
         return ran
     finally:
         await connection.close()

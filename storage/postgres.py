@@ -39,6 +39,12 @@ def statement(name: str) -> str:
     return SQL.joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
+@cache
+def call(function: str, arguments: int) -> str:
+    """The statement that calls a function of storage/functions/ with so many arguments."""
+    return f"SELECT * FROM {function}({', '.join(f'${no}' for no in range(1, arguments + 1))})"  # noqa: S608 (names of ours)
+
+
 def _dump(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 

@@ -1,6 +1,6 @@
 """Applies receipts to the ledger, inside a transaction of the caller's.
 
-As every ledger write: its notifications are locked first, in id order (lock.sql); `first` notifications
+As every ledger write: its notifications are locked first, in id order (ledger_lock); `first` notifications
 advance and the queue is refreshed last (advance.sql, refresh.sql).
 """
 
@@ -17,7 +17,7 @@ from domain.notification import Attempt, Channel, Delivery
 from domain.outcome import AddressVerdict, Outcome, ReceiptStatus
 from domain.receipt_policy import AttemptChange, Decision, decide
 from domain.status import Status
-from storage.postgres import Connection, statement
+from storage.postgres import Connection, call, statement
 from storage.receipt_rows import Applied, Changed, LateAcceptance, Matched, ReceiptDeadline
 from storage.verdicts import apply_verdict
 
@@ -42,7 +42,8 @@ async def apply(
     """Apply receipts; those that were applied before change nothing again."""
     if not receipts:
         return Applied()
-    locked = await connection.fetch(statement("lock"), list({row.notification_id for row in receipts}))
+    notifications = list({row.notification_id for row in receipts})
+    first = set(await connection.fetchval(call("ledger_lock", 1), notifications))
     fresh = await _keep(connection, receipts)
     if not fresh:
         return Applied(taken=len(receipts))
@@ -51,7 +52,6 @@ async def apply(
     await _write_attempts(connection, cases, decisions, fresh)
     await _judge_addresses(connection, [row for rows in fresh.values() for row in rows])
     moved = {id: decision for id, decision in decisions.items() if decision.delivery}
-    first = {row["id"] for row in locked if row["strategy"] == "first"}
     final = await _write_deliveries(connection, cases, moved, first)
     return Applied(
         taken=len(receipts),
@@ -227,14 +227,14 @@ async def _write_deliveries(
     notifications = list({case.notification_id for case, _ in rows})
     advancing = [id for id in notifications if id in first]
     if advancing:
-        await connection.execute(statement("advance"), advancing)
+        await connection.execute(call("ledger_advance", 1), advancing)
     released = [
         case.notification_id
         for case, change in rows
         # The next channel must be picked up at once too, and not after somebody's lease.
         if change.release or (case.notification_id in first and change.state is Status.UNDELIVERED)
     ]
-    await connection.execute(statement("refresh"), notifications, released)
+    await connection.execute(call("ledger_refresh", 2), notifications, released)
     return {row["id"] for row in await connection.fetch(statement("receipt_final"), notifications)}
 
 

@@ -15,7 +15,7 @@ from domain.notification import Channel, Lane
 from domain.outcome import Outcome
 from domain.status import Status
 from storage.ledger import Ledger
-from storage.postgres import Pool, statement
+from storage.postgres import Pool, call, statement
 from storage.rows import Claim
 
 LEASE_S = 60.0
@@ -142,7 +142,7 @@ async def test_a_claim_that_is_rolled_back_is_due_still(case: Case, ledger: Ledg
 async def test_a_writer_may_hold_what_is_claimed(case: Case, ledger: Ledger, pool: Pool) -> None:
     # The claim takes the queue's row only, so that dispatch never waits for a pass.
     async with pool.acquire() as holder, holder.transaction():
-        await holder.fetch(statement("lock"), [case.id])
+        await holder.fetch(call("ledger_lock", 1), [case.id])
         assert await asyncio.wait_for(_claim(ledger), timeout=5) == [case.id]
 
 

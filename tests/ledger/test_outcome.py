@@ -83,6 +83,15 @@ async def test_an_outcome_seen_at_an_older_version_changes_nothing(case: Case) -
     assert await case.close(replace(opened, version=noted.version), Outcome.ACCEPTED, SENT)
 
 
+async def test_a_closed_attempt_is_not_closed_again_by_one_who_knows_the_version(case: Case) -> None:
+    first = await case.open()
+    await case.close(first, Outcome.REJECTED, Next(Status.ACCEPTED, at(first.hold_until, 60)))
+    second = await case.open(provider="termii")
+    assert await case.close(replace(second, no=first.no), Outcome.ACCEPTED, SENT) is None
+    assert [attempt["outcome"] for attempt in await case.attempts()] == ["rejected", None]
+    assert (await case.delivery()).state is Status.SENDING
+
+
 async def test_a_sender_that_resumes_after_its_attempt_was_resolved_overwrites_nothing(case: Case) -> None:
     stopped = await case.open()
     after = Next(Status.ACCEPTED, at(stopped.hold_until, 60))

@@ -12,6 +12,7 @@ from domain.decisions import Next
 from domain.notification import Channel
 from domain.outcome import Outcome
 from domain.status import FINAL, PARKED, Status, derive
+from storage.ledger import Ledger
 
 TWO = (Channel.SMS, Channel.EMAIL)
 
@@ -32,6 +33,19 @@ async def _ends_in(cases: Cases, states: tuple[Status, Status]) -> None:
 async def test_status_and_end_are_derived_from_the_deliveries(cases: Cases) -> None:
     pairs = itertools.permutations(set(Status) - {Status.WAITING, Status.SENDING}, 2)
     await asyncio.gather(*(_ends_in(cases, pair) for pair in pairs))
+
+
+async def test_channels_that_end_at_once_end_the_notification(
+    cases: Cases, ledger: Ledger, other_ledger: Ledger
+) -> None:
+    """Neither write sees the other's delivery, unless they take turns."""
+    for _ in range(15):
+        case = await cases(channels=TWO)
+        sms, email = [await case.change(Next(Status.DELIVERED, None), channel) for channel in TWO]
+        await asyncio.gather(ledger.move(sms), other_ledger.move(email))
+        shown = await case.shown()
+        assert (shown["status"], shown["final_at"] is None) == ("delivered", False)
+        assert await case.due() is None
 
 
 async def test_an_open_attempt_shows_as_sending(cases: Cases) -> None:

@@ -1,0 +1,45 @@
+-- The last step of every ledger write: the notifications' status, their content once it must go, and
+-- their place in the queue follow from their deliveries. `released` are those whose claim is given back: nobody
+-- holds them any more, so they are due when they say, and not only after the lease.
+CREATE OR REPLACE FUNCTION ledger_refresh(ids uuid[], released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    is_due boolean;
+BEGIN
+    WITH derived AS (
+        SELECT d.notification_id AS id, max(d.state) AS status, min(d.due_at) AS due_at,
+               (array_agg(d.reason_code ORDER BY d.state DESC, d.position))[1] AS reason_code
+        FROM deliveries d WHERE d.notification_id = ANY(ids) GROUP BY d.notification_id
+    ), shown AS (
+        UPDATE notifications n
+        SET status = derived.status,
+            reason_code = derived.reason_code,
+            final_at = CASE WHEN derived.due_at IS NULL THEN COALESCE(n.final_at, now()) END
+        FROM derived
+        WHERE n.id = derived.id
+          AND (n.status, n.reason_code, n.final_at IS NULL)
+              IS DISTINCT FROM (derived.status, derived.reason_code, derived.due_at IS NOT NULL)
+        RETURNING n.id, n.accepted_at, n.final_at, n.scrub
+    ), scrubbed AS (
+        UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
+        FROM shown
+        WHERE c.notification_id = ANY(ids) AND c.notification_id = shown.id AND c.accepted_at = shown.accepted_at
+          AND shown.scrub AND shown.final_at IS NOT NULL AND c.scrubbed_at IS NULL
+    ), gone AS (
+        DELETE FROM due USING derived WHERE due.id = derived.id AND derived.due_at IS NULL
+    ), queued AS (
+        INSERT INTO due (id, lane, due_at)
+        SELECT derived.id, n.lane, derived.due_at
+        FROM derived JOIN notifications n USING (id) WHERE derived.due_at IS NOT NULL
+        ON CONFLICT (id) DO UPDATE
+        SET due_at = CASE WHEN due.id = ANY(released) THEN excluded.due_at
+                          ELSE GREATEST(excluded.due_at, due.lease_until) END,
+            lease_until = CASE WHEN due.id = ANY(released) THEN NULL ELSE due.lease_until END
+        RETURNING due_at
+    )
+    SELECT COALESCE(bool_or(due_at <= clock_timestamp()), false) INTO is_due FROM queued;
+    IF is_due THEN
+        PERFORM pg_notify('herald_due', '');
+    END IF;
+    -- What was settled for good by somebody else: a workflow may still wait for it.
+    PERFORM pg_notify('herald_wake', id::text) FROM notifications WHERE id = ANY(released) AND final_at IS NOT NULL;
+END $$;
