@@ -1,6 +1,6 @@
 """Every scenario, in the order of the table."""
 
-from devstack.scenarios import delivery, idempotency, respect
+from devstack.scenarios import delivery, evidence, idempotency, outage, respect
 from devstack.scenarios.scenario import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -12,7 +12,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     idempotency.OTHER_BODY,
     respect.OPTED_OUT,
     respect.TOO_MANY,
+    evidence.LOOKED_UP,
+    outage.DEAD_LETTERED,
     delivery.UNDELIVERED,
+    evidence.POLLED,
     delivery.DEAD_TOKEN,
+    outage.EXPIRED,
     respect.CANCELLED,
 )

@@ -1,0 +1,48 @@
+"""What became of a message when nobody said so: looked up, or asked about."""
+
+from devstack.scenarios.case import PATIENCE_S, Case
+from devstack.scenarios.scenario import Scenario
+from devstack.scenarios.waiting import until
+
+
+async def looked_up(case: Case) -> None:
+    to = case.phone()
+    # Without callbacks of its own accord the message can only be found by asking.
+    await case.vendors.callbacks("twilio", to, mode="held")
+    await case.vendors.fault("twilio", "accept_then_close", to)
+    id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
+    await case.becomes(id, "sent")
+    (attempt,) = await case.api.attempts(id)
+    case.expect(attempt["resolved_by"] == "lookup", f"resolved by {attempt['resolved_by']}")
+    case.expect(
+        "adopted" in [entry["kind"] for entry in await case.api.timeline(id)],
+        "the timeline does not say that the message was adopted",
+    )
+    ((_, message),) = await case.received()
+    await case.vendors.report("twilio", message["id"], "delivered")
+    await case.becomes(id, "delivered")
+    await case.expect_received(twilio=1)
+
+
+async def polled(case: Case) -> None:
+    to = case.phone()
+    await case.vendors.callbacks("twilio", to, mode="lost")
+    id = await case.accepted("otp", ["sms"], to={"sms": to})
+    await until(
+        "the receipt is polled",
+        lambda: case.api.timeline(id),
+        lambda entries: any(e["kind"] == "receipt" and e["data"]["source"] == "poll" for e in entries),
+        PATIENCE_S,
+    )
+    await case.becomes(id, "delivered")
+    case.note("receipt polled")
+    await case.expect_received(twilio=1)
+
+
+LOOKED_UP = Scenario(
+    9,
+    "Twilio accepts, then the connection closes",
+    "looked up and adopted: exactly one message",
+    looked_up,
+)
+POLLED = Scenario(12, "callback lost", "polled, delivered", polled)

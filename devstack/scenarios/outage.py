@@ -1,0 +1,123 @@
+"""Every provider of a channel is down: retries at their times, dead letters, expiry."""
+
+import itertools
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from devstack.scenarios.case import Case
+from devstack.scenarios.scenario import Scenario
+
+DOWN = ("twilio", "termii")
+_METRIC = 'herald_dead_letters_total{channel="sms",type="debit_alert"}'
+
+
+async def dead_lettered(case: Case) -> None:
+    to = case.phone()
+    counted_before = await _dead_letters(case)
+    await _all_down(case, to)
+    id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
+    await case.becomes(id, "dead_lettered")
+    attempts = await case.api.attempts(id)
+    _expect_on_time(case, attempts)
+    case.expect(not await case.received(), "something was received while every provider was down")
+
+    await _expect_alarm(case, id, counted_before)
+    wanted = {"filter": {"type": "debit_alert", "channel": "sms"}}
+    tried = await case.api.post("/dead-letters/replay", {**wanted, "dry_run": True})
+    case.expect(tried.body["matched"] == 1, f"the dry run of the replay says {tried.body}")
+    for vendor in DOWN:
+        await case.vendors.heal(vendor, to)
+    done = await case.api.post("/dead-letters/replay", {**wanted, "dry_run": False})
+    case.expect(done.body["replayed"] == 1, f"the replay says {done.body}")
+    await case.becomes(id, "delivered")
+    case.note("dead_lettered, alert raised, replayed")
+    await case.expect_received(twilio=1)
+
+
+async def expired(case: Case) -> None:
+    to = case.phone()
+    await _all_down(case, to)
+    at = datetime.now(UTC) + timedelta(seconds=4)
+    id = await case.accepted("price_alert", ["sms"], to={"sms": to}, expires_at=at.isoformat())
+    await case.becomes(id, "expired")
+    case.expect(datetime.now(UTC) >= at, "it expired before its time")
+    for vendor in DOWN:
+        await case.vendors.heal(vendor, to)
+    attempts = len(await case.api.attempts(id))
+    case.expect(attempts >= len(DOWN), f"{attempts} attempts before it expired")
+    schedule_s = _schedule_s(case, "price_alert")
+    await case.receives_nothing_more(max(schedule_s) * 1.25)
+    case.expect(len(await case.api.attempts(id)) == attempts, "there were attempts after it expired")
+    await case.expect_received()
+
+
+async def _all_down(case: Case, to: str) -> None:
+    for vendor in DOWN:
+        await case.vendors.fault(vendor, "status", to, status=503)
+
+
+def _schedule_s(case: Case, type: str) -> Sequence[float]:
+    """The type's retry schedule in the configuration that the stack runs with."""
+    with open(case.stack.environment["HERALD_CONFIG"], "rb") as file:
+        return tomllib.load(file)["types"][type]["retry_s"]
+
+
+def _expect_on_time(case: Case, attempts: Sequence[Mapping[str, Any]]) -> None:
+    """Every provider in every pass, and no pass before its time, which begins when the one before failed."""
+    schedule_s = _schedule_s(case, "debit_alert")
+    found = [(attempt["pass_no"], attempt["provider"]) for attempt in attempts]
+    wanted = [(pass_no, vendor) for pass_no in range(len(schedule_s) + 1) for vendor in DOWN]
+    case.expect(found == wanted, f"passes: {found}, not {wanted}")
+    waits: list[str] = []
+    for before, after in itertools.pairwise(attempts):
+        if after["pass_no"] == before["pass_no"]:
+            continue
+        waited_s = (_time(after["intended_at"]) - _time(before["closed_at"])).total_seconds()
+        least_s = schedule_s[before["pass_no"]]
+        # The times that REST shows are cut to milliseconds.
+        case.expect(waited_s >= least_s - 0.001, f"a pass came after {waited_s:.3f} s instead of {least_s} s")
+        waits.append(f"{waited_s:.1f}")
+    case.note(f"passes {', '.join(waits)} s apart")
+
+
+async def _expect_alarm(case: Case, id: str, counted_before: float) -> None:
+    """An ERROR event in the worker's log that asks for people, a metric, an entry in the timeline."""
+    events = [event for event in _log(case, "worker") if event.get("notification_id") == id]
+    alerts = [e for e in events if e.get("alert") is True and e["event"] == "dead_lettered"]
+    case.expect([e["level"] for e in alerts] == ["error"], f"alerts in the worker's log: {alerts}")
+    counted = await _dead_letters(case)
+    case.expect(counted == counted_before + 1, f"{_METRIC} went from {counted_before} to {counted}")
+    kinds = [entry["kind"] for entry in await case.api.timeline(id)]
+    case.expect("dead_lettered" in kinds, f"the timeline says {kinds}")
+
+
+def _log(case: Case, part: str) -> list[dict[str, Any]]:
+    lines = (case.stack.logs / f"{part}.log").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+async def _dead_letters(case: Case) -> float:
+    """What the worker's metric says."""
+    url = f"http://127.0.0.1:{case.stack.ports.worker_metrics}/metrics"
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        text = (await client.get(url)).raise_for_status().text
+    values = [line.removeprefix(_METRIC) for line in text.splitlines() if line.startswith(_METRIC)]
+    return float(values[0]) if values else 0.0
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+DEAD_LETTERED = Scenario(
+    10,
+    "all SMS providers are down",
+    "retries at their times, dead letter, alert; healed and replayed: delivered",
+    dead_lettered,
+)
+EXPIRED = Scenario(14, "expires before a provider returns", "expired, nothing sent afterwards", expired)

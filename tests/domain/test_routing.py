@@ -1,0 +1,93 @@
+"""Which provider is asked next: the passes of a delivery, also of one that is sent again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from domain.notification import (
+    Attempt,
+    Channel,
+    Content,
+    Delivery,
+    Lane,
+    Notification,
+    Recipient,
+    Strategy,
+)
+from domain.outcome import Outcome
+from domain.reasons import Reason
+from domain.routing import Ranked, Route, rank
+from domain.status import Status
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ROUTE = Route(["first", "second"])
+
+
+def failed(*asked: tuple[int, str]) -> tuple[Attempt, ...]:
+    return tuple(
+        Attempt(no, provider, pass_no, None, NOW, NOW, Outcome.UNAVAILABLE)
+        for no, (pass_no, provider) in enumerate(asked, 1)
+    )
+
+
+def ranked(pass_no: int, attempts: Sequence[Attempt], reason: str | None = None) -> Ranked:
+    delivery = Delivery(
+        id=uuid4(), channel=Channel.SMS, position=0, state=Status.ACCEPTED, reason_code=reason, version=1,
+        pass_no=pass_no, next_pass_at=NOW, expires_at=NOW, due_at=NOW, attempts=tuple(attempts),
+    )  # fmt: skip
+    notification = Notification(
+        id=uuid4(), tenant="t", user_id="u", type="news", lane=Lane.NORMAL, strategy=Strategy.ALL,
+        status=Status.ACCEPTED, accepted_at=NOW, send_at=None, expires_at=NOW, content=Content("text"),
+        metadata={}, recipient=Recipient(sms="+2348031234567"), deliveries=(delivery,), now=NOW,
+    )  # fmt: skip
+    return rank(notification, delivery, ROUTE)
+
+
+def names(found: Ranked) -> list[str]:
+    return [candidate.provider for candidate in found.usable]
+
+
+ONCE_THROUGH = [(0, "first"), (0, "second"), (1, "first"), (1, "second")]
+
+
+@pytest.mark.parametrize(
+    ("pass_no", "asked", "usable"),
+    [
+        (0, [], ["first", "second"]),
+        (0, [(0, "first")], ["second"]),
+        (0, [(0, "first"), (0, "second")], []),
+        (1, [(0, "first"), (0, "second")], ["first", "second"]),
+    ],
+)
+def test_a_pass_asks_everybody_once(pass_no: int, asked: list[tuple[int, str]], usable: list[str]) -> None:
+    found = ranked(pass_no, failed(*asked))
+    assert names(found) == usable
+    assert found.tried is any(number == pass_no for number, _ in asked)
+
+
+def test_a_dead_letter_that_is_sent_again_asks_everybody_again() -> None:
+    again = ranked(0, failed(*ONCE_THROUGH), Reason.REPLAYED)
+    assert names(again) == ["first", "second"]
+    assert not again.tried
+
+
+@pytest.mark.parametrize("pass_no", [0, 1])
+def test_the_passes_of_the_second_round_are_counted_apart_from_the_first(pass_no: int) -> None:
+    before = ONCE_THROUGH + [(number, name) for number in range(pass_no) for name in ("first", "second")]
+    half = ranked(pass_no, failed(*before, (pass_no, "first")))
+    assert names(half) == ["second"]
+    assert half.tried
+
+
+def test_a_schedule_without_retries_can_be_sent_again_too() -> None:
+    only = failed((0, "first"), (0, "second"))
+    assert names(ranked(0, only, Reason.REPLAYED)) == ["first", "second"]
+
+
+def test_a_refused_number_is_refused_for_every_provider() -> None:
+    (attempt,) = failed((0, "first"))
+    found = ranked(0, [replace(attempt, outcome=Outcome.REJECTED_RECIPIENT)])
+    assert not found.known
