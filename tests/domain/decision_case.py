@@ -1,0 +1,137 @@
+"""Notifications for tests of decisions, and hypothesis strategies over them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from domain.decisions import Rules
+from domain.notification import (
+    Attempt,
+    Channel,
+    Content,
+    Delivery,
+    Device,
+    Lane,
+    Notification,
+    Recipient,
+    Strategy,
+)
+from domain.notification_types import NotificationType, OnUnknown
+from domain.outcome import CONCLUSIVE, Outcome, ReceiptStatus
+from domain.routing import Route
+from domain.status import Status
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PROVIDERS = ("one", "two", "three")
+FAILURES = tuple(sorted(CONCLUSIVE - {Outcome.ACCEPTED, Outcome.REJECTED_RECIPIENT}))
+
+
+def delivery(channel: Channel = Channel.SMS, **changes: Any) -> Delivery:
+    """A delivery that is due."""
+    fields: dict[str, Any] = {
+        "id": UUID(int=1),
+        "channel": channel,
+        "position": 0,
+        "state": Status.ACCEPTED,
+        "reason_code": None,
+        "version": 0,
+        "pass_no": 0,
+        "next_pass_at": NOW,
+        "expires_at": NOW + timedelta(hours=4),
+        "due_at": NOW,
+        "attempts": (),
+    }
+    return Delivery(**(fields | changes))
+
+
+def attempt(no: int, provider: str, outcome: Outcome | None, **changes: Any) -> Attempt:
+    """One of the delivery's attempts."""
+    fields: dict[str, Any] = {"pass_no": 0, "device_id": None, "intended_at": NOW, "hold_until": NOW}
+    return Attempt(no=no, provider=provider, outcome=outcome, **(fields | changes))
+
+
+def notification(*deliveries: Delivery, **changes: Any) -> Notification:
+    """A notification with these deliveries; its user has a number, an address and no device."""
+    fields: dict[str, Any] = {
+        "id": UUID(int=9),
+        "tenant": "bank",
+        "user_id": "ada",
+        "type": "news",
+        "lane": Lane.NORMAL,
+        "strategy": Strategy.ALL,
+        "status": Status.ACCEPTED,
+        "accepted_at": NOW,
+        "send_at": None,
+        "expires_at": NOW + timedelta(hours=4),
+        "content": Content("body"),
+        "metadata": {},
+        "recipient": Recipient(sms="+2348031230000", email="ada@example.com"),
+        "deliveries": deliveries,
+        "now": NOW,
+    }
+    return Notification(**(fields | changes))
+
+
+def rules(**changes: Any) -> Rules:
+    """The rules of a type with these promises; leases of 30 s, dead letters kept for a day."""
+    return Rules(NotificationType(**changes), lease_s=30, keep_parked_s=86_400)
+
+
+def route(order: Sequence[str] = PROVIDERS, blocked: dict[str, str] | None = None) -> Route:
+    """Providers that reach every device by a token of their own, but `three`, which has none of `d2`."""
+
+    def address_of(provider: str, device: Device) -> str | None:
+        if provider == "three" and device.device_id == "d2":
+            return None
+        return f"{provider}-{device.device_id}"
+
+    return Route(
+        order, blocked or {}, {name: lambda device, name=name: address_of(name, device) for name in order}
+    )
+
+
+def _pass_of(row: tuple[str, Outcome, int, str | None, ReceiptStatus | None]) -> int:
+    return row[2]
+
+
+DEVICES = tuple(Device(f"d{n}", fcm_token=f"token {n}") for n in (1, 2, 3))
+
+type_rules = st.builds(
+    rules,
+    retry_s=st.lists(st.floats(1, 5000), max_size=5).map(tuple),
+    retry_jitter=st.floats(0, 0.5),
+    on_unknown=st.sampled_from(OnUnknown),
+    await_receipt=st.just(False),
+    receipt_deadline_s=st.none() | st.floats(1, 5000),
+)
+routes = st.builds(
+    route,
+    st.permutations(PROVIDERS).flatmap(lambda order: st.integers(0, 3).map(lambda n: order[:n])),
+    st.dictionaries(st.sampled_from(PROVIDERS), st.sampled_from(["drained", "circuit_open"])),
+)
+recipients = st.builds(
+    Recipient,
+    sms=st.none() | st.just("+2348031230000"),
+    email=st.just("ada@example.com"),
+    devices=st.lists(st.sampled_from(DEVICES), unique=True).map(tuple),
+)
+attempt_lists = st.lists(
+    st.tuples(
+        st.sampled_from(PROVIDERS),
+        st.sampled_from(sorted(CONCLUSIVE)),
+        st.integers(0, 3),
+        st.none() | st.sampled_from([device.device_id for device in DEVICES]),
+        st.none() | st.sampled_from(ReceiptStatus),
+    ),
+    max_size=8,
+).map(
+    lambda rows: tuple(
+        attempt(no, provider, outcome, pass_no=pass_no, device_id=device, receipt_status=receipt)
+        # Attempts of one pass follow each other, and those of later passes follow them.
+        for no, (provider, outcome, pass_no, device, receipt) in enumerate(sorted(rows, key=_pass_of), 1)
+    )
+)
+channels = st.sampled_from(Channel)
