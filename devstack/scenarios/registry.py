@@ -1,6 +1,6 @@
 """Every scenario, in the order of the table."""
 
-from devstack.scenarios import delivery, evidence, idempotency, outage, respect
+from devstack.scenarios import crashes, delivery, evidence, idempotency, outage, respect
 from devstack.scenarios.scenario import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -19,4 +19,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     delivery.DEAD_TOKEN,
     outage.EXPIRED,
     respect.CANCELLED,
+    crashes.WORKER_KILLED,
+    crashes.TEMPORAL_STOPPED,
+    crashes.SENDER_STOPPED,
 )
