@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from devstack.errors import DevStackError
 from devstack.ports import Ports
@@ -103,8 +104,7 @@ class _Demo:
         self._console.print(_table(self._scenarios, results))
         self.say("\nTheir workflows in the Temporal Web UI, once the stack runs again as said below:")
         for number, result in results.items():
-            for id, path in result.links:
-                self.say(f"  {number:2}  {_ui_url()}{path}" if path else f"  {number:2}  {id}: never started")
+            self._show_links(number, result)
         wrong = {number: result for number, result in results.items() if not result.as_expected}
         fine = len(results) - len(wrong)
         self.say(f"\n{fine} of {len(results)} scenarios as expected, in {took_s:.0f} s.")
@@ -115,6 +115,12 @@ class _Demo:
         command = f"herald dev --data-dir {shlex.quote(str(self._data_dir))}"
         self.say(f"The stack is stopped. Open the same histories again with: {command}")
 
+    def _show_links(self, number: int, result: Result) -> None:
+        for id, path in result.links:
+            self.say(f"  {number:2}  {_ui_url()}{path}" if path else f"  {number:2}  {id}: never started")
+        if result.more_links:
+            self.say(f"  {number:2}  … and {result.more_links} more like these")
+
 
 def _ui_url() -> str:
     """Where `herald dev` serves the Web UI: the demo's own ports were any that were free."""
@@ -122,17 +128,20 @@ def _ui_url() -> str:
 
 
 def _table(scenarios: Sequence[Scenario], results: Mapping[int, Result]) -> Table:
-    table = Table(title="Herald: what was promised, and what happened", show_lines=True, title_justify="left")
-    table.add_column("", justify="right")
-    table.add_column("scenario", ratio=4)
-    table.add_column("expected", ratio=4)
-    table.add_column("REST says", ratio=5)
-    table.add_column("the vendors received", ratio=4)
-    table.add_column("attempts", ratio=6)
-    table.add_column("")
+    table = Table(
+        title="Herald: what was promised, and what happened",
+        title_justify="left",
+        show_lines=True,
+        expand=True,
+    )
+    table.add_column("", justify="right", width=2)
+    for header, ratio in (("scenario", 4), ("expected", 4), ("REST says", 4), ("vendors received", 3)):
+        table.add_column(header, ratio=ratio)
+    table.add_column("attempts", ratio=5)
+    table.add_column("", width=1)
     for scenario in scenarios:
         result = results[scenario.number]
-        mark = "[green]✓[/]" if result.as_expected else "[bold red]✗[/]"
         cells = (scenario.title, scenario.expected, result.rest, result.received, result.attempts)
-        table.add_row(str(scenario.number), *cells, mark)
+        mark = Text("✓", "green") if result.as_expected else Text("✗", "bold red")
+        table.add_row(str(scenario.number), *map(Text, cells), mark)
     return table

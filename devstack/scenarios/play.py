@@ -4,19 +4,17 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from uuid import UUID
 
-import asyncpg
 import httpx
 
-from devstack.errors import DevStackError
 from devstack.scenarios.case import Case, Stage, counted
 from devstack.scenarios.scenario import Result, Scenario
 from devstack.scenarios.waiting import NotInTime
 from domain.ids import workflow_id
 
 _LINKS_MAX = 4
-_FAILURES = (NotInTime, httpx.HTTPError, asyncpg.PostgresError, OSError, DevStackError, KeyError)
 
 Told = Callable[[Scenario, Result], None]
 
@@ -46,7 +44,10 @@ async def play(scenario: Scenario, case: Case) -> Result:
     started = time.monotonic()
     try:
         await scenario.run(case)
-    except _FAILURES as error:
+    except NotInTime as late:
+        case.why_not.append(str(late))
+    except Exception as error:
+        # Also a bug of the scenario itself: its row says so, and the others go on.
         case.why_not.append(f"{type(error).__name__}: {error}")
     return await _result(case, time.monotonic() - started)
 
@@ -67,8 +68,9 @@ async def _result(case: Case, took_s: float) -> Result:
         links = await _links(case)
     except httpx.HTTPError as error:
         case.why_not.append(f"the stack does not answer any more ({type(error).__name__})")
-        return Result("", "", "", tuple(case.why_not), (), took_s)
-    return Result(rest, received, attempts, tuple(case.why_not), links, took_s)
+        return Result("", "", "", tuple(case.why_not), (), 0, took_s)
+    more = len(case.notifications) - len(links)
+    return Result(rest, received, attempts, tuple(case.why_not), links, more, took_s)
 
 
 async def _rest(case: Case) -> str:
@@ -80,7 +82,7 @@ async def _rest(case: Case) -> str:
 
 async def _attempts(case: Case) -> str:
     stories = await asyncio.gather(*(case.api.attempts(id) for id in case.notifications))
-    return "\n".join(_each(" → ".join(_attempt(a) for a in story) or "none" for story in stories))
+    return "\n".join(_each(_story(story) for story in stories))
 
 
 async def _received(case: Case) -> str:
@@ -91,6 +93,16 @@ async def _received(case: Case) -> str:
 
 def _status(status: str, reason: str | None) -> str:
     return status if reason in (None, status) else f"{status} ({reason})"
+
+
+def _story(attempts: Iterable[Mapping[str, object]]) -> str:
+    """The attempts in order; passes that went alike are counted, not repeated."""
+    passes = [
+        " → ".join(_attempt(attempt) for attempt in same_pass)
+        for _, same_pass in groupby(attempts, key=lambda attempt: attempt["pass_no"])
+    ]
+    told = [(went, len(list(alike))) for went, alike in groupby(passes)]
+    return " → ".join(went if count == 1 else f"{count} × ({went})" for went, count in told) or "none"
 
 
 def _attempt(attempt: Mapping[str, object]) -> str:

@@ -26,7 +26,8 @@ class Result:
     """What came of a scenario: what REST says, what the vendors received, which attempts the ledger keeps.
 
     `why_not` names every expectation that was not met; empty: all were. `links` holds the Web UI's path of
-    each notification's workflow, None for one whose workflow was never started.
+    the first notifications' workflows, None for one whose workflow was never started; `more_links` is how
+    many others there are.
     """
 
     rest: str
@@ -34,6 +35,7 @@ class Result:
     attempts: str
     why_not: tuple[str, ...]
     links: tuple[tuple[str, str | None], ...]
+    more_links: int
     took_s: float
 
     @property
