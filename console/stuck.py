@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from rich.table import Table
 
@@ -55,7 +56,8 @@ def find(api: Api, limit: int, now: datetime) -> tuple[list[Stuck], bool]:
         found, truncated = api.pages("/notifications", limit, status=status)
         notifications |= {item["id"]: item for item in found}
         more = more or truncated
-    stuck = [one for item in notifications.values() for one in _of(item, now)]
+    parked_at = {item["id"]: _parked_at(api, item) for item in parked}
+    stuck = [one for item in notifications.values() for one in _of(item, parked_at.get(item["id"]), now)]
     return sorted(stuck, key=lambda one: one.since), more
 
 
@@ -69,9 +71,16 @@ def shown(stuck: list[Stuck], now: datetime) -> Table:
     return made
 
 
-def _of(notification: Json, now: datetime) -> Iterator[Stuck]:
+def _parked_at(api: Api, notification: Json) -> datetime:
+    """When it was parked: its timeline says, the latest time counts."""
+    timeline = api.get(f"/notifications/{quote(notification['id'])}/timeline")
+    times = [entry["at"] for entry in timeline["entries"] if entry["kind"] in PARKED]
+    return parsed(times[-1] if times else notification["created_at"])
+
+
+def _of(notification: Json, parked_at: datetime | None, now: datetime) -> Iterator[Stuck]:
     for delivery in notification["deliveries"]:
-        found = _judge(notification, delivery, now)
+        found = _judge(notification, delivery, parked_at, now)
         if found is None:
             continue
         why, since = found
@@ -88,12 +97,14 @@ def _of(notification: Json, now: datetime) -> Iterator[Stuck]:
         )
 
 
-def _judge(notification: Json, delivery: Json, now: datetime) -> tuple[str, datetime] | None:
+def _judge(
+    notification: Json, delivery: Json, parked_at: datetime | None, now: datetime
+) -> tuple[str, datetime] | None:
     """Why a delivery is stuck, and since when; None if it is not."""
     status, reason = delivery["status"], delivery["reason_code"]
     created = parsed(notification["created_at"])
     if status in PARKED:
-        return reason or status, parsed(notification["final_at"] or notification["created_at"])
+        return reason or status, parked_at or created
     if status not in ACTIVE:
         return None
     expires = parsed(delivery["expires_at"])

@@ -85,7 +85,8 @@ class Ledgered:
 
     async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:
         """Its schedule is used up."""
-        await self.move(id, Next(status, await self.at(14 * 86_400), Reason.PROVIDERS_EXHAUSTED))
+        at = await self.at(14 * 86_400)
+        await self.move(id, Next(status, at, Reason.PROVIDERS_EXHAUSTED, event=status.value))
 
     async def defer(self, id: str, seconds: float, reason: Reason) -> None:
         """It waits for so many seconds from now; they may be negative."""

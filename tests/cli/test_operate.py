@@ -1,5 +1,7 @@
 """What operators do: find what is stuck, decide about dead letters, drain providers, hand out keys."""
 
+from datetime import datetime, timedelta
+
 from cli_case import Herald, Ledgered
 
 from domain.reasons import Reason
@@ -8,6 +10,7 @@ from domain.status import Status
 
 async def test_stuck_tells_what_does_not_move_and_nothing_else(run: Herald, ledgered: Ledgered) -> None:
     parked, retrying, overdue, waiting, fresh = [(await run.send())["id"] for _ in range(5)]
+    parking = await ledgered.at(0)
     await ledgered.park(parked)
     await ledgered.defer(retrying, 300, Reason.RETRY)
     await ledgered.defer(overdue, -300, Reason.QUIET_HOURS)
@@ -15,6 +18,7 @@ async def test_stuck_tells_what_does_not_move_and_nothing_else(run: Herald, ledg
 
     found = {one["id"]: one for one in (await run("stuck", "--json")).json}
     assert found[parked]["reason"] == "providers_exhausted"
+    assert datetime.fromisoformat(found[parked]["since"]) > parking - timedelta(milliseconds=1)
     assert found[retrying]["reason"] == "retry"
     assert found[overdue]["reason"].startswith("overdue")
     assert not {waiting, fresh} & found.keys()
