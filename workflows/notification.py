@@ -11,24 +11,24 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
+# All of it: a sandbox that imported `domain` anew would have another `Action` than the activities' results.
 with workflow.unsafe.imports_passed_through():
     from activities.check_preferences import CheckPreferences
     from activities.check_rate_limit import CheckRateLimit
     from activities.deliver import Deliver
     from activities.poll_delivery_status import PollDeliveryStatus
-
-from domain.status import Status, derive
-from domain.steps import (
-    Action,
-    DeliveryRef,
-    LimitResult,
-    NotificationRef,
-    PassResult,
-    Plan,
-    Step,
-    channel_queue,
-)
-from workflows.search_attributes import STAGE
+    from domain.status import Status, derive
+    from domain.steps import (
+        Action,
+        DeliveryRef,
+        LimitResult,
+        NotificationRef,
+        PassResult,
+        Plan,
+        Step,
+        channel_queue,
+    )
+    from workflows.search_attributes import STAGE
 
 LOCAL_TIMEOUT = timedelta(seconds=60)
 PASS_TIMEOUT = timedelta(seconds=120)
@@ -96,7 +96,7 @@ class NotificationWorkflow:
                         await self._woken(
                             seen,
                             min(result.wait_s, LOOK_AGAIN_S),
-                            f"{step.channel}: {result.state}, decide by",
+                            f"{step.channel}: {result.state}; looks again",
                         )
                     return result.hold
                 case Action.SEND:
