@@ -9,7 +9,8 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import TimeoutError as TimedOut
 
 # All of it: a sandbox that imported `domain` anew would have another `Action` than the activities' results.
 with workflow.unsafe.imports_passed_through():
@@ -30,6 +31,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows.search_attributes import STAGE
 
+LOST = (ActivityError, ApplicationError, TimedOut)
+"""How a local activity fails: by its own error, which no ActivityError wraps."""
 LOCAL_TIMEOUT = timedelta(seconds=60)
 PASS_TIMEOUT = timedelta(seconds=120)
 """Longer than any pass: its calls' whole budgets, and Postgres."""
@@ -114,7 +117,7 @@ class NotificationWorkflow:
                 start_to_close_timeout=LOCAL_TIMEOUT,
                 retry_policy=ONCE,
             )
-        except ActivityError:
+        except LOST:
             plan = Plan(failed=True)
         if not plan.failed:
             return plan
@@ -136,7 +139,7 @@ class NotificationWorkflow:
             return await workflow.execute_local_activity_method(
                 Deliver.deliver, delivery, start_to_close_timeout=LOCAL_TIMEOUT, retry_policy=ONCE
             )
-        except ActivityError:
+        except LOST:
             return PassResult(Action.RETRY, detail="the first pass did not end")
 
     async def _admitted(self, delivery: DeliveryRef) -> bool:
@@ -147,7 +150,7 @@ class NotificationWorkflow:
                 start_to_close_timeout=LOCAL_TIMEOUT,
                 retry_policy=ONCE,
             )
-        except ActivityError:
+        except LOST:
             result = LimitResult(admitted=False, failed=True)
         if result.failed:
             result = await workflow.execute_activity_method(
