@@ -1,0 +1,239 @@
+"""No contact, content, code or credential outside of where it belongs, whatever happens to a notification."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from canaries import Canaries, histories, measured, tables, written
+
+from devstack.demo import CONFIG
+from devstack.ports import Ports
+from devstack.scenarios.case import Stage
+from devstack.scenarios.waiting import until
+from devstack.stack import Stack
+from domain.status import PARKED
+
+pytestmark = pytest.mark.stack
+
+PATIENCE_S = 60.0
+SMS = ("twilio", "termii")
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of everything that can happen, and what it left behind."""
+
+    stage: Stage
+    canaries: Canaries = field(default_factory=Canaries)
+    ids: list[str] = field(default_factory=list[str])
+    codes: dict[str, str] = field(default_factory=dict[str, str])
+    """The notification of each one-time code."""
+
+    async def submit(
+        self, type: str, channels: list[str], *statuses: str, code: str = "", **more: Any
+    ) -> str:
+        """Submit with canaries in every private field, and wait for what has to come of it."""
+        word = self.canaries.word
+        body = {
+            "user_id": f"user-{len(self.ids)}",
+            "type": type,
+            "channels": channels,
+            "content": {"title": word("title"), "body": f"{word('body')} {code}"},
+            "metadata": {"note": word("metadata")},
+        }
+        answer = await self.stage.api.submit(body | more, word("key"))
+        assert answer.status == 202, answer.body
+        self.ids.append(answer.id)
+        if code:
+            self.codes[f"code {code}"] = answer.id
+        await self.becomes(answer.id, *statuses)
+        return answer.id
+
+    async def becomes(self, id: str, *statuses: str) -> None:
+        await until(
+            f"{id} becomes {' or '.join(statuses)}",
+            lambda: self.stage.api.notification(id),
+            lambda seen: seen["status"] in statuses,
+            PATIENCE_S,
+        )
+
+    async def fault(self, kind: str, to: str, vendors: tuple[str, ...] = SMS, **more: Any) -> None:
+        for vendor in vendors:
+            await self.stage.simulators.fault(vendor, kind, to, **more)
+
+
+async def delivered(run: Run) -> None:
+    code = run.canaries.code()
+    await run.submit("otp", ["sms"], "delivered", code=code, to={"sms": run.canaries.phone()})
+    await run.submit("statement", ["email"], "delivered", to={"email": run.canaries.email()})
+    user = "pushed"
+    devices = [
+        {"device_id": "gone", "fcm_token": run.canaries.fcm_token("unregistered-")},
+        {"device_id": "both", "fcm_token": run.canaries.fcm_token(), "apns_token": run.canaries.apns_token()},
+    ]
+    await run.stage.api.put(f"/users/{user}/devices", {"devices": devices})
+    await run.submit("statement", ["push"], "sent", user_id=user)
+    contacts = {"phone": run.canaries.phone(), "email": run.canaries.email()}
+    await run.stage.api.put("/users/known/contacts", contacts)
+    await run.submit("price_alert", ["sms", "email"], "delivered", user_id="known")
+
+
+async def refused_by_vendors(run: Run) -> None:
+    phone, email, token = run.canaries.phone(), run.canaries.email(), run.canaries.fcm_token("bad-")
+    await run.fault("status", phone, status=400, code=21211)
+    await run.fault("status", email, ("sendgrid", "mailgun"), status=400)
+    await run.stage.api.put("/users/bad/devices", {"devices": [{"device_id": "bad", "fcm_token": token}]})
+    ended = ("failed", "undelivered", "dead_lettered")
+    await asyncio.gather(
+        run.submit("otp", ["sms"], *ended, code=run.canaries.code(), to={"sms": phone}),
+        run.submit("statement", ["email"], *ended, to={"email": email}),
+        run.submit("statement", ["push"], *ended, user_id="bad"),
+    )
+
+
+async def ambiguous(run: Run) -> None:
+    closed, garbled, silent = (run.canaries.phone() for _ in range(3))
+    email = run.canaries.email()
+    await run.stage.simulators.fault("twilio", "accept_then_close", closed)
+    await run.fault("malformed", garbled)
+    await run.fault("black_hole", silent, ("twilio",), times=1)
+    await run.fault("reset", email, ("sendgrid",), times=1)
+    ended = ("sent", "delivered", "outcome_unknown", "dead_lettered", "failed")
+    await asyncio.gather(
+        run.submit("debit_alert", ["sms"], *ended, to={"sms": closed}),
+        run.submit("debit_alert", ["sms"], *ended, to={"sms": garbled}),
+        run.submit("otp", ["sms"], *ended, code=run.canaries.code(), to={"sms": silent}),
+        run.submit("statement", ["email"], *ended, to={"email": email}),
+    )
+
+
+async def dead_lettered(run: Run) -> None:
+    down, mended = run.canaries.phone(), run.canaries.phone()
+    await run.fault("status", down, status=503)
+    id = await run.submit("debit_alert", ["sms"], "dead_lettered", to={"sms": down})
+    answer = await run.stage.api.post(f"/dead-letters/{id}/retry", {"to": {"sms": mended}})
+    assert answer.status == 200, answer.body
+    await run.becomes(id, "delivered")
+
+
+async def suppressed(run: Run) -> None:
+    address = run.canaries.email()
+    await run.stage.api.post("/suppressions", {"channel": "email", "address": address})
+    await run.submit("statement", ["email"], "suppressed", to={"email": address})
+
+
+async def refused_at_the_door(run: Run) -> None:
+    word, api = run.canaries.word, run.stage.api
+    wrong: list[dict[str, Any]] = [
+        {"user_id": "x", "type": word("type"), "channels": ["sms"], "content": {"body": word("body")}},
+        {
+            "user_id": "x",
+            "type": "otp",
+            "channels": ["sms"],
+            "content": {"body": word("body")},
+            "to": {"sms": word("to")},
+        },
+        {"user_id": "x", "type": "otp", "channels": ["sms"], "content": {"body": f"{word('body')}\0"}},
+        {
+            "user_id": "x",
+            "type": "otp",
+            "channels": ["sms"],
+            "content": {"body": word("body")},
+            word("field"): 1,
+        },
+    ]
+    for mistake in wrong:
+        body = {"user_id": "x", "type": "otp", "channels": ["sms"], "content": {"body": word("body")}}
+        assert (await api.submit(body | mistake, word("key"))).status == 422
+    async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as anybody:
+        headers = {"Authorization": f"Bearer hk_{word('secret')}"}
+        assert (await anybody.get("/v1/notifications", headers=headers)).status_code == 401
+        for vendor in ("twilio", "termii", "sendgrid", "mailgun"):
+            forged = await anybody.post(
+                f"/v1/callbacks/{vendor}?ref={word('ref')}",
+                content=f'{{"to": "{run.canaries.phone()}", "text": "{word("callback")}"}}',
+                headers={"X-Twilio-Signature": word("signature")},
+            )
+            assert forged.status_code in (400, 401, 403), forged.text
+        cut = await anybody.post(
+            "/v1/notifications",
+            content=f'{{"content": {{"body": "{word("malformed")}',
+            headers={
+                "Authorization": f"Bearer {run.stage.stack.api_key}",
+                "Content-Type": "application/json",
+            },
+        )
+        assert cut.status_code == 400
+
+
+@pytest_asyncio.fixture(scope="module")
+async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
+    environment |= {"HERALD_CONFIG": str(CONFIG), "HERALD_LOG_LEVEL": "DEBUG"}
+    directory: Path = tmp_path_factory.mktemp("stack")
+    async with Stack(directory, Ports.free(), environment) as stack, Stage.on(stack) as stage:
+        run = Run(stage)
+        # What the simulators' settings hold stands for every vendor account's credentials.
+        for name, value in stack.environment.items():
+            if name.startswith("HERALD_") and name.endswith(("_TOKEN", "_KEY", "_SECRET", "ACCOUNT_SID")):
+                run.canaries.known(name, value)
+        run.canaries.known("the API key", stack.api_key)
+        await asyncio.gather(
+            *(
+                part(run)
+                for part in (
+                    *(delivered, refused_by_vendors, ambiguous, dead_lettered, suppressed),
+                    refused_at_the_door,
+                )
+            )
+        )
+        yield run
+
+
+async def test_histories_hold_ids_and_codes_only(run: Run) -> None:
+    found = await histories(run.stage.stack)
+    shown = "\n".join(found.values())
+    # The search sees inside of payloads: every notification's id stands in one.
+    assert [id for id in run.ids if id not in shown] == []
+    assert "•" in shown
+    assert run.canaries.seen_in(found) == []
+
+
+async def test_logs_and_the_stores_files_hold_none_of_it(run: Run) -> None:
+    found = written(run.stage.stack)
+    assert {"logs/api.log", "logs/worker.log", "logs/worker_critical.log"} <= found.keys()
+    assert any(run.ids[0] in text for place, text in found.items() if place.startswith("temporal/"))
+    own = {place: text for place, text in found.items() if "simulators" not in place}
+    assert run.canaries.seen_in(own) == []
+
+
+async def test_metrics_hold_none_of_it(run: Run) -> None:
+    found = await measured(run.stage.stack)
+    assert all("herald_" in text for text in found.values())
+    assert run.canaries.seen_in(found) == []
+
+
+async def test_the_ledger_keeps_it_in_its_own_tables_only(run: Run) -> None:
+    belongs = await tables(run.stage.ledger, private=True)
+    assert len(run.canaries.seen_in(belongs)) > len(run.ids), "the canaries were never there"
+    keys = {name for name in run.canaries.spellings if name.startswith("canarykey")}
+    elsewhere = await tables(run.stage.ledger, private=False)
+    # The idempotency key is the client's own name for a notification, and has to be compared.
+    seen = [s for s in run.canaries.seen_in(elsewhere) if s.partition(" in ")[0] not in keys]
+    assert seen == []
+
+
+async def test_codes_are_gone_once_nothing_more_is_sent(run: Run) -> None:
+    """A parked one's stays: an operator may have it sent again."""
+    views = {code: await run.stage.api.notification(id) for code, id in run.codes.items()}
+    parked = {code for code, view in views.items() if view["status"] in PARKED}
+    assert views.keys() - parked
+    everywhere = await tables(run.stage.ledger, private=True)
+    kept = {seen.partition(" in ")[0] for seen in run.canaries.seen_in(everywhere)}
+    assert kept & views.keys() == parked
