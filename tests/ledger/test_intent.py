@@ -2,18 +2,21 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from ledger_case import PHONE, Case, Cases, at, submission
+from proxy import Loss, proxied
 from waiting import until_blocked
 
 from domain.decisions import Next
 from domain.notification import Channel
 from domain.outcome import Outcome
 from domain.status import Status
+from storage.group import CommitUnknown
 from storage.ledger import Ledger
-from storage.postgres import Pool
+from storage.postgres import Pool, open_pool
 
 OTHER_TYPE_OFF = ("price_alert", False)
 
@@ -229,3 +232,22 @@ async def test_an_accepted_attempt_leaves_the_others_of_the_notification_alone(c
     assert (await case.delivery(Channel.EMAIL)).version == 0
     assert (await case.load()).status is Status.ACCEPTED
     assert (await case.due()) is not None
+
+
+@pytest.mark.parametrize("loss", Loss)
+async def test_an_intent_whose_answer_is_lost_is_unknown_and_nobody_sends_for_it(
+    case: Case, database: str, loss: Loss
+) -> None:
+    address = f"+234803{uuid4().int % 10**7:07}"
+    intent = await case.intent(address=address)
+    async with proxied(database) as (proxy, url):
+        pool = await open_pool(url, size_max=1)
+        proxy.lose(address.encode(), loss)
+        with pytest.raises(CommitUnknown):
+            await Ledger(pool).intend(intent)
+        pool.terminate()
+    assert proxy.lost == 1
+    written = (await case.delivery()).open_attempt is not None
+    assert written is (loss is Loss.AFTER)
+    # Whoever tries again finds out by the ledger: one that was written is nobody's to send.
+    assert (await case.ledger.intend(intent) is None) is written
