@@ -46,7 +46,7 @@ def demo(
         ".herald/demo"
     ),
 ) -> None:
-    """Run every scenario on a stack of its own and print what happened; exit 0 if all came out as expected."""
+    """Run every scenario on a stack of its own; exit 0 if all came out as expected."""
     from devstack.demo import run
 
     raise typer.Exit(run(data_dir))

@@ -1,6 +1,8 @@
 """A command that cannot do what it was asked: one readable message, exit 1, never a traceback."""
 
-from typing import Any
+import os
+import sys
+from typing import Any, NoReturn
 
 import typer.core
 
@@ -12,6 +14,17 @@ class Failure(Exception):
 class Root(typer.core.TyperGroup):
     """The root command: where every failure ends."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as a program. After a client of Temporal was used it leaves by os._exit: Core's threads can
+        abort the interpreter on its way out, after everything was done and said.
+        """
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as leaving:
+            if "temporalio.client" in sys.modules and isinstance(leaving.code, int):
+                _leave(leaving.code)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a Failure becomes its message on stderr and exit 1."""
         try:
@@ -22,3 +35,9 @@ class Root(typer.core.TyperGroup):
         except BrokenPipeError:
             # Whoever read the output has seen enough.
             raise typer.Exit(0) from None
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
