@@ -33,8 +33,9 @@ from workflows.search_attributes import CHANNEL, TENANT, TYPE
 
 log = structlog.stdlib.get_logger(__name__)
 
+PAUSE_S_MIN = 0.25
 PAUSE_S_MAX = 5.0
-"""The longest that claiming rests while Temporal does not answer."""
+"""How long claiming rests while Temporal does not answer: at first, and at most."""
 LEDGER_AWAY_S = 1.0
 """How long claiming rests when Postgres did not answer."""
 GIVE_BACK_S = 1.0
@@ -87,7 +88,13 @@ class Dispatcher:
         places = min(self._first_passes.free(), self._window, self._policy.batch)
         claims = await self._claim(places)
         results = await asyncio.gather(*(self._start(claim) for claim in claims))
-        if claims and all(results):
+        refused = {status for status in results if status is not None}
+        # Once a round: its starts went out together and say the same thing.
+        if RPCStatusCode.RESOURCE_EXHAUSTED in refused:
+            self._window = max(1, self._window // 2)
+        if refused:
+            self._pause_s = min(max(self._pause_s * 2, PAUSE_S_MIN), PAUSE_S_MAX)
+        elif claims:
             self._pause_s = 0.0
             self._window = min(self._window + 1, self._policy.in_flight_max)
         return len(claims)
@@ -119,8 +126,8 @@ class Dispatcher:
             self._metrics.due_lag_seconds.record(claim.late_s, lane=lane)
         return claims
 
-    async def _start(self, claim: Claim) -> bool:
-        """Start the claim's workflow, or wake the one that runs; whether Temporal took it."""
+    async def _start(self, claim: Claim) -> RPCStatusCode | None:
+        """Start the claim's workflow, or wake the one that runs; how Temporal refused, if it did."""
         id = str(claim.id)
         self._first_passes.begin(id)
         try:
@@ -149,34 +156,26 @@ class Dispatcher:
             return await self._wake(claim)
         except RPCError as error:
             self._first_passes.done(id)
-            await self._refused(claim, error)
-            return False
-        return True
+            return await self._refused(claim, error)
+        return None
 
-    async def _wake(self, claim: Claim) -> bool:
+    async def _wake(self, claim: Claim) -> RPCStatusCode | None:
         """A running workflow whose notification is due has missed something: have it read the ledger."""
         error = await wake(self._client, claim.id)
-        if error is None:
-            return True
-        # Not found: it ended meanwhile, and what it left due is claimed again, and soon.
-        ended = error.status is RPCStatusCode.NOT_FOUND
-        await self._refused(claim, error, ended=ended)
-        return ended
+        return await self._refused(claim, error) if error else None
 
-    async def _refused(self, claim: Claim, error: RPCError, *, ended: bool = False) -> None:
+    async def _refused(self, claim: Claim, error: RPCError) -> RPCStatusCode | None:
+        """Have the claim due again; None if that says nothing about the others."""
         if error.status is RPCStatusCode.INVALID_ARGUMENT:
             # This one is at fault, and no other: it is left to its lease, and nobody waits for it.
             log.error("start_impossible", why=error.message[:200], notification_id=str(claim.id))
-            return
-        if not ended:
-            log.warning("temporal_refused", status=error.status.name, notification_id=str(claim.id))
-            if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
-                self._window = max(1, self._window // 2)
-            self._back_off()
+            return None
         await self._ledger.give_back(claim, GIVE_BACK_S)
-
-    def _back_off(self) -> None:
-        self._pause_s = min(max(self._pause_s * 2, 0.25), PAUSE_S_MAX)
+        if error.status is RPCStatusCode.NOT_FOUND:
+            # It ended meanwhile, and what it left due is claimed again.
+            return None
+        log.warning("temporal_refused", status=error.status.name, notification_id=str(claim.id))
+        return error.status
 
 
 def turns(weights: Mapping[Lane, int]) -> list[Lane]:

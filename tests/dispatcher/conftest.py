@@ -1,0 +1,62 @@
+"""Workers over real stores: Postgres, Valkey, Temporal, and the simulators' process."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from office import ORDINARY, Office, at_work, settings_for
+from temporalio.client import Client
+
+import worker
+from devstack.temporal import Temporal
+from devstack.valkey import Valkey
+from domain.notification import Lane
+from settings import Settings
+from simulators.control import Simulators
+from storage.ledger import Ledger
+from storage.postgres import open_pool
+
+
+@pytest_asyncio.fixture(scope="module")
+async def settings(
+    tmp_path_factory: pytest.TempPathFactory,
+    database: str,
+    valkey_server: Valkey,
+    temporal: Temporal,
+    simulators: Simulators,
+) -> Settings:
+    directory: Path = tmp_path_factory.mktemp("worker")
+    vendors = await simulators.settings()
+    return settings_for(directory, database, valkey_server.url(15), temporal.address, vendors)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def office(database: str) -> AsyncIterator[Office]:
+    """What the API has: the ledger, and nothing of a worker."""
+    pool = await open_pool(database, size_max=4)
+    ledger = Ledger(pool)
+    yield Office(ledger)
+    await ledger.close(5)
+    await pool.close()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def client(temporal: Temporal) -> Client:
+    """A client as the worker makes it."""
+    return await Client.connect(temporal.address)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def parts(settings: Settings) -> AsyncIterator[worker.Parts]:
+    """What one worker process for all lanes is made of."""
+    async with worker.opened(settings, (Lane.CRITICAL, *ORDINARY)) as parts:
+        await parts.limiter.establish()
+        yield parts
+
+
+@pytest_asyncio.fixture
+async def working(parts: worker.Parts, client: Client) -> AsyncIterator[worker.Parts]:
+    """A whole worker at work."""
+    async with at_work(parts, client):
+        yield parts

@@ -1,0 +1,163 @@
+"""A whole worker over the test's stores, and notifications for it to carry."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from uuid import UUID, uuid4
+
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+import worker
+from activities.first_passes import FirstPasses
+from domain.fingerprint import Fingerprint
+from domain.ids import workflow_id
+from domain.notification import Channel, Lane, Notification, Strategy
+from domain.status import Status
+from settings import Settings
+from storage.ledger import Ledger
+from storage.rows import Submission
+
+CATALOG = """
+[types.otp]
+priority = "critical"
+required = true
+await_receipt = true
+receipt_deadline_s = 3600
+[types.news]
+retry_s = [30]
+[dispatch]
+lease_s = 2
+sweep_s = 0.5
+in_flight_max = 20
+[providers.twilio]
+timeout_s = 5
+"""
+ORDINARY = (Lane.HIGH, Lane.NORMAL, Lane.BULK)
+
+
+async def until(holds: Callable[[], Awaitable[Any]], patience_s: float = 30) -> None:
+    """Return once it holds; fail if it does not within the patience."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if await holds():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come to hold in time")
+
+
+def settings_for(
+    directory: Path, database: str, valkey: str, temporal: str, vendors: Mapping[str, str]
+) -> Settings:
+    """The settings of a worker over these stores and vendors."""
+    config = directory / "herald.toml"
+    config.write_text(CATALOG, encoding="utf-8")
+    environment = {
+        "HERALD_SECRET_KEY": "tests",
+        "HERALD_DATABASE_URL": database,
+        "HERALD_VALKEY_URL": valkey,
+        "HERALD_TEMPORAL__ADDRESS": temporal,
+        "HERALD_CONFIG": str(config),
+        "HERALD_PUBLIC_URL": "http://127.0.0.1:9",
+        **vendors,
+    }
+    with mock.patch.dict(os.environ, environment, clear=True):
+        return Settings()  # pyright: ignore[reportCallIssue] (the environment fills it)
+
+
+@asynccontextmanager
+async def at_work(parts: worker.Parts, client: Client) -> AsyncGenerator[None]:
+    """A worker that works until the end of the block; what it dies of is raised."""
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.work(parts, client, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await working
+
+
+@dataclass(frozen=True)
+class Office:
+    """Takes notifications in."""
+
+    ledger: Ledger
+
+    async def accept(self, type: str = "news", lane: Lane = Lane.NORMAL, **changes: Any) -> UUID:
+        """A new notification over SMS to a number of its own."""
+        id = uuid4()
+        submission = Submission(
+            id=id,
+            tenant="bank",
+            user_id=f"u-{id}",
+            type=type,
+            idempotency_key="k",
+            fingerprint=Fingerprint(b"f", "k1", 1),
+            lane=lane,
+            strategy=Strategy.ALL,
+            channels=(Channel.SMS,),
+            body=f"text of {id}",
+            to_sms=f"+23481{random.randrange(10**8):08}",
+            **changes,
+        )
+        assert (await self.ledger.accept(submission)).created
+        return id
+
+    async def load(self, id: UUID) -> Notification:
+        loaded = await self.ledger.load(id)
+        assert loaded is not None
+        return loaded
+
+    async def becomes(self, id: UUID, status: Status, patience_s: float = 30) -> None:
+        """Wait until the notification has this status."""
+
+        async def holds() -> bool:
+            return (await self.load(id)).status is status
+
+        await until(holds, patience_s)
+
+    async def execute(self, statement: str, *arguments: Any) -> str:
+        return await self.ledger.pool.execute(statement, *arguments)
+
+
+async def event_types(client: Client, id: UUID) -> list[str]:
+    """The types of the events of a notification's last run."""
+    history = await client.get_workflow_handle(workflow_id(id)).fetch_history()
+    return [
+        event.WhichOneof("attributes").removesuffix("_event_attributes")  # pyright: ignore[reportOptionalMemberAccess] (every event has attributes)
+        for event in history.events
+    ]
+
+
+@dataclass
+class FakeTemporal:
+    """Stands for the client: takes starts, or refuses them as it is told."""
+
+    first_passes: FirstPasses
+    refuses: RPCStatusCode | None = None
+    poison: frozenset[str] = frozenset()
+    started: list[str] = field(default_factory=list[str])
+    rounds: list[int] = field(default_factory=list[int])
+    _together: int = 0
+
+    async def start_workflow(self, _run: object, ref: Any, **_: object) -> None:
+        """As Client.start_workflow."""
+        self._together += 1
+        # Starts of one round meet here before any of them ends.
+        await asyncio.sleep(0)
+        if self._together:
+            self.rounds.append(self._together)
+            self._together = 0
+        if ref.notification_id in self.poison:
+            raise RPCError("it cannot be started", RPCStatusCode.INVALID_ARGUMENT, b"")
+        if self.refuses is not None:
+            raise RPCError("refused", self.refuses, b"")
+        self.started.append(ref.notification_id)
+        self.first_passes.done(ref.notification_id)

@@ -1,0 +1,130 @@
+"""How places are shared and when claiming slows down, over real claims and a Temporal that is played."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+from office import ORDINARY, FakeTemporal, Office, until
+from temporalio.service import RPCStatusCode
+
+from activities.first_passes import FirstPasses
+from dispatcher.dispatcher import Dispatcher, turns
+from dispatcher.listener import Listener
+from domain.notification import Lane
+from domain.notification_types import DispatchPolicy
+from telemetry.metrics import Metrics
+
+Begin = Callable[..., FakeTemporal]
+
+
+@pytest_asyncio.fixture
+async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
+    """Starts a dispatcher over a played Temporal; everything that was due before is gone."""
+    await office.execute("DELETE FROM due")
+    metrics, tasks = Metrics(), list[asyncio.Task[None]]()
+
+    def begun(lanes: tuple[Lane, ...] = ORDINARY, in_flight_max: int = 1, **temporal: object) -> FakeTemporal:
+        first_passes = FirstPasses(in_flight_max)
+        fake = FakeTemporal(first_passes, **temporal)  # pyright: ignore[reportArgumentType] (its own fields)
+        policy = DispatchPolicy(in_flight_max=in_flight_max, lease_s=60, sweep_s=0.1)
+        listener = Listener(database, ("herald_due",))
+        dispatcher = Dispatcher(fake, office.ledger, lanes, policy, first_passes, listener, metrics)  # pyright: ignore[reportArgumentType] (stands for the client)
+        tasks.append(asyncio.create_task(dispatcher.run()))
+        return fake
+
+    yield begun
+    for task in tasks:
+        task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+    metrics.close()
+
+
+async def _many(office: Office, lane: Lane, count: int) -> dict[str, Lane]:
+    ids = await asyncio.gather(*(office.accept(lane=lane) for _ in range(count)))
+    return {str(id): lane for id in ids}
+
+
+async def _is(fake: FakeTemporal, started: int) -> bool:
+    return len(fake.started) >= started
+
+
+@pytest.mark.parametrize("places", [1, 2, 10])
+async def test_lanes_share_the_places_by_weight_and_nobody_starves(
+    office: Office, begin: Begin, places: int
+) -> None:
+    lanes: dict[str, Lane] = {}
+    for lane in ORDINARY:
+        lanes |= await _many(office, lane, 40)
+    fake = begin(in_flight_max=places)
+    await until(lambda: _is(fake, 120))
+    shares = Counter(lanes[id] for id in fake.started[:70])
+    assert shares[Lane.HIGH] == pytest.approx(40, abs=places)
+    assert shares[Lane.NORMAL] == pytest.approx(20, abs=places)
+    assert shares[Lane.BULK] == pytest.approx(10, abs=places)
+    assert len(set(fake.started)) == 120, "each once"
+
+
+async def test_the_most_urgent_lane_is_first_and_takes_what_others_leave(
+    office: Office, begin: Begin
+) -> None:
+    lanes = await _many(office, Lane.BULK, 3) | await _many(office, Lane.HIGH, 30)
+    fake = begin(in_flight_max=14)
+    await until(lambda: _is(fake, 33))
+    assert [lanes[id] for id in fake.started[:8]] == [Lane.HIGH] * 8
+    assert Counter(lanes[id] for id in fake.started[:14]) == {Lane.HIGH: 12, Lane.BULK: 2}
+
+
+@pytest.mark.parametrize("weights", [{Lane.HIGH: 4, Lane.NORMAL: 2, Lane.BULK: 1}, {Lane.CRITICAL: 8}])
+def test_a_round_of_turns_has_each_lane_as_often_as_it_weighs(weights: dict[Lane, int]) -> None:
+    order = turns(weights)
+    assert Counter(order) == weights
+    if len(weights) > 1:
+        assert not any(a == b == c for a, b, c in zip(order, order[1:], order[2:], strict=False))
+
+
+async def test_exhausted_resources_halve_the_window_once_a_round_and_it_grows_back(
+    office: Office, begin: Begin
+) -> None:
+    await _many(office, Lane.HIGH, 60)
+    fake = begin(in_flight_max=16, refuses=RPCStatusCode.RESOURCE_EXHAUSTED)
+
+    async def rounds(count: int) -> bool:
+        return len(fake.rounds) >= count
+
+    await until(lambda: rounds(3))
+    assert fake.rounds[:3] == [16, 8, 4]
+    assert fake.started == []
+    fake.refuses = None
+    await until(lambda: _is(fake, 60))
+    grown = fake.rounds[fake.rounds.index(max(1, fake.rounds[2] // 2), 2) :]
+    assert grown[:3] == sorted(grown[:3]), "one more each round"
+
+
+async def test_a_refused_start_is_given_back_and_taken_again(office: Office, begin: Begin) -> None:
+    [id] = await _many(office, Lane.HIGH, 1)
+    fake = begin(refuses=RPCStatusCode.UNAVAILABLE)
+
+    async def given_back() -> bool:
+        return bool(fake.rounds) and await office.ledger.pool.fetchval(
+            "SELECT lease_until IS NULL AND due_at <= now() + interval '1 s' FROM due WHERE id = $1::uuid",
+            id,
+        )
+
+    await until(given_back)
+    fake.refuses = None
+    await until(lambda: _is(fake, 1))
+    assert fake.started == [id]
+
+
+async def test_a_start_that_can_never_be_holds_nobody_up(office: Office, begin: Begin) -> None:
+    [poison] = await _many(office, Lane.HIGH, 1)
+    others = await _many(office, Lane.HIGH, 20)
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    fake = begin(in_flight_max=2, poison=frozenset({poison}))
+    await until(lambda: _is(fake, 20))
+    assert set(fake.started) == set(others)
+    assert loop.time() - before < 5, "nobody paused for it"
