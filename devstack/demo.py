@@ -3,9 +3,8 @@
 import asyncio
 import os
 import shlex
-import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from devstack.scenarios.case import Stage
 from devstack.scenarios.play import play_all
 from devstack.scenarios.registry import SCENARIOS
 from devstack.scenarios.scenario import Result, Scenario
+from devstack.signals import until_stopped
 from devstack.stack import Stack
 
 CONFIG = Path(__file__).with_name("demo.toml")
 _WIDTH_PIPED = 170
 """How wide the table is where no terminal says so."""
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def environment() -> dict[str, str]:
@@ -38,61 +37,61 @@ def run(data_dir: Path, scenarios: Sequence[Scenario] = SCENARIOS) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH_PIPED)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
     try:
-        return asyncio.run(_until_stopped(_Demo(console, data_dir, scenarios)))
+        stack = Stack(data_dir, Ports.free(), environment(), fresh=True, say=say)
+        demo = _Demo(console, say, data_dir, stack, scenarios)
+        played = asyncio.run(until_stopped(demo.play(), say, stack.kill))
     except DevStackError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
         return 1
-
-
-async def _until_stopped(demo: "_Demo") -> int:
-    playing = asyncio.create_task(demo.play())
-    for number in _STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
-    try:
-        return await playing
-    except asyncio.CancelledError:
-        demo.say("stopped before the end")
-        return 1
+    return 0 if played else 1
 
 
 class _Demo:
     """One run of the demo."""
 
-    def __init__(self, console: Console, data_dir: Path, scenarios: Sequence[Scenario]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        say: Callable[[str], None],
+        data_dir: Path,
+        stack: Stack,
+        scenarios: Sequence[Scenario],
+    ) -> None:
         self._console = console
         self._data_dir = data_dir
+        self._say = say
+        self._stack = stack
         self._scenarios = scenarios
         self._open = {scenario.number: scenario for scenario in scenarios}
         self._status = console.status("starting the stack …")
 
-    def say(self, line: str) -> None:
-        """One line of progress."""
-        self._console.print(line, markup=False, soft_wrap=True)
-
-    async def play(self) -> int:
-        """Start the stack, play, show, stop; the exit code."""
+    async def play(self) -> bool:
+        """Start the stack, play, stop, show; whether everything came out as expected."""
         started = time.monotonic()
         if not self._console.is_terminal:
-            self.say("starting the stack …")
+            self._say("starting the stack …")
         async with AsyncExitStack() as open:
             open.enter_context(self._status)
-            stack = Stack(self._data_dir, Ports.free(), environment(), fresh=True, say=self.say)
-            await open.enter_async_context(stack)
-            stage = await open.enter_async_context(Stage.on(stack))
-            self.say(f"the stack runs after {time.monotonic() - started:.0f} s")
+            await open.enter_async_context(self._stack)
+            stage = await open.enter_async_context(Stage.on(self._stack))
+            self._say(f"the stack runs after {time.monotonic() - started:.0f} s")
             self._waiting()
             results = await play_all(stage, self._scenarios, self._told)
             self._status.update("stopping the stack …")
         self._show(results, time.monotonic() - started)
-        return 0 if all(result.as_expected for result in results.values()) else 1
+        return all(result.as_expected for result in results.values())
 
     def _told(self, scenario: Scenario, result: Result) -> None:
         del self._open[scenario.number]
         mark = "✓" if result.as_expected else "✗"
-        self.say(f"{mark} {scenario.number:2} {scenario.title} ({result.took_s:.1f} s)")
+        self._say(f"{mark} {scenario.number:2} {scenario.title} ({result.took_s:.1f} s)")
         for line in result.why_not:
-            self.say(f"     {line}")
+            self._say(f"     {line}")
         self._waiting()
 
     def _waiting(self) -> None:
@@ -102,24 +101,24 @@ class _Demo:
 
     def _show(self, results: Mapping[int, Result], took_s: float) -> None:
         self._console.print(_table(self._scenarios, results))
-        self.say("\nTheir workflows in the Temporal Web UI, once the stack runs again as said below:")
+        self._say("\nTheir workflows in the Temporal Web UI, once the stack runs again as said below:")
         for number, result in results.items():
             self._show_links(number, result)
         wrong = {number: result for number, result in results.items() if not result.as_expected}
         fine = len(results) - len(wrong)
-        self.say(f"\n{fine} of {len(results)} scenarios as expected, in {took_s:.0f} s.")
+        self._say(f"\n{fine} of {len(results)} scenarios as expected, in {took_s:.0f} s.")
         for number, result in wrong.items():
-            self.say(f"  {number:2} is not as expected: {'; '.join(result.why_not)}")
+            self._say(f"  {number:2} is not as expected: {'; '.join(result.why_not)}")
         if wrong:
-            self.say(f"The logs are in {self._data_dir / 'logs'}.")
+            self._say(f"The logs are in {self._data_dir / 'logs'}.")
         command = f"herald dev --data-dir {shlex.quote(str(self._data_dir))}"
-        self.say(f"The stack is stopped. Open the same histories again with: {command}")
+        self._say(f"The stack is stopped. Open the same histories again with: {command}")
 
     def _show_links(self, number: int, result: Result) -> None:
         for id, path in result.links:
-            self.say(f"  {number:2}  {_ui_url()}{path}" if path else f"  {number:2}  {id}: never started")
+            self._say(f"  {number:2}  {_ui_url()}{path}" if path else f"  {number:2}  {id}: never started")
         if result.more_links:
-            self.say(f"  {number:2}  … and {result.more_links} more like these")
+            self._say(f"  {number:2}  … and {result.more_links} more like these")
 
 
 def _ui_url() -> str:

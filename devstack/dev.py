@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import signal
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,12 +11,8 @@ from rich.table import Table
 from devstack import herald
 from devstack.errors import DevStackError
 from devstack.ports import Ports
+from devstack.signals import until_stopped
 from devstack.stack import Application, Stack
-
-_SAME_REQUEST_S = 1
-"""Whoever runs this may signal it and its process group at once; only a later signal is impatience."""
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(
@@ -45,32 +39,10 @@ def run(
             application=application,
             say=say,
         )
-        return asyncio.run(_until_stopped(console, stack, say))
+        asyncio.run(until_stopped(_serve(console, stack), say, stack.kill))
     except DevStackError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
         return 1
-
-
-async def _until_stopped(console: Console, stack: Stack, say: Callable[[str], None]) -> int:
-    serving = asyncio.create_task(_serve(console, stack))
-    loop = asyncio.get_running_loop()
-    asked_at: float | None = None
-
-    def stop() -> None:
-        nonlocal asked_at
-        if asked_at is None:
-            asked_at = loop.time()
-            say("stopping …")
-            serving.cancel()
-        elif loop.time() - asked_at > _SAME_REQUEST_S:
-            stack.kill()
-
-    for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, stop)
-    try:
-        await serving
-    except asyncio.CancelledError:
-        say("stopped")
     return 0
 
 

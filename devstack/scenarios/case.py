@@ -19,6 +19,10 @@ PATIENCE_S = 30.0
 """How long a scenario waits for what should take a second or two; the machine may be busy."""
 
 
+class Unexpected(Exception):
+    """Something that the rest of the scenario builds on is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A running stack and everybody who looks at it from outside: a client, the vendors, the ledger."""
@@ -129,7 +133,22 @@ class Case:
             lambda: self.api.notification(id),
             lambda seen: seen["status"] in statuses,
             within_s,
+            lambda seen: seen["status"],
         )
+
+    async def only_attempt(self, id: str) -> dict[str, Any]:
+        """The notification's one attempt. Raises Unexpected if it has another number of them."""
+        attempts = await self.api.attempts(id)
+        if len(attempts) != 1:
+            raise Unexpected(f"{len(attempts)} attempts instead of one: {[a['provider'] for a in attempts]}")
+        return attempts[0]
+
+    async def only_message(self) -> dict[str, Any]:
+        """The one message that was received. Raises Unexpected if it is another number of them."""
+        received = await self.received()
+        if len(received) != 1:
+            raise Unexpected(f"{len(received)} messages instead of one: {[name for name, _ in received]}")
+        return received[0][1]
 
     async def received(self) -> list[tuple[str, dict[str, Any]]]:
         """Every message that a vendor processed for this scenario's recipients, with the vendor's name."""

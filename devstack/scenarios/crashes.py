@@ -37,7 +37,7 @@ async def worker_killed(case: Case) -> None:
     await case.vendors.fault("twilio", "accept_then_stall", to, latency_s=STALL_S, times=1)
     id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
     await until("Twilio has the message", case.received, lambda found: len(found) == 1, PATIENCE_S)
-    (attempt,) = await case.api.attempts(id)
+    attempt = await case.only_attempt(id)
     case.expect(attempt["outcome"] is None, f"the outcome was recorded already: {attempt['outcome']}")
 
     killed = _pid(case)
@@ -49,9 +49,9 @@ async def worker_killed(case: Case) -> None:
         RESTART_WITHIN_S,
     )
     await case.becomes(id, "sent", within_s=RESTART_WITHIN_S)
-    (attempt,) = await case.api.attempts(id)
+    attempt = await case.only_attempt(id)
     case.expect(attempt["resolved_by"] == "lookup", f"resolved by {attempt['resolved_by']}")
-    ((_, message),) = await case.received()
+    message = await case.only_message()
     await case.vendors.report("twilio", message["id"], "delivered")
     await case.becomes(id, "delivered")
     await case.expect_received(twilio=1)

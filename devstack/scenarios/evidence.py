@@ -12,13 +12,13 @@ async def looked_up(case: Case) -> None:
     await case.vendors.fault("twilio", "accept_then_close", to)
     id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
     await case.becomes(id, "sent")
-    (attempt,) = await case.api.attempts(id)
+    attempt = await case.only_attempt(id)
     case.expect(attempt["resolved_by"] == "lookup", f"resolved by {attempt['resolved_by']}")
     case.expect(
         "adopted" in [entry["kind"] for entry in await case.api.timeline(id)],
         "the timeline does not say that the message was adopted",
     )
-    ((_, message),) = await case.received()
+    message = await case.only_message()
     await case.vendors.report("twilio", message["id"], "delivered")
     await case.becomes(id, "delivered")
     await case.expect_received(twilio=1)

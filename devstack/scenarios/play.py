@@ -9,7 +9,7 @@ from uuid import UUID
 
 import httpx
 
-from devstack.scenarios.case import Case, Stage, counted
+from devstack.scenarios.case import Case, Stage, Unexpected, counted
 from devstack.scenarios.scenario import Result, Scenario
 from devstack.scenarios.waiting import NotInTime
 from domain.ids import workflow_id
@@ -44,8 +44,8 @@ async def play(scenario: Scenario, case: Case) -> Result:
     started = time.monotonic()
     try:
         await scenario.run(case)
-    except NotInTime as late:
-        case.why_not.append(str(late))
+    except (NotInTime, Unexpected) as error:
+        case.why_not.append(str(error))
     except Exception as error:
         # Also a bug of the scenario itself: its row says so, and the others go on.
         case.why_not.append(f"{type(error).__name__}: {error}")

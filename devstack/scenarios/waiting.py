@@ -14,17 +14,25 @@ class NotInTime(Exception):
     """A condition was not met within its bound. The message names it and what was seen last."""
 
 
+def _all_of_it(found: object) -> object:
+    return found
+
+
 async def until(
-    what: str, look: Callable[[], Awaitable[Found]], enough: Callable[[Found], bool], within_s: float
+    what: str,
+    look: Callable[[], Awaitable[Found]],
+    enough: Callable[[Found], bool],
+    within_s: float,
+    shown: Callable[[Found], object] = _all_of_it,
 ) -> Found:
-    """What `look` finds once it is `enough`. Raises NotInTime."""
+    """What `look` finds once it is `enough`. Raises NotInTime, which tells what is `shown` of it."""
     deadline = time.monotonic() + within_s
     while True:
         found = await look()
         if enough(found):
             return found
         if time.monotonic() >= deadline:
-            raise NotInTime(f"{what}: not within {within_s:g} s, last seen {found!r}")
+            raise NotInTime(f"{what}: not within {within_s:g} s, last seen: {shown(found)}")
         await asyncio.sleep(POLL_S)
 
 

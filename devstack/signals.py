@@ -1,0 +1,39 @@
+"""Work that Ctrl-C, SIGTERM or SIGHUP ends in order; a later signal ends it at once."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+_SAME_REQUEST_S = 1
+"""Whoever runs this may signal it and its process group at once; only a later signal is impatience."""
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Result = TypeVar("Result")
+
+
+async def until_stopped(
+    work: Coroutine[Any, Any, Result], say: Callable[[str], None], kill: Callable[[], None]
+) -> Result | None:
+    """What the work comes to; None when it was stopped. `kill` is for whoever does not want to wait."""
+    working = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    asked_at: float | None = None
+
+    def stop() -> None:
+        nonlocal asked_at
+        if asked_at is None:
+            asked_at = loop.time()
+            say("stopping …")
+            working.cancel()
+        elif loop.time() - asked_at > _SAME_REQUEST_S:
+            kill()
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        say("stopped")
+        return None

@@ -1,0 +1,48 @@
+"""The demo tells what happened, by its table and its exit code, and its histories can be opened again."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from devstack import demo
+from devstack.ports import Ports
+from devstack.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+RUN_S_MAX = 120.0
+
+
+@pytest.mark.stack
+async def test_a_broken_promise_is_named_and_the_histories_stay(server_dir: Path) -> None:
+    data_dir = server_dir / "small demo"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(Path(__file__).with_name("small_demo.py")), str(data_dir)),
+        cwd=ROOT,
+        env={**demo.environment(), "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output = (await asyncio.wait_for(process.communicate(), RUN_S_MAX))[0].decode()
+    assert process.returncode == 1, output
+    assert "1 of 2 scenarios as expected" in output
+    assert "2 is not as expected: received twilio 1, not twilio 2" in output
+    assert f"herald dev --data-dir '{data_dir}'" in output
+    assert not (data_dir / "dev.json").exists()
+
+    links = re.findall(rf"http://127\.0\.0\.1:{Ports().temporal_ui}(/namespaces/\S+)", output)
+    assert len(links) == 2
+    async with Stack(data_dir, Ports.free(), demo.environment()) as stack:
+        described = stack.description
+        async with httpx.AsyncClient(base_url=described["temporal_ui_url"], trust_env=False) as ui:
+            for link in links:
+                history = await ui.get(f"/api/v1{link}/history")
+                assert history.is_success
+                assert "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED" in history.text
+        headers = {"Authorization": f"Bearer {described['api_key']}"}
+        async with httpx.AsyncClient(base_url=described["api_url"], headers=headers, trust_env=False) as api:
+            for link in links:
+                shown = await api.get(f"/v1/notifications/{link.rpartition('ntf-')[2]}")
+                assert shown.json()["status"] == "delivered"
