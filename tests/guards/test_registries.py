@@ -96,4 +96,5 @@ def test_every_task_queue_has_a_worker_and_critical_one_of_its_own(
     used = {task_queue(lane) for lane in Lane} | {channel_queue(lane, ch) for lane in Lane for ch in Channel}
     assert set().union(*polled) == used
     assert [Lane.CRITICAL] in processes
+    assert sorted(lane for lanes in processes for lane in lanes) == sorted(Lane)
     assert sum(len(queues) for queues in polled) == len(used), "a queue is polled by processes of two kinds"

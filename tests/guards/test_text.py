@@ -14,7 +14,7 @@ TEXTS = [path for path in files() if path not in LOCKS and path.suffix not in {"
 
 # In parts, so that this page is not what it looks for.
 HOSTS = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "crates" + ".io", "golang" + ".org"]
-PLACES = ["/" + "root/", "/" + "work/", "/" + "home/", "/opt/" + "wheels", "/Users" + "/"]
+PLACES = ["/" + "root/", "/" + "work/", "/" + "home/", "/opt/" + "wheels/", "/Users" + "/"]
 UNFINISHED = re.compile(r"\b(TO" + "DO|FIX" + "ME|HA" + "CK)" + r"\b")
 NO_REASON = re.compile(
     r"#\s*(no" + r"qa(: [A-Z0-9, ]+)?|py" + r"right: ignore(\[[\w, ]+\])?|type: ignore\S*)\s*$"
@@ -39,7 +39,7 @@ def found(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
 
 def test_nothing_names_this_machine_or_a_package_registry() -> None:
     hosts = "|".join(map(re.escape, HOSTS))
-    places = "|".join(rf"(?<![\w.}}]){re.escape(place)}" for place in PLACES)
+    places = "|".join(rf"(?<![\w.}}]){re.escape(place)}(?=\w)" for place in PLACES)
     assert found(re.compile(f"{hosts}|{places}"), [*TEXTS, *LOCKS]) == []
 
 
