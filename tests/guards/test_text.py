@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def test_every_test_runs() -> None:
         found(NOT_RUN, [path for path in TEXTS if part(path) == "tests" and path.name != "test_text.py"])
         == []
     )
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone."""
+    names = Counter(path.name for path in files(".py") if part(path) == "tests")
+    assert {file for file, count in names.items() if count > 1} <= {"conftest.py"}
 
 
 def test_no_file_is_too_long_to_read() -> None:
