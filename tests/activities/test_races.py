@@ -82,7 +82,7 @@ async def test_a_sender_that_lost_its_time_to_a_lock_does_not_send(
 
 
 async def test_a_sender_stopped_between_intent_and_call_does_not_send_when_it_goes_on(
-    desk: Desk, hire: Hire, alerts: Alerts
+    desk: Desk, hire: Hire, alerts: Alerts, dressed: dict[str, Dressed]
 ) -> None:
     stopped, other, case = hire(HASTY), hire(HASTY), await desk.accept("alone")
     assert isinstance(stopped.ledger, WatchedLedger)
@@ -91,6 +91,7 @@ async def test_a_sender_stopped_between_intent_and_call_does_not_send_when_it_go
     running = asyncio.create_task(stopped.run(case))
     await until(case.attempts)
     assert (await other.run(case)).action is Action.RETRY, "its hold has not passed"
+    assert dressed["twilio"].lookups == 0, "until then the attempt is its sender's"
     await case.elapse()
     assert (await other.settle(case)).state is Status.SENT
     await _past(started, SHORT_S)
