@@ -16,6 +16,10 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
@@ -146,7 +150,7 @@ class IdentitySettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HERALD_", extra="ignore")
 
-    secret_key: SecretStr
+    secret_key: Annotated[SecretStr, Field(min_length=1)]
     """Names every notification: ids are derived from it, so it must never change."""
 
 
@@ -165,8 +169,8 @@ class Settings(StoreSettings, IdentitySettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Where a worker serves its metrics; 0: nowhere. The API serves its own at /metrics."""
-    log_level: str = "INFO"
-    log_format: str = "json"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    log_format: Literal["json", "console"] = "json"
 
     config: Path = Path(__file__).with_name("herald.toml")
     routes: RouteSettings = Field(default_factory=RouteSettings)

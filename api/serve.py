@@ -1,18 +1,26 @@
 """Runs the API until it is told to stop."""
 
+import asyncio
 from typing import Final
 
 import uvicorn
 
 from api.app import create_app
+from providers import registry
 from settings import Settings
+from telemetry import logs
 
 DRAIN_S: Final = 8
 """How long requests that are under way may take to end."""
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT: then nothing new is taken, and what is under way is answered."""
+    """Serve until SIGTERM or SIGINT: then nothing new is taken, and what is under way is answered.
+
+    Raises SettingsError, before anything is served, when the routes or a provider's settings cannot be used.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    asyncio.run(_try_providers(settings))
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
@@ -26,3 +34,9 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=DRAIN_S,
         h11_max_incomplete_event_size=65_536,
     )
+
+
+async def _try_providers(settings: Settings) -> None:
+    registry.check_routes(settings.routes)
+    for provider in registry.build(settings.providers, settings.catalog, settings.public_url).values():
+        await provider.aclose()

@@ -26,15 +26,21 @@ class Root(typer.core.TyperGroup):
             raise
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; a Failure becomes its message on stderr and exit 1."""
+        """Run the command; a failure becomes its message on stderr and exit 1."""
         try:
             return super().invoke(ctx)
-        except Failure as failure:
+        except _readable() as failure:
             typer.echo(f"herald: {failure}", err=True)
             raise typer.Exit(1) from None
         except BrokenPipeError:
             # Whoever read the output has seen enough.
             raise typer.Exit(0) from None
+
+
+def _readable() -> tuple[type[Exception], ...]:
+    """What is already written for a reader. The settings are slow to import: who did not, cannot fail by them."""
+    loaded = sys.modules.get("settings")
+    return (Failure,) if loaded is None else (Failure, loaded.SettingsError)
 
 
 def _leave(code: int) -> NoReturn:
