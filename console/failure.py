@@ -38,7 +38,7 @@ class Root(typer.core.TyperGroup):
 
 
 def _readable() -> tuple[type[Exception], ...]:
-    """What is already written for a reader. The settings are slow to import: who did not, cannot fail by them."""
+    """What is already written for a reader. Who has not imported the settings cannot fail by them."""
     loaded = sys.modules.get("settings")
     return (Failure,) if loaded is None else (Failure, loaded.SettingsError)
 
