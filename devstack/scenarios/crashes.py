@@ -80,7 +80,7 @@ async def temporal_stopped(case: Case) -> None:
 
 async def sender_stopped(case: Case) -> None:
     to = case.phone()
-    at = datetime.now(UTC) + timedelta(seconds=2)
+    at = datetime.now(UTC) + timedelta(seconds=3)
     async with case.stage.ledger.acquire() as connection:
         lock = connection.transaction()
         await lock.start()
