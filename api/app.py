@@ -18,6 +18,7 @@ from api.auth import Keys
 from api.context import Context
 from api.health import Probes
 from api.limits import BodyLimit
+from api.methods import HeadAsGet
 from domain.ids import namespace
 from domain.notification import Channel
 from providers import registry
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(LastResort)
+    app.add_middleware(HeadAsGet)
     v1 = APIRouter(prefix="/v1")
     for part in (notifications, users, suppressions, dead_letters, providers, callbacks):
         v1.include_router(part.router)

@@ -10,9 +10,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
-from starlette.types import Scope
 
+from api.methods import allowed
 from storage.group import CommitUnknown, LedgerError, LedgerUnavailable, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
 
@@ -200,15 +199,6 @@ def _pointer(location: Sequence[str | int]) -> str:
     return "".join(f"/{part}" for part in parts)
 
 
-def _allowed(app: FastAPI, scope: Scope) -> list[str]:
-    """The methods that some route takes for this path."""
-    return [
-        method
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
-    ]
-
-
 def document(app: FastAPI) -> None:
     """Have the OpenAPI document say that errors are problems, and nothing else."""
     generate = app.openapi
@@ -259,7 +249,7 @@ def install(app: FastAPI) -> None:
             detail = "The body is larger than 1 MB."
         elif error.status_code == 405:
             # The router names the methods of the first route that fits the path only.
-            headers["Allow"] = ", ".join(_allowed(app, request.scope))
+            headers["Allow"] = allowed(app, request.scope)
         return Problem(error.status_code, code, detail, headers=headers).response()
 
     def ledger(_: Request, error: Exception) -> Response:

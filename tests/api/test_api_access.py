@@ -127,7 +127,29 @@ async def test_what_is_not_there_is_a_problem_too(api: httpx.AsyncClient) -> Non
         answer = await api.request(method, path)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert answer.headers["content-type"] == "application/problem+json"
-    assert (await api.delete("/notifications")).headers["allow"] == "GET, POST"
+    assert (await api.delete("/notifications")).headers["allow"] == "GET, HEAD, POST"
+    assert (await api.head("/dead-letters/replay")).status_code == 405
+
+
+async def test_head_is_answered_as_get_without_the_body(
+    url: str, api: httpx.AsyncClient, submit: Submit
+) -> None:
+    shown = await submit()
+    for part in ("contacts", "devices", "preferences"):
+        empty = {"devices": []} if part == "devices" else {}
+        assert (await api.put(f"/users/{shown['user_id']}/{part}", json=empty)).status_code == 200
+    gets = [path for method, path in await routes(url) if method == "GET"] + ["/metrics", "/openapi.json"]
+    assert len(gets) >= 13
+    for path in gets:
+        asked = url + path.format(id=shown["id"], user_id=shown["user_id"])
+        got, head = await api.get(asked), await api.head(asked)
+        assert (got.status_code, head.status_code) == (200, 200), path
+        assert head.content == b""
+        assert head.headers["content-type"] == got.headers["content-type"]
+        if path != "/metrics":
+            assert head.headers["content-length"] == got.headers["content-length"], path
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        assert (await client.head("/v1/notifications")).status_code == 401
 
 
 async def test_a_body_above_a_megabyte_is_refused(api: httpx.AsyncClient) -> None:

@@ -1,0 +1,40 @@
+"""Which methods a route answers: HEAD wherever GET is (RFC 9110, section 9.1)."""
+
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class HeadAsGet:
+    """Answers HEAD as GET: the same status and headers, and no body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def bodiless(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, bodiless)
+
+
+def allowed(app: FastAPI, scope: Scope) -> str:
+    """The methods that some route takes for this path, as the `Allow` header names them."""
+    taken = [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+    if "GET" in taken:
+        taken.insert(1, "HEAD")
+    return ", ".join(taken)
