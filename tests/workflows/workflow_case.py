@@ -130,6 +130,8 @@ async def working(
     """Workers for a lane's workflows and for every channel's retries."""
     fakes = script.activities()
     async with AsyncExitStack() as stack:
+        # A run that waits for ever fails its test, and not the whole session.
+        await stack.enter_async_context(asyncio.timeout(60))
         await stack.enter_async_context(
             Worker(
                 client,
