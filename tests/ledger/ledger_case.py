@@ -16,6 +16,7 @@ from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
 from storage.ledger import Ledger
+from storage.postgres import Pool
 from storage.rows import Closing, Intent, Move, Moved, OpenAttempt, Submission
 
 NAMESPACE = UUID("6f0c1a52-7d0b-4c1e-9a52-0f6d8c7f1b11")
@@ -71,7 +72,7 @@ class Case:
             "provider": "twilio",
             "budget_s": 10.0,
             "settling_s": 30.0,
-            "address": PHONE,
+            "suppression_key": PHONE,
             "target_masked": "+234•••••0000",
             "selection": {"why": "first in the fallback order"},
             "required": False,
@@ -167,6 +168,23 @@ class Cases:
         accepted = await self.ledger.accept(row)
         assert accepted.created
         return Case(self.ledger, accepted.id, row.user_id)
+
+
+class _Held:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def acquire(self, **_: Any) -> Any:
+        return self._connection
+
+    async def release(self, connection: Any) -> None:
+        pass
+
+
+def held(connection: Any) -> Pool:
+    """A pool of this one connection: what a ledger writes over it belongs to the test's transaction."""
+    pool: Any = _Held(connection)
+    return pool
 
 
 def at(case_or_time: Notification | datetime, seconds: float) -> datetime:

@@ -12,6 +12,7 @@ from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Strategy
 from domain.status import Status
 from storage.ledger import Ledger
+from storage.postgres import open_pool
 
 
 async def test_of_concurrent_submissions_of_one_key_one_is_new(ledger: Ledger, other_ledger: Ledger) -> None:
@@ -64,18 +65,23 @@ async def test_a_batch_with_a_bad_row_is_refused_whole(ledger: Ledger) -> None:
     assert await ledger.load(good.id) is None
 
 
-async def test_batches_and_groups_of_the_same_rows_do_not_stop_each_other(
-    ledger: Ledger, other_ledger: Ledger
-) -> None:
-    rows = [submission() for _ in range(60)]
-    answers = await asyncio.gather(
-        ledger.accept_all(rows),
-        other_ledger.accept_all(rows[::-1]),
-        *(ledger.accept(row) for row in rows[::-1]),
-        *(other_ledger.accept(row) for row in rows),
-    )
-    flat = [*answers[0], *answers[1], *answers[2:]]
-    assert sum(answer.created for answer in flat) == len(rows)
+async def test_batches_and_groups_of_the_same_rows_do_not_lock_each_other_out(database: str) -> None:
+    # A deadlock would last: nobody looks for one.
+    pools = [await open_pool(f"{database}?deadlock_timeout=1h") for _ in range(2)]
+    here, there = (Ledger(pool) for pool in pools)
+    for _ in range(5):
+        rows = [submission() for _ in range(60)]
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(
+                here.accept_all(rows),
+                there.accept_all(rows[::-1]),
+                *(here.accept(row) for row in rows[::-1]),
+                *(there.accept(row) for row in rows),
+            )
+        flat = [*answers[0], *answers[1], *answers[2:]]
+        assert sum(answer.created for answer in flat) == len(rows)
+    for pool in pools:
+        await pool.close()
 
 
 async def test_a_key_accepted_under_another_id_is_that_notification(cases: Cases, ledger: Ledger) -> None:

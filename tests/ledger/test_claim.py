@@ -233,7 +233,7 @@ async def test_a_delivery_that_nobody_worked_on_brings_the_notification_back(
     await case.sent(Channel.SMS)
     await _pass_time(case, LEASE_S)
     assert await _claim(ledger) == [case.id]
-    assert await case.intend(Channel.EMAIL, address="ada@example.com") is not None
+    assert await case.intend(Channel.EMAIL, suppression_key="ada@example.com") is not None
 
 
 async def test_a_queue_entry_that_was_lost_is_written_again_by_the_next_write(case: Case) -> None:

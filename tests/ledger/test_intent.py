@@ -206,8 +206,11 @@ async def test_of_cancel_and_intent_exactly_one_wins(
 
 
 async def test_many_deliveries_are_intended_from_two_processes_without_one_sent_twice(
-    ledger: Ledger, other_ledger: Ledger
+    ledger: Ledger, database: str
 ) -> None:
+    # A deadlock would last: nobody looks for one.
+    pools = [await open_pool(f"{database}?deadlock_timeout=1h") for _ in range(2)]
+    here, there = (Ledger(pool) for pool in pools)
     rows = [submission(channels=(Channel.SMS, Channel.EMAIL)) for _ in range(40)]
     await ledger.accept_all(rows)
     loaded = await asyncio.gather(*(ledger.load(row.id) for row in rows))
@@ -217,10 +220,12 @@ async def test_many_deliveries_are_intended_from_two_processes_without_one_sent_
         if notification
         for delivery in notification.deliveries
     ]
-    answers = await asyncio.gather(
-        *(ledger.intend(intent) for intent in intents),
-        *(other_ledger.intend(intent) for intent in intents[::-1]),
-    )
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(
+            *(here.intend(intent) for intent in intents), *(there.intend(intent) for intent in intents[::-1])
+        )
+    for pool in pools:
+        await pool.close()
     forth, back = answers[: len(intents)], answers[len(intents) :][::-1]
     assert all((one is None) != (other is None) for one, other in zip(forth, back, strict=True))
 
@@ -239,7 +244,7 @@ async def test_an_intent_whose_answer_is_lost_is_unknown_and_nobody_sends_for_it
     case: Case, database: str, loss: Loss
 ) -> None:
     address = f"+234803{uuid4().int % 10**7:07}"
-    intent = await case.intent(address=address)
+    intent = await case.intent(suppression_key=address)
     async with proxied(database) as (proxy, url):
         pool = await open_pool(url, size_max=1)
         proxy.lose(address.encode(), loss)

@@ -136,3 +136,21 @@ async def test_without_its_content_it_is_empty(case: Case) -> None:
     # Retention drops the content before the narrow row.
     await case.execute("DELETE FROM notification_contents WHERE notification_id = $1")
     assert (await case.load()).content.body == ""
+
+
+async def test_a_suppressed_mailbox_does_not_escape_by_another_spelling(cases: Cases) -> None:
+    case = await cases(channels=(Channel.EMAIL,), to_email="Ada.L@example.com")
+    tenant = (await case.load()).tenant
+    await People(case.ledger.pool).suppress(tenant, Channel.EMAIL, "ada.l@EXAMPLE.com", "bounce")
+    assert (await case.load()).recipient.suppressed == {(Channel.EMAIL, "Ada.L@example.com")}
+    key = suppression_key(Channel.EMAIL, "Ada.L@example.com")
+    assert await case.intend(Channel.EMAIL, suppression_key=key) is None
+
+
+async def test_a_suppressed_token_is_told_too(cases: Cases) -> None:
+    case = await cases(channels=(Channel.PUSH,))
+    seen = await case.load()
+    people = People(case.ledger.pool)
+    await people.set_devices(seen.tenant, seen.user_id, [Device("phone", fcm_token="dead-token")])
+    await people.suppress(seen.tenant, Channel.PUSH, "dead-token", "asked")
+    assert (await case.load()).recipient.suppressed == {(Channel.PUSH, "dead-token")}

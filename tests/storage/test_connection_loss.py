@@ -192,6 +192,42 @@ async def test_a_read_only_server_has_written_nothing(direct: Pool) -> None:
         await _group(direct, flush).submit((1, "a"))
 
 
+UNKNOWN = (
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.InterfaceError,
+    asyncpg.ProtocolError,
+    ConnectionResetError,
+    TimeoutError,
+)
+REFUSED = (
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.PostgresIOError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [*((error, CommitUnknown) for error in UNKNOWN), *((error, LedgerUnavailable) for error in REFUSED)],
+)
+async def test_what_an_error_says_of_the_write(
+    direct: Pool, error: type[Exception], told: type[Exception]
+) -> None:
+    async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
+        raise error("told by the server or its client")
+
+    with pytest.raises(told) as caught:
+        await _group(direct, flush).submit((1, "a"))
+    assert isinstance(caught.value.__cause__, error)
+
+
 async def test_the_group_works_again_once_the_server_is_back(
     through: tuple[Proxy, Pool], direct: Pool
 ) -> None:

@@ -72,7 +72,7 @@ async def test_of_two_processes_at_once_each_migration_runs_in_one(empty: str) -
 
 async def test_a_migration_that_fails_leaves_no_trace_and_runs_again(empty: str) -> None:
     connection = await asyncpg.connect(empty)
-    await connection.execute("CREATE TABLE users (id integer)")
+    await connection.execute("CREATE TABLE provider_states (id integer)")
     try:
         await migrate(empty)
     except asyncpg.DuplicateTableError:
@@ -80,8 +80,8 @@ async def test_a_migration_that_fails_leaves_no_trace_and_runs_again(empty: str)
     else:
         raise AssertionError("it ran over a table that was there")
     assert ran == NAMES[: len(ran)]
-    assert await connection.fetchval("SELECT to_regclass('api_keys')") is None
-    await connection.execute("DROP TABLE users")
+    assert await connection.fetchval("SELECT to_regclass('users')") is None
+    await connection.execute("DROP TABLE provider_states")
     assert await migrate(empty) == NAMES[len(ran) :]
     await connection.close()
 
