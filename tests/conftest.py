@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 import redis.asyncio
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -20,6 +22,12 @@ from devstack.process import Process
 from devstack.temporal import Temporal, server_args
 from devstack.valkey import Valkey
 from simulators.control import Simulators
+
+# How fast an example is says something about the machine, and nothing about the property.
+hypothesis_settings.register_profile(
+    "herald", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+hypothesis_settings.load_profile("herald")
 
 _TEMPLATE = "herald_template"
 _numbers = itertools.count(1)
