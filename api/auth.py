@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from api.problems import Problem
+from api.requests import JsonRequest, refuse_unknown_query, require_json
 from storage import api_keys
 
 TTL_S: Final = 2.0
@@ -70,27 +71,20 @@ class Keys:
 
 
 class KeyedRoute(APIRoute):
-    """A route that asks for the key before it reads the body."""
+    """A route that asks for the key before it looks at anything else of the request."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        known = [parameter.alias for parameter in self.dependant.query_params]
 
         async def authenticated(request: Request) -> Response:
             keys: Keys = request.app.state.context.keys
             request.state.tenant = await keys.tenant_of(request.headers.get("authorization"))
-            _require_json(request)
-            return await handle(request)
+            refuse_unknown_query(request, known)
+            require_json(request)
+            return await handle(JsonRequest(request.scope, request.receive))
 
         return authenticated
-
-
-def _require_json(request: Request) -> None:
-    given = request.headers.get("content-type")
-    if given is None or request.method in ("GET", "DELETE"):
-        return
-    media_type = given.partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise Problem(400, "content_type", "Send the body as JSON, with `Content-Type: application/json`.")
 
 
 def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str:

@@ -178,7 +178,7 @@ def field_errors(errors: Sequence[Any], *, in_body: bool = False) -> list[FieldE
     """pydantic's errors in our form; never with the input. `in_body`: the locations begin in the body."""
     return [
         FieldError(
-            _pointer(error["loc"] if not in_body else ("body", *error["loc"])),
+            _place(error["loc"] if not in_body else ("body", *error["loc"]), error["type"]),
             _code(error["type"]),
             error["msg"].removeprefix("Value error, "),
         )
@@ -192,11 +192,20 @@ def _code(type: str) -> str:
     return VALIDATION_CODES.get(type, "wrong_type" if type.endswith("_type") else "invalid")
 
 
-def _pointer(location: Sequence[str | int]) -> str:
-    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+def pointer(*parts: str | int) -> str:
+    """The JSON pointer (RFC 6901) to what these names and indexes lead to."""
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return "".join(f"/{part}" for part in escaped)
+
+
+def _place(location: Sequence[str | int], type: str) -> str:
+    parts = list(location)
     if parts and parts[0] == "body":
         del parts[0]
-    return "".join(f"/{part}" for part in parts)
+    # pydantic's own mark for an object's name, as opposed to its value; a field may be called that too.
+    if parts and parts[-1] == "[key]" and type != "extra_forbidden":
+        del parts[-1]
+    return pointer(*parts)
 
 
 def document(app: FastAPI) -> None:
@@ -238,11 +247,14 @@ def install(app: FastAPI) -> None:
         return invalid(field_errors(errors)).response()
 
     def http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, Problem):
+            # FastAPI's words for whatever went wrong while it read the body.
+            return error.__cause__.response()
         code = STATUS_CODES.get(error.status_code, "error")
         detail = HTTPStatus(error.status_code).phrase
         headers = dict(error.headers or {})
         if error.status_code == 400:
-            code, detail = "malformed_json", "The body is not JSON in UTF-8."
+            detail = "The body could not be read."
         elif error.status_code == 404:
             detail = "There is no such route."
         elif error.status_code == 413:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from api.auth import KeyedRoute, Tenant
 from api.context import Uses
 from api.fields import Email, LocalTime, Name, Phone, Request, Shown, TimeZone, Token
-from api.problems import FieldError, Problem, documented, invalid
+from api.problems import FieldError, Problem, documented, invalid, pointer
 from domain.notification import Channel, Device, QuietHours
 from domain.preferences import ANY_TYPE
 from storage.people import Contacts, Preferences
@@ -134,7 +134,7 @@ async def put_preferences(
     unknown = [name for name in body.types if name != ANY_TYPE and name not in uses.catalog.types]
     if unknown:
         message = f"there is no such type; there are {', '.join(uses.catalog.types)}, and `*` for all"
-        raise invalid([FieldError(f"/types/{_escaped(name)}", "unknown_type", message) for name in unknown])
+        raise invalid([FieldError(pointer("types", name), "unknown_type", message) for name in unknown])
     settings = {
         (name, channel): enabled
         for name, channels in body.types.items()
@@ -160,10 +160,6 @@ async def get_preferences(user_id: UserId, tenant: Tenant, uses: Uses) -> Prefer
         time_zone=preferences.time_zone,
         quiet_hours=QuietHoursBody.model_construct(start=quiet.start, end=quiet.end) if quiet else None,
     )
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _not_found() -> Problem:

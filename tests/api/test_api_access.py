@@ -152,6 +152,23 @@ async def test_head_is_answered_as_get_without_the_body(
         assert (await client.head("/v1/notifications")).status_code == 401
 
 
+async def test_a_query_that_nobody_reads_is_pointed_at(url: str, api: httpx.AsyncClient) -> None:
+    id = str(uuid4())
+    keyed = [(method, path) for method, path in await routes(url) if path not in OPEN]
+    for method, path in keyed:
+        query = {"limt": "1", "a/b~c": "é", "body": "x"}
+        answer = await api.request(method, url + path.format(id=id, user_id="u", name="twilio"), params=query)
+        assert answer.status_code == 422, (method, path)
+        assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [
+            ("/query/limt", "unknown_field"),
+            ("/query/a~1b~0c", "unknown_field"),
+            ("/query/body", "unknown_field"),
+        ]
+    misspelt = (await api.get("/suppressions?statsu=failed")).json()
+    assert "there are channel, address, cursor, limit" in misspelt["detail"]
+    assert (await api.get("/providers?cursor=x")).json()["detail"] == "/query/cursor: it takes no query"
+
+
 async def test_a_body_above_a_megabyte_is_refused(api: httpx.AsyncClient) -> None:
     heads = {"Idempotency-Key": "large", "Content-Type": "application/json"}
     large = json.dumps(body(content={"body": "x" * 1_000_000})).encode()

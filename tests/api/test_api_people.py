@@ -92,6 +92,9 @@ async def test_unknown_users_are_not_found(api: httpx.AsyncClient) -> None:
         ),
         ("u/preferences", {"types": {"horoscope": {"sms": True}}}, "/types/horoscope", "unknown_type"),
         ("u/preferences", {"types": {"otp": {"sms": "maybe"}}}, "/types/otp/sms", "wrong_type"),
+        ("u/preferences", {"types": {"otp": {"fax": True}}}, "/types/otp/fax", "not_one_of"),
+        ("u/preferences", {"types": {"": {}}}, "/types/", "too_short"),
+        ("u/preferences", {"[key]": {}}, "/[key]", "unknown_field"),
         ("u/preferences", {"time_zone": "Lagos"}, "/time_zone", "invalid_preference"),
         ("u/preferences", {"time_zone": "../etc/passwd"}, "/time_zone", "invalid_preference"),
         (

@@ -1,0 +1,66 @@
+"""What a request must be before its route sees it: JSON in UTF-8, and no query that nobody reads."""
+
+import json
+import sys
+from collections.abc import Collection
+from email.message import Message
+from typing import Any, Final
+
+from fastapi import Request
+
+from api.problems import FieldError, Problem, invalid, pointer
+
+_BODILESS: Final = ("GET", "DELETE")
+
+
+class JsonRequest(Request):
+    """A request whose body is JSON in UTF-8 (RFC 8259, section 8.1); a byte order mark is ignored."""
+
+    async def json(self) -> Any:
+        """The body's value. Raises Problem (400), and json.JSONDecodeError for what is not JSON."""
+        body = await self.body()
+        # UTF-16 of plain text is often valid UTF-8 too, with a NUL in every other byte.
+        if not json.detect_encoding(body).startswith("utf-8"):
+            raise _not_utf_8("The body")
+        try:
+            return json.loads(body.decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            raise _not_utf_8("The body") from None
+        except RecursionError:
+            raise Problem(400, "too_deep", "The body is nested too deeply to be read.") from None
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            digits = sys.get_int_max_str_digits()
+            detail = f"The body holds an integer of more than {digits} digits."
+            raise Problem(400, "number_too_long", detail) from None
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that is declared as something else than JSON in UTF-8. Raises Problem (400)."""
+    given = request.headers.get("content-type")
+    if given is None or request.method in _BODILESS:
+        return
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise Problem(400, "content_type", "Send the body as JSON, with `Content-Type: application/json`.")
+    declared = Message()
+    declared["content-type"] = given
+    if declared.get_content_charset("utf-8") not in ("utf-8", "utf8"):
+        raise _not_utf_8("The charset of the Content-Type header")
+
+
+def refuse_unknown_query(request: Request, known: Collection[str]) -> None:
+    """A filter that is misspelt would otherwise match everything. Raises Problem (422)."""
+    message = f"there is no such parameter; there are {', '.join(known)}" if known else "it takes no query"
+    unknown = [
+        FieldError(pointer("query", name), "unknown_field", message)
+        for name in request.query_params
+        if name not in known
+    ]
+    if unknown:
+        raise invalid(unknown)
+
+
+def _not_utf_8(what: str) -> Problem:
+    return Problem(400, "charset", f"{what} is not UTF-8: send JSON in UTF-8.")
