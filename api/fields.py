@@ -29,9 +29,9 @@ METADATA_BYTES_MAX: Final = 16_384
 METADATA_DEPTH_MAX: Final = 16
 
 
-def _storable(text: str) -> str:
+def _storable(value: Any) -> Any:
     try:
-        return refuse_unstorable(text)
+        return refuse_unstorable(value) if isinstance(value, str) else value
     except UnstorableText as error:
         raise PydanticCustomError("not_storable", "{reason}", {"reason": str(error)}) from None
 
@@ -106,8 +106,11 @@ def _local_time(text: str) -> str:
         raise PydanticCustomError("invalid_preference", "{reason}", {"reason": str(error)}) from None
 
 
-Text = Annotated[str, AfterValidator(_storable)]
-Name = Annotated[Text, Field(min_length=1, max_length=255)]
+Storable = BeforeValidator(_storable)
+"""Refuses text that cannot be stored. It comes last in an annotation: bounds behind it would count items."""
+
+Text = Annotated[str, Storable]
+Name = Annotated[str, Field(min_length=1, max_length=255), Storable]
 """An identifier that a client chose."""
 
 Time = Annotated[
@@ -120,8 +123,13 @@ Time = Annotated[
 
 Phone = Annotated[str, Field(max_length=64, examples=["+2348031236789"]), AfterValidator(_phone)]
 Email = Annotated[str, Field(max_length=320, examples=["ada@example.com"]), AfterValidator(_email)]
-Token = Annotated[Text, Field(min_length=1, max_length=4096)]
-TimeZone = Annotated[Text, Field(max_length=64, examples=["Africa/Lagos"]), AfterValidator(_time_zone)]
+Token = Annotated[str, Field(min_length=1, max_length=4096), Storable]
+Address = Annotated[str, Field(min_length=1, max_length=4096), Storable]
+"""Where something is sent to, over a channel that is told beside it."""
+
+TimeZone = Annotated[
+    str, Field(max_length=64, examples=["Africa/Lagos"]), Storable, AfterValidator(_time_zone)
+]
 LocalTime = Annotated[str, Field(max_length=5, examples=["22:00"]), AfterValidator(_local_time)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 

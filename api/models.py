@@ -3,10 +3,10 @@
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from api.fields import Email, Metadata, Name, Phone, Request, Shown, Text, Time
+from api.fields import Email, Metadata, Name, Phone, Request, Shown, Storable, Time
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
@@ -25,11 +25,20 @@ EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+def _known_channel(channel: Any) -> Any:
+    if isinstance(channel, str) and channel not in tuple(Channel):
+        raise PydanticCustomError("unknown_channel", "there are {known}", {"known": ", ".join(Channel)})
+    return channel
+
+
+KnownChannel = Annotated[Channel, BeforeValidator(_known_channel)]
+
+
 class ContentIn(Request):
     """What is said. `title` is a mail's subject and a push message's headline."""
 
-    body: Annotated[Text, Field(min_length=1, max_length=100_000)]
-    title: Annotated[Text, Field(min_length=1, max_length=500)] | None = None
+    body: Annotated[str, Field(min_length=1, max_length=100_000), Storable]
+    title: Annotated[str, Field(min_length=1, max_length=500), Storable] | None = None
 
 
 class ToIn(Request):
@@ -50,7 +59,7 @@ class NotificationIn(Request):
 
     user_id: Name
     type: Name = Field(description="One of the configured types.", examples=["debit_alert"])
-    channels: Annotated[list[Channel], Field(min_length=1, max_length=len(Channel))]
+    channels: Annotated[list[KnownChannel], Field(min_length=1, max_length=len(Channel))]
     strategy: Strategy = Field(
         default=Strategy.ALL,
         description="`all`: over every channel. `first`: in the given order, until one reaches the user.",
@@ -67,16 +76,6 @@ class NotificationIn(Request):
     )
     metadata: Metadata = Field(default_factory=dict, description="Kept and shown, never sent.")
     idempotency_key: Name | None = Field(default=None, description="Instead of the Idempotency-Key header.")
-
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _known(cls, channels: Any) -> Any:
-        for channel in channels if isinstance(channels, list) else ():
-            if isinstance(channel, str) and channel not in tuple(Channel):
-                raise PydanticCustomError(
-                    "unknown_channel", "there are {known}", {"known": ", ".join(Channel)}
-                )
-        return channels
 
     @field_validator("channels")
     @classmethod

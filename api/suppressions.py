@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.auth import KeyedRoute, Tenant
 from api.context import Uses
-from api.fields import Email, Phone, Request, Shown, Text, Token
+from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, field_errors, invalid
 from domain.notification import Channel
 from storage.people import Suppression
@@ -33,8 +33,8 @@ class SuppressionIn(Request):
     """An address: a phone number, an email address, or a device's token."""
 
     channel: Channel
-    address: Annotated[Text, Field(min_length=1, max_length=4096)]
-    reason: Annotated[Text, Field(min_length=1, max_length=200)] = "requested"
+    address: Address
+    reason: Annotated[str, Field(min_length=1, max_length=200), Storable] = "requested"
 
 
 class SuppressionView(BaseModel):
@@ -64,7 +64,7 @@ async def list_suppressions(
     tenant: Tenant,
     uses: Uses,
     channel: Annotated[Channel | None, Query()] = None,
-    address: Annotated[Text | None, Query(max_length=4096)] = None,
+    address: Annotated[Address | None, Query()] = None,
     cursor: Annotated[str | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SuppressionPage:
@@ -94,7 +94,7 @@ async def unsuppress(
     tenant: Tenant,
     uses: Uses,
     channel: Annotated[Channel, Query()],
-    address: Annotated[Text, Query(max_length=4096)],
+    address: Annotated[Address, Query()],
 ) -> Response:
     """Write to an address again."""
     normalised = _normalised(channel, address, "/query/address")

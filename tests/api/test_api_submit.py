@@ -113,7 +113,7 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
     ({"user_id": "x" * 256}, "/user_id", "too_long"),
     ({"type": "horoscope"}, "/type", "unknown_type"),
     ({"channels": []}, "/channels", "too_short"),
-    ({"channels": ["fax"]}, "/channels", "unknown_channel"),
+    ({"channels": ["sms", "fax"]}, "/channels/1", "unknown_channel"),
     ({"channels": ["sms", "sms"]}, "/channels", "not_unique"),
     ({"channels": "sms"}, "/channels", "wrong_type"),
     ({"channels": [{}]}, "/channels/0", "not_one_of"),
@@ -168,24 +168,60 @@ async def test_what_is_invalid_is_pointed_at(
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "code", "said"),
     [
-        b"{",
-        b"",
-        b"nothing",
-        b'{"user_id": "\xff"}',
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"a": ' + b"9" * 5000 + b"}",
+        (b"{", "malformed_json", "not JSON (at position 1)"),
+        (b"nothing", "malformed_json", "not JSON (at position 0)"),
+        (b'{"user_id": "\xff"}', "charset", "not UTF-8"),
+        (b"\xff\xfe", "charset", "not UTF-8"),
+        (json.dumps(body()).encode("utf-16"), "charset", "not UTF-8"),
+        (json.dumps(body()).encode("utf-16-le"), "charset", "not UTF-8"),
+        (json.dumps(body()).encode("utf-32-be"), "charset", "not UTF-8"),
+        (b"[" * 100_000, "too_deep", "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "number_too_long", "more than 4300 digits"),
     ],
-    ids=["cut", "empty", "word", "not utf-8", "utf-16", "deep", "long number"],
+    ids=["cut", "word", "not utf-8", "mark", "utf-16", "utf-16-le", "utf-32-be", "deep", "long number"],
 )
-async def test_what_is_not_json_is_a_bad_request(api: httpx.AsyncClient, content: bytes) -> None:
+async def test_what_cannot_be_read_is_a_bad_request(
+    api: httpx.AsyncClient, content: bytes, code: str, said: str
+) -> None:
     answer = await api.post(
         "/notifications", content=content, headers={KEY: "k", "Content-Type": "application/json"}
     )
-    assert answer.status_code == (400 if content else 422), answer.text
+    assert (answer.status_code, answer.json()["code"]) == (400, code), answer.text
+    assert said in answer.json()["detail"]
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_missing_body_is_pointed_at(api: httpx.AsyncClient) -> None:
+    answer = await api.post("/notifications", headers={KEY: "k", "Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "required")
+
+
+async def test_the_body_is_utf_8_and_declared_as_nothing_else(api: httpx.AsyncClient) -> None:
+    for number, charset in enumerate(("", ";charset=utf-8", '; charset="UTF-8"', "; version=1")):
+        heads = {KEY: f"charset {number}", "Content-Type": f"application/json{charset}"}
+        content = b"\xef\xbb\xbf" + json.dumps(body()).encode()
+        answer = await api.post("/notifications", content=content, headers=heads)
+        assert answer.status_code == 202, answer.text
+    for charset in ("latin-1", "utf-16", "ISO-8859-1"):
+        heads = {KEY: "charset", "Content-Type": f"application/json; charset={charset}"}
+        answer = await api.post("/notifications", content=json.dumps(body()).encode(), headers=heads)
+        assert (answer.status_code, answer.json()["code"]) == (400, "charset")
+
+
+async def test_lengths_of_text_are_told_in_characters(api: httpx.AsyncClient) -> None:
+    asked = body(user_id="", content={"body": "", "title": "x" * 501}, idempotency_key="x" * 256)
+    errors = (await api.post("/notifications", json=asked)).json()["errors"]
+    assert [(error["pointer"], error["message"]) for error in errors] == [
+        ("/user_id", "String should have at least 1 character"),
+        ("/content/body", "String should have at least 1 character"),
+        ("/content/title", "String should have at most 500 characters"),
+        ("/idempotency_key", "String should have at most 255 characters"),
+    ]
+    query = {"channel": "sms", "address": "x" * 4097}
+    (error,) = (await api.get("/suppressions", params=query)).json()["errors"]
+    assert error["message"] == "String should have at most 4096 characters"
 
 
 async def test_numbers_that_json_does_not_have_are_refused(api: httpx.AsyncClient) -> None:
@@ -269,7 +305,7 @@ async def test_a_batch_judges_each_item_by_itself(api: httpx.AsyncClient, pool: 
     assert problems[0]["code"] == "idempotency_key_reused"
     pointers = [problem["errors"][0]["pointer"] for problem in problems[1:]]
     assert pointers == [
-        "/notifications/4/channels",
+        "/notifications/4/channels/0",
         "/notifications/5/idempotency_key",
         "/notifications/6",
         "/notifications/7/expires_at",

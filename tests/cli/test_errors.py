@@ -51,7 +51,7 @@ async def test_every_field_that_is_wrong_is_pointed_at(run: Herald) -> None:
         *("send", "--user", "ada", "--type", "price_alert", "-c", "fax", "--to", "+1", "--body", "x")
     )
     assert ran.code == 1
-    assert "/channels: " in ran.err
+    assert "/channels/0: " in ran.err
     assert "/to/sms: " in ran.err
 
 
