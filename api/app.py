@@ -13,7 +13,17 @@ from fastapi import APIRouter, FastAPI, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.service import ConnectConfig, ServiceClient
 
-from api import callbacks, dead_letters, health, notifications, problems, providers, suppressions, users
+from api import (
+    callbacks,
+    dead_letters,
+    health,
+    notifications,
+    openapi,
+    problems,
+    providers,
+    suppressions,
+    users,
+)
 from api.auth import Keys
 from api.context import Context
 from api.health import Probes
@@ -74,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     app.add_api_route("/metrics", exposed, include_in_schema=False)
-    problems.document(app)
+    openapi.correct(app)
     return app
 
 

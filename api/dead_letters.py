@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import KeyedRoute, Tenant
 from api.context import Context, Uses
@@ -37,6 +37,8 @@ class RetryTo(Request):
 class RetryIn(Request):
     """How to send it again. An expired one needs a new `expires_at`; an unknown outcome needs `assume`."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"to": {"sms": "+2348031236789"}}]})
+
     expires_at: Time | None = None
     to: RetryTo | None = None
     assume: Assume | None = None
@@ -55,6 +57,18 @@ class ReplayFilter(Request):
 
 class ReplayIn(Request):
     """A bulk replay. It is a dry run unless `dry_run` is false."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "filter": {"provider": "twilio", "created_after": "2026-11-22T00:00:00Z"},
+                    "dry_run": True,
+                    "rate_per_s": 5,
+                }
+            ]
+        }
+    )
 
     filter: ReplayFilter
     dry_run: bool = True

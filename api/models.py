@@ -88,6 +88,10 @@ class NotificationIn(Request):
 class BatchIn(Request):
     """Up to 1,000 notifications, each judged by itself. Each brings its own `idempotency_key`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"notifications": [{**EXAMPLE, "idempotency_key": "txn-981"}]}]}
+    )
+
     notifications: Annotated[
         list[Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/NotificationIn"})]],
         Field(min_length=1, max_length=1000),

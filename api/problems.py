@@ -208,29 +208,6 @@ def _place(location: Sequence[str | int], type: str) -> str:
     return pointer(*parts)
 
 
-def document(app: FastAPI) -> None:
-    """Have the OpenAPI document say that errors are problems, and nothing else."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            for operations in generate()["paths"].values():
-                for operation in operations.values():
-                    _only_problems(operation["responses"])
-        return generate()
-
-    app.openapi = openapi
-
-
-def _only_problems(responses: dict[str, Any]) -> None:
-    for status, response in list(responses.items()):
-        content = response.get("content", {})
-        if MEDIA_TYPE in content:
-            content.pop("application/json", None)
-        elif status == "422":
-            del responses[status]
-
-
 def install(app: FastAPI) -> None:
     """Answer every error of the application with a problem."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.auth import KeyedRoute, Tenant
 from api.context import Context, Uses
@@ -43,6 +43,8 @@ class ProvidersView(BaseModel):
 
 class ProviderPatch(Request):
     """`drained`: nothing new is sent through it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "drained"}]})
 
     state: Literal["active", "drained"]
 

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from api.auth import KeyedRoute, Tenant
 from api.context import Uses
@@ -31,6 +31,12 @@ _ADDRESSES: dict[Channel, TypeAdapter[str]] = {
 
 class SuppressionIn(Request):
     """An address: a phone number, an email address, or a device's token."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"channel": "email", "address": "ada@example.com", "reason": "asked by phone"}]
+        }
+    )
 
     channel: Channel
     address: Address

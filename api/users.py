@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.auth import KeyedRoute, Tenant
@@ -27,6 +27,10 @@ UserId = Annotated[Name, Path(description="The client's own id of the user.")]
 class ContactsBody(Request):
     """A user's own addresses."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"phone": "+2348031236789", "email": "ada@example.com"}]}
+    )
+
     phone: Phone | None = None
     email: Email | None = None
 
@@ -47,6 +51,18 @@ class DeviceIn(Request):
 
 class DevicesIn(Request):
     """All of a user's devices, the preferred one first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "devices": [
+                        {"device_id": "ada-phone", "fcm_token": "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1"}
+                    ]
+                }
+            ]
+        }
+    )
 
     devices: Annotated[list[DeviceIn], Field(max_length=50)]
 
@@ -84,6 +100,18 @@ class QuietHoursBody(Request):
 
 class PreferencesBody(Request):
     """What a user wants. What is not said is wanted; a type goes before `*`, which speaks for every type."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "types": {"*": {"email": False}, "price_alert": {"sms": True}},
+                    "time_zone": "Africa/Lagos",
+                    "quiet_hours": {"start": "22:00", "end": "07:00"},
+                }
+            ]
+        }
+    )
 
     types: dict[Name, dict[Channel, StrictBool]] = Field(
         default_factory=dict, examples=[{"*": {"email": False}, "price_alert": {"sms": True}}]

@@ -1,0 +1,74 @@
+"""The OpenAPI document: what FastAPI makes of the routes, corrected where its defaults are not ours."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from api.problems import MEDIA_TYPE, documented
+
+_SCHEMAS: Final = "#/components/schemas/"
+_OF_BODIES: Final = (400, 408, 413)
+"""What any route that reads a body may answer."""
+
+
+def correct(app: FastAPI) -> None:
+    """Have the document say that errors are problems, and nothing else."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _correct(generate())
+        return generate()
+
+    app.openapi = openapi
+
+
+def _correct(document: dict[str, Any]) -> None:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            responses = operation["responses"]
+            if "requestBody" in operation:
+                _add_problems(responses)
+            _only_problems(responses)
+            operation["responses"] = dict(sorted(responses.items()))
+    _drop_unused(document)
+
+
+def _add_problems(responses: dict[str, Any]) -> None:
+    for status, response in documented(*_OF_BODIES).items():
+        shown = {name: value for name, value in response.items() if name != "model"}
+        responses.setdefault(str(status), shown)
+
+
+def _only_problems(responses: dict[str, Any]) -> None:
+    for status, response in list(responses.items()):
+        content = response.get("content", {})
+        if MEDIA_TYPE in content:
+            content.pop("application/json", None)
+        elif status == "422":
+            del responses[status]
+
+
+def _drop_unused(document: dict[str, Any]) -> None:
+    """Drop the schemas that nothing leads to: FastAPI's own form of validation errors."""
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    used: set[str] = set()
+    found = set(_names(document["paths"]))
+    while found:
+        used |= found
+        found = {name for known in found for name in _names(schemas[known])} - used
+    document["components"]["schemas"] = {name: schemas[name] for name in schemas if name in used}
+
+
+def _names(value: Any) -> Iterator[str]:
+    """The schemas that a part of the document refers to."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref" and isinstance(inner, str):
+                yield inner.removeprefix(_SCHEMAS)
+            else:
+                yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
