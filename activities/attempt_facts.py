@@ -1,6 +1,6 @@
 """What is written down of an attempt, worked out. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from domain.decisions import Rules
 from domain.notification import Delivery
@@ -28,13 +28,18 @@ def callback_url(public_url: str, provider: str, ref: str) -> str:
     return f"{public_url.rstrip('/')}/v1/callbacks/{provider}?ref={ref}"
 
 
-def selection(delivery: Delivery, skipped: Mapping[str, str], rules: Rules) -> dict[str, object]:
-    """Why this provider is asked, for the timeline."""
+def selection(
+    delivery: Delivery, route: Sequence[str], skipped: Mapping[str, str], rules: Rules
+) -> dict[str, object]:
+    """Why this provider is asked, for the timeline: what the preferences and limits said, and the route."""
+    limited = any(limit.channel == delivery.channel for limit in rules.type.limits)
     return {
         "pass": delivery.pass_no + 1,
         "why": "next in the fallback order" if skipped else "first in the fallback order",
         "skipped": dict(skipped),
+        "route": list(route),
         "preferences": "required" if rules.type.required else "allowed",
+        "limit": "reserved" if limited else "none",
     }
 
 

@@ -22,6 +22,7 @@ from activities.limits import Limits
 from activities.provider_gate import ProviderGate
 from activities.resolve import Resolver
 from domain import decisions
+from domain.contacts import suppression_key
 from domain.decisions import Next, Rules
 from domain.ids import attempt_ref, match_key
 from domain.masking import mask
@@ -150,7 +151,7 @@ class DeliveryPass:
         return await self._move(
             notification,
             delivery,
-            decisions.provider_down(notification.now, delivery, replace(ranked, skipped=skipped), wait_s),
+            decisions.provider_down(notification, delivery, replace(ranked, skipped=skipped), wait_s),
         )
 
     async def _attempt(
@@ -163,6 +164,7 @@ class DeliveryPass:
     ) -> PassResult | None:
         provider = self._senders.providers[candidate.provider]
         policy = self._senders.catalog.provider(candidate.provider)
+        route = self._senders.gate.route(delivery.channel, rules.type)
         started = time.monotonic()
         try:
             opened = await self._ledger.intend(
@@ -173,9 +175,9 @@ class DeliveryPass:
                     provider=candidate.provider,
                     budget_s=policy.timeout_s + HOLD_MARGIN_S,
                     settling_s=settling_s(provider, policy.settling_s),
-                    address=candidate.target.address,
+                    suppression_key=suppression_key(delivery.channel, candidate.target.address),
                     target_masked=mask(delivery.channel, candidate.target.address),
-                    selection=selection(delivery, skipped, rules),
+                    selection=selection(delivery, route.order, skipped, rules),
                     required=rules.type.required,
                     device_id=candidate.target.device_id,
                     match_key=self._match_key(notification, delivery, candidate),

@@ -19,6 +19,7 @@ def entries(story: Story) -> list[TimelineEntry]:
     found = [
         _accepted(story.notification),
         *(_entry(row["at"], row["kind"], row, row["data"]) for row in story.events),
+        *(_plan(row) for row in story.attempts if row["no"] == 1),
         *(entry for row in story.attempts for entry in _attempt(row)),
         *(_receipt(row) for row in story.receipts),
     ]
@@ -37,6 +38,15 @@ def _accepted(row: Row) -> TimelineEntry:
         "expires_at": _text(row["expires_at"]),
     }
     return _entry(row["accepted_at"], "accepted", {}, data)
+
+
+def _plan(row: Row) -> TimelineEntry:
+    """What was decided for a channel before anything was sent; one that nothing was sent for has an event
+    with its reason instead.
+    """
+    chosen = row["selection"]
+    data = {name: chosen.get(name) for name in ("preferences", "limit", "route", "skipped")}
+    return _entry(row["intended_at"], "plan", row, {"decision": "send", **data})
 
 
 def _attempt(row: Row) -> Iterator[TimelineEntry]:

@@ -1,6 +1,7 @@
 """Wakes the workflows of notifications that were cancelled or closed by others than their workflow."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from workflows.notification import NotificationWorkflow
 log = structlog.stdlib.get_logger(__name__)
 
 RPC_TIMEOUT = timedelta(seconds=5)
+AT_ONCE_MAX = 50
+"""So many signals are under way at once: a bulk cancel settles thousands of notifications."""
 
 
 async def wake(client: Client, notification_id: UUID) -> RPCError | None:
@@ -43,7 +46,11 @@ class Waker:
         """Wake until cancelled."""
         while True:
             ids = await self._listener.payloads("herald_wake")
-            results = await asyncio.gather(*(wake(self._client, UUID(id)) for id in ids))
-            for id, error in zip(ids, results, strict=True):
-                if error is not None:
-                    log.debug("not_woken", notification_id=id, status=error.status.name)
+            for start in range(0, len(ids), AT_ONCE_MAX):
+                await self._wake(ids[start : start + AT_ONCE_MAX])
+
+    async def _wake(self, ids: Sequence[str]) -> None:
+        results = await asyncio.gather(*(wake(self._client, UUID(id)) for id in ids))
+        for id, error in zip(ids, results, strict=True):
+            if error is not None:
+                log.debug("not_woken", notification_id=id, status=error.status.name)

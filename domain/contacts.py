@@ -14,6 +14,8 @@ from phonenumbers import (
     parse,
 )
 
+from domain.notification import Channel
+
 _E164_CHARS_MAX = 16
 _PHONE_SPELLING = re.compile(r"\+[0-9 ().\-/]{5,40}")
 
@@ -47,6 +49,15 @@ def normalise_phone(text: str) -> str:
     ):
         raise InvalidContact(f"the phone number has the wrong length for country code +{number.country_code}")
     return written
+
+
+def suppression_key(channel: Channel, address: str) -> str:
+    """How an address stands in the suppression list: an email address in lower case.
+
+    Mailboxes that tell case apart are not found in practice, vendors report addresses in lower case,
+    and nobody escapes a suppression by another spelling. What is sent to keeps its own spelling.
+    """
+    return address.lower() if channel is Channel.EMAIL else address
 
 
 def normalise_email(text: str) -> str:

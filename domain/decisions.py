@@ -1,7 +1,7 @@
 """What a delivery comes to after something happened to it. Pure: `now` comes from the ledger's clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ class Next:
     """What a delivery comes to. None in `pass_no`, `next_pass_at` or `expires_at` leaves it as it is.
 
     `due_at`: when something must have happened by, None when nothing is expected any more.
+    `new_round`: the retry schedule begins anew with the next pass, as an operator asked.
     `release`: nobody will act on it before `due_at`, so the claim is given back.
     `event` and `data` tell the timeline why; they never hold contacts or content.
     """
@@ -28,6 +29,7 @@ class Next:
     due_at: datetime | None
     reason_code: str | None = None
     pass_no: int | None = None
+    new_round: bool = False
     next_pass_at: datetime | None = None
     expires_at: datetime | None = None
     release: bool = False
@@ -122,7 +124,7 @@ def after_failed_pass(
     retry_after_s: float | None = None,
 ) -> Next:
     """Every provider failed in this pass: the next pass has its time, or the schedule is used up."""
-    now, passes_failed = notification.now, delivery.pass_no + 1
+    now, passes_failed = notification.now, delivery.pass_no - delivery.round_pass + 1
     at = next_pass_at(
         now,
         rules.type.retry_s,
@@ -137,7 +139,7 @@ def after_failed_pass(
             Status.DEFERRED,
             rules.soon(at),
             Reason.RETRY,
-            pass_no=passes_failed,
+            pass_no=delivery.pass_no + 1,
             next_pass_at=at,
             event="retry",
             data={"pass": passes_failed, "at": at.isoformat()},
@@ -147,7 +149,8 @@ def after_failed_pass(
         return Next(Status.UNDELIVERED, None, Reason.UNDELIVERED, event="exhausted")
     if has_channel_behind(notification, delivery):
         return Next(Status.UNDELIVERED, None, Reason.PROVIDERS_EXHAUSTED, event="exhausted")
-    return park(now, rules, Status.DEAD_LETTERED, Reason.PROVIDERS_EXHAUSTED)
+    parked = park(now, rules, Status.DEAD_LETTERED, Reason.PROVIDERS_EXHAUSTED)
+    return replace(parked, data={"passes": passes_failed})
 
 
 def park(now: datetime, rules: Rules, status: Status, reason: Reason) -> Next:
@@ -155,9 +158,20 @@ def park(now: datetime, rules: Rules, status: Status, reason: Reason) -> Next:
     return Next(status, now + timedelta(seconds=rules.keep_parked_s), reason, event=status.value)
 
 
-def provider_down(now: datetime, delivery: Delivery, ranked: Ranked, wait_s: float) -> Next:
-    """No provider may be asked now: it waits in the ledger, without using up a pass."""
-    at = min(now + timedelta(seconds=wait_s), delivery.expires_at)
+def provider_down(notification: Notification, delivery: Delivery, ranked: Ranked, wait_s: float) -> Next:
+    """No provider may be asked now: it waits in the ledger, without using up a pass.
+
+    With a channel behind it, that one's turn has come: `first` promises to reach, not to wait.
+    """
+    if has_channel_behind(notification, delivery) and "rate" not in ranked.skipped.values():
+        return Next(
+            Status.UNDELIVERED,
+            None,
+            Reason.PROVIDER_DOWN,
+            event="provider_down",
+            data={"skipped": ranked.skipped},
+        )
+    at = min(notification.now + timedelta(seconds=wait_s), delivery.expires_at)
     return Next(
         Status.DEFERRED,
         at,

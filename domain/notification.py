@@ -112,7 +112,8 @@ class Delivery:
     """A notification over one channel: the row that alone decides what may happen next.
 
     `version` grows with every change and is compared and set by each; `due_at` is when something
-    must have happened by, None once nothing is expected any more.
+    must have happened by, None once nothing is expected any more. `pass_no` counts passes for ever, and
+    the retry schedule counts from `round_pass`, where an operator's retry began it anew.
     """
 
     id: UUID
@@ -126,6 +127,7 @@ class Delivery:
     expires_at: datetime
     due_at: datetime | None
     attempts: tuple[Attempt, ...] = ()
+    round_pass: int = 0
 
     @property
     def open_attempt(self) -> Attempt | None:

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 
 from domain.notification import Attempt, Channel, Delivery, Device, Notification, Target
 from domain.outcome import Outcome, ReceiptStatus
 from domain.preferences import reachable_devices
-from domain.reasons import Reason
 
 AddressOf = Callable[[Device], str | None]
 
@@ -63,7 +61,7 @@ def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked
         for candidate in _candidates(notification, delivery.channel, route)
         if not any(_rules_out(attempt, candidate) for attempt in delivery.attempts)
     )
-    this_pass = _this_pass(delivery)
+    this_pass = [attempt for attempt in delivery.attempts if attempt.pass_no == delivery.pass_no]
     usable: list[Candidate] = []
     skipped: dict[str, str] = {}
     for candidate in known:
@@ -75,16 +73,6 @@ def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked
             usable.append(candidate)
     tried = any(attempt.receipt_status is not ReceiptStatus.UNDELIVERED for attempt in this_pass)
     return Ranked(known, tuple(usable), skipped, tried)
-
-
-def _this_pass(delivery: Delivery) -> list[Attempt]:
-    """The attempts of the pass under way: those at the end that bear its number.
-
-    A dead letter that is sent again counts its passes anew, so that earlier attempts may bear it too.
-    """
-    if delivery.reason_code == Reason.REPLAYED:
-        return []
-    return list(takewhile(lambda attempt: attempt.pass_no == delivery.pass_no, reversed(delivery.attempts)))
 
 
 def _candidates(notification: Notification, channel: Channel, route: Route) -> Sequence[Candidate]:

@@ -33,7 +33,7 @@ class LocalCounts:
         if full:
             return full
         for window in windows:
-            window.setdefault(member, now)
+            window[member] = now
         return ()
 
     def release(self, keys: Sequence[LimitKey], member: str) -> None:

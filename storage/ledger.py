@@ -256,7 +256,7 @@ async def _intend(connection: Connection, group: Sequence[Intent]) -> list[OpenA
         [row.budget_s for row in rows],
         [row.settling_s for row in rows],
         [row.device_id for row in rows],
-        [row.address for row in rows],
+        [row.suppression_key for row in rows],
         [row.target_masked for row in rows],
         [row.match_key for row in rows],
         [json.dumps(dict(row.selection)) for row in rows],
@@ -300,7 +300,7 @@ async def _move(connection: Connection, group: Sequence[Move]) -> list[Moved | N
     places = _newest(group)
     rows = [group[place] for place in places.values()]
     moved = await connection.fetch(
-        call("ledger_move", 12),
+        call("ledger_move", 13),
         [row.notification_id for row in rows],
         _released(rows),
         [row.delivery_id for row in rows],
@@ -308,6 +308,7 @@ async def _move(connection: Connection, group: Sequence[Move]) -> list[Moved | N
         [row.next.state.value for row in rows],
         [row.next.reason_code for row in rows],
         [row.next.pass_no for row in rows],
+        [row.next.new_round for row in rows],
         [row.next.next_pass_at for row in rows],
         [row.next.due_at for row in rows],
         [row.next.expires_at for row in rows],

@@ -275,7 +275,7 @@ def _again(at: datetime, expires_at: datetime | None, event: str, data: dict[str
         Status.ACCEPTED,
         at,
         Reason.REPLAYED,
-        pass_no=0,
+        new_round=True,
         next_pass_at=at,
         expires_at=expires_at,
         release=True,

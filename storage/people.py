@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from domain.contacts import suppression_key
 from domain.notification import Channel, Device, QuietHours
 from storage.postgres import Pool, statement
 
@@ -132,7 +133,7 @@ class People:
             statement("suppressions"),
             tenant,
             channel.value if channel else None,
-            address,
+            suppression_key(channel or Channel.EMAIL, address) if address else None,
             *(after or (None, None)),
             limit,
         )
@@ -140,13 +141,15 @@ class People:
 
     async def suppress(self, tenant: str, channel: Channel, address: str, reason: str) -> Suppression:
         """Suppress an address. One that was suppressed before keeps its first reason."""
-        row = await self._pool.fetchrow(statement("suppress"), tenant, channel.value, address, reason)
+        key = suppression_key(channel, address)
+        row = await self._pool.fetchrow(statement("suppress"), tenant, channel.value, key, reason)
         assert row is not None
         return _suppression(row)
 
     async def unsuppress(self, tenant: str, channel: Channel, address: str) -> bool:
         """Write to an address again; False if it was not suppressed."""
-        return bool(await self._pool.fetchval(statement("unsuppress"), tenant, channel.value, address))
+        key = suppression_key(channel, address)
+        return bool(await self._pool.fetchval(statement("unsuppress"), tenant, channel.value, key))
 
 
 def _suppression(row: Any) -> Suppression:

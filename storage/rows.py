@@ -77,6 +77,7 @@ class Claim:
 class Intent:
     """That a sender is about to call `provider` for a delivery it saw at `version`.
 
+    `suppression_key`: the address as the suppression list spells it (domain.contacts.suppression_key).
     `budget_s`: the whole HTTP budget; nobody else acts before it has passed, and `settling_s` after it.
     """
 
@@ -86,7 +87,7 @@ class Intent:
     provider: str
     budget_s: float
     settling_s: float
-    address: str
+    suppression_key: str
     target_masked: str
     selection: Mapping[str, Any]
     required: bool

@@ -60,6 +60,7 @@ def _delivery(item: Mapping[str, Any], attempts: Mapping[str, list[Attempt]]) ->
         reason_code=item["reason_code"],
         version=item["version"],
         pass_no=item["pass_no"],
+        round_pass=item["round_pass"],
         next_pass_at=datetime.fromisoformat(item["next_pass_at"]),
         expires_at=datetime.fromisoformat(item["expires_at"]),
         due_at=_time(item["due_at"]),

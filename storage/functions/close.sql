@@ -1,7 +1,8 @@
 -- The outcome: closes the open attempt (or, without an outcome, notes why it stays open) and moves its
--- delivery on. No row back: the attempt was resolved by somebody else; storage/sql/late.sql keeps what we know.
+-- delivery on. No row back: somebody else resolved the attempt; storage/sql/late.sql keeps what we know.
 CREATE OR REPLACE FUNCTION ledger_close(
-    notification_ids uuid[], released uuid[], delivery_ids uuid[], nos smallint[], versions integer[], outcomes text[], codes text[], http_statuses smallint[],
+    notification_ids uuid[], released uuid[], delivery_ids uuid[], nos smallint[], versions integer[],
+    outcomes text[], codes text[], http_statuses smallint[],
     message_ids text[], latencies_ms integer[], resolved text[], states text[], reason_codes text[],
     pass_nos smallint[], next_passes_at timestamptz[], dues_at timestamptz[], events text[], datas text[]
 ) RETURNS TABLE (id uuid, version integer, state status)
@@ -62,11 +63,13 @@ BEGIN
             due_at = CASE WHEN NOT next.delivered THEN next.due_at END
         FROM next
         WHERE d.id = ANY(delivery_ids) AND d.id = next.delivery_id
-        RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.state,
+        RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.state, d.reason_code,
                   CASE WHEN d.state = next.state THEN next.event END AS event, next.data
     ), told AS (
         INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
-        SELECT notification_id, accepted_at, event, channel, data::jsonb FROM moved WHERE event IS NOT NULL
+        SELECT notification_id, accepted_at, event, channel,
+               jsonb_strip_nulls(jsonb_build_object('reason_code', reason_code)) || data::jsonb
+        FROM moved WHERE event IS NOT NULL
     )
     SELECT id, version, state FROM moved;
     IF cardinality(first) > 0 THEN

@@ -39,7 +39,8 @@ CREATE INDEX notifications_parked ON notifications (tenant, accepted_at DESC, id
     WHERE status IN ('outcome_unknown', 'dead_lettered');
 
 -- One row for each channel of a notification. It alone decides what may happen next: every change
--- compares and sets `version`, and state 'sending' means exactly that one attempt is open.
+-- compares and sets `version`, and state 'sending' means exactly that one attempt is open. Passes are
+-- counted for ever; the retry schedule counts from `round_pass`, where an operator's retry began it anew.
 CREATE TABLE deliveries (
     id              uuid PRIMARY KEY,
     notification_id uuid NOT NULL,
@@ -52,6 +53,7 @@ CREATE TABLE deliveries (
     reason_code     text,
     version         integer NOT NULL DEFAULT 0,
     pass_no         smallint NOT NULL DEFAULT 0,
+    round_pass      smallint NOT NULL DEFAULT 0,
     attempts_made   smallint NOT NULL DEFAULT 0,
     next_pass_at    timestamptz NOT NULL,
     expires_at      timestamptz NOT NULL,

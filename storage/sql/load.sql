@@ -5,7 +5,7 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
        COALESCE(c.to_sms, u.phone) AS sms, COALESCE(c.to_email, u.email) AS email,
        u.time_zone, u.quiet_start, u.quiet_end,
        (SELECT json_agg(d ORDER BY d.position) FROM (
-            SELECT id, channel, position, state, reason_code, version, pass_no, next_pass_at, expires_at, due_at
+            SELECT id, channel, position, state, reason_code, version, pass_no, round_pass, next_pass_at, expires_at, due_at
             FROM deliveries WHERE notification_id = n.id) d) AS deliveries,
        (SELECT json_agg(a ORDER BY a.delivery_id, a.no) FROM (
             SELECT a.delivery_id, a.no, a.provider, a.pass_no, a.device_id, a.intended_at, a.hold_until, a.outcome,
@@ -24,8 +24,12 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
             SELECT channel, address FROM suppressions
             WHERE tenant = n.tenant AND channel = 'sms' AND address = COALESCE(c.to_sms, u.phone)
             UNION ALL
-            SELECT channel, address FROM suppressions
-            WHERE tenant = n.tenant AND channel = 'email' AND address = COALESCE(c.to_email, u.email)
+            -- As domain.contacts.suppression_key spells it, told in the recipient's own spelling.
+            SELECT channel, COALESCE(c.to_email, u.email) FROM suppressions
+            WHERE tenant = n.tenant AND channel = 'email' AND address = lower(COALESCE(c.to_email, u.email))
+            UNION ALL
+            SELECT s.channel, s.address FROM devices v JOIN suppressions s ON s.address IN (v.fcm_token, v.apns_token)
+            WHERE v.tenant = n.tenant AND v.user_id = n.user_id AND s.tenant = n.tenant AND s.channel = 'push'
        ) s) AS suppressed
 FROM notifications n
 LEFT JOIN notification_contents c ON c.notification_id = ANY($1::uuid[])

@@ -99,7 +99,7 @@ async def attempted(
             provider,
             budget_s=10,
             settling_s=0,
-            address=PHONE,
+            suppression_key=PHONE,
             target_masked="+234•••••6789",
             selection={"reason": "first in order"},
             required=False,

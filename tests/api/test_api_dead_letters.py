@@ -43,7 +43,9 @@ async def test_a_retry_starts_afresh(
     answer = await api.post(f"/dead-letters/{id}/retry")
     assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
     delivery = (await loaded(ledger, id)).delivery(Channel.SMS)
-    assert (delivery.state, delivery.pass_no) == (Status.ACCEPTED, 0)
+    # Passes are numbered on, and the schedule begins anew.
+    assert delivery.state is Status.ACCEPTED
+    assert delivery.pass_no == delivery.round_pass > 0
     due = await pool.fetchrow("SELECT due_at <= now() AS due, lease_until FROM due WHERE id = $1", UUID(id))
     assert due is not None
     assert tuple(due) == (True, None)
@@ -78,7 +80,9 @@ async def test_a_retry_may_fix_the_recipient(api: httpx.AsyncClient, parked: Par
     assert fixed.status_code == 200
     assert (await loaded(ledger, id)).recipient.sms == "+2348031230001"
     told = (await api.get(f"/notifications/{id}/timeline")).json()["entries"]
-    assert [entry["data"] for entry in told if entry["kind"] == "retried"] == [{"to": ["sms"]}]
+    assert [entry["data"] for entry in told if entry["kind"] == "retried"] == [
+        {"to": ["sms"], "reason_code": "replayed"}
+    ]
 
 
 async def test_an_unknown_outcome_needs_a_decision(api: httpx.AsyncClient, parked: Parked) -> None:

@@ -123,7 +123,19 @@ async def test_a_timeline_tells_everything_in_order(
     assert timeline["temporal_ui_url"] == f"http://ui.example/namespaces/default/workflows/ntf-{id}"
     entries = timeline["entries"]
     told = [entry["kind"] for entry in entries]
-    expected = ["accepted", "attempt", "attempt_resolved", "next_pass", "attempt", "sent", "receipt", "final"]
+    expected = [
+        *(
+            "accepted",
+            "plan",
+            "attempt",
+            "attempt_resolved",
+            "next_pass",
+            "attempt",
+            "sent",
+            "receipt",
+            "final",
+        )
+    ]
     # The receipt's own event may stand beside it.
     assert [kind for kind in told if kind in expected] == expected
     assert [entry["at"] for entry in entries[:-1]] == sorted(entry["at"] for entry in entries[:-1])

@@ -97,7 +97,7 @@ def test_whatever_is_decided_comes_back_or_is_final(
             decisions.after_refusal(seen, case, SendResult(said), promised, route, JITTER),
             decisions.after_failed_pass(seen, case, promised, JITTER),
             decisions.nowhere_left(seen, case, promised),
-            decisions.provider_down(NOW, case, rank(seen, case, route), 30),
+            decisions.provider_down(seen, case, rank(seen, case, route), 30),
         ):
             assert (after.due_at is None) == (after.state in FINAL)
             assert after.state in FINAL | PARKED | SENDABLE
@@ -208,7 +208,26 @@ def test_waiting_in_the_ledger_ends_with_the_expiry_and_gives_the_claim_back(wai
     until = NOW + timedelta(seconds=wait_s)
     for after in (
         decisions.defer(case, until, Reason.QUIET_HOURS),
-        decisions.provider_down(NOW, case, rank(notification(case), case, route()), wait_s),
+        decisions.provider_down(notification(case), case, rank(notification(case), case, route()), wait_s),
     ):
         assert after.next_pass_at == after.due_at == min(until, case.expires_at)
         assert after.release
+
+
+def test_with_every_provider_down_the_next_channel_has_its_turn() -> None:
+    case = delivery()
+    seen = _first(case)
+    down = route(PROVIDERS[:1], {PROVIDERS[0]: "circuit_open"})
+    after = decisions.provider_down(seen, case, rank(seen, case, down), 30)
+    assert (after.state, after.reason_code, after.due_at) == (Status.UNDELIVERED, Reason.PROVIDER_DOWN, None)
+    busy = route(PROVIDERS[:1], {PROVIDERS[0]: "rate"})
+    waits = decisions.provider_down(seen, case, rank(seen, case, busy), 1)
+    assert waits.state is Status.DEFERRED, "a second's wait for a token is no reason to change channels"
+
+
+def test_an_operators_retry_begins_the_schedule_anew() -> None:
+    promised = rules(retry_s=(30, 120))
+    case = delivery(pass_no=7, round_pass=7)
+    after = decisions.after_failed_pass(notification(case), case, promised, 0.0)
+    assert (after.state, after.pass_no) == (Status.DEFERRED, 8)
+    assert after.next_pass_at == NOW + timedelta(seconds=promised.type.retry_s[0])

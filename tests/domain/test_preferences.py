@@ -184,11 +184,18 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
         parse_local_time(text)
 
 
-@pytest.mark.parametrize("name", ["Mars/Base", "", "../etc/passwd", "Europe", "\0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Mars/Base", "", "../etc/passwd", "Europe", "\0"),
+        *("localtime", "posixrules", "Factory", "posix/UTC", "right/UTC", "africa/lagos"),
+    ],
+)
 def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(InvalidPreference, match="IANA"):
         check_time_zone(name)
 
 
-def test_a_time_zone_is_taken_by_its_name() -> None:
-    assert check_time_zone("Africa/Lagos") == "Africa/Lagos"
+@pytest.mark.parametrize("name", ["Africa/Lagos", "UTC", "America/Argentina/Ushuaia", "Etc/GMT+1"])
+def test_a_time_zone_is_taken_by_its_name(name: str) -> None:
+    assert check_time_zone(name) == name

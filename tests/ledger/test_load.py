@@ -7,11 +7,13 @@ from uuid import uuid4
 import pytest
 from ledger_case import Case, Cases, at
 
+from domain.contacts import suppression_key
 from domain.decisions import Next
 from domain.notification import Channel, Device, Lane, QuietHours, Strategy
 from domain.outcome import Outcome, ReceiptStatus
 from domain.status import Status
 from storage.ledger import Ledger
+from storage.people import People
 
 
 async def test_a_notification_comes_back_as_it_was_accepted(cases: Cases) -> None:

@@ -118,7 +118,7 @@ class World:
                 provider=provider,
                 budget_s=10,
                 settling_s=0,
-                address=address,
+                suppression_key=address,
                 target_masked=mask(channel, address),
                 selection={},
                 required=False,
