@@ -59,6 +59,7 @@ _OWN_TYPES: Final = frozenset(
         "too_deep",
         "invalid_contact",
         "invalid_preference",
+        "quiet_hours_empty",
     }
 )
 

@@ -97,6 +97,15 @@ class QuietHoursBody(Request):
     start: LocalTime
     end: LocalTime
 
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.start == self.end:
+            # All day, or never? Whoever wants no quiet hours sends none.
+            raise PydanticCustomError(
+                "quiet_hours_empty", "start and end are the same: leave quiet_hours out for none"
+            )
+        return self
+
 
 class PreferencesBody(Request):
     """What a user wants. What is not said is wanted; a type goes before `*`, which speaks for every type."""

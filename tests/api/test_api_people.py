@@ -103,6 +103,13 @@ async def test_unknown_users_are_not_found(api: httpx.AsyncClient) -> None:
             "/quiet_hours/start",
             "invalid_preference",
         ),
+        ("u/preferences", {"time_zone": "localtime"}, "/time_zone", "invalid_preference"),
+        (
+            "u/preferences",
+            {"quiet_hours": {"start": "7:00", "end": "07:00"}},
+            "/quiet_hours",
+            "quiet_hours_empty",
+        ),
         ("u/preferences", {"quiet_hours": {"start": "22:00"}}, "/quiet_hours/end", "required"),
     ],
 )
