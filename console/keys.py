@@ -1,8 +1,9 @@
 """API keys, directly in the database: who may not yet call the API can still make its first key."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke (directly in the database).")
+
+# A name that is typed, listed and compared must not differ from another in what nobody sees.
+_TENANT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 _Result = TypeVar("_Result")
 
@@ -24,8 +28,13 @@ def create(
     """Make a key for a tenant. It is shown this once."""
     from storage import api_keys
 
-    if not tenant.strip() or len(tenant) > 255 or "\0" in tenant + name:
-        raise Failure("A tenant's name has 1 to 255 characters.")
+    if not re.fullmatch(_TENANT, tenant):
+        raise Failure(
+            f"{tenant!r} cannot be a tenant's name: it has 1 to 64 letters (A-Z, a-z), digits, `.`, `_` and "
+            "`-`, and begins with a letter or a digit."
+        )
+    if not name.isprintable():
+        raise Failure(f"{name!r} cannot be a key's name: it must be printable.")
 
     async def made(pool: "Pool") -> str:
         return await api_keys.create(pool, tenant, name)

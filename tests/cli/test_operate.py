@@ -78,12 +78,12 @@ async def test_a_provider_is_drained_and_sends_again(run: Herald) -> None:
 
 
 async def test_keys_are_made_listed_and_revoked(run: Herald) -> None:
-    made = await run("keys", "create", "shop", "--name", "till 4")
+    made = await run("keys", "create", "Shop-4.north_1", "--name", "till 4")
     key = made.out.strip()
     assert (await run("list", HERALD_API_KEY=key)).out == "none\n"
     prefix = key.split("_")[1]
     listed = next(line for line in (await run("keys", "list")).out.splitlines() if line.startswith(prefix))
-    assert ("shop" in listed, "active" in listed, "till 4" in listed) == (True, True, True)
+    assert ("Shop-4.north_1" in listed, "active" in listed, "till 4" in listed) == (True, True, True)
     assert key not in (await run("keys", "list")).out
     assert (await run("keys", "revoke", prefix)).code == 0
     assert "revoked" in (await run("keys", "list")).out
