@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from api_case import Parked, Submit, body
+from api_case import PHONE, Parked, Submit, body
 from api_server import served, settings_for
 
 from devstack.ports import free_port
@@ -33,6 +33,17 @@ async def test_every_route_but_health_and_callbacks_needs_a_key(url: str) -> Non
             answer = await client.request(method, path.replace("{", "").replace("}", ""))
             assert (answer.status_code, answer.json()["code"]) == (401, "api_key_missing"), (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_what_needs_no_key_is_served_and_holds_nothing_of_a_tenant(url: str, submit: Submit) -> None:
+    shown = await submit(user_id="a-private-user")
+    private = (shown["id"], "a-private", PHONE, "bank")
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        for path in ("/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json"):
+            answer = await client.get(path)
+            assert answer.status_code == 200, path
+            examples = (PHONE,) if path == "/openapi.json" else ()
+            assert [text for text in private if text in answer.text and text not in examples] == [], path
 
 
 @pytest.mark.parametrize(
