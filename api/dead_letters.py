@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.auth import KeyedRoute, Tenant
 from api.context import Context, Uses
@@ -71,7 +71,7 @@ class ReplayIn(Request):
     )
 
     filter: ReplayFilter
-    dry_run: bool = True
+    dry_run: StrictBool = True
     rate_per_s: Annotated[float, Field(gt=0, le=1000)] = 10
     expires_at: Time | None = Field(
         default=None, description="A new expiry, without which expired ones stay."

@@ -154,6 +154,8 @@ async def test_a_replay_is_a_dry_run_unless_it_says_otherwise(api: httpx.AsyncCl
         ({}, "/filter"),
         ({"filter": {"user": "x"}}, "/filter/user"),
         ({"filter": {}, "rate_per_s": 0}, "/rate_per_s"),
+        ({"filter": {}, "dry_run": "no"}, "/dry_run"),
+        ({"filter": {}, "dry_run": 0}, "/dry_run"),
         ({"filter": {"channel": "fax"}}, "/filter/channel"),
     ],
 )
