@@ -1,12 +1,14 @@
 """The settings, and the only reader of the environment. Whatever is below the roots is passed its own."""
 
+import re
 import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from domain.notification import Channel
 from domain.notification_types import Catalog
@@ -20,6 +22,20 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
+def _url(*schemes: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        if scheme not in schemes or not separator or not rest:
+            raise ValueError(
+                f"expected an address that begins with {' or '.join(f'{s}://' for s in schemes)}"
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
+ValkeyUrl = Annotated[SecretStr, _url("redis", "rediss", "valkey", "valkeys")]
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
@@ -128,9 +144,9 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
 
-    database_url: SecretStr = SecretStr("postgresql://herald@127.0.0.1:15432/herald")
+    database_url: PostgresUrl = SecretStr("postgresql://herald@127.0.0.1:15432/herald")
     database_pool_max: Annotated[int, Field(ge=2, le=200)] = 10
-    valkey_url: SecretStr = SecretStr("redis://127.0.0.1:16379/0")
+    valkey_url: ValkeyUrl = SecretStr("redis://127.0.0.1:16379/0")
     temporal: TemporalSettings = Field(default_factory=TemporalSettings)
 
 
@@ -223,6 +239,12 @@ def load_secret_key() -> str:
 def _read(kind: type[_Read]) -> _Read:
     try:
         return kind()
+    except UnreadableVariable as error:
+        # Only the field's name is told: the cause may repeat a secret.
+        field = next(iter(re.findall(r'field "(\w+)"', str(error))), "…")
+        raise SettingsError(
+            f"The settings cannot be used:\n  HERALD_{field.upper()}: expected JSON"
+        ) from None
     except ValidationError as error:
         lines = [
             f"  HERALD_{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"

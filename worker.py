@@ -5,12 +5,13 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from redis.exceptions import RedisError
 from temporalio.client import (
     Client,
     Schedule,
@@ -34,6 +35,7 @@ from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
 from activities.reconcile import Reconcile
 from activities.resolve import Resolver
+from dispatcher.away import LEDGER_AWAY
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.listener import Listener
 from dispatcher.provider_watch import ProviderWatch
@@ -50,10 +52,13 @@ from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
 from telemetry import logs
 from telemetry.metrics import Metrics
+from telemetry.scrub import scrub
 from workflows.notification import NotificationWorkflow
 from workflows.reconciliation import EVERY, SCHEDULE_ID, WORKFLOW_ID, ReconciliationWorkflow
 
 log = structlog.stdlib.get_logger("herald.worker")
+
+_Result = TypeVar("_Result")
 
 RETRIES_MAX = 50
 """So many retried passes of one channel may run at once in one process."""
@@ -228,8 +233,24 @@ async def keep_schedule(client: Client) -> None:
 
 async def establish_limits(parts: Parts) -> None:
     """On a fresh installation, tell the limiter that its empty store is complete."""
-    if not await parts.ledger.has_attempts():
-        await parts.limiter.establish()
+    while True:
+        try:
+            if not await parts.ledger.has_attempts():
+                await parts.limiter.establish()
+        except (*LEDGER_AWAY, RedisError) as error:
+            log.warning("stores_unreachable", why=f"{type(error).__name__}: {scrub(str(error))[:200]}")
+            await asyncio.sleep(CONNECT_AGAIN_S)
+        else:
+            return
+
+
+async def ready(parts: Parts) -> Client:
+    """Wait until everything that the worker needs answers; returns the client of Temporal."""
+    client = await connect(parts.settings.temporal)
+    if Lane.CRITICAL not in parts.lanes:
+        await keep_schedule(client)
+    await establish_limits(parts)
+    return client
 
 
 async def run(settings: Settings, lanes: Sequence[Lane]) -> None:
@@ -239,10 +260,9 @@ async def run(settings: Settings, lanes: Sequence[Lane]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with opened(settings, lanes) as parts:
-        client = await connect(settings.temporal)
-        if Lane.CRITICAL not in lanes:
-            await keep_schedule(client)
-        await establish_limits(parts)
+        client = await _unless(stop, ready(parts))
+        if client is None:
+            return
         stop_serving = (
             parts.metrics.serve(settings.metrics_port, settings.metrics_host)
             if settings.metrics_port
@@ -281,6 +301,18 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
         await asyncio.gather(*loops, return_exceptions=True)
         for task in done - {stopping}:
             task.result()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _Result]) -> _Result | None:
+    """Do the work; None if it was told to stop before it ended."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
 
 
 def main(settings: Settings, lanes: Sequence[Lane]) -> None:
