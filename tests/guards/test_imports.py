@@ -26,7 +26,7 @@ LIBRARIES = {
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
     "simulators": {"aiohttp", "cryptography", "h2", "httpx", "hyperframe", "jwt", "multidict"},
     "settings": {"pydantic", "pydantic_settings"},
-    "worker": {"structlog", "temporalio"},
+    "worker": {"asyncpg", "redis", "structlog", "temporalio"},
     "cli": {"typer"},
 }
 
