@@ -21,7 +21,6 @@ undelivered (failed); its `code` is a failure's reason, `temporary` for a tempor
 
 import hmac
 import json
-import re
 import secrets
 import time
 from base64 import b64encode
@@ -32,8 +31,9 @@ from typing import Any, ClassVar
 from aiohttp import web
 from multidict import MultiDictProxy
 
-from simulators.base import Outgoing, Received, Simulator
-from simulators.faults import CallbackPlan, Fault, Mode, recipient_key
+from simulators.base import Outgoing, Received
+from simulators.faults import Fault, recipient_key
+from simulators.mail import MailSimulator, is_address, magic_part
 
 API_KEY = "key-simulated"
 DOMAIN = "mg.herald.example"
@@ -54,19 +54,12 @@ MAGIC: Mapping[str, tuple[str, str | None]] = {
 }
 AFTER_DELIVERY = frozenset({"opened", "clicked", "complained", "unsubscribed"})
 
-_ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
-
 Form = MultiDictProxy[str | bytearray | bytes | web.FileField]
 
 
 def problem(status: int, message: str) -> web.Response:
     """Mailgun's error form."""
     return web.json_response({"message": message}, status=status)
-
-
-def magic_part(address: str) -> str:
-    """The word of an address that may be a magic one."""
-    return address.rpartition("@")[0].partition("+")[0].lower()
 
 
 def signed(event: Mapping[str, Any], at: datetime | None = None, token: str | None = None) -> bytes:
@@ -78,7 +71,7 @@ def signed(event: Mapping[str, Any], at: datetime | None = None, token: str | No
     return json.dumps({"signature": signature, "event-data": event}).encode()
 
 
-class Mailgun(Simulator):
+class Mailgun(MailSimulator):
     """Mailgun's account with one domain."""
 
     name = "mailgun"
@@ -88,6 +81,8 @@ class Mailgun(Simulator):
         "undelivered": "failed",
     }
     progress: ClassVar[Sequence[str]] = ("accepted",)
+    magic_words = MAGIC
+    after_delivery = AFTER_DELIVERY
     lag_s: float = 0.0
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -126,23 +121,6 @@ class Mailgun(Simulator):
             events.append(event)
         url = f"{self.world.callback_base}/{self.name}"
         return Outgoing(url, {"Content-Type": "application/json"}, signed(event))
-
-    async def accept(self, message: Received) -> None:
-        word = magic_part(message.to)
-        if recipient_key(message.to) not in self.plans.plans:
-            if word == "silent":
-                self.plans.put(CallbackPlan(message.to, Mode.HELD))
-            elif word in MAGIC:
-                final, code = MAGIC[word]
-                self.plans.put(CallbackPlan(message.to, final=final, code=code))
-        await super().accept(message)
-
-    async def report(
-        self, message: Received, status: str, code: str | int | None = None, copies: int = 1
-    ) -> None:
-        if status in AFTER_DELIVERY and message.status == "accepted":
-            await super().report(message, "delivered", None, copies)
-        await super().report(message, status, code, copies)
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         if (denied := self._denied(request)) is not None:
@@ -249,7 +227,7 @@ def fault_in(form: Form, to: str) -> web.Response | None:
     for name in ("from", "to", "subject"):
         if not form.get(name):
             return problem(400, f"{name} parameter is missing")
-    if not _ADDRESS.fullmatch(to) or magic_part(to) == "invalid":
+    if not is_address(to) or magic_part(to) == "invalid":
         return problem(400, "to parameter is not a valid address. please check documentation")
     if not form.get("text") and not form.get("html"):
         return problem(

@@ -31,8 +31,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from simulators.base import Outgoing, Received, Simulator
-from simulators.faults import CallbackPlan, Fault, Mode, recipient_key
+from simulators.base import Outgoing, Received
+from simulators.faults import Fault
+from simulators.mail import MailSimulator, is_address, magic_part
 
 API_KEY = "SG.simulated.key"
 FROM_EMAIL = "Herald <notices@herald.example>"
@@ -75,12 +76,6 @@ ACTIVITY_EVENT: Mapping[str, tuple[str, str]] = {
 }
 
 _CONDITION = re.compile(r'(\w+)\s*(>=|<=|>|<|=)\s*(?:TIMESTAMP\s+)?"([^"]*)"')
-_ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
-
-
-def magic_part(address: str) -> str:
-    """The word of an address that may be a magic one."""
-    return address.rpartition("@")[0].partition("+")[0].lower()
 
 
 def problem(status: int, message: str, field: str | None = None) -> web.Response:
@@ -88,7 +83,7 @@ def problem(status: int, message: str, field: str | None = None) -> web.Response
     return web.json_response({"errors": [{"message": message, "field": field, "help": None}]}, status=status)
 
 
-class SendGrid(Simulator):
+class SendGrid(MailSimulator):
     """SendGrid's account as one process sees it."""
 
     name = "sendgrid"
@@ -98,6 +93,8 @@ class SendGrid(Simulator):
         "undelivered": "bounce",
     }
     progress: ClassVar[Sequence[str]] = ("processed",)
+    magic_words = MAGIC
+    after_delivery = AFTER_DELIVERY
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
@@ -141,23 +138,6 @@ class SendGrid(Simulator):
             "X-Twilio-Email-Event-Webhook-Timestamp": timestamp,
         }
         return Outgoing(f"{self.world.callback_base}/{self.name}", headers, body)
-
-    async def accept(self, message: Received) -> None:
-        word = magic_part(message.to)
-        if recipient_key(message.to) not in self.plans.plans:
-            if word == "silent":
-                self.plans.put(CallbackPlan(message.to, Mode.HELD))
-            elif word in MAGIC:
-                final, code = MAGIC[word]
-                self.plans.put(CallbackPlan(message.to, final=final, code=code))
-        await super().accept(message)
-
-    async def report(
-        self, message: Received, status: str, code: str | int | None = None, copies: int = 1
-    ) -> None:
-        if status in AFTER_DELIVERY and message.status == "processed":
-            await super().report(message, "delivered", None, copies)
-        await super().report(message, status, code, copies)
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         if (denied := self._denied(request)) is not None:
@@ -294,10 +274,10 @@ def fault_in(mail: Mapping[str, Any], to: str) -> web.Response | None:
         return problem(400, "The personalizations field is required", "personalizations")
     if not to:
         return problem(400, "The to array is required", "personalizations.0.to")
-    if not _ADDRESS.fullmatch(to) or magic_part(to) == "invalid":
+    if not is_address(to) or magic_part(to) == "invalid":
         return problem(400, "Does not contain a valid address.", "personalizations.0.to.0.email")
     sender = mail.get("from")
-    if not isinstance(sender, dict) or not _ADDRESS.fullmatch(str(sender.get("email", ""))):
+    if not isinstance(sender, dict) or not is_address(str(sender.get("email", ""))):
         return problem(400, "The from email does not contain a valid address.", "from.email")
     subject = mail.get("subject")
     if not isinstance(subject, str) or not subject:
