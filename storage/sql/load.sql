@@ -28,8 +28,13 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
             SELECT channel, COALESCE(c.to_email, u.email) FROM suppressions
             WHERE tenant = n.tenant AND channel = 'email' AND address = lower(COALESCE(c.to_email, u.email))
             UNION ALL
-            SELECT s.channel, s.address FROM devices v JOIN suppressions s ON s.address IN (v.fcm_token, v.apns_token)
-            WHERE v.tenant = n.tenant AND v.user_id = n.user_id AND s.tenant = n.tenant AND s.channel = 'push'
+            SELECT found.channel, found.address
+            FROM devices v,
+                 LATERAL (VALUES (v.fcm_token), (v.apns_token)) AS held (token),
+                 -- With a limit, one look at the key for each token: a plain join may walk the tenant's list.
+                 LATERAL (SELECT s.channel, s.address FROM suppressions s
+                          WHERE s.tenant = n.tenant AND s.channel = 'push' AND s.address = held.token LIMIT 1) found
+            WHERE v.tenant = n.tenant AND v.user_id = n.user_id
        ) s) AS suppressed
 FROM notifications n
 LEFT JOIN notification_contents c ON c.notification_id = ANY($1::uuid[])

@@ -230,6 +230,19 @@ async def test_many_deliveries_are_intended_from_two_processes_without_one_sent_
     assert all((one is None) != (other is None) for one, other in zip(forth, back, strict=True))
 
 
+async def test_a_group_locks_its_notifications_in_the_order_of_their_ids(cases: Cases, pool: Pool) -> None:
+    """Whatever waits for the first one holds none of the others: two groups never hold each other up."""
+    group = sorted([await cases() for _ in range(8)], key=lambda case: case.id)
+    intents = [await case.intent() for case in group]
+    async with pool.acquire() as holder, holder.transaction():
+        lock = "SELECT FROM notifications WHERE id = ANY($1) FOR NO KEY UPDATE"
+        await holder.execute(lock, [group[0].id])
+        waiting = asyncio.gather(*map(group[0].ledger.intend, intents[::-1]))
+        await until_blocked(pool, holder)
+        await holder.execute(f"{lock} NOWAIT", [case.id for case in group])
+    assert all(await waiting)
+
+
 async def test_an_accepted_attempt_leaves_the_others_of_the_notification_alone(cases: Cases) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL))
     opened = await case.open(Channel.SMS)

@@ -35,6 +35,7 @@ TABLES = (
     "due",
     "provider_messages",
     "users",
+    "devices",
     "user_notification_settings",
     "suppressions",
 )
@@ -67,7 +68,11 @@ INSERT INTO users (tenant, user_id, phone) SELECT 'acme', 'user-' || no, '+1' FR
 INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)
 SELECT 'acme', 'user-' || no, 'debit_alert', 'sms', true FROM generate_series(1, $1) no;
 INSERT INTO suppressions (tenant, channel, address, reason, source)
-SELECT 'acme', 'sms', '+1' || no, 'bounce', 'test' FROM generate_series(1, $1) no;
+SELECT 'acme', channel, channel || '-' || no, 'bounce', 'test'
+FROM generate_series(1, $1) no, unnest(ARRAY['sms', 'email', 'push']) channel;
+INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token)
+SELECT 'acme', 'user-' || no, device, 'fcm-' || device || no, 'apns-' || device || no
+FROM generate_series(1, $1) no, unnest(ARRAY['one', 'two']) device;
 """
 
 
