@@ -6,18 +6,14 @@ from urllib.parse import quote
 import typer
 
 from console.failure import Failure
+from console.listing import After, Before, Channel, Limit, Provider, Type, User, show_list
 from console.notifications import AsJson, Id, addresses, plain_id
 
 app = typer.Typer(
     no_args_is_help=True, help="Dead letters: list them, send them again, close them.", add_completion=False
 )
 
-Type = Annotated[str | None, typer.Option(help="Of this type.")]
-Channel = Annotated[str | None, typer.Option(help="With this channel.")]
-Provider = Annotated[str | None, typer.Option(help="With an attempt through this provider.")]
 ReasonCode = Annotated[str | None, typer.Option("--reason", help="With this reason code.")]
-After = Annotated[str | None, typer.Option(help="Created after: RFC 3339, or so long ago (10m, 2h).")]
-Before = Annotated[str | None, typer.Option(help="Created before: RFC 3339, or so long ago.")]
 ExpiresAt = Annotated[
     str | None, typer.Option(help="A new expiry: RFC 3339, or from now (2h). Expired ones need it.")
 ]
@@ -30,37 +26,27 @@ def list_(
     provider: Provider = None,
     reason: ReasonCode = None,
     status: Annotated[str | None, typer.Option(help="dead_lettered or outcome_unknown.")] = None,
-    user: Annotated[str | None, typer.Option(help="Of this user.")] = None,
+    user: User = None,
     after: After = None,
     before: Before = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List what waits for an operator, newest first."""
-    from console import terminal
-    from console.client import connected
-    from console.story import listed
-
-    now = terminal.now()
-    with connected() as api:
-        found, more = api.pages(
-            "/dead-letters",
-            limit,
-            user_id=user,
-            type=type,
-            status=status,
-            channel=channel,
-            provider=provider,
-            reason_code=reason,
-            created_after=terminal.earlier(after, now),
-            created_before=terminal.earlier(before, now),
-        )
-    if as_json:
-        terminal.say_json(found)
-        return
-    terminal.say(listed(found) if found else "no dead letters")
-    if more:
-        terminal.say("there are more: --limit, or narrow it down")
+    show_list(
+        "/dead-letters",
+        limit,
+        after=after,
+        before=before,
+        as_json=as_json,
+        when_none="no dead letters",
+        user_id=user,
+        type=type,
+        status=status,
+        channel=channel,
+        provider=provider,
+        reason_code=reason,
+    )
 
 
 @app.command()

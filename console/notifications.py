@@ -8,6 +8,7 @@ from urllib.parse import quote
 import typer
 
 from console.failure import Failure
+from console.listing import After, Before, Channel, Limit, Provider, Type, User, show_list
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's own answer.")]
 Id = Annotated[str, typer.Argument(help="The notification's id; its workflow id (ntf-…) does as well.")]
@@ -107,45 +108,30 @@ def show(id: Id, as_json: AsJson = False) -> None:
 
 
 def list_(
-    user: Annotated[str | None, typer.Option(help="Of this user.")] = None,
-    type: Annotated[str | None, typer.Option(help="Of this type.")] = None,
+    user: User = None,
+    type: Type = None,
     status: Annotated[str | None, typer.Option(help="In this status, e.g. deferred.")] = None,
-    channel: Annotated[str | None, typer.Option(help="With this channel.")] = None,
-    provider: Annotated[str | None, typer.Option(help="With an attempt through this provider.")] = None,
-    after: Annotated[
-        str | None, typer.Option(help="Created after: RFC 3339, or so long ago (10m, 2h).")
-    ] = None,
-    before: Annotated[str | None, typer.Option(help="Created before: RFC 3339, or so long ago.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    channel: Channel = None,
+    provider: Provider = None,
+    after: After = None,
+    before: Before = None,
+    limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     """List notifications, newest first."""
-    from console import terminal
-    from console.client import connected
-    from console.story import listed
-
-    now = terminal.now()
-    with connected() as api:
-        found, more = api.pages(
-            "/notifications",
-            limit,
-            user_id=user,
-            type=type,
-            status=status,
-            channel=channel,
-            provider=provider,
-            created_after=terminal.earlier(after, now),
-            created_before=terminal.earlier(before, now),
-        )
-    if as_json:
-        terminal.say_json(found)
-        return
-    if not found:
-        terminal.say("none")
-        return
-    terminal.say(listed(found))
-    if more:
-        terminal.say("there are more: --limit, or narrow it down")
+    show_list(
+        "/notifications",
+        limit,
+        after=after,
+        before=before,
+        as_json=as_json,
+        when_none="none",
+        user_id=user,
+        type=type,
+        status=status,
+        channel=channel,
+        provider=provider,
+    )
 
 
 def stuck(
