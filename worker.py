@@ -287,7 +287,9 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics)
     waker = Waker(client, listener)
     watch = ProviderWatch(parts.pool, parts.gate, listener, parts.metrics)
+    give_up = _GiveUp()
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(give_up.end)
         for worker in workers_of(parts, client):
             await stack.enter_async_context(worker)
         loops = [asyncio.create_task(part.run()) for part in (listener, watch, waker, relay, dispatcher)]
@@ -296,11 +298,34 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
         )
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
+        give_up.begin(2 * parts.grace_s)
         for task in (*loops, stopping):
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         for task in done - {stopping}:
             task.result()
+
+
+class _GiveUp:
+    """Bounds the stop. Core waits for a Temporal that does not answer for as long as that takes, while what
+    was in flight has long ended and is recorded.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def begin(self, after_s: float) -> None:
+        """Leave the process so many seconds from now, whatever still holds it."""
+        self._timer = asyncio.get_running_loop().call_later(after_s, self._leave)
+
+    def end(self) -> None:
+        """It stopped in time."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _leave(self) -> None:
+        log.error("worker_stop_overdue")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _Result]) -> _Result | None:

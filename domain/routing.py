@@ -56,14 +56,17 @@ def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked
     Ruled out for good: a target that was refused, and a provider that took the message to no avail.
     Ruled out for this pass: whoever was asked in it already.
     """
-    known = tuple(
-        candidate
-        for candidate in _candidates(notification, delivery.channel, route)
-        if not any(_rules_out(attempt, candidate) for attempt in delivery.attempts)
-    )
+    known: list[Candidate] = []
+    skipped = dict.fromkeys(route.order, "no_address")
+    for candidate in _candidates(notification, delivery.channel, route):
+        if reason := next(
+            filter(None, (_ruled_out(attempt, candidate) for attempt in delivery.attempts)), None
+        ):
+            skipped[candidate.provider] = reason
+        else:
+            known.append(candidate)
     this_pass = [attempt for attempt in delivery.attempts if attempt.pass_no == delivery.pass_no]
     usable: list[Candidate] = []
-    skipped: dict[str, str] = {}
     for candidate in known:
         if any(candidate.is_of(attempt) for attempt in this_pass):
             skipped[candidate.provider] = "tried_in_this_pass"
@@ -72,7 +75,10 @@ def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked
         else:
             usable.append(candidate)
     tried = any(attempt.receipt_status is not ReceiptStatus.UNDELIVERED for attempt in this_pass)
-    return Ranked(known, tuple(usable), skipped, tried)
+    # A provider that is of use for one device is not skipped for another.
+    for candidate in usable:
+        skipped.pop(candidate.provider, None)
+    return Ranked(tuple(known), tuple(usable), skipped, tried)
 
 
 def _candidates(notification: Notification, channel: Channel, route: Route) -> Sequence[Candidate]:
@@ -88,9 +94,11 @@ def _candidates(notification: Notification, channel: Channel, route: Route) -> S
     ]
 
 
-def _rules_out(attempt: Attempt, candidate: Candidate) -> bool:
+def _ruled_out(attempt: Attempt, candidate: Candidate) -> str | None:
+    """Why an attempt rules the candidate out for good; None if it does not."""
     if attempt.outcome is Outcome.REJECTED_RECIPIENT:
         # The token or the number is bad; on push another provider reaches the device by another token.
-        return candidate.target.device_id is None or candidate.is_of(attempt)
+        refused = candidate.target.device_id is None or candidate.is_of(attempt)
+        return "recipient_refused" if refused else None
     # It took the message, and yet here we are again: it did not arrive, or nobody says so.
-    return attempt.outcome is Outcome.ACCEPTED and candidate.is_of(attempt)
+    return "took_it_in_vain" if attempt.outcome is Outcome.ACCEPTED and candidate.is_of(attempt) else None

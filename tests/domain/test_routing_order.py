@@ -47,7 +47,8 @@ def test_the_usable_are_in_order_allowed_and_not_ruled_out(
         assert candidate.target.address
     if refused and channel is not Channel.PUSH:
         assert ranked.known == (), "a refused number is refused by everybody"
-    assert {c.provider for c in ranked.known if c not in ranked.usable} <= set(ranked.skipped)
+    of_use = {candidate.provider for candidate in ranked.usable}
+    assert set(ranked.skipped) == set(route.order) - of_use, "of every other provider it is said why not"
 
 
 @given(channels, recipients, routes)
@@ -83,6 +84,7 @@ def test_a_dead_token_rules_out_its_own_way_only() -> None:
     case = delivery(Channel.PUSH, attempts=(dead,), pass_no=1)
     ranked = rank(notification(case, recipient=Recipient(devices=DEVICES[:1])), case, route_of())
     assert [candidate.provider for candidate in ranked.known] == ["two", "three"]
+    assert ranked.skipped == {"one": "recipient_refused"}
 
 
 def test_a_report_of_failure_does_not_count_as_having_asked_in_this_pass() -> None:
@@ -90,5 +92,7 @@ def test_a_report_of_failure_does_not_count_as_having_asked_in_this_pass() -> No
     case = delivery(attempts=(failed,))
     ranked = rank(notification(case), case, route_of(blocked={"two": "drained", "three": "circuit_open"}))
     assert (ranked.usable, ranked.tried) == ((), False)
-    assert ranked.skipped == {"two": "drained", "three": "circuit_open"}
-    assert rank(notification(case), case, route_of()).usable[0].provider == "two"
+    assert ranked.skipped == {"one": "took_it_in_vain", "two": "drained", "three": "circuit_open"}
+    fallback = rank(notification(case), case, route_of())
+    assert fallback.usable[0].provider == "two"
+    assert fallback.skipped == {"one": "took_it_in_vain"}
