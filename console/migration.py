@@ -9,7 +9,7 @@ from console import places
 from console.failure import Failure
 from dispatcher.registration import RegistrationError, register_search_attributes
 from settings import StoreSettings
-from storage.migrate import migrate
+from storage.migrate import MigrationChanged, migrate
 
 
 def run() -> None:
@@ -23,6 +23,8 @@ def run() -> None:
 async def _run(stores: StoreSettings) -> None:
     try:
         ran = await migrate(stores.database_url.get_secret_value())
+    except MigrationChanged as error:
+        raise Failure(str(error)) from None
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Failure(
             f"The database cannot be migrated ({type(error).__name__}: {error}). "

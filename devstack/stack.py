@@ -20,7 +20,7 @@ from devstack.temporal import Temporal
 from devstack.valkey import Valkey
 from dispatcher.registration import RegistrationError, register_search_attributes
 from storage import api_keys
-from storage.migrate import migrate
+from storage.migrate import MigrationChanged, migrate
 
 TENANT = "dev"
 
@@ -188,6 +188,8 @@ class Stack:
             if ran := await migrate(database_url):
                 self._say(f"migrated the database: {', '.join(ran)}")
             await api_keys.ensure(database_url, TENANT, self.api_key)
+        except MigrationChanged as error:
+            raise DevStackError(str(error)) from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DevStackError(f"The database cannot be prepared: {error}") from error
         if _TEMPORAL_ADDRESS in self._outside:

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from devstack.postgres import Postgres
-from storage.migrate import MIGRATIONS, migrate
+from storage.migrate import MIGRATIONS, MigrationChanged, migrate
 
 NAMES = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
 PARTITIONED = ("notification_attempts", "notification_contents", "receipts", "timeline")
@@ -154,3 +155,12 @@ async def test_making_partitions_waits_for_no_writer_and_no_reader(database: str
     finally:
         await writer.close()
         await maker.close()
+
+
+async def test_a_database_of_another_version_is_refused(empty: str) -> None:
+    await migrate(empty)
+    connection = await asyncpg.connect(empty)
+    await connection.execute("UPDATE schema_migrations SET digest = 'other' WHERE name = $1", NAMES[0])
+    await connection.close()
+    with pytest.raises(MigrationChanged, match=NAMES[0]):
+        await migrate(empty)
