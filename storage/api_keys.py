@@ -39,20 +39,27 @@ def split(key: str) -> tuple[str, bytes] | None:
 
 
 async def create(connection: Connection | Pool, tenant: str, name: str, key: str | None = None) -> str:
-    """Store a new key (or the given one) for a tenant and return it in clear text."""
+    """Store a new key (or the given one) for a tenant and return it in clear text.
+
+    Raises ValueError when the key has not the form of one, or when another key has its prefix.
+    """
     key = key or generate()
     parts = split(key)
     if parts is None:
         raise ValueError("an API key has the form hk_<8 characters>_<secret>")
-    await connection.execute(
+    stored = await connection.fetchval(
         "INSERT INTO api_keys (prefix, tenant, name, digest) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (prefix) DO UPDATE"
-        " SET tenant = excluded.tenant, digest = excluded.digest, revoked_at = NULL",
+        # The same key again is good again; one that only shares its prefix is somebody else's.
+        " ON CONFLICT (prefix) DO UPDATE SET revoked_at = NULL"
+        " WHERE api_keys.digest = excluded.digest AND api_keys.tenant = excluded.tenant"
+        " RETURNING prefix",
         parts[0],
         tenant,
         name,
         parts[1],
     )
+    if stored is None:
+        raise ValueError(f"another API key has the prefix {parts[0]} already: create one anew")
     return key
 
 

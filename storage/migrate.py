@@ -30,7 +30,8 @@ async def migrate(database_url: str) -> list[str]:
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (name text PRIMARY KEY, digest text NOT NULL, ran_at timestamptz NOT NULL DEFAULT now())"
         )
-        done = dict(await connection.fetch("SELECT name, digest FROM schema_migrations"))
+        known = await connection.fetch("SELECT name, digest FROM schema_migrations")
+        done: dict[str, str] = {row["name"]: row["digest"] for row in known}
         ran: list[str] = []
         for path in sorted(MIGRATIONS.glob("*.sql")):
             text = path.read_text(encoding="utf-8")

@@ -59,3 +59,11 @@ async def test_what_has_not_the_form_of_a_key_is_none(pool: Pool, key: str) -> N
     if key:
         with pytest.raises(ValueError, match="hk_"):
             await api_keys.create(pool, "acme", "backend", key)
+
+
+async def test_a_key_never_takes_the_place_of_another_one(pool: Pool) -> None:
+    key = await api_keys.create(pool, "bank", "first")
+    prefix, _ = api_keys.split(key) or ("", b"")
+    with pytest.raises(ValueError, match=prefix):
+        await api_keys.create(pool, "shop", "other", f"hk_{prefix}_another-secret")
+    assert (await api_keys.lookup(pool, prefix) or ("",))[0] == "bank"
