@@ -16,13 +16,12 @@ import hmac
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from urllib.parse import quote
 
 from domain.notification import Channel, Device
-from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult, advance
+from domain.outcome import Outcome, Receipt, SendResult, advance
 from providers.base import (
     CallbackRefused,
     CallbackRequest,
@@ -33,6 +32,7 @@ from providers.base import (
     Resolves,
 )
 from providers.email.fields import REFERENCE, event_key_of, is_one_address, reference_in, subject_of
+from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
 from providers.http import (
     Answer,
     NoAnswer,
@@ -50,38 +50,24 @@ SETTLING_S: Final = 1800.0
 LOOKUP_BEFORE: Final = timedelta(minutes=5)
 EVENTS_MAX: Final = 300
 
-
-@dataclass(frozen=True, slots=True)
-class _Means:
-    status: ReceiptStatus
-    permanent: bool = False
-    address: AddressVerdict = AddressVerdict.KEEP
-
-
-_QUEUED = _Means(ReceiptStatus.QUEUED)
-_DELIVERED = _Means(ReceiptStatus.DELIVERED)
-_OBJECTED = _Means(ReceiptStatus.DELIVERED, address=AddressVerdict.SUPPRESS)
-_FAILED_HERE = _Means(ReceiptStatus.UNDELIVERED)
-_BAD_ADDRESS = _Means(ReceiptStatus.UNDELIVERED, permanent=True, address=AddressVerdict.SUPPRESS)
-
-EVENTS: Final[Mapping[str, _Means]] = {
-    "accepted": _QUEUED,
-    "rejected": _FAILED_HERE,
-    "delivered": _DELIVERED,
-    "failed": _FAILED_HERE,
-    "opened": _DELIVERED,
-    "clicked": _DELIVERED,
-    "unsubscribed": _OBJECTED,
-    "complained": _OBJECTED,
+EVENTS: Final[Mapping[str, Meaning]] = {
+    "accepted": QUEUED,
+    "rejected": FAILED_HERE,
+    "delivered": DELIVERED,
+    "failed": FAILED_HERE,
+    "opened": DELIVERED,
+    "clicked": DELIVERED,
+    "unsubscribed": OBJECTED,
+    "complained": OBJECTED,
 }
 """Mailgun's event types. What is not listed says nothing about a message of ours."""
 
-PERMANENT_REASONS: Final[Mapping[str, _Means]] = {
-    "bounce": _BAD_ADDRESS,
-    "hardfail": _BAD_ADDRESS,
-    "suppress-bounce": _BAD_ADDRESS,
-    "suppress-complaint": _BAD_ADDRESS,
-    "suppress-unsubscribe": _BAD_ADDRESS,
+PERMANENT_REASONS: Final[Mapping[str, Meaning]] = {
+    "bounce": BAD_ADDRESS,
+    "hardfail": BAD_ADDRESS,
+    "suppress-bounce": BAD_ADDRESS,
+    "suppress-complaint": BAD_ADDRESS,
+    "suppress-unsubscribe": BAD_ADDRESS,
 }
 """Permanent failures that speak about the recipient; the others (`old`, `espblock`, `generic`) do not."""
 
@@ -282,7 +268,7 @@ def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
     )
 
 
-def _failure(event: Mapping[str, Any]) -> tuple[_Means, str]:
+def _failure(event: Mapping[str, Any]) -> tuple[Meaning, str]:
     severity = "permanent" if event.get("severity") == "permanent" else "temporary"
     reason = str(event.get("reason"))
     status = event.get("delivery-status")
@@ -290,10 +276,10 @@ def _failure(event: Mapping[str, Any]) -> tuple[_Means, str]:
     code = f"failed:{severity}" + (f":{reason}" if reason in KNOWN_REASONS else "")
     if severity == "temporary":
         # Mailgun goes on trying by itself, for up to eight hours.
-        return _QUEUED, code
+        return QUEUED, code
     if bounce_type == "soft":
-        return _FAILED_HERE, code
-    return PERMANENT_REASONS.get(reason, _FAILED_HERE), code
+        return FAILED_HERE, code
+    return PERMANENT_REASONS.get(reason, FAILED_HERE), code
 
 
 def verify(signing_key: bytes, signature: object, now: datetime) -> None:

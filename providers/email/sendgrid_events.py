@@ -8,7 +8,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,74 +16,61 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from domain.outcome import AddressVerdict, Receipt, ReceiptStatus, advance
+from domain.outcome import Receipt, advance
 from providers.base import CallbackRefused, CallbackRequest
 from providers.email.fields import event_key_of, reference_in
+from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
 from providers.http import code_of
 
 SIGNATURE_AGE_S_MAX: Final = 300
 
-
-@dataclass(frozen=True, slots=True)
-class _Means:
-    status: ReceiptStatus
-    permanent: bool = False
-    address: AddressVerdict = AddressVerdict.KEEP
-
-
-_QUEUED = _Means(ReceiptStatus.QUEUED)
-_DELIVERED = _Means(ReceiptStatus.DELIVERED)
-_OBJECTED = _Means(ReceiptStatus.DELIVERED, address=AddressVerdict.SUPPRESS)
-_FAILED_HERE = _Means(ReceiptStatus.UNDELIVERED)
-_BAD_ADDRESS = _Means(ReceiptStatus.UNDELIVERED, permanent=True, address=AddressVerdict.SUPPRESS)
-
-EVENTS: Final[Mapping[str, _Means]] = {
-    "processed": _QUEUED,
-    "deferred": _QUEUED,
-    "delivered": _DELIVERED,
-    "bounce": _BAD_ADDRESS,
-    "dropped": _FAILED_HERE,
-    "cancel_drop": _FAILED_HERE,
-    "open": _DELIVERED,
-    "click": _DELIVERED,
-    "spamreport": _OBJECTED,
-    "unsubscribe": _OBJECTED,
-    "group_unsubscribe": _OBJECTED,
+EVENTS: Final[Mapping[str, Meaning]] = {
+    "processed": QUEUED,
+    "deferred": QUEUED,
+    "delivered": DELIVERED,
+    "bounce": BAD_ADDRESS,
+    "dropped": FAILED_HERE,
+    "cancel_drop": FAILED_HERE,
+    "open": DELIVERED,
+    "click": DELIVERED,
+    "spamreport": OBJECTED,
+    "unsubscribe": OBJECTED,
+    "group_unsubscribe": OBJECTED,
 }
 """The event webhook's words. What is not listed says nothing about a message of ours."""
 
-BOUNCE_TYPES: Final[Mapping[str, _Means]] = {"bounce": _BAD_ADDRESS, "blocked": _FAILED_HERE}
+BOUNCE_TYPES: Final[Mapping[str, Meaning]] = {"bounce": BAD_ADDRESS, "blocked": FAILED_HERE}
 """A block is the receiving server's refusal of this sender, this content or this moment."""
 
-DROP_REASONS: Final[Mapping[str, _Means]] = {
-    "bounced address": _BAD_ADDRESS,
-    "invalid": _BAD_ADDRESS,
-    "spam reporting address": _BAD_ADDRESS,
-    "unsubscribed address": _BAD_ADDRESS,
+DROP_REASONS: Final[Mapping[str, Meaning]] = {
+    "bounced address": BAD_ADDRESS,
+    "invalid": BAD_ADDRESS,
+    "spam reporting address": BAD_ADDRESS,
+    "unsubscribed address": BAD_ADDRESS,
 }
 """Drops that speak about the recipient; the others speak about our account or our content."""
 
-LOG_STATUSES: Final[Mapping[str, _Means]] = {
-    "processed": _QUEUED,
-    "deferred": _QUEUED,
-    "delivered": _DELIVERED,
-    "dropped": _FAILED_HERE,
-    "blocked": _FAILED_HERE,
-    "bounced": _BAD_ADDRESS,
+LOG_STATUSES: Final[Mapping[str, Meaning]] = {
+    "processed": QUEUED,
+    "deferred": QUEUED,
+    "delivered": DELIVERED,
+    "dropped": FAILED_HERE,
+    "blocked": FAILED_HERE,
+    "bounced": BAD_ADDRESS,
 }
 """The statuses of the Email Logs."""
 
-ACTIVITY_EVENTS: Final[Mapping[str, _Means]] = {
-    "processed": _QUEUED,
-    "deferred": _QUEUED,
-    "delivered": _DELIVERED,
-    "dropped": _FAILED_HERE,
-    "bounced": _BAD_ADDRESS,
-    "opened": _DELIVERED,
-    "clicked": _DELIVERED,
-    "spam_report": _OBJECTED,
-    "unsubscribe": _OBJECTED,
-    "group_unsubscribe": _OBJECTED,
+ACTIVITY_EVENTS: Final[Mapping[str, Meaning]] = {
+    "processed": QUEUED,
+    "deferred": QUEUED,
+    "delivered": DELIVERED,
+    "dropped": FAILED_HERE,
+    "bounced": BAD_ADDRESS,
+    "opened": DELIVERED,
+    "clicked": DELIVERED,
+    "spam_report": OBJECTED,
+    "unsubscribe": OBJECTED,
+    "group_unsubscribe": OBJECTED,
 }
 """Email Activity's own words for the same events."""
 
@@ -110,13 +96,13 @@ def logged_receipt(detail: Mapping[str, Any]) -> Receipt | None:
 
 def activity_receipt(detail: Mapping[str, Any], provider_message_id: str) -> Receipt | None:
     """The most telling event of a message of Email Activity as a receipt."""
-    best: tuple[str, _Means] | None = None
+    best: tuple[str, Meaning] | None = None
     events = detail.get("events")
     for event in events if isinstance(events, list) else []:
         name = str(event.get("event_name")) if isinstance(event, dict) else ""
         means = ACTIVITY_EVENTS.get(name)
         if means is not None and name == "bounced" and event.get("bounce_type") != "hard":
-            means = _FAILED_HERE
+            means = FAILED_HERE
         if means is None or (best and advance(best[1].status, means.status) is not means.status):
             continue
         best = (name, means)
@@ -154,7 +140,7 @@ def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
 
 
 def _receipt(
-    means: _Means | None,
+    means: Meaning | None,
     key: str,
     message_id: object,
     code: str,
