@@ -10,19 +10,19 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
-from domain.notification import Channel, Device
-from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
-from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves
+from domain.notification import Device
+from domain.outcome import AddressVerdict, Outcome, SendResult
+from providers.base import Message
 from providers.http import Answer, NoAnswer, Verdict, by_status, refused
 from providers.push.h2_client import H2Client
 from providers.push.provider_token import ProviderTokens, read_key
 from providers.push.replacement import replacement_id
+from providers.push.send_only import SendOnly
 
 NAME = "apns"
 PAYLOAD_BYTES_MAX = 4096
@@ -80,8 +80,10 @@ BY_REASON: dict[str, Verdict] = {
 _ASK_AGAIN_LATER = frozenset({"InternalServerError", "ServiceUnavailable"})
 
 
-class Apns:
+class Apns(SendOnly):
     """The adapter. Constructing it reads the key and authority files (ValueError when unusable)."""
+
+    vendor = "APNs"
 
     def __init__(
         self,
@@ -100,10 +102,6 @@ class Apns:
     @property
     def name(self) -> str:
         return NAME
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(Channel.PUSH, Resolves.NONE, settling_s=0, receipts=False, polls=False)
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Send to one device. A provider token that Apple calls expired is renewed once."""
@@ -137,17 +135,6 @@ class Apns:
         # A token comes from outside: nothing in it may leave its place in the path.
         path = f"/3/device/{quote(message.target.address, safe='')}"
         return await self._client.post(path, headers, payload, timeout_s=timeout_s)
-
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
-        """APNs has no look-up."""
-        return ()
-
-    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
-        """APNs has no status query."""
-        return None
-
-    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
-        raise CallbackRefused("callbacks_not_supported", "APNs sends no callbacks")
 
     def address_of(self, device: Device) -> str | None:
         return device.apns_token

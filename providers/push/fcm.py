@@ -9,17 +9,18 @@ still works, and installation ids are accepted in the same field.
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from domain.notification import Channel, Device
-from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
-from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves
+from domain.notification import Device
+from domain.outcome import AddressVerdict, Outcome, SendResult
+from providers.base import Message
 from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, refused
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
 from providers.push.replacement import replacement_id
+from providers.push.send_only import SendOnly
 
 NAME = "fcm"
 PAYLOAD_BYTES_MAX = 4096
@@ -58,8 +59,10 @@ BY_STATUS: dict[str, Verdict] = {
 """`google.rpc.Code`, where no FcmError comes with it."""
 
 
-class Fcm:
+class Fcm(SendOnly):
     """The adapter. Constructing it reads the service account's file (ValueError when it is unusable)."""
+
+    vendor = "FCM"
 
     def __init__(
         self,
@@ -78,10 +81,6 @@ class Fcm:
     @property
     def name(self) -> str:
         return NAME
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(Channel.PUSH, Resolves.NONE, settling_s=0, receipts=False, polls=False)
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Send to one device. A refused access token is replaced once."""
@@ -104,17 +103,6 @@ class Fcm:
     async def _post(self, body: dict[str, Any], token: str, timeout_s: float) -> Answer | NoAnswer:
         headers = {"Authorization": f"Bearer {token}"}
         return await self._client.request("POST", self._path, timeout_s=timeout_s, headers=headers, json=body)
-
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
-        """FCM has no look-up."""
-        return ()
-
-    async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
-        """FCM has no status query."""
-        return None
-
-    def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
-        raise CallbackRefused("callbacks_not_supported", "FCM sends no callbacks")
 
     def address_of(self, device: Device) -> str | None:
         return device.fcm_token
