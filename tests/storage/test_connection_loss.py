@@ -241,3 +241,17 @@ async def test_the_group_works_again_once_the_server_is_back(
                 assert await group.submit((1, "a")) == 1
                 break
     assert await _written(direct) == [1]
+
+
+async def test_a_session_that_stops_inside_a_transaction_is_ended_by_the_server(
+    direct: Pool, database: str
+) -> None:
+    setting = "idle_in_transaction_session_timeout"
+    pool = await open_pool(database, size_max=1)
+    assert await pool.fetchval(f"SHOW {setting}") == "10s"
+    connection = await pool.acquire()
+    pid = connection.get_server_pid()
+    await connection.execute(f"SET {setting} = '50ms'")
+    await connection.execute("BEGIN")
+    await until(lambda: direct.fetchval("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1", pid))
+    pool.terminate()
