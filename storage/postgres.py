@@ -61,6 +61,8 @@ _SESSION = {
     # A plan is kept for as long as its connection, until the tables are analysed: one that was made while
     # a table or a new month's partition was empty would go on reading it whole as it fills.
     "enable_seqscan": "off",
+    # It would gather and sort everything that is due before claiming the first few; an index has the order.
+    "enable_bitmapscan": "off",
     # A relay that was stopped in the middle of its transaction holds up its notifications no longer than so.
     "idle_in_transaction_session_timeout": "10s",
 }

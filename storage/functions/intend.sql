@@ -41,8 +41,10 @@ BEGIN
                WHERE s.tenant = d.tenant AND s.user_id = d.user_id AND s.channel = d.channel
                  AND s.type IN (d.type, '*')
                ORDER BY s.type = '*' LIMIT 1), true))
-          AND NOT EXISTS (SELECT FROM suppressions s
-                          WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = want.address)
+          -- One look at the key for each row, whatever the statistics say: NOT EXISTS may become a join that walks
+          -- the tenant's list, and a scalar subquery may not.
+          AND (SELECT true FROM suppressions s
+               WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = want.address) IS NULL
         RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.pass_no, d.attempts_made AS no,
                   moment AS intended_at,
                   moment + make_interval(secs => want.budget_s) AS hold_until,

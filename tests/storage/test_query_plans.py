@@ -259,6 +259,17 @@ async def test_plans_that_were_made_on_empty_tables(connected_before: Explained)
         await _check(connected_before, _numbers(first, size))
 
 
+@pytest.mark.parametrize("tables", [TABLES, TABLES[::-1]], ids=["first_to_last", "last_to_first"])
+async def test_plans_while_some_tables_are_analysed_and_others_are_not(
+    connected_before: Explained, tables: Sequence[str]
+) -> None:
+    # As autovacuum does it, one after the other. A sample leaves the table's size unknown to its neighbours.
+    await connected_before.connection.execute("DELETE FROM pg_statistic WHERE starelid >= 16384")
+    for no, table in enumerate(tables):
+        await connected_before.connection.execute(f"ANALYZE {table}")
+        await _check(connected_before, _numbers(800 + no + (50 if tables is TABLES else 0), 1))
+
+
 @pytest.mark.parametrize(("first", "plans"), [(1000, "force_generic_plan"), (2000, "force_custom_plan")])
 async def test_plans_that_are_made_on_full_tables(
     connected_before: Explained, database: str, first: int, plans: str
