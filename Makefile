@@ -39,6 +39,7 @@ define LOCK
 	@$(COMPILE) $(1) -o $(2)requirements-prod.lock
 	@$(COMPILE) $(1) --extra embedded --group build -c $(2)requirements-prod.lock -o $(2)requirements.lock
 	@$(COMPILE) $(1) --extra embedded --group build --group dev -c $(2)requirements.lock -o $(2)requirements-dev.lock
+	@$(COMPILE) $(1) --extra embedded --group build --group bench -c $(2)requirements-dev.lock -o $(2)requirements-bench.lock
 endef
 
 lock: $(VENV)/dev.stamp ## Pin what pyproject.toml asks for (ARGS=--upgrade for newer versions)
@@ -62,6 +63,11 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml | $(VENV)/made.stamp
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	@echo "installing the pinned development tools into $(VENV) …"
 	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/bench.stamp: requirements-bench.lock $(VENV)/dev.stamp
+	@echo "installing what the benchmarks need into $(VENV) …"
+	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
 
 # The stamp says that the environment was made whole: one whose making was interrupted is made anew.
