@@ -97,11 +97,11 @@ class ProviderGate:
     def report(self, name: str, result: SendResult) -> None:
         """What a call said about the provider's health."""
         circuit, now = self._circuits[name], time.monotonic()
-        if result.retry_after_s is not None:
+        if result.retry_after_s is not None and result.about_provider:
             self._away_until[name] = now + min(result.retry_after_s, AWAY_S_MAX)
         if is_ours(result):
             circuit.left()
-        elif result.outcome in HEALTH_FAILURES:
+        elif result.outcome in HEALTH_FAILURES and result.about_provider:
             circuit.failed(now)
         else:
             circuit.succeeded()

@@ -44,7 +44,7 @@ TRY_NEXT = frozenset(
 HEALTH_FAILURES = frozenset(
     {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.AMBIGUOUS, Outcome.NOT_SENT}
 )
-"""Outcomes that speak about the provider's health, and not about the recipient."""
+"""Outcomes that speak about the provider's health, unless the result says that they do not."""
 
 
 class AddressVerdict(StrEnum):
@@ -61,6 +61,8 @@ class SendResult:
 
     `code` is the vendor's own, normalised to `[a-z0-9_.:-]` and free of personal data. The vendor's
     text is never kept. `retry_after_s` is how long the provider asked us to stay away, in seconds.
+    `about_provider`: False for a failure of this message or its recipient alone, which says nothing
+    about the provider's health; its `retry_after_s` then keeps away this delivery and no other.
     """
 
     outcome: Outcome
@@ -69,6 +71,7 @@ class SendResult:
     provider_message_id: str | None = None
     retry_after_s: float | None = None
     address_verdict: AddressVerdict = AddressVerdict.KEEP
+    about_provider: bool = True
 
 
 class ReceiptStatus(StrEnum):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from domain.notification import Channel, Content, Device, Target
-from domain.outcome import Receipt, SendResult
+from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 
 
 class Resolves(StrEnum):
@@ -27,6 +27,11 @@ class Capabilities:
 
     `settling_s`: how long after a send "not found" does not yet mean "not sent".
     `receipts`: whether delivery is reported later, by callback or by polling.
+    `key_life_s`: for how long after the first request the vendor knows our key again (IDEMPOTENT only).
+    `matches_by`: by what a look-up recognises our message, in words; empty where there is none.
+    `replaces`: whether a second copy takes the place of the first where it is shown.
+    `signature`: how callbacks are signed, in words; None: it sends none.
+    `sandbox`: how it is tried without reaching anybody, in words; None: it cannot.
     """
 
     channel: Channel
@@ -34,6 +39,31 @@ class Capabilities:
     settling_s: float
     receipts: bool
     polls: bool
+    key_life_s: float = 0.0
+    matches_by: str = ""
+    replaces: bool = False
+    signature: str | None = None
+    sandbox: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an idempotent provider that does not say for how long."""
+        if (self.resolves is Resolves.IDEMPOTENT) != (self.key_life_s > 0):
+            raise ValueError("key_life_s is declared exactly where the provider takes our key")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one of a vendor's codes means for a send: a row of the adapter's translation table.
+
+    `about_provider`: whether a failure speaks about the provider's health (its circuit counts it), and not
+    about this message or its recipient alone. `retry_after_s`: when to come back, in seconds, where the
+    answer itself does not say.
+    """
+
+    outcome: Outcome
+    address: AddressVerdict = AddressVerdict.KEEP
+    about_provider: bool = True
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -23,7 +23,9 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from domain.outcome import AddressVerdict, Outcome, SendResult
+from domain.notification import Device
+from domain.outcome import Outcome, SendResult
+from providers.base import Verdict
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 RETRY_AFTER_S_MAX = 86_400.0
@@ -292,14 +294,6 @@ def bounded_wait_s(wait_s: float) -> float:
     return min(max(wait_s, 0.0), RETRY_AFTER_S_MAX)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a translation table says about one vendor code."""
-
-    outcome: Outcome
-    address: AddressVerdict = field(default=AddressVerdict.KEEP)
-
-
 def by_status(status: int, *, vendor_form: bool) -> Verdict:
     """What an HTTP status means where the vendor's own code says nothing.
 
@@ -316,12 +310,36 @@ def by_status(status: int, *, vendor_form: bool) -> Verdict:
     return Verdict(Outcome.AMBIGUOUS)
 
 
-def refused(answer: Answer, verdict: Verdict, code: object = None) -> SendResult:
-    """The result of a send that was not accepted. `code`: the vendor's own, else the HTTP status."""
+def refused(answer: Answer, verdict: Verdict, code: object = None, wait_s: float | None = None) -> SendResult:
+    """The result of a send that was not accepted. `code`: the vendor's own, else the HTTP status.
+
+    `wait_s`: when to come back, as the vendor says in a way of its own. Its `Retry-After` goes before
+    that, and what the table says comes last.
+    """
+    waits_s = (
+        retry_after_s(answer),
+        None if wait_s is None else bounded_wait_s(wait_s),
+        verdict.retry_after_s,
+    )
     return SendResult(
         verdict.outcome,
         code=code_of(f"http_{answer.status}" if code is None else code),
         http_status=answer.status,
-        retry_after_s=retry_after_s(answer),
+        retry_after_s=next((wait_s for wait_s in waits_s if wait_s is not None), None),
         address_verdict=verdict.address,
+        about_provider=verdict.about_provider,
     )
+
+
+class OverHttp:
+    """What adapters over HTTP share whose vendor reaches no devices. `_client`: the vendor's connections."""
+
+    _client: VendorClient
+
+    def address_of(self, device: Device) -> str | None:
+        """None: neither SMS nor mail reaches devices."""
+        return None
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._client.aclose()

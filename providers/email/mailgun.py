@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from domain.notification import Channel, Device
+from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, SendResult, advance
 from providers.base import (
     CallbackRefused,
@@ -30,15 +30,15 @@ from providers.base import (
     LookupFailed,
     Message,
     Resolves,
+    Verdict,
 )
 from providers.email.fields import REFERENCE, event_key_of, is_one_address, reference_in, subject_of
 from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
 from providers.http import (
     Answer,
     NoAnswer,
+    OverHttp,
     VendorClient,
-    Verdict,
-    bounded_wait_s,
     by_status,
     code_of,
     refused,
@@ -87,12 +87,19 @@ _MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,512}")
 _TRY_AGAIN = re.compile(r"try again after (\d{1,9}) second", re.IGNORECASE)
 
 
-class Mailgun:
+class Mailgun(OverHttp):
     """Mail through one Mailgun domain. `signing_key` is the account's HTTP webhook signing key."""
 
     name = "mailgun"
     capabilities = Capabilities(
-        channel=Channel.EMAIL, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+        channel=Channel.EMAIL,
+        resolves=Resolves.LOOKUP,
+        settling_s=SETTLING_S,
+        receipts=True,
+        polls=True,
+        matches_by="our reference (tag and variable)",
+        signature="HMAC-SHA256 over time and token, 20 minutes, each token once",
+        sandbox="a sandbox domain, or o:testmode",
     )
 
     def __init__(
@@ -155,14 +162,6 @@ class Mailgun:
         receipt = receipt_of(cast("dict[str, Any]", event))
         return [receipt] if receipt else []
 
-    def address_of(self, device: Device) -> str | None:
-        """Mail reaches no devices."""
-        return None
-
-    async def aclose(self) -> None:
-        """Close connections."""
-        await self._client.aclose()
-
     async def _events(self, timeout_s: float, query: Mapping[str, str]) -> list[Mapping[str, Any]]:
         answer = await self._client.request(
             "GET",
@@ -207,12 +206,9 @@ def result_of(answer: Answer) -> SendResult:
         for beginning, verdict, code in REFUSALS:
             if said.startswith(beginning):
                 return refused(answer, verdict, code)
-    result = refused(answer, by_status(answer.status, vendor_form=False))
-    again = _TRY_AGAIN.search(said)
-    if answer.status != 429 or not again or result.retry_after_s is not None:
-        return result
-    wait_s = bounded_wait_s(float(again[1]))
-    return SendResult(result.outcome, result.code, result.http_status, retry_after_s=wait_s)
+    again = _TRY_AGAIN.search(said) if answer.status == 429 else None
+    wait_s = float(again[1]) if again else None
+    return refused(answer, by_status(answer.status, vendor_form=False), wait_s=wait_s)
 
 
 def bare_id(vendor_id: object) -> str | None:

@@ -20,7 +20,7 @@ from email.utils import parseaddr
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-from domain.notification import Channel, Device
+from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, SendResult
 from providers.base import (
     CallbackRefused,
@@ -30,6 +30,7 @@ from providers.base import (
     LookupFailed,
     Message,
     Resolves,
+    Verdict,
 )
 from providers.email.fields import REFERENCE, is_one_address, reference_in, subject_of
 from providers.email.sendgrid_events import (
@@ -41,7 +42,14 @@ from providers.email.sendgrid_events import (
     receipt_of,
     verify,
 )
-from providers.http import Answer, NoAnswer, VendorClient, Verdict, bounded_wait_s, by_status, refused
+from providers.http import (
+    Answer,
+    NoAnswer,
+    OverHttp,
+    VendorClient,
+    by_status,
+    refused,
+)
 
 SETTLING_S: Final = 60.0
 """How long the logs may lag behind. They promise "near real time" and give no figure."""
@@ -55,7 +63,7 @@ DETAILS_MAX: Final = 20
 _RECIPIENT_FIELD = re.compile(r"personalizations\.\d+\.to(\.|$)")
 
 
-class SendGrid:
+class SendGrid(OverHttp):
     """Mail through SendGrid. `from_email` may carry a name; `webhook_public_key` is base64 DER.
 
     Raises ValueError when the key is not an EC public key as SendGrid's settings page shows it.
@@ -63,7 +71,14 @@ class SendGrid:
 
     name = "sendgrid"
     capabilities = Capabilities(
-        channel=Channel.EMAIL, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+        channel=Channel.EMAIL,
+        resolves=Resolves.LOOKUP,
+        settling_s=SETTLING_S,
+        receipts=True,
+        polls=True,
+        matches_by="our reference (custom argument)",
+        signature="ECDSA P-256 over time and body, 5 minutes",
+        sandbox="mail_settings.sandbox_mode (accepts, reports nothing)",
     )
 
     def __init__(self, *, base_url: str, api_key: str, from_email: str, webhook_public_key: str) -> None:
@@ -118,14 +133,6 @@ class SendGrid:
             raise CallbackRefused("malformed", "the event webhook's body is not a list of events")
         receipts = (receipt_of(cast("dict[str, Any]", event)) for event in events if isinstance(event, dict))
         return [receipt for receipt in receipts if receipt is not None]
-
-    def address_of(self, device: Device) -> str | None:
-        """Mail reaches no devices."""
-        return None
-
-    async def aclose(self) -> None:
-        """Close connections."""
-        await self._client.aclose()
 
     async def _search(self, message: Message, timeout_s: float) -> list[Found]:
         subject = subject_of(message)
@@ -216,12 +223,10 @@ def result_of(answer: Answer) -> SendResult:
     code = f"http_{answer.status}" + (f":{field}" if field else "")
     if answer.status == 400 and field and _RECIPIENT_FIELD.match(field):
         return refused(answer, Verdict(Outcome.REJECTED_RECIPIENT), code)
-    result = refused(answer, by_status(answer.status, vendor_form=isinstance(errors, list)), code)
-    reset = answer.headers.get("x-ratelimit-reset", "")
-    if answer.status != 429 or not (reset.isascii() and reset.isdigit()):
-        return result
-    wait_s = bounded_wait_s(float(reset[:15]) - answer.received_at.timestamp())
-    return SendResult(result.outcome, result.code, result.http_status, retry_after_s=wait_s)
+    reset, wait_s = answer.headers.get("x-ratelimit-reset", ""), None
+    if answer.status == 429 and reset.isascii() and reset.isdigit():
+        wait_s = float(reset[:15]) - answer.received_at.timestamp()
+    return refused(answer, by_status(answer.status, vendor_form=isinstance(errors, list)), code, wait_s)
 
 
 def log_queries(message: Message) -> list[str]:

@@ -17,8 +17,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from domain.notification import Device
 from domain.outcome import AddressVerdict, Outcome, SendResult
-from providers.base import Message
-from providers.http import Answer, NoAnswer, Verdict, by_status, refused
+from providers.base import Message, Verdict
+from providers.http import Answer, NoAnswer, by_status, refused
 from providers.push.h2_client import H2Client
 from providers.push.provider_token import ProviderTokens, read_key
 from providers.push.replacement import replacement_id
@@ -70,20 +70,19 @@ BY_REASON: dict[str, Verdict] = {
     "TooManyRequests": Verdict(Outcome.THROTTLED),
     "TooManyProviderTokenUpdates": Verdict(Outcome.THROTTLED),
     "IdleTimeout": _UNAVAILABLE,
-    "ServiceUnavailable": _UNAVAILABLE,
+    "ServiceUnavailable": Verdict(Outcome.UNAVAILABLE, retry_after_s=RETRY_5XX_S),
     "Shutdown": _UNAVAILABLE,
     # Whether it went out before the error is not said.
-    "InternalServerError": Verdict(Outcome.AMBIGUOUS),
+    "InternalServerError": Verdict(Outcome.AMBIGUOUS, retry_after_s=RETRY_5XX_S),
 }
 """The `reason` of a refusal in our words."""
-
-_ASK_AGAIN_LATER = frozenset({"InternalServerError", "ServiceUnavailable"})
 
 
 class Apns(SendOnly):
     """The adapter. Constructing it reads the key and authority files (ValueError when unusable)."""
 
     vendor = "APNs"
+    capabilities = replace(SendOnly.capabilities, sandbox="api.sandbox.push.apple.com (development builds)")
 
     def __init__(
         self,
@@ -194,10 +193,7 @@ def read(answer: Answer, sent_id: str) -> SendResult:
         verdict = _BAD_TOKEN
     if verdict is None:
         verdict = by_status(answer.status, vendor_form=reason is not None)
-    result = refused(answer, verdict, None if reason is None else _snake(reason))
-    if reason in _ASK_AGAIN_LATER and result.retry_after_s is None:
-        return replace(result, retry_after_s=RETRY_5XX_S)
-    return result
+    return refused(answer, verdict, None if reason is None else _snake(reason))
 
 
 def _snake(reason: str) -> str:

@@ -10,14 +10,15 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from domain.notification import Device
 from domain.outcome import AddressVerdict, Outcome, SendResult
-from providers.base import Message
-from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, refused
+from providers.base import Message, Verdict
+from providers.http import Answer, NoAnswer, VendorClient, by_status, refused
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
@@ -63,6 +64,7 @@ class Fcm(SendOnly):
     """The adapter. Constructing it reads the service account's file (ValueError when it is unusable)."""
 
     vendor = "FCM"
+    capabilities = replace(SendOnly.capabilities, sandbox="validate_only (checked, not delivered)")
 
     def __init__(
         self,

@@ -13,7 +13,9 @@ class SendOnly:
 
     vendor: ClassVar[str]
     """The vendor's name as people write it, for errors."""
-    capabilities = Capabilities(Channel.PUSH, Resolves.NONE, settling_s=0, receipts=False, polls=False)
+    capabilities = Capabilities(
+        Channel.PUSH, Resolves.NONE, settling_s=0, receipts=False, polls=False, replaces=True
+    )
 
     async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
         """Nothing: there is no look-up."""

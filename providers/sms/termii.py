@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
-from domain.notification import Channel, Device
+from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
 from providers.base import (
     CallbackRefused,
@@ -25,8 +25,9 @@ from providers.base import (
     LookupFailed,
     Message,
     Resolves,
+    Verdict,
 )
-from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, code_of, refused
+from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
 
 SETTLING_S: Final = 30.0
 """Nothing is documented about how soon the inbox has a message."""
@@ -58,7 +59,7 @@ STATUSES: Final[Sequence[tuple[str, str, ReceiptStatus]]] = (
 """Beginnings of Termii's statuses in lower case, our code for each, and what it means."""
 
 
-class Termii:
+class Termii(OverHttp):
     """SMS through Termii. `route`: `generic`, or `dnd` for accounts that may reach do-not-disturb numbers.
 
     `webhook_secret` signs the delivery reports; for some accounts it is the API key.
@@ -66,7 +67,13 @@ class Termii:
 
     name = "termii"
     capabilities = Capabilities(
-        channel=Channel.SMS, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+        channel=Channel.SMS,
+        resolves=Resolves.LOOKUP,
+        settling_s=SETTLING_S,
+        receipts=True,
+        polls=True,
+        matches_by="recipient, text and time",
+        signature="HMAC-SHA512 over the body",
     )
 
     def __init__(
@@ -123,14 +130,6 @@ class Termii:
             raise CallbackRefused("malformed", "the delivery report is not a JSON object")
         receipt = receipt_of(cast("dict[str, Any]", report))
         return [receipt] if receipt else []
-
-    def address_of(self, device: Device) -> str | None:
-        """SMS reaches no devices."""
-        return None
-
-    async def aclose(self) -> None:
-        """Close connections."""
-        await self._client.aclose()
 
     async def _inbox(self, query: Mapping[str, str], timeout_s: float) -> list[dict[str, Any]]:
         answer = await self._client.request(

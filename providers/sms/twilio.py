@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from domain.notification import Channel, Device
+from domain.notification import Channel
 from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult
 from providers.base import (
     CallbackRefused,
@@ -26,8 +26,9 @@ from providers.base import (
     LookupFailed,
     Message,
     Resolves,
+    Verdict,
 )
-from providers.http import Answer, NoAnswer, VendorClient, Verdict, by_status, code_of, refused
+from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
 
 SETTLING_S: Final = 10.0
 LOOKUP_BEFORE: Final = timedelta(minutes=15)
@@ -87,7 +88,7 @@ PERMANENT: Final[Mapping[str, AddressVerdict]] = {
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 
 
-class Twilio:
+class Twilio(OverHttp):
     """SMS through Twilio. `sender`: a number, a sender name, or the SID of a messaging service (MG…).
 
     `public_url` is where Twilio reaches this installation: callbacks are signed over it.
@@ -95,7 +96,14 @@ class Twilio:
 
     name = "twilio"
     capabilities = Capabilities(
-        channel=Channel.SMS, resolves=Resolves.LOOKUP, settling_s=SETTLING_S, receipts=True, polls=True
+        channel=Channel.SMS,
+        resolves=Resolves.LOOKUP,
+        settling_s=SETTLING_S,
+        receipts=True,
+        polls=True,
+        matches_by="recipient, text and time",
+        signature="HMAC-SHA1 or HMAC-SHA256 over the address and the form",
+        sandbox="test credentials and magic numbers",
     )
 
     def __init__(
@@ -154,14 +162,6 @@ class Twilio:
         }
         receipt = receipt_of(entry, request.query.get("ref"))
         return [receipt] if receipt else []
-
-    def address_of(self, device: Device) -> str | None:
-        """SMS reaches no devices."""
-        return None
-
-    async def aclose(self) -> None:
-        """Close connections."""
-        await self._client.aclose()
 
     async def _search(self, message: Message, timeout_s: float) -> list[Found]:
         since = message.intended_at - LOOKUP_BEFORE
