@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lock lock-check clean
+.PHONY: help demo dev test bench check format lock lock-check clean
 
 help: ## List the targets
 	@echo "Herald. Two commands to begin with: make demo, make dev."
@@ -20,6 +20,9 @@ dev: $(VENV)/run.stamp ## Keep the whole stack running (Ctrl-C stops it)
 
 test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/bench.stamp ## Measure on the embedded stack (ARGS="accept drain", ARGS="--small accept")
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/dev.stamp ## Lint, types, layers, lock files and guard tests
 	@$(BIN)/ruff check .

@@ -32,7 +32,7 @@ def simulators(
                 str(state_dir),
             ),
         ),
-        ready=_answers(f"http://127.0.0.1:{ports.simulators}/control/healthz"),
+        ready=answers(f"http://127.0.0.1:{ports.simulators}/control/healthz"),
         cwd=ROOT,
         env=environment,
     )
@@ -52,7 +52,7 @@ def application(ports: Ports, environment: Mapping[str, str]) -> list[Part]:
         Part(
             name="api",
             command=(sys.executable, "-m", "cli", "api"),
-            ready=_answers(f"{ports.api_url}/healthz"),
+            ready=answers(f"{ports.api_url}/healthz"),
             cwd=ROOT,
             env=environment,
             ready_within_s=60,
@@ -75,7 +75,9 @@ def _worker(name: str, lanes: str, metrics_port: int, environment: Mapping[str, 
     )
 
 
-def _answers(url: str) -> Callable[[Process], Awaitable[bool]]:
+def answers(url: str) -> Callable[[Process], Awaitable[bool]]:
+    """Whether a part is ready: it answers at this address."""
+
     async def ready(_: Process) -> bool:
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=2) as client:

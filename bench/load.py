@@ -1,0 +1,249 @@
+"""A frugal HTTP load generator in a process of its own: `python -m bench.load < load.json`.
+
+Requests are written as bytes and answers read no further than status and length, so that the generator
+takes little of a machine that it shares with what it measures. Closed loop: each connection sends its next
+request when the last was answered. Open loop: requests are sent when their time has come, and latency
+counts from that time, so that queueing is not hidden (coordinated omission).
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvloop
+
+SENT_AT = "@sent_at@"
+NUMBER = "@number@"
+GIVE_UP_S = 30.0
+"""How long answers may take after the last request was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send. `body` is sent once for each request, with NUMBER replaced by a running number.
+
+    `rate_per_s`: open loop at this rate; None: closed loop over `connections`. The load ends after
+    `seconds`, or after `requests` if that comes first. `items`: the body is repeated so many times, as the
+    `notifications` of one batch.
+    """
+
+    url: str
+    headers: dict[str, str]
+    body: str
+    prefix: str
+    connections: int
+    seconds: float
+    rate_per_s: float | None = None
+    requests: int | None = None
+    items: int = 1
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of it. Latencies are in milliseconds, of every answer, sorted."""
+
+    seconds: float = 0.0
+    answered: int = 0
+    statuses: dict[str, int] = field(default_factory=dict[str, int])
+    latencies_ms: list[float] = field(default_factory=list[float])
+    client_cpu_s: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Answers per second."""
+        return self.answered / self.seconds
+
+    def percentile_ms(self, percent: float) -> float:
+        """The latency that so many percent of the answers did not exceed (nearest rank)."""
+        return percentile(self.latencies_ms, percent)
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The value that so many percent of the sorted values do not exceed (nearest rank)."""
+    return ordered[max(0, -(-int(len(ordered) * percent * 100) // 10_000) - 1)]
+
+
+async def run(load: Load) -> Result:
+    """Run a load in a process of its own. Raises RuntimeError when it fails, or an answer was not 2xx."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.load"),
+        cwd=Path(__file__).parent.parent,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(load.seconds + 2 * GIVE_UP_S):
+            output, errors = await process.communicate(json.dumps(asdict(load)).encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise RuntimeError(
+            f"the load ended with {process.returncode}: {errors.decode(errors='replace')[-600:]}"
+        )
+    result = Result(**json.loads(output))
+    if refused := {status: n for status, n in result.statuses.items() if not status.startswith("2")}:
+        raise RuntimeError(f"{load.url} did not take every request: {refused}")
+    return result
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection with one request under way at most."""
+
+    def __init__(self, generator: "_Generator") -> None:
+        self._generator = generator
+        self._buffer = b""
+        self._missing = -1
+        self._status = ""
+        self._since = 0.0
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def send(self, request: bytes, since: float) -> None:
+        self._since = since
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._missing < 0:
+            head, found, rest = self._buffer.partition(b"\r\n\r\n")
+            if not found:
+                return
+            self._status = head[9:12].decode()
+            at = head.lower().index(b"content-length:") + len(b"content-length:")
+            self._missing = int(head[at : at + 20].split(b"\r\n")[0])
+            self._buffer = rest
+        if len(self._buffer) >= self._missing:
+            self._buffer, self._missing = b"", -1
+            self._generator.answered(self, self._status, self._since)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._generator.lost(self)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _Generator:
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        parts = urlsplit(load.url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        lines = [f"{name}: {value}" for name, value in load.headers.items()]
+        self._head = "\r\n".join([f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *lines])
+        self._number = 0
+        self._sent = 0
+        self._idle: deque[_Connection] = deque()
+        self._waiting: deque[float] = deque()
+        self._ends_at = 0.0
+        self._sending = True
+        self._all_answered = asyncio.Event()
+        self._statuses = Counter[str]()
+        self._latencies: list[float] = []
+        self._last = 0.0
+
+    async def run(self) -> Result:
+        loop = asyncio.get_running_loop()
+        connections = [
+            (await loop.create_connection(lambda: _Connection(self), self._host, self._port))[1]
+            for _ in range(self.load.connections)
+        ]
+        cpu, started = time.process_time(), time.perf_counter()
+        self._ends_at = started + self.load.seconds
+        if self.load.rate_per_s is None:
+            for connection in connections:
+                self._next(connection)
+        else:
+            self._idle.extend(connections)
+            await self._on_time(started, self.load.rate_per_s)
+        async with asyncio.timeout(self.load.seconds + GIVE_UP_S):
+            await self._all_answered.wait()
+        for connection in connections:
+            connection.close()
+        return Result(
+            self._last - started,
+            len(self._latencies),
+            dict(self._statuses),
+            sorted(self._latencies),
+            time.process_time() - cpu,
+        )
+
+    async def _on_time(self, started: float, rate_per_s: float) -> None:
+        total = int(self.load.seconds * rate_per_s)
+        for place in range(total):
+            due = started + place / rate_per_s
+            if (wait_s := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait_s)
+            self._waiting.append(due)
+            self._send_waiting()
+        self._sending = False
+        self._check_end()
+
+    def _send_waiting(self) -> None:
+        while self._waiting and self._idle:
+            self._send(self._idle.popleft(), self._waiting.popleft())
+
+    def _next(self, connection: _Connection) -> None:
+        enough = self.load.requests is not None and self._sent >= self.load.requests
+        if enough or time.perf_counter() >= self._ends_at:
+            self._sending = False
+            self._check_end()
+            return
+        self._send(connection, None)
+
+    def _send(self, connection: _Connection, since: float | None) -> None:
+        request = self._request()
+        self._sent += 1
+        connection.send(request, time.perf_counter() if since is None else since)
+
+    def _request(self) -> bytes:
+        bodies: list[str] = []
+        for _ in range(self.load.items):
+            self._number += 1
+            bodies.append(self.load.body.replace(NUMBER, f"{self.load.prefix}{self._number}"))
+        text = bodies[0] if self.load.items == 1 else '{"notifications":[' + ",".join(bodies) + "]}"
+        if SENT_AT in text:
+            text = text.replace(SENT_AT, f"{time.time():.6f}")
+        body = text.encode()
+        return f"{self._head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def answered(self, connection: _Connection, status: str, since: float) -> None:
+        self._last = time.perf_counter()
+        self._latencies.append((self._last - since) * 1000)
+        self._statuses[status] += 1
+        if self.load.rate_per_s is None:
+            self._next(connection)
+            return
+        self._idle.append(connection)
+        self._send_waiting()
+        self._check_end()
+
+    def lost(self, connection: _Connection) -> None:
+        if self._sending or len(self._latencies) < self._sent:
+            self._statuses["lost"] += 1
+            self._latencies.append(GIVE_UP_S * 1000)
+            self._check_end()
+
+    def _check_end(self) -> None:
+        if not self._sending and not self._waiting and len(self._latencies) >= self._sent:
+            self._all_answered.set()
+
+
+async def _main() -> None:
+    load = Load(**json.loads(sys.stdin.read()))
+    print(json.dumps(asdict(await _Generator(load).run())))
+
+
+if __name__ == "__main__":
+    uvloop.run(_main())

@@ -1,0 +1,45 @@
+"""A small ASGI application in a process of its own, served as Herald's API is."""
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.herald import ROOT, answers
+from devstack.ports import free_port
+from devstack.process import Part, Process
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs."""
+
+    url: str
+    pid: int
+
+
+@asynccontextmanager
+async def served(module: str, logs: Path, environment: Mapping[str, str]) -> AsyncGenerator[Server]:
+    """Serve `module:app` by uvicorn, in one process, until the block is left. Raises DevStackError."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = Process(
+        Part(
+            name=module,
+            command=(
+                *(sys.executable, "-m", "uvicorn", f"{module}:app", "--port", str(port)),
+                *("--loop", "uvloop", "--no-access-log", "--log-level", "warning"),
+            ),
+            ready=answers(f"{url}/healthz"),
+            cwd=ROOT,
+            env={**os.environ, **environment},
+        ),
+        logs,
+    )
+    await process.start()
+    try:
+        yield Server(url, process.pid)
+    finally:
+        await process.stop()
