@@ -7,7 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
-from storage.postgres import Connection, Pool
+from storage.postgres import Connection, Pool, statement
 
 PREFIX_LENGTH = 8
 
@@ -47,17 +47,7 @@ async def create(connection: Connection | Pool, tenant: str, name: str, key: str
     parts = split(key)
     if parts is None:
         raise ValueError("an API key has the form hk_<8 characters>_<secret>")
-    stored = await connection.fetchval(
-        "INSERT INTO api_keys (prefix, tenant, name, digest) VALUES ($1, $2, $3, $4)"
-        # The same key again is good again; one that only shares its prefix is somebody else's.
-        " ON CONFLICT (prefix) DO UPDATE SET revoked_at = NULL"
-        " WHERE api_keys.digest = excluded.digest AND api_keys.tenant = excluded.tenant"
-        " RETURNING prefix",
-        parts[0],
-        tenant,
-        name,
-        parts[1],
-    )
+    stored = await connection.fetchval(statement("key_create"), parts[0], tenant, name, parts[1])
     if stored is None:
         raise ValueError(f"another API key has the prefix {parts[0]} already: create one anew")
     return key
@@ -74,23 +64,16 @@ async def ensure(database_url: str, tenant: str, key: str) -> None:
 
 async def revoke(pool: Pool, prefix: str) -> bool:
     """Revoke a key by its prefix; False if there is no such key that is still good."""
-    status = await pool.execute(
-        "UPDATE api_keys SET revoked_at = now() WHERE prefix = $1 AND revoked_at IS NULL", prefix
-    )
-    return status.endswith("1")
+    return bool(await pool.fetchval(statement("key_revoke"), prefix))
 
 
 async def listed(pool: Pool) -> list[ApiKey]:
     """Every key, newest first."""
-    rows = await pool.fetch(
-        "SELECT prefix, tenant, name, created_at, revoked_at FROM api_keys ORDER BY created_at DESC"
-    )
+    rows = await pool.fetch(statement("keys_listed"))
     return [ApiKey(**dict(row)) for row in rows]
 
 
 async def lookup(pool: Pool, prefix: str) -> tuple[str, bytes] | None:
     """The tenant and digest of a key that is still good."""
-    row = await pool.fetchrow(
-        "SELECT tenant, digest FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL", prefix
-    )
+    row = await pool.fetchrow(statement("key_lookup"), prefix)
     return (row["tenant"], row["digest"]) if row else None

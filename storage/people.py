@@ -129,14 +129,19 @@ class People:
         after: tuple[str, str] | None,
     ) -> list[Suppression]:
         """A page of the suppressed addresses by channel and address, after the one given."""
-        rows = await self._pool.fetch(
-            statement("suppressions"),
-            tenant,
-            channel.value if channel else None,
-            suppression_key(channel or Channel.EMAIL, address) if address else None,
-            *(after or (None, None)),
-            limit,
-        )
+        values: list[Any] = [tenant, limit]
+        conditions = ""
+        if channel:
+            values.append(channel.value)
+            conditions += f" AND channel = ${len(values)}"
+        if address:
+            values.append(suppression_key(channel or Channel.EMAIL, address))
+            conditions += f" AND address = ${len(values)}"
+        if after:
+            values += after
+            conditions += f" AND (channel, address) > (${len(values) - 1}, ${len(values)})"
+        query = statement("suppressions").replace("/* conditions */", conditions)
+        rows = await self._pool.fetch(query, *values)
         return [_suppression(row) for row in rows]
 
     async def suppress(self, tenant: str, channel: Channel, address: str, reason: str) -> Suppression:

@@ -1,7 +1,5 @@
--- A page of a tenant's suppressed addresses.
+-- A page of a tenant's suppressed addresses. storage/people.py puts the conditions that are asked for in place
+-- of the marker, so that each combination is a statement with a plan of its own.
 SELECT channel, address, reason, source, created_at FROM suppressions
-WHERE tenant = $1
-  AND ($2::text IS NULL OR channel = $2)
-  AND ($3::text IS NULL OR address = $3)
-  AND ($4::text IS NULL OR (channel, address) > ($4, $5))
-ORDER BY channel, address LIMIT $6
+WHERE tenant = $1 /* conditions */
+ORDER BY channel, address LIMIT $2

@@ -1,0 +1,125 @@
+"""How every statement is asked whose plan tests/storage/test_query_plans.py holds. A new statement gets a
+line here: its arguments over the filling of tests/storage/plans.py, and how many rows it may read of a table.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from plans import ROWS, row_id
+
+FEW = 40
+LIVE = ROWS // 5 + FEW
+PARKED = ROWS // 1000 + FEW
+ORPHANS = ROWS // 500 + FEW
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A statement's arguments. It may read `rows_max` rows of each table; and `whole`, where it is set, says
+    why it is right that it reads an index (or a small table) from one end to the other.
+    """
+
+    arguments: tuple[Any, ...] = ()
+    rows_max: int = FEW
+    whole: str | None = None
+
+
+def every_statement(now: datetime) -> dict[str, Asked]:
+    """By name; `now` is the filling's moment: notification `no` was accepted `no` milliseconds before."""
+    return {**_shown(now), **_people(), **_receipts(now), **_upkeep(), **_installation()}
+
+
+def _shown(now: datetime) -> dict[str, Asked]:
+    id, accepted = row_id("n", 7), now - timedelta(milliseconds=7)
+    return {
+        "attempts": Asked((id,)),
+        "events": Asked((id, accepted)),
+        "give_back": Asked((id, uuid4(), 1.0)),
+        "readdress": Asked((id, "+15550100", None)),
+        "receipts_shown": Asked((id,)),
+        "shown": Asked(([row_id("n", no) for no in range(1, 11)],)),
+    }
+
+
+def _people() -> dict[str, Asked]:
+    user = ("acme", "user-7")
+    return {
+        "deactivate_token": Asked((*user, "fcm-one7", "dead")),
+        "devices": Asked(user),
+        "ensure_user": Asked(user),
+        "set_contacts": Asked((*user, "+1", None)),
+        "set_devices": Asked((*user, ["one", "three"], ["fcm-a", "fcm-b"], [None, None])),
+        "set_quiet_hours": Asked((*user, "UTC", "22:00", "07:00")),
+        "set_settings": Asked((*user, ["*"], ["sms"], [False])),
+        "settings": Asked(user),
+        "suppress": Asked(("acme", "sms", "sms-7", "asked")),
+        "suppress_verdict": Asked(("acme", "sms", "sms-7", "bounce", "twilio")),
+        "unsuppress": Asked(("acme", "sms", "sms-7")),
+        "user": Asked(user),
+    }
+
+
+def _receipts(now: datetime) -> dict[str, Asked]:
+    numbers = range(1, 11)
+    deliveries, ones = [row_id("d", no) for no in numbers], [1] * 10
+    accepted = [now - timedelta(milliseconds=no) for no in numbers]
+    twilio, keys = ["twilio"] * 10, [f"event-{no}" for no in numbers]
+    none: list[Any] = [None] * 10
+    no = [False] * 10
+    return {
+        "receipt_addresses": Asked((deliveries, ones)),
+        "receipt_applied": Asked((twilio, keys)),
+        "receipt_attempt": Asked((deliveries, ones)),
+        "receipt_attempts": Asked(
+            (deliveries, ones, accepted, ["delivered"] * 10, none, [now] * 10, none, no, none, no)
+        ),
+        "receipt_claim": Asked((10, None, None)),
+        "receipt_deliveries": Asked(
+            (deliveries, [0] * 10, ["delivered"] * 10, none, none, none, ["test"] * 10, ["{}"] * 10)
+        ),
+        "receipt_final": Asked(([row_id("n", no) for no in numbers],)),
+        "receipt_keep": Asked(
+            (
+                *(deliveries, ones, twilio, keys, accepted, ["delivered"] * 10, none, no, none, [now] * 10),
+                ["callback"] * 10,
+            )
+        ),
+        "receipt_postpone": Asked((twilio, keys, [1.0] * 10)),
+        "receipt_read": Asked((deliveries,)),
+        "receipt_store": Asked(
+            (twilio, keys, none, none, none, ["delivered"] * 10, none, no, ["keep"] * 10, none)
+        ),
+    }
+
+
+def _upkeep() -> dict[str, Asked]:
+    live = "what is live is looked at as a whole: a bounded number, whatever there was before"
+    parked = "everything that waits for an operator is counted: its own index holds nothing else"
+    orphans = "the orphans' own index holds nothing else"
+    return {
+        "parked_count": Asked(rows_max=PARKED, whole=parked),
+        "upkeep_dead_letters": Asked(rows_max=PARKED, whole=parked),
+        "upkeep_drift": Asked((LIVE,), rows_max=LIVE, whole=f"{live}; so are open attempts, and orphans"),
+        "upkeep_drop_orphans": Asked((3600.0, 10), rows_max=FEW),
+        "upkeep_old_partitions": Asked((6,)),
+        "upkeep_parked_too_long": Asked((300.0, 1000), rows_max=PARKED, whole=parked),
+        "upkeep_requeue": Asked((1000,), rows_max=LIVE, whole=live),
+        "upkeep_revive_orphans": Asked((1000,), rows_max=ORPHANS, whole=orphans),
+    }
+
+
+def _installation() -> dict[str, Asked]:
+    one = "one row is read, whichever comes first"
+    return {
+        "drained_providers": Asked(whole="one row a provider"),
+        "has_attempts": Asked(whole=one),
+        "key_create": Asked(("key7", "acme", "backend", b"\x00")),
+        "key_lookup": Asked(("key7",)),
+        "key_revoke": Asked(("key7",)),
+        "keys_listed": Asked(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
+        "provider_states": Asked(whole="one row a provider"),
+        "set_circuit": Asked(("twilio", "open")),
+        "set_provider_state": Asked(("twilio", "drained")),
+    }

@@ -1,0 +1,187 @@
+"""The plans of whatever a ledger's connection runs, and a ledger that is full enough for them to matter."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from hashlib import md5
+from typing import Any
+from uuid import UUID
+
+from storage.ledger import Ledger
+from storage.postgres import SQL
+
+ROWS = 50_000
+FUNCTION_FILES = SQL.with_name("functions")
+TEXTS = {path.stem: path.read_text() for path in (*SQL.glob("*.sql"), *FUNCTION_FILES.glob("*.sql"))}
+TABLES = (
+    "notifications",
+    "notification_contents",
+    "deliveries",
+    "notification_attempts",
+    "receipts",
+    "receipt_inbox",
+    "timeline",
+    "due",
+    "provider_messages",
+    "users",
+    "devices",
+    "user_notification_settings",
+    "suppressions",
+    "api_keys",
+)
+
+FILL = """
+INSERT INTO notifications (id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id,
+                           fingerprint_version, lane, strategy, status, accepted_at, expires_at, final_at)
+SELECT md5('n' || no)::uuid, 'acme', 'user-' || no, 'debit_alert', 'key-' || no, '\\x00', 'k', 1, no % 4,
+       'first', CASE WHEN no % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, $accepted,
+       now() + interval '1 day', CASE WHEN no % 5 > 0 THEN now() END
+FROM generate_series(1, $rows) no;
+INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, state, attempts_made,
+                        next_pass_at, expires_at, due_at, accepted_at)
+SELECT md5('d' || no)::uuid, md5('n' || no)::uuid, 'acme', 'user-' || no, 'debit_alert', 'sms', 0,
+       CASE WHEN no % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, 1, now(), now() + interval '1 day',
+       CASE WHEN no % 5 = 0 THEN now() END, $accepted
+FROM generate_series(1, $rows) no;
+INSERT INTO notification_contents (notification_id, accepted_at, body, to_sms)
+SELECT md5('n' || no)::uuid, $accepted, 'You were debited', '+2348031230000'
+FROM generate_series(1, $rows) no;
+INSERT INTO notification_attempts (delivery_id, no, accepted_at, notification_id, channel, provider, pass_no,
+                                   target_masked, selection, match_key, intended_at, hold_until, outcome)
+SELECT md5('d' || no)::uuid, 1, $accepted, md5('n' || no)::uuid, 'sms', 'twilio', 0, '+234', '{}',
+       'match-' || no, now(), now(), 'accepted'
+FROM generate_series(1, $rows) no;
+INSERT INTO provider_messages
+SELECT 'twilio', 'SM-' || no, md5('d' || no)::uuid, 1, $accepted FROM generate_series(1, $rows) no;
+INSERT INTO due (id, lane, due_at)
+SELECT md5('n' || no)::uuid, no % 4, now() FROM generate_series(5, $rows, 5) no;
+INSERT INTO users (tenant, user_id, phone) SELECT 'acme', 'user-' || no, '+1'
+FROM generate_series(1, $rows) no;
+INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)
+SELECT 'acme', 'user-' || no, 'debit_alert', 'sms', true FROM generate_series(1, $rows) no;
+INSERT INTO suppressions (tenant, channel, address, reason, source)
+SELECT 'acme', channel, channel || '-' || no, 'bounce', 'test'
+FROM generate_series(1, $rows) no, unnest(ARRAY['sms', 'email', 'push']) channel;
+INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token)
+SELECT 'acme', 'user-' || no, device, 'fcm-' || device || no, 'apns-' || device || no
+FROM generate_series(1, $rows) no, unnest(ARRAY['one', 'two']) device;
+INSERT INTO receipts (delivery_id, no, provider, event_key, accepted_at, status, permanent, received_at,
+                      source)
+SELECT md5('d' || no)::uuid, 1, 'twilio', 'SM-' || no || '/sent', $accepted, 'sent', false, now(), 'callback'
+FROM generate_series(1, $rows) no;
+INSERT INTO timeline (notification_id, accepted_at, kind)
+SELECT md5('n' || no)::uuid, $accepted, 'planned' FROM generate_series(1, $rows) no;
+INSERT INTO receipt_inbox (provider, event_key, provider_message_id, status, permanent, address_verdict,
+                           due_at, orphaned_at)
+SELECT 'twilio', 'event-' || no, 'SM-' || no, 'delivered', false, 'keep', now() - interval '1 hour',
+       CASE WHEN no % 500 = 0 THEN now() - interval '1 day' END
+FROM generate_series(1, $rows) no;
+INSERT INTO api_keys (prefix, tenant, name, digest)
+SELECT 'key' || no, 'acme', 'backend', '\\x00' FROM generate_series(1, $rows / 10) no;
+UPDATE notifications SET status = 'dead_lettered' WHERE id IN (
+    SELECT md5('n' || no)::uuid FROM generate_series(5, $rows, 5 * 200) no);
+""".replace("$rows", str(ROWS)).replace("$accepted", "now() - no * interval '1 ms'")
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+_FLAT = {name: _flat(text) for name, text in TEXTS.items()}
+
+
+class Explained:
+    """A ledger over one connection as production opens it, and the plans of whatever it runs."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.ledger = Ledger(self)  # pyright: ignore[reportArgumentType] (all that a ledger needs of a pool)
+        self._heard: list[str] = []
+        connection.add_log_listener(self._listen)
+
+    def acquire(self, timeout: float | None = None) -> "Explained":
+        return self
+
+    def __await__(self) -> Iterator[Any]:
+        yield from asyncio.sleep(0).__await__()
+        return self.connection
+
+    async def __aenter__(self) -> Any:
+        return self.connection
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def release(self, connection: Any) -> None:
+        pass
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        return await self.connection.fetch(query, *arguments)
+
+    async def moment(self) -> Any:
+        """The filling's: its notification `no` was accepted so many milliseconds before."""
+        return await self.connection.fetchval(
+            "SELECT accepted_at + interval '7 ms' FROM notifications WHERE id = $1", row_id("n", 7)
+        )
+
+    def _listen(self, _: Any, message: Any) -> None:
+        if message.message.startswith("duration:"):
+            self._heard.append(message.message)
+
+    async def start(self, plan_cache_mode: str = "auto") -> None:
+        await self.connection.execute(
+            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_format = json;"
+            "SET auto_explain.log_analyze = on; SET auto_explain.log_nested_statements = on;"
+            "SET auto_explain.log_timing = off;"
+            f"SET client_min_messages = log; SET plan_cache_mode = {plan_cache_mode}"
+        )
+
+    def stop(self) -> None:
+        self.connection.remove_log_listener(self._listen)
+
+    def plans(self) -> dict[str, list[dict[str, Any]]]:
+        """The plans since the last time, by the name of their statement."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for text in self._heard:
+            plan = json.loads(text.split("plan:", 1)[1])
+            # A function's SELECT … INTO is told without its INTO: the beginning names the statement.
+            told = _flat(plan["Query Text"])[:150]
+            if name := next((name for name, whole in _FLAT.items() if told in whole), None):
+                found.setdefault(name, []).append(plan["Plan"])
+        self._heard = []
+        return found
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _reads(plans: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every place where a statement reads a table: its description, and the node of the plan."""
+    for name, trees in plans.items():
+        for tree in trees:
+            for node in _nodes(tree):
+                if "Scan" in node["Node Type"] and node.get("Relation Name", "").startswith(TABLES):
+                    yield f"{name}: {node['Node Type']} on {node['Relation Name']}", node
+
+
+def without_index(plans: dict[str, list[dict[str, Any]]]) -> set[str]:
+    """Where a table, or an index of one, would be read from one end to the other."""
+    return {place for place, node in _reads(plans) if not {"Index Cond", "Recheck Cond"} & node.keys()}
+
+
+def wasteful(plans: dict[str, list[dict[str, Any]]], rows_max: int) -> set[str]:
+    """Where more rows were read than that."""
+    told = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return {
+        f"{place}, {rows:.0f} rows"
+        for place, node in _reads(plans)
+        if (rows := sum(node.get(key, 0) for key in told) * node["Actual Loops"]) > rows_max
+    }
+
+
+def row_id(kind: str, no: int) -> UUID:
+    """The id of a notification ("n") or a delivery ("d") of the filling."""
+    return UUID(md5(f"{kind}{no}".encode(), usedforsecurity=False).hexdigest())
