@@ -34,6 +34,7 @@ from activities.limits import Limits
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
 from activities.reconcile import Reconcile
+from activities.repeat import Repeats
 from activities.resolve import Resolver
 from dispatcher.away import LEDGER_AWAY
 from dispatcher.dispatcher import Dispatcher
@@ -100,14 +101,10 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
     """Every activity by its name."""
     catalog, ledger = parts.settings.catalog, parts.ledger
     limits = Limits(parts.limiter, catalog)
-    resolver = Resolver(ledger, parts.receipts, parts.providers, parts.gate, catalog, parts.metrics)
-    senders = Senders(
-        parts.providers,
-        parts.gate,
-        catalog,
-        parts.settings.public_url,
-        parts.settings.secret_key.get_secret_value(),
-    )
+    public_url, secret = parts.settings.public_url, parts.settings.secret_key.get_secret_value()
+    repeats = Repeats(ledger, parts.gate, catalog, parts.metrics, public_url=public_url, secret=secret)
+    resolver = Resolver(ledger, parts.receipts, parts.providers, parts.gate, catalog, parts.metrics, repeats)
+    senders = Senders(parts.providers, parts.gate, catalog, public_url, secret)
     passes = DeliveryPass(ledger, senders, resolver, limits, parts.metrics)
     reconcile = Reconcile(parts.pool, parts.metrics)
     return {

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from domain.decisions import Rules
-from domain.notification import Delivery
+from domain.ids import match_key
+from domain.notification import Delivery, Notification
 from domain.outcome import Outcome
+from domain.routing import Candidate
 from providers.base import Provider
 
 
@@ -21,6 +23,12 @@ def contradicts(outcome: Outcome, resolved: str | None) -> bool:
 def settling_s(provider: Provider, configured_s: float | None) -> float:
     """How long after a call "not found" is not yet "not sent", in seconds."""
     return provider.capabilities.settling_s if configured_s is None else configured_s
+
+
+def match_key_of(secret: str, notification: Notification, delivery: Delivery, candidate: Candidate) -> str:
+    """What two messages have in common that a provider without a reference of ours cannot tell apart."""
+    text = f"{notification.content.title or ''}\n{notification.content.body}"
+    return match_key(secret, f"{candidate.provider}:{delivery.channel}", candidate.target.address, text)
 
 
 def callback_url(public_url: str, provider: str, ref: str) -> str:

@@ -17,14 +17,21 @@ import asyncpg
 import structlog
 
 from activities.alarms import raise_alarm
-from activities.attempt_facts import callback_url, contradicts, selection, settling_s, waiting
+from activities.attempt_facts import (
+    callback_url,
+    contradicts,
+    match_key_of,
+    selection,
+    settling_s,
+    waiting,
+)
 from activities.limits import Limits
 from activities.provider_gate import ProviderGate
 from activities.resolve import Resolver
 from domain import decisions
 from domain.contacts import suppression_key
 from domain.decisions import Next, Rules
-from domain.ids import attempt_ref, match_key
+from domain.ids import attempt_ref
 from domain.masking import mask
 from domain.next_step import outcome_of, settled
 from domain.notification import Attempt, Delivery, Notification
@@ -180,7 +187,7 @@ class DeliveryPass:
                     selection=selection(delivery, route.order, skipped, rules),
                     required=rules.type.required,
                     device_id=candidate.target.device_id,
-                    match_key=self._match_key(notification, delivery, candidate),
+                    match_key=match_key_of(self._senders.secret, notification, delivery, candidate),
                 )
             )
         except BaseException:
@@ -387,9 +394,3 @@ class DeliveryPass:
 
     def _rules(self, notification: Notification) -> Rules:
         return Rules.of(self._senders.catalog, self._senders.catalog.types[notification.type])
-
-    def _match_key(self, notification: Notification, delivery: Delivery, candidate: Candidate) -> str:
-        text = f"{notification.content.title or ''}\n{notification.content.body}"
-        return match_key(
-            self._senders.secret, f"{candidate.provider}:{delivery.channel}", candidate.target.address, text
-        )

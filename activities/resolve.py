@@ -1,4 +1,7 @@
-"""Resolving an open attempt: ask the provider what it has, before anything else is sent."""
+"""Resolving an open attempt: ask the provider what it has, before anything else is sent.
+
+Where the provider takes a key of ours, sending again under the same key is asking (activities/repeat.py).
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,6 +12,7 @@ import asyncpg
 
 from activities.alarms import raise_alarm
 from activities.provider_gate import ProviderGate
+from activities.repeat import Repeats
 from domain import decisions
 from domain.decisions import Next, Rules
 from domain.ids import attempt_ref
@@ -22,6 +26,7 @@ from providers.base import Found, LookupFailed, Message, Provider, Resolves
 from storage.ledger import Ledger
 from storage.receipts import Receipts
 from storage.rows import Closing
+from telemetry.logs import alert
 from telemetry.metrics import Metrics
 
 ASK_AGAIN_S = 30.0
@@ -41,8 +46,10 @@ class Resolver:
         gate: ProviderGate,
         catalog: Catalog,
         metrics: Metrics,
+        repeats: Repeats,
     ) -> None:
         self._ledger = ledger
+        self._repeats = repeats
         self._receipts = receipts
         self._providers = providers
         self._gate = gate
@@ -67,6 +74,8 @@ class Resolver:
                 Action.RETRY, delivery.state, wait_s=wait_s, detail=f"{attempt.provider}: a call is under way"
             )
         conclusive = notification.now >= conclusive_at
+        if provider is not None and provider.capabilities.resolves is Resolves.IDEMPOTENT:
+            return await self._repeat(notification, delivery, attempt, rules, provider, conclusive)
         if provider is None or provider.capabilities.resolves is not Resolves.LOOKUP:
             return await self._unresolvable(notification, delivery, attempt, rules, provider, conclusive)
         try:
@@ -81,6 +90,63 @@ class Resolver:
             # Two messages, or two senders, that nothing tells apart: whose it is cannot be known.
             return await self._give_up(notification, delivery, attempt, rules)
         return await self._refute(notification, delivery, attempt, rules)
+
+    async def _repeat(
+        self,
+        notification: Notification,
+        delivery: Delivery,
+        attempt: Attempt,
+        rules: Rules,
+        provider: Provider,
+        conclusive: bool,
+    ) -> PassResult | None:
+        """Send it again under the same key. Only an acceptance, or a refusal of this very recipient, says
+        what came of the first: any other refusal may have been given before the key was looked at.
+        """
+        target = _target(notification, delivery, attempt, provider)
+        if target is None or not self._repeats.may_ask(
+            notification, delivery, attempt, provider, target, rules
+        ):
+            return await self._unresolvable(notification, delivery, attempt, rules, provider, conclusive)
+        asked = await self._repeats.ask(notification, delivery, attempt, provider, target, rules)
+        if asked is None:
+            return None
+        notification, delivery, result = asked.notification, asked.delivery, asked.result
+        if result.outcome is Outcome.ACCEPTED:
+            return await self._accepted(notification, delivery, attempt, rules, provider, result)
+        if result.outcome is Outcome.REJECTED_RECIPIENT:
+            return await self._close_unsent(
+                notification, delivery, attempt, rules, result.outcome, "response"
+            )
+        return await self._not_told(notification, delivery, attempt, rules, conclusive, result)
+
+    async def _accepted(
+        self,
+        notification: Notification,
+        delivery: Delivery,
+        attempt: Attempt,
+        rules: Rules,
+        provider: Provider,
+        result: SendResult,
+    ) -> None:
+        after = decisions.after_acceptance(
+            notification.now, rules, has_receipts=provider.capabilities.receipts
+        )
+        after = replace(after, event="sent_again", data={"provider": attempt.provider})
+        closing = replace(
+            _closing(notification, delivery, attempt, Outcome.ACCEPTED, after, "response"),
+            code=result.code or result.outcome.value,
+            http_status=result.http_status,
+            provider_message_id=result.provider_message_id,
+        )
+        try:
+            await self._ledger.close_attempt(closing)
+        except asyncpg.UniqueViolationError:
+            # The vendor gave one id to two messages: the id proves nothing then, and is not kept.
+            alert("duplicate_provider_message", provider=attempt.provider)
+            await self._ledger.close_attempt(
+                replace(closing, provider_message_id=None, code="duplicate_message_id")
+            )
 
     async def _candidates(
         self, notification: Notification, delivery: Delivery, attempt: Attempt, provider: Provider
@@ -168,18 +234,32 @@ class Resolver:
         return await self._give_up(notification, delivery, attempt, rules)
 
     async def _not_told(
-        self, notification: Notification, delivery: Delivery, attempt: Attempt, rules: Rules, conclusive: bool
+        self,
+        notification: Notification,
+        delivery: Delivery,
+        attempt: Attempt,
+        rules: Rules,
+        conclusive: bool,
+        result: SendResult | None = None,
     ) -> PassResult | None:
-        """The provider could not be asked. `reconcile` asks until the expiry; the others decide now."""
+        """The provider could not be asked. `reconcile` asks until the expiry; the others decide now.
+
+        `result`: what sending it again came to, where that was the asking.
+        """
         patient = rules.type.on_unknown is OnUnknown.RECONCILE and notification.now < delivery.expires_at
         if conclusive and not patient:
             return await self._give_up(notification, delivery, attempt, rules)
         again = self._ask_again(notification, delivery, attempt, delivery.expires_at.timestamp())
-        if conclusive:
+        if result is not None and result.retry_after_s is not None:
+            left_s = (delivery.expires_at - notification.now).total_seconds()
+            again = replace(again, wait_s=max(again.wait_s, min(result.retry_after_s, left_s)))
+        if conclusive or result is not None:
             # Being asked about is being worked on: without this it would be claimed again each time.
             later = notification.now + timedelta(seconds=again.wait_s)
             still_open = Next(Status.SENDING, rules.soon(later))
             closing = _closing(notification, delivery, attempt, None, still_open, "lookup")
+            if result is not None:
+                closing = replace(closing, code=result.code or result.outcome.value)
             if await self._ledger.close_attempt(closing) is None:
                 return None
         return again

@@ -19,7 +19,7 @@ from domain.outcome import Outcome
 from domain.status import FINAL, Status
 from storage.group import Group, LedgerUnavailable, Observe
 from storage.postgres import UNREACHABLE, Connection, Pool, call, statement
-from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAttempt, Submission
+from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAttempt, Renewal, Submission
 from storage.snapshot import notification_from
 
 LANES = tuple(Lane)
@@ -103,6 +103,24 @@ class Ledger:
         """Commit to a call. Only a sender that gets an attempt back may make it."""
         return await self._intents.submit(intent)
 
+    async def renew(self, renewal: Renewal) -> OpenAttempt | None:
+        """Commit to the same call again, for an attempt that is still open. None: read again."""
+        rows = await self._fetch(
+            call("ledger_renew", 9),
+            renewal.notification_id,
+            renewal.delivery_id,
+            renewal.no,
+            renewal.version,
+            renewal.budget_s,
+            renewal.settling_s,
+            renewal.key_life_s,
+            renewal.suppression_key,
+            renewal.required,
+        )
+        return next(
+            (OpenAttempt(r["no"], r["version"], r["intended_at"], r["hold_until"]) for r in rows), None
+        )
+
     async def close_attempt(self, closing: Closing) -> Moved | None:
         """Record what came of an attempt, and move its delivery on.
 
@@ -160,11 +178,14 @@ class Ledger:
             await group.close(timeout_s)
 
     async def _ask(self, name: str, *arguments: Any) -> "list[asyncpg.Record]":
+        return await self._fetch(statement(name), *arguments)
+
+    async def _fetch(self, query: str, *arguments: Any) -> "list[asyncpg.Record]":
         try:
             async with self.pool.acquire(timeout=5) as connection:
-                return await connection.fetch(statement(name), *arguments)
+                return await connection.fetch(query, *arguments)
         except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
-            raise LedgerUnavailable(f"{name}: no answer from Postgres ({type(error).__name__})") from error
+            raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
 
 
 async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Acceptance]:

@@ -96,6 +96,24 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """That a sender is about to make the same call again for an open attempt, under the same key.
+
+    `key_life_s`: for how long after the intent the provider knows the key. The others: see Intent.
+    """
+
+    notification_id: UUID
+    delivery_id: UUID
+    no: int
+    version: int
+    budget_s: float
+    settling_s: float
+    key_life_s: float
+    suppression_key: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OpenAttempt:
     """A committed intent. `version` is the delivery's after it."""
 

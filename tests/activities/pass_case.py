@@ -23,6 +23,7 @@ from activities.first_passes import FirstPasses
 from activities.limits import Limits
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
+from activities.repeat import Repeats
 from activities.resolve import Resolver
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
@@ -157,7 +158,10 @@ class Worker:
         self.gate = ProviderGate(providers, catalog, ROUTES, limiter)
         self.first_passes = FirstPasses(10)
         limits = Limits(limiter, catalog)
-        resolver = Resolver(ledger, receipts, providers, self.gate, catalog, self.metrics)
+        repeats = Repeats(
+            ledger, self.gate, catalog, self.metrics, public_url="http://127.0.0.1:9", secret="secret"
+        )
+        resolver = Resolver(ledger, receipts, providers, self.gate, catalog, self.metrics, repeats)
         senders = Senders(providers, self.gate, catalog, "http://127.0.0.1:9", "secret")
         self.passes = DeliveryPass(ledger, senders, resolver, limits, self.metrics)
         self._deliver = Deliver(self.passes, self.first_passes)
