@@ -108,6 +108,15 @@ class MailgunSettings(_Part):
     signing_key: SecretStr
 
 
+class ResendSettings(_Part):
+    """An account of Resend. The webhook secret is the signing secret of its webhook (`whsec_…`)."""
+
+    base_url: str = "https://api.resend.com"
+    api_key: SecretStr
+    from_email: str
+    webhook_secret: SecretStr
+
+
 class FcmSettings(_Part):
     """A project of Firebase, and the file of a service account that may send."""
 
@@ -135,6 +144,7 @@ class ProviderSettings(_Part):
     termii: TermiiSettings | None = None
     sendgrid: SendgridSettings | None = None
     mailgun: MailgunSettings | None = None
+    resend: ResendSettings | None = None
     fcm: FcmSettings | None = None
     apns: ApnsSettings | None = None
 

@@ -33,8 +33,8 @@ class ProviderView(BaseModel):
 
 
 class ProvidersView(BaseModel):
-    """Every provider, by channel and order. `routes` are the general ones, `type_routes` those of types
-    that differ."""
+    """Every provider, by channel and order, those without a place last. `routes` are the general ones,
+    `type_routes` those of types that differ."""
 
     providers: list[ProviderView]
     routes: Mapping[Channel, tuple[str, ...]]
@@ -55,7 +55,7 @@ async def list_providers(tenant: Tenant, uses: Uses) -> ProvidersView:
     states = await uses.operations.provider_states()
     views = [_view(uses, name, states.get(name)) for name in uses.known_providers]
     channels = list(Channel)
-    views.sort(key=lambda view: (channels.index(view.channel), view.order or len(views), view.name))
+    views.sort(key=lambda v: (channels.index(v.channel), v.order is None, v.order or 0, v.name))
     return ProvidersView(
         providers=views,
         routes=uses.routes,

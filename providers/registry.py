@@ -7,6 +7,7 @@ from domain.notification import Channel
 from domain.notification_types import Catalog
 from providers.base import Provider
 from providers.email.mailgun import Mailgun
+from providers.email.resend import Resend
 from providers.email.sendgrid import SendGrid
 from providers.push.apns import Apns
 from providers.push.fcm import Fcm
@@ -78,6 +79,17 @@ def _mailgun(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
+def _resend(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.resend):
+        return None
+    return Resend(
+        base_url=own.base_url,
+        api_key=own.api_key.get_secret_value(),
+        from_email=own.from_email,
+        webhook_secret=own.webhook_secret.get_secret_value(),
+    )
+
+
 def _fcm(settings: ProviderSettings, public_url: str) -> Provider | None:
     if not (own := settings.fcm):
         return None
@@ -107,6 +119,7 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor("termii", Channel.SMS, _termii),
     Vendor("sendgrid", Channel.EMAIL, _sendgrid),
     Vendor("mailgun", Channel.EMAIL, _mailgun),
+    Vendor("resend", Channel.EMAIL, _resend),
     Vendor("fcm", Channel.PUSH, _fcm),
     Vendor("apns", Channel.PUSH, _apns),
 )

@@ -172,7 +172,7 @@ class Simulator(ABC):
     ) -> web.StreamResponse:
         """Put one send through the recipient's faults.
 
-        `process` is the vendor's work: it gives a refusal, or the message and the answer.
+        `process` is the vendor's work: it gives a refusal, an earlier answer, or the message and its answer.
         """
         strike = self.faults.strike(to)
         await self.delay(strike.latency_s)
@@ -185,7 +185,9 @@ class Simulator(ABC):
             return await self._silence(request, fault)
         result = process()
         if isinstance(result, web.Response):
-            self.refuse(to, result.status)
+            # A vendor with idempotency keys repeats an earlier answer: nothing is refused then.
+            if result.status >= 400:
+                self.refuse(to, result.status)
             return result
         message, answer = result
         await self.accept(message)

@@ -15,6 +15,7 @@ from simulators.base import Simulator, World
 from simulators.control import Control
 from simulators.fcm import Fcm
 from simulators.mailgun import Mailgun
+from simulators.resend import Resend
 from simulators.sendgrid import SendGrid
 from simulators.termii import Termii
 from simulators.twilio import Twilio
@@ -24,6 +25,7 @@ SIMULATORS: tuple[type[Simulator], ...] = (
     Termii,
     SendGrid,
     Mailgun,
+    Resend,
     Fcm,
     Apns,
 )

@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 
+from providers import registry
 from storage.postgres import Pool
 
 
@@ -12,7 +13,8 @@ async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> No
         "INSERT INTO provider_states (name, circuit, circuit_at) VALUES ('mailgun', 'open', now())"
     )
     shown = (await api.get("/providers")).json()
-    assert [(p["name"], p["channel"], p["order"], p["state"]) for p in shown["providers"]] == [
+    routed = [p for p in shown["providers"] if p["order"] is not None]
+    assert [(p["name"], p["channel"], p["order"], p["state"]) for p in routed] == [
         ("twilio", "sms", 1, "active"),
         ("termii", "sms", 2, "off"),
         ("sendgrid", "email", 1, "off"),
@@ -20,6 +22,9 @@ async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> No
         ("fcm", "push", 1, "off"),
         ("apns", "push", 2, "off"),
     ]
+    assert {p["name"] for p in shown["providers"]} == registry.KNOWN.keys()
+    email = [p["order"] for p in shown["providers"] if p["channel"] == "email"]
+    assert email[:3] == [1, 2, None], "a provider without a place comes last"
     assert {p["name"]: p["circuit"] for p in shown["providers"]}["mailgun"] == "open"
     assert shown["routes"]["sms"] == ["twilio", "termii"]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from repository import MODULES, NOT_IN_PRODUCTION, PACKAGES, ROOT, code, files, imported, name, part, tree
 
+from providers import registry
+
 OURS = PACKAGES | MODULES
 
 # Which libraries each part may use, beyond Python's own.
@@ -15,7 +17,10 @@ LIBRARIES = {
     "workflows": {"temporalio"},
     "activities": {"asyncpg", "structlog", "temporalio"},
     "dispatcher": {"asyncpg", "structlog", "temporalio"},
-    "providers": {"aiohttp", "cryptography", "h2", "hpack", "httpx", "httpx_aiohttp", "jwt", "structlog"},
+    "providers": {
+        *("aiohttp", "cryptography", "h2", "hpack", "httpx", "httpx_aiohttp", "jwt", "standardwebhooks"),
+        "structlog",
+    },
     "storage": {"asyncpg", "structlog"},
     "ratelimit": {"redis", "structlog"},
     "telemetry": {"opentelemetry", "prometheus_client", "structlog"},
@@ -62,6 +67,21 @@ def test_every_part_uses_its_own_libraries_only() -> None:
 def test_modules_at_the_top_import_what_they_wire(module: str) -> None:
     used = {m.split(".")[0] for _, m in imports(ROOT / f"{module}.py")} & OURS
     assert used <= TOP_MODULES[module]
+
+
+def test_vendors_know_nothing_of_each_other() -> None:
+    """Only the lists import a vendor, so that none can reach another, however indirectly."""
+    adapters = {f"providers.{channel}.{vendor}" for vendor, channel in registry.KNOWN.items()}
+    simulated = {f"simulators.{vendor}" for vendor in registry.KNOWN}
+    for vendors, listed in ((adapters, "providers/registry.py"), (simulated, "simulators/server.py")):
+        importing = {
+            module.rpartition(".")[0]: name(path)
+            for path in code()
+            if part(path) == part(ROOT / listed)
+            for _, module in imports(path)
+            if module.rpartition(".")[0] in vendors
+        }
+        assert importing == dict.fromkeys(vendors, listed)
 
 
 def test_the_api_has_no_client_of_temporal() -> None:

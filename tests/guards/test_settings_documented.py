@@ -1,4 +1,4 @@
-"""docs/configuration.md says everything that can be set, and nothing that cannot."""
+"""docs/configuration.md and the providers' pages say everything that can be set, and nothing that cannot."""
 
 import re
 from typing import get_args
@@ -39,7 +39,8 @@ def test_every_model_of_settings_is_looked_at() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    text = PAGE.read_text(encoding="utf-8")
+    pages = (PAGE, *(PAGE.parent / "providers").glob("*.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     assert {v for v in SETTINGS if not re.search(rf"`{v}`|\b{v}\b", text)} == set()
 
 

@@ -165,6 +165,7 @@ CASE_FILES = (
     "sms/termii_case.py",
     "email/sendgrid_case.py",
     "email/mailgun_case.py",
+    "email/resend_case.py",
     "push/fcm_case.py",
     "push/apns_case.py",
 )
