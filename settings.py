@@ -89,6 +89,16 @@ class TermiiSettings(_Part):
     """`dnd` also reaches numbers with do-not-disturb, and by night; Termii enables it per account."""
 
 
+class AfricastalkingSettings(_Part):
+    """An account of Africa's Talking. The callback secret is ours: it stands in the reports' address."""
+
+    base_url: str = "https://api.africastalking.com"
+    username: str
+    api_key: SecretStr
+    sender_id: str | None = None
+    callback_secret: Annotated[SecretStr, Field(min_length=16)]
+
+
 class SendgridSettings(_Part):
     """An account of SendGrid. The public key is the one that its Event Webhook signs with."""
 
@@ -142,6 +152,7 @@ class ProviderSettings(_Part):
 
     twilio: TwilioSettings | None = None
     termii: TermiiSettings | None = None
+    africastalking: AfricastalkingSettings | None = None
     sendgrid: SendgridSettings | None = None
     mailgun: MailgunSettings | None = None
     resend: ResendSettings | None = None

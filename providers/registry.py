@@ -11,6 +11,7 @@ from providers.email.resend import Resend
 from providers.email.sendgrid import SendGrid
 from providers.push.apns import Apns
 from providers.push.fcm import Fcm
+from providers.sms.africastalking import AfricasTalking
 from providers.sms.termii import Termii
 from providers.sms.twilio import Twilio
 from settings import ProviderSettings, RouteSettings, SettingsError
@@ -53,6 +54,18 @@ def _termii(settings: ProviderSettings, public_url: str) -> Provider | None:
         sender_id=own.sender_id,
         webhook_secret=own.webhook_secret.get_secret_value(),
         route=own.route,
+    )
+
+
+def _africastalking(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.africastalking):
+        return None
+    return AfricasTalking(
+        base_url=own.base_url,
+        username=own.username,
+        api_key=own.api_key.get_secret_value(),
+        sender_id=own.sender_id,
+        callback_secret=own.callback_secret.get_secret_value(),
     )
 
 
@@ -117,6 +130,7 @@ def _apns(settings: ProviderSettings, public_url: str) -> Provider | None:
 VENDORS: tuple[Vendor, ...] = (
     Vendor("twilio", Channel.SMS, _twilio),
     Vendor("termii", Channel.SMS, _termii),
+    Vendor("africastalking", Channel.SMS, _africastalking),
     Vendor("sendgrid", Channel.EMAIL, _sendgrid),
     Vendor("mailgun", Channel.EMAIL, _mailgun),
     Vendor("resend", Channel.EMAIL, _resend),

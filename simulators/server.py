@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from simulators.africastalking import AfricasTalking
 from simulators.apns import Apns
 from simulators.base import Simulator, World
 from simulators.control import Control
@@ -23,6 +24,7 @@ from simulators.twilio import Twilio
 SIMULATORS: tuple[type[Simulator], ...] = (
     Twilio,
     Termii,
+    AfricasTalking,
     SendGrid,
     Mailgun,
     Resend,

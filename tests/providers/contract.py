@@ -71,6 +71,8 @@ class Case:
     signature_headers: Sequence[str] = ()
     forge: Callable[[bytes], Sequence[bytes]] = lambda body: (body + b" ", b"")
     """Bodies that the signature of this one must not cover."""
+    signature_query: Sequence[str] = ()
+    """Parameters of the callback's address that stand for a signature."""
     push: bool = False
 
 
@@ -163,6 +165,7 @@ async def listening() -> AsyncGenerator[Listener]:
 CASE_FILES = (
     "sms/twilio_case.py",
     "sms/termii_case.py",
+    "sms/africastalking_case.py",
     "email/sendgrid_case.py",
     "email/mailgun_case.py",
     "email/resend_case.py",

@@ -198,6 +198,10 @@ async def test_a_forged_callback_is_refused(case: Case, provider: Provider, vend
         forgeries.append(replace(genuine, headers={k: v for k, v in genuine.headers.items() if k != name}))
         forgeries.append(replace(genuine, headers={**genuine.headers, name: "AAAA"}))
         forgeries.append(replace(genuine, headers={**genuine.headers, name: "\u00e9\u20ac"}))
+    for name in case.signature_query:
+        forgeries.append(replace(genuine, query={k: v for k, v in genuine.query.items() if k != name}))
+        forgeries.append(replace(genuine, query={**genuine.query, name: genuine.query[name][:-1]}))
+        forgeries.append(replace(genuine, query={**genuine.query, name: "\u00e9\u20ac\ud800"}))
     for forged in forgeries:
         with pytest.raises(CallbackRefused):
             provider.parse_callback(forged)
