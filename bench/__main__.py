@@ -10,12 +10,14 @@ from rich.console import Console
 
 from bench import accept
 from bench.harness import Bench
+from bench.peers import measure as peers
 from bench.report import Report, table
 from devstack.errors import DevStackError
 from devstack.signals import until_stopped
 
 TOPICS: Mapping[str, Callable[[Bench], Awaitable[Report]]] = {
     "accept": accept.measure,
+    "peers": peers.measure,
 }
 """Every topic, in the order they run. Each gets the machine to itself."""
 _WIDTH_PIPED = 150

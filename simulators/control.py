@@ -24,6 +24,7 @@ class Control:
             web.get("/control/healthz", self._health),
             web.get("/control/settings", self._settings),
             web.get(f"{one}/messages", self._messages),
+            web.get(f"{one}/count", self._count),
             web.delete(f"{one}/messages", self._forget),
             web.post(f"{one}/messages/{{id}}/report", self._report),
             web.get(f"{one}/requests", self._requests),
@@ -53,6 +54,9 @@ class Control:
         )
         found = simulator.messages.values() if to is None else simulator.messages_of(to)
         return web.json_response({"messages": [m.to_json() for m in found if contains in m.text]})
+
+    async def _count(self, request: web.Request) -> web.Response:
+        return web.json_response({"messages": len(self._of(request).messages)})
 
     async def _forget(self, request: web.Request) -> web.Response:
         simulator, to = self._of(request), request.query.get("to")
@@ -151,6 +155,10 @@ class Simulators:
     ) -> list[dict[str, Any]]:
         """What the vendor processed, oldest first."""
         return (await self._call("GET", f"/{provider}/messages", to=to, contains=contains))["messages"]
+
+    async def count(self, provider: str) -> int:
+        """How many messages the vendor processed: cheap enough to be asked all the time."""
+        return (await self._call("GET", f"/{provider}/count"))["messages"]
 
     async def requests(self, provider: str, to: str | None = None) -> list[dict[str, Any]]:
         """What the vendor refused or never answered, oldest first."""

@@ -1,0 +1,45 @@
+"""Step six, the same for every system compared: a callback endpoint that marks the attempt delivered."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl
+
+import asyncpg
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from bench.peers.steps import RECEIVE, Places
+from simulators.twilio import AUTH_TOKEN, sign
+
+
+@asynccontextmanager
+async def _pool(app: FastAPI) -> AsyncGenerator[None]:
+    async with asyncpg.create_pool(Places.given().database_url, min_size=4, max_size=4) as app.state.postgres:
+        yield
+
+
+app = FastAPI(lifespan=_pool, openapi_url=None)
+
+
+@app.post("/callbacks")
+async def receive(request: Request, ref: str, no: int) -> Response:
+    """Verify the vendor's signature over the whole form, then keep what it says."""
+    fields = dict(parse_qsl((await request.body()).decode()))
+    url = f"{Places.given().callback_url}?{request.url.query}"
+    if request.headers.get("X-Twilio-Signature") != sign(AUTH_TOKEN, url, fields):
+        return Response(status_code=403)
+    postgres: Any = request.app.state.postgres
+    await postgres.execute(RECEIVE, ref, no, fields["MessageStatus"])
+    return Response(status_code=204)
+
+
+@app.get("/healthz")
+async def healthz() -> Response:
+    """Whether it answers."""
+    return Response(status_code=204)
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PEERS_RECEIPTS_PORT"]), access_log=False)

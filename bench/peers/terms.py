@@ -1,0 +1,36 @@
+"""The terms that are the same for every system compared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+LIMIT_MAX, LIMIT_PER_MS = 1000, 3_600_000
+HTTP_TIMEOUT_S = 30.0
+RETRIES_MAX = 5
+"""How often a failed send is tried again, by each system's own means, with pauses from one second upwards."""
+IN_FLIGHT = 16
+"""How many notifications each system works on at once, over all its processes."""
+PROCESSES = 2
+"""Worker processes: one for each core that the comparison assumes."""
+PER_PROCESS = IN_FLIGHT // PROCESSES
+
+SCHEMA = """
+CREATE TABLE preferences (
+    user_id text NOT NULL, channel text NOT NULL, enabled boolean NOT NULL, PRIMARY KEY (user_id, channel)
+);
+CREATE TABLE attempts (
+    notification_id     text NOT NULL,
+    no                  integer NOT NULL,
+    provider            text NOT NULL,
+    intended_at         timestamptz NOT NULL DEFAULT now(),
+    outcome             text,
+    provider_message_id text,
+    closed_at           timestamptz,
+    receipt_status      text,
+    receipt_at          timestamptz,
+    PRIMARY KEY (notification_id, no)
+) WITH (fillfactor = 85);
+INSERT INTO preferences SELECT 'user-' || n, 'sms', true FROM generate_series(0, 9999) n;
+"""
+
+Notification = Mapping[str, Any]
+"""`id`, `user_id`, `to` (a phone number) and `text`: JSON, so that every system can carry it."""
