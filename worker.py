@@ -106,7 +106,7 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
     resolver = Resolver(ledger, parts.receipts, parts.providers, parts.gate, catalog, parts.metrics, repeats)
     senders = Senders(parts.providers, parts.gate, catalog, public_url, secret)
     passes = DeliveryPass(ledger, senders, resolver, limits, parts.metrics)
-    reconcile = Reconcile(parts.pool, parts.metrics)
+    reconcile = Reconcile(parts.pool, parts.metrics, catalog.retention)
     return {
         "check_preferences": CheckPreferences(
             ledger, catalog, parts.gate, parts.first_passes

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, field
 import structlog
 from temporalio import activity
 
+from domain.notification_types import RetentionPolicy
 from storage import upkeep
 from storage.postgres import Pool
+from storage.retention import retain
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
 
@@ -15,6 +17,8 @@ log = structlog.stdlib.get_logger(__name__)
 BATCH = 1000
 MONTHS_AHEAD = 3
 ORPHANS_KEPT_S = 72 * 3600
+RETENTION_S = 20.0
+"""How long one round removes old rows, well within the activity's time; a backlog of them takes several."""
 DEAD_LETTER_OLD_S = 24 * 3600
 """A dead letter older than this is told about in every round, in seconds."""
 
@@ -29,9 +33,10 @@ class Round:
 class Reconcile:
     """Finds and mends drift in the ledger. Every activity is one bounded statement, safe to repeat."""
 
-    def __init__(self, pool: Pool, metrics: Metrics) -> None:
+    def __init__(self, pool: Pool, metrics: Metrics, retention: RetentionPolicy) -> None:
         self._pool = pool
         self._metrics = metrics
+        self._retention = retention
 
     @activity.defn(name="requeue_lost")
     async def requeue_lost(self) -> Round:
@@ -71,6 +76,19 @@ class Reconcile:
 
     @activity.defn(name="keep_house")
     async def keep_house(self) -> Round:
-        """Have the months ahead ready, and let old orphans go."""
+        """Have the months ahead ready, and let go of what is kept no longer."""
         await upkeep.ensure_partitions(self._pool, MONTHS_AHEAD)
-        return Round({"orphans_dropped": await upkeep.drop_orphans(self._pool, ORPHANS_KEPT_S)})
+        orphans = await upkeep.drop_orphans(self._pool, ORPHANS_KEPT_S)
+        removed = await retain(self._pool, self._retention, within_s=RETENTION_S)
+        counts = {
+            "orphans_dropped": orphans,
+            "partitions_dropped": len(removed.partitions),
+            "messages_dropped": removed.messages,
+            "notifications_dropped": removed.notifications,
+        }
+        for kind, count in counts.items():
+            if count:
+                self._metrics.removed.add(count, kind=kind.removesuffix("_dropped"))
+        if removed.partitions or removed.messages or removed.notifications:
+            log.info("retention", partitions=list(removed.partitions), more=removed.more, **counts)
+        return Round(counts)

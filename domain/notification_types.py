@@ -122,6 +122,26 @@ class ParkingPolicy(BaseModel):
     """So many parked notifications keep a waiting workflow; the rest park in the ledger alone."""
 
 
+class RetentionPolicy(BaseModel):
+    """How long what is over stays, in whole calendar months (UTC) before the present one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_months: Annotated[int, Field(ge=1, le=1200)] = 12
+    """Contents, attempts, receipts and timelines. A month in which something live was accepted is kept."""
+    idempotency_months: Annotated[int, Field(ge=1, le=1200)] = 24
+    """Notifications and their deliveries: as long as this, a key that was used is known."""
+
+    @model_validator(mode="after")
+    def _keys_outlive_the_evidence(self) -> "RetentionPolicy":
+        if self.idempotency_months < self.keep_months:
+            raise ValueError(
+                f"idempotency_months ({self.idempotency_months}) is less than keep_months "
+                f"({self.keep_months}): attempts would outlive the notification that they belong to"
+            )
+        return self
+
+
 class Catalog(BaseModel):
     """`herald.toml`, whole."""
 
@@ -131,6 +151,7 @@ class Catalog(BaseModel):
     providers: dict[str, ProviderPolicy] = Field(default_factory=dict[str, ProviderPolicy])
     dispatch: DispatchPolicy = Field(default_factory=DispatchPolicy)
     parking: ParkingPolicy = Field(default_factory=ParkingPolicy)
+    retention: RetentionPolicy = Field(default_factory=RetentionPolicy)
 
     def receipt_deadline_s(self, type_name: str) -> float | None:
         """How long after a send the receipt of a type must have come, in seconds; None: none is expected."""

@@ -1,14 +1,12 @@
-"""What the reconciliation asks of the ledger: what cannot be, what was lost, and what may go.
+"""What the reconciliation asks of the ledger: what cannot be, and what was lost.
 
 Claiming what is due mends almost everything by itself. These mend what claiming cannot see.
 """
 
 from dataclasses import dataclass
 
-import asyncpg
-
 from domain.status import Status
-from storage.postgres import Connection, Pool, statement
+from storage.postgres import Pool, statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +77,3 @@ async def drop_orphans(pool: Pool, older_than_s: float, limit: int = 10_000) -> 
 async def ensure_partitions(pool: Pool, months_ahead: int) -> None:
     """Make sure that there are partitions for the coming months."""
     await pool.execute("SELECT ensure_partitions($1)", months_ahead)
-
-
-async def retention(pool: Pool, keep_months: int) -> list[str]:
-    """Drop the partitions of months older than `keep_months` whole ones; returns their names.
-
-    Contents, attempts, receipts and timelines go; `notifications` and `deliveries` stay, and with them
-    idempotency. What is still live keeps its month. A partition that is in use waits for the next time.
-    """
-    if keep_months < 1:
-        raise ValueError(f"keep_months is {keep_months}: last month's partitions are always kept")
-    dropped: list[str] = []
-    async with pool.acquire() as connection:
-        for row in await connection.fetch(statement("upkeep_old_partitions"), keep_months):
-            try:
-                await _drop(connection, row["name"])
-            except asyncpg.LockNotAvailableError:
-                break
-            dropped.append(row["name"])
-    return dropped
-
-
-async def _drop(connection: Connection, partition: str) -> None:
-    # One table a transaction: dropping locks its parent against everybody, so nothing else may be held.
-    async with connection.transaction():
-        await connection.execute("SET LOCAL lock_timeout = '2s'")
-        await connection.execute(f"DROP TABLE {partition}")

@@ -41,12 +41,13 @@ LIMITER_DENIED = Metric("herald_limiter_denied_total", ("type", "channel"), "Del
 LIMITER_LOST = Metric("herald_limiter_lost_total", ("decision",), "Reservations without complete counts")
 LATE_OUTCOMES = Metric("herald_late_outcomes_total", ("provider",), "Outcomes that came after resolution")
 DRIFT = Metric("herald_drift_total", ("kind",), "What reconciliation found amiss")
+REMOVED = Metric("herald_removed_total", ("kind",), "What retention removed: partitions, or rows")
 CIRCUIT_STATE = Metric("herald_circuit_state", ("provider",), "0 closed, 1 half open, 2 open")
 
 METRICS = (
     *(ACCEPTED, ATTEMPTS, ATTEMPT_SECONDS, DELIVERIES, DEAD_LETTERS, DEAD_LETTERS_OPEN, RECEIPTS),
     *(CALLBACKS_REFUSED, GROUP_ROWS, GROUP_FLUSH_SECONDS, CLAIMS, DUE_LAG_SECONDS, LIMITER_DENIED),
-    *(LIMITER_LOST, LATE_OUTCOMES, DRIFT, CIRCUIT_STATE),
+    *(LIMITER_LOST, LATE_OUTCOMES, DRIFT, REMOVED, CIRCUIT_STATE),
 )
 
 
@@ -130,6 +131,7 @@ class Metrics:
         self.limiter_lost = Counter(meter, LIMITER_LOST)
         self.late_outcomes = Counter(meter, LATE_OUTCOMES)
         self.drift = Counter(meter, DRIFT)
+        self.removed = Counter(meter, REMOVED)
         self.circuit_state = Gauge(meter, CIRCUIT_STATE)
 
     def render(self) -> bytes:

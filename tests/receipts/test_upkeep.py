@@ -181,69 +181,8 @@ async def _months(pool: Pool) -> set[str]:
     return {row["name"] for row in rows}
 
 
-async def _plant_partitions(pool: Pool, months_ago: int) -> str:
-    for parent in ("notification_contents", "notification_attempts", "receipts", "timeline"):
-        await pool.execute(
-            "DO $$ DECLARE m timestamptz :="
-            f" date_trunc('month', now()) - interval '{months_ago} months'; BEGIN"
-            f" EXECUTE format('CREATE TABLE %I PARTITION OF {parent} FOR VALUES FROM (%L) TO (%L)',"
-            f" '{parent}' || to_char(m, '_YYYY_MM'), m, m + interval '1 month'); END $$"
-        )
-    return await pool.fetchval(
-        "SELECT to_char(date_trunc('month', now()) - make_interval(months => $1), 'YYYY_MM')", months_ago
-    )
-
-
 async def test_partitions_are_made_ahead(world: World) -> None:
     before = await _months(world.pool)
     await upkeep.ensure_partitions(world.pool, 5)
     await upkeep.ensure_partitions(world.pool, 5)
     assert len(await _months(world.pool)) == len(before) + 2
-
-
-async def test_old_partitions_are_dropped_and_idempotency_stays(world: World) -> None:
-    old, recent = await _plant_partitions(world.pool, 7), await _plant_partitions(world.pool, 6)
-    id, _ = await world.sent(awaits=False)
-    await world.pool.execute(
-        "UPDATE notifications SET accepted_at = now() - interval '7 months' WHERE id = $1", id
-    )
-    dropped = await upkeep.retention(world.pool, 6)
-    assert dropped == [
-        f"public.{parent}_{old}"
-        for parent in ("notification_attempts", "receipts", "timeline", "notification_contents")
-    ]
-    assert f"receipts_{old}" not in await _months(world.pool)
-    assert f"receipts_{recent}" in await _months(world.pool)
-    assert await world.ledger.load(id) is not None
-    assert await upkeep.retention(world.pool, 6) == []
-    assert len(await upkeep.retention(world.pool, 5)) == 4
-
-
-async def test_the_month_of_something_live_is_kept(world: World) -> None:
-    month = await _plant_partitions(world.pool, 7)
-    id = await world.accept()
-    await world.pool.execute(
-        "UPDATE notifications SET accepted_at = date_trunc('month', now()) - interval '7 months'"
-        " WHERE id = $1",
-        id,
-    )
-    assert await upkeep.retention(world.pool, 6) == []
-    await world.pool.execute(
-        "UPDATE notifications SET status = 'delivered', final_at = now() WHERE id = $1", id
-    )
-    assert [name.rsplit("_", 2)[1:] for name in await upkeep.retention(world.pool, 6)] == [
-        month.split("_")
-    ] * 4
-
-
-async def test_a_partition_in_use_waits_for_the_next_time(world: World) -> None:
-    month = await _plant_partitions(world.pool, 7)
-    async with world.pool.acquire() as connection, connection.transaction():
-        await connection.execute(f"LOCK TABLE receipts_{month} IN ACCESS SHARE MODE")
-        assert await upkeep.retention(world.pool, 6) == [f"public.notification_attempts_{month}"]
-    assert len(await upkeep.retention(world.pool, 6)) == 3
-
-
-async def test_last_month_is_always_kept(world: World) -> None:
-    with pytest.raises(ValueError, match="last month"):
-        await upkeep.retention(world.pool, 0)

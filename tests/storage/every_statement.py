@@ -99,11 +99,14 @@ def _upkeep() -> dict[str, Asked]:
     parked = "everything that waits for an operator is counted: its own index holds nothing else"
     orphans = "the orphans' own index holds nothing else"
     return {
+        "retention_messages": Asked((1, 10)),
+        # As if the coming month had begun long ago: everything is old.
+        "retention_notifications": Asked((-1, 10), whole="the first tenant is the first row of an index"),
+        "retention_partitions": Asked((6,)),
         "parked_count": Asked(rows_max=PARKED, whole=parked),
         "upkeep_dead_letters": Asked(rows_max=PARKED, whole=parked),
         "upkeep_drift": Asked((LIVE,), rows_max=LIVE, whole=f"{live}; so are open attempts, and orphans"),
         "upkeep_drop_orphans": Asked((3600.0, 10), rows_max=FEW),
-        "upkeep_old_partitions": Asked((6,)),
         "upkeep_parked_too_long": Asked((300.0, 1000), rows_max=PARKED, whole=parked),
         "upkeep_requeue": Asked((1000,), rows_max=LIVE, whole=live),
         "upkeep_revive_orphans": Asked((1000,), rows_max=ORPHANS, whole=orphans),

@@ -53,6 +53,9 @@ SELECT md5('d' || no)::uuid, 1, $accepted, md5('n' || no)::uuid, 'sms', 'twilio'
 FROM generate_series(1, $rows) no;
 INSERT INTO provider_messages
 SELECT 'twilio', 'SM-' || no, md5('d' || no)::uuid, 1, $accepted FROM generate_series(1, $rows) no;
+INSERT INTO provider_messages
+SELECT 'twilio', 'old-' || no, gen_random_uuid(), 1, now() - interval '1 year'
+FROM generate_series(1, 1000) no;
 INSERT INTO due (id, lane, due_at)
 SELECT md5('n' || no)::uuid, no % 4, now() FROM generate_series(5, $rows, 5) no;
 INSERT INTO users (tenant, user_id, phone) SELECT 'acme', 'user-' || no, '+1'

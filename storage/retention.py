@@ -1,0 +1,90 @@
+"""What the ledger lets go of, oldest first, in steps that no traffic waits for.
+
+A month's contents, attempts, receipts and timelines go by dropping their partitions, never row by row, once
+nothing of that month is live. Two tables cannot be partitioned by time, because they hold what must be unique
+over all of it: whose a provider's message is, and idempotency. Theirs go in bounded batches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+import asyncpg
+
+from domain.notification_types import RetentionPolicy
+from storage.postgres import Connection, Pool, statement
+
+BATCH = 2000
+_LOCK_WAIT_S = 2.0
+_NOT_NOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What went. `partitions` by name; the rest are rows. `more`: there was no time for all of it."""
+
+    partitions: tuple[str, ...] = ()
+    messages: int = 0
+    notifications: int = 0
+    more: bool = False
+
+
+async def retain(pool: Pool, policy: RetentionPolicy, *, within_s: float, batch: int = BATCH) -> Removed:
+    """Remove what `policy` keeps no longer; what does not fit into about `within_s` seconds waits.
+
+    May be cut off at any point, run again at once, and run by several processes.
+    """
+    ends = monotonic() + within_s
+    partitions = await drop_partitions(pool, policy.keep_months)
+    messages, more_messages = await _in_batches(
+        pool, "retention_messages", policy.keep_months, ends, batch=batch
+    )
+    notifications, more = await _in_batches(
+        pool, "retention_notifications", policy.idempotency_months, ends, batch=batch
+    )
+    return Removed(tuple(partitions), messages, notifications, more or more_messages)
+
+
+async def drop_partitions(pool: Pool, keep_months: int, lock_wait_s: float = _LOCK_WAIT_S) -> list[str]:
+    """Drop the partitions of months older than `keep_months` whole ones; returns their names.
+
+    `notifications` and `deliveries` stay, and with them idempotency. What is still live keeps its month. A
+    partition that somebody reads waits for the next time, and so do those after it.
+    """
+    if keep_months < 1:
+        raise ValueError(f"keep_months is {keep_months}: last month's partitions are always kept")
+    dropped: list[str] = []
+    async with pool.acquire() as connection:
+        await connection.execute(f"SET lock_timeout = '{round(lock_wait_s * 1000)}ms'")
+        try:
+            for row in await connection.fetch(statement("retention_partitions"), keep_months):
+                await _drop(connection, row["parent"], row["name"], row["state"])
+                dropped.append(row["name"])
+        except _NOT_NOW:
+            pass
+        finally:
+            await connection.execute("RESET lock_timeout")
+    return dropped
+
+
+async def _drop(connection: Connection, parent: str, partition: str, state: str) -> None:
+    # DROP alone would lock the parent against everybody, and queue all traffic behind it while it waits for
+    # one reader. Detached concurrently, the partition is left by its readers while all others go on.
+    if state == "attached":
+        await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {partition} CONCURRENTLY")
+    if state == "leaving":
+        await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE")
+    await connection.execute(f"DROP TABLE {partition}")
+
+
+async def _in_batches(
+    pool: Pool, name: str, months: int, ends: float, *, batch: int, clock: Callable[[], float] = monotonic
+) -> tuple[int, bool]:
+    """Repeat a removal until nothing is left or the time is over: how many went, and whether more may."""
+    removed = 0
+    while clock() < ends:
+        count: int = await pool.fetchval(statement(name), months, batch)
+        removed += count
+        if count < batch:
+            return removed, False
+    return removed, True
