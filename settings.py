@@ -75,6 +75,11 @@ class TwilioSettings(_Part):
     base_url: str = "https://api.twilio.com"
     account_sid: str
     auth_token: SecretStr
+    auth_token_previous: SecretStr | None = None
+    """As every `…_previous`: callbacks signed with it are still believed, while the key is rotated."""
+    shared_key: SecretStr | None = None
+    """The secret of a webhook SharedKey: Twilio signs with HMAC-SHA256 then."""
+    shared_key_previous: SecretStr | None = None
     sender: str = Field(alias="from")
 
 
@@ -85,6 +90,7 @@ class TermiiSettings(_Part):
     api_key: SecretStr
     sender_id: str
     webhook_secret: SecretStr
+    webhook_secret_previous: SecretStr | None = None
     route: Literal["generic", "dnd"] = "generic"
     """`dnd` also reaches numbers with do-not-disturb, and by night; Termii enables it per account."""
 
@@ -106,6 +112,7 @@ class SendgridSettings(_Part):
     api_key: SecretStr
     from_email: str
     webhook_public_key: str
+    webhook_public_key_previous: str | None = None
 
 
 class MailgunSettings(_Part):
@@ -116,6 +123,7 @@ class MailgunSettings(_Part):
     domain: str
     from_email: str
     signing_key: SecretStr
+    signing_key_previous: SecretStr | None = None
 
 
 class ResendSettings(_Part):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from domain.notification import Channel
 from domain.notification_types import Catalog
@@ -24,6 +25,10 @@ class UnknownProvider(SettingsError):
     """
 
 
+class _Secret(Protocol):
+    def get_secret_value(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Vendor:
     """A provider that can be configured. `build` gives None while it has no settings."""
@@ -31,6 +36,11 @@ class Vendor:
     name: str
     channel: Channel
     build: Callable[[ProviderSettings, str], Provider | None]
+
+
+def _clear(*secrets: _Secret | None) -> list[str]:
+    """Those that are set, in clear."""
+    return [secret.get_secret_value() for secret in secrets if secret is not None]
 
 
 def _twilio(settings: ProviderSettings, public_url: str) -> Provider | None:
@@ -42,6 +52,7 @@ def _twilio(settings: ProviderSettings, public_url: str) -> Provider | None:
         auth_token=own.auth_token.get_secret_value(),
         sender=own.sender,
         public_url=public_url,
+        webhook_keys=_clear(own.auth_token_previous, own.shared_key, own.shared_key_previous),
     )
 
 
@@ -52,7 +63,7 @@ def _termii(settings: ProviderSettings, public_url: str) -> Provider | None:
         base_url=own.base_url,
         api_key=own.api_key.get_secret_value(),
         sender_id=own.sender_id,
-        webhook_secret=own.webhook_secret.get_secret_value(),
+        webhook_secrets=_clear(own.webhook_secret, own.webhook_secret_previous),
         route=own.route,
     )
 
@@ -76,7 +87,7 @@ def _sendgrid(settings: ProviderSettings, public_url: str) -> Provider | None:
         base_url=own.base_url,
         api_key=own.api_key.get_secret_value(),
         from_email=own.from_email,
-        webhook_public_key=own.webhook_public_key,
+        webhook_public_keys=[key for key in (own.webhook_public_key, own.webhook_public_key_previous) if key],
     )
 
 
@@ -88,7 +99,7 @@ def _mailgun(settings: ProviderSettings, public_url: str) -> Provider | None:
         api_key=own.api_key.get_secret_value(),
         domain=own.domain,
         from_email=own.from_email,
-        signing_key=own.signing_key.get_secret_value(),
+        signing_keys=_clear(own.signing_key, own.signing_key_previous),
     )
 
 

@@ -9,12 +9,14 @@ documentation.mailgun.com (event polling, event structure, webhooks, webhook ret
 - The events API is eventually consistent. The manual trusts a page of events only once it is half an
   hour old, so a mail that is not found before that may still have been sent.
 - A webhook's signature does not cover the event, only a timestamp and a token. Its age bounds how
-  long a caught one can be used; a repeated event falls to its `event_key`.
+  long a caught one can be used, and its token is good for one event only (`UsedTokens`).
 """
 
+import hashlib
 import hmac
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -49,6 +51,8 @@ SIGNATURE_AGE_S_MAX: Final = 1200
 SETTLING_S: Final = 1800.0
 LOOKUP_BEFORE: Final = timedelta(minutes=5)
 EVENTS_MAX: Final = 300
+TOKENS_MAX: Final = 200_000
+"""So many tokens of webhooks are remembered: 80 a second for as long as each could be used."""
 
 EVENTS: Final[Mapping[str, Meaning]] = {
     "accepted": QUEUED,
@@ -88,7 +92,7 @@ _TRY_AGAIN = re.compile(r"try again after (\d{1,9}) second", re.IGNORECASE)
 
 
 class Mailgun(OverHttp):
-    """Mail through one Mailgun domain. `signing_key` is the account's HTTP webhook signing key."""
+    """Mail through one Mailgun domain. `signing_keys` are the account's HTTP webhook signing keys."""
 
     name = "mailgun"
     capabilities = Capabilities(
@@ -103,13 +107,14 @@ class Mailgun(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, api_key: str, domain: str, from_email: str, signing_key: str
+        self, *, base_url: str, api_key: str, domain: str, from_email: str, signing_keys: Sequence[str]
     ) -> None:
         self._client = VendorClient(base_url)
         self._auth = ("api", api_key)
         self._path = f"/v3/{quote(domain, safe='')}"
         self._from = from_email
-        self._signing_key = signing_key.encode()
+        self._signing_keys = [key.encode() for key in signing_keys]
+        self._tokens = UsedTokens()
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask Mailgun to send one mail."""
@@ -155,10 +160,11 @@ class Mailgun(OverHttp):
         except (ValueError, RecursionError) as error:
             raise CallbackRefused("malformed", "the webhook's body is not JSON") from error
         fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
-        verify(self._signing_key, fields.get("signature"), request.now)
+        token = verify(self._signing_keys, fields.get("signature"), request.now)
         event = fields.get("event-data")
         if not isinstance(event, dict):
             raise CallbackRefused("malformed", "the webhook has no event-data")
+        self._tokens.use(token, event, request.now)
         receipt = receipt_of(cast("dict[str, Any]", event))
         return [receipt] if receipt else []
 
@@ -278,18 +284,44 @@ def _failure(event: Mapping[str, Any]) -> tuple[Meaning, str]:
     return PERMANENT_REASONS.get(reason, FAILED_HERE), code
 
 
-def verify(signing_key: bytes, signature: object, now: datetime) -> None:
-    """Refuse a webhook that Mailgun did not sign, or did not sign lately. Raises CallbackRefused."""
+class UsedTokens:
+    """The tokens of the webhooks that were taken lately, each with what it came with.
+
+    The signature covers only timestamp and token: whoever caught one could sign any event with it. The
+    same event again is Mailgun's repetition of a webhook that it saw no answer to, and is taken. Each
+    process of the API has its own: one that was caught can be used once in each of the others.
+    """
+
+    def __init__(self) -> None:
+        self._used: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+
+    def use(self, token: str, event: object, now: datetime) -> None:
+        """Take the token for this event. Raises CallbackRefused when it came with another one before."""
+        at_s = now.timestamp()
+        while self._used:
+            oldest, (_, used_s) = next(iter(self._used.items()))
+            if at_s - used_s <= 2 * SIGNATURE_AGE_S_MAX and len(self._used) < TOKENS_MAX:
+                break
+            del self._used[oldest]
+        digest = hashlib.sha256(json.dumps(event, sort_keys=True).encode()).digest()
+        if self._used.setdefault(token, (digest, at_s))[0] != digest:
+            raise CallbackRefused("token_used", "the webhook's token came with another event before")
+
+
+def verify(signing_keys: Sequence[bytes], signature: object, now: datetime) -> str:
+    """The token of a webhook that Mailgun signed with one of the keys, lately. Raises CallbackRefused."""
     parts: Mapping[str, Any] = cast("dict[str, Any]", signature) if isinstance(signature, dict) else {}
     timestamp, token, given = (parts.get(name) for name in ("timestamp", "token", "signature"))
     if isinstance(timestamp, int):
         timestamp = str(timestamp)
     if not (isinstance(timestamp, str) and isinstance(token, str) and isinstance(given, str)):
         raise CallbackRefused("signature_missing", "the webhook is not signed")
-    expected = hmac.new(signing_key, (timestamp + token).encode("utf-8", "replace"), "sha256").hexdigest()
-    if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace")):
+    signed = (timestamp + token).encode("utf-8", "replace")
+    expected = [hmac.new(key, signed, "sha256").hexdigest().encode() for key in signing_keys]
+    if not any(hmac.compare_digest(one, given.encode("utf-8", "replace")) for one in expected):
         raise CallbackRefused("signature_wrong", "the webhook's signature does not match")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise CallbackRefused("malformed", "the webhook's timestamp is not a number")
     if abs(now.timestamp() - int(timestamp)) > SIGNATURE_AGE_S_MAX:
         raise CallbackRefused("too_old", "the webhook was signed too long ago, or in the future")
+    return token

@@ -64,9 +64,9 @@ _RECIPIENT_FIELD = re.compile(r"personalizations\.\d+\.to(\.|$)")
 
 
 class SendGrid(OverHttp):
-    """Mail through SendGrid. `from_email` may carry a name; `webhook_public_key` is base64 DER.
+    """Mail through SendGrid. `from_email` may carry a name; `webhook_public_keys` are base64 DER.
 
-    Raises ValueError when the key is not an EC public key as SendGrid's settings page shows it.
+    Raises ValueError when one of them is not an EC public key as SendGrid's settings page shows it.
     """
 
     name = "sendgrid"
@@ -81,11 +81,13 @@ class SendGrid(OverHttp):
         sandbox="mail_settings.sandbox_mode (accepts, reports nothing)",
     )
 
-    def __init__(self, *, base_url: str, api_key: str, from_email: str, webhook_public_key: str) -> None:
+    def __init__(
+        self, *, base_url: str, api_key: str, from_email: str, webhook_public_keys: Sequence[str]
+    ) -> None:
         self._client = VendorClient(base_url)
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._from = sender_of(from_email)
-        self._public_key = load_public_key(webhook_public_key)
+        self._public_keys = [load_public_key(key) for key in webhook_public_keys]
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask SendGrid to send one mail."""
@@ -124,7 +126,7 @@ class SendGrid(OverHttp):
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Verify and translate one batch of the event webhook. A malformed event spoils no other."""
-        verify(self._public_key, request)
+        verify(self._public_keys, request)
         try:
             events = json.loads(request.body)
         except (ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ twilio/sendgrid-oai (logs, email activity), and the official SDK's EventWebhook 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -174,18 +174,24 @@ def load_public_key(webhook_public_key: str) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def verify(key: ec.EllipticCurvePublicKey, request: CallbackRequest) -> None:
-    """Refuse a callback that SendGrid did not sign, or did not sign lately. Raises CallbackRefused."""
+def verify(keys: Sequence[ec.EllipticCurvePublicKey], request: CallbackRequest) -> None:
+    """Refuse a callback that SendGrid signed with none of the keys, or not lately. Raises CallbackRefused."""
     signature = request.headers.get("x-twilio-email-event-webhook-signature", "")
     timestamp = request.headers.get("x-twilio-email-event-webhook-timestamp", "")
     if not signature or not timestamp:
         raise CallbackRefused("signature_missing", "the event webhook is not signed")
-    try:
-        der = base64.b64decode(signature, validate=True)
-        key.verify(der, timestamp.encode() + request.body, ec.ECDSA(SHA256()))
-    except (InvalidSignature, binascii.Error, ValueError) as error:
-        raise CallbackRefused("signature_wrong", "the event webhook's signature does not match") from error
+    signed = timestamp.encode() + request.body
+    if not any(_signed_with(key, signature, signed) for key in keys):
+        raise CallbackRefused("signature_wrong", "the event webhook's signature does not match")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise CallbackRefused("malformed", "the event webhook's timestamp is not a number")
     if abs(request.now.timestamp() - int(timestamp)) > SIGNATURE_AGE_S_MAX:
         raise CallbackRefused("too_old", "the event webhook was signed too long ago, or in the future")
+
+
+def _signed_with(key: ec.EllipticCurvePublicKey, signature: str, signed: bytes) -> bool:
+    try:
+        key.verify(base64.b64decode(signature, validate=True), signed, ec.ECDSA(SHA256()))
+    except (InvalidSignature, binascii.Error, ValueError):
+        return False
+    return True

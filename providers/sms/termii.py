@@ -62,7 +62,7 @@ STATUSES: Final[Sequence[tuple[str, str, ReceiptStatus]]] = (
 class Termii(OverHttp):
     """SMS through Termii. `route`: `generic`, or `dnd` for accounts that may reach do-not-disturb numbers.
 
-    `webhook_secret` signs the delivery reports; for some accounts it is the API key.
+    One of `webhook_secrets` signs the delivery reports; for some accounts it is the API key.
     """
 
     name = "termii"
@@ -77,12 +77,12 @@ class Termii(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, api_key: str, sender_id: str, webhook_secret: str, route: str
+        self, *, base_url: str, api_key: str, sender_id: str, webhook_secrets: Sequence[str], route: str
     ) -> None:
         self._client = VendorClient(base_url)
         self._api_key = api_key
         self._sender_id = sender_id
-        self._secret = webhook_secret.encode()
+        self._secrets = [secret.encode() for secret in webhook_secrets]
         self._route = route
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
@@ -119,8 +119,9 @@ class Termii(OverHttp):
         signature = request.headers.get("x-termii-signature")
         if not signature:
             raise CallbackRefused("signature_missing", "the delivery report has no X-Termii-Signature")
-        expected = hmac.new(self._secret, request.body, hashlib.sha512).hexdigest()
-        if not hmac.compare_digest(expected.encode(), signature.strip().lower().encode()):
+        given = signature.strip().lower().encode()
+        expected = [hmac.new(secret, request.body, hashlib.sha512).hexdigest() for secret in self._secrets]
+        if not any(hmac.compare_digest(one.encode(), given) for one in expected):
             raise CallbackRefused("signature_wrong", "the delivery report's signature does not match")
         try:
             report = json.loads(request.body)

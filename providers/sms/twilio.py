@@ -8,7 +8,9 @@
 
 import asyncio
 import base64
+import hashlib
 import hmac
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -91,7 +93,8 @@ _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 class Twilio(OverHttp):
     """SMS through Twilio. `sender`: a number, a sender name, or the SID of a messaging service (MG…).
 
-    `public_url` is where Twilio reaches this installation: callbacks are signed over it.
+    `public_url` is where Twilio reaches this installation: callbacks are signed over it, with the
+    auth token or with one of `webhook_keys` (a SharedKey's secret, or what is being rotated out).
     """
 
     name = "twilio"
@@ -107,11 +110,18 @@ class Twilio(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, account_sid: str, auth_token: str, sender: str, public_url: str
+        self,
+        *,
+        base_url: str,
+        account_sid: str,
+        auth_token: str,
+        sender: str,
+        public_url: str,
+        webhook_keys: Sequence[str] = (),
     ) -> None:
         self._client = VendorClient(base_url)
         self._auth = (account_sid, auth_token)
-        self._token = auth_token
+        self._keys = [key.encode() for key in (auth_token, *webhook_keys)]
         self._account = f"/2010-04-01/Accounts/{account_sid}"
         self._sender = sender
         self._public_url = public_url.rstrip("/")
@@ -147,14 +157,7 @@ class Twilio(OverHttp):
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Verify and translate one status callback. Our reference is in the signed URL's query."""
-        try:
-            pairs = parse_qsl(
-                request.body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=200
-            )
-        except ValueError as error:
-            raise CallbackRefused("malformed", "the status callback's body is not a form") from error
-        self._verify(request, pairs)
-        fields = dict(pairs)
+        fields = self._verified(request)
         entry = {
             "sid": fields.get("MessageSid") or fields.get("SmsSid"),
             "status": fields.get("MessageStatus") or fields.get("SmsStatus"),
@@ -187,18 +190,37 @@ class Twilio(OverHttp):
             raise LookupFailed(f"Twilio could not be asked: it answered HTTP {answer.status}")
         return answer.fields
 
-    def _verify(self, request: CallbackRequest, pairs: Sequence[tuple[str, str]]) -> None:
+    def _verified(self, request: CallbackRequest) -> Mapping[str, Any]:
+        """The fields of a callback that Twilio signed: a form's by name, a JSON body's by its hash."""
         signature = request.headers.get("x-twilio-signature")
         if not signature:
             raise CallbackRefused("signature_missing", "the status callback has no X-Twilio-Signature")
-        digest = _DIGESTS.get(algorithm_of(request.headers.get("x-twilio-webhooks-signature-settings", "")))
-        if digest is None:
+        algorithm = algorithm_of(request.headers.get("x-twilio-webhooks-signature-settings", ""))
+        if algorithm not in _DIGESTS:
             raise CallbackRefused("signature_unknown", "the status callback is signed in an unknown way")
+        body_hash = request.query.get("bodySHA256")
+        if body_hash is not None and "json" in request.headers.get("content-type", ""):
+            given, expected = body_hash.lower().encode(), hashlib.sha256(request.body).hexdigest().encode()
+            if not hmac.compare_digest(given, expected):
+                raise CallbackRefused("signature_wrong", "the status callback's body was changed")
+            self._verify(request, "", signature, _DIGESTS[algorithm])
+            return _json_fields(request.body)
+        try:
+            pairs = parse_qsl(
+                request.body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=200
+            )
+        except ValueError as error:
+            raise CallbackRefused("malformed", "the status callback's body is not a form") from error
         suffix = "".join(name + value for name, value in sorted(set(pairs)))
+        self._verify(request, suffix, signature, _DIGESTS[algorithm])
+        return dict(pairs)
+
+    def _verify(self, request: CallbackRequest, suffix: str, signature: str, digest: str) -> None:
         for url in spellings(self._public_url, request.url):
-            signed = hmac.digest(self._token.encode(), (url + suffix).encode(), digest)
-            if hmac.compare_digest(base64.b64encode(signed), signature.encode()):
-                return
+            for key in self._keys:
+                signed = base64.b64encode(hmac.digest(key, (url + suffix).encode(), digest))
+                if hmac.compare_digest(signed, signature.encode()):
+                    return
         raise CallbackRefused("signature_wrong", "the status callback's signature does not match")
 
 
@@ -251,6 +273,14 @@ def receipt_of(entry: Mapping[str, Any], attempt_ref: str | None = None) -> Rece
         permanent=failed,
         address_verdict=PERMANENT[code] if failed and code else AddressVerdict.KEEP,
     )
+
+
+def _json_fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise CallbackRefused("malformed", "the status callback's body is not JSON") from error
+    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
 
 
 def algorithm_of(settings: str) -> str:

@@ -73,6 +73,11 @@ class Case:
     """Bodies that the signature of this one must not cover."""
     signature_query: Sequence[str] = ()
     """Parameters of the callback's address that stand for a signature."""
+    key_setting: str = ""
+    other_key: str = "another-key"
+    """The setting that callbacks are verified by, and another value that it may have."""
+    signature_age_s: float | None = None
+    """How long after it was signed a callback is believed; None: it carries no time."""
     push: bool = False
 
 

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from contract import CASES, EMPTY_CATALOG, Case, Vendors, message, settings_from
@@ -205,6 +206,45 @@ async def test_a_forged_callback_is_refused(case: Case, provider: Provider, vend
     for forged in forgeries:
         with pytest.raises(CallbackRefused):
             provider.parse_callback(forged)
+
+
+@pytest.mark.needs("receipts")
+async def test_two_keys_are_believed_while_one_is_rotated(
+    case: Case, provider: Provider, vendors: Vendors
+) -> None:
+    variable = f"HERALD_PROVIDERS__{case.name.upper()}__{case.key_setting}"
+    sent = message(case, vendors.listener.url)
+    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
+    receipts = await vendors.listener.receipts(provider, _delivered(id))
+    genuine = next(request for request, receipt in receipts if receipt.provider_message_id == id)
+    changed = {**vendors.variables, variable: case.other_key}
+    both = {**changed, f"{variable}_PREVIOUS": vendors.variables[variable]}
+    after, during = (
+        registry.build(settings_from(variables), EMPTY_CATALOG, vendors.listener.url)
+        for variables in (changed, both)
+    )
+    try:
+        assert during[case.name].parse_callback(genuine)
+        with pytest.raises(CallbackRefused):
+            after[case.name].parse_callback(genuine)
+    finally:
+        for built in (*during.values(), *after.values()):
+            await built.aclose()
+
+
+@pytest.mark.needs("signature_age_s")
+async def test_a_callback_that_is_replayed_later_is_refused(
+    case: Case, provider: Provider, vendors: Vendors
+) -> None:
+    sent = message(case, vendors.listener.url)
+    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
+    receipts = await vendors.listener.receipts(provider, _delivered(id))
+    genuine = next(request for request, receipt in receipts if receipt.provider_message_id == id)
+    assert provider.parse_callback(genuine)
+    assert case.signature_age_s
+    for seconds in (case.signature_age_s + 2, -case.signature_age_s - 2):
+        with pytest.raises(CallbackRefused):
+            provider.parse_callback(replace(genuine, now=genuine.now + timedelta(seconds=seconds)))
 
 
 @pytest.mark.needs("polls")

@@ -12,12 +12,13 @@ _numbers = itertools.count(1)
 
 
 def _forged(body: bytes) -> Sequence[bytes]:
-    """The signature covers its timestamp and token only, so these are what a forger could change."""
+    """The signature covers its timestamp and token only, but a token is good for one event."""
     genuine = json.loads(body)
     event, signature = genuine["event-data"], genuine["signature"]
     later = {**signature, "timestamp": str(int(signature["timestamp"]) + 1)}
     changed = (later, {**signature, "token": "0" * 50}, {**signature, "signature": "0" * 64}, {}, None, [])
     bodies = [{"signature": one, "event-data": event} for one in changed]
+    bodies.append({"signature": signature, "event-data": {**event, "event": "complained"}})
     return [b"", *(json.dumps(one).encode() for one in [*bodies, {"event-data": event}])]
 
 
@@ -43,4 +44,6 @@ CASE = Case(
     certain=True,
     carries_ref=True,
     forge=_forged,
+    key_setting="SIGNING_KEY",
+    signature_age_s=1200,
 )

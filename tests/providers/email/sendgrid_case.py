@@ -1,6 +1,8 @@
 """SendGrid in the contract suite."""
 
 import itertools
+import json
+from pathlib import Path
 
 from contract import Case, Refusal
 
@@ -27,4 +29,9 @@ CASE = Case(
         "x-twilio-email-event-webhook-signature",
         "x-twilio-email-event-webhook-timestamp",
     ),
+    key_setting="WEBHOOK_PUBLIC_KEY",
+    other_key=json.loads((Path(__file__).parent / "cases" / "sendgrid.json").read_text())["signature"][
+        "another_public_key"
+    ],
+    signature_age_s=300,
 )

@@ -217,14 +217,14 @@ async def test_wrong_credentials_are_refused_without_naming_them(post: Post) -> 
         base_url=f"{post.url}/sendgrid",
         api_key="SG.secret-of-ours",
         from_email="n@example.com",
-        webhook_public_key=simulated_sendgrid.PUBLIC_KEY,
+        webhook_public_keys=[simulated_sendgrid.PUBLIC_KEY],
     )
     mailgun = Mailgun(
         base_url=f"{post.url}/mailgun",
         api_key="key-secret-of-ours",
         domain=simulated_mailgun.DOMAIN,
         from_email="n@example.com",
-        signing_key="signing-secret-of-ours",
+        signing_keys=["signing-secret-of-ours"],
     )
     for provider in (sendgrid, mailgun):
         sent = mail()

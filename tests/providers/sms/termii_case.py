@@ -17,4 +17,5 @@ CASE = Case(
         Refusal("+2340000000003", Outcome.REJECTED, "route_not_set_up"),
     ),
     signature_headers=("x-termii-signature",),
+    key_setting="WEBHOOK_SECRET",
 )

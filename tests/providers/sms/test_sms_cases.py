@@ -68,12 +68,13 @@ def _adapter(vendor: str, case: dict[str, Any]) -> twilio.Twilio | termii.Termii
             auth_token=case["token"],
             sender="+15005550006",
             public_url=case["public_url"],
+            webhook_keys=[case["shared_key"]] if "shared_key" in case else (),
         )
     return termii.Termii(
         base_url="http://127.0.0.1:9",
         api_key="k",
         sender_id="Herald",
-        webhook_secret=case["secret"],
+        webhook_secrets=[case["secret"]],
         route="dnd",
     )
 
@@ -107,8 +108,15 @@ async def test_whatever_is_signed_cannot_be_changed(signed: Signed) -> None:
     adapter, genuine = signed
     forged = [
         replace(genuine, body=genuine.body.replace(b"outbound", b"0utbound") + b"&To=%2B1"),
+        replace(genuine, body=genuine.body + b" "),
         replace(genuine, headers={}),
-        replace(genuine, headers={name: value[:-4] + "AAA=" for name, value in genuine.headers.items()}),
+        replace(
+            genuine,
+            headers={
+                name: value[:-4] + "AAA=" if name.endswith("-signature") else value
+                for name, value in genuine.headers.items()
+            },
+        ),
     ]
     if isinstance(adapter, twilio.Twilio):
         forged += [

@@ -20,4 +20,5 @@ CASE = Case(
     ),
     carries_ref=True,
     signature_headers=("x-twilio-signature",),
+    key_setting="AUTH_TOKEN",
 )
