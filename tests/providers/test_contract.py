@@ -208,7 +208,7 @@ async def test_a_forged_callback_is_refused(case: Case, provider: Provider, vend
             provider.parse_callback(forged)
 
 
-@pytest.mark.needs("receipts")
+@pytest.mark.needs("key_setting")
 async def test_two_keys_are_believed_while_one_is_rotated(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
