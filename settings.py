@@ -135,6 +135,17 @@ class ResendSettings(_Part):
     webhook_secret: SecretStr
 
 
+class SmtpSettings(_Part):
+    """A mail server. `smtps://` is TLS at once; with `smtp://` it is demanded unless `starttls` is off."""
+
+    base_url: str
+    from_email: str
+    username: str | None = None
+    password: SecretStr | None = None
+    starttls: bool = True
+    ca_file: Path | None = None
+
+
 class FcmSettings(_Part):
     """A project of Firebase, and the file of a service account that may send."""
 
@@ -164,6 +175,7 @@ class ProviderSettings(_Part):
     sendgrid: SendgridSettings | None = None
     mailgun: MailgunSettings | None = None
     resend: ResendSettings | None = None
+    smtp: SmtpSettings | None = None
     fcm: FcmSettings | None = None
     apns: ApnsSettings | None = None
 

@@ -26,6 +26,8 @@ def simulators(
             *(
                 "--apns-port",
                 str(ports.apns),
+                "--smtp-port",
+                str(ports.smtp),
                 "--callback-base",
                 f"{api_url}/v1/callbacks",
                 "--state-dir",

@@ -47,6 +47,7 @@ class Ports:
     valkey: int = 16379
     simulators: int = 8100
     apns: int = 8101
+    smtp: int = 8102
     api: int = 8000
     worker_metrics: int = 9464
     worker_critical_metrics: int = 9465

@@ -176,7 +176,7 @@ class Stack:
         if "temporal" in stores:
             needed.add("temporal_ui")
         if self._simulators:
-            needed |= {"simulators", "apns"}
+            needed |= {"simulators", "apns", "smtp"}
         await self.ports.check_free(needed)
 
     async def _prepare_stores(self) -> None:

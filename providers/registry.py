@@ -10,6 +10,7 @@ from providers.base import Provider
 from providers.email.mailgun import Mailgun
 from providers.email.resend import Resend
 from providers.email.sendgrid import SendGrid
+from providers.email.smtp import Smtp
 from providers.push.apns import Apns
 from providers.push.fcm import Fcm
 from providers.sms.africastalking import AfricasTalking
@@ -114,6 +115,19 @@ def _resend(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
+def _smtp(settings: ProviderSettings, public_url: str) -> Provider | None:
+    if not (own := settings.smtp):
+        return None
+    return Smtp(
+        base_url=own.base_url,
+        from_email=own.from_email,
+        username=own.username,
+        password=own.password.get_secret_value() if own.password else None,
+        starttls=own.starttls,
+        ca_file=own.ca_file,
+    )
+
+
 def _fcm(settings: ProviderSettings, public_url: str) -> Provider | None:
     if not (own := settings.fcm):
         return None
@@ -145,6 +159,7 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor("sendgrid", Channel.EMAIL, _sendgrid),
     Vendor("mailgun", Channel.EMAIL, _mailgun),
     Vendor("resend", Channel.EMAIL, _resend),
+    Vendor("smtp", Channel.EMAIL, _smtp),
     Vendor("fcm", Channel.PUSH, _fcm),
     Vendor("apns", Channel.PUSH, _apns),
 )

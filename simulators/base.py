@@ -91,13 +91,14 @@ class World:
     """What the process gives to every simulator.
 
     `callback_base`: account-level callbacks go to `{callback_base}/{provider}`. `state_dir`: keys and
-    certificates are made there. `apns_port`: 0 is any free port, None is off.
+    certificates are made there. Ports of their own: 0 is any free port, None is off.
     """
 
     callback_base: str
     state_dir: Path
     host: str = "127.0.0.1"
     apns_port: int | None = None
+    smtp_port: int | None = None
 
 
 class Simulator(ABC):
@@ -297,8 +298,14 @@ class Simulator(ABC):
 def hang_up(request: web.Request, *, reset: bool) -> web.StreamResponse:
     """Close the connection without an answer, by a TCP reset if asked."""
     if request.transport:
-        connection = request.transport.get_extra_info("socket")
-        if reset and connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if reset:
+            reset_when_closed(request.transport)
         request.transport.abort()
     return web.Response()
+
+
+def reset_when_closed(transport: asyncio.BaseTransport) -> None:
+    """Let the connection end by a TCP reset."""
+    connection = transport.get_extra_info("socket")
+    if connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -58,6 +58,8 @@ class Fault:
     latency_s: float = 0.0
     rate: float = 1.0
     times: int | None = None
+    stage: str | None = None
+    """SMTP only: `rcpt`, `data` or `dot`. A `status` strikes at `rcpt` without it, all others at `dot`."""
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Fault":

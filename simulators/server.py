@@ -18,6 +18,7 @@ from simulators.fcm import Fcm
 from simulators.mailgun import Mailgun
 from simulators.resend import Resend
 from simulators.sendgrid import SendGrid
+from simulators.smtp import Smtp
 from simulators.termii import Termii
 from simulators.twilio import Twilio
 
@@ -28,10 +29,11 @@ SIMULATORS: tuple[type[Simulator], ...] = (
     SendGrid,
     Mailgun,
     Resend,
+    Smtp,
     Fcm,
     Apns,
 )
-"""Every vendor, in the order of the documentation. APNs opens a port of its own in its `start`."""
+"""Every vendor, in the order of the documentation. SMTP and APNs open ports of their own in their `start`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8100)
     parser.add_argument("--apns-port", type=int, default=None, help="TLS and HTTP/2; off by default")
+    parser.add_argument("--smtp-port", type=int, default=None, help="SMTP; off by default")
     parser.add_argument(
         "--callback-base",
         default="http://127.0.0.1:8000/v1/callbacks",
@@ -81,7 +84,7 @@ def main() -> None:
     )
     parser.add_argument("--state-dir", type=Path, required=True, help="keys and certificates are made here")
     args = parser.parse_args()
-    world = World(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port)
+    world = World(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port, args.smtp_port)
     asyncio.run(_run(world, args.port))
 
 

@@ -18,7 +18,17 @@ LIBRARIES = {
     "activities": {"asyncpg", "structlog", "temporalio"},
     "dispatcher": {"asyncpg", "structlog", "temporalio"},
     "providers": {
-        *("aiohttp", "cryptography", "h2", "hpack", "httpx", "httpx_aiohttp", "jwt", "standardwebhooks"),
+        *(
+            "aiohttp",
+            "aiosmtplib",
+            "cryptography",
+            "h2",
+            "hpack",
+            "httpx",
+            "httpx_aiohttp",
+            "jwt",
+            "standardwebhooks",
+        ),
         "structlog",
     },
     "storage": {"asyncpg", "structlog"},

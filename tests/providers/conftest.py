@@ -31,7 +31,7 @@ async def vendors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ven
     """Every simulator, control client, callback listener and adapter, once a session."""
     state_dir = tmp_path_factory.mktemp("simulators")
     async with listening() as listener:
-        world = World(f"{listener.url}/v1/callbacks", state_dir, apns_port=0)
+        world = World(f"{listener.url}/v1/callbacks", state_dir, apns_port=0, smtp_port=0)
         async with serve(world) as running:
             simulators = Simulators(running.url)
             variables = await simulators.settings()

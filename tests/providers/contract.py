@@ -174,6 +174,7 @@ CASE_FILES = (
     "email/sendgrid_case.py",
     "email/mailgun_case.py",
     "email/resend_case.py",
+    "email/smtp_case.py",
     "push/fcm_case.py",
     "push/apns_case.py",
 )
