@@ -103,6 +103,7 @@ class AfricastalkingSettings(_Part):
     api_key: SecretStr
     sender_id: str | None = None
     callback_secret: Annotated[SecretStr, Field(min_length=16)]
+    callback_secret_previous: Annotated[SecretStr, Field(min_length=16)] | None = None
 
 
 class SendgridSettings(_Part):
@@ -133,6 +134,7 @@ class ResendSettings(_Part):
     api_key: SecretStr
     from_email: str
     webhook_secret: SecretStr
+    webhook_secret_previous: SecretStr | None = None
 
 
 class SmtpSettings(_Part):

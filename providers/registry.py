@@ -77,7 +77,7 @@ def _africastalking(settings: ProviderSettings, public_url: str) -> Provider | N
         username=own.username,
         api_key=own.api_key.get_secret_value(),
         sender_id=own.sender_id,
-        callback_secret=own.callback_secret.get_secret_value(),
+        callback_secrets=_clear(own.callback_secret, own.callback_secret_previous),
     )
 
 
@@ -111,7 +111,7 @@ def _resend(settings: ProviderSettings, public_url: str) -> Provider | None:
         base_url=own.base_url,
         api_key=own.api_key.get_secret_value(),
         from_email=own.from_email,
-        webhook_secret=own.webhook_secret.get_secret_value(),
+        webhook_secrets=_clear(own.webhook_secret, own.webhook_secret_previous),
     )
 
 

@@ -98,9 +98,9 @@ _EMAIL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class Resend(OverHttp):
-    """Mail through Resend. `from_email` may carry a name; `webhook_secret` begins with `whsec_`.
+    """Mail through Resend. `from_email` may carry a name; `webhook_secrets` begin with `whsec_`.
 
-    Raises ValueError when the secret is none.
+    Raises ValueError when a secret is none.
     """
 
     name = "resend"
@@ -116,9 +116,11 @@ class Resend(OverHttp):
         sandbox="delivered@resend.dev, bounced@resend.dev, complained@resend.dev",
     )
 
-    def __init__(self, *, base_url: str, api_key: str, from_email: str, webhook_secret: str) -> None:
+    def __init__(
+        self, *, base_url: str, api_key: str, from_email: str, webhook_secrets: Sequence[str]
+    ) -> None:
         try:
-            self._webhook = Webhook(webhook_secret)
+            self._webhooks = [Webhook(secret) for secret in webhook_secrets]
         except (ValueError, EmptyWebhookSecretError) as error:
             raise ValueError("the webhook_secret is not what Resend shows: base64 after whsec_") from error
         self._client = VendorClient(base_url)
@@ -160,7 +162,7 @@ class Resend(OverHttp):
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Verify and translate one webhook."""
-        verify(self._webhook, request)
+        verify(self._webhooks, request)
         try:
             body = json.loads(request.body)
         except (ValueError, RecursionError) as error:
@@ -244,8 +246,8 @@ def _bounce(bounce: object) -> tuple[Meaning, str]:
     return (BAD_ADDRESS if (kind, sub) in BAD_ADDRESS_BOUNCES else FAILED_HERE), code
 
 
-def verify(webhook: Webhook, request: CallbackRequest) -> None:
-    """Refuse a webhook that Resend did not sign, or did not sign lately. Raises CallbackRefused."""
+def verify(webhooks: Sequence[Webhook], request: CallbackRequest) -> None:
+    """Refuse a webhook that Resend did not sign with one of the secrets, lately. Raises CallbackRefused."""
     signed = {name: request.headers.get(f"svix-{name}", "") for name in ("id", "timestamp", "signature")}
     if not all(signed.values()):
         raise CallbackRefused("signature_missing", "the webhook is not signed")
@@ -254,12 +256,17 @@ def verify(webhook: Webhook, request: CallbackRequest) -> None:
         raise CallbackRefused("signature_wrong", "the webhook's timestamp is none")
     if abs(request.now.timestamp() - int(stamp)) > SIGNATURE_AGE_S_MAX:
         raise CallbackRefused("too_old", "the webhook was not signed lately")
+    headers = {f"webhook-{name}": value for name, value in signed.items()}
+    if not any(_believed(webhook, request.body, headers) for webhook in webhooks):
+        raise CallbackRefused("signature_wrong", "the webhook's signature does not match")
+
+
+def _believed(webhook: Webhook, body: bytes, headers: dict[str, str]) -> bool:
     try:
-        webhook.verify(
-            request.body, {f"webhook-{name}": value for name, value in signed.items()}, json_parse=False
-        )
-    except (WebhookVerificationError, ValueError) as error:
-        raise CallbackRefused("signature_wrong", "the webhook's signature does not match") from error
+        webhook.verify(body, headers, json_parse=False)
+    except (WebhookVerificationError, ValueError):
+        return False
+    return True
 
 
 def _id_of(value: object) -> str | None:

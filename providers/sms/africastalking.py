@@ -101,7 +101,7 @@ _SENT_TO_NONE = re.compile(r"sent to 0/\d")
 class AfricasTalking(OverHttp):
     """SMS through Africa's Talking. `sender_id`: None is the account's default sender.
 
-    `callback_secret` is the query parameter `secret` of the address that delivery reports are sent to.
+    One of `callback_secrets` is the parameter `secret` of the address that delivery reports are sent to.
     """
 
     name = "africastalking"
@@ -116,13 +116,19 @@ class AfricasTalking(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, username: str, api_key: str, sender_id: str | None, callback_secret: str
+        self,
+        *,
+        base_url: str,
+        username: str,
+        api_key: str,
+        sender_id: str | None,
+        callback_secrets: Sequence[str],
     ) -> None:
         self._client = VendorClient(base_url)
         self._username = username
         self._headers = {"apiKey": api_key, "Accept": "application/json"}
         self._sender_id = sender_id
-        self._secret = callback_secret.encode()
+        self._secrets = [secret.encode() for secret in callback_secrets]
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask Africa's Talking to send one SMS."""
@@ -148,7 +154,7 @@ class AfricasTalking(OverHttp):
         given = request.query.get("secret", "").encode("utf-8", "replace")
         if not given:
             raise CallbackRefused("signature_missing", "the delivery report's address has no secret")
-        if not hmac.compare_digest(given, self._secret):
+        if not any(hmac.compare_digest(given, secret) for secret in self._secrets):
             raise CallbackRefused("signature_wrong", "the secret of the delivery report's address is wrong")
         try:
             fields = dict(parse_qsl(request.body.decode("ascii"), max_num_fields=FIELDS_MAX))

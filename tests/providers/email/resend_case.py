@@ -33,4 +33,7 @@ CASE = Case(
     lookup=False,
     carries_ref=True,
     signature_headers=("svix-id", "svix-timestamp", "svix-signature"),
+    key_setting="WEBHOOK_SECRET",
+    other_key="whsec_YW5vdGhlciBzZWNyZXQ=",
+    signature_age_s=300,
 )

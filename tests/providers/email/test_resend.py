@@ -123,7 +123,7 @@ async def test_a_poll_about_an_unknown_mail_tells_nothing_and_one_without_the_ri
         base_url=vendors.variables["HERALD_PROVIDERS__RESEND__BASE_URL"],
         api_key="re_secret_of_ours",
         from_email=simulated.FROM_EMAIL,
-        webhook_secret=simulated.WEBHOOK_SECRET,
+        webhook_secrets=[simulated.WEBHOOK_SECRET],
     )
     with pytest.raises(LookupFailed) as failed:
         await stranger.poll("00000000-never", timeout_s=BUDGET_S)
@@ -152,7 +152,7 @@ def test_the_official_sdk_believes_what_the_simulator_signs() -> None:
 def test_a_rotated_secret_signs_beside_the_old_one() -> None:
     request = signed()
     both = {**request.headers, "svix-signature": f"v1,AAAA {request.headers['svix-signature']}"}
-    verify(Webhook(simulated.WEBHOOK_SECRET), replace(request, headers=both))
+    verify([Webhook(simulated.WEBHOOK_SECRET)], replace(request, headers=both))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_whatever_is_signed_cannot_be_changed(header: str, value: str, code: str
     request = signed()
     with pytest.raises(CallbackRefused) as refused:
         verify(
-            Webhook(simulated.WEBHOOK_SECRET), replace(request, headers={**request.headers, header: value})
+            [Webhook(simulated.WEBHOOK_SECRET)], replace(request, headers={**request.headers, header: value})
         )
     assert refused.value.code == code
 
@@ -180,17 +180,19 @@ def test_whatever_is_signed_cannot_be_changed(header: str, value: str, code: str
 @pytest.mark.parametrize("ago_s", [301, -301])
 def test_a_signature_has_an_age(ago_s: int) -> None:
     with pytest.raises(CallbackRefused) as refused:
-        verify(Webhook(simulated.WEBHOOK_SECRET), signed(datetime.fromtimestamp(time.time() - ago_s, UTC)))
+        verify([Webhook(simulated.WEBHOOK_SECRET)], signed(datetime.fromtimestamp(time.time() - ago_s, UTC)))
     assert refused.value.code == "too_old"
 
 
 def test_a_body_that_is_no_text_is_refused() -> None:
     request = signed()
     with pytest.raises(CallbackRefused):
-        verify(Webhook(simulated.WEBHOOK_SECRET), replace(request, body=b"\xff\xfe"))
+        verify([Webhook(simulated.WEBHOOK_SECRET)], replace(request, body=b"\xff\xfe"))
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é"])
 def test_a_secret_that_is_none_stops_the_start(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook_secret"):
-        Resend(base_url="http://127.0.0.1:9", api_key="k", from_email="n@example.com", webhook_secret=secret)
+        Resend(
+            base_url="http://127.0.0.1:9", api_key="k", from_email="n@example.com", webhook_secrets=[secret]
+        )

@@ -36,6 +36,8 @@ CASE = Case(
     lookup=False,
     polls=False,
     signature_query=("secret",),
+    key_setting="CALLBACK_SECRET",
+    other_key="another secret in the address",
     # Nothing is signed: whoever knows the address may say anything, but not nothing.
     forge=lambda body: (b"", b"\xff\xfe", body.replace(b"id=", b"no=")),
 )
