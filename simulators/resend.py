@@ -5,7 +5,7 @@ test can have its own); a callback plan of the control API for the recipient goe
 
     invalid@…      refused with 422, "Invalid `to` field"
     bounced@…      accepted, sent, then bounced: Permanent, General
-    mailboxfull@…  accepted, sent, then bounced: Permanent, MailboxFull
+    mailboxfull@…  accepted, sent, then bounced: Transient, MailboxFull
     delayed@…      accepted, sent, then delivery_delayed, and nothing more
     suppressed@…   accepted, sent, then suppressed
     failed@…       accepted, sent, then failed
@@ -123,15 +123,7 @@ class Resend(MailSimulator):
             "subject": message.title,
             "tags": message.vendor["tags"],
         }
-        if status == "bounced":
-            data["bounce"] = {
-                "type": "Permanent",
-                "subType": str(code or "General"),
-                "message": "Bounced by the simulator",
-                "diagnosticCode": ["smtp; 550 5.1.1 user unknown"],
-            }
-        if status == "failed":
-            data["failed"] = {"reason": str(code or "reached_daily_quota")}
+        data |= _details(status, code)
         event = {"type": f"email.{status}", "created_at": datetime.now(UTC).isoformat(), "data": data}
         body = json.dumps(event).encode()
         # A repeated webhook keeps its id: one for each status of a message.
@@ -203,6 +195,27 @@ class Resend(MailSimulator):
         return await self.look_up(request, message.to, lambda: web.json_response(_email(message)))
 
 
+def _details(status: str, code: str | int | None) -> dict[str, Any]:
+    """What an event has that others do not."""
+    if status == "bounced":
+        sub_type = str(code or "General")
+        bounce = {
+            "type": "Permanent" if sub_type in ("General", "NoEmail") else "Transient",
+            "subType": sub_type,
+            "message": "Bounced by the simulator",
+            "diagnosticCode": ["smtp; 550 5.1.1 user unknown"],
+        }
+        return {"bounce": bounce}
+    if status == "suppressed":
+        reason = {"reason": "previous_bounce", "type": "OnAccountSuppressionList"}
+        return {"suppressed": {**reason, "message": "Suppressed", "diagnosticCode": []}}
+    if status == "clicked":
+        at = datetime.now(UTC).isoformat()
+        click = {"ipAddress": "127.0.0.1", "link": "https://herald.example", "userAgent": "simulated"}
+        return {"click": {**click, "timestamp": at}}
+    return {"failed": {"reason": str(code or "reached_daily_quota")}} if status == "failed" else {}
+
+
 def _email(message: Received) -> dict[str, Any]:
     return {
         "object": "email",
@@ -212,7 +225,6 @@ def _email(message: Received) -> dict[str, Any]:
         "from": FROM_EMAIL,
         "created_at": message.received_at.isoformat(),
         "subject": message.title,
-        "html": None,
         "text": message.text,
         "bcc": [],
         "cc": [],

@@ -89,7 +89,7 @@ def test_a_repeated_request_is_the_same_to_the_letter(vendors: Vendors) -> None:
     ("word", "code", "status", "permanent", "verdict"),
     [
         ("bounced", "bounced:permanent", ReceiptStatus.UNDELIVERED, True, AddressVerdict.SUPPRESS),
-        ("mailboxfull", "bounced:permanent", ReceiptStatus.UNDELIVERED, False, AddressVerdict.KEEP),
+        ("mailboxfull", "bounced:transient", ReceiptStatus.UNDELIVERED, False, AddressVerdict.KEEP),
         ("delayed", "delivery_delayed", ReceiptStatus.QUEUED, False, AddressVerdict.KEEP),
         ("suppressed", "suppressed", ReceiptStatus.UNDELIVERED, True, AddressVerdict.SUPPRESS),
         ("failed", "failed", ReceiptStatus.UNDELIVERED, False, AddressVerdict.KEEP),
@@ -147,6 +147,31 @@ def test_the_official_sdk_believes_what_the_simulator_signs() -> None:
             "webhook_secret": simulated.WEBHOOK_SECRET,
         }
     )
+
+
+async def test_the_official_sdk_understands_the_simulator(
+    vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sdk, "api_url", vendors.variables["HERALD_PROVIDERS__RESEND__BASE_URL"])
+    monkeypatch.setattr(sdk, "api_key", simulated.API_KEY)
+    mine: Any = {"from": simulated.FROM_EMAIL, "to": ["silent+sdk@customers.example"], "subject": "Hello"}
+    key: Any = {"idempotency_key": f"sdk-{next(_numbers)}"}
+
+    def call(**more: str) -> str:
+        return sdk.Emails.send({**mine, **more}, key)["id"]
+
+    first = await asyncio.to_thread(call, text="Hi")
+    assert await asyncio.to_thread(call, text="Hi") == first
+    with pytest.raises(sdk.exceptions.ResendError) as another:
+        await asyncio.to_thread(call, text="Another")
+    assert (str(another.value.code), another.value.error_type) == ("409", "invalid_idempotent_request")
+    key["idempotency_key"] += "-2"
+    with pytest.raises(sdk.exceptions.MissingRequiredFieldsError):
+        await asyncio.to_thread(call)
+    assert (await asyncio.to_thread(sdk.Emails.get, first))["id"] == first
+    monkeypatch.setattr(sdk, "api_key", "re_wrong")
+    with pytest.raises(sdk.exceptions.InvalidApiKeyError):
+        await asyncio.to_thread(call, text="Hi")
 
 
 def test_a_rotated_secret_signs_beside_the_old_one() -> None:
