@@ -63,6 +63,7 @@ class RouteSettings(_Part):
     sms: CommaSeparated = ["twilio", "termii"]
     email: CommaSeparated = ["sendgrid", "mailgun"]
     push: CommaSeparated = ["fcm", "apns"]
+    whatsapp: CommaSeparated = []
 
     def of(self, channel: Channel) -> tuple[str, ...]:
         """The fallback order of a channel."""

@@ -349,5 +349,5 @@ def _target(
         device = next((d for d in recipient.devices if d.device_id == attempt.device_id), None)
         token = provider.address_of(device) if device else None
         return Target(token, attempt.device_id) if token else None
-    address = recipient.sms if delivery.channel is Channel.SMS else recipient.email
+    address = recipient.address(delivery.channel)
     return Target(address) if address else None

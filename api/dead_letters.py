@@ -32,6 +32,7 @@ class RetryTo(Request):
 
     sms: Phone | None = None
     email: Email | None = None
+    whatsapp: Phone | None = None
 
 
 class RetryIn(Request):
@@ -171,8 +172,7 @@ async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = Non
     _check_expiry(body.expires_at)
     how = Retry(
         body.expires_at,
-        body.to.sms if body.to else None,
-        body.to.email if body.to else None,
+        {Channel(channel): to for channel, to in body.to if to} if body.to else {},
         body.assume,
     )
     try:

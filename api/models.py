@@ -44,12 +44,13 @@ class ContentIn(Request):
 class ToIn(Request):
     """Addresses for this notification only, instead of the user's own.
 
-    `push` is the id of one of the user's registered devices.
+    `push` is the id of one of the user's registered devices. WhatsApp goes to the user's phone otherwise.
     """
 
     sms: Phone | None = None
     email: Email | None = None
     push: Name | None = None
+    whatsapp: Phone | None = None
 
 
 class NotificationIn(Request):

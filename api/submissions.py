@@ -85,6 +85,7 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
         to_sms=to.sms if to else None,
         to_email=to.email if to else None,
         to_push=to.push if to else None,
+        to_whatsapp=to.whatsapp if to else None,
         metadata=request.metadata,
         send_at=request.send_at,
         expires_at=request.expires_at,

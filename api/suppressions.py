@@ -12,7 +12,7 @@ from api.auth import KeyedRoute, Tenant
 from api.context import Uses
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, field_errors, invalid
-from domain.notification import Channel
+from domain.notification import ADDRESS_KINDS, AddressKind, Channel
 from storage.people import Suppression
 
 router = APIRouter(
@@ -22,15 +22,15 @@ router = APIRouter(
     responses=documented(401, 422, 503),
 )
 
-_ADDRESSES: dict[Channel, TypeAdapter[str]] = {
-    Channel.SMS: TypeAdapter(Phone),
-    Channel.EMAIL: TypeAdapter(Email),
-    Channel.PUSH: TypeAdapter(Token),
+_ADDRESSES: dict[AddressKind, TypeAdapter[str]] = {
+    AddressKind.PHONE: TypeAdapter(Phone),
+    AddressKind.EMAIL: TypeAdapter(Email),
+    AddressKind.TOKEN: TypeAdapter(Token),
 }
 
 
 class SuppressionIn(Request):
-    """An address: a phone number, an email address, or a device's token."""
+    """An address: a phone number, an email address, a device's token or a subscription's endpoint."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -111,7 +111,7 @@ async def unsuppress(
 
 def _normalised(channel: Channel, address: str, pointer: str) -> str:
     try:
-        return _ADDRESSES[channel].validate_python(address)
+        return _ADDRESSES[ADDRESS_KINDS[channel]].validate_python(address)
     except ValidationError as error:
         found = field_errors(error.errors(include_url=False))
         raise invalid([FieldError(pointer, item.code, item.message) for item in found]) from None

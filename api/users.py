@@ -33,6 +33,7 @@ class ContactsBody(Request):
 
     phone: Phone | None = None
     email: Email | None = None
+    whatsapp: Phone | None = Field(default=None, description="For WhatsApp only. Default: the phone.")
 
 
 class DeviceIn(Request):
@@ -132,7 +133,7 @@ class PreferencesBody(Request):
 @router.put("/contacts")
 async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, uses: Uses) -> ContactsBody:
     """Replace a user's addresses. They are stored in one spelling: E.164, and the domain in lower case."""
-    await uses.people.set_contacts(tenant, user_id, Contacts(body.phone, body.email))
+    await uses.people.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
     return body
 
 
@@ -143,7 +144,9 @@ async def get_contacts(user_id: UserId, tenant: Tenant, uses: Uses) -> ContactsB
     if contacts is None:
         raise _not_found()
     # Stored addresses are shown as they are, whatever the rules have become since.
-    return ContactsBody.model_construct(phone=contacts.phone, email=contacts.email)
+    return ContactsBody.model_construct(
+        phone=contacts.phone, email=contacts.email, whatsapp=contacts.whatsapp
+    )
 
 
 @router.put("/devices")

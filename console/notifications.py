@@ -9,8 +9,10 @@ import typer
 
 from console.failure import Failure
 from console.listing import After, Before, Channel, Limit, Provider, Type, User, show_list
+from domain.notification import Channel as KnownChannel
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's own answer.")]
+CHANNELS = tuple(KnownChannel)
 Id = Annotated[str, typer.Argument(help="The notification's id; its workflow id (ntf-…) does as well.")]
 
 
@@ -28,11 +30,11 @@ def plain_id(text: str) -> str:
 
 
 def addresses(given: list[str]) -> dict[str, str]:
-    """`--to` by channel: `sms=…`, `email=…`, `push=…`, or bare, told by its form. Raises Failure."""
+    """`--to` by channel: `sms=…`, `email=…`, …, or bare, told by its form. Raises Failure."""
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not (equals and name in ("sms", "email", "push")):
+        if not (equals and name in CHANNELS):
             name, value = ("sms" if text.startswith("+") else "email" if "@" in text else "push"), text
         if name in found:
             raise Failure(f"--to names two addresses for {name}: a notification has one for each channel.")
@@ -45,7 +47,7 @@ def send(
     type: Annotated[str, typer.Option(help="A configured type, e.g. otp or debit_alert.")],
     body: Annotated[str, typer.Option(help="What is said; `-` reads it from stdin.")],
     channel: Annotated[
-        list[str], typer.Option("--channel", "-c", help="sms, email or push; repeat it for several.")
+        list[str], typer.Option("--channel", "-c", help=f"{', '.join(CHANNELS)}; repeat it for several.")
     ],
     title: Annotated[str | None, typer.Option(help="A mail's subject, a push message's headline.")] = None,
     to: Annotated[

@@ -22,7 +22,7 @@ from dispatcher.listener import Listener
 from dispatcher.waker import RPC_TIMEOUT, wake
 from domain.ids import workflow_id
 from domain.masking import summary
-from domain.notification import Lane, Recipient
+from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
 from domain.steps import NotificationRef, task_queue
 from storage.ledger import Ledger
@@ -139,9 +139,7 @@ class Dispatcher:
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 request_eager_start=True,
-                static_summary=summary(
-                    claim.type, claim.channels, Recipient(sms=claim.sms, email=claim.email)
-                ),
+                static_summary=summary(claim.type, claim.channels, claim.recipient),
                 search_attributes=TypedSearchAttributes(
                     [
                         SearchAttributePair(TENANT, claim.tenant),

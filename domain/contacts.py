@@ -14,7 +14,7 @@ from phonenumbers import (
     parse,
 )
 
-from domain.notification import Channel
+from domain.notification import ADDRESS_KINDS, AddressKind, Channel
 
 _E164_CHARS_MAX = 16
 _PHONE_SPELLING = re.compile(r"\+[0-9 ().\-/]{5,40}")
@@ -54,10 +54,17 @@ def normalise_phone(text: str) -> str:
 def suppression_key(channel: Channel, address: str) -> str:
     """How an address stands in the suppression list: an email address in lower case.
 
+    A browser's subscription stands there by its endpoint, without the keys behind it.
     Mailboxes that tell case apart are not found in practice, vendors report addresses in lower case,
     and nobody escapes a suppression by another spelling. What is sent to keeps its own spelling.
     """
-    return address.lower() if channel is Channel.EMAIL else address
+    match ADDRESS_KINDS[channel]:
+        case AddressKind.EMAIL:
+            return address.lower()
+        case AddressKind.TOKEN:
+            return address.partition("#")[0]
+        case AddressKind.PHONE:
+            return address
 
 
 def normalise_email(text: str) -> str:

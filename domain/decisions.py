@@ -193,9 +193,7 @@ def nowhere_left(notification: Notification, delivery: Delivery, rules: Rules) -
     if Outcome.REJECTED_RECIPIENT in outcomes:
         reason = Reason.NO_DEVICE if delivery.channel is Channel.PUSH else Reason.RECIPIENT_REJECTED
         return Next(Status.UNDELIVERED, None, reason, event="exhausted")
-    recipient = notification.recipient
-    contacts = {Channel.SMS: recipient.sms, Channel.EMAIL: recipient.email, Channel.PUSH: recipient.devices}
-    if not contacts[delivery.channel]:
+    if not notification.recipient.addresses(delivery.channel):
         return Next(Status.FAILED, None, Reason.NO_CONTACT, event="failed")
     if has_channel_behind(notification, delivery):
         return Next(Status.FAILED, None, Reason.NO_PROVIDER, event="failed")

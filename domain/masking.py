@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from phonenumbers import NumberParseException, parse
 
-from domain.notification import Channel, Recipient, Strategy
+from domain.notification import ADDRESS_KINDS, AddressKind, Channel, Recipient, Strategy
 
 HIDDEN = "•••"
 SUMMARY_CHARS_MAX = 120
@@ -32,15 +32,22 @@ def mask_email(address: str) -> str:
 
 
 def mask_token(token: str) -> str:
-    """A device token by its first four characters: `abcd…`."""
+    """A device token by its first four characters: `abcd…`; a subscription by its push service."""
+    if token.startswith(("https://", "http://")):
+        return f"{'/'.join(token.split('/', 3)[:3])}/…"
     return f"{token[:4]}…" if len(token) >= 16 else "…"
 
 
 def mask(channel: Channel, address: str) -> str:
     """An address of any channel, masked."""
-    if channel is Channel.SMS:
-        return mask_phone(address)
-    return mask_email(address) if channel is Channel.EMAIL else mask_token(address)
+    return _MASKS[ADDRESS_KINDS[channel]](address)
+
+
+_MASKS = {
+    AddressKind.PHONE: mask_phone,
+    AddressKind.EMAIL: mask_email,
+    AddressKind.TOKEN: mask_token,
+}
 
 
 def summary(
@@ -59,5 +66,5 @@ def _channel_summary(channel: Channel, recipient: Recipient) -> str:
     if channel is Channel.PUSH:
         count = len(recipient.devices)
         return f"push ({count} {'device' if count == 1 else 'devices'})"
-    address = recipient.sms if channel is Channel.SMS else recipient.email
+    address = recipient.address(channel)
     return f"{channel} ({mask(channel, address) if address else 'no contact'})"

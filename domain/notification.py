@@ -1,6 +1,6 @@
 """Notifications, deliveries and attempts: the records that the whole system speaks about."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +17,24 @@ class Channel(StrEnum):
     SMS = "sms"
     EMAIL = "email"
     PUSH = "push"
+    WHATSAPP = "whatsapp"
+
+
+class AddressKind(StrEnum):
+    """What an address of a channel is: how it is spelled, and what may be shown of it."""
+
+    PHONE = "phone"
+    EMAIL = "email"
+    TOKEN = "token"  # noqa: S105 (a kind of address, not a secret)
+
+
+ADDRESS_KINDS: dict[Channel, AddressKind] = {
+    Channel.SMS: AddressKind.PHONE,
+    Channel.EMAIL: AddressKind.EMAIL,
+    Channel.PUSH: AddressKind.TOKEN,
+    Channel.WHATSAPP: AddressKind.PHONE,
+}
+"""The kind of address of each channel."""
 
 
 class Lane(StrEnum):
@@ -49,11 +67,27 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A user's device. One with both tokens can be reached through FCM first, directly as fallback."""
+    """A user's device. One with both tokens can be reached through FCM first, directly as fallback.
+
+    `webpush` is a browser's subscription in one text (domain.web_push).
+    """
 
     device_id: str
     fcm_token: str | None = None
     apns_token: str | None = None
+    webpush: str | None = None
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Everything by which the device is reached."""
+        return tuple(token for token in (self.fcm_token, self.apns_token, self.webpush) if token)
+
+    def without(self, tokens: Collection[str]) -> "Device":
+        """The device as if it had none of these tokens."""
+        kept = (
+            None if token in tokens else token for token in (self.fcm_token, self.apns_token, self.webpush)
+        )
+        return Device(self.device_id, *kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +110,30 @@ class QuietHours:
 class Recipient:
     """What is known of the user at this moment, overridden by the notification's own `to`.
 
+    The addresses are named after their channels; push goes to `devices`.
     `settings` holds the opt-ins and opt-outs as {(type, channel): enabled}; type may be `*`.
     `suppressed` holds the channels' suppressed addresses among those listed here.
     """
 
     sms: str | None = None
     email: str | None = None
+    whatsapp: str | None = None
     devices: tuple[Device, ...] = ()
     time_zone: str | None = None
     quiet_hours: QuietHours | None = None
     settings: Mapping[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
     suppressed: frozenset[tuple[Channel, str]] = frozenset()
+
+    def address(self, channel: Channel) -> str | None:
+        """The address over a channel; None if there is none, and for push."""
+        return None if channel is Channel.PUSH else getattr(self, channel.value)
+
+    def addresses(self, channel: Channel) -> tuple[str, ...]:
+        """Every address over a channel: the tokens of all devices, or the only one."""
+        if channel is Channel.PUSH:
+            return tuple(token for device in self.devices for token in device.tokens)
+        address = self.address(channel)
+        return (address,) if address else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Whether a user may be sent this now: opt-outs, suppressed addresses and quiet hours."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cache
@@ -52,7 +52,7 @@ def decide(
     """
     if not type.required and not wanted(type_name, channel, recipient):
         return Verdict(Decision.SUPPRESSED, Reason.OPTED_OUT)
-    addresses = _addresses(channel, recipient)
+    addresses = recipient.addresses(channel)
     if not addresses:
         return Verdict(Decision.UNREACHABLE, Reason.NO_CONTACT)
     if all((channel, address) in recipient.suppressed for address in addresses):
@@ -71,15 +71,9 @@ def wanted(type_name: str, channel: Channel, recipient: Recipient) -> bool:
 
 def reachable_devices(recipient: Recipient) -> tuple[Device, ...]:
     """The recipient's devices without their suppressed tokens, and without those that have none left."""
-
-    def usable(token: str | None) -> str | None:
-        return None if token is None or (Channel.PUSH, token) in recipient.suppressed else token
-
-    devices = (
-        replace(device, fcm_token=usable(device.fcm_token), apns_token=usable(device.apns_token))
-        for device in recipient.devices
-    )
-    return tuple(device for device in devices if device.fcm_token or device.apns_token)
+    suppressed = {address for channel, address in recipient.suppressed if channel is Channel.PUSH}
+    devices = (device.without(suppressed) for device in recipient.devices)
+    return tuple(device for device in devices if device.tokens)
 
 
 def quiet_until(now: datetime, quiet: QuietHours, time_zone: str | None) -> datetime | None:
@@ -121,14 +115,6 @@ def check_time_zone(name: str) -> str:
 def _time_zones() -> frozenset[str]:
     # Read once: listing them opens every file of the time zone data.
     return frozenset(available_timezones()) - {"localtime", "posixrules", "Factory"}
-
-
-def _addresses(channel: Channel, recipient: Recipient) -> tuple[str, ...]:
-    if channel is Channel.PUSH:
-        tokens = (token for device in recipient.devices for token in (device.fcm_token, device.apns_token))
-        return tuple(token for token in tokens if token)
-    address = recipient.sms if channel is Channel.SMS else recipient.email
-    return (address,) if address else ()
 
 
 def _zone(name: str | None) -> ZoneInfo:

@@ -83,8 +83,7 @@ def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked
 
 def _candidates(notification: Notification, channel: Channel, route: Route) -> Sequence[Candidate]:
     if channel is not Channel.PUSH:
-        recipient = notification.recipient
-        address = recipient.sms if channel is Channel.SMS else recipient.email
+        address = notification.recipient.address(channel)
         return [Candidate(provider, Target(address)) for provider in route.order] if address else []
     return [
         Candidate(provider, Target(token, device.device_id))

@@ -14,7 +14,7 @@ import asyncpg
 
 from domain.fingerprint import Fingerprint
 from domain.ids import delivery_id
-from domain.notification import LANE_RANK, Channel, Lane, Notification
+from domain.notification import LANE_RANK, Channel, Lane, Notification, Recipient
 from domain.outcome import Outcome
 from domain.status import FINAL, Status
 from storage.group import Group, LedgerUnavailable, Observe
@@ -84,8 +84,7 @@ class Ledger:
                 accepted_at=row["accepted_at"],
                 token=row["claim"],
                 channels=tuple(Channel(channel) for channel in row["channels"] or ()),
-                sms=row["sms"],
-                email=row["email"],
+                recipient=Recipient(**row["addresses"]),
                 late_s=row["late_s"],
             )
             for row in rows
@@ -219,6 +218,7 @@ async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Ac
         [row.to_sms for row in unique],
         [row.to_email for row in unique],
         [row.to_push for row in unique],
+        [row.to_whatsapp for row in unique],
         [json.dumps(dict(row.metadata)) for row in unique],
         [line[1] for line in lines],
         [line[0] for line in lines],

@@ -5,7 +5,7 @@ wakes the workflow: nothing here speaks to Temporal.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -51,8 +51,7 @@ class Retry:
     """How a dead letter is sent again: a new expiry, other addresses, what an unknown outcome was."""
 
     expires_at: datetime | None = None
-    to_sms: str | None = None
-    to_email: str | None = None
+    to: Mapping[Channel, str] = field(default_factory=dict[Channel, str])
     assume: Assume | None = None
 
 
@@ -117,13 +116,12 @@ class Operations:
             if moved and not parked:
                 return
             _check_retry(notification, parked, how)
-            changed = [channel for channel, to in (("sms", how.to_sms), ("email", how.to_email)) if to]
-            if changed and not moved:
-                await self._pool.execute(statement("readdress"), id, how.to_sms, how.to_email)
+            if how.to and not moved:
+                await self._pool.execute(statement("readdress"), id, dict(how.to))
             if how.assume is Assume.SENT:
                 next = Next(Status.SENT, None, release=True, event="assumed_sent")
             else:
-                data: dict[str, object] = {"to": changed} if changed else {}
+                data: dict[str, object] = {"to": list(how.to)} if how.to else {}
                 next = _again(notification.now, how.expires_at, "retried", data)
             count = await self._move_all(notification, parked, next)
             if count == len(parked):
@@ -263,8 +261,8 @@ def _check_retry(notification: Notification, parked: Sequence[Delivery], how: Re
     if expired and how.assume is not Assume.SENT:
         raise OperationRefused("expired", "It has expired: a retry needs a new expiry.", "expires_at")
     channels = {delivery.channel for delivery in parked}
-    for channel, to in ((Channel.SMS, how.to_sms), (Channel.EMAIL, how.to_email)):
-        if to and channel not in channels:
+    for channel in how.to:
+        if channel not in channels:
             raise OperationRefused(
                 "wrong_state", f"There is no dead letter over {channel} to send elsewhere.", f"to/{channel}"
             )

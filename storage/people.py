@@ -12,10 +12,14 @@ from storage.postgres import Pool, statement
 
 @dataclass(frozen=True, slots=True)
 class Contacts:
-    """A user's own addresses: a number in E.164, an email address."""
+    """A user's own addresses: a number in E.164, an email address.
+
+    `whatsapp`: a number for WhatsApp only, where it is another than the phone.
+    """
 
     phone: str | None
     email: str | None
+    whatsapp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class RegisteredDevice:
     device_id: str
     fcm_token: str | None
     apns_token: str | None
+    webpush: str | None
     registered_at: datetime
     deactivated_at: datetime | None
     deactivated_reason: str | None
@@ -59,11 +64,13 @@ class People:
     async def contacts(self, tenant: str, user_id: str) -> Contacts | None:
         """The user's addresses; None if there is no such user."""
         row = await self._pool.fetchrow(statement("user"), tenant, user_id)
-        return Contacts(row["phone"], row["email"]) if row else None
+        return Contacts(row["phone"], row["email"], row["whatsapp"]) if row else None
 
     async def set_contacts(self, tenant: str, user_id: str, contacts: Contacts) -> None:
         """Replace the user's addresses."""
-        await self._pool.execute(statement("set_contacts"), tenant, user_id, contacts.phone, contacts.email)
+        await self._pool.execute(
+            statement("set_contacts"), tenant, user_id, contacts.phone, contacts.email, contacts.whatsapp
+        )
 
     async def devices(self, tenant: str, user_id: str) -> list[RegisteredDevice] | None:
         """The user's devices, the preferred one first; None if there is no such user."""
@@ -84,6 +91,7 @@ class People:
                 [device.device_id for device in devices],
                 [device.fcm_token for device in devices],
                 [device.apns_token for device in devices],
+                [device.webpush for device in devices],
             )
 
     async def preferences(self, tenant: str, user_id: str) -> Preferences | None:

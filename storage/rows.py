@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.decisions import Next
 from domain.fingerprint import Fingerprint
-from domain.notification import Channel, Lane, Strategy
+from domain.notification import Channel, Lane, Recipient, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
 
@@ -33,6 +33,7 @@ class Submission:
     to_sms: str | None = None
     to_email: str | None = None
     to_push: str | None = None
+    to_whatsapp: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     send_at: datetime | None = None
     expires_at: datetime | None = None
@@ -57,7 +58,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A notification that is due and now ours to start. Contacts are here only to be masked."""
+    """A notification that is due and now ours to start. The recipient is here only to be masked."""
 
     id: UUID
     tenant: str
@@ -67,8 +68,7 @@ class Claim:
     accepted_at: datetime
     token: UUID
     channels: tuple[Channel, ...]
-    sms: str | None
-    email: str | None
+    recipient: Recipient
     late_s: float = field(default=0.0, compare=False)
     """How long after its time it was claimed."""
 

@@ -88,10 +88,10 @@ def _attempt(item: Mapping[str, Any]) -> Attempt:
 def _recipient(row: Any) -> Recipient:
     quiet = QuietHours(row["quiet_start"], row["quiet_end"]) if row["quiet_start"] else None
     return Recipient(
-        sms=row["sms"],
-        email=row["email"],
+        **row["addresses"],
         devices=tuple(
-            Device(item["device_id"], item["fcm_token"], item["apns_token"]) for item in row["devices"] or ()
+            Device(item["device_id"], item["fcm_token"], item["apns_token"], item["webpush"])
+            for item in row["devices"] or ()
         ),
         time_zone=row["time_zone"],
         quiet_hours=quiet,

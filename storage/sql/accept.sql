@@ -4,11 +4,11 @@ WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::smallint[],
         $9::smallint[], $10::text[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::float8[],
-        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[]
+        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[]
     ) AS t (
         id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
         lane, strategy, scrub, send_at, expires_at, expires_s,
-        title, body, to_sms, to_email, to_push, metadata
+        title, body, to_sms, to_email, to_push, to_whatsapp, metadata
     )
 ), fresh AS (
     INSERT INTO notifications (
@@ -24,9 +24,9 @@ WITH item AS (
     RETURNING id, tenant, user_id, type, lane, strategy, status, accepted_at, send_at, expires_at
 ), content AS (
     INSERT INTO notification_contents (
-        notification_id, accepted_at, title, body, to_sms, to_email, to_push, metadata
+        notification_id, accepted_at, title, body, to_sms, to_email, to_push, to_whatsapp, metadata
     )
-    SELECT fresh.id, fresh.accepted_at, title, body, to_sms, to_email, to_push, metadata::jsonb
+    SELECT fresh.id, fresh.accepted_at, title, body, to_sms, to_email, to_push, to_whatsapp, metadata::jsonb
     FROM fresh JOIN item USING (id)
 ), delivery AS (
     INSERT INTO deliveries (
@@ -39,7 +39,7 @@ WITH item AS (
            CASE WHEN fresh.strategy = 'first' AND d.position > 0 THEN NULL
                 ELSE GREATEST(fresh.send_at, fresh.accepted_at) END,
            fresh.accepted_at
-    FROM unnest($21::uuid[], $22::uuid[], $23::text[], $24::smallint[])
+    FROM unnest($22::uuid[], $23::uuid[], $24::text[], $25::smallint[])
          AS d (id, notification_id, channel, position)
     JOIN fresh ON fresh.id = d.notification_id
 ), queued AS (

@@ -14,7 +14,7 @@ WITH picked AS (
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.accepted_at, claimed.claim,
        EXTRACT(EPOCH FROM now() - picked.due_at)::float8 AS late_s,
        (SELECT array_agg(channel ORDER BY position) FROM deliveries WHERE notification_id = n.id) AS channels,
-       COALESCE(c.to_sms, u.phone) AS sms, COALESCE(c.to_email, u.email) AS email
+       addresses(c, u) AS addresses
 FROM claimed JOIN picked USING (id) JOIN notifications n USING (id)
 LEFT JOIN notification_contents c ON c.notification_id = n.id AND c.accepted_at = n.accepted_at
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id

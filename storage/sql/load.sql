@@ -2,7 +2,7 @@
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accepted_at, n.send_at, n.expires_at,
        now() AS now,
        c.title, COALESCE(c.body, '') AS body, COALESCE(c.metadata, '{}') AS metadata, c.scrubbed_at,
-       COALESCE(c.to_sms, u.phone) AS sms, COALESCE(c.to_email, u.email) AS email,
+       addresses(c, u) AS addresses,
        u.time_zone, u.quiet_start, u.quiet_end,
        (SELECT json_agg(d ORDER BY d.position) FROM (
             SELECT id, channel, position, state, reason_code, version, pass_no, round_pass, next_pass_at, expires_at, due_at
@@ -13,28 +13,25 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
             FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id
             WHERE d.notification_id = n.id AND d.attempts_made > 0 AND a.accepted_at = n.accepted_at) a) AS attempts,
        (SELECT json_agg(v ORDER BY v.registered_at DESC) FROM (
-            SELECT device_id, fcm_token, apns_token, registered_at FROM devices v
+            SELECT device_id, fcm_token, apns_token, webpush, registered_at FROM devices v
             WHERE v.tenant = n.tenant AND v.user_id = n.user_id
-              AND (v.fcm_token IS NOT NULL OR v.apns_token IS NOT NULL)
+              AND COALESCE(v.fcm_token, v.apns_token, v.webpush) IS NOT NULL
               AND (c.to_push IS NULL OR v.device_id = c.to_push)) v) AS devices,
        (SELECT json_agg(s) FROM (
             SELECT type, channel, enabled FROM user_notification_settings s
             WHERE s.tenant = n.tenant AND s.user_id = n.user_id AND s.type IN (n.type, '*')) s) AS settings,
        (SELECT json_agg(s) FROM (
-            SELECT channel, address FROM suppressions
-            WHERE tenant = n.tenant AND channel = 'sms' AND address = COALESCE(c.to_sms, u.phone)
-            UNION ALL
-            -- As domain.contacts.suppression_key spells it, told in the recipient's own spelling.
-            SELECT channel, COALESCE(c.to_email, u.email) FROM suppressions
-            WHERE tenant = n.tenant AND channel = 'email' AND address = lower(COALESCE(c.to_email, u.email))
-            UNION ALL
-            SELECT found.channel, found.address
-            FROM devices v,
-                 LATERAL (VALUES (v.fcm_token), (v.apns_token)) AS held (token),
-                 -- With a limit, one look at the key for each token: a plain join may walk the tenant's list.
-                 LATERAL (SELECT s.channel, s.address FROM suppressions s
-                          WHERE s.tenant = n.tenant AND s.channel = 'push' AND s.address = held.token LIMIT 1) found
-            WHERE v.tenant = n.tenant AND v.user_id = n.user_id
+            -- Told in the recipient's own spelling.
+            SELECT own.channel, own.address
+            FROM (SELECT key AS channel, value AS address FROM jsonb_each_text(addresses(c, u))
+                  UNION ALL
+                  SELECT 'push', held.token
+                  FROM devices v, LATERAL (VALUES (v.fcm_token), (v.apns_token), (v.webpush)) AS held (token)
+                  WHERE v.tenant = n.tenant AND v.user_id = n.user_id) own,
+                 -- With a limit, one look at the key for each address: a plain join may walk the tenant's list.
+                 LATERAL (SELECT true FROM suppressions s
+                          WHERE s.tenant = n.tenant AND s.channel = own.channel
+                            AND s.address = suppression_key(own.channel, own.address) LIMIT 1) found
        ) s) AS suppressed
 FROM notifications n
 LEFT JOIN notification_contents c ON c.notification_id = ANY($1::uuid[])

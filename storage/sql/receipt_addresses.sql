@@ -2,9 +2,10 @@
 -- be another by now; the caller compares it with what the attempt says of its own.
 SELECT a.delivery_id, a.no, d.tenant, d.user_id, d.channel, a.provider, a.device_id, a.target_masked,
        a.intended_at,
-       CASE d.channel WHEN 'sms' THEN COALESCE(c.to_sms, u.phone)
-                      WHEN 'email' THEN COALESCE(c.to_email, u.email)
-                      ELSE CASE a.provider WHEN 'fcm' THEN v.fcm_token WHEN 'apns' THEN v.apns_token END
+       CASE d.channel
+           WHEN 'push' THEN
+               CASE a.provider WHEN 'fcm' THEN v.fcm_token WHEN 'apns' THEN v.apns_token WHEN 'webpush' THEN v.webpush END
+           ELSE addresses(c, u) ->> d.channel
        END AS address
 FROM unnest($1::uuid[], $2::smallint[]) AS t (delivery_id, no)
 JOIN deliveries d ON d.id = t.delivery_id

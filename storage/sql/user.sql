@@ -1,2 +1,2 @@
 -- A user's own row.
-SELECT phone, email, time_zone, quiet_start, quiet_end FROM users WHERE tenant = $1 AND user_id = $2
+SELECT phone, email, whatsapp, time_zone, quiet_start, quiet_end FROM users WHERE tenant = $1 AND user_id = $2

@@ -14,11 +14,14 @@ TOKEN = "fcm-token-0123456789"
 async def test_contacts_are_replaced_in_one_spelling(api: httpx.AsyncClient) -> None:
     path = "/users/ada/contacts"
     put = await api.put(path, json={"phone": "+234 803 123 6789", "email": "Ada@Example.COM"})
-    assert (put.status_code, put.json()) == (200, {"phone": PHONE, "email": "Ada@example.com"})
+    assert (put.status_code, put.json()) == (
+        200,
+        {"phone": PHONE, "email": "Ada@example.com", "whatsapp": None},
+    )
     assert (await api.get(path)).json() == put.json()
     await api.put("/users/ada/preferences", json={"time_zone": "Africa/Lagos"})
-    await api.put(path, json={"phone": PHONE})
-    assert (await api.get(path)).json() == {"phone": PHONE, "email": None}
+    await api.put(path, json={"phone": PHONE, "whatsapp": "+44 7700 900123"})
+    assert (await api.get(path)).json() == {"phone": PHONE, "email": None, "whatsapp": "+447700900123"}
     assert (await api.get("/users/ada/preferences")).json()["time_zone"] == "Africa/Lagos"
 
 

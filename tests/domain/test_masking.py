@@ -47,6 +47,8 @@ def test_emails(address: str, masked: str) -> None:
 def test_tokens() -> None:
     assert mask_token("abcdefghijklmnop") == mask(Channel.PUSH, "abcdefghijklmnop") == "abcd…"
     assert mask_token("short") == "…"
+    assert mask(Channel.PUSH, "https://push.example/secret#auth=secret") == "https://push.example/…"
+    assert mask(Channel.WHATSAPP, "+2348031236789") == "+234•••••6789"
 
 
 def test_the_summary_names_the_way() -> None:

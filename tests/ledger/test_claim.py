@@ -11,7 +11,7 @@ import pytest_asyncio
 from ledger_case import PHONE, Case, Cases, at, submission
 
 from domain.decisions import Next
-from domain.notification import Channel, Lane
+from domain.notification import Channel, Lane, Recipient
 from domain.outcome import Outcome
 from domain.status import Status
 from storage.ledger import Ledger
@@ -61,8 +61,7 @@ async def test_a_claim_says_what_is_needed_to_start_it(cases: Cases, ledger: Led
         accepted_at=shown["accepted_at"],
         token=claim.token,
         channels=(Channel.EMAIL, Channel.SMS),
-        sms=PHONE,
-        email="ada@example.com",
+        recipient=Recipient(sms=PHONE, email="ada@example.com", whatsapp=None),
     )
 
 
@@ -80,7 +79,7 @@ async def test_a_claim_falls_back_to_the_users_own_contacts(cases: Cases, ledger
         " SELECT tenant, user_id, '+15550100', 'own@example.com' FROM notifications WHERE id = $1"
     )
     (claim,) = await ledger.claim(Lane.NORMAL, 10, LEASE_S)
-    assert (claim.sms, claim.email) == ("+15550100", "own@example.com")
+    assert (claim.recipient.sms, claim.recipient.email) == ("+15550100", "own@example.com")
 
 
 async def test_lanes_are_apart_and_the_earliest_go_first(cases: Cases, ledger: Ledger) -> None:

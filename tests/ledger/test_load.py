@@ -13,7 +13,7 @@ from domain.notification import Channel, Device, Lane, QuietHours, Strategy
 from domain.outcome import Outcome, ReceiptStatus
 from domain.status import Status
 from storage.ledger import Ledger
-from storage.people import People
+from storage.people import Contacts, People
 
 
 async def test_a_notification_comes_back_as_it_was_accepted(cases: Cases) -> None:
@@ -74,6 +74,20 @@ async def test_the_notifications_own_addresses_go_before_the_users(cases: Cases)
     recipient = (await case.load()).recipient
     assert (recipient.sms, recipient.email) == ("+2348031230000", "own@example.com")
     assert (recipient.time_zone, recipient.quiet_hours) == ("Africa/Lagos", QuietHours("22:00", "07:00"))
+
+
+async def test_whatsapp_goes_to_its_own_number_before_the_phone(cases: Cases, ledger: Ledger) -> None:
+    own = await cases(channels=(Channel.WHATSAPP,), to_whatsapp="+15550101")
+    people, tenant = People(ledger.pool), "acme"
+    await people.set_contacts(tenant, own.user_id, Contacts("+15550102", None, "+15550103"))
+    assert (await own.load()).recipient.whatsapp == "+15550101"
+    users = await cases(user_id=own.user_id, idempotency_key="key-2", channels=(Channel.WHATSAPP,))
+    assert (await users.load()).recipient.whatsapp == "+15550103"
+    await people.set_contacts(tenant, own.user_id, Contacts("+15550102", None))
+    await people.suppress(tenant, Channel.WHATSAPP, "+15550102", "asked")
+    recipient = (await users.load()).recipient
+    assert recipient.whatsapp == "+15550102"
+    assert recipient.suppressed == {(Channel.WHATSAPP, "+15550102")}
 
 
 async def test_devices_without_a_token_are_left_out_and_one_may_be_named(cases: Cases) -> None:
@@ -156,3 +170,13 @@ async def test_a_suppressed_token_is_told_too(cases: Cases) -> None:
     await people.set_devices(seen.tenant, seen.user_id, [Device("phone", fcm_token="dead-token")])
     await people.suppress(seen.tenant, Channel.PUSH, "dead-token", "asked")
     assert (await case.load()).recipient.suppressed == {(Channel.PUSH, "dead-token")}
+
+
+async def test_a_subscription_is_suppressed_by_its_endpoint(cases: Cases) -> None:
+    case = await cases(channels=(Channel.PUSH,))
+    seen, people = await case.load(), People(case.ledger.pool)
+    browser = Device("browser", webpush="https://push.example/s1#p256dh=key&auth=secret")
+    await people.set_devices(seen.tenant, seen.user_id, [browser])
+    assert (await case.load()).recipient.devices == (browser,)
+    await people.suppress(seen.tenant, Channel.PUSH, "https://push.example/s1", "asked")
+    assert (await case.load()).recipient.suppressed == {(Channel.PUSH, browser.webpush)}

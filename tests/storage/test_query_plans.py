@@ -23,10 +23,12 @@ from storage.ledger import Ledger
 from storage.people import People
 from storage.postgres import call, open_pool, statement
 from storage.reads import Filter, Reads
-from storage.rows import Closing, Intent, Move, Submission
+from storage.rows import Closing, Intent, Move, Renewal, Submission
 
 HOT = ("accept", "accepted", "accepted_before", "claim", "claimed_messages", "late", "load", "open_twins")
-FUNCTIONS = ("advance", "close", "intend", "lock", "move", "refresh")
+FUNCTIONS = ("advance", "close", "intend", "lock", "move", "refresh", "renew")
+EXPRESSIONS = ("addresses", "suppression_key")
+"""Functions without a plan of their own: they are part of the statements that use them."""
 
 
 # Each filter of a listing is a statement of its own: how many rows it may read for ten.
@@ -73,6 +75,7 @@ async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
             for id, delivery in keys
         )
     )
+    await ledger.renew(Renewal(*keys[0], 2, 1, 10, 30, 86_400, "+1", required=False))
     after = Next(Status.DEFERRED, later, release=True, event="test")
     await asyncio.gather(
         *(
@@ -146,7 +149,15 @@ async def _everything(explained: Explained, now: Any) -> dict[str, set[str]]:
 
 def test_every_statement_is_asked() -> None:
     now = datetime.now(UTC)
-    assert {*HOT, *FUNCTIONS, *every_statement(now), "listed", "listed_live", "suppressions"} == TEXTS.keys()
+    assert {
+        *HOT,
+        *FUNCTIONS,
+        *EXPRESSIONS,
+        *every_statement(now),
+        "listed",
+        "listed_live",
+        "suppressions",
+    } == TEXTS.keys()
 
 
 async def _check(explained: Explained, numbers: range) -> None:
