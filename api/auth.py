@@ -87,7 +87,7 @@ class KeyedRoute(APIRoute):
         return authenticated
 
 
-def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str:
+async def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str:
     return request.state.tenant
 
 

@@ -46,7 +46,8 @@ class Context:
     workflow_url: str
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
+    # A coroutine: FastAPI would run a plain function in a thread, and that costs more than what it does.
     return request.app.state.context
 
 

@@ -1,8 +1,11 @@
 """Contacts at the door: one spelling, clear refusals that never repeat the address."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from domain.contacts import (
     InvalidContact,
@@ -93,3 +96,21 @@ def test_numbers_that_json_does_not_have_are_refused(number: float) -> None:
 def test_every_other_text_is_stored_as_it_is(text: str) -> None:
     assert refuse_unstorable(text) == text
     assert refuse_unstorable_json({"a": [text, 1, 1.5, None, True]}) == {"a": [text, 1, 1.5, None, True]}
+
+
+@pytest.mark.parametrize("country_code", sorted(COUNTRY_CODE_TO_REGION_CODE))
+def test_a_number_in_e164_is_judged_as_any_other_spelling_of_it(country_code: int) -> None:
+    digits = Random(country_code)
+    for length in range(4, 14):
+        for first in ("", "0", "00", "1", "8"):
+            national = first + "".join(digits.choices("0123456789", k=length - len(first)))
+            text = f"+{country_code}{national}"
+            # What begins with a space takes libphonenumber's way.
+            assert _judged(text) == _judged(f" {text}"), text
+
+
+def _judged(text: str) -> str | None:
+    try:
+        return normalise_phone(text)
+    except InvalidContact:
+        return None
