@@ -2,14 +2,22 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from domain.countries import CountryKey
 from domain.notification import Channel
 from domain.notification_types import Catalog
 
@@ -61,6 +69,9 @@ class RouteSettings(_Part):
     """The providers of each channel, in fallback order."""
 
     sms: CommaSeparated = ["twilio", "termii"]
+    sms_by: dict[CountryKey, CommaSeparated] = Field(default_factory=dict[str, list[str]])
+    """Other orders for the SMS to a country, or to numbers that begin so: `HERALD_ROUTES__SMS__NG`, or
+    all of them as one JSON object (domain.countries.key_for says which of several holds)."""
     email: CommaSeparated = ["sendgrid", "mailgun"]
     push: CommaSeparated = ["fcm", "apns"]
     whatsapp: CommaSeparated = []
@@ -68,6 +79,11 @@ class RouteSettings(_Part):
     def of(self, channel: Channel) -> tuple[str, ...]:
         """The fallback order of a channel."""
         return tuple(getattr(self, channel.value))
+
+    @property
+    def sms_orders(self) -> dict[str, tuple[str, ...]]:
+        """The fallback orders of SMS by country or first digits."""
+        return {key: tuple(names) for key, names in self.sms_by.items()}
 
 
 class TwilioSettings(_Part):
@@ -214,6 +230,17 @@ class IdentitySettings(BaseSettings):
     """Names every notification: ids are derived from it, so it must never change."""
 
 
+class _Environment(EnvSettingsSource):
+    """The environment, where `HERALD_ROUTES__SMS` is an order and `HERALD_ROUTES__SMS__NG` another.
+
+    To pydantic a variable is either a value or the beginning of longer names.
+    """
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        by_country = re.compile(r"^(herald_routes__sms)__(?=[^_]+$)", re.IGNORECASE)
+        return {by_country.sub(r"\1_by__", name): value for name, value in super()._load_env_vars().items()}
+
+
 class Settings(StoreSettings, IdentitySettings):
     """Everything that an installation may set, as `HERALD_…` variables."""
 
@@ -236,6 +263,13 @@ class Settings(StoreSettings, IdentitySettings):
     routes: RouteSettings = Field(default_factory=RouteSettings)
     providers: ProviderSettings = Field(default_factory=ProviderSettings)
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the caller says, then the environment, and nothing else."""
+        return init_settings, _Environment(settings_cls)
+
     @cached_property
     def catalog(self) -> Catalog:
         """The configured notification types, from the file that `HERALD_CONFIG` names."""
@@ -255,6 +289,12 @@ class Settings(StoreSettings, IdentitySettings):
         """The fingerprint keys in clear, the signing one first."""
         keys = {key_id: key.get_secret_value() for key_id, key in self.fingerprint_keys.items()}
         return keys or {"default": self.secret_key.get_secret_value()}
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """The variable that a setting came from. pydantic marks the name of an entry itself with `[key]`."""
+    name = "__".join(str(part) for part in place if part != "[key]").upper()
+    return f"HERALD_{name.replace('SMS_BY__', 'SMS__')}"
 
 
 _Read = TypeVar("_Read", bound=BaseSettings)
@@ -291,7 +331,7 @@ def _read(kind: type[_Read]) -> _Read:
         ) from None
     except ValidationError as error:
         lines = [
-            f"  HERALD_{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
+            f"  {_variable(e['loc'])}: {e['msg']}"
             for e in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError("The settings cannot be used:\n" + "\n".join(lines)) from error

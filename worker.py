@@ -86,7 +86,11 @@ class Parts:
     def __post_init__(self) -> None:
         catalog, routes = self.settings.catalog, self.settings.routes
         self.gate = ProviderGate(
-            self.providers, catalog, {channel: routes.of(channel) for channel in Channel}, self.limiter
+            self.providers,
+            catalog,
+            {channel: routes.of(channel) for channel in Channel},
+            self.limiter,
+            routes.sms_orders,
         )
         self.first_passes = FirstPasses(catalog.dispatch.in_flight_max)
 

@@ -1,13 +1,17 @@
 """What is written down of an attempt, worked out. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from domain.decisions import Rules
-from domain.ids import match_key
-from domain.notification import Delivery, Notification
+from domain.ids import attempt_ref, match_key
+from domain.notification import Channel, Delivery, Notification
+from domain.notification_types import Prices
 from domain.outcome import Outcome
-from domain.routing import Candidate
-from providers.base import Provider
+from domain.routing import Candidate, Route
+from domain.segments import segments
+from providers.base import Message, Provider
+from storage.rows import OpenAttempt
 
 
 def contradicts(outcome: Outcome, resolved: str | None) -> bool:
@@ -36,19 +40,60 @@ def callback_url(public_url: str, provider: str, ref: str) -> str:
     return f"{public_url.rstrip('/')}/v1/callbacks/{provider}?ref={ref}"
 
 
+def message_of(
+    notification: Notification, delivery: Delivery, candidate: Candidate, opened: OpenAttempt, public_url: str
+) -> Message:
+    """The attempt as its adapter is given it."""
+    ref = attempt_ref(delivery.id, opened.no)
+    return Message(
+        attempt_ref=ref,
+        target=candidate.target,
+        content=notification.content,
+        type=notification.type,
+        expires_at=delivery.expires_at,
+        intended_at=opened.intended_at,
+        callback_url=callback_url(public_url, candidate.provider, ref),
+    )
+
+
 def selection(
-    delivery: Delivery, route: Sequence[str], skipped: Mapping[str, str], rules: Rules
-) -> dict[str, object]:
-    """Why this provider is asked, for the timeline: what the preferences and limits said, and the route."""
+    notification: Notification,
+    delivery: Delivery,
+    candidate: Candidate,
+    route: Route,
+    skipped: Mapping[str, str],
+    rules: Rules,
+    prices: Prices | None,
+) -> dict[str, Any]:
+    """Why this provider is asked, for the timeline: what the preferences and limits said, and the route.
+    An SMS also has its size and what it should cost.
+    """
     limited = any(limit.channel == delivery.channel for limit in rules.type.limits)
-    return {
+    chosen: dict[str, Any] = {
         "pass": delivery.pass_no + 1,
         "why": "next in the fallback order" if skipped else "first in the fallback order",
         "skipped": dict(skipped),
-        "route": list(route),
+        "route": list(route.order),
+        "route_of": route.of,
         "preferences": "required" if rules.type.required else "allowed",
         "limit": "reserved" if limited else "none",
     }
+    if delivery.channel is Channel.SMS:
+        chosen["sms"] = sized(notification.content.body, candidate.target.address, prices)
+    return chosen
+
+
+def sized(text: str, number: str, prices: Prices | None) -> dict[str, object]:
+    """How many segments an SMS takes, in which encoding, and what they should cost if that is known.
+
+    Costs are decimal texts: no digit of money passes through a float.
+    """
+    found = segments(text)
+    size: dict[str, object] = {"segments": found.count, "encoding": found.encoding}
+    price = prices.of(number) if prices else None
+    if prices is None or price is None:
+        return size
+    return size | {"cost": f"{price * found.count:f}", "currency": prices.currency}
 
 
 def waiting(delivery: Delivery) -> str:

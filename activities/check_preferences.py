@@ -81,11 +81,18 @@ class CheckPreferences:
             return decisions.expired()
         if now < delivery.next_pass_at or delivery.attempts:
             return None
-        verdict = decide(now, rules.type, notification.type, delivery.channel, notification.recipient)
+        verdict = decide(
+            now,
+            rules.type,
+            notification.type,
+            delivery.channel,
+            notification.recipient,
+            rules.sms_countries,
+        )
         if verdict.decision is Decision.SUPPRESSED:
             return decisions.suppressed(verdict)
         if verdict.decision is Decision.UNREACHABLE:
-            return Next(Status.FAILED, None, verdict.reason, event="failed")
+            return decisions.unreachable(verdict)
         if verdict.decision is Decision.DEFERRED and verdict.until is not None:
             return decisions.defer(delivery, verdict.until, verdict.reason)
         return None
@@ -126,5 +133,6 @@ class CheckPreferences:
         return Step(id, channel, result.action, result.wait_s, result.state, result.reason, hold=result.hold)
 
     def _is_fast(self, notification: Notification, delivery: Delivery, rules: Rules) -> bool:
-        usable = rank(notification, delivery, self._gate.route(delivery.channel, rules.type)).usable
+        route = self._gate.route(delivery.channel, rules.type, notification.recipient)
+        usable = rank(notification, delivery, route).usable
         return bool(usable) and self._gate.is_fast(usable[0].provider)

@@ -17,21 +17,14 @@ import asyncpg
 import structlog
 
 from activities.alarms import raise_alarm
-from activities.attempt_facts import (
-    callback_url,
-    contradicts,
-    match_key_of,
-    selection,
-    settling_s,
-    waiting,
-)
+from activities.attempt_facts import contradicts, match_key_of, message_of, selection, settling_s, waiting
 from activities.limits import Limits
 from activities.provider_gate import ProviderGate
 from activities.resolve import Resolver
+from activities.sms_count import count_sms
 from domain import decisions
 from domain.contacts import suppression_key
 from domain.decisions import Next, Rules
-from domain.ids import attempt_ref
 from domain.masking import mask
 from domain.next_step import outcome_of, settled
 from domain.notification import Attempt, Delivery, Notification
@@ -39,10 +32,10 @@ from domain.notification_types import Catalog
 from domain.outcome import AddressVerdict, Outcome, SendResult
 from domain.preferences import Decision, decide
 from domain.reasons import Reason
-from domain.routing import Candidate, rank
+from domain.routing import Candidate, Route, rank
 from domain.status import FINAL, PARKED, REACHED, SENDABLE, Status
 from domain.steps import Action, PassResult
-from providers.base import Message, Provider
+from providers.base import Provider
 from storage.group import LedgerError
 from storage.ledger import Ledger
 from storage.rows import Closing, Intent, Move, Moved, OpenAttempt
@@ -121,7 +114,10 @@ class DeliveryPass:
             return PassResult(
                 Action.RETRY, delivery.state, delivery.reason_code, wait_s, detail=waiting(delivery)
             )
-        verdict = decide(now, rules.type, notification.type, delivery.channel, notification.recipient)
+        recipient, countries = notification.recipient, rules.sms_countries
+        verdict = decide(now, rules.type, notification.type, delivery.channel, recipient, countries)
+        if verdict.reason is Reason.COUNTRY_NOT_ALLOWED:
+            return await self._move(notification, delivery, decisions.unreachable(verdict))
         if verdict.decision is Decision.SUPPRESSED:
             return await self._move(notification, delivery, decisions.suppressed(verdict))
         if delivery.attempts:
@@ -134,7 +130,7 @@ class DeliveryPass:
     async def _send_next(
         self, notification: Notification, delivery: Delivery, rules: Rules
     ) -> PassResult | None:
-        ranked = rank(notification, delivery, self._senders.gate.route(delivery.channel, rules.type))
+        ranked = rank(notification, delivery, self._route(notification, delivery, rules))
         skipped = dict(ranked.skipped)
         for candidate in ranked.usable:
             refused = await self._senders.gate.enter(candidate.provider)
@@ -171,7 +167,8 @@ class DeliveryPass:
     ) -> PassResult | None:
         provider = self._senders.providers[candidate.provider]
         policy = self._senders.catalog.provider(candidate.provider)
-        route = self._senders.gate.route(delivery.channel, rules.type)
+        route = self._route(notification, delivery, rules)
+        chosen = selection(notification, delivery, candidate, route, skipped, rules, policy.prices)
         started = time.monotonic()
         try:
             opened = await self._ledger.intend(
@@ -184,7 +181,7 @@ class DeliveryPass:
                     settling_s=settling_s(provider, policy.settling_s),
                     suppression_key=suppression_key(delivery.channel, candidate.target.address),
                     target_masked=mask(delivery.channel, candidate.target.address),
-                    selection=selection(delivery, route.order, skipped, rules),
+                    selection=chosen,
                     required=rules.type.required,
                     device_id=candidate.target.device_id,
                     match_key=match_key_of(self._senders.secret, notification, delivery, candidate),
@@ -197,6 +194,7 @@ class DeliveryPass:
             self._senders.gate.leave(candidate.provider)
             return None
         result, latency_ms = await self._call(notification, delivery, candidate, opened, started)
+        count_sms(self._metrics, candidate.provider, chosen.get("sms"), result)
         # The database's clock now, as far as we know: ahead by the wait for the intent, and never behind,
         # so that nothing that is counted from here comes early.
         passed = timedelta(seconds=time.monotonic() - started)
@@ -216,16 +214,7 @@ class DeliveryPass:
         budget_s = self._senders.catalog.provider(candidate.provider).timeout_s - (time.monotonic() - started)
         if budget_s < BUDGET_S_MIN:
             return SendResult(Outcome.NOT_SENT, code="hold_passed"), 0
-        ref = attempt_ref(delivery.id, opened.no)
-        message = Message(
-            attempt_ref=ref,
-            target=candidate.target,
-            content=notification.content,
-            type=notification.type,
-            expires_at=delivery.expires_at,
-            intended_at=opened.intended_at,
-            callback_url=callback_url(self._senders.public_url, candidate.provider, ref),
-        )
+        message = message_of(notification, delivery, candidate, opened, self._senders.public_url)
         called = time.monotonic()
         with self._senders.gate.call(candidate.provider):
             result = await provider.send(message, timeout_s=budget_s)
@@ -322,7 +311,7 @@ class DeliveryPass:
             outcome=result.outcome,
         )
         after = replace(delivery, attempts=(*delivery.attempts, closed))
-        route = self._senders.gate.route(delivery.channel, rules.type)
+        route = self._route(notification, delivery, rules)
         jitter = random.random()  # noqa: S311 (spreads retries, no secret)
         return decisions.after_refusal(notification, after, result, rules, route, jitter)
 
@@ -394,3 +383,6 @@ class DeliveryPass:
 
     def _rules(self, notification: Notification) -> Rules:
         return Rules.of(self._senders.catalog, self._senders.catalog.types[notification.type])
+
+    def _route(self, notification: Notification, delivery: Delivery, rules: Rules) -> Route:
+        return self._senders.gate.route(delivery.channel, rules.type, notification.recipient)

@@ -6,7 +6,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from domain.circuit import Circuit, CircuitState
-from domain.notification import Channel
+from domain.countries import key_for
+from domain.notification import Channel, Recipient
 from domain.notification_types import Catalog, NotificationType
 from domain.outcome import HEALTH_FAILURES, Outcome, SendResult
 from domain.routing import Route
@@ -31,11 +32,14 @@ class ProviderGate:
         catalog: Catalog,
         routes: Mapping[Channel, tuple[str, ...]],
         limiter: Limiter,
+        sms_routes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
+        """`sms_routes`: SMS routes by country or first digits (domain.countries.key_for)."""
         self._providers = providers
         self._catalog = catalog
         self._routes = routes
         self._limiter = limiter
+        self._sms_routes = sms_routes or {}
         self._circuits = {name: self._circuit(name) for name in providers}
         self._seen: dict[str, CircuitState] = dict.fromkeys(providers, CircuitState.CLOSED)
         self._latencies: dict[str, deque[float]] = {name: deque(maxlen=_RECENT) for name in providers}
@@ -47,12 +51,14 @@ class ProviderGate:
         """Send nothing new through these providers, and through the others again."""
         self._drained = names
 
-    def route(self, channel: Channel, type: NotificationType) -> Route:
-        """The channel's providers in the type's fallback order, and why some may not be asked now."""
+    def route(self, channel: Channel, type: NotificationType, recipient: Recipient) -> Route:
+        """The channel's providers in fallback order, and why some may not be asked now.
+
+        The type's own order goes before that of the number's country, which goes before the general one.
+        """
         now = time.monotonic()
-        order = [
-            name for name in type.routes.get(channel) or self._routes[channel] if name in self._providers
-        ]
+        of, names = self._order(channel, type, recipient)
+        order = [name for name in names if name in self._providers]
         blocked: dict[str, str] = {}
         for name in order:
             if name in self._drained:
@@ -61,7 +67,17 @@ class ProviderGate:
                 blocked[name] = "asked_to_wait"
             elif not self._circuits[name].admits(now):
                 blocked[name] = "circuit_open"
-        return Route(order, blocked, {name: self._providers[name].address_of for name in order})
+        return Route(order, blocked, {name: self._providers[name].address_of for name in order}, of)
+
+    def _order(
+        self, channel: Channel, type: NotificationType, recipient: Recipient
+    ) -> tuple[str, tuple[str, ...]]:
+        """Whose order holds, and the order."""
+        if own := type.routes.get(channel):
+            return "type", own
+        if channel is Channel.SMS and recipient.sms and (key := key_for(recipient.sms, self._sms_routes)):
+            return key, self._sms_routes[key]
+        return "general", self._routes[channel]
 
     def is_fast(self, name: str) -> bool:
         """Whether the provider has lately been quick, and is not crowded."""

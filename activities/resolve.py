@@ -296,7 +296,7 @@ class Resolver:
             replace(delivery, attempts=closed),
             SendResult(outcome),
             rules,
-            self._gate.route(delivery.channel, rules.type),
+            self._gate.route(delivery.channel, rules.type, notification.recipient),
             random.random(),  # noqa: S311 (spreads retries, no secret)
         )
         moved = await self._ledger.close_attempt(

@@ -13,7 +13,7 @@ from api.fields import Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
 from api.notifications import Cursor, Limit, conflict, not_found, page
 from api.problems import FieldError, documented, invalid
-from api.submissions import AHEAD_MAX
+from api.submissions import AHEAD_MAX, country_refused
 from domain.notification import Channel
 from domain.status import PARKED, Status
 from storage.operations import Assume, NoSuchNotification, OperationRefused, Retry
@@ -170,6 +170,8 @@ async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = Non
     """
     body = body or RetryIn()
     _check_expiry(body.expires_at)
+    if body.to and (refusal := country_refused(uses, body.to.sms)):
+        raise invalid([refusal])
     how = Retry(
         body.expires_at,
         {Channel(channel): to for channel, to in body.to if to} if body.to else {},

@@ -159,7 +159,8 @@ class NotificationPage(BaseModel):
 class AttemptView(BaseModel):
     """One intent to call a provider and what came of it; `outcome` is null while it is open.
 
-    `selection` says why this provider was chosen, `resolved_by` how the outcome came to be known.
+    `selection` says why this provider was chosen, `resolved_by` how the outcome came to be known. An SMS
+    has its `segments` and `encoding`; `cost` is an estimate, for providers whose prices are configured.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -171,6 +172,10 @@ class AttemptView(BaseModel):
     device_id: str | None
     target_masked: str
     selection: dict[str, Any]
+    segments: int | None = None
+    encoding: str | None = None
+    cost: str | None = Field(default=None, examples=["0.0990"])
+    currency: str | None = Field(default=None, examples=["USD"])
     intended_at: Shown
     hold_until: Shown
     outcome: Outcome | None

@@ -89,11 +89,11 @@ async def submit_batch(body: BatchIn, tenant: Tenant, uses: Uses) -> Response:
     with a `problem`. An item that is refused does not hold up the others.
     """
     results = [_prepare_item(uses, tenant, index, item) for index, item in enumerate(body.notifications)]
-    late = [item.submission.id for item in results if isinstance(item, Prepared) and item.too_late]
+    late = [item.submission.id for item in results if isinstance(item, Prepared) and item.refused_if_new]
     known = await uses.ledger.accepted(late) if late else {}
     for index, item in enumerate(results):
-        if isinstance(item, Prepared) and item.too_late and item.submission.id not in known:
-            results[index] = _refused(index, invalid([item.too_late]))
+        if isinstance(item, Prepared) and item.refused_if_new and item.submission.id not in known:
+            results[index] = _refused(index, invalid([item.refused_if_new]))
     ready = [item for item in results if isinstance(item, Prepared)]
     acceptances = await uses.ledger.accept_all([item.submission for item in ready]) if ready else []
     replayed = [acceptance.id for acceptance in acceptances if not acceptance.created]
@@ -215,12 +215,12 @@ def conflict(refusal: OperationRefused) -> Problem:
 
 
 async def _accept(context: Context, prepared: Prepared) -> Acceptance:
-    if prepared.too_late is None:
+    if prepared.refused_if_new is None:
         return await context.ledger.accept(prepared.submission)
     id = prepared.submission.id
     known = await context.ledger.accepted([id])
     if id not in known:
-        raise invalid([prepared.too_late])
+        raise invalid([prepared.refused_if_new])
     return Acceptance(id, False, known[id])
 
 

@@ -10,7 +10,9 @@ from api.models import DeliveryView, NotificationIn, NotificationView
 from api.problems import FieldError, Problem, invalid
 from domain.fingerprint import fingerprint, matches
 from domain.ids import notification_id
-from domain.notification import Lane, Strategy
+from domain.notification import Channel, Lane, Strategy
+from domain.preferences import is_allowed
+from domain.reasons import Reason
 from domain.status import Status
 from storage.rows import Acceptance, Submission
 
@@ -23,13 +25,13 @@ AHEAD_MAX: Final = timedelta(days=366)
 class Prepared:
     """A submission with the fields that its fingerprint stands for.
 
-    `too_late` says what the clock has against it: it holds for a new notification, and not for the
-    honest retry of one that was accepted in time.
+    `refused_if_new` says what the clock or the countries that SMS go to have against it: it holds for a
+    new notification, and not for the honest retry of one that was accepted before.
     """
 
     submission: Submission
     supplied: Mapping[str, Any]
-    too_late: FieldError | None = None
+    refused_if_new: FieldError | None = None
 
 
 def key_from(header: list[str], in_body: str | None) -> str:
@@ -92,6 +94,8 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
         expires_s=kind.expires_s,
         scrub=kind.scrub_when_final,
     )
+    if Channel.SMS in request.channels and (refusal := country_refused(context, submission.to_sms)):
+        return Prepared(submission, supplied, refusal)
     return Prepared(submission, supplied, _too_late(datetime.now(UTC), request))
 
 
@@ -138,6 +142,15 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
         metadata=dict(submission.metadata),
         deliveries=deliveries,
     )
+
+
+def country_refused(context: Context, number: str | None) -> FieldError | None:
+    """What is wrong with an SMS to the number of `/to/sms`, if its country is not one that SMS go to."""
+    countries = context.catalog.sms.countries
+    if number is None or is_allowed(number, countries):
+        return None
+    message = f"SMS go to numbers of {', '.join(countries)} only"
+    return FieldError("/to/sms", Reason.COUNTRY_NOT_ALLOWED, message)
 
 
 def _too_late(now: datetime, request: NotificationIn) -> FieldError | None:

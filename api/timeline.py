@@ -11,6 +11,7 @@ from storage.reads import Row, Story
 _ATTEMPT: Final = (
     *("no", "pass_no", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
     *("http_status", "provider_message_id", "resolved_by", "latency_ms"),
+    *("segments", "encoding", "cost", "currency"),
 )
 
 
@@ -45,7 +46,7 @@ def _plan(row: Row) -> TimelineEntry:
     with its reason instead.
     """
     chosen = row["selection"]
-    data = {name: chosen.get(name) for name in ("preferences", "limit", "route", "skipped")}
+    data = {name: chosen.get(name) for name in ("preferences", "limit", "route", "route_of", "skipped")}
     return _entry(row["intended_at"], "plan", row, {"decision": "send", **data})
 
 

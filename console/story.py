@@ -86,7 +86,12 @@ def _selection(data: Json) -> str:
     parts = [f"pass {selection['pass']}" if "pass" in selection else "", str(selection.get("why", ""))]
     skipped: Mapping[str, str] = selection.get("skipped") or {}
     parts += [f"not {name}: {reason}" for name, reason in skipped.items()]
+    if (of := selection.get("route_of", "general")) != "general":
+        parts.append("the type's route" if of == "type" else f"route of {of}")
     parts.append(f"to {data['target_masked']}" + (f" ({data['device_id']})" if data["device_id"] else ""))
+    if segments := data.get("segments"):
+        cost = f", {data['cost']} {data['currency']}" if data.get("cost") else ""
+        parts.append(f"{segments} segment{'s' if segments > 1 else ''} ({data['encoding']}){cost}")
     return "; ".join(part for part in parts if part)
 
 

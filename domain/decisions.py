@@ -44,11 +44,12 @@ class Rules:
     type: NotificationType
     lease_s: float
     keep_parked_s: float
+    sms_countries: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, catalog: Catalog, type: NotificationType) -> "Rules":
         """The rules of a type in this installation."""
-        return cls(type, catalog.dispatch.lease_s, catalog.parking.keep_s)
+        return cls(type, catalog.dispatch.lease_s, catalog.parking.keep_s, catalog.sms.countries)
 
     def soon(self, now: datetime) -> datetime:
         """When somebody must have acted on a delivery that is being worked on."""
@@ -58,6 +59,11 @@ class Rules:
 def expired() -> Next:
     """Its expiry passed: nothing is sent any more."""
     return Next(Status.EXPIRED, None, Reason.EXPIRED, event="expired")
+
+
+def unreachable(verdict: Verdict) -> Next:
+    """There is nowhere that it may be sent to on this channel."""
+    return Next(Status.FAILED, None, verdict.reason, event="failed")
 
 
 def suppressed(verdict: Verdict) -> Next:

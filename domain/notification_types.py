@@ -1,13 +1,16 @@
 """The configured kinds of notification, and what each promises. Read from `herald.toml`."""
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from domain.countries import CountryKey, Region, key_for
 from domain.notification import Channel, Lane
 
 Seconds = Annotated[float, Field(gt=0)]
+Price = Annotated[Decimal, Field(ge=0, max_digits=12)]
 
 
 class OnUnknown(StrEnum):
@@ -75,6 +78,24 @@ class NotificationType(BaseModel):
         return self
 
 
+class Prices(BaseModel):
+    """What a provider charges for one SMS segment, in the account's currency. For estimates only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    """ISO 4217, such as USD."""
+    per_segment: Price | None = None
+    """Wherever `by_country` says nothing; None: not known."""
+    by_country: dict[CountryKey, Price] = Field(default_factory=dict[CountryKey, Price])
+    """By country, or by the first digits of the number: domain.countries.key_for."""
+
+    def of(self, number: str) -> Decimal | None:
+        """The price of one segment to an E.164 number; None when it is not known."""
+        key = key_for(number, self.by_country)
+        return self.by_country[key] if key else self.per_segment
+
+
 class ProviderPolicy(BaseModel):
     """How one provider is used, whatever the notification. Durations are in seconds."""
 
@@ -91,6 +112,8 @@ class ProviderPolicy(BaseModel):
     circuit_window_s: Seconds = 30
     circuit_open_s: Seconds = 30
     """How long an open circuit lets nothing but a probe through."""
+    prices: Prices | None = None
+    """What an SMS through it costs; None: attempts have no cost."""
 
 
 class DispatchPolicy(BaseModel):
@@ -142,6 +165,15 @@ class RetentionPolicy(BaseModel):
         return self
 
 
+class SmsPolicy(BaseModel):
+    """What holds for every SMS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    countries: tuple[Region, ...] = ()
+    """The only countries that SMS go to; empty: to all."""
+
+
 class Catalog(BaseModel):
     """`herald.toml`, whole."""
 
@@ -152,6 +184,7 @@ class Catalog(BaseModel):
     dispatch: DispatchPolicy = Field(default_factory=DispatchPolicy)
     parking: ParkingPolicy = Field(default_factory=ParkingPolicy)
     retention: RetentionPolicy = Field(default_factory=RetentionPolicy)
+    sms: SmsPolicy = Field(default_factory=SmsPolicy)
 
     def receipt_deadline_s(self, type_name: str) -> float | None:
         """How long after a send the receipt of a type must have come, in seconds; None: none is expected."""

@@ -63,6 +63,7 @@ class SendResult:
     text is never kept. `retry_after_s` is how long the provider asked us to stay away, in seconds.
     `about_provider`: False for a failure of this message or its recipient alone, which says nothing
     about the provider's health; its `retry_after_s` then keeps away this delivery and no other.
+    `segments`: how many SMS the provider says it made of the text.
     """
 
     outcome: Outcome
@@ -72,6 +73,7 @@ class SendResult:
     retry_after_s: float | None = None
     address_verdict: AddressVerdict = AddressVerdict.KEEP
     about_provider: bool = True
+    segments: int | None = None
 
 
 class ReceiptStatus(StrEnum):

@@ -1,12 +1,13 @@
 """Whether a user may be sent this now: opt-outs, suppressed addresses and quiet hours."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from domain.countries import region_of
 from domain.notification import Channel, Device, QuietHours, Recipient
 from domain.notification_types import NotificationType
 from domain.reasons import Reason
@@ -42,25 +43,37 @@ ALLOWED = Verdict(Decision.ALLOWED)
 
 
 def decide(
-    now: datetime, type: NotificationType, type_name: str, channel: Channel, recipient: Recipient
+    now: datetime,
+    type: NotificationType,
+    type_name: str,
+    channel: Channel,
+    recipient: Recipient,
+    sms_countries: Collection[str] = (),
 ) -> Verdict:
     """Whether this type may go to the recipient over this channel at `now`.
 
     A `required` type ignores opt-outs and quiet hours; a suppressed address holds for every type.
     An opt-out is told before a missing contact: nothing would have been sent either way, and
-    suppressed is not failed.
+    suppressed is not failed. `sms_countries`: the only ones that SMS go to; empty: all.
     """
     if not type.required and not wanted(type_name, channel, recipient):
         return Verdict(Decision.SUPPRESSED, Reason.OPTED_OUT)
     addresses = recipient.addresses(channel)
     if not addresses:
         return Verdict(Decision.UNREACHABLE, Reason.NO_CONTACT)
+    if channel is Channel.SMS and not is_allowed(addresses[0], sms_countries):
+        return Verdict(Decision.UNREACHABLE, Reason.COUNTRY_NOT_ALLOWED)
     if all((channel, address) in recipient.suppressed for address in addresses):
         return Verdict(Decision.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
     if type.required or recipient.quiet_hours is None:
         return ALLOWED
     until = quiet_until(now, recipient.quiet_hours, recipient.time_zone)
     return Verdict(Decision.DEFERRED, Reason.QUIET_HOURS, until) if until else ALLOWED
+
+
+def is_allowed(number: str, countries: Collection[str]) -> bool:
+    """Whether an SMS may go to an E.164 number: its country is one of these, or there are none."""
+    return not countries or region_of(number) in countries
 
 
 def wanted(type_name: str, channel: Channel, recipient: Recipient) -> bool:

@@ -9,6 +9,9 @@ class Reason(StrEnum):
     NO_CONTACT = "no_contact"
     """The user has no address on this channel, and the notification brought none."""
 
+    COUNTRY_NOT_ALLOWED = "country_not_allowed"
+    """The number is of a country that SMS do not go to (`[sms] countries`)."""
+
     OPTED_OUT = "opted_out"
     """The user does not want this type on this channel."""
 

@@ -27,12 +27,14 @@ class Route:
     """The providers of a channel as they are now.
 
     `order`: the fallback order, configured providers only. `blocked`: why a provider may not be asked
-    now (`drained`, `circuit_open`, `rate`). `address_of`: how push providers reach a device.
+    now (`drained`, `circuit_open`, `rate`). `address_of`: how push providers reach a device. `of`: what
+    the order was chosen by: `type`, a country, the first digits of the number, or `general`.
     """
 
     order: Sequence[str]
     blocked: Mapping[str, str] = field(default_factory=dict[str, str])
     address_of: Mapping[str, AddressOf] = field(default_factory=dict[str, AddressOf])
+    of: str = "general"
 
 
 @dataclass(frozen=True, slots=True)

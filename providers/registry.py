@@ -193,6 +193,12 @@ def check_routes(routes: RouteSettings) -> None:
         for name in routes.of(channel)
         if KNOWN.get(name) is not channel
     ]
+    wrong += [
+        f"HERALD_ROUTES__SMS__{key}: {name}"
+        for key, names in routes.sms_by.items()
+        for name in names
+        if KNOWN.get(name) is not Channel.SMS
+    ]
     if wrong:
         known = "; ".join(
             f"{channel}: {', '.join(name for name, of in KNOWN.items() if of is channel)}"

@@ -27,6 +27,12 @@ ACCOUNT_SID = "AC" + "5e" * 16
 AUTH_TOKEN = "simulated-twilio-auth-token"
 SENDER = "+15005550006"
 BODY_MAX = 1600
+# Row by row, as the standard prints it.
+GSM_7 = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅå" "Δ_ΦΓΛΩΠΨΣΘΞÆæßÉ" " !\"#¤%&'()*+,-./" "0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNO" "PQRSTUVWXYZÄÖÑÜ§" "¿abcdefghijklmno" "pqrstuvwxyzäöñüà"
+)  # fmt: skip
+GSM_7_ESCAPED = frozenset("\f^{}\\[~]|€")
 
 MAGIC_RECIPIENTS = {
     "+15005550001": 21211,
@@ -184,6 +190,21 @@ def _complaint(to: str, sender: str, text: str) -> int | None:
     return MAGIC_RECIPIENTS.get(to) or (None if re.fullmatch(r"\+[1-9]\d{6,14}", to) else 21211)
 
 
+def segments_of(text: str) -> int:
+    """How many SMS Twilio makes of a text: 160 or 153 septets of GSM 03.38 each, else 70 or 67 of UTF-16."""
+    sizes = [0 if c in GSM_7 else 1 if c in GSM_7_ESCAPED else None for c in text]
+    gsm = None not in sizes
+    sizes = [1 + (size or 0) for size in sizes] if gsm else [len(c.encode("utf-16-be")) // 2 for c in text]
+    if sum(sizes) <= (160 if gsm else 70):
+        return 1
+    count, left = 1, 153 if gsm else 67
+    for size in sizes:
+        if left < size:
+            count, left = count + 1, 153 if gsm else 67
+        left -= size
+    return count
+
+
 def _error(code: int, status: int) -> dict[str, object]:
     return {
         "code": code,
@@ -208,7 +229,7 @@ def _resource(message: Received) -> dict[str, object]:
         "from": message.vendor["from"] or None,
         "messaging_service_sid": None,
         "num_media": "0",
-        "num_segments": str(1 + (len(message.text) - 1) // 160),
+        "num_segments": str(segments_of(message.text)),
         "price": None,
         "price_unit": "USD",
         "sid": message.id,

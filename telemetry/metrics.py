@@ -42,12 +42,18 @@ LIMITER_LOST = Metric("herald_limiter_lost_total", ("decision",), "Reservations 
 LATE_OUTCOMES = Metric("herald_late_outcomes_total", ("provider",), "Outcomes that came after resolution")
 DRIFT = Metric("herald_drift_total", ("kind",), "What reconciliation found amiss")
 REMOVED = Metric("herald_removed_total", ("kind",), "What retention removed: partitions, or rows")
+SMS_SEGMENTS = Metric("herald_sms_segments_total", ("provider",), "Segments of accepted SMS")
+SMS_COST = Metric("herald_sms_cost_total", ("provider", "currency"), "What accepted SMS should cost")
+SMS_SEGMENTS_DIFFER = Metric(
+    "herald_sms_segments_differ_total", ("provider",), "SMS that a vendor counted otherwise than we"
+)
 CIRCUIT_STATE = Metric("herald_circuit_state", ("provider",), "0 closed, 1 half open, 2 open")
 
 METRICS = (
     *(ACCEPTED, ATTEMPTS, ATTEMPT_SECONDS, DELIVERIES, DEAD_LETTERS, DEAD_LETTERS_OPEN, RECEIPTS),
     *(CALLBACKS_REFUSED, GROUP_ROWS, GROUP_FLUSH_SECONDS, CLAIMS, DUE_LAG_SECONDS, LIMITER_DENIED),
     *(LIMITER_LOST, LATE_OUTCOMES, DRIFT, REMOVED, CIRCUIT_STATE),
+    *(SMS_SEGMENTS, SMS_COST, SMS_SEGMENTS_DIFFER),
 )
 
 
@@ -73,7 +79,7 @@ class Counter:
         self._instrument = meter.create_counter(metric.name, description=metric.description)
         self._labels = _Labels(metric)
 
-    def add(self, amount: int = 1, **labels: str) -> None:
+    def add(self, amount: float = 1, **labels: str) -> None:
         """Count so many more."""
         self._instrument.add(amount, self._labels.checked(labels))
 
@@ -133,6 +139,9 @@ class Metrics:
         self.drift = Counter(meter, DRIFT)
         self.removed = Counter(meter, REMOVED)
         self.circuit_state = Gauge(meter, CIRCUIT_STATE)
+        self.sms_segments = Counter(meter, SMS_SEGMENTS)
+        self.sms_cost = Counter(meter, SMS_COST)
+        self.sms_segments_differ = Counter(meter, SMS_SEGMENTS_DIFFER)
 
     def render(self) -> bytes:
         """Everything in Prometheus's text format, of type CONTENT_TYPE."""

@@ -243,13 +243,24 @@ def result_of(answer: Answer) -> SendResult:
     fields = answer.fields
     sid = fields.get("sid")
     if answer.status in (200, 201) and isinstance(sid, str) and SID.fullmatch(sid):
-        return SendResult(Outcome.ACCEPTED, http_status=answer.status, provider_message_id=sid)
+        return SendResult(
+            Outcome.ACCEPTED,
+            http_status=answer.status,
+            provider_message_id=sid,
+            segments=_segments(fields.get("num_segments")),
+        )
     code = fields.get("code")
     if not isinstance(code, int) or answer.status < 400:
         # RFC 9457 problems, which the SDK also reads, may come without Twilio's own code.
         vendor_form = answer.status >= 400 and "title" in fields and "status" in fields
         return refused(answer, by_status(answer.status, vendor_form=vendor_form))
     return refused(answer, ERRORS.get(code) or by_status(answer.status, vendor_form=True), code)
+
+
+def _segments(value: object) -> int | None:
+    """`num_segments`, a text; a messaging service says "0" while it has not chosen a sender."""
+    text = str(value)
+    return int(text) or None if text.isascii() and text.isdigit() and len(text) < 5 else None
 
 
 def receipt_of(entry: Mapping[str, Any], attempt_ref: str | None = None) -> Receipt | None:

@@ -75,8 +75,8 @@ async def hire(
     """Makes worker processes, each with a ledger and a view of the providers of its own."""
     workers: list[Worker] = []
 
-    def hired(which: Catalog | None = None) -> Worker:
-        worker = Worker(WatchedLedger(pool), receipts, limiter, dressed, which or catalog())  # pyright: ignore[reportArgumentType] (dressed as providers)
+    def hired(which: Catalog | None = None, **more: Any) -> Worker:
+        worker = Worker(WatchedLedger(pool), receipts, limiter, dressed, which or catalog(), **more)  # pyright: ignore[reportArgumentType] (dressed as providers)
         workers.append(worker)
         return worker
 

@@ -151,11 +151,12 @@ class Worker:
         limiter: Limiter,
         providers: Mapping[str, Provider],
         catalog: Catalog,
+        sms_routes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.ledger = ledger
         self.metrics = Metrics()
         self.providers = providers
-        self.gate = ProviderGate(providers, catalog, ROUTES, limiter)
+        self.gate = ProviderGate(providers, catalog, ROUTES, limiter, sms_routes)
         self.first_passes = FirstPasses(10)
         limits = Limits(limiter, catalog)
         repeats = Repeats(

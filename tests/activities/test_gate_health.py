@@ -3,7 +3,7 @@
 import pytest
 from pass_case import TYPES, Worker
 
-from domain.notification import Channel
+from domain.notification import Channel, Recipient
 from domain.outcome import Outcome, SendResult
 
 
@@ -16,7 +16,7 @@ def test_only_a_failure_of_the_provider_opens_its_circuit(
     refused = SendResult(Outcome.REJECTED, "21408", 400, about_provider=about_provider)
     for _ in range(30):
         worker.gate.report("twilio", refused)
-    assert worker.gate.route(Channel.SMS, TYPES["news"]).blocked == blocked
+    assert worker.gate.route(Channel.SMS, TYPES["news"], Recipient()).blocked == blocked
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_a_wait_for_one_recipient_keeps_no_other_away(
         Outcome.THROTTLED, "too_many_requests", 429, None, 60.0, about_provider=about_provider
     )
     worker.gate.report("apns", throttled)
-    assert worker.gate.route(Channel.PUSH, TYPES["news"]).blocked == blocked
+    assert worker.gate.route(Channel.PUSH, TYPES["news"], Recipient()).blocked == blocked

@@ -7,7 +7,7 @@ import pytest
 from pass_case import SCHEDULE_S, Case, Desk, Dressed, WatchedLedger, Worker, catalog, phone, seconds_until
 
 from domain.decisions import Next
-from domain.notification import Channel, Strategy
+from domain.notification import Channel, Recipient, Strategy
 from domain.notification_types import ProviderPolicy
 from domain.outcome import Outcome, SendResult
 from domain.reasons import Reason
@@ -163,7 +163,7 @@ async def test_open_circuits_use_up_no_pass_and_a_probe_comes_later(desk: Desk, 
         Reason.PROVIDER_DOWN,
     )
     assert (delivery.pass_no, delivery.attempts) == (0, ())
-    while worker.gate.route(Channel.SMS, catalog().types["news"]).blocked:
+    while worker.gate.route(Channel.SMS, catalog().types["news"], Recipient()).blocked:
         await case.elapse(0.1)
     await case.elapse()
     assert (await worker.run(case)).state is Status.SENT

@@ -10,7 +10,7 @@ import pytest
 from pass_case import ALONE, Case, Desk, Dressed, WatchedLedger, Worker, catalog, crash_at, until
 
 from domain.ids import attempt_ref
-from domain.notification import Channel
+from domain.notification import Channel, Recipient
 from domain.notification_types import NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Receipt, ReceiptStatus
 from domain.status import Status
@@ -75,7 +75,7 @@ async def test_a_sender_that_lost_its_time_to_a_lock_does_not_send(
     [attempt] = await case.attempts()
     assert (attempt["outcome"], attempt["code"]) == ("not_sent", "hold_passed")
     assert await case.received() == []
-    assert worker.gate.route(Channel.SMS, HASTY.types["alone"]).blocked == {}
+    assert worker.gate.route(Channel.SMS, HASTY.types["alone"], Recipient()).blocked == {}
     await case.elapse()
     assert (await worker.run(case)).state is Status.SENT
     assert len(await case.received()) == 1

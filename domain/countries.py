@@ -1,0 +1,65 @@
+"""Which country a phone number is of, and what a table by country says of it."""
+
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+from phonenumbers import SUPPORTED_REGIONS, NumberParseException, parse, region_code_for_number
+from pydantic import AfterValidator, BeforeValidator
+
+Value = TypeVar("Value")
+
+_DIGITS_MAX = 15
+
+
+def _upper(text: object) -> object:
+    return str(text).upper() if isinstance(text, str | int) else text
+
+
+def _region(text: str) -> str:
+    if text not in SUPPORTED_REGIONS:
+        raise ValueError("expected a country as two letters (ISO 3166), such as NG")
+    return text
+
+
+def _country_key(text: str) -> str:
+    if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= _DIGITS_MAX:
+        return text
+    if text not in SUPPORTED_REGIONS:
+        raise ValueError(
+            "expected a country as two letters (ISO 3166), such as NG, or the first digits of numbers "
+            "with their calling code, such as 234"
+        )
+    return text
+
+
+Region = Annotated[str, BeforeValidator(_upper), AfterValidator(_region)]
+"""A country by its two letters (ISO 3166)."""
+
+CountryKey = Annotated[str, BeforeValidator(_upper), AfterValidator(_country_key)]
+"""A country by its two letters, or the first digits of numbers, calling code included."""
+
+
+def region_of(number: str) -> str | None:
+    """The two letters of an E.164 number's country; None when it is of none, or of one of several.
+
+    Countries that share a calling code (+1, +7, +44) are told apart by libphonenumber's ranges.
+    """
+    try:
+        region = region_code_for_number(parse(number, None))
+    except NumberParseException:
+        return None
+    return region if region in SUPPORTED_REGIONS else None
+
+
+def key_for(number: str, table: Mapping[str, Value]) -> str | None:
+    """The key of a table by CountryKey that speaks of an E.164 number; None if none does.
+
+    The country goes before any digits, and of digits the longest that the number begins with.
+    """
+    if not table:
+        return None
+    region = region_of(number)
+    if region is not None and region in table:
+        return region
+    digits = number.removeprefix("+")
+    return max((key for key in table if key.isdigit() and digits.startswith(key)), key=len, default=None)

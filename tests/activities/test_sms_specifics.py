@@ -1,0 +1,119 @@
+"""What is particular to SMS: routes by country, where SMS may go, segments and what they cost."""
+
+from collections.abc import Callable
+
+import pytest
+from pass_case import Case, Desk, Dressed, Worker, catalog, phone
+from structlog.testing import capture_logs
+
+from domain.notification import Channel, Strategy
+from domain.notification_types import Prices, ProviderPolicy, SmsPolicy
+from domain.outcome import Outcome, SendResult
+from domain.reasons import Reason
+from domain.status import Status
+from domain.steps import Action
+from storage.reads import Reads
+
+Hire = Callable[..., Worker]
+BY_COUNTRY = {"NG": ("termii", "twilio"), "234": ("twilio",), "44": ("termii",)}
+PRICED = ProviderPolicy(
+    timeout_s=5,
+    prices=Prices.model_validate({"currency": "USD", "by_country": {"NG": "0.0495", "1": "0.0083"}}),
+)
+
+
+async def _first(case: Case) -> tuple[str, str, list[str]]:
+    attempt = (await case.attempts())[0]
+    chosen = attempt["selection"]
+    return attempt["provider"], chosen["route_of"], chosen["route"]
+
+
+async def test_the_country_of_the_number_chooses_the_order(desk: Desk, hire: Hire) -> None:
+    worker = hire(sms_routes=BY_COUNTRY)
+    nigerian, british = await desk.accept(), await desk.accept(to="+447400123456")
+    american, own = await desk.accept(to="+13125550123"), await desk.accept("alone")
+    for case in (nigerian, british, american, own):
+        assert (await worker.run(case)).state is Status.SENT
+    assert await _first(nigerian) == ("termii", "NG", ["termii", "twilio"])
+    assert await _first(british) == ("termii", "44", ["termii"])
+    assert await _first(american) == ("twilio", "general", ["twilio", "termii"])
+    # What a type says of itself goes before what is said of countries.
+    assert await _first(own) == ("twilio", "type", ["twilio"])
+
+
+async def test_a_country_falls_back_within_its_own_order(desk: Desk, hire: Hire) -> None:
+    worker, case = hire(sms_routes=BY_COUNTRY), await desk.accept()
+    await desk.fail(case, "termii")
+    assert (await worker.run(case)).state is Status.SENT
+    assert await case.outcomes() == [("termii", "unavailable"), ("twilio", "accepted")]
+
+
+async def test_sms_go_only_to_the_countries_that_are_allowed(desk: Desk, hire: Hire) -> None:
+    worker = hire(catalog(sms=SmsPolicy(countries=("GH", "US"))))
+    refused, allowed = await desk.accept(), await desk.accept(to="+13125550123")
+    assert (await worker.plan(refused)).steps == []
+    # One that had been planned already, and whose number or list changed since.
+    late = await desk.accept()
+    assert (await worker.run(late)).action is Action.NOTHING
+    for case in (refused, late):
+        delivery = await case.delivery()
+        assert (delivery.state, delivery.reason_code) == (Status.FAILED, Reason.COUNTRY_NOT_ALLOWED)
+        assert (await case.received(), delivery.attempts) == ([], ())
+    assert (await worker.run(allowed)).state is Status.SENT
+
+
+async def test_a_country_that_is_not_allowed_gives_way_to_the_next_channel(desk: Desk, hire: Hire) -> None:
+    worker = hire(catalog(sms=SmsPolicy(countries=("GH",))))
+    case = await desk.accept(
+        channels=(Channel.SMS, Channel.EMAIL), strategy=Strategy.FIRST, to_email=f"{phone()[1:]}@example.com"
+    )
+    await worker.plan(case)
+    assert (await worker.run(case, Channel.EMAIL)).state is Status.SENT
+
+
+@pytest.mark.parametrize(
+    ("to", "tail", "expected"),
+    [
+        ("+234", "", (1, "gsm7", "0.0495", "USD")),
+        ("+234", "ş" * 140, (3, "ucs2", "0.1485", "USD")),
+        ("+1312", "", (1, "gsm7", "0.0083", "USD")),
+        ("+44740", "", (1, "gsm7", None, None)),
+    ],
+)
+async def test_an_attempt_has_its_segments_and_what_they_should_cost(
+    desk: Desk, hire: Hire, to: str, tail: str, expected: tuple[object, ...]
+) -> None:
+    worker = hire(catalog(every=PRICED))
+    number = phone() if to == "+234" else {"+1312": "+13125550123", "+44740": "+447400123456"}[to]
+    case = await desk.accept(to=number, body=f"{desk.text} {tail}")
+    await worker.run(case)
+    reads = Reads(desk.ledger.pool)
+    [shown] = await reads.attempts("bank", case.id) or []
+    await reads.close(1)
+    assert tuple(shown[name] for name in ("segments", "encoding", "cost", "currency")) == expected
+    assert "sms" not in shown["selection"]
+    metrics = worker.metrics.render().decode()
+    assert f'herald_sms_segments_total{{provider="twilio"}} {expected[0]}.0' in metrics
+    if expected[2]:
+        assert f'herald_sms_cost_total{{currency="USD",provider="twilio"}} {expected[2]}' in metrics
+    # The vendor counts by tables of its own, and came to the same.
+    assert "herald_sms_segments_differ_total{" not in metrics
+
+
+async def test_what_was_refused_costs_nothing(desk: Desk, hire: Hire) -> None:
+    worker, case = hire(catalog(every=PRICED)), await desk.accept("alone")
+    await desk.fail(case)
+    await worker.run(case)
+    assert "herald_sms_segments_total{" not in worker.metrics.render().decode()
+
+
+async def test_a_vendor_that_counts_other_segments_is_told_about(
+    desk: Desk, worker: Worker, dressed: dict[str, Dressed]
+) -> None:
+    dressed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=phone(), segments=2)
+    case = await desk.accept()
+    with capture_logs() as logs:
+        await worker.run(case)
+    [told] = [entry for entry in logs if entry["event"] == "segments_differ"]
+    assert (told["provider"], told["ours"], told["theirs"]) == ("twilio", 1, 2)
+    assert 'herald_sms_segments_differ_total{provider="twilio"} 1.0' in worker.metrics.render().decode()

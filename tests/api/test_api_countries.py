@@ -1,0 +1,107 @@
+"""Numbers at the door: the countries that SMS go to, and one spelling wherever a number enters."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from api_case import PHONE, Parked, Submit, body, loaded
+from api_server import served, settings_for
+
+from domain.notification import Channel
+from storage import api_keys
+from storage.ledger import Ledger
+from storage.postgres import Pool
+
+BRITISH = "+447400123456"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A herald.toml that lets SMS go to Nigeria and Ghana only."""
+    path = tmp_path_factory.mktemp("narrow") / "herald.toml"
+    path.write_text('[types.price_alert]\n[types.statement]\n[sms]\ncountries = ["ng", "GH"]\n')
+    return path
+
+
+@pytest_asyncio.fixture(scope="module")
+async def narrow(database: str, pool: Pool, config: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """An API with that configuration, and a key of the tenant `bank`."""
+    key = await api_keys.create(pool, "bank", "narrow")
+    async with (
+        served(settings_for(database, config=config)) as url,
+        httpx.AsyncClient(
+            base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=20
+        ) as client,
+    ):
+        yield client
+
+
+async def test_an_sms_to_another_country_is_refused_at_the_door(narrow: httpx.AsyncClient) -> None:
+    answer = await narrow.post(
+        "/notifications", json=body(to={"sms": BRITISH}), headers={"Idempotency-Key": "uk"}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/to/sms", "code": "country_not_allowed", "message": "SMS go to numbers of NG, GH only"}
+    ]
+    batch = {
+        "notifications": [{**body(to={"sms": BRITISH}), "idempotency_key": "b1"}, body(idempotency_key="b2")]
+    }
+    items = (await narrow.post("/notifications/batch", json=batch)).json()["results"]
+    assert [item["status"] for item in items] == [422, 202]
+    # The number goes unused where no SMS is asked for.
+    unused = body(channels=["email"], to={"sms": BRITISH, "email": "a@example.com"})
+    assert (
+        await narrow.post("/notifications", json=unused, headers={"Idempotency-Key": "mail"})
+    ).status_code == 202
+
+
+async def test_what_was_accepted_before_the_list_is_still_told(
+    api: httpx.AsyncClient, narrow: httpx.AsyncClient
+) -> None:
+    request, key = body(to={"sms": BRITISH}), {"Idempotency-Key": "before the list"}
+    first = await api.post("/notifications", json=request, headers=key)
+    again = await narrow.post("/notifications", json=request, headers=key)
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json()["id"] == first.json()["id"]
+
+
+async def test_a_dead_letter_is_not_sent_there_either(narrow: httpx.AsyncClient, parked: Parked) -> None:
+    id = await parked()
+    answer = await narrow.post(f"/dead-letters/{id}/retry", json={"to": {"sms": BRITISH}})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/to/sms")
+
+
+async def test_a_number_has_one_spelling_wherever_it_enters(
+    api: httpx.AsyncClient, submit: Submit, parked: Parked, ledger: Ledger
+) -> None:
+    spelt = "+234 (803) 123-6789"
+    shown = await submit(user_id="spelt", to={"sms": spelt})
+    assert (await loaded(ledger, shown["id"])).recipient.sms == PHONE
+    assert (await api.put("/users/spelt/contacts", json={"phone": spelt})).json()["phone"] == PHONE
+    suppressed = await api.post("/suppressions", json={"channel": "sms", "address": spelt})
+    assert suppressed.json()["address"] == PHONE
+    listed = await api.get("/suppressions", params={"channel": "sms", "address": spelt})
+    assert [entry["address"] for entry in listed.json()["suppressions"]] == [PHONE]
+    gone = await api.delete("/suppressions", params={"channel": "sms", "address": spelt})
+    assert gone.status_code == 204, gone.text
+    id = await parked(to={"sms": "+2348031230000"})
+    await api.post(f"/dead-letters/{id}/retry", json={"to": {"sms": spelt}})
+    assert (await loaded(ledger, id)).recipient.sms == PHONE
+    assert (await loaded(ledger, id)).delivery(Channel.SMS)
+
+
+async def test_no_number_is_taken_that_cannot_be_one(api: httpx.AsyncClient, parked: Parked) -> None:
+    id = await parked()
+    for wrong in ("08031236789", "+234803", "+999123456789", "+2348031236789,+2348031236780"):
+        for method, path, request in (
+            ("POST", "/notifications", body(to={"sms": wrong})),
+            ("PUT", "/users/wrong/contacts", {"phone": wrong}),
+            ("POST", "/suppressions", {"channel": "sms", "address": wrong}),
+            ("POST", f"/dead-letters/{id}/retry", {"to": {"sms": wrong}}),
+        ):
+            answer = await api.request(method, path, json=request, headers={"Idempotency-Key": wrong})
+            assert answer.status_code == 422, (path, wrong)
+            assert answer.json()["errors"][0]["code"] == "invalid_contact"
