@@ -74,7 +74,7 @@ class RouteSettings(_Part):
     all of them as one JSON object (domain.countries.key_for says which of several holds)."""
     email: CommaSeparated = ["sendgrid", "mailgun"]
     push: CommaSeparated = ["fcm", "apns"]
-    whatsapp: CommaSeparated = []
+    whatsapp: CommaSeparated = ["whatsapp_cloud"]
 
     def of(self, channel: Channel) -> tuple[str, ...]:
         """The fallback order of a channel."""
@@ -165,6 +165,19 @@ class SmtpSettings(_Part):
     ca_file: Path | None = None
 
 
+class WhatsAppCloudSettings(_Part):
+    """A business number of the WhatsApp Cloud API, and the app that its webhooks come from."""
+
+    base_url: str = "https://graph.facebook.com"
+    version: str = "v23.0"
+    phone_number_id: str
+    access_token: SecretStr
+    app_secret: SecretStr
+    app_secret_previous: SecretStr | None = None
+    """Still believed while the secret is rotated."""
+    verify_token: SecretStr
+
+
 class FcmSettings(_Part):
     """A project of Firebase, and the file of a service account that may send."""
 
@@ -197,6 +210,7 @@ class ProviderSettings(_Part):
     smtp: SmtpSettings | None = None
     fcm: FcmSettings | None = None
     apns: ApnsSettings | None = None
+    whatsapp_cloud: WhatsAppCloudSettings | None = None
 
 
 class StoreSettings(BaseSettings):

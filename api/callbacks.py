@@ -5,10 +5,11 @@ from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from api.context import Uses
 from api.problems import Problem, documented
-from providers.base import CallbackRefused, CallbackRequest
+from providers.base import CallbackRefused, CallbackRequest, Challenged, Provider
 
 router = APIRouter(tags=["callbacks"])
 log = structlog.stdlib.get_logger(__name__)
@@ -20,9 +21,7 @@ _STATUS: Final = {"malformed": 400, "callbacks_not_supported": 404}
 @router.post("/callbacks/{provider}", responses=documented(400, 401, 404, 413, 503))
 async def take(provider: str, request: Request, uses: Uses) -> Response:
     """Take a provider's report. It is durable before the answer; 503 asks the provider to repeat it."""
-    adapter = uses.providers.get(provider)
-    if adapter is None:
-        raise Problem(404, "provider_not_found", "No provider of this name is configured.")
+    adapter = _adapter(provider, uses)
     path: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]
     asked = path + b"?" + query if query else path
@@ -37,9 +36,36 @@ async def take(provider: str, request: Request, uses: Uses) -> Response:
     try:
         receipts = adapter.parse_callback(callback)
     except CallbackRefused as refusal:
-        uses.metrics.callbacks_refused.add(provider=provider, code=refusal.code)
-        log.warning("callback_refused", provider=provider, code=refusal.code)
-        raise Problem(_STATUS.get(refusal.code, 401), refusal.code, str(refusal)) from None
+        raise _refused(provider, uses, refusal) from None
     if receipts:
         await uses.receipts.store(provider, receipts)
     return Response(status_code=200)
+
+
+@router.get(
+    "/callbacks/{provider}",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"example": "1158201444"}}}, **documented(401, 404)},
+)
+async def answer(provider: str, request: Request, uses: Uses) -> PlainTextResponse:
+    """Answer a provider that asks, before it sends reports here, whether this address is meant."""
+    adapter = _adapter(provider, uses)
+    if not isinstance(adapter, Challenged):
+        raise Problem(404, "callbacks_not_challenged", "This provider asks for no such answer.")
+    try:
+        return PlainTextResponse(adapter.challenge(dict(request.query_params)))
+    except CallbackRefused as refusal:
+        raise _refused(provider, uses, refusal) from None
+
+
+def _adapter(provider: str, uses: Uses) -> Provider:
+    adapter = uses.providers.get(provider)
+    if adapter is None:
+        raise Problem(404, "provider_not_found", "No provider of this name is configured.")
+    return adapter
+
+
+def _refused(provider: str, uses: Uses, refusal: CallbackRefused) -> Problem:
+    uses.metrics.callbacks_refused.add(provider=provider, code=refusal.code)
+    log.warning("callback_refused", provider=provider, code=refusal.code)
+    return Problem(_STATUS.get(refusal.code, 401), refusal.code, str(refusal))

@@ -1,5 +1,6 @@
 """The configured kinds of notification, and what each promises. Read from `herald.toml`."""
 
+import re
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -7,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain.countries import CountryKey, Region, key_for
-from domain.notification import Channel, Lane
+from domain.notification import Channel, Content, Lane
 
 Seconds = Annotated[float, Field(gt=0)]
 Price = Annotated[Decimal, Field(ge=0, max_digits=12)]
@@ -46,6 +47,44 @@ class Limit(BaseModel):
     group: str | None = None
 
 
+class TemplateParameter(BaseModel):
+    """What fills one place of a template: a field of the content, or the part of it that `match` finds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: Literal["title", "body"] = "body"
+    match: re.Pattern[str] | None = None
+    """A regular expression; its first group, if it has one, is what is taken."""
+
+    def value(self, content: Content) -> str | None:
+        """The text for this content; None if it has none."""
+        text: str | None = getattr(content, self.field)
+        if self.match is None or text is None:
+            return text
+        found = self.match.search(text)
+        return found and found[min(1, self.match.groups)]
+
+
+class WhatsAppTemplate(BaseModel):
+    """The approved template that a type's WhatsApp messages use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    template: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,512}$")]
+    language: str = "en"
+    """As the template has it: `en`, `en_US`."""
+    parameters: tuple[TemplateParameter, ...] = ()
+    """What its {{1}}, {{2}}, … become, in order."""
+    copy_code: bool = False
+    """An authentication template: its button takes the first parameter as well."""
+
+    @model_validator(mode="after")
+    def _a_code_to_copy(self) -> "WhatsAppTemplate":
+        if self.copy_code and not self.parameters:
+            raise ValueError("copy_code needs parameters: the first one is the code")
+        return self
+
+
 class NotificationType(BaseModel):
     """One kind of notification. Durations are in seconds."""
 
@@ -70,6 +109,8 @@ class NotificationType(BaseModel):
     limits: tuple[Limit, ...] = ()
     routes: dict[Channel, tuple[str, ...]] = Field(default_factory=dict[Channel, tuple[str, ...]])
     """The providers of a channel in fallback order, where this type differs from the general routes."""
+    whatsapp: WhatsAppTemplate | None = None
+    """How it is said on WhatsApp; None: in its own words, to people who wrote to us lately."""
 
     @model_validator(mode="after")
     def _awaiting_needs_a_deadline(self) -> "NotificationType":

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from domain.notification import Channel, Content, Device, Target
 from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
@@ -155,4 +155,13 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+        ...
+
+
+@runtime_checkable
+class Challenged(Protocol):
+    """An adapter whose vendor asks, with a GET of the callbacks' address, whether it is meant."""
+
+    def challenge(self, query: Mapping[str, str]) -> str:
+        """What the vendor is to be answered, as plain text. Raises CallbackRefused."""
         ...

@@ -16,6 +16,7 @@ from providers.push.fcm import Fcm
 from providers.sms.africastalking import AfricasTalking
 from providers.sms.termii import Termii
 from providers.sms.twilio import Twilio
+from providers.whatsapp.whatsapp_cloud import WhatsAppCloud
 from settings import ProviderSettings, RouteSettings, SettingsError
 
 
@@ -31,12 +32,23 @@ class _Secret(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Installation:
+    """What an adapter may need to know beside its own settings.
+
+    `public_url` is where vendors reach this installation; some sign their callbacks over it.
+    """
+
+    public_url: str
+    catalog: Catalog
+
+
+@dataclass(frozen=True, slots=True)
 class Vendor:
     """A provider that can be configured. `build` gives None while it has no settings."""
 
     name: str
     channel: Channel
-    build: Callable[[ProviderSettings, str], Provider | None]
+    build: Callable[[ProviderSettings, Installation], Provider | None]
 
 
 def _clear(*secrets: _Secret | None) -> list[str]:
@@ -44,7 +56,7 @@ def _clear(*secrets: _Secret | None) -> list[str]:
     return [secret.get_secret_value() for secret in secrets if secret is not None]
 
 
-def _twilio(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _twilio(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.twilio):
         return None
     return Twilio(
@@ -52,12 +64,12 @@ def _twilio(settings: ProviderSettings, public_url: str) -> Provider | None:
         account_sid=own.account_sid,
         auth_token=own.auth_token.get_secret_value(),
         sender=own.sender,
-        public_url=public_url,
+        public_url=installation.public_url,
         webhook_keys=_clear(own.auth_token_previous, own.shared_key, own.shared_key_previous),
     )
 
 
-def _termii(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _termii(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.termii):
         return None
     return Termii(
@@ -69,7 +81,7 @@ def _termii(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
-def _africastalking(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _africastalking(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.africastalking):
         return None
     return AfricasTalking(
@@ -81,7 +93,7 @@ def _africastalking(settings: ProviderSettings, public_url: str) -> Provider | N
     )
 
 
-def _sendgrid(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _sendgrid(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.sendgrid):
         return None
     return SendGrid(
@@ -92,7 +104,7 @@ def _sendgrid(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
-def _mailgun(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _mailgun(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.mailgun):
         return None
     return Mailgun(
@@ -104,7 +116,7 @@ def _mailgun(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
-def _resend(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _resend(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.resend):
         return None
     return Resend(
@@ -115,7 +127,7 @@ def _resend(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
-def _smtp(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _smtp(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.smtp):
         return None
     return Smtp(
@@ -128,7 +140,7 @@ def _smtp(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
-def _fcm(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _fcm(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.fcm):
         return None
     return Fcm(
@@ -139,7 +151,7 @@ def _fcm(settings: ProviderSettings, public_url: str) -> Provider | None:
     )
 
 
-def _apns(settings: ProviderSettings, public_url: str) -> Provider | None:
+def _apns(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.apns):
         return None
     return Apns(
@@ -149,6 +161,21 @@ def _apns(settings: ProviderSettings, public_url: str) -> Provider | None:
         team_id=own.team_id,
         topic=own.topic,
         ca_file=own.ca_file,
+    )
+
+
+def _whatsapp_cloud(settings: ProviderSettings, installation: Installation) -> Provider | None:
+    if not (own := settings.whatsapp_cloud):
+        return None
+    types = installation.catalog.types
+    return WhatsAppCloud(
+        base_url=own.base_url,
+        version=own.version,
+        phone_number_id=own.phone_number_id,
+        access_token=own.access_token.get_secret_value(),
+        app_secrets=_clear(own.app_secret, own.app_secret_previous),
+        verify_token=own.verify_token.get_secret_value(),
+        templates={name: type.whatsapp for name, type in types.items() if type.whatsapp},
     )
 
 
@@ -162,6 +189,7 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor("smtp", Channel.EMAIL, _smtp),
     Vendor("fcm", Channel.PUSH, _fcm),
     Vendor("apns", Channel.PUSH, _apns),
+    Vendor("whatsapp_cloud", Channel.WHATSAPP, _whatsapp_cloud),
 )
 
 KNOWN: dict[str, Channel] = {vendor.name: vendor.channel for vendor in VENDORS}
@@ -171,15 +199,15 @@ KNOWN: dict[str, Channel] = {vendor.name: vendor.channel for vendor in VENDORS}
 def build(settings: ProviderSettings, catalog: Catalog, public_url: str) -> dict[str, Provider]:
     """The configured providers by name. One without settings is absent: it is off.
 
-    `public_url` is where vendors reach this installation; some sign their callbacks over it. Raises
-    UnknownProvider, and SettingsError when a vendor's key file or key cannot be used. Every provider must
-    be closed.
+    Raises UnknownProvider, and SettingsError when a vendor's key file or key cannot be used. Every provider
+    must be closed.
     """
     _check(catalog)
+    installation = Installation(public_url, catalog)
     built: dict[str, Provider | None] = {}
     for vendor in VENDORS:
         try:
-            built[vendor.name] = vendor.build(settings, public_url)
+            built[vendor.name] = vendor.build(settings, installation)
         except (OSError, ValueError) as error:
             raise SettingsError(f"HERALD_PROVIDERS__{vendor.name.upper()}__…: {error}") from error
     return {name: provider for name, provider in built.items() if provider is not None}

@@ -21,6 +21,7 @@ from simulators.sendgrid import SendGrid
 from simulators.smtp import Smtp
 from simulators.termii import Termii
 from simulators.twilio import Twilio
+from simulators.whatsapp_cloud import WhatsAppCloud
 
 SIMULATORS: tuple[type[Simulator], ...] = (
     Twilio,
@@ -32,6 +33,7 @@ SIMULATORS: tuple[type[Simulator], ...] = (
     Smtp,
     Fcm,
     Apns,
+    WhatsAppCloud,
 )
 """Every vendor, in the order of the documentation. SMTP and APNs open ports of their own in their `start`."""
 

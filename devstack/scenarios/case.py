@@ -14,7 +14,7 @@ from devstack.stack import Stack
 from simulators.control import Simulators
 from simulators.faults import recipient_key
 
-VENDORS = ("twilio", "termii", "sendgrid", "mailgun", "fcm", "apns")
+VENDORS = ("twilio", "termii", "sendgrid", "mailgun", "fcm", "apns", "whatsapp_cloud")
 PATIENCE_S = 30.0
 """How long a scenario waits for what should take a second or two; the machine may be busy."""
 

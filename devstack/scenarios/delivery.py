@@ -74,6 +74,19 @@ async def dead_token(case: Case) -> None:
     case.note("refused tokens deactivated")
 
 
+async def whatsapp_failover(case: Case) -> None:
+    # Meta takes what goes to 9826, and reports later that the person is not on WhatsApp.
+    to = {"whatsapp": case.phone(9826), "sms": case.phone()}
+    content = {"body": "Your code is 483920. Do not share it."}
+    id = await case.accepted("otp", ["whatsapp", "sms"], strategy="first", to=to, content=content)
+    await case.becomes(id, "delivered")
+    await case.expect_received(whatsapp_cloud=1, twilio=1)
+    said = [message["text"] for name, message in await case.received() if name == "whatsapp_cloud"]
+    case.expect(said == ["483920"], "WhatsApp's template was not filled with the code alone")
+    receipts = [(a["provider"], a["receipt_code"]) for a in await case.api.attempts(id)]
+    case.expect(receipts[:1] == [("whatsapp_cloud", "131026")], f"receipts: {receipts}")
+
+
 async def _expect_attempts(case: Case, id: str, *wanted: tuple[str, str]) -> None:
     found = tuple((a["provider"], a["outcome"]) for a in await case.api.attempts(id))
     case.expect(found == wanted, f"attempts: {found}, not {wanted}")
@@ -86,4 +99,7 @@ PUSH_FAILOVER = Scenario(4, "FCM is unavailable", "direct APNs takes it", push_f
 UNDELIVERED = Scenario(11, "Twilio accepts, later reports undelivered", "Termii delivers", undelivered)
 DEAD_TOKEN = Scenario(
     13, "unregistered push token", "token deactivated; next device, or next channel", dead_token
+)
+WHATSAPP_FAILOVER = Scenario(
+    19, "OTP by WhatsApp, to somebody who is not there", "delivered by SMS", whatsapp_failover
 )

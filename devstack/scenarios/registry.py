@@ -22,4 +22,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     crashes.WORKER_KILLED,
     crashes.TEMPORAL_STOPPED,
     crashes.SENDER_STOPPED,
+    delivery.WHATSAPP_FAILOVER,
 )

@@ -20,6 +20,7 @@ from storage.rows import Closing, Intent, Move
 ACCOUNT_SID = "AC" + "0" * 32
 AUTH_TOKEN = "a token of the tests"
 SIGNING_KEY = "a signing key of the tests"
+VERIFY_TOKEN = "a verify token of the tests"
 
 PHONE = "+2348031236789"
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
-from api_case import ACCOUNT_SID, AUTH_TOKEN, SIGNING_KEY
+from api_case import ACCOUNT_SID, AUTH_TOKEN, SIGNING_KEY, VERIFY_TOKEN
 
 from api.app import create_app
 from devstack.ports import free_port
@@ -55,6 +55,12 @@ def settings_for(database: str, **others: object) -> Settings:
                 "domain": "mail.example",
                 "from_email": "herald@mail.example",
                 "signing_key": SIGNING_KEY,
+            },
+            "whatsapp_cloud": {
+                "phone_number_id": "106540352242922",
+                "access_token": "token",
+                "app_secret": "secret",
+                "verify_token": VERIFY_TOKEN,
             },
         },
     }

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from api_case import AUTH_TOKEN, SIGNING_KEY
+from api_case import AUTH_TOKEN, SIGNING_KEY, VERIFY_TOKEN
 
 from storage.postgres import Pool
 
@@ -98,3 +98,19 @@ async def test_only_configured_providers_are_listened_to(api: httpx.AsyncClient)
     for name in ("termii", "nobody", "%00"):
         answer = await api.post(f"/callbacks/{name}", content=b"{}")
         assert (answer.status_code, answer.json()["code"]) == (404, "provider_not_found")
+
+
+async def test_a_challenge_is_answered_in_plain_text_to_who_knows_the_token(api: httpx.AsyncClient) -> None:
+    asked = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": VERIFY_TOKEN}
+    async with httpx.AsyncClient(base_url=root(api), trust_env=False) as vendor:
+        told = await vendor.get("/v1/callbacks/whatsapp_cloud", params=asked)
+        assert (told.status_code, told.text) == (200, "1158201444")
+        assert told.headers["content-type"].startswith("text/plain")
+        for name, query, answer in (
+            ("whatsapp_cloud", {**asked, "hub.verify_token": "x"}, (401, "verify_token_wrong")),
+            ("twilio", asked, (404, "callbacks_not_challenged")),
+            ("nobody", asked, (404, "provider_not_found")),
+        ):
+            refused = await vendor.get(f"/v1/callbacks/{name}", params=query)
+            assert (refused.status_code, refused.json()["code"]) == answer
+            assert "1158201444" not in refused.text

@@ -21,6 +21,7 @@ async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> No
         ("mailgun", "email", 2, "active"),
         ("fcm", "push", 1, "off"),
         ("apns", "push", 2, "off"),
+        ("whatsapp_cloud", "whatsapp", 1, "active"),
     ]
     assert {p["name"] for p in shown["providers"]} == registry.KNOWN.keys()
     email = [p["order"] for p in shown["providers"] if p["channel"] == "email"]

@@ -79,8 +79,12 @@ async def delivered(run: Run) -> None:
     ]
     await run.stage.api.put(f"/users/{user}/devices", {"devices": devices})
     await run.submit("statement", ["push"], "sent", user_id=user)
-    contacts = {"phone": run.canaries.phone(), "email": run.canaries.email()}
+    phone, email, whatsapp = run.canaries.phone(), run.canaries.email(), run.canaries.phone()
+    contacts = {"phone": phone, "email": email, "whatsapp": whatsapp}
     await run.stage.api.put("/users/known/contacts", contacts)
+    await run.submit("otp", ["whatsapp"], "delivered", user_id="known", code=run.canaries.code())
+    refused = {"whatsapp": f"{run.canaries.phone()}9826"}
+    await run.submit("debit_alert", ["whatsapp"], "undelivered", to=refused)
     await run.submit("price_alert", ["sms", "email"], "delivered", user_id="known")
 
 
@@ -154,7 +158,7 @@ async def refused_at_the_door(run: Run) -> None:
     async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as anybody:
         headers = {"Authorization": f"Bearer hk_{word('secret')}"}
         assert (await anybody.get("/v1/notifications", headers=headers)).status_code == 401
-        for vendor in ("twilio", "termii", "sendgrid", "mailgun"):
+        for vendor in ("twilio", "termii", "sendgrid", "mailgun", "whatsapp_cloud"):
             forged = await anybody.post(
                 f"/v1/callbacks/{vendor}?ref={word('ref')}",
                 content=f'{{"to": "{run.canaries.phone()}", "text": "{word("callback")}"}}',

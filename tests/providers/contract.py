@@ -177,6 +177,7 @@ CASE_FILES = (
     "email/smtp_case.py",
     "push/fcm_case.py",
     "push/apns_case.py",
+    "whatsapp/whatsapp_cloud_case.py",
 )
 """One file a provider, each with one `CASE`."""
 
