@@ -83,8 +83,9 @@ async def delivered(run: Run) -> None:
     contacts = {"phone": phone, "email": email, "whatsapp": whatsapp}
     await run.stage.api.put("/users/known/contacts", contacts)
     await run.submit("otp", ["whatsapp"], "delivered", user_id="known", code=run.canaries.code())
-    refused = {"whatsapp": f"{run.canaries.phone()}9826"}
-    await run.submit("debit_alert", ["whatsapp"], "undelivered", to=refused)
+    absent = run.canaries.phone()
+    await run.stage.simulators.callbacks("whatsapp_cloud", absent, final="undelivered", code=131026)
+    await run.submit("debit_alert", ["whatsapp"], "undelivered", to={"whatsapp": absent})
     await run.submit("price_alert", ["sms", "email"], "delivered", user_id="known")
 
 
