@@ -25,6 +25,7 @@ from temporalio.client import (
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.broadcast import Broadcasting
 from activities.check_preferences import CheckPreferences
 from activities.check_rate_limit import CheckRateLimit
 from activities.deliver import Deliver
@@ -37,23 +38,27 @@ from activities.reconcile import Reconcile
 from activities.repeat import Repeats
 from activities.resolve import Resolver
 from dispatcher.away import LEDGER_AWAY
+from dispatcher.broadcasts import BroadcastStarter
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.listener import Listener
 from dispatcher.provider_watch import ProviderWatch
 from dispatcher.relay import Relay
 from dispatcher.waker import Waker
+from domain.ids import namespace
 from domain.notification import Channel, Lane
 from domain.steps import channel_queue, task_queue
 from providers import registry
 from providers.base import Provider
 from ratelimit.limiter import Limiter
 from settings import Settings, SettingsError, TemporalSettings
+from storage.broadcast_pages import BroadcastPages
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
 from telemetry import logs
 from telemetry.metrics import Metrics
 from telemetry.scrub import scrub
+from workflows.broadcast import BroadcastWorkflow
 from workflows.notification import NotificationWorkflow
 from workflows.reconciliation import EVERY, SCHEDULE_ID, WORKFLOW_ID, ReconciliationWorkflow
 
@@ -111,6 +116,10 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
     senders = Senders(parts.providers, parts.gate, catalog, public_url, secret)
     passes = DeliveryPass(ledger, senders, resolver, limits, parts.metrics)
     reconcile = Reconcile(parts.pool, parts.metrics, catalog.retention)
+    keys = parts.settings.fingerprint_secrets
+    broadcasting = Broadcasting(
+        BroadcastPages(parts.pool), ledger, catalog, namespace(secret), keys, parts.metrics
+    )
     return {
         "check_preferences": CheckPreferences(
             ledger, catalog, parts.gate, parts.first_passes
@@ -124,6 +133,11 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
         "report_drift": reconcile.report_drift,
         "watch_dead_letters": reconcile.watch_dead_letters,
         "keep_house": reconcile.keep_house,
+        "gather_recipients": broadcasting.gather_recipients,
+        "accept_recipients": broadcasting.accept_recipients,
+        "stop_accepted": broadcasting.stop_accepted,
+        "follow_broadcast": broadcasting.follow_broadcast,
+        "decide_broadcast": broadcasting.decide_broadcast,
     }
 
 
@@ -139,7 +153,7 @@ def workers_of(parts: Parts, client: Client) -> list[Worker]:
             Worker(
                 client,
                 task_queue=queue,
-                workflows=[NotificationWorkflow, ReconciliationWorkflow],
+                workflows=[NotificationWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
                 activities=list(activities.values()),
                 # Import rules hold workflows deterministic (import-linter), tests run them sandboxed.
                 workflow_runner=UnsandboxedWorkflowRunner(),
@@ -279,7 +293,7 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     """Run the Temporal workers and the loops until told to stop, or until one of them breaks."""
     listener = Listener(
         parts.settings.database_url.get_secret_value(),
-        ("herald_due", "herald_receipts", "herald_providers", "herald_wake"),
+        ("herald_due", "herald_receipts", "herald_providers", "herald_wake", "herald_broadcasts"),
     )
     policy = parts.settings.catalog.dispatch
     dispatcher = Dispatcher(
@@ -288,12 +302,17 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics)
     waker = Waker(client, listener)
     watch = ProviderWatch(parts.pool, parts.gate, listener, parts.metrics)
+    starter = BroadcastStarter(client, BroadcastPages(parts.pool), listener)
+    broadcasts = [starter] if Lane.BULK in parts.lanes else []
     give_up = _GiveUp()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(give_up.end)
         for worker in workers_of(parts, client):
             await stack.enter_async_context(worker)
-        loops = [asyncio.create_task(part.run()) for part in (listener, watch, waker, relay, dispatcher)]
+        loops = [
+            asyncio.create_task(part.run())
+            for part in (listener, watch, waker, relay, dispatcher, *broadcasts)
+        ]
         log.info(
             "worker_ready", lanes=[lane.value for lane in parts.lanes], providers=sorted(parts.providers)
         )

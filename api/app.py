@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.service import ConnectConfig, ServiceClient
 
 from api import (
+    broadcasts,
     callbacks,
     dead_letters,
     health,
@@ -34,6 +35,7 @@ from domain.notification import Channel
 from providers import registry
 from settings import Settings
 from storage import api_keys
+from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.operations import Operations
 from storage.people import People
@@ -75,8 +77,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
     v1 = APIRouter(prefix="/v1")
-    for part in (notifications, users, suppressions, dead_letters, providers, callbacks):
+    for part in (notifications, broadcasts, users, suppressions, dead_letters, providers, callbacks):
         v1.include_router(part.router)
+    v1.include_router(broadcasts.uploads)
     app.include_router(v1)
     app.include_router(health.router)
 
@@ -141,6 +144,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         reads=reads,
         people=People(pool),
         operations=Operations(ledger, reads),
+        broadcasts=Broadcasts(pool),
         receipts=receipts,
         probes=await _probes(settings, pool, stack),
         metrics=metrics,

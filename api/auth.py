@@ -81,10 +81,22 @@ class KeyedRoute(APIRoute):
             keys: Keys = request.app.state.context.keys
             request.state.tenant = await keys.tenant_of(request.headers.get("authorization"))
             refuse_unknown_query(request, known)
-            require_json(request)
-            return await handle(JsonRequest(request.scope, request.receive))
+            return await handle(self.readable(request))
 
         return authenticated
+
+    def readable(self, request: Request) -> Request:
+        """The request as the route reads it: its body is JSON. Raises Problem (400)."""
+        require_json(request)
+        return JsonRequest(request.scope, request.receive)
+
+
+class StreamedRoute(KeyedRoute):
+    """A keyed route that reads its body by itself, as it comes."""
+
+    def readable(self, request: Request) -> Request:
+        """The request as it is."""
+        return request
 
 
 async def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str:

@@ -12,6 +12,7 @@ from api.health import Probes
 from domain.notification import Channel
 from domain.notification_types import Catalog
 from providers.base import Provider
+from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.operations import Operations
 from storage.people import People
@@ -33,6 +34,7 @@ class Context:
     reads: Reads
     people: People
     operations: Operations
+    broadcasts: Broadcasts
     receipts: Receipts
     probes: Probes
     metrics: Metrics

@@ -7,15 +7,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Problem
+from api.sizes import BODY_BYTES_MAX, bytes_max, too_large
 
-BODY_BYTES_MAX: Final = 1_000_000
 BODY_WITHIN_S: Final = 30.0
+"""How long the next part of a body may take."""
 _DRAIN_BYTES_MAX: Final = 8 * BODY_BYTES_MAX
 _DRAIN_S: Final = 2.0
 
 
 class BodyLimit:
-    """Refuses bodies above BODY_BYTES_MAX (413), and those that take longer than BODY_WITHIN_S (408).
+    """Refuses bodies above what their path may bring (413), and those that pause longer than BODY_WITHIN_S
+    (408).
 
     The rest of a refused body is read and dropped within bounds: a connection that is closed on unread
     data is reset, and its client would never see the answer.
@@ -29,21 +31,23 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        limit = bytes_max(scope["path"])
         declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        if declared.isdigit() and int(declared) > limit:
             if b"expect" not in headers:
-                await _drain(receive)
+                await drain(receive)
             problem = Problem(
-                413, "body_too_large", "The body is larger than 1 MB.", headers={"Connection": "close"}
+                413, "body_too_large", too_large(scope["path"]), headers={"Connection": "close"}
             )
             await problem.response()(scope, receive, send)
             return
-        await self._app(scope, _Limited(receive), send)
+        await self._app(scope, _Limited(receive, limit), send)
 
 
 class _Limited:
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, bytes_max: int) -> None:
         self._receive = receive
+        self._bytes_max = bytes_max
         self._bytes = 0
         self._more = True
 
@@ -57,14 +61,15 @@ class _Limited:
             raise HTTPException(408, headers={"Connection": "close"}) from None
         self._bytes += len(message.get("body", b""))
         self._more = message.get("more_body", False)
-        if self._bytes > BODY_BYTES_MAX:
+        if self._bytes > self._bytes_max:
             if self._more:
-                await _drain(self._receive)
+                await drain(self._receive)
             raise HTTPException(413, headers={"Connection": "close"})
         return message
 
 
-async def _drain(receive: Receive) -> None:
+async def drain(receive: Receive) -> None:
+    """Read and drop what is left of a body, within bounds."""
     dropped = 0
     try:
         async with asyncio.timeout(_DRAIN_S):

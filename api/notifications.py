@@ -38,7 +38,7 @@ from storage.rows import Acceptance
 
 router = APIRouter(tags=["notifications"], route_class=KeyedRoute, responses=documented(401, 503))
 
-_KEY_HEADER: Final[Mapping[str, Any]] = {
+KEY_HEADER: Final[Mapping[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
@@ -56,7 +56,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
     "/notifications",
     status_code=202,
     response_model=NotificationView,
-    openapi_extra={"parameters": [dict(_KEY_HEADER)]},
+    openapi_extra={"parameters": [dict(KEY_HEADER)]},
     responses={
         200: {"model": NotificationView, "description": "Accepted before, as it is now (replayed)"},
         **documented(400, 413, 422),
@@ -192,14 +192,14 @@ async def page(
     context: Context, tenant: str, filter: Filter, cursor: str | None, limit: int
 ) -> NotificationPage:
     """A page of the notifications that match. Raises Problem (422) for a cursor that is none."""
-    after = _position(cursor) if cursor else None
+    after = position_of(cursor) if cursor else None
     positions = await context.reads.listed(tenant, filter, limit + 1, after)
     rows = await context.reads.notifications(tenant, [position.id for position in positions[:limit]])
     return NotificationPage(
         notifications=[
             NotificationView.of(rows[position.id]) for position in positions[:limit] if position.id in rows
         ],
-        next_cursor=_cursor(positions[limit - 1]) if len(positions) > limit else None,
+        next_cursor=cursor_of(positions[limit - 1]) if len(positions) > limit else None,
     )
 
 
@@ -275,12 +275,14 @@ def _there(row: Row | None) -> Row:
     return row
 
 
-def _cursor(position: Position) -> str:
+def cursor_of(position: Position) -> str:
+    """The `next_cursor` that asks for what comes after this."""
     text = f"{position.accepted_at.isoformat()} {position.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _position(cursor: str) -> Position:
+def position_of(cursor: str) -> Position:
+    """Where a `next_cursor` leads. Raises Problem (422) for one that is none."""
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         at, _, id = text.partition(" ")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.methods import allowed
+from api.sizes import too_large
 from storage.group import CommitUnknown, LedgerError, LedgerUnavailable, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
 
@@ -60,6 +61,8 @@ _OWN_TYPES: Final = frozenset(
         "invalid_contact",
         "invalid_preference",
         "quiet_hours_empty",
+        "template_invalid",
+        "window_empty",
     }
 )
 
@@ -236,7 +239,7 @@ def install(app: FastAPI) -> None:
         elif error.status_code == 404:
             detail = "There is no such route."
         elif error.status_code == 413:
-            detail = "The body is larger than 1 MB."
+            detail = too_large(request.scope["path"])
         elif error.status_code == 405:
             # The router names the methods of the first route that fits the path only.
             headers["Allow"] = allowed(app, request.scope)

@@ -26,6 +26,22 @@ def delivery_id(notification_id: UUID, channel: str) -> UUID:
     return uuid5(notification_id, channel)
 
 
+def broadcast_id(namespace: UUID, tenant: str, idempotency_key: str) -> UUID:
+    """The id of a broadcast: the same key of a tenant always gives the same id."""
+    parts = ("herald/broadcast", tenant, idempotency_key)
+    return uuid5(namespace, "".join(f"{len(part)}:{part}" for part in parts))
+
+
+def broadcast_key(broadcast_id: UUID) -> str:
+    """The idempotency key of every notification of a broadcast: each user is sent it once."""
+    return f"broadcast:{broadcast_id}"
+
+
+def broadcast_workflow_id(broadcast_id: UUID) -> str:
+    """The Temporal workflow ID of a broadcast."""
+    return f"brd-{broadcast_id}"
+
+
 def workflow_id(notification_id: UUID) -> str:
     """The Temporal workflow ID of a notification."""
     return f"{WORKFLOW_ID_PREFIX}{notification_id}"

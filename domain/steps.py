@@ -96,6 +96,57 @@ class LimitResult:
     failed: bool = False
 
 
+@dataclass(frozen=True)
+class BroadcastRef:
+    """Names a broadcast."""
+
+    broadcast_id: str
+
+
+@dataclass(frozen=True)
+class BroadcastDecision:
+    """What somebody decided about a broadcast: `pause`, `resume` or `cancel`."""
+
+    broadcast_id: str
+    decision: str
+
+
+class BroadcastStep(StrEnum):
+    """What a broadcast needs next."""
+
+    GATHER = "gather"
+    """Its query is not followed to the end."""
+    ACCEPT = "accept"
+    WAIT = "wait"
+    """Paused, or not its time yet."""
+    STOP = "stop"
+    """It was cancelled: what was accepted and is not under way has to be stopped."""
+    FOLLOW = "follow"
+    """Every recipient was accepted or refused, and some are on their way."""
+    OVER = "over"
+
+
+@dataclass(frozen=True)
+class BroadcastTurn:
+    """What a broadcast needs next, in `wait_s` seconds, and how far it is.
+
+    `waits_for` says why it waits; `cursor` is the number of the last recipient that was accepted or refused.
+    """
+
+    step: BroadcastStep
+    state: str = ""
+    wait_s: float = 0.0
+    waits_for: str = ""
+    cursor: int = 0
+    total: int = 0
+    accepted: int = 0
+    refused: int = 0
+    active: int = 0
+    sent: int = 0
+    delivered: int = 0
+    failed: int = 0
+
+
 def task_queue(lane: str) -> str:
     """The task queue of a lane's workflows; `critical` has one, and worker processes, of its own."""
     return "herald-critical" if lane == "critical" else "herald"

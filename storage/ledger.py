@@ -34,7 +34,7 @@ class Ledger:
     def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
         self.pool = pool
         self._accepts = Group[Submission, Acceptance](
-            "accept", pool, _accept, lambda row: row.id.bytes, waiting_max=waiting_max, observe=observe
+            "accept", pool, accept_rows, lambda row: row.id.bytes, waiting_max=waiting_max, observe=observe
         )
         self._intents = Group[Intent, OpenAttempt | None](
             "intent",
@@ -187,7 +187,8 @@ class Ledger:
             raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
 
 
-async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Acceptance]:
+async def accept_rows(connection: Connection, rows: Sequence[Submission]) -> list[Acceptance]:
+    """Accept over this connection, in its transaction if it has one; results in the order given."""
     first: dict[UUID, Submission] = {}
     for row in rows:
         first.setdefault(row.id, row)
@@ -224,6 +225,7 @@ async def _accept(connection: Connection, rows: Sequence[Submission]) -> list[Ac
         [line[0] for line in lines],
         [line[2] for line in lines],
         [line[3] for line in lines],
+        [row.broadcast_id for row in unique],
     )
     created = {row["id"]: row for row in inserted}
     stored = {row.id: (row.id, row.fingerprint) for row in unique if row.id in created}

@@ -233,6 +233,25 @@ class Operations:
         return sum(result is not None for result in moved)
 
 
+async def cancel_all(ledger: Ledger, ids: Sequence[UUID]) -> int:
+    """Cancel whatever of these notifications is not under way; how many are being sent at this moment."""
+    end = Next(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, release=True, event="cancelled_by_client")
+    for _ in range(_TRIES_MAX):
+        loaded = await asyncio.gather(*(ledger.load(id) for id in ids))
+        found = [notification for notification in loaded if notification is not None]
+        moves = [
+            Move(notification.id, delivery.id, delivery.version, end)
+            for notification in found
+            for delivery in _last_first(notification.deliveries)
+            if delivery.state in SENDABLE | {Status.WAITING}
+        ]
+        if not moves:
+            sending = (d.state is Status.SENDING for n in found for d in n.deliveries)
+            return sum(sending)
+        await asyncio.gather(*(ledger.move(move) for move in moves))
+    raise _restless()
+
+
 def _last_first(deliveries: Sequence[Delivery]) -> list[Delivery]:
     """Of `strategy: first`, a channel must end before the one whose end would wake it."""
     return sorted(deliveries, key=lambda delivery: -delivery.position)

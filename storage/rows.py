@@ -39,6 +39,8 @@ class Submission:
     expires_at: datetime | None = None
     expires_s: float = 86_400
     scrub: bool = False
+    broadcast_id: UUID | None = None
+    """The broadcast that it is a part of, whose progress it counts in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,13 @@ BEGIN
         WHERE n.id = derived.id
           AND (n.status, n.reason_code, n.final_at IS NULL)
               IS DISTINCT FROM (derived.status, derived.reason_code, derived.due_at IS NOT NULL)
-        RETURNING n.id, n.accepted_at, n.final_at, n.scrub
+        RETURNING n.id, n.accepted_at, n.final_at, n.scrub, n.broadcast_id, old.status AS was, new.status AS became
+    ), tallied AS (
+        INSERT INTO broadcast_tallies (broadcast_id, status, change)
+        SELECT shown.broadcast_id, tally.status, sum(tally.change)
+        FROM shown CROSS JOIN LATERAL (VALUES (shown.was, -1), (shown.became, 1)) AS tally (status, change)
+        WHERE shown.broadcast_id IS NOT NULL AND shown.was <> shown.became
+        GROUP BY shown.broadcast_id, tally.status
     ), scrubbed AS (
         UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
         FROM shown

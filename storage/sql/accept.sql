@@ -4,21 +4,22 @@ WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::smallint[],
         $9::smallint[], $10::text[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::float8[],
-        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[]
+        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $26::uuid[]
     ) AS t (
         id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
         lane, strategy, scrub, send_at, expires_at, expires_s,
-        title, body, to_sms, to_email, to_push, to_whatsapp, metadata
+        title, body, to_sms, to_email, to_push, to_whatsapp, metadata, broadcast_id
     )
 ), fresh AS (
     INSERT INTO notifications (
         id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
-        lane, strategy, scrub, status, accepted_at, send_at, expires_at
+        lane, strategy, scrub, status, accepted_at, send_at, expires_at, broadcast_id
     )
     SELECT id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
            lane, strategy, scrub,
            (CASE WHEN send_at > now() THEN 'scheduled' ELSE 'accepted' END)::status, now(), send_at,
-           COALESCE(expires_at, GREATEST(send_at, now()) + make_interval(secs => expires_s))
+           COALESCE(expires_at, GREATEST(send_at, now()) + make_interval(secs => expires_s)),
+           broadcast_id
     FROM item ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING id, tenant, user_id, type, lane, strategy, status, accepted_at, send_at, expires_at

@@ -13,7 +13,7 @@ OURS = PACKAGES | MODULES
 
 # Which libraries each part may use, beyond Python's own.
 LIBRARIES = {
-    "domain": {"email_validator", "phonenumbers", "pydantic"},
+    "domain": {"email_validator", "jinja2", "phonenumbers", "pydantic"},
     "workflows": {"temporalio"},
     "activities": {"asyncpg", "structlog", "temporalio"},
     "dispatcher": {"asyncpg", "structlog", "temporalio"},

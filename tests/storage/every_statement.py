@@ -28,7 +28,7 @@ class Asked:
 
 def every_statement(now: datetime) -> dict[str, Asked]:
     """By name; `now` is the filling's moment: notification `no` was accepted `no` milliseconds before."""
-    return {**_shown(now), **_people(), **_receipts(now), **_upkeep(), **_installation()}
+    return {**_shown(now), **_people(), **_receipts(now), **_upkeep(), **_installation(), **_broadcasts(now)}
 
 
 def _shown(now: datetime) -> dict[str, Asked]:
@@ -125,4 +125,38 @@ def _installation() -> dict[str, Asked]:
         "provider_states": Asked(whole="one row a provider"),
         "set_circuit": Asked(("twilio", "open")),
         "set_provider_state": Asked(("twilio", "drained")),
+    }
+
+
+def _broadcasts(now: datetime) -> dict[str, Asked]:
+    id, one, none = row_id("b", 10), [1], [None]
+    new = (uuid4(), "acme", "key-new", b"\x00", "k", 1, "running", "marketing", ["sms"], "all")
+    text = (None, "Hello", "{}", "{}", "query", "{}", None, None, None, None, None, None, 0, 60.0)
+    refusals = (one, ["charset"], [""], [""])
+    tallies = "rows are folded together before they are many"
+    return {
+        "broadcast_abandon": Asked((id, "abandoned")),
+        "broadcast_advance": Asked((id, 0, 0, 9, [uuid4()], *refusals, 60.0)),
+        "broadcast_clear": Asked((row_id("b", 11), 10)),
+        "broadcast_create": Asked((*new, *text)),
+        "broadcast_decide": Asked((id, "acme", ["running"], "paused", None)),
+        "broadcast_due": Asked((id, 60.0)),
+        "broadcast_end": Asked((id, 0, "completed", None)),
+        "broadcast_ended": Asked((row_id("b", 51),)),
+        "broadcast_fold": Asked((id,)),
+        "broadcast_gather": Asked((id, 10, 60.0)),
+        "broadcast_lock": Asked((id, 0)),
+        "broadcast_named": Asked(("acme", "key-7")),
+        "broadcast_next": Asked((id, 0, 0, 10)),
+        "broadcast_put": Asked((id, 1, one, ["user-1"], none, none)),
+        "broadcast_refuse": Asked((id, 1, *refusals)),
+        "broadcast_refused": Asked((id, 0, 0, 10)),
+        "broadcast_shown": Asked(([row_id("b", no) for no in range(51, 56)],), rows_max=2 * FEW),
+        "broadcast_stopped": Asked((id, 10)),
+        "broadcast_unstopped": Asked((id, 10)),
+        "broadcast_upload_begin": Asked((id, "acme", 60.0)),
+        "broadcast_upload_end": Asked((id, 0, 1, 0, b"\x00")),
+        "broadcasts_claim": Asked((10, 60.0)),
+        "broadcasts_listed": Asked(("acme", 10, now, uuid4())),
+        "broadcasts_untidy": Asked((300, 10), rows_max=ROWS // 10 + FEW, whole=tallies),
     }

@@ -28,6 +28,11 @@ TABLES = (
     "user_notification_settings",
     "suppressions",
     "api_keys",
+    "broadcasts",
+    "broadcast_recipients",
+    "broadcast_refusals",
+    "broadcast_pages",
+    "broadcast_tallies",
 )
 
 FILL = """
@@ -81,6 +86,21 @@ SELECT 'twilio', 'event-' || no, 'SM-' || no, 'delivered', false, 'keep', now() 
 FROM generate_series(1, $rows) no;
 INSERT INTO api_keys (prefix, tenant, name, digest)
 SELECT 'key' || no, 'acme', 'backend', '\\x00' FROM generate_series(1, $rows / 10) no;
+INSERT INTO broadcasts (id, tenant, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
+                        state, type, channels, strategy, body, data, metadata, audience, query, created_at,
+                        due_at)
+SELECT md5('b' || no)::uuid, 'acme', 'key-' || no, '\\x00', 'k', 1,
+       CASE WHEN no % 10 = 0 THEN 'running' ELSE 'completed' END, 'marketing', '{sms}', 'all', 'Hello', '{}',
+       '{}', 'query', '{}', $accepted, CASE WHEN no % 10 = 0 THEN now() END
+FROM generate_series(1, $rows / 10) no;
+INSERT INTO broadcast_recipients (broadcast_id, upload, no, user_id)
+SELECT md5('b' || no % 50)::uuid, 0, no, 'user-' || no FROM generate_series(1, $rows) no;
+INSERT INTO broadcast_refusals (broadcast_id, upload, no, code, pointer, message)
+SELECT md5('b' || no % 50)::uuid, 0, no, 'charset', '', '' FROM generate_series(1, $rows) no;
+INSERT INTO broadcast_pages (broadcast_id, last_no, notification_ids)
+SELECT md5('b' || no % 50)::uuid, no, '{}' FROM generate_series(1, $rows / 10) no;
+INSERT INTO broadcast_tallies (broadcast_id, status, change)
+SELECT md5('b' || no % 500)::uuid, 'sent', 1 FROM generate_series(1, $rows / 10) no;
 UPDATE notifications SET status = 'dead_lettered' WHERE id IN (
     SELECT md5('n' || no)::uuid FROM generate_series(5, $rows, 5 * 200) no);
 """.replace("$rows", str(ROWS)).replace("$accepted", "now() - no * interval '1 ms'")

@@ -1,0 +1,260 @@
+"""The activities of broadcasts: gather an audience, accept it page by page, stop what was cancelled."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import structlog
+from temporalio import activity
+
+from activities.early import UNAVAILABLE_S, not_yet
+from domain.broadcasts import Audience, Broadcast, Decision, Ended, Recipient, Refusal, State
+from domain.contacts import UnstorableText, refuse_unstorable
+from domain.fingerprint import fingerprint
+from domain.ids import broadcast_key, notification_id
+from domain.notification import Channel, Lane
+from domain.notification_types import Catalog, NotificationType
+from domain.steps import BroadcastDecision, BroadcastRef, BroadcastStep, BroadcastTurn
+from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, RenderingFailed, TemplateRefused, compiled
+from storage.broadcast_pages import BroadcastPages, Line
+from storage.ledger import Ledger
+from storage.operations import cancel_all
+from storage.postgres import NOT_STORABLE
+from storage.rows import Submission
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+TURN_S: Final = 20.0
+"""How long one activity carries a broadcast on, at most; the workflow calls it again."""
+SHORT_WAIT_S: Final = 5.0
+"""A wait for the rate that is no longer takes place in the activity, and not as a timer in the history."""
+PAUSED_S: Final = 86_400.0
+"""A paused broadcast looks at the ledger once a day: a lost wake-up costs no more than that."""
+IN_FLIGHT_S: Final = 5.0
+"""How long after a cancel it is looked again at what was being sent at that moment."""
+_RENDERED_AT_ONCE: Final = 25
+"""So many texts are made before others have their turn in this process."""
+
+
+class Broadcasting:
+    """Carries broadcasts on. Every page compares the state and the cursor that it saw with what is."""
+
+    def __init__(
+        self,
+        pages: BroadcastPages,
+        ledger: Ledger,
+        catalog: Catalog,
+        namespace: UUID,
+        fingerprint_keys: Mapping[str, str],
+        metrics: Metrics,
+    ) -> None:
+        self._pages = pages
+        self._ledger = ledger
+        self._catalog = catalog
+        self._namespace = namespace
+        self._keys = fingerprint_keys
+        self._metrics = metrics
+
+    @activity.defn(name="gather_recipients")
+    async def gather_recipients(self, ref: BroadcastRef) -> BroadcastTurn:
+        """Make recipients of the users that match the query, as they are now."""
+        id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
+        while not await self._pages.gather(id) and monotonic() < ends:
+            activity.heartbeat()
+        return await self._turn(id)
+
+    @activity.defn(name="accept_recipients")
+    async def accept_recipients(self, ref: BroadcastRef) -> BroadcastTurn:
+        """Accept pages until something else is needed, or the turn is over; its cursor is its heartbeat."""
+        id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
+        limit = 0
+        while True:
+            broadcast = await self._pages.read(id)
+            turn = turn_of(broadcast)
+            activity.heartbeat(turn.cursor)
+            if broadcast is None or monotonic() > ends:
+                return await self._expected(id, turn)
+            if broadcast.state is State.DRAFT and await self._pages.abandon(broadcast, Ended.ABANDONED):
+                continue
+            if turn.step is BroadcastStep.WAIT and turn.waits_for == "rate" and turn.wait_s <= SHORT_WAIT_S:
+                await asyncio.sleep(turn.wait_s)
+            elif turn.step is BroadcastStep.ACCEPT:
+                limit = await self._accept(broadcast, min(limit or broadcast.page, broadcast.page))
+            else:
+                return await self._expected(id, turn)
+
+    @activity.defn(name="stop_accepted")
+    async def stop_accepted(self, ref: BroadcastRef) -> BroadcastTurn:
+        """Cancel what a cancelled broadcast had accepted and what is not under way, page by page."""
+        id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
+        page, under_way = 0, False
+        while (found := await self._pages.unstopped(id, page)) is not None and monotonic() < ends:
+            page, notifications = found
+            activity.heartbeat(page)
+            if await cancel_all(self._ledger, notifications):
+                under_way = True
+            else:
+                await self._pages.stopped(id, page)
+        turn = await self._turn(id)
+        if under_way or found is not None:
+            wait_s = 0.0 if found is not None else IN_FLIGHT_S
+            turn = _again(turn, BroadcastStep.STOP, wait_s)
+        return await self._expected(id, turn)
+
+    @activity.defn(name="follow_broadcast")
+    async def follow_broadcast(self, ref: BroadcastRef) -> BroadcastTurn:
+        """Say how its notifications stand; drop what is not needed any more. Over once none is on its way."""
+        id = UUID(ref.broadcast_id)
+        cleared = await self._pages.clear(id)
+        turn = await self._turn(id)
+        if turn.step is not BroadcastStep.FOLLOW or turn.active or not cleared:
+            return await self._expected(id, turn)
+        await self._pages.ended(id)
+        return await self._turn(id)
+
+    @activity.defn(name="decide_broadcast")
+    async def decide_broadcast(self, decision: BroadcastDecision) -> BroadcastTurn:
+        """Pause, resume or cancel it, as over REST; a decision that is not possible changes nothing."""
+        id = UUID(decision.broadcast_id)
+        broadcast = await self._pages.read(id)
+        if broadcast is not None:
+            await self._pages.decide(broadcast.tenant, id, Decision(decision.decision))
+        return await self._turn(id)
+
+    async def _turn(self, id: UUID) -> BroadcastTurn:
+        return turn_of(await self._pages.read(id))
+
+    async def _expected(self, id: UUID, turn: BroadcastTurn) -> BroadcastTurn:
+        """Have it found due if nobody comes back after this turn."""
+        if turn.step is not BroadcastStep.OVER:
+            await self._pages.expected(id, turn.wait_s)
+        return turn
+
+    async def _accept(self, broadcast: Broadcast, limit: int) -> int:
+        """Accept the next page, or see that there is none; how many the page after it may have."""
+        if broadcast.expires_at is not None and broadcast.expires_at <= broadcast.now:
+            await self._pages.end(broadcast, State.CANCELLED, Ended.EXPIRED)
+            return 0
+        recipients = await self._pages.next(broadcast, limit)
+        if not recipients:
+            await self._pages.end(broadcast, State.COMPLETED)
+            return 0
+        lines, refusals = await self._submissions(broadcast, recipients)
+        last_no = recipients[-1].no
+        try:
+            accepted = await self._pages.accept(broadcast, lines, refusals, last_no)
+        except NOT_STORABLE as error:
+            if len(recipients) > 1:
+                return limit // 2
+            log.warning("recipient_not_storable", broadcast_id=str(broadcast.id), sqlstate=_sqlstate(error))
+            refusal = Refusal(last_no, "not_storable", "the database cannot hold a value of this line")
+            accepted = await self._pages.accept(broadcast, [], [refusal], last_no)
+        if accepted:
+            self._metrics.accepted.add(accepted, type=broadcast.type, lane=Lane.BULK)
+        return limit * 2
+
+    async def _submissions(
+        self, broadcast: Broadcast, recipients: Sequence[Recipient]
+    ) -> tuple[list[Line], list[Refusal]]:
+        kind = self._catalog.types.get(broadcast.type)
+        if kind is None:
+            raise not_yet(f"the type {broadcast.type} is not configured any more", UNAVAILABLE_S)
+        lines: list[Line] = []
+        refusals: list[Refusal] = []
+        for place, recipient in enumerate(recipients):
+            if place % _RENDERED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            try:
+                lines.append(Line(recipient.no, self._submission(broadcast, kind, recipient)))
+            except (RenderingFailed, TemplateRefused, UnstorableText) as error:
+                code = error.code if isinstance(error, RenderingFailed) else "template_failed"
+                refusals.append(Refusal(recipient.no, code, str(error), "/data"))
+        return lines, refusals
+
+    def _submission(self, broadcast: Broadcast, kind: NotificationType, recipient: Recipient) -> Submission:
+        data: dict[str, Any] = {**broadcast.data, **(recipient.data or {}), "user_id": recipient.user_id}
+        body = refuse_unstorable(compiled(broadcast.body, BODY_CHARS_MAX).render(data))
+        title = broadcast.title and compiled(broadcast.title, TITLE_CHARS_MAX).render(data)
+        if not body:
+            raise RenderingFailed("template_empty", "nothing would be said")
+        key, to = broadcast_key(broadcast.id), recipient.addresses or {}
+        return Submission(
+            id=notification_id(self._namespace, broadcast.tenant, recipient.user_id, broadcast.type, key),
+            tenant=broadcast.tenant,
+            user_id=recipient.user_id,
+            type=broadcast.type,
+            idempotency_key=key,
+            fingerprint=fingerprint(
+                self._keys, next(iter(self._keys)), {"broadcast": str(broadcast.id), "no": recipient.no}
+            ),
+            lane=Lane.BULK,
+            strategy=broadcast.strategy,
+            channels=broadcast.channels,
+            body=body,
+            title=refuse_unstorable(title) if title else None,
+            to_sms=to.get(Channel.SMS),
+            to_email=to.get(Channel.EMAIL),
+            to_push=to.get(Channel.PUSH),
+            to_whatsapp=to.get(Channel.WHATSAPP),
+            metadata=broadcast.metadata,
+            expires_at=broadcast.expires_at,
+            expires_s=kind.expires_s,
+            scrub=kind.scrub_when_final,
+            broadcast_id=broadcast.id,
+        )
+
+
+def turn_of(broadcast: Broadcast | None) -> BroadcastTurn:
+    """What a broadcast needs next; one that does not exist needs nothing."""
+    if broadcast is None:
+        return BroadcastTurn(BroadcastStep.OVER)
+    step, wait_s, waits_for = _step(broadcast)
+    counts = broadcast.counts
+    return BroadcastTurn(
+        step=step,
+        state=broadcast.state,
+        wait_s=wait_s,
+        waits_for=waits_for,
+        cursor=broadcast.cursor,
+        total=broadcast.total,
+        accepted=broadcast.accepted,
+        refused=broadcast.refused,
+        active=counts.active,
+        sent=counts.sent,
+        delivered=counts.delivered,
+        failed=counts.failed,
+    )
+
+
+def _step(broadcast: Broadcast) -> tuple[BroadcastStep, float, str]:
+    if broadcast.ended_at is not None:
+        return BroadcastStep.OVER, 0.0, ""
+    match broadcast.state:
+        case State.DRAFT:
+            return BroadcastStep.OVER, 0.0, ""
+        case State.PAUSED:
+            return BroadcastStep.WAIT, PAUSED_S, "resume"
+        case State.CANCELLED if broadcast.reason_code == Ended.CANCELLED_BY_CLIENT and not broadcast.stopped:
+            return BroadcastStep.STOP, 0.0, ""
+        case State.CANCELLED | State.COMPLETED:
+            return BroadcastStep.FOLLOW, 0.0, ""
+        case State.RUNNING:
+            waits = broadcast.waits
+            if waits is not None:
+                what, until = waits
+                return BroadcastStep.WAIT, max(0.0, (until - broadcast.now).total_seconds()), what
+            gathered = broadcast.audience is not Audience.QUERY or broadcast.gathered
+            return BroadcastStep.ACCEPT if gathered else BroadcastStep.GATHER, 0.0, ""
+
+
+def _again(turn: BroadcastTurn, step: BroadcastStep, wait_s: float) -> BroadcastTurn:
+    return turn if turn.step is BroadcastStep.OVER else replace(turn, step=step, wait_s=wait_s)
+
+
+def _sqlstate(error: BaseException) -> str:
+    return error.sqlstate if isinstance(error, asyncpg.PostgresError) and error.sqlstate else "unknown"

@@ -1,0 +1,267 @@
+"""What a broadcast is submitted as, and how it is shown."""
+
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from api.fields import LocalTime, Metadata, Name, Request, Shown, Storable, Time, TimeZone
+from api.models import KnownChannel, ToIn
+from domain.broadcasts import Audience, Broadcast, Refusal, State, Waits, Window
+from domain.notification import Channel, Strategy
+from domain.templates import (
+    BODY_CHARS_MAX,
+    TEMPLATE_CHARS_MAX,
+    TITLE_CHARS_MAX,
+    TemplateRefused,
+    compiled,
+)
+
+LIST_MAX: Final = 10_000
+
+EXAMPLE: dict[str, JsonValue] = {
+    "type": "marketing",
+    "channels": ["sms"],
+    "template": {"body": "Hello {{ name }}, our branch in {{ city }} opens on Monday."},
+    "data": {"city": "Lagos"},
+    "audience": {
+        "kind": "list",
+        "recipients": [
+            {"user_id": "user-42", "data": {"name": "Ada"}},
+            {"user_id": "user-43", "to": {"sms": "+2348031236789"}, "data": {"name": "Bola"}},
+        ],
+    },
+    "rate_per_s": 200,
+    "window": {"start": "09:00", "end": "20:00", "time_zone": "Africa/Lagos"},
+}
+
+
+def _template(chars_max: int) -> Any:
+    def check(source: str) -> str:
+        try:
+            compiled(source, chars_max)
+        except TemplateRefused as error:
+            raise PydanticCustomError("template_invalid", "{reason}", {"reason": str(error)}) from None
+        return source
+
+    return check
+
+
+class RecipientIn(Request):
+    """One of an audience: a user, and what the template says to this one."""
+
+    user_id: Name
+    to: ToIn | None = None
+    data: Metadata = Field(default_factory=dict, description="Values of the template, over the common ones.")
+
+
+class ListIn(Request):
+    """The recipients, in the request itself."""
+
+    kind: Literal["list"]
+    recipients: Annotated[list[RecipientIn], Field(min_length=1, max_length=LIST_MAX)]
+
+
+class UploadIn(Request):
+    """The recipients follow: `PUT /v1/broadcasts/{id}/audience`. Until then the broadcast is a draft."""
+
+    kind: Literal["upload"]
+
+
+class SettingIn(Request):
+    """A stored preference, exactly: users that never said anything do not have it."""
+
+    type: Name = Field(description="A type, or `*` for what was said about all.")
+    channel: KnownChannel
+    enabled: bool
+
+
+class QueryIn(Request):
+    """Users of this tenant for whom everything holds that is said here, as they are when it starts."""
+
+    kind: Literal["query"]
+    has_contact: KnownChannel | None = Field(
+        default=None, description="Who has a number, an address or a device for this channel."
+    )
+    time_zone: TimeZone | None = None
+    setting: SettingIn | None = None
+
+
+class TemplateIn(Request):
+    """What is said, in a small part of Jinja2: values, filters, `if` and `for`. See docs/broadcasts.md."""
+
+    body: Annotated[str, Field(min_length=1, max_length=TEMPLATE_CHARS_MAX), Storable]
+    title: Annotated[str, Field(min_length=1, max_length=TITLE_CHARS_MAX), Storable] | None = None
+
+    @field_validator("body")
+    @classmethod
+    def _body_compiles(cls, source: str) -> str:
+        return _template(BODY_CHARS_MAX)(source)
+
+    @field_validator("title")
+    @classmethod
+    def _title_compiles(cls, source: str | None) -> str | None:
+        return source and _template(TITLE_CHARS_MAX)(source)
+
+
+class WindowIn(Request):
+    """Times of day between which recipients are accepted; `end` may be the next day's."""
+
+    start: LocalTime
+    end: LocalTime
+    time_zone: TimeZone
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.start == self.end:
+            raise PydanticCustomError("window_empty", "`start` and `end` are the same: for all day send none")
+        return self
+
+
+class BroadcastIn(Request):
+    """One message to many. It goes through lane `bulk`, whatever its type says."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    type: Name = Field(description="One of the configured types.", examples=["marketing"])
+    channels: Annotated[list[KnownChannel], Field(min_length=1, max_length=len(Channel))]
+    strategy: Strategy = Strategy.ALL
+    template: TemplateIn
+    data: Metadata = Field(default_factory=dict, description="Values of the template for every recipient.")
+    audience: Annotated[ListIn | UploadIn | QueryIn, Field(discriminator="kind")]
+    rate_per_s: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+        default=None, description="So many recipients a second are accepted at most."
+    )
+    window: WindowIn | None = None
+    start_at: Time | None = Field(default=None, description="Not before this time, at most a year ahead.")
+    expires_at: Time | None = Field(
+        default=None, description="Nothing is sent after this time. Default: by the type, from acceptance."
+    )
+    metadata: Metadata = Field(
+        default_factory=dict, description="Kept and shown with each notification, never sent."
+    )
+    idempotency_key: Name | None = Field(default=None, description="Instead of the Idempotency-Key header.")
+
+    @field_validator("channels")
+    @classmethod
+    def _once_each(cls, channels: list[Channel]) -> list[Channel]:
+        if len(set(channels)) < len(channels):
+            raise PydanticCustomError("not_unique", "each channel may be named once")
+        return channels
+
+
+class WindowView(BaseModel):
+    """Times of day between which recipients are accepted."""
+
+    start: str
+    end: str
+    time_zone: str
+
+
+class Progress(BaseModel):
+    """How far it is. Each accepted notification is one of the kinds behind `accepted`.
+
+    `active` is still on its way; `sent` was taken by a provider and no receipt has said more; `failed` also
+    counts expired ones, `suppressed` those above a limit, `parked` waits for an operator.
+    """
+
+    total: int = Field(description="Recipients that are known; of a query it grows until all are gathered.")
+    accepted: int
+    refused: int
+    active: int
+    sent: int
+    delivered: int
+    failed: int
+    suppressed: int
+    cancelled: int
+    parked: int
+    waits_for: Waits | None = None
+    waits_until: Shown | None = None
+    eta_s: float | None = Field(description="Until nothing is left, at the pace so far; null when unknown.")
+
+
+class BroadcastView(BaseModel):
+    """A broadcast as it is now. `reason_code` says why it was cancelled."""
+
+    id: UUID
+    state: State
+    reason_code: str | None
+    type: str
+    channels: list[Channel]
+    strategy: Strategy
+    audience: Audience
+    rate_per_s: float | None
+    window: WindowView | None
+    start_at: Shown | None
+    expires_at: Shown | None
+    metadata: dict[str, Any]
+    idempotency_key: str
+    created_at: Shown
+    started_at: Shown | None
+    ended_at: Shown | None = Field(description="Since when nothing of it is on its way any more.")
+    progress: Progress
+    workflow_id: str
+    temporal_ui_url: str
+
+
+class BroadcastPage(BaseModel):
+    """Newest first. `next_cursor` asks for the next page; it is missing on the last one."""
+
+    broadcasts: list[BroadcastView]
+    next_cursor: str | None = None
+
+
+class RefusedLine(BaseModel):
+    """A recipient that was not accepted. `line` is its line in an upload, its place in a list, from 1."""
+
+    line: int
+    code: str = Field(examples=["invalid_contact"])
+    pointer: str = Field(examples=["/to/sms"])
+    message: str
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Self:
+        """The view of a refusal."""
+        return cls(line=refusal.no, code=refusal.code, pointer=refusal.pointer, message=refusal.message)
+
+
+class RefusedPage(BaseModel):
+    """Refused lines in order. `next_cursor` asks for the next page; it is missing on the last one."""
+
+    refused: list[RefusedLine]
+    next_cursor: str | None = None
+
+
+def view(broadcast: Broadcast, workflow_id: str, workflow_url: str) -> BroadcastView:
+    """How a broadcast is shown."""
+    counts, waits = broadcast.counts, broadcast.waits
+    eta = broadcast.eta_s
+    return BroadcastView(
+        **{name: getattr(broadcast, name) for name in _SAME},
+        channels=list(broadcast.channels),
+        metadata=dict(broadcast.metadata),
+        window=_window(broadcast.window),
+        progress=Progress(
+            total=broadcast.total,
+            accepted=broadcast.accepted,
+            refused=broadcast.refused,
+            **{name: getattr(counts, name) for name in _COUNTS},
+            waits_for=waits[0] if waits else None,
+            waits_until=waits[1] if waits else None,
+            eta_s=None if eta is None else round(eta, 1),
+        ),
+        workflow_id=workflow_id,
+        temporal_ui_url=f"{workflow_url}{workflow_id}",
+    )
+
+
+def _window(window: Window | None) -> WindowView | None:
+    return WindowView(start=window.start, end=window.end, time_zone=window.time_zone) if window else None
+
+
+_COUNTS = ("active", "sent", "delivered", "failed", "suppressed", "cancelled", "parked")
+_SAME = (
+    *("id", "state", "reason_code", "type", "strategy", "audience", "rate_per_s", "start_at", "expires_at"),
+    *("idempotency_key", "created_at", "started_at", "ended_at"),
+)

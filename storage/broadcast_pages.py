@@ -1,0 +1,134 @@
+"""Broadcasts as workers carry them on: page by page, each accepted in one transaction with the cursor.
+
+So a page that is given up before its commit was never accepted, one after it is never accepted again, and a
+worker that lost its time finds the cursor elsewhere. The notifications' own keys say the same a second time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from domain.broadcasts import Broadcast, Recipient, Refusal, State
+from storage.broadcasts import Broadcasts, refusal_columns
+from storage.ledger import accept_rows
+from storage.postgres import Pool, statement
+from storage.rows import Acceptance, Submission
+
+LEASE_S: Final = 60.0
+"""A broadcast that nobody carried on for so long is due: its workflow is started again."""
+_GATHER: Final = 5_000
+_CLEAR: Final = 5_000
+
+DUPLICATE: Final = "duplicate_user"
+
+
+@dataclass(frozen=True, slots=True)
+class DueBroadcast:
+    """A broadcast that somebody must come back to now."""
+
+    id: UUID
+    tenant: str
+    type: str
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A recipient as it is submitted."""
+
+    no: int
+    submission: Submission
+
+
+class BroadcastPages(Broadcasts):
+    """What carries broadcasts on. Every step compares what it saw with what is, and may be repeated."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self._pages = pool
+
+    async def gather(self, id: UUID) -> bool:
+        """Make recipients of the next users that match the query; whether that was all of them."""
+        row = await self._pages.fetchrow(statement("broadcast_gather"), id, _GATHER, LEASE_S)
+        return row is None or row["whole"]
+
+    async def next(self, broadcast: Broadcast, limit: int) -> list[Recipient]:
+        """The recipients after the cursor, in order."""
+        rows = await self._pages.fetch(
+            statement("broadcast_next"), broadcast.id, broadcast.upload, broadcast.cursor, limit
+        )
+        return [Recipient(**dict(row)) for row in rows]
+
+    async def accept(
+        self, broadcast: Broadcast, lines: Sequence[Line], refusals: Sequence[Refusal], last_no: int
+    ) -> int | None:
+        """Accept a page that ends with recipient `last_no`; how many were accepted.
+
+        None: it does not run any more, or somebody else moved its cursor. Read it again. Raises
+        asyncpg.DataError when a line holds what cannot be stored: nothing of the page was.
+        """
+        async with self._pages.acquire(timeout=5) as connection, connection.transaction():
+            if not await connection.fetch(statement("broadcast_lock"), broadcast.id, broadcast.cursor):
+                return None
+            acceptances = await accept_rows(connection, [line.submission for line in lines]) if lines else []
+            ours = [id for line, a in zip(lines, acceptances, strict=True) if (id := _accepted(line, a))]
+            twice = [
+                Refusal(line.no, DUPLICATE, "an earlier line is for the same user", "/user_id")
+                for line, acceptance in zip(lines, acceptances, strict=True)
+                if not _accepted(line, acceptance)
+            ]
+            await connection.execute(
+                statement("broadcast_advance"),
+                *(broadcast.id, broadcast.upload, broadcast.cursor, last_no, ours),
+                *refusal_columns([*refusals, *twice]),
+                LEASE_S,
+            )
+            return len(ours)
+
+    async def end(self, broadcast: Broadcast, state: State, reason: str | None = None) -> bool:
+        """Bring a running broadcast to its end; False if it moved meanwhile."""
+        row = await self._pages.fetchrow(
+            statement("broadcast_end"), broadcast.id, broadcast.cursor, state.value, reason
+        )
+        return row is not None
+
+    async def abandon(self, broadcast: Broadcast, reason: str) -> bool:
+        """Cancel a draft whose time is over; False if its upload began meanwhile."""
+        return await self._pages.fetchrow(statement("broadcast_abandon"), broadcast.id, reason) is not None
+
+    async def clear(self, id: UUID) -> bool:
+        """Drop recipients of a broadcast that is over; whether none is left."""
+        return len(await self._pages.fetch(statement("broadcast_clear"), id, _CLEAR)) < _CLEAR
+
+    async def ended(self, id: UUID) -> None:
+        """Nothing is expected of it any more."""
+        await self._pages.execute(statement("broadcast_ended"), id)
+
+    async def expected(self, id: UUID, in_s: float) -> None:
+        """Somebody comes back to it in so many seconds; it is due a while later."""
+        await self._pages.execute(statement("broadcast_due"), id, in_s + LEASE_S)
+
+    async def unstopped(self, id: UUID, after: int) -> tuple[int, list[UUID]] | None:
+        """The next page of a cancelled broadcast that may still send: its number and notifications."""
+        row = await self._pages.fetchrow(statement("broadcast_unstopped"), id, after)
+        return (row["last_no"], row["notification_ids"]) if row else None
+
+    async def stopped(self, id: UUID, page: int) -> None:
+        """Nothing of this page will be sent any more."""
+        await self._pages.execute(statement("broadcast_stopped"), id, page)
+
+    async def claim(self, limit: int, lease_s: float) -> list[DueBroadcast]:
+        """Claim broadcasts that somebody must come back to; they are due again after `lease_s` seconds."""
+        rows = await self._pages.fetch(statement("broadcasts_claim"), limit, lease_s)
+        return [DueBroadcast(row["id"], row["tenant"], row["type"], tuple(row["channels"])) for row in rows]
+
+    async def tidy(self, rows_max: int, limit: int) -> None:
+        """Fold the tallies of broadcasts that have more rows of them than that, so many at most."""
+        for row in await self._pages.fetch(statement("broadcasts_untidy"), rows_max, limit):
+            await self._pages.execute(statement("broadcast_fold"), row["broadcast_id"])
+
+
+def _accepted(line: Line, acceptance: Acceptance) -> UUID | None:
+    """The line's notification; None if an earlier line of the same user has its place."""
+    return acceptance.id if acceptance.fingerprint.digest == line.submission.fingerprint.digest else None

@@ -1,0 +1,203 @@
+"""Broadcasts as clients see them: created once for their key, given an audience, followed and decided on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from domain.broadcasts import (
+    DECISIONS,
+    Audience,
+    Broadcast,
+    Decision,
+    Ended,
+    Recipient,
+    Refusal,
+    State,
+    Window,
+)
+from domain.fingerprint import Fingerprint
+from domain.notification import Channel, Strategy
+from domain.status import Status
+from storage.group import CommitUnknown
+from storage.postgres import UNREACHABLE, Connection, Pool, statement
+from storage.reads import Position
+
+DRAFT_KEPT_S: Final = 7 * 86_400.0
+"""A draft whose audience was not uploaded within so long is abandoned, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewBroadcast:
+    """A validated broadcast, ready to be stored."""
+
+    id: UUID
+    tenant: str
+    idempotency_key: str
+    fingerprint: Fingerprint
+    type: str
+    channels: tuple[Channel, ...]
+    strategy: Strategy
+    title: str | None
+    body: str
+    audience: Audience
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    query: Mapping[str, Any] | None = None
+    recipients: Sequence[Recipient] = ()
+    rate_per_s: float | None = None
+    window: Window | None = None
+    start_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+class Broadcasts:
+    """The broadcasts of every tenant. Another tenant's do not exist."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def create(self, new: NewBroadcast) -> tuple[bool, UUID, Fingerprint]:
+        """Make a broadcast durable, with its list; whether it is new, its id, and what its key was first used
+        for. Raises CommitUnknown when nobody can tell whether it was stored.
+        """
+        try:
+            async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+                row = await connection.fetchrow(statement("broadcast_create"), *_values(new))
+                if row is not None:
+                    await put_recipients(connection, new.id, 0, new.recipients)
+                    return True, new.id, new.fingerprint
+        except UNREACHABLE as error:
+            raise CommitUnknown(f"broadcast: the connection was lost ({type(error).__name__})") from error
+        found = await self.named(new.tenant, new.idempotency_key)
+        assert found is not None
+        return False, *found
+
+    async def named(self, tenant: str, idempotency_key: str) -> tuple[UUID, Fingerprint] | None:
+        """The broadcast of a key, and what the key was first used for."""
+        row = await self._pool.fetchrow(statement("broadcast_named"), tenant, idempotency_key)
+        return (row["id"], _fingerprint(row)) if row else None
+
+    async def get(self, tenant: str, id: UUID) -> Broadcast | None:
+        """A broadcast as it is now; None if this tenant has none with this id."""
+        broadcast = await self.read(id)
+        return broadcast if broadcast is not None and broadcast.tenant == tenant else None
+
+    async def read(self, id: UUID) -> Broadcast | None:
+        """A broadcast of whatever tenant as it is now."""
+        row = await self._pool.fetchrow(statement("broadcast_shown"), [id])
+        return _broadcast(row) if row else None
+
+    async def listed(self, tenant: str, limit: int, after: Position | None) -> list[Broadcast]:
+        """A page of a tenant's broadcasts, newest first."""
+        place = (after.accepted_at, after.id) if after else (None, None)
+        rows = await self._pool.fetch(statement("broadcasts_listed"), tenant, limit, *place)
+        ids = [row["id"] for row in rows]
+        found = {row["id"]: row for row in await self._pool.fetch(statement("broadcast_shown"), ids)}
+        return [_broadcast(found[id]) for id in ids if id in found]
+
+    async def decide(self, tenant: str, id: UUID, decision: Decision) -> bool:
+        """Pause, resume or cancel; False if it is in no state for that, or does not exist."""
+        decided = DECISIONS[decision]
+        reason = Ended.CANCELLED_BY_CLIENT if decision is Decision.CANCEL else None
+        row = await self._pool.fetchrow(
+            statement("broadcast_decide"), id, tenant, [*decided.before], decided.after.value, reason
+        )
+        return row is not None
+
+    async def begin_upload(self, tenant: str, id: UUID) -> int | None:
+        """Begin to replace a draft's audience; the number of the upload, or None if it is no draft."""
+        return await self._pool.fetchval(statement("broadcast_upload_begin"), id, tenant, DRAFT_KEPT_S)
+
+    async def put(
+        self, id: UUID, upload: int, recipients: Sequence[Recipient], refusals: Sequence[Refusal]
+    ) -> None:
+        """Store some more lines of an upload."""
+        async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+            await put_recipients(connection, id, upload, recipients)
+            if refusals:
+                await connection.execute(
+                    statement("broadcast_refuse"), id, upload, *refusal_columns(refusals)
+                )
+
+    async def end_upload(self, id: UUID, upload: int, total: int, refused: int, digest: bytes) -> bool:
+        """Let the upload be the audience; False if a newer one began, or the draft is none any more."""
+        row = await self._pool.fetchrow(statement("broadcast_upload_end"), id, upload, total, refused, digest)
+        return row is not None
+
+    async def refused(self, broadcast: Broadcast, after: int, limit: int) -> list[Refusal]:
+        """The lines that were not accepted, in order, after this one."""
+        rows = await self._pool.fetch(
+            statement("broadcast_refused"), broadcast.id, broadcast.upload, after, limit
+        )
+        return [Refusal(row["no"], row["code"], row["message"], row["pointer"]) for row in rows]
+
+
+async def put_recipients(
+    connection: Connection, id: UUID, upload: int, recipients: Sequence[Recipient]
+) -> None:
+    """Store recipients of a broadcast's list or upload."""
+    if not recipients:
+        return
+    await connection.execute(
+        statement("broadcast_put"),
+        id,
+        upload,
+        [recipient.no for recipient in recipients],
+        [recipient.user_id for recipient in recipients],
+        [json.dumps(dict(r.addresses)) if r.addresses else None for r in recipients],
+        [json.dumps(dict(r.data)) if r.data else None for r in recipients],
+    )
+
+
+def refusal_columns(refusals: Sequence[Refusal]) -> tuple[list[int], list[str], list[str], list[str]]:
+    """Refusals as the statements take them."""
+    return (
+        [refusal.no for refusal in refusals],
+        [refusal.code for refusal in refusals],
+        [refusal.pointer for refusal in refusals],
+        [refusal.message for refusal in refusals],
+    )
+
+
+def _values(new: NewBroadcast) -> tuple[Any, ...]:
+    state = State.DRAFT if new.audience is Audience.UPLOAD else State.RUNNING
+    window = new.window
+    return (
+        *(new.id, new.tenant, new.idempotency_key),
+        *(new.fingerprint.digest, new.fingerprint.key_id, new.fingerprint.version),
+        *(state.value, new.type, [*new.channels], new.strategy.value, new.title, new.body),
+        *(json.dumps(dict(new.data)), json.dumps(dict(new.metadata)), new.audience.value),
+        json.dumps(dict(new.query)) if new.query is not None else None,
+        new.rate_per_s,
+        *((window.start, window.end, window.time_zone) if window else (None, None, None)),
+        *(new.start_at, new.expires_at, len(new.recipients), DRAFT_KEPT_S),
+    )
+
+
+def _fingerprint(row: Any) -> Fingerprint:
+    return Fingerprint(row["fingerprint"], row["fingerprint_key_id"], row["fingerprint_version"])
+
+
+_SAME = (
+    *("id", "tenant", "idempotency_key", "reason_code", "type", "title", "body", "data", "metadata", "query"),
+    *("rate_per_s", "start_at", "expires_at", "next_at", "upload", "digest", "total", "accepted", "refused"),
+    *("cursor", "created_at", "started_at", "ended_at", "now", "stopped"),
+)
+
+
+def _broadcast(row: Any) -> Broadcast:
+    window = row["window_start"]
+    return Broadcast(
+        **{name: row[name] for name in _SAME},
+        fingerprint=_fingerprint(row),
+        state=State(row["state"]),
+        channels=tuple(Channel(channel) for channel in row["channels"]),
+        strategy=Strategy(row["strategy"]),
+        audience=Audience(row["audience"]),
+        gathered=row["gathered_to"] is None,
+        window=Window(window, row["window_end"], row["window_zone"]) if window else None,
+        changes={Status(status): change for status, change in (row["changes"] or {}).items()},
+    )

@@ -1,0 +1,279 @@
+"""Broadcasts over REST: created once for their key, given an audience, decided on, and unknown to others."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from broadcast_case import NDJSON, UPLOAD, create, created, refused, upload
+from waiting import until
+
+from domain.broadcasts import LINE_BYTES_MAX
+from storage.postgres import Pool
+
+SECRET = "a word that must not be told"
+DAY = {"start": "09:00", "end": "10:00", "time_zone": "UTC"}
+STORED = "SELECT count(*) FROM broadcast_recipients WHERE broadcast_id = $1"
+
+
+async def test_a_broadcast_is_created_once_for_its_key(api: httpx.AsyncClient) -> None:
+    key = str(uuid4())
+    answers = await asyncio.gather(*(create(api, key) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    replayed = await create(api, key)
+    assert replayed.headers["Idempotency-Replayed"] == "true"
+    assert replayed.headers["Location"] == f"/v1/broadcasts/{replayed.json()['id']}"
+    other = await create(api, key, rate_per_s=5)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_new_broadcast_says_how_it_stands(api: httpx.AsyncClient) -> None:
+    shown = await created(api, metadata={"campaign": "spring"}, rate_per_s=50)
+    assert shown["state"] == "running"
+    assert shown["workflow_id"] == f"brd-{shown['id']}"
+    assert shown["metadata"] == {"campaign": "spring"}
+    assert shown["progress"]["total"] == 1
+    assert shown["progress"]["accepted"] == 0
+    draft = await created(api, audience=UPLOAD)
+    assert (draft["state"], draft["started_at"]) == ("draft", None)
+    again = await api.get(f"/broadcasts/{shown['id']}")
+    assert again.json() == shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "code"),
+    [
+        ({"template": {"body": "Hello {{ name"}}, "/template/body", "template_invalid"),
+        ({"template": {"body": "{{ f() }}"}}, "/template/body", "template_invalid"),
+        ({"template": {"body": "x", "title": "{% if %}"}}, "/template/title", "template_invalid"),
+        ({"type": "nonsense"}, "/type", "unknown_type"),
+        ({"channels": ["pigeon"]}, "/channels/0", "unknown_channel"),
+        ({"channels": ["sms", "sms"]}, "/channels", "not_unique"),
+        ({"rate_per_s": 0}, "/rate_per_s", "out_of_range"),
+        ({"audience": {"kind": "list", "recipients": []}}, "/audience/list/recipients", "too_short"),
+        ({"window": DAY | {"start": "9"}}, "/window/start", "invalid_preference"),
+        ({"window": DAY | {"end": "09:00"}}, "/window", "window_empty"),
+        ({"window": DAY | {"time_zone": "Moon"}}, "/window/time_zone", "invalid_preference"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at", "in_the_past"),
+        ({"start_at": "2999-01-01T00:00:00Z"}, "/start_at", "out_of_range"),
+        ({"lane": "critical"}, "/lane", "unknown_field"),
+    ],
+)
+async def test_what_is_wrong_is_pointed_at(
+    api: httpx.AsyncClient, changes: dict[str, Any], pointer: str, code: str
+) -> None:
+    answer = await create(api, **changes)
+    assert answer.status_code == 422, answer.text
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
+
+
+async def test_a_list_names_the_recipient_that_is_wrong(api: httpx.AsyncClient) -> None:
+    recipients = [{"user_id": "ada"}, {"user_id": "bola", "to": {"sms": "12"}}]
+    answer = await create(api, audience={"kind": "list", "recipients": recipients})
+    (error,) = answer.json()["errors"]
+    assert error["pointer"].endswith("/recipients/1/to/sms")
+    assert error["code"] == "invalid_contact"
+
+
+async def test_another_tenants_broadcast_does_not_exist(
+    api: httpx.AsyncClient, other: httpx.AsyncClient
+) -> None:
+    id = (await created(api, audience=UPLOAD))["id"]
+    answers = [
+        await other.get(f"/broadcasts/{id}"),
+        await other.get(f"/broadcasts/{id}/refused"),
+        await other.post(f"/broadcasts/{id}/cancel"),
+        await upload(other, id, "user_id\nada\n"),
+    ]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {
+        (404, "broadcast_not_found")
+    }
+    assert (await other.get("/broadcasts")).json()["broadcasts"] == []
+    assert (await api.get(f"/broadcasts/{id}")).json()["state"] == "draft"
+
+
+async def test_broadcasts_are_listed_newest_first(other: httpx.AsyncClient) -> None:
+    ids = [(await created(other))["id"] for _ in range(3)]
+    page = (await other.get("/broadcasts", params={"limit": 2})).json()
+    rest = (await other.get("/broadcasts", params={"limit": 2, "cursor": page["next_cursor"]})).json()
+    assert [item["id"] for item in page["broadcasts"] + rest["broadcasts"]] == ids[::-1]
+    assert rest["next_cursor"] is None
+
+
+async def test_it_is_paused_resumed_and_cancelled(api: httpx.AsyncClient) -> None:
+    path = f"/broadcasts/{(await created(api))['id']}"
+
+    async def decide(what: str) -> tuple[int, str]:
+        answer = await api.post(f"{path}/{what}")
+        return answer.status_code, answer.json().get("state") or answer.json()["code"]
+
+    assert await decide("resume") == (200, "running")
+    assert await decide("pause") == (200, "paused")
+    assert await decide("pause") == (200, "paused")
+    assert await decide("resume") == (200, "running")
+    assert await decide("cancel") == (200, "cancelled")
+    assert await decide("cancel") == (200, "cancelled")
+    assert await decide("resume") == (409, "wrong_state")
+    assert (await api.get(path)).json()["reason_code"] == "cancelled_by_client"
+
+
+CSV_LINES = [
+    b"\xef\xbb\xbfuser_id,to_sms,name",
+    b"ada,+234 803 123 6789,Ada",
+    b'bola,,"Bola ""B""',
+    b'Lagos"\r',
+    b"",
+    b"chi,12,Chi",
+    b"dan,,Dan,more",
+    b"\xff\xfe,,x",
+    b"eve,," + b"x" * LINE_BYTES_MAX,
+    b'fay,,"an open quote',
+    b"gus,,Gus",
+    b",,nobody",
+    b"hal,,Hal",
+]
+CSV_REFUSED = {
+    6: "invalid_contact",
+    7: "csv_columns",
+    8: "charset",
+    9: "line_too_long",
+    10: "csv_quote_open",
+    12: "too_short",
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_a_csv_is_read_however_it_is_cut_and_bad_lines_are_told(
+    api: httpx.AsyncClient, pool: Pool, size: int
+) -> None:
+    content = b"\n".join(CSV_LINES)
+    id = (await created(api, audience=UPLOAD))["id"]
+
+    async def parts() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), size):
+            yield content[start : start + size]
+
+    answer = await api.put(
+        f"/broadcasts/{id}/audience", content=parts(), headers={"Content-Type": "text/csv; charset=utf-8"}
+    )
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert (shown["state"], shown["progress"]["total"], shown["progress"]["refused"]) == ("running", 10, 6)
+    assert await refused(api, id) == CSV_REFUSED
+    rows = await pool.fetch("SELECT * FROM broadcast_recipients WHERE broadcast_id = $1 ORDER BY no", id)
+    assert [(row["no"], row["user_id"], row["addresses"], row["data"]["name"]) for row in rows] == [
+        (2, "ada", {"sms": "+2348031236789"}, "Ada"),
+        (3, "bola", None, 'Bola "B"\nLagos'),
+        (11, "gus", None, "Gus"),
+        (13, "hal", None, "Hal"),
+    ]
+
+
+async def test_ndjson_is_read_and_bad_lines_are_told(api: httpx.AsyncClient, pool: Pool) -> None:
+    lines = [
+        json.dumps({"user_id": "ada", "to": {"email": "a@example.com"}, "data": {"items": [1, 2]}}),
+        "",
+        "{not json",
+        json.dumps({"user_id": "bola", "data": {"text": SECRET + "\0"}}),
+        json.dumps({"user": "bola"}),
+        "[" * 5000,
+        '"' + "x" * LINE_BYTES_MAX + '"',
+        json.dumps({"user_id": "chi"}),
+    ]
+    id = (await created(api, audience=UPLOAD))["id"]
+    answer = await upload(api, id, "\n".join(lines), NDJSON)
+    assert answer.status_code == 200, answer.text
+    assert await refused(api, id) == {
+        3: "malformed_json",
+        4: "not_storable",
+        5: "required",
+        6: "malformed_json",
+        7: "line_too_long",
+    }
+    text = (await api.get(f"/broadcasts/{id}/refused")).text
+    assert SECRET not in text
+    rows = await pool.fetch("SELECT * FROM broadcast_recipients WHERE broadcast_id = $1 ORDER BY no", id)
+    assert [(row["no"], row["user_id"], row["data"]) for row in rows] == [
+        (1, "ada", {"items": [1, 2]}),
+        (8, "chi", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "query", "code"),
+    [
+        ("", "", "audience_invalid"),
+        ("name,user\nada,x\n", "", "audience_invalid"),
+        ("user_id,user_id\n", "", "audience_invalid"),
+        ("user_id\n", "", "audience_empty"),
+        ("user_id\nada\n,,\nbola\n", "?refused_max=0", "audience_refused"),
+        (b"\xff\xfe\n", "", "audience_invalid"),
+    ],
+)
+async def test_an_upload_that_cannot_be_used_leaves_a_draft(
+    api: httpx.AsyncClient, content: str | bytes, query: str, code: str
+) -> None:
+    id = (await created(api, audience=UPLOAD))["id"]
+    answer = await upload(api, id, content, query=query)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert (await api.get(f"/broadcasts/{id}")).json()["state"] == "draft"
+    assert (await upload(api, id, "user_id\nada\n")).json()["progress"]["total"] == 1
+    assert await refused(api, id) == {}
+
+
+async def test_an_upload_that_is_cut_short_counts_for_nothing(api: httpx.AsyncClient, pool: Pool) -> None:
+    id = (await created(api, audience=UPLOAD))["id"]
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"user_id\n" + b"".join(b"user-%d\n" % no for no in range(600))
+        await until(lambda: pool.fetchval(STORED, id))
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await api.put(f"/broadcasts/{id}/audience", content=broken(), headers={"Content-Type": "text/csv"})
+    assert (await api.get(f"/broadcasts/{id}")).json()["state"] == "draft"
+    again = await upload(api, id, "user_id\nada\nbola\n")
+    assert (again.json()["state"], again.json()["progress"]["total"]) == ("running", 2)
+
+
+async def test_the_same_upload_again_changes_nothing(api: httpx.AsyncClient) -> None:
+    id = (await created(api, audience=UPLOAD))["id"]
+    first = await upload(api, id, "user_id\nada\n")
+    assert (await upload(api, id, "user_id\nada\n")).json() == first.json()
+    other = await upload(api, id, "user_id\nbola\n")
+    assert (other.status_code, other.json()["code"]) == (409, "wrong_state")
+    listed = (await created(api))["id"]
+    assert (await upload(api, listed, "user_id\nada\n")).status_code == 409
+
+
+async def test_an_upload_has_a_kind_that_is_known(api: httpx.AsyncClient) -> None:
+    id = (await created(api, audience=UPLOAD))["id"]
+    for kind in ("application/json", "text/plain", "text/csv; charset=latin-1"):
+        assert (await upload(api, id, "user_id\nada\n", {"Content-Type": kind})).status_code == 400
+
+
+async def test_an_upload_is_larger_than_other_bodies_may_be(api: httpx.AsyncClient) -> None:
+    id = (await created(api, audience=UPLOAD))["id"]
+    lines = "".join(f"user-{no:06},{'x' * 300}\n" for no in range(4000))
+    answer = await upload(api, id, f"user_id,name\n{lines}")
+    assert len(lines) > 1_000_000
+    assert (answer.status_code, answer.json()["progress"]["total"]) == (200, 4000)
+    assert (await api.post("/broadcasts", content=b"x" * 1_000_001)).status_code == 413
+
+
+async def test_an_honest_retry_is_answered_after_its_expiry(api: httpx.AsyncClient) -> None:
+    key = str(uuid4())
+    at = datetime.now(UTC) + timedelta(seconds=0.5)
+    assert (await create(api, key, expires_at=at.isoformat())).status_code == 202
+
+    async def passed() -> bool:
+        return datetime.now(UTC) > at
+
+    await until(passed)
+    assert (await create(api, key, expires_at=at.isoformat())).status_code == 200
+    assert (await create(api, expires_at=at.isoformat())).json()["code"] == "validation_failed"

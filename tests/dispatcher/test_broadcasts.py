@@ -1,0 +1,168 @@
+"""Broadcasts by a whole worker: exactly once for each recipient, paused, cancelled, and never lost."""
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from office import at_work, until
+from temporalio.client import Client
+
+import worker
+from domain.broadcasts import Audience, Broadcast, Decision, Recipient, State
+from domain.fingerprint import Fingerprint
+from domain.ids import broadcast_workflow_id
+from domain.notification import Channel, Strategy
+from simulators.control import Simulators
+from storage import broadcast_pages
+from storage.broadcasts import Broadcasts, NewBroadcast
+from storage.postgres import open_pool
+
+
+@pytest_asyncio.fixture(scope="module")
+async def broadcasts(database: str) -> AsyncIterator[Broadcasts]:
+    """What the API has of broadcasts."""
+    pool = await open_pool(database, size_max=4)
+    yield Broadcasts(pool)
+    await pool.close()
+
+
+def recipients(count: int) -> list[Recipient]:
+    """So many users, each with a number and a name of its own."""
+    start = random.randrange(10**6)
+    return [
+        Recipient(no, f"user-{start}-{no}", {"sms": f"+23481{start:06}{no:02}"}, {"name": f"U{no}"})
+        for no in range(1, count + 1)
+    ]
+
+
+def number(recipient: Recipient) -> str:
+    """Where the recipient is sent it."""
+    assert recipient.addresses is not None
+    return recipient.addresses["sms"]
+
+
+async def broadcast(broadcasts: Broadcasts, to: list[Recipient], **changes: Any) -> UUID:
+    """A new broadcast to a list."""
+    new = NewBroadcast(
+        id=uuid4(),
+        tenant="bank",
+        idempotency_key=str(uuid4()),
+        fingerprint=Fingerprint(b"f", "k", 1),
+        type="news",
+        channels=(Channel.SMS,),
+        strategy=Strategy.ALL,
+        title=None,
+        body="Hello {{ name }}",
+        audience=Audience.LIST,
+        recipients=to,
+        **changes,
+    )
+    created, id, _ = await broadcasts.create(new)
+    assert created
+    return id
+
+
+async def read(broadcasts: Broadcasts, id: UUID) -> Broadcast:
+    found = await broadcasts.read(id)
+    assert found is not None
+    return found
+
+
+async def over(broadcasts: Broadcasts, id: UUID) -> Broadcast:
+    """The broadcast once nothing of it is on its way."""
+
+    async def ended() -> bool:
+        return (await read(broadcasts, id)).ended_at is not None
+
+    await until(ended)
+    return await read(broadcasts, id)
+
+
+async def received(simulators: Simulators, to: list[Recipient]) -> Counter[str]:
+    """How many messages each of them received, by number."""
+    numbers = set(map(number, to))
+    return Counter(
+        message["to"] for message in await simulators.messages("twilio") if message["to"] in numbers
+    )
+
+
+async def test_everybody_receives_it_once_and_the_progress_says_so(
+    working: worker.Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
+) -> None:
+    to = recipients(30)
+    id = await broadcast(broadcasts, [*to, Recipient(99, to[0].user_id, to[0].addresses)])
+    done = await over(broadcasts, id)
+    assert (done.state, done.total, done.accepted, done.refused) == (State.COMPLETED, 31, 30, 1)
+    assert (done.counts.active, done.counts.sent + done.counts.delivered) == (0, 30)
+    assert done.eta_s == 0
+    assert [r.code for r in await broadcasts.refused(done, 0, 10)] == ["template_value_missing"]
+    assert await received(simulators, to) == Counter(map(number, to))
+    assert await working.pool.fetchval("SELECT count(*) FROM broadcast_recipients") == 0
+    handle = client.get_workflow_handle(broadcast_workflow_id(id))
+    assert await handle.result() == State.COMPLETED
+
+
+async def test_a_broadcast_waits_for_a_worker(
+    parts: worker.Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
+) -> None:
+    to = recipients(3)
+    id = await broadcast(broadcasts, to)
+    assert (await read(broadcasts, id)).accepted == 0
+    async with at_work(parts, client):
+        await over(broadcasts, id)
+    assert len(await received(simulators, to)) == 3
+
+
+async def test_a_paused_one_goes_on_where_it_was_and_a_cancelled_one_sends_no_more(
+    working: worker.Parts, broadcasts: Broadcasts, simulators: Simulators
+) -> None:
+    to = recipients(40)
+    id = await broadcast(broadcasts, to, rate_per_s=10)
+
+    async def begun() -> bool:
+        return (await read(broadcasts, id)).accepted > 0
+
+    await until(begun)
+    assert await broadcasts.decide("bank", id, Decision.PAUSE)
+    paused = await read(broadcasts, id)
+    assert 0 < paused.accepted < 40
+
+    async def quiet() -> bool:
+        return (await read(broadcasts, id)).counts.active == 0
+
+    await until(quiet)
+    assert (await read(broadcasts, id)).accepted == paused.accepted
+    assert await broadcasts.decide("bank", id, Decision.RESUME)
+
+    async def went_on() -> bool:
+        return (await read(broadcasts, id)).accepted > paused.accepted
+
+    await until(went_on)
+    assert await broadcasts.decide("bank", id, Decision.CANCEL)
+    done = await over(broadcasts, id)
+    assert done.state is State.CANCELLED
+    assert done.accepted < 40
+    found = await received(simulators, to)
+    assert set(found.values()) == {1}
+    assert done.counts.sent + done.counts.delivered == len(found)
+    assert done.counts.sent + done.counts.delivered + done.counts.cancelled == done.accepted
+
+
+async def test_a_lost_workflow_is_started_again(
+    working: worker.Parts, broadcasts: Broadcasts, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcast_pages, "LEASE_S", 1.0)
+    monkeypatch.setattr("dispatcher.broadcasts.SWEEP_S", 0.2)
+    id = await broadcast(broadcasts, recipients(30), rate_per_s=10)
+
+    async def begun() -> bool:
+        return (await read(broadcasts, id)).accepted > 0
+
+    await until(begun)
+    await client.get_workflow_handle(broadcast_workflow_id(id)).terminate()
+    done = await over(broadcasts, id)
+    assert (done.state, done.accepted) == (State.COMPLETED, 30)

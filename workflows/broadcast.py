@@ -1,0 +1,123 @@
+"""The way of one broadcast: gather, accept, wait for its time, follow. It decides WHEN, nothing else.
+
+Postgres is the authority: a pause or a cancel is a compare-and-set there, and a signal says "look again".
+Nothing private enters its history: ids, states and counts only.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.broadcast import Broadcasting
+    from domain.steps import BroadcastDecision, BroadcastRef, BroadcastStep, BroadcastTurn
+
+HEARTBEAT = timedelta(seconds=30)
+TIMEOUT = timedelta(minutes=5)
+PATIENT = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1)
+)
+TURNS_MAX = 200
+"""So many turns one run takes before it continues as new."""
+FOLLOW_S_MIN, FOLLOW_S_MAX = 1.0, 300.0
+"""How often a broadcast is looked at whose notifications are on their way: at first, and at last."""
+ACTIVITIES = {
+    BroadcastStep.GATHER: Broadcasting.gather_recipients,
+    BroadcastStep.ACCEPT: Broadcasting.accept_recipients,
+    BroadcastStep.WAIT: Broadcasting.accept_recipients,
+    BroadcastStep.STOP: Broadcasting.stop_accepted,
+    BroadcastStep.FOLLOW: Broadcasting.follow_broadcast,
+}
+
+
+@workflow.defn(name="BroadcastWorkflow")
+class BroadcastWorkflow:
+    """One broadcast; its workflow ID is `brd-<broadcast id>`."""
+
+    def __init__(self) -> None:
+        self._wakes = 0
+        self._decisions: list[str] = []
+
+    @workflow.signal
+    def wake(self) -> None:
+        """The ledger changed: read it again."""
+        self._wakes += 1
+
+    @workflow.signal
+    def pause(self) -> None:
+        """Accept no more recipients until it is resumed."""
+        self._decided("pause")
+
+    @workflow.signal
+    def resume(self) -> None:
+        """Go on."""
+        self._decided("resume")
+
+    @workflow.signal
+    def cancel(self) -> None:
+        """Accept no more recipients, and stop what is not under way."""
+        self._decided("cancel")
+
+    @workflow.run
+    async def run(self, ref: BroadcastRef) -> str:
+        """Carry the broadcast until nothing of it is on its way; returns the state it leaves."""
+        step, follow_s, turns = BroadcastStep.ACCEPT, FOLLOW_S_MIN, 0
+        while True:
+            turns += 1
+            if (turns > TURNS_MAX or workflow.info().is_continue_as_new_suggested()) and not self._decisions:
+                workflow.continue_as_new(ref)
+            seen = self._wakes
+            turn = await self._take(ref, step)
+            self._show(turn)
+            if turn.step is BroadcastStep.OVER:
+                return turn.state
+            wait_s = turn.wait_s
+            if step is turn.step is BroadcastStep.FOLLOW:
+                wait_s, follow_s = follow_s, min(follow_s * 1.5, FOLLOW_S_MAX)
+            step = turn.step
+            if wait_s > 0:
+                await self._woken(seen, wait_s, turn.waits_for or step)
+
+    async def _take(self, ref: BroadcastRef, step: BroadcastStep) -> BroadcastTurn:
+        if self._decisions:
+            decision = self._decisions.pop(0)
+            return await workflow.execute_activity_method(
+                Broadcasting.decide_broadcast,
+                BroadcastDecision(ref.broadcast_id, decision),
+                start_to_close_timeout=TIMEOUT,
+                retry_policy=PATIENT,
+                summary=decision,
+            )
+        return await workflow.execute_activity_method(
+            ACTIVITIES[step],
+            ref,
+            start_to_close_timeout=TIMEOUT,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=PATIENT,
+        )
+
+    def _decided(self, decision: str) -> None:
+        self._decisions.append(decision)
+        self._wakes += 1
+
+    async def _woken(self, seen: int, wait_s: float, what: str) -> None:
+        """Wait to be woken, at most so long."""
+        try:
+            await workflow.wait_condition(
+                lambda: self._wakes != seen,
+                timeout=timedelta(seconds=max(wait_s, 0.01)),
+                timeout_summary=f"{what}, looks again",
+            )
+        except TimeoutError:
+            return
+
+    def _show(self, turn: BroadcastTurn) -> None:
+        """What the Web UI shows of a running workflow."""
+        waits = f", waits for {turn.waits_for}" if turn.waits_for else ""
+        workflow.set_current_details(
+            f"**{turn.state}**{waits}\n\n"
+            f"- {turn.accepted} of {turn.total} accepted, {turn.refused} refused\n"
+            f"- {turn.active} on their way, {turn.sent} sent, {turn.delivered} delivered, "
+            f"{turn.failed} failed"
+        )
