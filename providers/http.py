@@ -1,37 +1,31 @@
 """HTTP to vendors: one pooled client a provider, one call that ends in an answer or a classified failure.
 
-The transport is aiohttp below httpx, which reports a refused connection, a reset and an answer that
-never came by one and the same exception class. Whether the request may have been written is therefore
-decided by the exception's cause, and, when the budget ends first, by how far the request had come.
+Whether a request may have been written decides what a failed send means. The connector says it: until it has
+handed out a connection nothing was written, and from then on everything may have been.
 """
 
 import asyncio
 import json
 import re
-import ssl
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+from aiohttp.http_exceptions import ContentEncodingError
 
 from domain.notification import Device
 from domain.outcome import Outcome, SendResult
 from providers.base import Verdict
+from providers.connections import Body, Limits, Progress, progress, session
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 RETRY_AFTER_S_MAX = 86_400.0
-POOL_MAX = 100
-KEEP_ALIVE_S = 15
-"""Idle connections are given up early: one that the vendor closed first makes a send ambiguous."""
 
 _CODE = re.compile(r"[^a-z0-9_.:-]+")
 _NOT_PROCESSED_REDIRECTS = frozenset({301, 302, 307, 308})
@@ -84,94 +78,16 @@ class NoAnswer:
         return SendResult(outcome, code=self.code)
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """The longest each step of one call may take, in seconds. The call's own budget bounds them all."""
-
-    connect_s: float = 3.0
-    pool_s: float = 2.0
-    write_s: float = 5.0
-    read_s: float = 30.0
-
-    def within(self, budget_s: float) -> httpx.Timeout:
-        """These timeouts for one call. The budget itself is kept by the clock of the whole call."""
-        return httpx.Timeout(
-            connect=min(self.connect_s, budget_s),
-            # aiohttp counts the connecting in with the waiting for a place in the pool.
-            pool=min(self.pool_s + self.connect_s, budget_s),
-            write=min(self.write_s, budget_s),
-            read=min(self.read_s, budget_s),
-        )
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far a request has come, told by the transport itself."""
-
-    begun: bool = False
-    connected: bool = False
-
-    @property
-    def written(self) -> Written:
-        """Without word from the transport the request may have been written."""
-        return Written.NO if self.begun and not self.connected else Written.MAYBE
-
-
-_progress: ContextVar[_Progress] = ContextVar("progress")
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    async def begin(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-        _progress.get().begun = True
-
-    async def connected(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-        _progress.get().connected = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(begin)
-    trace.on_connection_create_end.append(connected)
-    trace.on_connection_reuseconn.append(connected)
-    return trace
-
-
-def aiohttp_transport(
-    *, pool_max: int = POOL_MAX, verify: ssl.SSLContext | None = None
-) -> httpx.AsyncBaseTransport:
-    """HTTP/1.1 with a pool of at most `pool_max` connections. `verify`: the trusted authorities."""
-    context = verify or ssl.create_default_context()
-
-    def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=pool_max, keepalive_timeout=KEEP_ALIVE_S, ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[_tracing()],
-        )
-
-    return AiohttpTransport(client=session, verify=context)
-
-
 class VendorClient:
     """One provider's connections, and the only way in which an adapter speaks to its vendor.
 
-    `transport` makes the transport on first use; `base_url` may have a path of its own.
+    HTTP/1.1 over a pool that is opened when it is needed; `base_url` may have a path of its own.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        transport: Callable[[], httpx.AsyncBaseTransport] = aiohttp_transport,
-        timeouts: Timeouts | None = None,
-    ) -> None:
+    def __init__(self, base_url: str, *, limits: Limits | None = None) -> None:
         self._base_url = base_url.rstrip("/")
-        self._timeouts = timeouts or Timeouts()
-        self._client = httpx.AsyncClient(
-            transport=transport(),
-            headers={"User-Agent": "herald/1"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self._limits = limits or Limits()
+        self._opened: aiohttp.ClientSession | None = None
 
     async def request(
         self,
@@ -192,49 +108,69 @@ class VendorClient:
         """
         if timeout_s <= 0:
             return NoAnswer(Written.NO, "no_time_left")
-        progress = _Progress()
         url = path if path.startswith(("http://", "https://")) else self._base_url + path
-        request = self._client.build_request(
-            method,
-            url,
-            params=params,
-            headers=headers,
-            json=json,
-            data=data,
-            content=content,
-            timeout=self._timeouts.within(timeout_s),
-        )
-        token = _progress.set(progress)
+        if params:
+            url = f"{url}?{urlencode(params)}"
+        sent, body = _content(json, data, content)
+        if headers:
+            sent.update(headers)
+        if auth:
+            sent["Authorization"] = _basic(*auth)
+        reached = Progress()
+        token = progress.set(reached)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._exchange(request, httpx.BasicAuth(*auth) if auth else None)
-        except TimeoutError:
-            return NoAnswer(progress.written, "timeout")
+                return await self._exchange(method, url, sent, body)
         except Exception as error:
             # Whatever a transport lets escape must not look like "nothing was sent".
-            return _classify(error, progress)
+            return _classify(error, reached)
         finally:
-            _progress.reset(token)
+            progress.reset(token)
 
-    async def _exchange(self, request: httpx.Request, auth: httpx.Auth | None) -> Answer | NoAnswer:
-        response = await self._client.send(request, auth=auth, stream=True)
-        try:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > BODY_BYTES_MAX:
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Answer | NoAnswer:
+        payload = None if body is None else Body(body, self._limits.write_s)
+        async with self._session.request(
+            method, url, headers=headers, data=payload, allow_redirects=False
+        ) as response:
+            taken = bytearray()
+            async for chunk in response.content.iter_any():
+                taken += chunk
+                if len(taken) > BODY_BYTES_MAX:
+                    response.close()
                     return NoAnswer(Written.MAYBE, "answer_too_large")
-        finally:
-            await response.aclose()
-        return Answer(response.status_code, _lower(response.headers), bytes(body), datetime.now(UTC))
+            found = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, found, bytes(taken), datetime.now(UTC))
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        # Within the running loop, which there may not be yet when the client is made.
+        if self._opened is None:
+            self._opened = session(self._limits)
+        return self._opened
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        if self._opened is not None:
+            await self._opened.close()
 
 
-def _lower(headers: httpx.Headers) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def _content(
+    fields: Any, form: Mapping[str, str | list[str]] | None, content: bytes | None
+) -> tuple[dict[str, str], bytes | None]:
+    """The body, and the headers that say what it is."""
+    if fields is not None:
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return {"Content-Type": "application/json"}, text.encode()
+    if form is not None:
+        return {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(form, doseq=True).encode()
+    return {}, content
+
+
+def _basic(user: str, password: str) -> str:
+    """RFC 7617."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
 _NOT_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
@@ -243,26 +179,26 @@ _NOT_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorSSLError, "tls"),
     (aiohttp.ClientConnectorError, "connection_refused"),
     (aiohttp.ConnectionTimeoutError, "connect_timeout"),
+    (TimeoutError, "timeout"),
 )
 _MAYBE_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
-    (aiohttp.ServerTimeoutError, "timeout"),
+    (TimeoutError, "timeout"),
     (aiohttp.ClientPayloadError, "answer_cut_short"),
     (aiohttp.ClientResponseError, "answer_malformed"),
-    (httpx.DecodingError, "answer_malformed"),
     (aiohttp.ClientError, "connection_lost"),
     (OSError, "connection_lost"),
 )
 
 
-def _classify(error: Exception, progress: _Progress) -> NoAnswer:
-    # The class that httpx gives to aiohttp's errors tells nothing: all but a few are its ConnectTimeout.
-    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    if not progress.connected:
+def _classify(error: Exception, reached: Progress) -> NoAnswer:
+    if not reached.connected:
         for kind, code in _NOT_WRITTEN:
-            if isinstance(cause, kind):
+            if isinstance(error, kind):
                 return NoAnswer(Written.NO, code)
+    if isinstance(error.__cause__, ContentEncodingError):
+        return NoAnswer(Written.MAYBE, "answer_malformed")
     for kind, code in _MAYBE_WRITTEN:
-        if isinstance(cause, kind):
+        if isinstance(error, kind):
             return NoAnswer(Written.MAYBE, code)
     return NoAnswer(Written.MAYBE, code_of(f"client_error.{type(error).__name__}"))
 

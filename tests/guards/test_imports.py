@@ -24,8 +24,6 @@ LIBRARIES = {
             "cryptography",
             "h2",
             "hpack",
-            "httpx",
-            "httpx_aiohttp",
             "jwt",
             "standardwebhooks",
         ),

@@ -12,7 +12,8 @@ import pytest
 
 from domain.outcome import Outcome
 from providers import http
-from providers.http import Answer, NoAnswer, Timeouts, VendorClient, Written
+from providers.connections import Limits
+from providers.http import Answer, NoAnswer, VendorClient, Written
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -39,12 +40,8 @@ async def server(talk: Talk) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def client(
-    url: str, *, pool_max: int = 10, timeouts: Timeouts | None = None
-) -> AsyncGenerator[VendorClient]:
-    made = VendorClient(
-        url, transport=lambda: http.aiohttp_transport(pool_max=pool_max), timeouts=timeouts or Timeouts()
-    )
+async def client(url: str, limits: Limits | None = None) -> AsyncGenerator[VendorClient]:
+    made = VendorClient(url, limits=limits)
     try:
         yield made
     finally:
@@ -64,8 +61,8 @@ def _closed_port() -> int:
         return listener.getsockname()[1]
 
 
-async def _post(url: str, *, timeout_s: float = 5, **options: Timeouts | int) -> Answer | NoAnswer:
-    async with client(url, **options) as made:  # pyright: ignore[reportArgumentType] (the options of `client`)
+async def _post(url: str, *, timeout_s: float = 5, limits: Limits | None = None) -> Answer | NoAnswer:
+    async with client(url, limits) as made:
         return await made.request("POST", "/send", timeout_s=timeout_s, json={"to": "+1"})
 
 
@@ -111,13 +108,13 @@ async def unaccepting() -> AsyncGenerator[str]:
 
 async def test_a_connect_timeout_is_not_written() -> None:
     async with unaccepting() as url:
-        ended = await _post(url, timeouts=Timeouts(connect_s=0.2))
+        ended = await _post(url, limits=Limits(connect_s=0.2))
     assert ended == NoAnswer(Written.NO, "connect_timeout")
 
 
 async def test_a_budget_that_ends_while_connecting_is_not_written() -> None:
     async with unaccepting() as url:
-        ended = await _post(url, timeout_s=0.2, timeouts=Timeouts(connect_s=30))
+        ended = await _post(url, timeout_s=0.2, limits=Limits(connect_s=30))
     assert isinstance(ended, NoAnswer)
     assert ended.written is Written.NO
 
@@ -164,8 +161,22 @@ async def test_a_black_hole_may_be_written(timeout_s: float, read_s: float) -> N
         await reader.read()
 
     async with server(talk) as url:
-        ended = await _post(url, timeout_s=timeout_s, timeouts=Timeouts(read_s=read_s))
+        ended = await _post(url, timeout_s=timeout_s, limits=Limits(read_s=read_s))
     assert ended == NoAnswer(Written.MAYBE, "timeout")
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+@pytest.mark.parametrize(("timeout_s", "write_s"), [(5, 0.2), (0.2, 30)], ids=["write timeout", "budget"])
+async def test_a_body_that_nobody_takes_may_be_written(timeout_s: float, write_s: float) -> None:
+    """The vendor's side accepts and reads nothing: the kernel's buffers fill, and the rest waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        began = asyncio.get_running_loop().time()
+        async with client(url, Limits(write_s=write_s)) as made:
+            ended = await made.request("POST", "/", timeout_s=timeout_s, content=b"x" * 8_000_000)
+    assert ended == NoAnswer(Written.MAYBE, "timeout")
+    assert asyncio.get_running_loop().time() - began < 2
 
 
 async def test_an_answer_that_never_ends_is_bounded_by_the_budget() -> None:
@@ -179,7 +190,7 @@ async def test_an_answer_that_never_ends_is_bounded_by_the_budget() -> None:
             await asyncio.sleep(0.02)
 
     async with server(talk) as url:
-        ended = await _post(url, timeout_s=0.3, timeouts=Timeouts(read_s=0.2))
+        ended = await _post(url, timeout_s=0.3, limits=Limits(read_s=0.2))
     assert ended == NoAnswer(Written.MAYBE, "timeout")
 
 
@@ -242,8 +253,8 @@ async def test_no_place_in_the_pool_is_not_written(timeout_s: float, pool_s: flo
         await released.wait()
         writer.write(OK)
 
-    timeouts = Timeouts(connect_s=0.1, pool_s=pool_s)
-    async with server(talk) as url, client(url, pool_max=1, timeouts=timeouts) as made:
+    limits = Limits(connections_max=1, connect_s=0.1, pool_s=pool_s)
+    async with server(talk) as url, client(url, limits) as made:
         first = asyncio.create_task(made.request("POST", "/", timeout_s=5))
         await asked.wait()
         second = await made.request("POST", "/", timeout_s=timeout_s)
