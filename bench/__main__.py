@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import accept
+from bench import accept, broadcast, drain, latency, pages
 from bench.harness import Bench
 from bench.peers import measure as peers
 from bench.report import Report, table
@@ -17,6 +17,10 @@ from devstack.signals import until_stopped
 
 TOPICS: Mapping[str, Callable[[Bench], Awaitable[Report]]] = {
     "accept": accept.measure,
+    "drain": drain.measure,
+    "pages": pages.measure,
+    "latency": latency.measure,
+    "broadcast": broadcast.measure,
     "peers": peers.measure,
 }
 """Every topic, in the order they run. Each gets the machine to itself."""

@@ -24,6 +24,11 @@ PARTS = ("api", "worker", "worker_critical", "temporal", "postgres", "valkey", "
 _POLL_S = 0.05
 
 
+def paging(mode: str) -> str:
+    """The catalog of the benchmarks with `dispatch.paging` set."""
+    return CATALOG.read_text(encoding="utf-8").replace("[dispatch]\n", f'[dispatch]\npaging = "{mode}"\n')
+
+
 class TookTooLong(Exception):
     """A condition did not come true within its bound."""
 

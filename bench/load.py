@@ -27,7 +27,8 @@ GIVE_UP_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send. `body` is sent once for each request, with NUMBER replaced by a running number.
+    """What to send. `body` is sent once for each request, with NUMBER replaced by `prefix` and a running
+    number that begins at `first`, and SENT_AT by when it was to be sent (seconds since the epoch).
 
     `rate_per_s`: open loop at this rate; None: closed loop over `connections`. The load ends after
     `seconds`, or after `requests` if that comes first. `items`: the body is repeated so many times, as the
@@ -43,17 +44,22 @@ class Load:
     rate_per_s: float | None = None
     requests: int | None = None
     items: int = 1
+    first: int = 1
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of it. Latencies are in milliseconds, of every answer, sorted."""
+    """What came of it. Latencies are in milliseconds, of every answer, sorted.
+
+    `began` is when the first request was sent, in seconds since the epoch.
+    """
 
     seconds: float = 0.0
     answered: int = 0
     statuses: dict[str, int] = field(default_factory=dict[str, int])
     latencies_ms: list[float] = field(default_factory=list[float])
     client_cpu_s: float = 0.0
+    began: float = 0.0
 
     @property
     def per_s(self) -> float:
@@ -142,7 +148,7 @@ class _Generator:
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         lines = [f"{name}: {value}" for name, value in load.headers.items()]
         self._head = "\r\n".join([f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *lines])
-        self._number = 0
+        self._number = load.first - 1
         self._sent = 0
         self._idle: deque[_Connection] = deque()
         self._waiting: deque[float] = deque()
@@ -159,7 +165,7 @@ class _Generator:
             (await loop.create_connection(lambda: _Connection(self), self._host, self._port))[1]
             for _ in range(self.load.connections)
         ]
-        cpu, started = time.process_time(), time.perf_counter()
+        cpu, began, started = time.process_time(), time.time(), time.perf_counter()
         self._ends_at = started + self.load.seconds
         if self.load.rate_per_s is None:
             for connection in connections:
@@ -177,6 +183,7 @@ class _Generator:
             dict(self._statuses),
             sorted(self._latencies),
             time.process_time() - cpu,
+            began,
         )
 
     async def _on_time(self, started: float, rate_per_s: float) -> None:
@@ -203,18 +210,19 @@ class _Generator:
         self._send(connection, None)
 
     def _send(self, connection: _Connection, since: float | None) -> None:
-        request = self._request()
+        due = time.perf_counter() if since is None else since
+        request = self._request(due)
         self._sent += 1
-        connection.send(request, time.perf_counter() if since is None else since)
+        connection.send(request, due)
 
-    def _request(self) -> bytes:
+    def _request(self, due: float) -> bytes:
         bodies: list[str] = []
         for _ in range(self.load.items):
             self._number += 1
             bodies.append(self.load.body.replace(NUMBER, f"{self.load.prefix}{self._number}"))
         text = bodies[0] if self.load.items == 1 else '{"notifications":[' + ",".join(bodies) + "]}"
         if SENT_AT in text:
-            text = text.replace(SENT_AT, f"{time.time():.6f}")
+            text = text.replace(SENT_AT, f"{time.time() - (time.perf_counter() - due):.6f}")
         body = text.encode()
         return f"{self._head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 

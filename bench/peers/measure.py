@@ -124,16 +124,16 @@ def _systems(
 async def _all_of(bench: Bench, subject: Subject, sizes: dict[str, int]) -> Found:
     found = Found(subject.name)
     await subject.simulators.callbacks(VENDOR, mode="normal", delay_s=0)
-    await _drain(subject, max(50, sizes["drained"] // 10), Found(""))
+    await drain(subject, max(50, sizes["drained"] // 10), Found(""))
     for _ in range(bench.repetitions):
-        await _drain(subject, sizes["drained"], found)
+        await drain(subject, sizes["drained"], found)
     bench.say(
         f"{subject.name}: {found.throughput[-1]:.0f}/s, {sum(found.cpu_ms[-1].values()):.1f} ms CPU each"
     )
     found.latency_ms = await _one_by_one(subject, sizes["one_by_one"])
 
     await subject.simulators.fault(VENDOR, "accept_then_stall", latency_s=ANSWER_S)
-    found.killed = await _with_kills(subject, sizes["with_kills"])
+    found.killed = await with_kills(subject, sizes["with_kills"])
     await subject.simulators.heal(VENDOR)
     bench.say(f"{subject.name}: killed: {found.killed}")
 
@@ -144,7 +144,8 @@ async def _all_of(bench: Bench, subject: Subject, sizes: dict[str, int]) -> Foun
     return found
 
 
-async def _drain(subject: Subject, size: int, found: Found) -> None:
+async def drain(subject: Subject, size: int, found: Found) -> None:
+    """Hand over so many and wait until nothing is left; adds to the figures of `found`."""
     await subject.simulators.forget(VENDOR)
     batch, before = _notifications(size), subject.cpu_s()
     began, ended = await subject.submit(batch)
@@ -172,7 +173,8 @@ async def _one_by_one(subject: Subject, size: int) -> list[float]:
     return took
 
 
-async def _with_kills(subject: Subject, size: int) -> Tally:
+async def with_kills(subject: Subject, size: int) -> Tally:
+    """Hand over so many, and kill the workers at each share of KILL_AT."""
     await subject.simulators.forget(VENDOR)
     batch, started = _notifications(size), time.monotonic()
     handing_over = asyncio.create_task(subject.submit(batch))

@@ -109,44 +109,46 @@ class HeraldSubject:
     def __init__(self, name: str, running: Running, simulators: Simulators, producer: Producer) -> None:
         self.name = name
         self.simulators = simulators
-        self._running = running
+        self.running = running
         self._producer = producer
         self.submit = producer.submit
 
     async def kill_workers(self) -> None:
         """As in Subject."""
         parts = ("worker", "worker_critical")
-        killed = {part: self._running.pid(part) for part in parts}
+        killed = {part: self.running.pid(part) for part in parts}
         for pid in killed.values():
             os.killpg(pid, signal.SIGKILL)
 
         async def again() -> bool:
-            pids = self._running.stack.description["pids"]
+            pids = self.running.stack.description["pids"]
             return all(pids[part] not in (None, killed[part]) for part in parts)
 
-        await self._running.until("the workers run again", again, 90)
+        await self.running.until("the workers run again", again, 90)
 
     async def outstanding(self) -> int:
         """As in Subject."""
-        return await self._running.value(_HERALD_LEFT)
+        return await self.running.value(_HERALD_LEFT)
 
     async def recorded(self) -> set[str]:
         """As in Subject."""
         return {
-            row[0] for row in await self._running.query("SELECT provider_message_id FROM provider_messages")
+            row[0] for row in await self.running.query("SELECT provider_message_id FROM provider_messages")
         }
 
     def cpu_s(self) -> dict[str, float]:
         """As in Subject."""
-        pids = self._running.stack.description["pids"]
+        pids = self.running.stack.description["pids"]
         parts = {part: cpu_seconds(pid) for part, pid in pids.items() if pid}
         return _by_part({**parts, "producer": cpu_seconds(self._producer.pid)})
 
 
 @asynccontextmanager
-async def herald(bench: Bench, name: str, kind: str, catalog: str) -> AsyncGenerator[HeraldSubject]:
-    """Start Herald with this catalog; its notifications are of the type `kind`."""
-    async with bench.stack(catalog=catalog) as running:
+async def herald(
+    bench: Bench, name: str, kind: str, catalog: str, **variables: str
+) -> AsyncGenerator[HeraldSubject]:
+    """Start Herald with this catalog and these variables; its notifications are of the type `kind`."""
+    async with bench.stack(catalog=catalog, **variables) as running:
         await running.query(_PREFERENCES)
         environment = {
             **os.environ,

@@ -1,0 +1,139 @@
+"""A broadcast to many: accepted, delivered to the vendor, exactly once each, and what an OTP feels of it."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from typing import Any
+
+from bench.flow import FIRST, Flow
+from bench.harness import Bench, Running, TookTooLong, paging
+from bench.latency import BULK, OTP, RATE_PER_S, WARM_S, tell
+from bench.peers.subjects import pages_exist
+from bench.report import Report, Series, at_least, at_most
+
+ACCEPT_S_MAX, DELIVER_S_MAX = 60.0, 180.0
+GIVE_UP_S = 900.0
+POLL_S = 0.5
+UPLOAD_LINES = 1000
+"""So many lines of the audience go out in one piece."""
+
+_SETTLED = ("sent", "delivered", "failed", "suppressed", "cancelled", "parked")
+
+
+async def measure(bench: Bench) -> Report:
+    """One broadcast by an uploaded audience, with OTPs at fixed times beside it."""
+    report = Report("broadcast", "A broadcast")
+    there = pages_exist()
+    size = bench.option("size", bench.scaled(100_000 if there else 2_000, 2_000 if there else 200))
+    report.scale = {"recipients": size, "otp_per_s": RATE_PER_S}
+    if not there:
+        report.notes.append("This revision has no pages: the broadcast drains by a workflow each.")
+    async with AsyncExitStack() as open:
+        running = await open.enter_async_context(bench.stack(catalog=paging("bulk" if there else "never")))
+        flow = await open.enter_async_context(Flow(running))
+        await running.instant_vendors()
+        await flow.one_by_one(OTP, RATE_PER_S, WARM_S)
+        await flow.simulators.forget(OTP.vendor)
+        await _broadcast(bench, running, flow, report, size)
+    return report
+
+
+async def _broadcast(bench: Bench, running: Running, flow: Flow, report: Report, size: int) -> None:
+    began = time.time()
+    id = await _begin(running, size)
+    uploaded_s = time.time() - began
+    # OTPs until the end, a piece at a time: nobody knows before how long it takes.
+    over = asyncio.Event()
+    otps = asyncio.create_task(_otps(flow, over))
+    try:
+        curve, accepted_s = await _followed(bench, running, id, size, began)
+    finally:
+        over.set()
+        await otps
+    messages = await flow.simulators.messages(BULK.vendor)
+    received = await flow.received(BULK.vendor)
+    delivered_s = received[size - 1] - began
+    times = Counter(message["to"] for message in messages if message["text"].startswith("Hello"))
+    group = f"{size:,} recipients"
+    report.add("audience uploaded", uploaded_s, "s", group=group)
+    report.add("accepted, from the request", accepted_s, "s", at_most(ACCEPT_S_MAX), group=group)
+    target = at_most(DELIVER_S_MAX)
+    report.add("delivered to the vendor, from the request", delivered_s, "s", target, group=group)
+    report.add("per second, from the request", size / delivered_s, "/s", group=group)
+    once = sum(1 for count in times.values() if count == 1)
+    report.add("exactly once at the vendor", once, f"of {size}", at_least(size), group=group)
+    during = [took for sent_at, took in await flow.stamped(OTP.vendor) if sent_at <= received[-1]]
+    if during:
+        tell(report, "an OTP meanwhile", during)
+    report.series.append(Series("a broadcast", "seconds", "recipients", curve))
+    bench.say(f"  accepted in {accepted_s:.0f} s, delivered in {delivered_s:.0f} s, {once:,} exactly once")
+
+
+async def _begin(running: Running, size: int) -> str:
+    """Create it and upload its audience."""
+    created = await running.api.post(
+        "/v1/broadcasts",
+        json={
+            "type": BULK.type,
+            "channels": [BULK.channel],
+            "template": {"body": "Hello {{ name }}, our branch in {{ city }} opens on Monday."},
+            "data": {"city": "Lagos"},
+            "audience": {"kind": "upload"},
+            "idempotency_key": "bench",
+        },
+    )
+    id: str = created.raise_for_status().json()["id"]
+    answer = await running.api.put(
+        f"/v1/broadcasts/{id}/audience",
+        content=_lines(size),
+        headers={"Content-Type": "application/x-ndjson"},
+        timeout=GIVE_UP_S,
+    )
+    answer.raise_for_status()
+    return id
+
+
+async def _lines(size: int) -> AsyncGenerator[bytes]:
+    for start in range(FIRST, FIRST + size, UPLOAD_LINES):
+        numbers = range(start, min(start + UPLOAD_LINES, FIRST + size))
+        yield b"".join(_line(number) for number in numbers)
+
+
+def _line(number: int) -> bytes:
+    person = {
+        "user_id": f"user-{number}",
+        "to": {"sms": f"+234803{number}"},
+        "data": {"name": f"Ada {number}"},
+    }
+    return json.dumps(person, separators=(",", ":")).encode() + b"\n"
+
+
+async def _otps(flow: Flow, over: asyncio.Event) -> None:
+    while not over.is_set():
+        await flow.one_by_one(OTP, RATE_PER_S, 5)
+
+
+async def _followed(
+    bench: Bench, running: Running, id: str, size: int, began: float
+) -> tuple[dict[str, list[tuple[float, float]]], float]:
+    """Its progress until nothing is on its way: lines of a plot, and the seconds until all were accepted."""
+    accepted: list[tuple[float, float]] = [(0.0, 0.0)]
+    settled: list[tuple[float, float]] = [(0.0, 0.0)]
+    accepted_s = 0.0
+    while True:
+        answer = await running.api.get(f"/v1/broadcasts/{id}")
+        view: dict[str, Any] = answer.raise_for_status().json()
+        progress, after_s = view["progress"], time.time() - began
+        accepted.append((after_s, progress["accepted"]))
+        settled.append((after_s, sum(progress[state] for state in _SETTLED)))
+        if not accepted_s and progress["accepted"] + progress["refused"] >= size:
+            accepted_s = after_s
+            bench.say(f"  accepted: {accepted_s:.1f} s")
+        if view["ended_at"]:
+            return {"accepted": accepted, "sent, by its progress": settled}, accepted_s
+        if after_s > GIVE_UP_S:
+            raise TookTooLong(f"the broadcast was at {progress} after {after_s:.0f} s")
+        await asyncio.sleep(POLL_S)

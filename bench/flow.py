@@ -1,0 +1,230 @@
+"""Notifications on their way through a running stack: handed over in batches, counted at the vendor."""
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from bench import load
+from bench.harness import Running, TookTooLong
+from bench.load import NUMBER, SENT_AT, Load, Result
+from simulators.control import Simulators
+
+BATCH = 1000
+CONNECTIONS = 2
+FIRST = 1_000_000
+"""Recipients are numbered from here, so that every number has as many digits as a phone number needs."""
+OTP_CONNECTIONS = 16
+ACCEPT_S_MAX = 300.0
+
+_SENT = re.compile(r"sent (\d+\.\d+)")
+_UNDER_WAY = """
+SELECT count(*) FROM due WHERE due_at < now() + interval '20 seconds'"""
+_LEFT = """
+SELECT count(*) FROM notifications
+WHERE status IN ('waiting', 'accepted', 'scheduled', 'deferred', 'sending')"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of notification: its type, its channel, the recipient's address, and the vendor it goes to.
+
+    NUMBER in `to` is the recipient's; without an address the user's device is taken.
+    """
+
+    type: str
+    channel: str
+    vendor: str
+    to: str | None
+
+    def body(self, text: str = "You paid 5,000.00 to Ada's Kitchen. Balance: 12,345.67.") -> str:
+        """What is submitted, as JSON."""
+        content = {"body": text} if self.channel == "sms" else {"title": "You paid", "body": text}
+        return json.dumps(
+            {
+                "user_id": f"user-{NUMBER}",
+                "type": self.type,
+                "channels": [self.channel],
+                "content": content,
+                **({"to": {self.channel: self.to}} if self.to else {}),
+                "idempotency_key": f"{self.type}-{self.channel}-{NUMBER}",
+            },
+            separators=(",", ":"),
+        )
+
+
+def sms(type: str) -> Kind:
+    """An SMS of this type, through Twilio."""
+    return Kind(type, "sms", "twilio", f"+234803{NUMBER}")
+
+
+EMAIL = Kind("alert", "email", "sendgrid", f"user-{NUMBER}@example.com")
+PUSH = Kind("alert", "push", "fcm", None)
+WHATSAPP = Kind("alert", "whatsapp", "whatsapp_cloud", f"+234803{NUMBER}")
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a number of notifications went. Times are in seconds since the first was handed over.
+
+    `received_s`: when each message reached the vendor, in order; `times`: how often each recipient got one.
+    """
+
+    count: int
+    began: float
+    accepted_per_s: float
+    received_s: Sequence[float]
+    times: Mapping[str, int] = field(repr=False)
+
+    @property
+    def per_s(self) -> float:
+        """Notifications per second, from the first hand-over to the last message at the vendor."""
+        return self.count / self.received_s[-1]
+
+    def rates(self, parts: int) -> list[float]:
+        """The rate over each of so many equal parts of all."""
+        edges = [self.received_s[max(0, self.count * part // parts - 1)] for part in range(1, parts + 1)]
+        return [
+            self.count / parts / max(after - before, 1e-3)
+            for before, after in zip([0.0, *edges], edges, strict=False)
+        ]
+
+    def curve(self, points: int = 60) -> list[tuple[float, float]]:
+        """How many had reached the vendor, over time."""
+        step = max(1, self.count // points)
+        return [(0.0, 0.0), *((self.received_s[n - 1], float(n)) for n in range(step, self.count + 1, step))]
+
+
+class Flow:
+    """Hands notifications over to a running stack and sees what its vendors get. Use with `async with`."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.simulators = Simulators(running.simulators_url)
+        self._url = f"{running.stack.api_url}/v1/notifications"
+        self._headers = {
+            "Authorization": f"Bearer {running.stack.api_key}",
+            "Content-Type": "application/json",
+        }
+        self._next: dict[tuple[str, str], int] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.simulators.aclose()
+
+    async def people(self, count: int, type: str = "*") -> None:
+        """Give so many users a stored preference and a device, as users of a real installation have."""
+        last = FIRST + count - 1
+        await self.running.query(
+            "INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled) "
+            "SELECT 'dev', 'user-' || n, $3, 'sms', true FROM generate_series($1::int, $2::int) n "
+            "ON CONFLICT DO NOTHING",
+            *(FIRST, last, type),
+        )
+        await self.running.query(
+            "INSERT INTO devices (tenant, user_id, device_id, fcm_token) "
+            "SELECT 'dev', 'user-' || n, 'phone', 'token-' || n FROM generate_series($1::int, $2::int) n "
+            "ON CONFLICT DO NOTHING",
+            *(FIRST, last),
+        )
+        await self.running.query("ANALYZE user_notification_settings, devices")
+
+    async def accept(self, kind: Kind, count: int) -> Result:
+        """Hand over so many, in batches, as fast as they are taken. `count`: below BATCH, or a multiple."""
+        items = min(count, BATCH)
+        return await load.run(
+            Load(
+                url=f"{self._url}/batch",
+                headers=self._headers,
+                body=kind.body(),
+                prefix="",
+                connections=CONNECTIONS,
+                seconds=ACCEPT_S_MAX,
+                requests=count // items,
+                items=items,
+                first=self._numbers(kind, count),
+            )
+        )
+
+    async def drain(self, kind: Kind, count: int, within_s: float) -> Drained:
+        """Hand over so many and wait until the vendor has them all. Raises TookTooLong."""
+        await self.simulators.forget(kind.vendor)
+        taken = await self.accept(kind, count)
+        await self.arrived(kind, count, within_s)
+        return await self.arrivals(kind, count, taken.began, count / taken.seconds)
+
+    async def arrivals(self, kind: Kind, count: int, began: float, accepted_per_s: float) -> Drained:
+        """What the vendor has got, as the result of a drain that began then."""
+        messages = await self.simulators.messages(kind.vendor)
+        received = sorted(_epoch_s(message) - began for message in messages)
+        return Drained(count, began, accepted_per_s, received[:count], recipients(messages))
+
+    async def arrived(self, kind: Kind, count: int, within_s: float) -> None:
+        """Wait until the vendor has so many. Raises TookTooLong."""
+        started = time.monotonic()
+        while (there := await self.simulators.count(kind.vendor)) < count:
+            if time.monotonic() - started > within_s:
+                raise TookTooLong(f"{there} of {count} reached {kind.vendor} in {within_s:.0f} s")
+            await asyncio.sleep(0.1)
+
+    async def quiet(self, within_s: float = 60) -> float:
+        """Wait until nothing is to be sent; the seconds it took. Raises TookTooLong."""
+
+        async def nothing_left() -> bool:
+            return not await self.running.value(_UNDER_WAY) and not await self.running.value(_LEFT)
+
+        return await self.running.until("nothing is under way", nothing_left, within_s, 0.25)
+
+    async def one_by_one(self, kind: Kind, rate_per_s: float, seconds: float) -> Result:
+        """Submit single ones at fixed times, each stamped with the time at which it was to be sent."""
+        count = int(rate_per_s * seconds)
+        return await load.run(
+            Load(
+                url=self._url,
+                headers=self._headers,
+                body=kind.body(f"Your code is 482913, sent {SENT_AT}"),
+                prefix="",
+                connections=OTP_CONNECTIONS,
+                seconds=seconds,
+                rate_per_s=rate_per_s,
+                first=self._numbers(kind, count),
+            )
+        )
+
+    async def stamped(self, vendor: str) -> list[tuple[float, float]]:
+        """Of each stamped message: when it was to be sent, and the milliseconds until the vendor had it."""
+        found: list[tuple[float, float]] = []
+        for message in await self.simulators.messages(vendor, contains=", sent "):
+            if stamp := _SENT.search(message["text"]):
+                sent_at = float(stamp[1])
+                found.append((sent_at, (_epoch_s(message) - sent_at) * 1000))
+        return sorted(found)
+
+    async def received(self, vendor: str) -> list[float]:
+        """When each message without a stamp reached the vendor, in seconds since the epoch, in order."""
+        messages = await self.simulators.messages(vendor)
+        return sorted(_epoch_s(message) for message in messages if not _SENT.search(message["text"]))
+
+    def _numbers(self, kind: Kind, count: int) -> int:
+        first = self._next.get((kind.type, kind.channel), FIRST)
+        self._next[kind.type, kind.channel] = first + count
+        return first
+
+
+def recipients(messages: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """How often each recipient got a message."""
+    return Counter(message["to"] for message in messages)
+
+
+def _epoch_s(message: Mapping[str, Any]) -> float:
+    return datetime.fromisoformat(message["received_at"]).timestamp()

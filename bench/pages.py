@@ -1,0 +1,177 @@
+"""Draining by pages: volume, sustained, under failures and kills, and beside Celery and Dramatiq."""
+
+import time
+
+from bench import bare
+from bench.bare import Asked
+from bench.counters import cpu_seconds
+from bench.drain import IN_FLIGHT
+from bench.flow import BATCH, Drained, Flow, sms
+from bench.harness import PARTS, Bench, Running
+from bench.peers import subjects
+from bench.peers.measure import ANSWER_S, KILL_AT, VENDOR, Found, Tally, drain, with_kills
+from bench.peers.subjects import HERALD, HeraldSubject, pages_exist
+from bench.peers.systems import PEERS
+from bench.report import Report, Series, at_least, at_most
+
+PAGED, SINGLE = sms("paged"), sms("single")
+"""The same ways of treating a notification, in lane bulk and in lane normal (bench/peers/herald.toml)."""
+QUEUES = ("Celery", "Dramatiq")
+FIFTHS = 5
+DRAIN_S_MAX = 900.0
+FAILING_SHARE = 0.05
+
+_FINAL = "SELECT status::text, count(*) FROM notifications WHERE type = 'paged' GROUP BY 1"
+
+
+async def measure(bench: Bench) -> Report:
+    """Herald by pages and with a workflow each, then the queues, each alone on the machine."""
+    report = Report("pages", "Draining by pages")
+    there = pages_exist()
+    sizes = {
+        "sustained": bench.option(
+            "size", bench.scaled(100_000, 2_000) if there else bench.scaled(2_000, 200)
+        ),
+        "side_by_side": bench.scaled(5_000, 500) if there else bench.scaled(500, 100),
+        "workflow_each": bench.scaled(500, 50),
+        "failing": bench.scaled(10_000, 500) if there else bench.scaled(500, 100),
+        "killed": bench.scaled(5_000, 500) if there else bench.scaled(500, 100),
+    }
+    report.scale = {**sizes, "batch": BATCH}
+    if not there:
+        report.notes.append("This revision has no pages: everything here goes through a workflow each.")
+    catalog = HERALD + ('paging = "bulk"\n' if there else "")
+    # One provider, so that a call that fails is a pass that failed.
+    async with (
+        subjects.herald(bench, "Herald, by pages", PAGED.type, catalog, HERALD_ROUTES__SMS=VENDOR) as subject,
+        Flow(subject.running) as flow,
+    ):
+        await _Pages(bench, subject, flow, report, sizes).measure()
+    ours = next(figure for figure in report.figures if figure.name == "by pages").samples
+    await _beside(bench, report, sizes["side_by_side"], ours)
+    return report
+
+
+class _Pages:
+    def __init__(
+        self, bench: Bench, subject: HeraldSubject, flow: Flow, report: Report, sizes: dict[str, int]
+    ) -> None:
+        self._bench = bench
+        self._subject = subject
+        self._running: Running = subject.running
+        self._flow = flow
+        self._report = report
+        self._sizes = sizes
+
+    async def measure(self) -> None:
+        await self._flow.people(self._sizes["sustained"] + 4 * self._sizes["side_by_side"])
+        await self._running.instant_vendors()
+        await self._drained(BATCH if self._sizes["sustained"] > BATCH else 50)
+        await self._in_turns()
+        await self._sustained()
+        await self._failing()
+        await self._killed()
+
+    async def _drained(self, size: int) -> Drained:
+        drained = await self._flow.drain(PAGED, size, DRAIN_S_MAX)
+        await self._flow.quiet()
+        return drained
+
+    async def _in_turns(self) -> None:
+        """Pages, a workflow each and the bare limit, in turns."""
+        report = self._report
+        paged: list[float] = []
+        single: list[float] = []
+        limit: list[float] = []
+        for _ in range(self._bench.repetitions):
+            paged.append((await self._drained(self._sizes["side_by_side"])).per_s)
+            size = self._sizes["workflow_each"]
+            single.append((await self._flow.drain(SINGLE, size, DRAIN_S_MAX)).per_s)
+            await self._flow.quiet()
+            asked = Asked(self._running.temporal_address, size, IN_FLIGHT)
+            limit.append((await bare.run(asked)).per_s)
+            self._bench.say(
+                f"  by pages {paged[-1]:,.0f}/s, a workflow each {single[-1]:,.0f}/s, bare {limit[-1]:.0f}/s"
+            )
+        group = "side by side"
+        report.add("by pages", paged, "/s", group=group)
+        report.add("a workflow each", single, "/s", group=group)
+        report.add("bare workflows that do nothing", limit, "/s", group=group)
+        against = [one / other for one, other in zip(paged, single, strict=True)]
+        report.add("pages against a workflow each", against, "×", at_least(15), group=group)
+
+    async def _sustained(self) -> None:
+        """The large one: a curve, its fifths, and what every part spent."""
+        size, report = self._sizes["sustained"], self._report
+        before = {part: cpu_seconds(self._running.pid(part)) for part in PARTS}
+        drained = await self._drained(size)
+        spent = {part: cpu_seconds(self._running.pid(part)) - before[part] for part in PARTS}
+        self._bench.say(
+            f"  {size:,}: accepted {drained.accepted_per_s:,.0f}/s, drained {drained.per_s:,.0f}/s"
+        )
+        group = f"{size:,} in lane bulk"
+        report.add("accepted while they drain", drained.accepted_per_s, "/s", group=group)
+        report.add("drained, first to last", drained.per_s, "/s", at_least(1000), group=group)
+        report.add("drained, each fifth", drained.rates(FIFTHS), "/s", at_least(1000), group=group)
+        for part, seconds in spent.items():
+            report.add(f"CPU of {part}", seconds * 1000 / size, "ms each", group=group)
+        ours = sum(seconds for part, seconds in spent.items() if part != "simulators")
+        report.add("CPU of all but the vendor", ours * 1000 / size, "ms each", group=group)
+        _once(report, group, drained, size)
+        report.series.append(
+            Series(
+                "drained by pages", "seconds", "notifications at the vendor", {"by pages": drained.curve()}
+            )
+        )
+
+    async def _failing(self) -> None:
+        """One call in twenty is refused with 503: those become workflows of their own, and end too."""
+        size, group = self._sizes["failing"], f"{FAILING_SHARE:.0%} of the vendor's calls fail"
+        await self._flow.simulators.fault(VENDOR, "error_rate", status=503, rate=FAILING_SHARE)
+        before = dict(await self._running.query(_FINAL))
+        started = time.monotonic()
+        drained = await self._flow.drain(PAGED, size, DRAIN_S_MAX)
+        await self._flow.quiet(300)
+        seconds = time.monotonic() - started
+        await self._flow.simulators.heal(VENDOR)
+        after = dict(await self._running.query(_FINAL))
+        ended = sum(after.get(status, 0) - before.get(status, 0) for status in ("sent", "delivered"))
+        self._report.add("drained, first to last", drained.per_s, "/s", group=group)
+        self._report.add("until all had ended", seconds, "s", group=group)
+        self._report.add("ended as sent or delivered", ended, f"of {size}", at_least(size), group=group)
+        _once(self._report, group, drained, size)
+        self._bench.say(f"  {group}: {ended} of {size} ended well in {seconds:.0f} s")
+
+    async def _killed(self) -> None:
+        await self._flow.simulators.fault(VENDOR, "accept_then_stall", latency_s=ANSWER_S)
+        tally: Tally = await with_kills(self._subject, self._sizes["killed"])
+        await self._flow.simulators.heal(VENDOR)
+        group = f"workers killed {len(KILL_AT)} times"
+        of = f"of {tally.of}"
+        self._report.add("exactly once at the vendor", tally.once, of, at_least(tally.of), group=group)
+        self._report.add("repeated", tally.repeated, of, at_most(0), group=group)
+        self._report.add("missing", tally.missing, of, at_most(0), group=group)
+        self._report.add("until nothing was left", tally.seconds, "s", group=group)
+        self._bench.say(f"  {group}: {tally}")
+
+
+async def _beside(bench: Bench, report: Report, size: int, ours: tuple[float, ...]) -> None:
+    """Celery and Dramatiq on the same six steps (bench/peers)."""
+    group, fastest = "side by side", [0.0] * bench.repetitions
+    for peer in (peer for peer in PEERS if peer.name in QUEUES):
+        async with subjects.alternative(peer) as subject:
+            await subject.simulators.callbacks(VENDOR, mode="normal", delay_s=0)
+            await drain(subject, max(50, size // 10), Found(""))
+            found = Found(peer.name)
+            for _ in range(bench.repetitions):
+                await drain(subject, size, found)
+                bench.say(f"  {peer.name}: {found.throughput[-1]:,.0f}/s")
+        report.add(peer.name, found.throughput, "/s", group=group)
+        fastest = [max(pair) for pair in zip(fastest, found.throughput, strict=True)]
+    against = [one / other for one, other in zip(ours, fastest, strict=True)]
+    report.add("pages against the faster of Celery and Dramatiq", against, "×", at_least(1), group=group)
+
+
+def _once(report: Report, group: str, drained: Drained, size: int) -> None:
+    counts = list(drained.times.values())
+    report.add("exactly once at the vendor", counts.count(1), f"of {size}", at_least(size), group=group)
