@@ -144,6 +144,16 @@ class ProviderPolicy(BaseModel):
 
     timeout_s: Seconds = 10
     """The whole budget of one call: pool, connect, write and read."""
+    connections_max: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """So many connections one process has to it over HTTP/1.1."""
+    pool_s: Seconds = 2
+    """The longest wait for one of them."""
+    connect_s: Seconds = 3
+    """The longest wait for a new one, with its TLS."""
+    write_s: Seconds = 5
+    """The longest that a request's body may take."""
+    read_s: Seconds = 30
+    """The longest silence while the answer is awaited."""
     rate_per_s: Annotated[float, Field(gt=0)] | None = None
     """At most so many sends a second over all workers; None: as fast as they come."""
     settling_s: Seconds | None = None
@@ -155,6 +165,9 @@ class ProviderPolicy(BaseModel):
     """How long an open circuit lets nothing but a probe through."""
     prices: Prices | None = None
     """What an SMS through it costs; None: attempts have no cost."""
+
+
+_DEFAULT_POLICY = ProviderPolicy()
 
 
 class DispatchPolicy(BaseModel):
@@ -233,4 +246,4 @@ class Catalog(BaseModel):
 
     def provider(self, name: str) -> ProviderPolicy:
         """The policy of a provider, the default one if the file says nothing of it."""
-        return self.providers.get(name, ProviderPolicy())
+        return self.providers.get(name, _DEFAULT_POLICY)

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from domain.notification import Channel
 from domain.notification_types import Catalog
 from providers.base import Provider
+from providers.connections import Limits
 from providers.email.mailgun import Mailgun
 from providers.email.resend import Resend
 from providers.email.sendgrid import SendGrid
 from providers.email.smtp import Smtp
+from providers.http import VendorClient
 from providers.push.apns import Apns
 from providers.push.fcm import Fcm
 from providers.sms.africastalking import AfricasTalking
@@ -41,6 +44,18 @@ class Installation:
     public_url: str
     catalog: Catalog
 
+    def client(self, name: str) -> Callable[[str], VendorClient]:
+        """What makes a provider's connections, within the catalog's limits for it."""
+        policy = self.catalog.provider(name)
+        limits = Limits(
+            connections_max=policy.connections_max,
+            pool_s=policy.pool_s,
+            connect_s=policy.connect_s,
+            write_s=policy.write_s,
+            read_s=policy.read_s,
+        )
+        return partial(VendorClient, limits=limits)
+
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
@@ -66,6 +81,7 @@ def _twilio(settings: ProviderSettings, installation: Installation) -> Provider 
         sender=own.sender,
         public_url=installation.public_url,
         webhook_keys=_clear(own.auth_token_previous, own.shared_key, own.shared_key_previous),
+        client=installation.client("twilio"),
     )
 
 
@@ -78,6 +94,7 @@ def _termii(settings: ProviderSettings, installation: Installation) -> Provider 
         sender_id=own.sender_id,
         webhook_secrets=_clear(own.webhook_secret, own.webhook_secret_previous),
         route=own.route,
+        client=installation.client("termii"),
     )
 
 
@@ -90,6 +107,7 @@ def _africastalking(settings: ProviderSettings, installation: Installation) -> P
         api_key=own.api_key.get_secret_value(),
         sender_id=own.sender_id,
         callback_secrets=_clear(own.callback_secret, own.callback_secret_previous),
+        client=installation.client("africastalking"),
     )
 
 
@@ -101,6 +119,7 @@ def _sendgrid(settings: ProviderSettings, installation: Installation) -> Provide
         api_key=own.api_key.get_secret_value(),
         from_email=own.from_email,
         webhook_public_keys=[key for key in (own.webhook_public_key, own.webhook_public_key_previous) if key],
+        client=installation.client("sendgrid"),
     )
 
 
@@ -113,6 +132,7 @@ def _mailgun(settings: ProviderSettings, installation: Installation) -> Provider
         domain=own.domain,
         from_email=own.from_email,
         signing_keys=_clear(own.signing_key, own.signing_key_previous),
+        client=installation.client("mailgun"),
     )
 
 
@@ -124,6 +144,7 @@ def _resend(settings: ProviderSettings, installation: Installation) -> Provider 
         api_key=own.api_key.get_secret_value(),
         from_email=own.from_email,
         webhook_secrets=_clear(own.webhook_secret, own.webhook_secret_previous),
+        client=installation.client("resend"),
     )
 
 
@@ -148,6 +169,7 @@ def _fcm(settings: ProviderSettings, installation: Installation) -> Provider | N
         token_url=own.token_url,
         project_id=own.project_id,
         service_account_file=own.service_account_file,
+        client=installation.client("fcm"),
     )
 
 
@@ -161,6 +183,7 @@ def _apns(settings: ProviderSettings, installation: Installation) -> Provider | 
         team_id=own.team_id,
         topic=own.topic,
         ca_file=own.ca_file,
+        connect_s=installation.catalog.provider("apns").connect_s,
     )
 
 
@@ -176,6 +199,7 @@ def _whatsapp_cloud(settings: ProviderSettings, installation: Installation) -> P
         app_secrets=_clear(own.app_secret, own.app_secret_previous),
         verify_token=own.verify_token.get_secret_value(),
         templates={name: type.whatsapp for name, type in types.items() if type.whatsapp},
+        client=installation.client("whatsapp_cloud"),
     )
 
 

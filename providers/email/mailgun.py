@@ -17,7 +17,7 @@ import hmac
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -107,9 +107,16 @@ class Mailgun(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, api_key: str, domain: str, from_email: str, signing_keys: Sequence[str]
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        domain: str,
+        from_email: str,
+        signing_keys: Sequence[str],
+        client: Callable[[str], VendorClient] = VendorClient,
     ) -> None:
-        self._client = VendorClient(base_url)
+        self._client = client(base_url)
         self._auth = ("api", api_key)
         self._path = f"/v3/{quote(domain, safe='')}"
         self._from = from_email

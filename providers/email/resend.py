@@ -13,7 +13,7 @@ webhook pages of resend/resend-skills, which repeat resend.com/docs.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -117,13 +117,19 @@ class Resend(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, api_key: str, from_email: str, webhook_secrets: Sequence[str]
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        from_email: str,
+        webhook_secrets: Sequence[str],
+        client: Callable[[str], VendorClient] = VendorClient,
     ) -> None:
         try:
             self._webhooks = [Webhook(secret) for secret in webhook_secrets]
         except (ValueError, EmptyWebhookSecretError) as error:
             raise ValueError("the webhook_secret is not what Resend shows: base64 after whsec_") from error
-        self._client = VendorClient(base_url)
+        self._client = client(base_url)
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._from = from_email
 

@@ -14,7 +14,7 @@ on twilio.com/docs/sendgrid. The vendor's words for events are in `sendgrid_even
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, timedelta
 from email.utils import parseaddr
 from typing import Any, Final, cast
@@ -82,9 +82,15 @@ class SendGrid(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, api_key: str, from_email: str, webhook_public_keys: Sequence[str]
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        from_email: str,
+        webhook_public_keys: Sequence[str],
+        client: Callable[[str], VendorClient] = VendorClient,
     ) -> None:
-        self._client = VendorClient(base_url)
+        self._client = client(base_url)
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._from = sender_of(from_email)
         self._public_keys = [load_public_key(key) for key in webhook_public_keys]

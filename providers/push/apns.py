@@ -19,7 +19,7 @@ from domain.notification import Device
 from domain.outcome import AddressVerdict, Outcome, SendResult
 from providers.base import Message, Verdict
 from providers.http import Answer, NoAnswer, by_status, refused
-from providers.push.h2_client import H2Client
+from providers.push.h2_client import CONNECT_S_MAX, H2Client
 from providers.push.provider_token import ProviderTokens, read_key
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
@@ -93,10 +93,11 @@ class Apns(SendOnly):
         team_id: str,
         topic: str,
         ca_file: Path | None = None,
+        connect_s: float = CONNECT_S_MAX,
     ) -> None:
         self._tokens = ProviderTokens(read_key(key_file), key_id=key_id, team_id=team_id)
         self._topic = topic
-        self._client = H2Client(base_url, context=_trust(ca_file))
+        self._client = H2Client(base_url, context=_trust(ca_file), connect_s=connect_s)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from providers.http import Answer, NoAnswer, Written
 from providers.push.h2_connection import H2Connection, NotWritten, Unanswered, connect
 
 CONNECT_S_MAX = 3.0
+"""For the connection and its TLS, unless the installation says otherwise."""
 IDLE_S_TRUSTED = 60.0
 """A connection that was silent for longer is asked (PING) before a message is trusted to it."""
 PING_S_MAX = 1.0
@@ -21,7 +22,12 @@ class H2Client:
     """
 
     def __init__(
-        self, base_url: str, *, context: ssl.SSLContext, idle_s_trusted: float = IDLE_S_TRUSTED
+        self,
+        base_url: str,
+        *,
+        context: ssl.SSLContext,
+        idle_s_trusted: float = IDLE_S_TRUSTED,
+        connect_s: float = CONNECT_S_MAX,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme != "https" or parts.hostname is None:
@@ -32,6 +38,7 @@ class H2Client:
         self._context = context
         self._context.set_alpn_protocols(["h2"])
         self._idle_s_trusted = idle_s_trusted
+        self._connect_s = connect_s
         self._connection: H2Connection | None = None
         self._retiring: set[H2Connection] = set()
         self._opening = asyncio.Lock()
@@ -92,7 +99,7 @@ class H2Client:
         if current is not None:
             self._retire(current)
         self._connection = await connect(
-            self._host, self._port, self._context, timeout_s=min(CONNECT_S_MAX, budget_s)
+            self._host, self._port, self._context, timeout_s=min(self._connect_s, budget_s)
         )
         return self._connection
 

@@ -15,7 +15,7 @@ recorded by users' clients. There is no machine-readable description.
 
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
@@ -123,8 +123,9 @@ class AfricasTalking(OverHttp):
         api_key: str,
         sender_id: str | None,
         callback_secrets: Sequence[str],
+        client: Callable[[str], VendorClient] = VendorClient,
     ) -> None:
-        self._client = VendorClient(base_url)
+        self._client = client(base_url)
         self._username = username
         self._headers = {"apiKey": api_key, "Accept": "application/json"}
         self._sender_id = sender_id

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -77,9 +77,16 @@ class Termii(OverHttp):
     )
 
     def __init__(
-        self, *, base_url: str, api_key: str, sender_id: str, webhook_secrets: Sequence[str], route: str
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        sender_id: str,
+        webhook_secrets: Sequence[str],
+        route: str,
+        client: Callable[[str], VendorClient] = VendorClient,
     ) -> None:
-        self._client = VendorClient(base_url)
+        self._client = client(base_url)
         self._api_key = api_key
         self._sender_id = sender_id
         self._secrets = [secret.encode() for secret in webhook_secrets]

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
@@ -118,8 +118,9 @@ class Twilio(OverHttp):
         sender: str,
         public_url: str,
         webhook_keys: Sequence[str] = (),
+        client: Callable[[str], VendorClient] = VendorClient,
     ) -> None:
-        self._client = VendorClient(base_url)
+        self._client = client(base_url)
         self._auth = (account_sid, auth_token)
         self._keys = [key.encode() for key in (auth_token, *webhook_keys)]
         self._account = f"/2010-04-01/Accounts/{account_sid}"

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -110,8 +110,9 @@ class WhatsAppCloud(OverHttp):
         app_secrets: Sequence[str],
         verify_token: str,
         templates: Mapping[str, WhatsAppTemplate],
+        client: Callable[[str], VendorClient] = VendorClient,
     ) -> None:
-        self._client = VendorClient(base_url)
+        self._client = client(base_url)
         self._path = f"/{version}/{phone_number_id}/messages"
         self._headers = {"Authorization": f"Bearer {access_token}"}
         self._phone_number_id = phone_number_id

@@ -45,7 +45,8 @@ class Case:
     """One provider in the contract suite.
 
     `recipient` gives a fresh address each time. `by_status`: what the vendor's own error answer with
-    this HTTP status means; `throttle_wait`: whether its 429 says how long to wait.
+    this HTTP status means; `throttle_wait`: whether its 429 says how long to wait; `pooled`: whether it is
+    spoken to over the pool of providers/http.py.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
         }
     )
     throttle_wait: bool = True
+    pooled: bool = True
     malformed: Outcome = Outcome.AMBIGUOUS
     lookup: bool = True
     certain: bool = False

@@ -1,5 +1,6 @@
 """What every provider keeps, whatever its vendor: one suite over all of them, against their simulators."""
 
+import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from datetime import timedelta
 import pytest
 from contract import CASES, EMPTY_CATALOG, Case, Vendors, message, settings_from
 
+from domain.notification_types import Catalog, ProviderPolicy
 from domain.outcome import Outcome, Receipt, ReceiptStatus
 from providers import registry
 from providers.base import CallbackRefused, LookupFailed, Provider, Resolves
@@ -149,6 +151,21 @@ async def test_nothing_is_sent_where_nobody_listens(case: Case, vendors: Vendors
     for provider in built.values():
         await provider.aclose()
     assert result.outcome is Outcome.NOT_SENT
+
+
+@pytest.mark.needs("pooled")
+async def test_the_catalog_limits_each_step_of_a_call(case: Case, vendors: Vendors) -> None:
+    catalog = Catalog(types={}, providers={case.name: ProviderPolicy(read_s=0.2)})
+    sent = message(case, vendors.listener.url)
+    built = registry.build(settings_from(vendors.variables), catalog, vendors.listener.url)
+    await vendors.simulators.fault(case.name, "black_hole", sent.target.address)
+    try:
+        async with asyncio.timeout(3):
+            result = await built[case.name].send(sent, timeout_s=10)
+    finally:
+        for provider in built.values():
+            await provider.aclose()
+    assert (result.outcome, result.code) == (Outcome.AMBIGUOUS, "timeout")
 
 
 async def test_nothing_is_sent_without_time(case: Case, provider: Provider, vendors: Vendors) -> None:

@@ -47,4 +47,5 @@ CASE = Case(
     receipts=False,
     polls=False,
     carries_ref=True,
+    pooled=False,
 )

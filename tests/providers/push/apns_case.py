@@ -38,4 +38,5 @@ CASE = Case(
     polls=False,
     carries_ref=True,
     push=True,
+    pooled=False,
 )
