@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 3
 UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -18,8 +19,9 @@ demo: $(VENV)/run.stamp ## Run every scenario on the embedded stack and print wh
 dev: $(VENV)/run.stamp ## Keep the whole stack running (Ctrl-C stops it)
 	@$(BIN)/herald dev
 
-test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+# Files go to whichever process is free, the long ones first (tests/conftest.py). Most tests wait more than they work.
+test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" for some of them, JOBS=0 for one process)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure on the embedded stack (ARGS="accept drain", ARGS="--small accept")
 	@$(BIN)/python -m bench $(ARGS)

@@ -30,7 +30,19 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("herald")
 
 _TEMPLATE = "herald_template"
+_LONGEST = ("scenarios/test_scenarios.py", "privacy/", "cli/", "devstack/")
+"""Files whose tests take longest: begun first, so that no process is left with one of them at the end."""
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the rest in their order."""
+
+    def place(item: pytest.Item) -> int:
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((place for place, name in enumerate(_LONGEST) if file.startswith(name)), len(_LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
