@@ -9,7 +9,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -241,6 +241,11 @@ def by_status(status: int, *, vendor_form: bool) -> Verdict:
         return Verdict(Outcome.THROTTLED)
     if status == 503 and vendor_form:
         return Verdict(Outcome.UNAVAILABLE)
+    if status == 408:
+        # Who gave up waiting, and for what, is not said.
+        return Verdict(Outcome.AMBIGUOUS)
+    if status == 413:
+        return Verdict(Outcome.REJECTED, about_provider=False)
     if 400 <= status < 500 or status in _NOT_PROCESSED_REDIRECTS:
         return Verdict(Outcome.REJECTED)
     return Verdict(Outcome.AMBIGUOUS)
@@ -252,6 +257,9 @@ def refused(answer: Answer, verdict: Verdict, code: object = None, wait_s: float
     `wait_s`: when to come back, as the vendor says in a way of its own. Its `Retry-After` goes before
     that, and what the table says comes last.
     """
+    if answer.status == 429 and verdict.outcome is Outcome.AMBIGUOUS:
+        # A 429 was not processed, whatever else it says.
+        verdict = replace(verdict, outcome=Outcome.THROTTLED)
     waits_s = (
         retry_after_s(answer),
         None if wait_s is None else bounded_wait_s(wait_s),

@@ -45,6 +45,7 @@ from providers.http import (
     code_of,
     refused,
 )
+from providers.verdicts import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED
 
 SIGNATURE_AGE_S_MAX: Final = 1200
 """Mailgun repeats a refused webhook after 5, then 10 minutes, and does not say that it signs again."""
@@ -58,33 +59,36 @@ EVENTS: Final[Mapping[str, Meaning]] = {
     "accepted": QUEUED,
     "rejected": FAILED_HERE,
     "delivered": DELIVERED,
-    "failed": FAILED_HERE,
     "opened": DELIVERED,
     "clicked": DELIVERED,
     "unsubscribed": OBJECTED,
     "complained": OBJECTED,
 }
-"""Mailgun's event types. What is not listed says nothing about a message of ours."""
+"""Mailgun's event types, beside `failed` (`REASONS`). What is not listed says nothing about a message of
+ours."""
 
-PERMANENT_REASONS: Final[Mapping[str, Meaning]] = {
+REASONS: Final[Mapping[str, Meaning]] = {
     "bounce": BAD_ADDRESS,
     "hardfail": BAD_ADDRESS,
     "suppress-bounce": BAD_ADDRESS,
     "suppress-complaint": BAD_ADDRESS,
     "suppress-unsubscribe": BAD_ADDRESS,
+    "espblock": FAILED_HERE,
+    "generic": FAILED_HERE,
+    "greylisted": FAILED_HERE,
+    "old": FAILED_HERE,
 }
-"""Permanent failures that speak about the recipient; the others (`old`, `espblock`, `generic`) do not."""
-
-KNOWN_REASONS: Final = frozenset(PERMANENT_REASONS) | {"old", "espblock", "generic", "greylisted"}
+"""Why a mail failed for good. A reason that is not listed is not kept, and says nothing of the address."""
 
 REFUSALS: Final[Sequence[tuple[str, Verdict, str]]] = (
     # The beginning of a 400's text, in lower case · what it means · our code for it.
-    ("to parameter is not a valid address", Verdict(Outcome.REJECTED_RECIPIENT), "to_invalid"),
-    ("'to' parameter is not a valid address", Verdict(Outcome.REJECTED_RECIPIENT), "to_invalid"),
-    ("from parameter", Verdict(Outcome.REJECTED), "from_invalid"),
-    ("'from' parameter", Verdict(Outcome.REJECTED), "from_invalid"),
-    ("need at least one of", Verdict(Outcome.REJECTED), "content_missing"),
-    ("send options", Verdict(Outcome.REJECTED), "options_too_large"),
+    ("to parameter is not a valid address", BAD_RECIPIENT, "to_invalid"),
+    ("'to' parameter is not a valid address", BAD_RECIPIENT, "to_invalid"),
+    ("from parameter", REJECTED, "from_invalid"),
+    ("'from' parameter", REJECTED, "from_invalid"),
+    ("need at least one of", NOT_THIS_MESSAGE, "content_missing"),
+    ("only one parameters", NOT_THIS_MESSAGE, "content_twice"),
+    ("send options", NOT_THIS_MESSAGE, "options_too_large"),
 )
 
 _MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,512}")
@@ -255,13 +259,10 @@ def latest(events: Iterable[Mapping[str, Any]]) -> Receipt | None:
 
 def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
     """One event as a receipt, None when it says nothing about a message of ours."""
-    name = event.get("event")
-    means = EVENTS.get(name) if isinstance(name, str) else None
+    name = str(event.get("event"))
+    means, code = _failure(event) if name == "failed" else (EVENTS.get(name), name)
     if means is None:
         return None
-    code = str(name)
-    if name == "failed":
-        means, code = _failure(event)
     message_id = message_id_of(event)
     id, at = event.get("id"), event.get("timestamp")
     at_s = at if isinstance(at, int | float) and 0 < at < 1 << 33 else None
@@ -282,13 +283,13 @@ def _failure(event: Mapping[str, Any]) -> tuple[Meaning, str]:
     reason = str(event.get("reason"))
     status = event.get("delivery-status")
     bounce_type = status.get("bounce-type") if isinstance(status, dict) else None
-    code = f"failed:{severity}" + (f":{reason}" if reason in KNOWN_REASONS else "")
+    code = f"failed:{severity}" + (f":{reason}" if reason in REASONS else "")
     if severity == "temporary":
         # Mailgun goes on trying by itself, for up to eight hours.
         return QUEUED, code
     if bounce_type == "soft":
         return FAILED_HERE, code
-    return PERMANENT_REASONS.get(reason, FAILED_HERE), code
+    return REASONS.get(reason, FAILED_HERE), code
 
 
 class UsedTokens:

@@ -35,40 +35,44 @@ from providers.base import (
 from providers.email.fields import REFERENCE, event_key_of, is_one_address, reference_in, subject_of
 from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
 from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
+from providers.verdicts import AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED, THROTTLED
 
 SETTLING_S: Final = 0.0
 """Nothing settles later: repeating the request is the look-up."""
 KEY_LIFE_S: Final = 86_400.0
 QUOTA_WAIT_S: Final = 3600.0
 """A quota is back when the day or the month ends, or when somebody buys more."""
+_ARRIVED_BEFORE: Final = Verdict(Outcome.AMBIGUOUS, about_provider=False)
 SIGNATURE_AGE_S_MAX: Final = 300
 """What Svix documents, and what the verifying library holds to by itself."""
 
 ERRORS: Final[Mapping[str, Verdict]] = {
-    "invalid_idempotent_request": Verdict(Outcome.AMBIGUOUS, about_provider=False),
-    "concurrent_idempotent_requests": Verdict(Outcome.AMBIGUOUS, about_provider=False),
-    "invalid_idempotency_key": Verdict(Outcome.REJECTED),
-    "validation_error": Verdict(Outcome.REJECTED),
-    "missing_required_field": Verdict(Outcome.REJECTED),
-    "invalid_parameter": Verdict(Outcome.REJECTED),
-    "invalid_attachment": Verdict(Outcome.REJECTED),
-    "invalid_from_address": Verdict(Outcome.REJECTED),
-    "invalid_access": Verdict(Outcome.REJECTED),
-    "invalid_region": Verdict(Outcome.REJECTED),
-    "missing_api_key": Verdict(Outcome.REJECTED),
-    "restricted_api_key": Verdict(Outcome.REJECTED),
-    "suspended_api_key": Verdict(Outcome.REJECTED),
-    "invalid_api_key": Verdict(Outcome.REJECTED),
-    "not_found": Verdict(Outcome.REJECTED),
-    "method_not_allowed": Verdict(Outcome.REJECTED),
-    "security_error": Verdict(Outcome.REJECTED, about_provider=False),
-    "rate_limit_exceeded": Verdict(Outcome.THROTTLED),
+    "invalid_idempotent_request": _ARRIVED_BEFORE,
+    "concurrent_idempotent_requests": _ARRIVED_BEFORE,
+    "invalid_idempotency_key": NOT_THIS_MESSAGE,
+    "validation_error": REJECTED,
+    "missing_required_field": NOT_THIS_MESSAGE,
+    "missing_required_fields": NOT_THIS_MESSAGE,
+    "invalid_parameter": NOT_THIS_MESSAGE,
+    "invalid_attachment": NOT_THIS_MESSAGE,
+    "invalid_from_address": REJECTED,
+    "invalid_access": REJECTED,
+    "invalid_region": REJECTED,
+    "missing_api_key": REJECTED,
+    "restricted_api_key": REJECTED,
+    "suspended_api_key": REJECTED,
+    "invalid_api_key": REJECTED,
+    "not_found": REJECTED,
+    "method_not_allowed": REJECTED,
+    "security_error": NOT_THIS_MESSAGE,
+    "rate_limit_exceeded": THROTTLED,
     "daily_quota_exceeded": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
     "monthly_quota_exceeded": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
-    "application_error": Verdict(Outcome.AMBIGUOUS),
-    "internal_server_error": Verdict(Outcome.AMBIGUOUS),
+    "application_error": AMBIGUOUS,
+    "internal_server_error": AMBIGUOUS,
 }
-"""What Resend's error names mean for a send. Any other goes by its HTTP status."""
+"""What Resend's error names mean for a send. Any other goes by its HTTP status. A `validation_error` may
+be about a field or about our domain, and does not say which."""
 
 _BAD_RECIPIENT: Final = "invalid `to` field"
 """How the text of a `validation_error` about the recipient begins, in lower case."""
@@ -90,9 +94,18 @@ EVENTS: Final[Mapping[str, Meaning]] = {
 """Events of an email, and the words of `last_event`. `sent` says only that Resend took the request.
 What is not listed says nothing about a message of ours."""
 
-BAD_ADDRESS_BOUNCES: Final = frozenset({("permanent", "general"), ("permanent", "noemail")})
-"""Types and sub-types of bounces that speak about the address; the others are about this mail."""
-BOUNCE_TYPES: Final = frozenset({"permanent", "transient", "undetermined"})
+BOUNCES: Final[Mapping[tuple[str, str], Meaning]] = {
+    ("permanent", "general"): BAD_ADDRESS,
+    ("permanent", "noemail"): BAD_ADDRESS,
+    ("transient", "general"): FAILED_HERE,
+    ("transient", "mailboxfull"): FAILED_HERE,
+    ("transient", "messagetoolarge"): FAILED_HERE,
+    ("transient", "contentrejected"): FAILED_HERE,
+    ("transient", "attachmentrejected"): FAILED_HERE,
+    ("undetermined", "undetermined"): FAILED_HERE,
+}
+"""Types and sub-types of bounces in lower case. A pair that is not listed is not kept as a code, and says
+nothing about the address."""
 
 _EMAIL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
@@ -160,11 +173,7 @@ class Resend(OverHttp):
             return None
         if answer.status != 200 or answer.fields.get("id") != provider_message_id:
             raise LookupFailed(f"Resend could not be asked: it answered HTTP {answer.status}")
-        event = str(answer.fields.get("last_event"))
-        means = EVENTS.get(event)
-        return (
-            _receipt(provider_message_id, event, means, f"{provider_message_id}:{event}") if means else None
-        )
+        return last_receipt(answer.fields)
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Verify and translate one webhook."""
@@ -200,10 +209,17 @@ def result_of(answer: Answer) -> SendResult:
     name, said = fields.get("name"), str(fields.get("message", "")).strip().lower()
     vendor_form = isinstance(name, str)
     if name == "validation_error" and answer.status < 500 and said.startswith(_BAD_RECIPIENT):
-        return refused(answer, Verdict(Outcome.REJECTED_RECIPIENT, about_provider=False), "to_invalid")
+        return refused(answer, BAD_RECIPIENT, "to_invalid")
     known = ERRORS.get(name) if vendor_form else None
     verdict = known or by_status(answer.status, vendor_form=vendor_form)
     return refused(answer, verdict, name if known else None)
+
+
+def last_receipt(email: Mapping[str, Any]) -> Receipt | None:
+    """What happened last to an email that was asked for, as a receipt."""
+    id, event = str(email.get("id")), str(email.get("last_event"))
+    means = EVENTS.get(event)
+    return _receipt(id, event, means, f"{id}:{event}") if means else None
 
 
 def receipt_of(event: Mapping[str, Any], key: str = "") -> Receipt | None:
@@ -248,8 +264,8 @@ def _receipt(
 def _bounce(bounce: object) -> tuple[Meaning, str]:
     fields = cast("dict[str, Any]", bounce) if isinstance(bounce, dict) else {}
     kind, sub = (str(fields.get(name, "")).lower() for name in ("type", "subType"))
-    code = f"bounced:{kind}" if kind in BOUNCE_TYPES else "bounced"
-    return (BAD_ADDRESS if (kind, sub) in BAD_ADDRESS_BOUNCES else FAILED_HERE), code
+    means = BOUNCES.get((kind, sub))
+    return (means, f"bounced:{kind}:{sub}") if means else (FAILED_HERE, "bounced")
 
 
 def verify(webhooks: Sequence[Webhook], request: CallbackRequest) -> None:

@@ -13,7 +13,6 @@ on twilio.com/docs/sendgrid. The vendor's words for events are in `sendgrid_even
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, timedelta
 from email.utils import parseaddr
@@ -50,6 +49,7 @@ from providers.http import (
     by_status,
     refused,
 )
+from providers.verdicts import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED
 
 SETTLING_S: Final = 60.0
 """How long the logs may lag behind. They promise "near real time" and give no figure."""
@@ -60,7 +60,14 @@ LOGS_LIMIT: Final = 100
 DETAILS_MAX: Final = 20
 
 
-_RECIPIENT_FIELD = re.compile(r"personalizations\.\d+\.to(\.|$)")
+FIELDS: Final[Sequence[tuple[str, Verdict]]] = (
+    ("personalizations.0.to", BAD_RECIPIENT),
+    ("personalizations", NOT_THIS_MESSAGE),
+    ("subject", NOT_THIS_MESSAGE),
+    ("content", NOT_THIS_MESSAGE),
+    ("from", REJECTED),
+)
+"""Beginnings of the fields that a 400 complains of. Without a known one it goes by its HTTP status."""
 
 
 class SendGrid(OverHttp):
@@ -229,8 +236,9 @@ def result_of(answer: Answer) -> SendResult:
     )
     field = next((field for field in fields if isinstance(field, str) and field not in ("", "null")), None)
     code = f"http_{answer.status}" + (f":{field}" if field else "")
-    if answer.status == 400 and field and _RECIPIENT_FIELD.match(field):
-        return refused(answer, Verdict(Outcome.REJECTED_RECIPIENT), code)
+    for beginning, verdict in FIELDS if answer.status == 400 and field else ():
+        if f"{field}.".startswith(f"{beginning}."):
+            return refused(answer, verdict, code)
     reset, wait_s = answer.headers.get("x-ratelimit-reset", ""), None
     if answer.status == 429 and reset.isascii() and reset.isdigit():
         wait_s = float(reset[:15]) - answer.received_at.timestamp()

@@ -28,7 +28,6 @@ EVENTS: Final[Mapping[str, Meaning]] = {
     "processed": QUEUED,
     "deferred": QUEUED,
     "delivered": DELIVERED,
-    "bounce": BAD_ADDRESS,
     "dropped": FAILED_HERE,
     "cancel_drop": FAILED_HERE,
     "open": DELIVERED,
@@ -37,7 +36,8 @@ EVENTS: Final[Mapping[str, Meaning]] = {
     "unsubscribe": OBJECTED,
     "group_unsubscribe": OBJECTED,
 }
-"""The event webhook's words. What is not listed says nothing about a message of ours."""
+"""The event webhook's words, beside `bounce` (`BOUNCE_TYPES`). What is not listed says nothing about a
+message of ours."""
 
 BOUNCE_TYPES: Final[Mapping[str, Meaning]] = {"bounce": BAD_ADDRESS, "blocked": FAILED_HERE}
 """A block is the receiving server's refusal of this sender, this content or this moment."""

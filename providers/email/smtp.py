@@ -37,7 +37,7 @@ from aiosmtplib import (
 )
 
 from domain.notification import Channel, Device
-from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
+from domain.outcome import Outcome, Receipt, SendResult
 from providers.base import (
     CallbackRefused,
     CallbackRequest,
@@ -48,6 +48,15 @@ from providers.base import (
     Verdict,
 )
 from providers.email.fields import is_one_address, subject_of
+from providers.verdicts import (
+    BAD_RECIPIENT,
+    GONE,
+    NOT_THIS_MESSAGE,
+    NOT_THIS_ONE_NOW,
+    REJECTED,
+    THROTTLED,
+    UNAVAILABLE,
+)
 
 CONNECT_S: Final = 5.0
 CHECK_S: Final = 2.0
@@ -56,34 +65,29 @@ MESSAGES_MAX: Final = 100
 """So many mails go over one connection: many servers count them and close it."""
 IDLE_S: Final = 15.0
 
-_GONE = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.SUPPRESS, about_provider=False)
-_NOT_THIS_ADDRESS = Verdict(Outcome.REJECTED_RECIPIENT, about_provider=False)
-_NOT_THIS_MAIL = Verdict(Outcome.REJECTED, about_provider=False)
-_NOT_THIS_ONE_NOW = Verdict(Outcome.UNAVAILABLE, about_provider=False)
-
 PERMANENT: Final[Mapping[str, Verdict]] = {
-    "1.1": _GONE,  # no such mailbox
-    "1.2": _GONE,  # no such domain
-    "1.3": _NOT_THIS_ADDRESS,  # the address's syntax
-    "1.6": _GONE,  # moved, and left no address
-    "1.10": _GONE,  # the domain takes no mail (RFC 7505)
-    "2.1": _GONE,  # the mailbox is disabled
-    "2.2": _NOT_THIS_ADDRESS,  # full
-    "2.3": _NOT_THIS_MAIL,  # longer than the mailbox takes
-    "3.4": _NOT_THIS_MAIL,  # longer than the server takes
-    "6.0": _NOT_THIS_MAIL,
-    "6.1": _NOT_THIS_MAIL,
-    "6.3": _NOT_THIS_MAIL,
+    "1.1": GONE,  # no such mailbox
+    "1.2": GONE,  # no such domain
+    "1.3": BAD_RECIPIENT,  # the address's syntax
+    "1.6": GONE,  # moved, and left no address
+    "1.10": GONE,  # the domain takes no mail (RFC 7505)
+    "2.1": GONE,  # the mailbox is disabled
+    "2.2": BAD_RECIPIENT,  # full
+    "2.3": NOT_THIS_MESSAGE,  # longer than the mailbox takes
+    "3.4": NOT_THIS_MESSAGE,  # longer than the server takes
+    "6.0": NOT_THIS_MESSAGE,
+    "6.1": NOT_THIS_MESSAGE,
+    "6.3": NOT_THIS_MESSAGE,
 }
 """Subject and detail of a 5.y.z to a recipient or a content. Whatever is missing is policy (5.7.z) or
 about the server or our settings: refused as configured."""
 
 TRANSIENT: Final[Mapping[str, Verdict]] = {
-    "2.1": _NOT_THIS_ONE_NOW,  # the mailbox is disabled for now
-    "2.2": _NOT_THIS_ONE_NOW,  # full
-    "7.1": _NOT_THIS_ONE_NOW,  # greylisted, mostly
-    "4.5": Verdict(Outcome.THROTTLED),  # congested
-    "7.28": Verdict(Outcome.THROTTLED),  # too many mails (IANA's registry of enhanced status codes)
+    "2.1": NOT_THIS_ONE_NOW,  # the mailbox is disabled for now
+    "2.2": NOT_THIS_ONE_NOW,  # full
+    "7.1": NOT_THIS_ONE_NOW,  # greylisted, mostly
+    "4.5": THROTTLED,  # congested
+    "7.28": THROTTLED,  # too many mails (IANA's registry of enhanced status codes)
 }
 """Subject and detail of a 4.y.z. Whatever is missing is about the server: unavailable."""
 
@@ -326,14 +330,15 @@ def refused(code: int, text: str, stage: Stage) -> SendResult:
     found = _ENHANCED.match(text.strip())
     detail = found[2] if found and int(found[1]) == code // 100 else ""
     if code < 500:
-        verdict = TRANSIENT.get(detail, Verdict(Outcome.UNAVAILABLE))
+        verdict = TRANSIENT.get(detail, UNAVAILABLE)
     else:
         # Before the recipient was named, a refusal is about us.
         about_mail = PERMANENT if stage >= Stage.RECIPIENT else {}
-        verdict = about_mail.get(detail, Verdict(Outcome.REJECTED))
+        verdict = about_mail.get(detail, REJECTED)
     return SendResult(
         verdict.outcome,
         code=f"smtp_{code}" + (f":{code // 100}.{detail}" if detail else ""),
+        retry_after_s=verdict.retry_after_s,
         address_verdict=verdict.address,
         about_provider=verdict.about_provider,
     )

@@ -16,62 +16,60 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from domain.notification import Device
-from domain.outcome import AddressVerdict, Outcome, SendResult
+from domain.outcome import Outcome, SendResult
 from providers.base import Message, Verdict
 from providers.http import Answer, NoAnswer, by_status, refused
 from providers.push.h2_client import CONNECT_S_MAX, H2Client
-from providers.push.provider_token import ProviderTokens, read_key
+from providers.push.provider_token import FORCED_EVERY_S, ProviderTokens, read_key
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
+from providers.verdicts import BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
 
 NAME = "apns"
 PAYLOAD_BYTES_MAX = 4096
 RETRY_5XX_S = 900.0
-"""Apple asks to wait 15 minutes before sending again after a 500 or 503."""
+"""Apple asks to wait 15 minutes before sending again after a 5xx."""
 
 _REASON = re.compile(r"[A-Za-z]{1,64}")
 _ID_NAMESPACE = uuid5(NAMESPACE_URL, "herald/apns-id")
-_BAD_TOKEN = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.DEACTIVATE_TOKEN)
-_REJECTED = Verdict(Outcome.REJECTED)
-_UNAVAILABLE = Verdict(Outcome.UNAVAILABLE)
 
 BY_REASON: dict[str, Verdict] = {
     # The device token.
-    "Unregistered": _BAD_TOKEN,
-    "ExpiredToken": _BAD_TOKEN,
-    "BadDeviceToken": _BAD_TOKEN,
+    "Unregistered": DEAD_TOKEN,
+    "ExpiredToken": DEAD_TOKEN,
+    "BadDeviceToken": DEAD_TOKEN,
     # Also what every token gets when our topic is wrong: refuse the message, keep the token.
-    "DeviceTokenNotForTopic": Verdict(Outcome.REJECTED_RECIPIENT),
+    "DeviceTokenNotForTopic": BAD_RECIPIENT,
     # Our account.
-    "ExpiredProviderToken": _REJECTED,
-    "InvalidProviderToken": _REJECTED,
-    "MissingProviderToken": _REJECTED,
-    "UnrelatedKeyIdInToken": _REJECTED,
-    "BadEnvironmentKeyIdInToken": _REJECTED,
-    "BadCertificate": _REJECTED,
-    "BadCertificateEnvironment": _REJECTED,
-    "Forbidden": _REJECTED,
-    "BadTopic": _REJECTED,
-    "MissingTopic": _REJECTED,
-    "TopicDisallowed": _REJECTED,
+    "ExpiredProviderToken": REJECTED,
+    "InvalidProviderToken": REJECTED,
+    "MissingProviderToken": REJECTED,
+    "UnrelatedKeyIdInToken": REJECTED,
+    "BadEnvironmentKeyIdInToken": REJECTED,
+    "BadCertificate": REJECTED,
+    "BadCertificateEnvironment": REJECTED,
+    "Forbidden": REJECTED,
+    "BadTopic": REJECTED,
+    "MissingTopic": REJECTED,
+    "TopicDisallowed": REJECTED,
     # Our request.
-    "BadCollapseId": _REJECTED,
-    "BadExpirationDate": _REJECTED,
-    "BadMessageId": _REJECTED,
-    "BadPath": _REJECTED,
-    "BadPriority": _REJECTED,
-    "DuplicateHeaders": _REJECTED,
-    "InvalidPushType": _REJECTED,
-    "MethodNotAllowed": _REJECTED,
-    "MissingDeviceToken": _REJECTED,
-    "PayloadEmpty": _REJECTED,
-    "PayloadTooLarge": _REJECTED,
-    # For now: too many to one device, or provider tokens renewed too often.
-    "TooManyRequests": Verdict(Outcome.THROTTLED),
-    "TooManyProviderTokenUpdates": Verdict(Outcome.THROTTLED),
-    "IdleTimeout": _UNAVAILABLE,
+    "BadCollapseId": NOT_THIS_MESSAGE,
+    "BadExpirationDate": NOT_THIS_MESSAGE,
+    "BadMessageId": NOT_THIS_MESSAGE,
+    "BadPath": NOT_THIS_MESSAGE,
+    "BadPriority": REJECTED,
+    "DuplicateHeaders": REJECTED,
+    "InvalidPushType": REJECTED,
+    "MethodNotAllowed": REJECTED,
+    "MissingDeviceToken": NOT_THIS_MESSAGE,
+    "PayloadEmpty": NOT_THIS_MESSAGE,
+    "PayloadTooLarge": NOT_THIS_MESSAGE,
+    # Too many to one device: nobody else has to wait.
+    "TooManyRequests": Verdict(Outcome.THROTTLED, about_provider=False),
+    "TooManyProviderTokenUpdates": Verdict(Outcome.THROTTLED, retry_after_s=FORCED_EVERY_S),
+    "IdleTimeout": UNAVAILABLE,
     "ServiceUnavailable": Verdict(Outcome.UNAVAILABLE, retry_after_s=RETRY_5XX_S),
-    "Shutdown": _UNAVAILABLE,
+    "Shutdown": UNAVAILABLE,
     # Whether it went out before the error is not said.
     "InternalServerError": Verdict(Outcome.AMBIGUOUS, retry_after_s=RETRY_5XX_S),
 }
@@ -191,9 +189,11 @@ def read(answer: Answer, sent_id: str) -> SendResult:
     reason = reason_of(answer)
     verdict = BY_REASON.get(reason or "")
     if verdict is None and answer.status == 410 and reason is not None:
-        verdict = _BAD_TOKEN
+        verdict = DEAD_TOKEN
     if verdict is None:
         verdict = by_status(answer.status, vendor_form=reason is not None)
+        if reason is not None and answer.status >= 500:
+            verdict = replace(verdict, retry_after_s=RETRY_5XX_S)
     return refused(answer, verdict, None if reason is None else _snake(reason))
 
 

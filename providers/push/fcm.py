@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from domain.notification import Device
-from domain.outcome import AddressVerdict, Outcome, SendResult
+from domain.outcome import Outcome, SendResult
 from providers.base import Message, Verdict
 from providers.http import Answer, NoAnswer, VendorClient, by_status, refused
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
+from providers.verdicts import AMBIGUOUS, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
 
 NAME = "fcm"
 PAYLOAD_BYTES_MAX = 4096
@@ -30,32 +31,32 @@ _ENUM_NAME = re.compile(r"[A-Z_]{1,64}")
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
-_BAD_TOKEN = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.DEACTIVATE_TOKEN)
-_REJECTED = Verdict(Outcome.REJECTED)
+QUOTA_WAIT_S = 60.0
+"""Google asks for a minute at least after a quota was exceeded (FCM's ErrorCode reference)."""
 
 BY_ERROR_CODE: dict[str, Verdict] = {
-    "UNREGISTERED": _BAD_TOKEN,
+    "UNREGISTERED": DEAD_TOKEN,
     # Any field of ours may be the invalid one; only the violation of `message.token` blames the token.
-    "INVALID_ARGUMENT": _REJECTED,
+    "INVALID_ARGUMENT": NOT_THIS_MESSAGE,
     # The token belongs to another project: ours to set right, so the token is kept.
-    "SENDER_ID_MISMATCH": _REJECTED,
-    "THIRD_PARTY_AUTH_ERROR": _REJECTED,
-    "QUOTA_EXCEEDED": Verdict(Outcome.THROTTLED),
-    "UNAVAILABLE": Verdict(Outcome.UNAVAILABLE),
-    "INTERNAL": Verdict(Outcome.AMBIGUOUS),
+    "SENDER_ID_MISMATCH": NOT_THIS_MESSAGE,
+    "THIRD_PARTY_AUTH_ERROR": REJECTED,
+    "QUOTA_EXCEEDED": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
+    "UNAVAILABLE": UNAVAILABLE,
+    "INTERNAL": AMBIGUOUS,
 }
 """`FcmError.errorCode` (FCM's ErrorCode reference) in our words."""
 
 BY_STATUS: dict[str, Verdict] = {
-    "INVALID_ARGUMENT": _REJECTED,
-    "UNAUTHENTICATED": _REJECTED,
-    "PERMISSION_DENIED": _REJECTED,
+    "INVALID_ARGUMENT": NOT_THIS_MESSAGE,
+    "UNAUTHENTICATED": REJECTED,
+    "PERMISSION_DENIED": REJECTED,
     # Without an FcmError this is the project or the address, never the token.
-    "NOT_FOUND": _REJECTED,
-    "RESOURCE_EXHAUSTED": Verdict(Outcome.THROTTLED),
-    "UNAVAILABLE": Verdict(Outcome.UNAVAILABLE),
-    "INTERNAL": Verdict(Outcome.AMBIGUOUS),
-    "DEADLINE_EXCEEDED": Verdict(Outcome.AMBIGUOUS),
+    "NOT_FOUND": REJECTED,
+    "RESOURCE_EXHAUSTED": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
+    "UNAVAILABLE": UNAVAILABLE,
+    "INTERNAL": AMBIGUOUS,
+    "DEADLINE_EXCEEDED": AMBIGUOUS,
 }
 """`google.rpc.Code`, where no FcmError comes with it."""
 
@@ -157,8 +158,8 @@ def read(answer: Answer) -> SendResult:
             return SendResult(Outcome.ACCEPTED, http_status=200, provider_message_id=name)
         return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=200)
     code, status = _fcm_code(answer), _word(_error(answer).get("status"))
-    if code == "INVALID_ARGUMENT" or status == "INVALID_ARGUMENT":
-        return _invalid_argument(answer)
+    if "INVALID_ARGUMENT" in (code, status) and _blames_the_token(answer):
+        return refused(answer, DEAD_TOKEN, "invalid_argument:message.token")
     if code in BY_ERROR_CODE:
         return refused(answer, BY_ERROR_CODE[code], code)
     if status in BY_STATUS:
@@ -166,12 +167,10 @@ def read(answer: Answer) -> SendResult:
     return refused(answer, by_status(answer.status, vendor_form=bool(_error(answer))), code or status)
 
 
-def _invalid_argument(answer: Answer) -> SendResult:
+def _blames_the_token(answer: Answer) -> bool:
     """Only a violation that names the token speaks about the token."""
     violations = [_dicts(detail.get("fieldViolations")) for detail in _details(answer, _BAD_REQUEST)]
-    if any(violation.get("field") == "message.token" for violation in chain.from_iterable(violations)):
-        return refused(answer, _BAD_TOKEN, "invalid_argument:message.token")
-    return refused(answer, BY_ERROR_CODE["INVALID_ARGUMENT"], "invalid_argument")
+    return any(violation.get("field") == "message.token" for violation in chain.from_iterable(violations))
 
 
 def _error(answer: Answer) -> dict[str, Any]:

@@ -31,31 +31,25 @@ from providers.base import (
     Verdict,
 )
 from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
+from providers.verdicts import ACCEPTED, AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, OBJECTED, REJECTED
 
 FIELDS_MAX: Final = 50
 
-_ACCEPTED = Verdict(Outcome.ACCEPTED)
-_REJECTED = Verdict(Outcome.REJECTED)
-_NOT_THIS_ONE = Verdict(Outcome.REJECTED, about_provider=False)
-_RECIPIENT = Verdict(Outcome.REJECTED_RECIPIENT, about_provider=False)
-_BLACKLISTED = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.SUPPRESS, about_provider=False)
-_AMBIGUOUS = Verdict(Outcome.AMBIGUOUS)
-
 STATUS_CODES: Final[Mapping[int, tuple[str, Verdict]]] = {
-    100: ("processed", _ACCEPTED),
-    101: ("sent", _ACCEPTED),
-    102: ("queued", _ACCEPTED),
-    401: ("risk_hold", _NOT_THIS_ONE),
-    402: ("invalid_sender_id", _REJECTED),
-    403: ("invalid_phone_number", _RECIPIENT),
-    404: ("unsupported_number_type", _RECIPIENT),
-    405: ("insufficient_balance", _REJECTED),
-    406: ("user_in_blacklist", _BLACKLISTED),
-    407: ("could_not_route", _NOT_THIS_ONE),  # another provider may have a route
-    409: ("do_not_disturb", _NOT_THIS_ONE),  # Nigeria: this sender, at this hour
-    500: ("internal_server_error", _AMBIGUOUS),
-    501: ("gateway_error", _AMBIGUOUS),
-    502: ("rejected_by_gateway", _REJECTED),
+    100: ("processed", ACCEPTED),
+    101: ("sent", ACCEPTED),
+    102: ("queued", ACCEPTED),
+    401: ("risk_hold", NOT_THIS_MESSAGE),
+    402: ("invalid_sender_id", REJECTED),
+    403: ("invalid_phone_number", BAD_RECIPIENT),
+    404: ("unsupported_number_type", BAD_RECIPIENT),
+    405: ("insufficient_balance", REJECTED),
+    406: ("user_in_blacklist", OBJECTED),
+    407: ("could_not_route", NOT_THIS_MESSAGE),  # another provider may have a route
+    409: ("do_not_disturb", NOT_THIS_MESSAGE),  # Nigeria: this sender, at this hour
+    500: ("internal_server_error", AMBIGUOUS),
+    501: ("gateway_error", AMBIGUOUS),
+    502: ("rejected_by_gateway", REJECTED),
 }
 """A recipient's `statusCode`: our code for it, and what it means. Any other goes by its hundred."""
 
@@ -193,7 +187,7 @@ def result_of(answer: Answer) -> SendResult:
         code, verdict = STATUS_CODES[MESSAGES[said]]
         return refused(answer, verdict, code)
     if recipients == [] and _SENT_TO_NONE.match(said):
-        return refused(answer, _NOT_THIS_ONE, "sent_to_none")
+        return refused(answer, NOT_THIS_MESSAGE, "sent_to_none")
     return refused(answer, by_status(answer.status, vendor_form=True))
 
 
@@ -205,12 +199,12 @@ def _recipient(answer: Answer, recipient: Mapping[str, Any]) -> SendResult:
         return refused(answer, verdict, code)
     id = _id_of(recipient.get("messageId"))
     if id is None:
-        return refused(answer, _AMBIGUOUS, "answer_malformed")
+        return refused(answer, AMBIGUOUS, "answer_malformed")
     return SendResult(Outcome.ACCEPTED, http_status=answer.status, provider_message_id=id)
 
 
 def _unknown(status: int) -> Verdict:
-    return _REJECTED if 400 <= status < 500 else _AMBIGUOUS
+    return REJECTED if 400 <= status < 500 else AMBIGUOUS
 
 
 def receipt_of(report: Mapping[str, Any]) -> Receipt | None:

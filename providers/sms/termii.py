@@ -28,6 +28,7 @@ from providers.base import (
     Verdict,
 )
 from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
+from providers.verdicts import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED
 
 SETTLING_S: Final = 30.0
 """Nothing is documented about how soon the inbox has a message."""
@@ -37,13 +38,13 @@ LOOKUP_BEFORE: Final = timedelta(minutes=15)
 
 MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
-ERRORS: Final[Sequence[tuple[str, str, Outcome]]] = (
-    ("invalid phone number", "invalid_phone_number", Outcome.REJECTED_RECIPIENT),
-    ("invalid sender id", "invalid_sender_id", Outcome.REJECTED),
-    ("you are not set up on this route", "route_not_set_up", Outcome.REJECTED),
-    ("your account is not active", "account_not_active", Outcome.REJECTED),
-    ("country inactive", "country_inactive", Outcome.REJECTED),
-    ("insufficient balance", "insufficient_balance", Outcome.REJECTED),
+ERRORS: Final[Sequence[tuple[str, str, Verdict]]] = (
+    ("invalid phone number", "invalid_phone_number", BAD_RECIPIENT),
+    ("invalid sender id", "invalid_sender_id", REJECTED),
+    ("you are not set up on this route", "route_not_set_up", REJECTED),
+    ("your account is not active", "account_not_active", REJECTED),
+    ("country inactive", "country_inactive", NOT_THIS_MESSAGE),
+    ("insufficient balance", "insufficient_balance", REJECTED),
 )
 """Beginnings of Termii's error texts in lower case, our code for each, and what it means."""
 
@@ -166,9 +167,9 @@ def result_of(answer: Answer) -> SendResult:
     vendor_form = isinstance(said, int) and fields.get("status") == "error"
     status = cast("int", said) if vendor_form and answer.status < 300 else answer.status
     text = str(fields.get("message", "")).strip().lower() if vendor_form else ""
-    for beginning, code, outcome in ERRORS:
+    for beginning, code, verdict in ERRORS:
         if 400 <= status < 500 and status != 429 and text.startswith(beginning):
-            return refused(answer, Verdict(outcome), code)
+            return refused(answer, verdict, code)
     return refused(answer, by_status(status, vendor_form=vendor_form), f"http_{status}")
 
 

@@ -31,6 +31,15 @@ from providers.base import (
     Verdict,
 )
 from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
+from providers.verdicts import (
+    BAD_RECIPIENT,
+    NOT_THIS_MESSAGE,
+    NOT_THIS_ONE_NOW,
+    OBJECTED,
+    REJECTED,
+    THROTTLED,
+    UNAVAILABLE,
+)
 
 SETTLING_S: Final = 10.0
 LOOKUP_BEFORE: Final = timedelta(minutes=15)
@@ -44,24 +53,32 @@ CALLBACK_OVERRIDES: Final = "#ct=3000&rt=5000&rc=5&rp=all"
 SID: Final = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
 _TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
 
-_RECIPIENT = Verdict(Outcome.REJECTED_RECIPIENT)
-_REJECTED = Verdict(Outcome.REJECTED)
-_THROTTLED = Verdict(Outcome.THROTTLED)
-
 ERRORS: Final[Mapping[int, Verdict]] = {
-    21211: _RECIPIENT,  # not a phone number
-    21614: _RECIPIENT,  # cannot receive SMS
-    21610: Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.SUPPRESS),  # answered STOP
-    21612: _REJECTED,  # no route from this sender; another provider may have one
-    21408: _REJECTED,  # no permission for the region
-    21212: _REJECTED,  # sender invalid
-    21606: _REJECTED,  # sender not ours
-    20003: _REJECTED,  # credentials
-    20429: _THROTTLED,  # too many requests, never processed
-    21611: _THROTTLED,  # the sender's queue is full
-    30001: _THROTTLED,  # the account's queue is full
+    20003: REJECTED,  # credentials
+    20429: THROTTLED,  # too many requests, never processed
+    21211: BAD_RECIPIENT,  # not a phone number
+    21212: REJECTED,  # sender invalid
+    21408: NOT_THIS_MESSAGE,  # no permission for the region
+    21602: NOT_THIS_MESSAGE,  # no text
+    21603: REJECTED,  # no sender
+    21604: BAD_RECIPIENT,  # no recipient
+    21606: REJECTED,  # sender not ours
+    21610: OBJECTED,  # answered STOP
+    21611: THROTTLED,  # the sender's queue is full
+    21612: NOT_THIS_MESSAGE,  # no route from this sender; another provider may have one
+    21614: BAD_RECIPIENT,  # cannot receive SMS
+    21617: NOT_THIS_MESSAGE,  # longer than 1600 characters
+    30001: THROTTLED,  # the account's queue is full
+    30002: REJECTED,  # the account is suspended
+    30003: NOT_THIS_ONE_NOW,  # the handset is switched off, or out of reach
+    30004: NOT_THIS_MESSAGE,  # blocked for this recipient
+    30005: BAD_RECIPIENT,  # unknown number
+    30006: BAD_RECIPIENT,  # a landline, or no operator that takes SMS
+    30007: NOT_THIS_MESSAGE,  # filtered
+    30008: UNAVAILABLE,  # failed at the operator, who does not say why
 }
-"""What Twilio's error codes mean for a send. Any other goes by its HTTP status."""
+"""What Twilio's error codes mean, for a send and in the reports after it (30001 and above come there).
+Twilio goes on splitting them: any other goes by its HTTP status, and fails for this provider alone."""
 
 STATUSES: Final[Mapping[str, ReceiptStatus]] = {
     "accepted": ReceiptStatus.QUEUED,
@@ -77,15 +94,6 @@ STATUSES: Final[Mapping[str, ReceiptStatus]] = {
     "canceled": ReceiptStatus.UNDELIVERED,
 }
 """Twilio's message statuses. The two that are missing belong to received messages."""
-
-PERMANENT: Final[Mapping[str, AddressVerdict]] = {
-    "21211": AddressVerdict.KEEP,
-    "21614": AddressVerdict.KEEP,
-    "30005": AddressVerdict.KEEP,  # unknown number
-    "30006": AddressVerdict.KEEP,  # a landline, or unreachable
-    "21610": AddressVerdict.SUPPRESS,
-}
-"""Error codes of reports after which no provider would reach the recipient."""
 
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 
@@ -275,16 +283,21 @@ def receipt_of(entry: Mapping[str, Any], attempt_ref: str | None = None) -> Rece
         return None
     raw = entry.get("error_code")
     code = None if raw in (None, "", 0, "0") else code_of(raw)
-    failed = translated is ReceiptStatus.UNDELIVERED and code in PERMANENT
+    verdict = _reported(code) if translated is ReceiptStatus.UNDELIVERED else None
     return Receipt(
         event_key=f"{sid}:{status}",
         status=translated,
         provider_message_id=sid,
         attempt_ref=attempt_ref,
         code=code,
-        permanent=failed,
-        address_verdict=PERMANENT[code] if failed and code else AddressVerdict.KEEP,
+        permanent=verdict is not None and verdict.outcome is Outcome.REJECTED_RECIPIENT,
+        address_verdict=verdict.address if verdict else AddressVerdict.KEEP,
     )
+
+
+def _reported(code: str | None) -> Verdict | None:
+    """What a report's error code means. A form has it as text, a message resource as a number."""
+    return ERRORS.get(int(code)) if code and code.isascii() and code.isdigit() else None
 
 
 def _json_fields(body: bytes) -> dict[str, Any]:

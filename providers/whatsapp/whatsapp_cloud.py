@@ -32,45 +32,49 @@ from providers.base import (
     Verdict,
 )
 from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
+from providers.verdicts import (
+    AMBIGUOUS,
+    BAD_RECIPIENT,
+    NOT_THIS_MESSAGE,
+    REJECTED,
+    THROTTLED,
+    UNAVAILABLE,
+)
 
 TEXT_CHARS_MAX: Final = 4096
 PAIR_WAIT_S: Final = 6.0
 """One message in six seconds from one number to one person ("Throughput", pair rate limits)."""
 
-_REJECTED: Final = Verdict(Outcome.REJECTED)
-_THIS_MESSAGE: Final = Verdict(Outcome.REJECTED, about_provider=False)
-_RECIPIENT: Final = Verdict(Outcome.REJECTED_RECIPIENT, about_provider=False)
-_THROTTLED: Final = Verdict(Outcome.THROTTLED)
-_UNAVAILABLE: Final = Verdict(Outcome.UNAVAILABLE)
-_AMBIGUOUS: Final = Verdict(Outcome.AMBIGUOUS)
-
 ERRORS: Final[Mapping[int, Verdict]] = {
     # Authorization.
-    **dict.fromkeys((0, 3, 10, 190, *range(200, 300)), _REJECTED),
+    **dict.fromkeys((0, 3, 10, 190), REJECTED),
     # The account, its number, its payment: ours to set right.
     **dict.fromkeys(
-        (33, 368, 130497, 131005, 131031, 131037, 131042, 131045, 133000, 133005, 133006, 133008), _REJECTED
+        (33, 368, 130497, 131005, 131031, 131037, 131042, 131045, 133000, 133005, 133006, 133008), REJECTED
     ),
-    **dict.fromkeys((133009, 133010, 133015), _REJECTED),
+    **dict.fromkeys((133009, 133010, 133015), REJECTED),
     # A number of Meta's own test account may write to five recipients only.
-    131030: _REJECTED,
+    131030: REJECTED,
     # Limits. 131048 is about all messages of our number, 131056 about one recipient of it.
-    **dict.fromkeys((4, 80007, 130429, 131048, 133016), _THROTTLED),
+    **dict.fromkeys((4, 80007, 130429, 131048, 133016), THROTTLED),
     131056: Verdict(Outcome.THROTTLED, about_provider=False, retry_after_s=PAIR_WAIT_S),
     # Not now, in Meta's own words.
-    **dict.fromkeys((2, 131057, 133004), _UNAVAILABLE),
+    **dict.fromkeys((2, 131057, 133004), UNAVAILABLE),
     # "Unknown error" and "a service is unavailable" say nothing about the message.
-    **dict.fromkeys((131000, 131016), _AMBIGUOUS),
+    **dict.fromkeys((131000, 131016), AMBIGUOUS),
     # The request, or the type's template.
-    **dict.fromkeys((100, 131008, 131009, 131051, 131052, 131053, 135000), _THIS_MESSAGE),
+    **dict.fromkeys((100, 131008, 131009, 131051, 131052, 131053, 135000), NOT_THIS_MESSAGE),
     **dict.fromkeys(
-        (132000, 132001, 132005, 132007, 132012, 132015, 132016, 132018, 132068, 132069), _THIS_MESSAGE
+        (132000, 132001, 132005, 132007, 132012, 132015, 132016, 132018, 132068, 132069), NOT_THIS_MESSAGE
     ),
     # This person: not on WhatsApp, ourselves, in an experiment, out of the window, enough marketing, opted
     # out of it. Another channel may reach them; a number that is not on WhatsApp today may be tomorrow.
-    **dict.fromkeys((131026, 131021, 130472, 131047, 131049, 131050), _RECIPIENT),
+    **dict.fromkeys((131026, 131021, 130472, 131047, 131049, 131050), BAD_RECIPIENT),
 }
 """Meta's error codes in our words. Any other goes by its HTTP status."""
+
+PERMISSIONS: Final = range(200, 300)
+"""Codes of permissions that our access token does not have."""
 
 STATUSES: Final[Mapping[str, ReceiptStatus]] = {
     "sent": ReceiptStatus.SENT,
@@ -216,9 +220,7 @@ def result_of(answer: Answer) -> SendResult:
         return SendResult(Outcome.ACCEPTED, code=code, http_status=answer.status, provider_message_id=id)
     error = _fields(answer.fields.get("error"))
     code = _code(error)
-    verdict = ERRORS.get(code) if code is not None else None
-    if verdict is None:
-        verdict = by_status(answer.status, vendor_form=code is not None)
+    verdict = _meaning(code) or by_status(answer.status, vendor_form=code is not None)
     return refused(answer, verdict, code, _regained_after_s(answer))
 
 
@@ -237,7 +239,7 @@ def receipt_of(status: Mapping[str, Any]) -> Receipt | None:
         provider_message_id=id,
         attempt_ref=ref if isinstance(ref, str) and len(ref) <= 64 else None,
         code=code_of(word if code is None else code),
-        permanent=means is ReceiptStatus.UNDELIVERED and ERRORS.get(code or 0) is _RECIPIENT,
+        permanent=means is ReceiptStatus.UNDELIVERED and _is_final(_meaning(code)),
         occurred_at=_moment(status.get("timestamp")),
     )
 
@@ -266,6 +268,16 @@ def _regained_after_s(answer: Answer) -> float | None:
 def _code(error: Mapping[str, Any]) -> int | None:
     code = error.get("code")
     return code if isinstance(code, int) and not isinstance(code, bool) else None
+
+
+def _meaning(code: int | None) -> Verdict | None:
+    if code is None:
+        return None
+    return REJECTED if code in PERMISSIONS else ERRORS.get(code)
+
+
+def _is_final(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.outcome is Outcome.REJECTED_RECIPIENT
 
 
 def _moment(value: object) -> datetime | None:

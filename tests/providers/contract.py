@@ -1,18 +1,20 @@
 """What the contract suite needs to know about one provider, and the listener for its callbacks.
 
-A provider joins the suite by a `*_case.py` file beside its recorded cases that holds one `CASE`, and a
-line in `CASE_FILES`.
+A provider joins the suite by a `*_case.py` file that holds one `CASE`, beside its recorded cases: nothing
+else has to know of it.
 """
 
 import asyncio
 import importlib.util
 import itertools
+import json
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
@@ -20,8 +22,9 @@ from aiohttp import web
 
 from domain.notification import Content, Target
 from domain.notification_types import Catalog
-from domain.outcome import AddressVerdict, Outcome, Receipt
+from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 from providers.base import CallbackRequest, Message, Provider
+from providers.http import Answer
 from settings import ProviderSettings, Settings
 from simulators.control import Simulators
 
@@ -40,17 +43,37 @@ class Refusal:
     verdict: AddressVerdict = AddressVerdict.KEEP
 
 
+ReadAnswer = Callable[[Mapping[str, Any]], SendResult]
+ReadReport = Callable[[Mapping[str, Any]], Receipt | None]
+READ_AT = datetime.fromtimestamp(1767225600, UTC)
+"""When every recorded answer came."""
+
+
+def over_http(result_of: Callable[[Answer], SendResult]) -> ReadAnswer:
+    """The reading of recorded answers that have a `status`, `headers` and a `body`."""
+
+    def read(recorded: Mapping[str, Any]) -> SendResult:
+        body = recorded["body"]
+        text = body if isinstance(body, str) else json.dumps(body)
+        return result_of(Answer(recorded["status"], recorded["headers"], text.encode(), READ_AT))
+
+    return read
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One provider in the contract suite.
 
-    `recipient` gives a fresh address each time. `by_status`: what the vendor's own error answer with
-    this HTTP status means; `throttle_wait`: whether its 429 says how long to wait; `pooled`: whether it is
-    spoken to over the pool of providers/http.py.
+    `recipient` gives a fresh address each time. `read_answer` and `read_report` put a recorded answer or
+    report through the adapter's own translation; reports come by `callback`, or otherwise (`by`).
+    `by_status`: what the vendor's own error answer with this HTTP status means; `throttle_wait`: whether
+    its 429 says how long to wait; `pooled`: whether it is spoken to over the pool of providers/http.py.
     """
 
     name: str
     recipient: Callable[[], str]
+    read_answer: ReadAnswer
+    read_report: Mapping[str, ReadReport] = field(default_factory=dict[str, ReadReport])
     refusals: Sequence[Refusal] = ()
     by_status: Mapping[int, Outcome] = field(
         default_factory=lambda: {
@@ -169,23 +192,11 @@ async def listening() -> AsyncGenerator[Listener]:
         await runner.cleanup()
 
 
-CASE_FILES = (
-    "sms/twilio_case.py",
-    "sms/termii_case.py",
-    "sms/africastalking_case.py",
-    "email/sendgrid_case.py",
-    "email/mailgun_case.py",
-    "email/resend_case.py",
-    "email/smtp_case.py",
-    "push/fcm_case.py",
-    "push/apns_case.py",
-    "whatsapp/whatsapp_cloud_case.py",
-)
+CASE_FILES = sorted(Path(__file__).parent.glob("*/*_case.py"))
 """One file a provider, each with one `CASE`."""
 
 
-def _case(path: str) -> Case:
-    file = Path(__file__).parent / path
+def _case(file: Path) -> Case:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec
     assert spec.loader
@@ -195,3 +206,8 @@ def _case(path: str) -> Case:
 
 
 CASES = {case.name: case for case in map(_case, CASE_FILES)}
+RECORDED: dict[str, dict[str, Any]] = {
+    name: json.loads((file.parent / "cases" / f"{name}.json").read_text())
+    for name, file in zip(CASES, CASE_FILES, strict=True)
+}
+"""What the vendors were recorded or documented to say: `answers` to sends, and reports (`events`)."""

@@ -4,9 +4,10 @@ import itertools
 import json
 from collections.abc import Sequence
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import Outcome
+from providers.email import mailgun
 
 _numbers = itertools.count(1)
 
@@ -25,6 +26,8 @@ def _forged(body: bytes) -> Sequence[bytes]:
 CASE = Case(
     name="mailgun",
     recipient=lambda: f"contract.{next(_numbers)}@customers.example",
+    read_answer=over_http(mailgun.result_of),
+    read_report={"callback": mailgun.receipt_of},
     refusals=(
         Refusal("invalid+contract@customers.example", Outcome.REJECTED_RECIPIENT, "to_invalid"),
         Refusal(

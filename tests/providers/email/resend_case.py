@@ -2,15 +2,18 @@
 
 import itertools
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import Outcome
+from providers.email import resend
 
 _numbers = itertools.count(1)
 
 CASE = Case(
     name="resend",
     recipient=lambda: f"contract.{next(_numbers)}@customers.example",
+    read_answer=over_http(resend.result_of),
+    read_report={"callback": resend.receipt_of, "poll": resend.last_receipt},
     refusals=(
         Refusal("invalid+contract@customers.example", Outcome.REJECTED_RECIPIENT, "to_invalid"),
         Refusal(

@@ -4,15 +4,22 @@ import itertools
 import json
 from pathlib import Path
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import Outcome
+from providers.email import sendgrid, sendgrid_events
 
 _numbers = itertools.count(1)
 
 CASE = Case(
     name="sendgrid",
     recipient=lambda: f"contract.{next(_numbers)}@customers.example",
+    read_answer=over_http(sendgrid.result_of),
+    read_report={
+        "callback": sendgrid_events.receipt_of,
+        "logs": sendgrid_events.logged_receipt,
+        "activity": lambda detail: sendgrid_events.activity_receipt(detail, "m"),
+    },
     refusals=(
         Refusal(
             "invalid+contract@customers.example",

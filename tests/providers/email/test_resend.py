@@ -88,8 +88,14 @@ def test_a_repeated_request_is_the_same_to_the_letter(vendors: Vendors) -> None:
 @pytest.mark.parametrize(
     ("word", "code", "status", "permanent", "verdict"),
     [
-        ("bounced", "bounced:permanent", ReceiptStatus.UNDELIVERED, True, AddressVerdict.SUPPRESS),
-        ("mailboxfull", "bounced:transient", ReceiptStatus.UNDELIVERED, False, AddressVerdict.KEEP),
+        ("bounced", "bounced:permanent:general", ReceiptStatus.UNDELIVERED, True, AddressVerdict.SUPPRESS),
+        (
+            "mailboxfull",
+            "bounced:transient:mailboxfull",
+            ReceiptStatus.UNDELIVERED,
+            False,
+            AddressVerdict.KEEP,
+        ),
         ("delayed", "delivery_delayed", ReceiptStatus.QUEUED, False, AddressVerdict.KEEP),
         ("suppressed", "suppressed", ReceiptStatus.UNDELIVERED, True, AddressVerdict.SUPPRESS),
         ("failed", "failed", ReceiptStatus.UNDELIVERED, False, AddressVerdict.KEEP),

@@ -2,15 +2,17 @@
 
 import itertools
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import AddressVerdict, Outcome
+from providers.push import apns
 
 _numbers = itertools.count(1)
 
 CASE = Case(
     name="apns",
     recipient=lambda: f"{next(_numbers):064x}",
+    read_answer=over_http(lambda answer: apns.read(answer, "sent-id")),
     refusals=(
         Refusal(
             "unregistered-1", Outcome.REJECTED_RECIPIENT, "unregistered", AddressVerdict.DEACTIVATE_TOKEN

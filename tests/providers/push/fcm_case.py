@@ -2,15 +2,17 @@
 
 import itertools
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import AddressVerdict, Outcome
+from providers.push import fcm
 
 _numbers = itertools.count(1)
 
 CASE = Case(
     name="fcm",
     recipient=lambda: f"fcm-token-{next(_numbers)}",
+    read_answer=over_http(fcm.read),
     refusals=(
         Refusal(
             "unregistered-1", Outcome.REJECTED_RECIPIENT, "unregistered", AddressVerdict.DEACTIVATE_TOKEN

@@ -2,15 +2,18 @@
 
 import itertools
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import AddressVerdict, Outcome
+from providers.sms import africastalking
 
 _numbers = itertools.count(254712000000)
 
 CASE = Case(
     name="africastalking",
     recipient=lambda: f"+{next(_numbers)}",
+    read_answer=over_http(africastalking.result_of),
+    read_report={"callback": africastalking.receipt_of},
     refusals=(
         Refusal("+254700000000", Outcome.REJECTED, "sent_to_none"),
         Refusal("+254700000401", Outcome.REJECTED, "risk_hold"),

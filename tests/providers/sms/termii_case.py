@@ -2,15 +2,18 @@
 
 import itertools
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import Outcome
+from providers.sms import termii
 
 _numbers = itertools.count(2348032000000)
 
 CASE = Case(
     name="termii",
     recipient=lambda: f"+{next(_numbers)}",
+    read_answer=over_http(termii.result_of),
+    read_report={"callback": termii.receipt_of},
     refusals=(
         Refusal("+2340000000001", Outcome.REJECTED_RECIPIENT, "invalid_phone_number"),
         Refusal("+2340000000002", Outcome.REJECTED, "country_inactive"),

@@ -2,15 +2,18 @@
 
 import itertools
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import AddressVerdict, Outcome
+from providers.sms import twilio
 
 _numbers = itertools.count(2348031000000)
 
 CASE = Case(
     name="twilio",
     recipient=lambda: f"+{next(_numbers)}",
+    read_answer=over_http(twilio.result_of),
+    read_report={"callback": twilio.receipt_of},
     refusals=(
         Refusal("+15005550001", Outcome.REJECTED_RECIPIENT, "21211"),
         Refusal("+15005550002", Outcome.REJECTED, "21612"),

@@ -2,15 +2,18 @@
 
 import itertools
 
-from contract import Case, Refusal
+from contract import Case, Refusal, over_http
 
 from domain.outcome import Outcome
+from providers.whatsapp import whatsapp_cloud
 
 _numbers = itertools.count(2348090000000)
 
 CASE = Case(
     name="whatsapp_cloud",
     recipient=lambda: f"+{next(_numbers)}",
+    read_answer=over_http(whatsapp_cloud.result_of),
+    read_report={"callback": whatsapp_cloud.receipt_of},
     refusals=(
         Refusal("+2348030009926", Outcome.REJECTED_RECIPIENT, "131026"),
         Refusal("+2348030009947", Outcome.REJECTED_RECIPIENT, "131047"),
