@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test bench check format lock lock-check clean
+.PHONY: help demo dev test bench bench-pages check format lock lock-check clean
 
 help: ## List the targets
 	@echo "Herald. Two commands to begin with: make demo, make dev."
@@ -23,8 +23,11 @@ dev: $(VENV)/run.stamp ## Keep the whole stack running (Ctrl-C stops it)
 test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" for some of them, JOBS=0 for one process)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure on the embedded stack (ARGS="accept drain", ARGS="--small accept")
+bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure everything and write docs/performance.md (ARGS="drain pages" for some, "--small drain" writes nothing)
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-pages: $(VENV)/bench.stamp ## Write docs/performance.md, its plots and docs/comparison.md from bench/results
+	@$(BIN)/python -m bench.publish
 
 check: $(VENV)/dev.stamp ## Lint, types, layers, lock files and guard tests
 	@$(BIN)/ruff check .

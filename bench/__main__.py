@@ -1,4 +1,4 @@
-"""`python -m bench [topic …]`: measure, keep the results as JSON, and print one table."""
+"""`python -m bench [topic …]`: measure, keep the results as JSON, write the pages, and print one table."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import accept, broadcast, drain, latency, pages
+from bench import accept, broadcast, drain, latency, pages, publish
 from bench.harness import Bench
 from bench.peers import measure as peers
 from bench.report import Report, table
@@ -64,6 +64,7 @@ async def _measure(bench: Bench, topics: Sequence[str]) -> list[Report]:
         reports.append(report)
         if not bench.small:
             report.write()
+            publish.write()
         bench.say(f"{topic}: measured in {time.monotonic() - started:.0f} s")
     return reports
 

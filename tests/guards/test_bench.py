@@ -2,12 +2,15 @@
 
 import ast
 import asyncio
+import re
 from pathlib import Path
+from typing import Any
 
 from repository import ROOT
 
 from bench.__main__ import TOPICS
-from bench.report import Report, alternating, at_least, at_most, shown
+from bench.publish import PAGE, Bars, Lines, plots_of, read, told, written
+from bench.report import Report, Series, alternating, at_least, at_most, shown
 
 BENCH = ROOT / "bench"
 
@@ -54,3 +57,40 @@ def test_results_name_no_place(tmp_path: Path) -> None:
     text = (tmp_path / "topic.json").read_text(encoding="utf-8")
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
+
+
+def results_of(report: Report) -> dict[str, Any]:
+    facts = dict.fromkeys(("cpus", "cpu_model", "python", "revision", "measured_at", "load_before"), "x")
+    return report.to_json({**facts, "uncommitted_changes": False})
+
+
+def test_what_is_compared_stands_side_by_side_and_each_target_says_whether_it_was_met() -> None:
+    report = Report("drain", "Draining")
+    for way, cost in (("a workflow each", 15.0), ("by pages", 0.5)):
+        report.add("CPU of temporal", cost, "ms", group=f"what one costs, {way}")
+    report.add("sms", 50, "/s", group="drained")
+    report.add("bare", 70, "/s", group="drained")
+    report.add("against", 50 / 70, "×", at_least(0.85), group="drained", note="in turns")
+    report.series.append(Series("a curve", "s", "n", {"line": [(0, 0), (1, 2)]}))
+    results = results_of(report)
+    text = told(results)
+    assert "| what one costs | a workflow each | by pages |" in text
+    assert "| CPU of temporal, ms | 15 | 0.5 |" in text
+    assert "| against (in turns) | 0.714 × | ≥ 0.85 | ✗ |" in text
+    curve, bars = plots_of(results)
+    assert (curve.file, bars.file) == ("drain-a-curve.svg", "drain-drained.svg")
+    assert isinstance(curve, Lines)
+    assert isinstance(bars, Bars)
+    assert bars.bars == {"sms": 50, "bare": 70}
+    page = "<!-- figures: drain: begin -->\nold\n<!-- figures: drain: end -->\nprose\n"
+    assert "old" not in written(page, {"drain": results})
+    assert written(page, {}).endswith("<!-- figures: drain: end -->\nprose\n")
+
+
+def test_the_page_says_what_the_results_say() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == written(page, read()), "stale: make bench-pages"
+    blocks = set(re.findall(r"<!-- figures: ([\w-]+): begin -->", page))
+    assert set(TOPICS) - {"peers"} <= blocks
+    plots = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page)
+    assert [plot for plot in plots if not (PAGE.parent / plot).exists()] == []
