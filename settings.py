@@ -263,8 +263,11 @@ class Settings(StoreSettings, IdentitySettings):
     fingerprint_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
     """Keys of the submissions' fingerprints by key id; the first one signs. Default: `secret_key`."""
 
-    public_url: str = "http://127.0.0.1:8000"
-    """Where providers reach this API: callbacks are built on it."""
+    unsubscribe_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
+    """Keys of the links by which recipients unsubscribe; as `fingerprint_keys`. Default: `secret_key`."""
+
+    public_url: Annotated[str, Field(pattern=r"^https?://[!-;=?-~]+$")] = "http://127.0.0.1:8000"
+    """Where providers and recipients reach this API: callbacks and links are built on it."""
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     metrics_host: str = "127.0.0.1"
@@ -303,6 +306,12 @@ class Settings(StoreSettings, IdentitySettings):
         """The fingerprint keys in clear, the signing one first."""
         keys = {key_id: key.get_secret_value() for key_id, key in self.fingerprint_keys.items()}
         return keys or {"default": self.secret_key.get_secret_value()}
+
+    @property
+    def unsubscribe_secrets(self) -> tuple[str, ...]:
+        """The keys of unsubscribing links in clear, the signing one first."""
+        keys = tuple(key.get_secret_value() for key in self.unsubscribe_keys.values())
+        return keys or (self.secret_key.get_secret_value(),)
 
 
 def _variable(place: tuple[int | str, ...]) -> str:

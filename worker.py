@@ -32,6 +32,7 @@ from activities.deliver import Deliver
 from activities.delivery_pass import DeliveryPass, Senders
 from activities.first_passes import FirstPasses
 from activities.limits import Limits
+from activities.links import Links
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
 from activities.reconcile import Reconcile
@@ -110,10 +111,11 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
     """Every activity by its name."""
     catalog, ledger = parts.settings.catalog, parts.ledger
     limits = Limits(parts.limiter, catalog)
-    public_url, secret = parts.settings.public_url, parts.settings.secret_key.get_secret_value()
-    repeats = Repeats(ledger, parts.gate, catalog, parts.metrics, public_url=public_url, secret=secret)
+    secret = parts.settings.secret_key.get_secret_value()
+    links = Links(parts.settings.public_url, parts.settings.unsubscribe_secrets[0])
+    repeats = Repeats(ledger, parts.gate, catalog, parts.metrics, links=links, secret=secret)
     resolver = Resolver(ledger, parts.receipts, parts.providers, parts.gate, catalog, parts.metrics, repeats)
-    senders = Senders(parts.providers, parts.gate, catalog, public_url, secret)
+    senders = Senders(parts.providers, parts.gate, catalog, links, secret)
     passes = DeliveryPass(ledger, senders, resolver, limits, parts.metrics)
     reconcile = Reconcile(parts.pool, parts.metrics, catalog.retention)
     keys = parts.settings.fingerprint_secrets

@@ -1,17 +1,18 @@
 """What is written down of an attempt, worked out. Pure."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from activities.links import Links
 from domain.decisions import Rules
 from domain.ids import attempt_ref, match_key
 from domain.notification import Channel, Delivery, Notification
-from domain.notification_types import Prices
+from domain.notification_types import NotificationType, Prices
 from domain.outcome import Outcome
 from domain.routing import Candidate, Route
 from domain.segments import segments
 from providers.base import Message, Provider
-from storage.rows import OpenAttempt
 
 
 def contradicts(outcome: Outcome, resolved: str | None) -> bool:
@@ -35,24 +36,26 @@ def match_key_of(secret: str, notification: Notification, delivery: Delivery, ca
     return match_key(secret, f"{candidate.provider}:{delivery.channel}", candidate.target.address, text)
 
 
-def callback_url(public_url: str, provider: str, ref: str) -> str:
-    """Where a vendor that takes a callback address per message reports to."""
-    return f"{public_url.rstrip('/')}/v1/callbacks/{provider}?ref={ref}"
-
-
 def message_of(
-    notification: Notification, delivery: Delivery, candidate: Candidate, opened: OpenAttempt, public_url: str
+    notification: Notification,
+    delivery: Delivery,
+    candidate: Candidate,
+    no: int,
+    intended_at: datetime,
+    links: Links,
+    type: NotificationType,
 ) -> Message:
-    """The attempt as its adapter is given it."""
-    ref = attempt_ref(delivery.id, opened.no)
+    """Attempt `no` as its adapter is given it: every time the same, whatever the time."""
+    ref = attempt_ref(delivery.id, no)
     return Message(
         attempt_ref=ref,
         target=candidate.target,
         content=notification.content,
         type=notification.type,
         expires_at=delivery.expires_at,
-        intended_at=opened.intended_at,
-        callback_url=callback_url(public_url, candidate.provider, ref),
+        intended_at=intended_at,
+        callback_url=links.callback(candidate.provider, ref),
+        unsubscribe_url=links.unsubscribe(delivery.id, delivery.channel, type),
     )
 
 

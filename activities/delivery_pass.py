@@ -19,6 +19,7 @@ import structlog
 from activities.alarms import raise_alarm
 from activities.attempt_facts import contradicts, match_key_of, message_of, selection, settling_s, waiting
 from activities.limits import Limits
+from activities.links import Links
 from activities.provider_gate import ProviderGate
 from activities.resolve import Resolver
 from activities.sms_count import count_sms
@@ -58,12 +59,12 @@ _MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """What a pass sends through, and where vendors report to."""
+    """What a pass sends through, and where its messages lead back to."""
 
     providers: Mapping[str, Provider]
     gate: ProviderGate
     catalog: Catalog
-    public_url: str
+    links: Links
     secret: str
 
 
@@ -193,7 +194,7 @@ class DeliveryPass:
         if opened is None:
             self._senders.gate.leave(candidate.provider)
             return None
-        result, latency_ms = await self._call(notification, delivery, candidate, opened, started)
+        result, latency_ms = await self._call(notification, delivery, candidate, opened, started, rules)
         count_sms(self._metrics, candidate.provider, chosen.get("sms"), result)
         # The database's clock now, as far as we know: ahead by the wait for the intent, and never behind,
         # so that nothing that is counted from here comes early.
@@ -208,13 +209,15 @@ class DeliveryPass:
         candidate: Candidate,
         opened: OpenAttempt,
         started: float,
+        rules: Rules,
     ) -> tuple[SendResult, int]:
         """Call the provider within what is left of the budget, which began before the intent."""
         provider = self._senders.providers[candidate.provider]
         budget_s = self._senders.catalog.provider(candidate.provider).timeout_s - (time.monotonic() - started)
         if budget_s < BUDGET_S_MIN:
             return SendResult(Outcome.NOT_SENT, code="hold_passed"), 0
-        message = message_of(notification, delivery, candidate, opened, self._senders.public_url)
+        links, at = self._senders.links, opened.intended_at
+        message = message_of(notification, delivery, candidate, opened.no, at, links, rules.type)
         called = time.monotonic()
         with self._senders.gate.call(candidate.provider):
             result = await provider.send(message, timeout_s=budget_s)

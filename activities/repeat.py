@@ -9,17 +9,17 @@ import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from activities.attempt_facts import callback_url, match_key_of, settling_s
+from activities.attempt_facts import match_key_of, message_of, settling_s
+from activities.links import Links
 from activities.provider_gate import ProviderGate
 from domain.contacts import suppression_key
 from domain.decisions import Rules
-from domain.ids import attempt_ref
 from domain.notification import Attempt, Delivery, Notification, Target
 from domain.notification_types import Catalog
 from domain.outcome import Outcome, SendResult
 from domain.preferences import Decision, decide
 from domain.routing import Candidate
-from providers.base import Message, Provider
+from providers.base import Provider
 from storage.ledger import Ledger
 from storage.rows import Renewal
 from telemetry.metrics import Metrics
@@ -48,14 +48,14 @@ class Repeats:
         catalog: Catalog,
         metrics: Metrics,
         *,
-        public_url: str,
+        links: Links,
         secret: str,
     ) -> None:
         self._ledger = ledger
         self._gate = gate
         self._catalog = catalog
         self._metrics = metrics
-        self._public_url = public_url
+        self._links = links
         self._secret = secret
 
     def may_ask(
@@ -118,15 +118,9 @@ class Repeats:
         if opened is None:
             self._gate.leave(attempt.provider)
             return None
-        ref = attempt_ref(delivery.id, attempt.no)
-        message = Message(
-            attempt_ref=ref,
-            target=target,
-            content=notification.content,
-            type=notification.type,
-            expires_at=delivery.expires_at,
-            intended_at=attempt.intended_at,
-            callback_url=callback_url(self._public_url, attempt.provider, ref),
+        again = Candidate(attempt.provider, target)
+        message = message_of(
+            notification, delivery, again, attempt.no, attempt.intended_at, self._links, rules.type
         )
         budget_s = policy.timeout_s - (time.monotonic() - started)
         if budget_s < BUDGET_S_MIN:

@@ -23,6 +23,7 @@ from api import (
     problems,
     providers,
     suppressions,
+    unsubscribe,
     users,
 )
 from api.auth import Keys
@@ -77,8 +78,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
     v1 = APIRouter(prefix="/v1")
-    for part in (notifications, broadcasts, users, suppressions, dead_letters, providers, callbacks):
+    for part in (notifications, broadcasts, users, suppressions, dead_letters, providers):
         v1.include_router(part.router)
+    for keyless in (callbacks, unsubscribe):
+        v1.include_router(keyless.router)
     v1.include_router(broadcasts.uploads)
     app.include_router(v1)
     app.include_router(health.router)
@@ -154,6 +157,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         catalog=settings.catalog,
         namespace=namespace(secret),
         fingerprint_keys=settings.fingerprint_secrets,
+        unsubscribe_secrets=settings.unsubscribe_secrets,
         public_url=settings.public_url.rstrip("/"),
         workflow_url=f"{temporal.ui_url.rstrip('/')}/namespaces/{temporal.namespace}/workflows/",
     )

@@ -44,6 +44,7 @@ class Context:
     catalog: Catalog
     namespace: UUID
     fingerprint_keys: Mapping[str, str]
+    unsubscribe_secrets: tuple[str, ...]
     public_url: str
     workflow_url: str
 

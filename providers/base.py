@@ -72,7 +72,8 @@ class Message:
 
     `attempt_ref` travels with the message wherever the vendor takes a reference; `callback_url` is
     where the vendor reports to (it already carries the reference). `intended_at` is the database's
-    time of the intent, from which look-ups search.
+    time of the intent, from which look-ups search. `unsubscribe_url` is where the recipient of a mail ends
+    its kind (RFC 8058); None where they cannot.
     """
 
     attempt_ref: str
@@ -82,6 +83,7 @@ class Message:
     expires_at: datetime
     intended_at: datetime
     callback_url: str | None = None
+    unsubscribe_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ HTML = "<!DOCTYPE html><html><head><title>Welcome</title></head><body>It works!<
 
 @dataclass(slots=True)
 class Received:
-    """A message that the vendor processed. `ref` is our reference where the vendor carries one.
+    """A message that the vendor processed. `ref` is our reference where the vendor carries one, `headers`
+    are a mail's own fields where the sender chose some.
 
     `status` is in the vendor's own words. `vendor` holds what only this vendor knows of it.
     """
@@ -48,6 +49,7 @@ class Received:
     accepted: bool = True
     code: str | int | None = None
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     vendor: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ class Received:
             "accepted": self.accepted,
             "code": self.code,
             "received_at": self.received_at.isoformat(),
+            "headers": self.headers,
         }
 
 

@@ -143,6 +143,7 @@ class Mailgun(MailSimulator):
             title=str(form["subject"]),
             ref=variables.get(REFERENCE),
             status="accepted",
+            headers={name[2:]: str(value) for name, value in form.items() if name.startswith("h:")},
             vendor={
                 "from": str(form["from"]),
                 "tags": [str(tag) for tag in form.getall("o:tag", [])],

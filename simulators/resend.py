@@ -180,6 +180,7 @@ class Resend(MailSimulator):
             title=str(body["subject"]),
             ref=".".join(ref.rsplit("_", 1)) if ref else None,
             status="queued",
+            headers={str(name): str(value) for name, value in (body.get("headers") or {}).items()},
             vendor={"tags": tags},
         )
         if key:

@@ -167,6 +167,7 @@ class SendGrid(MailSimulator):
             title=mail["subject"],
             ref=args.get(REFERENCE),
             status="processed",
+            headers={str(name): str(value) for name, value in (mail.get("headers") or {}).items()},
             vendor={"sg_message_id": f"{id}.recvd-simulated-1-0.0", "custom_args": args, "events": []},
         )
         return message, web.Response(status=202, headers={"X-Message-Id": id})

@@ -323,5 +323,6 @@ def _received(to: str, content: bytes) -> Received:
         title=str(mail["Subject"]),
         ref=id.partition("@")[0],
         status="accepted",
-        vendor={"headers": dict(mail.items()), "raw": content},
+        headers=dict(mail.items()),
+        vendor={"raw": content},
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from domain.contacts import suppression_key
 from domain.notification import Channel, Device, QuietHours
@@ -42,6 +43,15 @@ class Preferences:
     settings: Mapping[tuple[str, Channel], bool]
     time_zone: str | None = None
     quiet_hours: QuietHours | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a mail's link to unsubscribe is about: what its user gets, and whether they (still) want it."""
+
+    type: str
+    channel: Channel
+    wanted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,17 @@ class People:
                 list(preferences.settings.values()),
             )
 
+    async def subscription(self, delivery_id: UUID) -> Subscription | None:
+        """What the user of this delivery gets by it; None once the delivery is gone (retention)."""
+        return _subscription(await self._pool.fetchrow(statement("subscription"), delivery_id))
+
+    async def unsubscribe(self, delivery_id: UUID) -> Subscription | None:
+        """The user of this delivery wants its type over its channel no more; None once it is gone.
+
+        As any opt-out it holds for every send that is not yet under way. Said again, it changes nothing.
+        """
+        return _subscription(await self._pool.fetchrow(statement("unsubscribe"), delivery_id))
+
     async def suppressions(
         self,
         tenant: str,
@@ -163,6 +184,10 @@ class People:
         """Write to an address again; False if it was not suppressed."""
         key = suppression_key(channel, address)
         return bool(await self._pool.fetchval(statement("unsuppress"), tenant, channel.value, key))
+
+
+def _subscription(row: Any) -> Subscription | None:
+    return Subscription(row["type"], Channel(row["channel"]), row["wanted"]) if row else None
 
 
 def _suppression(row: Any) -> Suppression:

@@ -23,4 +23,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     crashes.TEMPORAL_STOPPED,
     crashes.SENDER_STOPPED,
     delivery.WHATSAPP_FAILOVER,
+    respect.UNSUBSCRIBED,
 )

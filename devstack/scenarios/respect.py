@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import httpx
+
 from devstack.scenarios.case import Case
 from devstack.scenarios.scenario import Scenario
 
@@ -49,8 +51,29 @@ async def cancelled(case: Case) -> None:
     await case.expect_received()
 
 
+async def unsubscribed(case: Case) -> None:
+    to = {"email": case.email()}
+    first = await case.accepted("statement", ["email"], to=to)
+    await case.becomes(first, "delivered")
+    link = str((await case.only_message())["headers"]["List-Unsubscribe"]).strip("<>")
+    async with httpx.AsyncClient(trust_env=False) as mailbox:
+        click = await mailbox.post(link, data={"List-Unsubscribe": "One-Click"})
+    case.expect(click.status_code == 200, f"the click was answered {click.status_code}")
+    second = await case.accepted("statement", ["email"], to=to, content={"body": "Scenario 20: the next one"})
+    seen = await case.becomes(second, "suppressed")
+    case.expect(seen["reason_code"] == "opted_out", f"reason {seen['reason_code']}")
+    required = await case.accepted("debit_alert", ["email"], to=to)
+    await case.becomes(required, "delivered")
+    await case.expect_received(sendgrid=2)
+    told = [entry["kind"] for entry in await case.api.timeline(first)]
+    case.expect("unsubscribed" in told, "the click is not in the timeline")
+
+
 OPTED_OUT = Scenario(7, "opted-out user", "suppressed, nothing sent; a required type still goes", opted_out)
 TOO_MANY = Scenario(
     8, "fourth SMS in the hour", "rate_limited; an OTP still goes, by its own limit", too_many
+)
+UNSUBSCRIBED = Scenario(
+    20, "unsubscribed by one click", "the next one suppressed; a required type still goes", unsubscribed
 )
 CANCELLED = Scenario(15, "scheduled, then cancelled", "cancelled, nothing sent", cancelled)

@@ -30,6 +30,19 @@ def subject_of(message: Message) -> str:
     return title[:SUBJECT_CHARS_MAX].rstrip()
 
 
+def unsubscribing(message: Message) -> dict[str, str]:
+    """The header fields by which a mailbox unsubscribes its owner with one click (RFC 2369, RFC 8058).
+
+    None of them where the recipient cannot. Mailboxes believe them only under a DKIM signature.
+    """
+    if message.unsubscribe_url is None:
+        return {}
+    return {
+        "List-Unsubscribe": f"<{message.unsubscribe_url}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+
+
 def is_one_address(address: str) -> bool:
     """Whether the text can be handed to a vendor as exactly one recipient.
 

@@ -34,7 +34,14 @@ from providers.base import (
     Resolves,
     Verdict,
 )
-from providers.email.fields import REFERENCE, event_key_of, is_one_address, reference_in, subject_of
+from providers.email.fields import (
+    REFERENCE,
+    event_key_of,
+    is_one_address,
+    reference_in,
+    subject_of,
+    unsubscribing,
+)
 from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
 from providers.http import (
     Answer,
@@ -207,6 +214,7 @@ def payload_of(message: Message, sender: str) -> dict[str, str]:
         "text": message.content.body,
         "o:tag": message.attempt_ref,
         f"v:{REFERENCE}": message.attempt_ref,
+        **{f"h:{name}": value for name, value in unsubscribing(message).items()},
     }
 
 

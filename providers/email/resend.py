@@ -32,7 +32,14 @@ from providers.base import (
     Resolves,
     Verdict,
 )
-from providers.email.fields import REFERENCE, event_key_of, is_one_address, reference_in, subject_of
+from providers.email.fields import (
+    REFERENCE,
+    event_key_of,
+    is_one_address,
+    reference_in,
+    subject_of,
+    unsubscribing,
+)
 from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
 from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
 from providers.verdicts import AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED, THROTTLED
@@ -195,6 +202,7 @@ def payload_of(message: Message, sender: str) -> dict[str, Any]:
         "subject": subject_of(message),
         "text": message.content.body,
         "tags": [{"name": REFERENCE, "value": message.attempt_ref.replace(".", "_")}],
+        **({"headers": headers} if (headers := unsubscribing(message)) else {}),
     }
 
 

@@ -31,7 +31,7 @@ from providers.base import (
     Resolves,
     Verdict,
 )
-from providers.email.fields import REFERENCE, is_one_address, reference_in, subject_of
+from providers.email.fields import REFERENCE, is_one_address, reference_in, subject_of, unsubscribing
 from providers.email.sendgrid_events import (
     MESSAGE_ID,
     activity_receipt,
@@ -220,6 +220,7 @@ def payload_of(message: Message, sender: Mapping[str, str]) -> dict[str, Any]:
         "from": dict(sender),
         "subject": subject_of(message),
         "content": [{"type": "text/plain", "value": message.content.body}],
+        **({"headers": headers} if (headers := unsubscribing(message)) else {}),
     }
 
 

@@ -47,7 +47,7 @@ from providers.base import (
     Resolves,
     Verdict,
 )
-from providers.email.fields import is_one_address, subject_of
+from providers.email.fields import is_one_address, subject_of, unsubscribing
 from providers.verdicts import (
     BAD_RECIPIENT,
     GONE,
@@ -312,7 +312,10 @@ def letter_of(message: Message, sender: str, id: str) -> bytes:
     letter["Message-ID"] = f"<{id}>"
     letter["Auto-Submitted"] = "auto-generated"
     letter.set_content(message.content.body)
-    return bytes(letter)
+    # As they are: folded to the usual line, a long address would become encoded words, which mailboxes do
+    # not read as one (RFC 2369 allows none).
+    links = "".join(f"{name}: {value}\r\n" for name, value in unsubscribing(message).items())
+    return links.encode("ascii") + bytes(letter)
 
 
 def stuffed(letter: bytes) -> bytes:

@@ -21,6 +21,7 @@ from activities.deliver import Deliver
 from activities.delivery_pass import DeliveryPass, Senders
 from activities.first_passes import FirstPasses
 from activities.limits import Limits
+from activities.links import Links
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
 from activities.repeat import Repeats
@@ -159,11 +160,10 @@ class Worker:
         self.gate = ProviderGate(providers, catalog, ROUTES, limiter, sms_routes)
         self.first_passes = FirstPasses(10)
         limits = Limits(limiter, catalog)
-        repeats = Repeats(
-            ledger, self.gate, catalog, self.metrics, public_url="http://127.0.0.1:9", secret="secret"
-        )
+        links = Links("http://127.0.0.1:9", "secret")
+        repeats = Repeats(ledger, self.gate, catalog, self.metrics, links=links, secret="secret")
         resolver = Resolver(ledger, receipts, providers, self.gate, catalog, self.metrics, repeats)
-        senders = Senders(providers, self.gate, catalog, "http://127.0.0.1:9", "secret")
+        senders = Senders(providers, self.gate, catalog, links, "secret")
         self.passes = DeliveryPass(ledger, senders, resolver, limits, self.metrics)
         self._deliver = Deliver(self.passes, self.first_passes)
         self._plan = CheckPreferences(ledger, catalog, self.gate, self.first_passes)

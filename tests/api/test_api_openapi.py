@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest_asyncio
 
-KEYLESS = ("/healthz", "/readyz", "/v1/callbacks/{provider}")
+KEYLESS = ("/healthz", "/readyz", "/v1/callbacks/{provider}", "/v1/unsubscribe/{token}")
 PROBLEM = "application/problem+json"
 
 Operations = list[tuple[str, str, dict[str, Any]]]

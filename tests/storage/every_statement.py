@@ -54,8 +54,10 @@ def _people() -> dict[str, Asked]:
         "set_quiet_hours": Asked((*user, "UTC", "22:00", "07:00")),
         "set_settings": Asked((*user, ["*"], ["sms"], [False])),
         "settings": Asked(user),
+        "subscription": Asked((row_id("d", 7),)),
         "suppress": Asked(("acme", "sms", "sms-7", "asked")),
         "suppress_verdict": Asked(("acme", "sms", "sms-7", "bounce", "twilio")),
+        "unsubscribe": Asked((row_id("d", 7),)),
         "unsuppress": Asked(("acme", "sms", "sms-7")),
         "user": Asked(user),
     }

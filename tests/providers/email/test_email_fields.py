@@ -1,12 +1,13 @@
 """What goes into a mail's fields: one line, one recipient, whatever the content says."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from domain.notification import Content, Target
 from providers.base import Message
-from providers.email import mailgun, sendgrid
+from providers.email import mailgun, resend, sendgrid, smtp
 from providers.email.fields import is_one_address, subject_of
 
 
@@ -103,3 +104,26 @@ def test_logs_are_searched_around_the_intent_in_both_spellings() -> None:
 )
 def test_an_event_of_mailgun_is_ours_by_its_tag_or_variable(event: dict[str, object], ours: bool) -> None:
     assert mailgun.carries(event, "ref.1") is ours
+
+
+LINK = "https://notifications.an-installation-with-a-long-name.example.com/herald/v1/unsubscribe/" + "a" * 43
+FIELDS = {"List-Unsubscribe": f"<{LINK}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+
+
+def test_a_mail_that_its_recipient_may_end_says_how_in_every_vendors_form() -> None:
+    endable = replace(mail(), unsubscribe_url=LINK)
+    assert sendgrid.payload_of(endable, {})["headers"] == FIELDS
+    assert resend.payload_of(endable, "n@example.com")["headers"] == FIELDS
+    form = mailgun.payload_of(endable, "n@example.com")
+    assert {name[2:]: value for name, value in form.items() if name.startswith("h:")} == FIELDS
+    letter = smtp.letter_of(endable, "n@example.com", "id@example.com").decode("ascii")
+    # Whole, on a line of its own: an address in encoded words is none to a mailbox.
+    assert f"List-Unsubscribe: <{LINK}>\r\n" in letter
+    assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in letter
+
+
+def test_a_mail_that_must_arrive_says_nothing_of_it() -> None:
+    assert "headers" not in sendgrid.payload_of(mail(), {})
+    assert "headers" not in resend.payload_of(mail(), "n@example.com")
+    assert not any(name.startswith("h:") for name in mailgun.payload_of(mail(), "n@example.com"))
+    assert b"List-Unsubscribe" not in smtp.letter_of(mail(), "n@example.com", "id@example.com")

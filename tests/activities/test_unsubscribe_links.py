@@ -1,0 +1,46 @@
+"""The link to unsubscribe: in every mail that its recipient may end, through every vendor of mail."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from pass_case import Case, Desk, Worker, catalog
+
+from domain.notification import Channel
+from domain.notification_types import NotificationType
+from domain.status import Status
+from domain.unsubscribe import delivery_named_by
+
+VENDORS = ("sendgrid", "mailgun", "resend", "smtp")
+ENDABLE = {name: NotificationType(routes={Channel.EMAIL: (name,)}) for name in VENDORS}
+REQUIRED = NotificationType(required=True, routes={Channel.EMAIL: ("sendgrid",)})
+
+
+async def sent(desk: Desk, worker: Worker, type: str) -> tuple[Case, str]:
+    """A mail of this type that a vendor took, and its address."""
+    to = f"{uuid4().hex}@example.com"
+    case = await desk.accept(type, channels=(Channel.EMAIL,), to_email=to)
+    result = await worker.run(case, Channel.EMAIL)
+    assert result.state is Status.SENT, result
+    return case, to
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_the_mailbox_gets_a_link_that_names_the_delivery(
+    desk: Desk, hire: Callable[..., Worker], vendor: str
+) -> None:
+    case, to = await sent(desk, hire(catalog(ENDABLE)), vendor)
+    [received] = await desk.simulators.messages(vendor, to)
+    fields = received["headers"]
+    assert fields["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    url = fields["List-Unsubscribe"].strip("<>")
+    place, _, token = url.rpartition("/")
+    assert place == "http://127.0.0.1:9/v1/unsubscribe"
+    assert delivery_named_by(token, ["secret"]) == (await case.delivery(Channel.EMAIL)).id
+    assert not [part for part in (to, case.user_id, vendor) if part in token]
+
+
+async def test_a_type_that_is_required_has_none(desk: Desk, hire: Callable[..., Worker]) -> None:
+    _, to = await sent(desk, hire(catalog({"must_mail": REQUIRED})), "must_mail")
+    [received] = await desk.simulators.messages("sendgrid", to)
+    assert received["headers"] == {}

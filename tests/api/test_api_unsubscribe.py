@@ -1,0 +1,181 @@
+"""The link in a mail by which its recipient ends that kind of mail: no key, no cookie, one click."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+from api_case import Submit, loaded
+
+from domain.ids import delivery_id
+from domain.notification import Channel
+from domain.unsubscribe import token_of
+from storage.ledger import Ledger
+from storage.postgres import Pool
+from storage.rows import Intent
+
+SECRET = "a secret of the tests"
+CLICK = {
+    "content": "List-Unsubscribe=One-Click",
+    "headers": {"Content-Type": "application/x-www-form-urlencoded"},
+}
+
+
+@pytest_asyncio.fixture
+async def mailbox(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody without a key."""
+    async with httpx.AsyncClient(base_url=f"{url}/v1/unsubscribe/", trust_env=False) as client:
+        yield client
+
+
+async def mailed(submit: Submit, **changes: Any) -> tuple[dict[str, Any], str]:
+    """An accepted mail, and its link's token."""
+    to = {"email": f"{uuid4().hex}@example.com"}
+    shown = await submit(channels=["email"], to=to, **{"type": "statement", **changes})
+    return shown, token_of(SECRET, delivery_id(UUID(shown["id"]), "email"))
+
+
+async def preferences(api: httpx.AsyncClient, user_id: str) -> dict[str, Any]:
+    answer = await api.get(f"/users/{user_id}/preferences")
+    return answer.json()["types"] if answer.status_code == 200 else {}
+
+
+async def may_be_sent(ledger: Ledger, id: str) -> bool:
+    """Whether a worker could send this mail now."""
+    notification = await loaded(ledger, id)
+    delivery = notification.delivery(Channel.EMAIL)
+    intent = Intent(
+        notification.id,
+        delivery.id,
+        delivery.version,
+        "sendgrid",
+        budget_s=1,
+        settling_s=0,
+        suppression_key="",
+        target_masked="",
+        selection={},
+        required=False,
+    )
+    return await ledger.intend(intent) is not None
+
+
+async def test_a_click_ends_the_type_for_its_recipient(
+    api: httpx.AsyncClient, submit: Submit, ledger: Ledger, mailbox: httpx.AsyncClient
+) -> None:
+    shown, token = await mailed(submit)
+    answer = await mailbox.post(token, **CLICK)
+    assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
+    assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}}
+    # What is accepted already, and whatever comes after it.
+    again, _ = await mailed(submit, user_id=shown["user_id"])
+    other, _ = await mailed(submit, user_id=shown["user_id"], type="marketing")
+    assert [await may_be_sent(ledger, id["id"]) for id in (shown, again, other)] == [False, False, True]
+    somebody, _ = await mailed(submit)
+    assert await may_be_sent(ledger, somebody["id"])
+
+
+async def test_a_click_is_told_once_in_the_timeline(
+    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+) -> None:
+    shown, token = await mailed(submit)
+    for _ in range(3):
+        assert (await mailbox.post(token, **CLICK)).status_code == 200
+    timeline = (await api.get(f"/notifications/{shown['id']}/timeline")).json()["entries"]
+    told = [entry for entry in timeline if entry["kind"] == "unsubscribed"]
+    assert [(entry["channel"], entry["data"]) for entry in told] == [("email", {"by": "one_click"})]
+    assert token not in str(timeline)
+
+
+async def test_a_click_counts_again_after_the_user_came_back(
+    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+) -> None:
+    shown, token = await mailed(submit)
+    await mailbox.post(token, **CLICK)
+    wanted = {"types": {"statement": {"email": True}, "*": {"push": False}}}
+    assert (await api.put(f"/users/{shown['user_id']}/preferences", json=wanted)).status_code == 200
+    await mailbox.post(token, **CLICK)
+    assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}, "*": {"push": False}}
+
+
+async def test_opening_the_link_changes_nothing(
+    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+) -> None:
+    shown, token = await mailed(submit)
+    for method in ("GET", "HEAD", "GET"):
+        page = await mailbox.request(method, token)
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert page.headers["content-security-policy"].startswith("default-src 'none'")
+        assert (page.headers["cache-control"], page.headers["referrer-policy"]) == ("no-store", "no-referrer")
+    assert await preferences(api, shown["user_id"]) == {}
+    assert '<form method="post">' in page.text
+    # Nothing private on it, and nothing from elsewhere.
+    assert not [part for part in (shown["user_id"], "@", "://", "<script", "src=") if part in page.text]
+    await mailbox.post(token)
+    assert "<form" not in (await mailbox.get(token)).text
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\x00", b"{", b"List-Unsubscribe=Two-Clicks"])
+async def test_the_address_says_everything(
+    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient, body: bytes
+) -> None:
+    shown, token = await mailed(submit)
+    headers = {
+        "Content-Type": "multipart/form-data; boundary=x",
+        "Authorization": "Bearer nobody",
+        "Cookie": "a=b",
+    }
+    assert (await mailbox.post(token, content=body, headers=headers)).status_code == 200
+    assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}}
+
+
+async def test_other_links_lead_nowhere(
+    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+) -> None:
+    shown, token = await mailed(submit)
+    nobodys = [token_of("another secret", delivery_id(UUID(shown["id"]), "email")), token_of(SECRET, uuid4())]
+    for wrong in (*nobodys, token[:-1], token.swapcase(), token * 2, "%00", "%FF", str(uuid4())):
+        for method in ("GET", "POST"):
+            answer = await mailbox.request(method, wrong)
+            assert answer.status_code in (404, 422), (wrong, answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
+    assert (await mailbox.post(nobodys[0])).json()["code"] == "unsubscribe_link_unknown"
+    assert await preferences(api, shown["user_id"]) == {}
+    assert (await mailbox.put(token)).status_code == 405
+
+
+async def test_a_click_brings_little(
+    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+) -> None:
+    shown, token = await mailed(submit)
+
+    async def piecewise() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b"x" * 1000
+
+    for content in (b"x" * 4001, piecewise()):
+        answer = await mailbox.post(token, content=content)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert await preferences(api, shown["user_id"]) == {}
+
+
+async def test_a_click_counts_when_its_evidence_has_no_month_any_more(
+    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient, pool: Pool
+) -> None:
+    shown, token = await mailed(submit)
+    await pool.execute("DELETE FROM notification_contents WHERE notification_id = $1", UUID(shown["id"]))
+    assert (await mailbox.post(token)).status_code == 200
+    assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}}
+    await pool.execute("DELETE FROM deliveries WHERE notification_id = $1", UUID(shown["id"]))
+    assert (await mailbox.post(token)).status_code == 404
+
+
+async def test_the_name_of_a_type_is_text(submit: Submit, mailbox: httpx.AsyncClient, pool: Pool) -> None:
+    shown, token = await mailed(submit)
+    await pool.execute(
+        "UPDATE deliveries SET type = '<script>_&' WHERE notification_id = $1", UUID(shown["id"])
+    )
+    page = (await mailbox.get(token)).text
+    assert "&lt;script&gt; &amp;" in page
+    assert "<script" not in page
