@@ -205,7 +205,6 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
             await provider.aclose()
         await limiter.aclose()
         await pool.close()
-        metrics.close()
 
 
 async def connect(settings: TemporalSettings) -> Client:

@@ -1,8 +1,9 @@
 """What may be shown of an address, and the one line that names a notification in the Web UI."""
 
+import re
 from collections.abc import Sequence
 
-from phonenumbers import NumberParseException, parse
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, NumberParseException, parse
 
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel, Recipient, Strategy
 
@@ -10,17 +11,29 @@ HIDDEN = "•••"
 SUMMARY_CHARS_MAX = 120
 """Temporal refuses a summary whose JSON is above 400 bytes; a dot takes six of them."""
 
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_CALLING_CODES = frozenset(f"+{code}" for code in COUNTRY_CODE_TO_REGION_CODE)
+
 
 def mask_phone(number: str) -> str:
     """An E.164 number with its country code and last four digits: `+234•••••6789`."""
-    try:
-        country = f"+{parse(number, None).country_code}"
-    except NumberParseException:
+    country = _calling_code(number)
+    if country is None:
         return "•••••"
     national = number[len(country) :]
     # At least half of the national number stays hidden, however short it is.
     shown = min(4, len(national) // 2)
     return f"{country}•••••{national[len(national) - shown :]}"
+
+
+def _calling_code(number: str) -> str | None:
+    """With its plus. One in E.164 begins with it: no calling code is the beginning of another."""
+    if _E164.fullmatch(number):
+        return next((code for end in (2, 3, 4) if (code := number[:end]) in _CALLING_CODES), None)
+    try:
+        return f"+{parse(number, None).country_code}"
+    except NumberParseException:
+        return None
 
 
 def mask_email(address: str) -> str:

@@ -18,6 +18,8 @@ GSM_7_BASIC: Final = frozenset(
 GSM_7_EXTENSION: Final = frozenset("\f^{}\\[~]|€")
 """The extension table: each takes two, the escape before it included."""
 
+_GSM_7: Final = GSM_7_BASIC | GSM_7_EXTENSION
+
 
 class Encoding(StrEnum):
     """`gsm7` while every character is of the two tables; a single other one makes the whole text `ucs2`."""
@@ -42,11 +44,12 @@ def segments(text: str) -> Segments:
     """The segments of a text. A character of two units (an escaped one, a surrogate pair) is never split,
     so that a part may end one unit short.
     """
-    gsm_7 = all(character in GSM_7_BASIC or character in GSM_7_EXTENSION for character in text)
-    encoding = Encoding.GSM_7 if gsm_7 else Encoding.UCS_2
-    sizes = [_units(character, encoding) for character in text]
-    if sum(sizes) <= _ALONE_MAX[encoding]:
+    used = frozenset(text)
+    encoding = Encoding.GSM_7 if used <= _GSM_7 else Encoding.UCS_2
+    doubled = used & GSM_7_EXTENSION if encoding is Encoding.GSM_7 else {c for c in used if ord(c) > 0xFFFF}
+    if len(text) + sum(map(text.count, doubled)) <= _ALONE_MAX[encoding]:
         return Segments(encoding, 1)
+    sizes = (_units(character, encoding) for character in text)
     return Segments(encoding, _parts(sizes, _PART_MAX[encoding]))
 
 

@@ -1,14 +1,15 @@
 """Every metric, once: its name, its labels and what it counts. No label carries anything of a user."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics import MeterProvider
+import prometheus_client
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, start_http_server
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# A second series beside each counter and histogram, which nothing here reads.
+prometheus_client.disable_created_metrics()
 
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _CALL_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -57,57 +58,67 @@ METRICS = (
 )
 
 
-class _Labels:
-    """The labels of a metric, checked: a wrong one is a bug and may be private."""
+Child = TypeVar("Child")
 
-    def __init__(self, metric: Metric) -> None:
+
+class _Family(Generic[Child]):
+    """One metric's children by their labels. A wrong label is a bug and may be private: it is refused."""
+
+    def __init__(self, metric: Metric, parent: Any) -> None:
         self._metric = metric
-        self._expected = frozenset(metric.labels)
+        self._parent = parent
+        self._children: dict[tuple[tuple[str, str], ...], Child] = {}
 
-    def checked(self, given: dict[str, str]) -> dict[str, str]:
-        if given.keys() != self._expected:
-            raise ValueError(
-                f"{self._metric.name} has the labels {sorted(self._expected)}, not {sorted(given)}"
-            )
-        return {name: str(value) for name, value in given.items()}
+    def child(self, given: dict[str, str]) -> Child:
+        """The one that the labels name. Raises ValueError unless they are the metric's own."""
+        key = tuple(given.items())
+        found = self._children.get(key)
+        if found is None:
+            if given.keys() != frozenset(self._metric.labels):
+                raise ValueError(
+                    f"{self._metric.name} has the labels {sorted(self._metric.labels)}, not {sorted(given)}"
+                )
+            values = {name: str(value) for name, value in given.items()}
+            found = self._children[key] = self._parent.labels(**values) if values else self._parent
+        return found
 
 
 class Counter:
     """Counts up. Labels are passed by name; ValueError if they are not the metric's own."""
 
-    def __init__(self, meter: Meter, metric: Metric) -> None:
-        self._instrument = meter.create_counter(metric.name, description=metric.description)
-        self._labels = _Labels(metric)
+    def __init__(self, registry: CollectorRegistry, metric: Metric) -> None:
+        parent = prometheus_client.Counter(metric.name, metric.description, metric.labels, registry=registry)
+        self._family = _Family[prometheus_client.Counter](metric, parent)
 
     def add(self, amount: float = 1, **labels: str) -> None:
         """Count so many more."""
-        self._instrument.add(amount, self._labels.checked(labels))
+        self._family.child(labels).inc(amount)
 
 
 class Histogram:
     """Counts values by size. Labels are passed by name; ValueError if they are not the metric's own."""
 
-    def __init__(self, meter: Meter, metric: Metric) -> None:
-        self._instrument = meter.create_histogram(
-            metric.name, description=metric.description, explicit_bucket_boundaries_advisory=metric.buckets
+    def __init__(self, registry: CollectorRegistry, metric: Metric) -> None:
+        parent = prometheus_client.Histogram(
+            metric.name, metric.description, metric.labels, buckets=metric.buckets, registry=registry
         )
-        self._labels = _Labels(metric)
+        self._family = _Family[prometheus_client.Histogram](metric, parent)
 
     def record(self, value: float, **labels: str) -> None:
         """Count one value."""
-        self._instrument.record(value, self._labels.checked(labels))
+        self._family.child(labels).observe(value)
 
 
 class Gauge:
     """Holds the last value. Labels are passed by name; ValueError if they are not the metric's own."""
 
-    def __init__(self, meter: Meter, metric: Metric) -> None:
-        self._instrument = meter.create_gauge(metric.name, description=metric.description)
-        self._labels = _Labels(metric)
+    def __init__(self, registry: CollectorRegistry, metric: Metric) -> None:
+        parent = prometheus_client.Gauge(metric.name, metric.description, metric.labels, registry=registry)
+        self._family = _Family[prometheus_client.Gauge](metric, parent)
 
     def set(self, value: float, **labels: str) -> None:
         """Replace the value."""
-        self._instrument.set(value, self._labels.checked(labels))
+        self._family.child(labels).set(value)
 
 
 class Metrics:
@@ -115,33 +126,28 @@ class Metrics:
 
     def __init__(self) -> None:
         """With a registry of its own: nothing is registered for the whole process."""
-        self._registry = CollectorRegistry()
-        reader = PrometheusMetricReader(
-            disable_target_info=True, scope_info_enabled=False, registry=self._registry
-        )
-        self._provider = MeterProvider([reader], shutdown_on_exit=False)
-        meter = self._provider.get_meter("herald")
-        self.accepted = Counter(meter, ACCEPTED)
-        self.attempts = Counter(meter, ATTEMPTS)
-        self.attempt_seconds = Histogram(meter, ATTEMPT_SECONDS)
-        self.deliveries = Counter(meter, DELIVERIES)
-        self.dead_letters = Counter(meter, DEAD_LETTERS)
-        self.dead_letters_open = Gauge(meter, DEAD_LETTERS_OPEN)
-        self.receipts = Counter(meter, RECEIPTS)
-        self.callbacks_refused = Counter(meter, CALLBACKS_REFUSED)
-        self.group_rows = Histogram(meter, GROUP_ROWS)
-        self.group_flush_seconds = Histogram(meter, GROUP_FLUSH_SECONDS)
-        self.claims = Counter(meter, CLAIMS)
-        self.due_lag_seconds = Histogram(meter, DUE_LAG_SECONDS)
-        self.limiter_denied = Counter(meter, LIMITER_DENIED)
-        self.limiter_lost = Counter(meter, LIMITER_LOST)
-        self.late_outcomes = Counter(meter, LATE_OUTCOMES)
-        self.drift = Counter(meter, DRIFT)
-        self.removed = Counter(meter, REMOVED)
-        self.circuit_state = Gauge(meter, CIRCUIT_STATE)
-        self.sms_segments = Counter(meter, SMS_SEGMENTS)
-        self.sms_cost = Counter(meter, SMS_COST)
-        self.sms_segments_differ = Counter(meter, SMS_SEGMENTS_DIFFER)
+        self._registry = registry = CollectorRegistry()
+        self.accepted = Counter(registry, ACCEPTED)
+        self.attempts = Counter(registry, ATTEMPTS)
+        self.attempt_seconds = Histogram(registry, ATTEMPT_SECONDS)
+        self.deliveries = Counter(registry, DELIVERIES)
+        self.dead_letters = Counter(registry, DEAD_LETTERS)
+        self.dead_letters_open = Gauge(registry, DEAD_LETTERS_OPEN)
+        self.receipts = Counter(registry, RECEIPTS)
+        self.callbacks_refused = Counter(registry, CALLBACKS_REFUSED)
+        self.group_rows = Histogram(registry, GROUP_ROWS)
+        self.group_flush_seconds = Histogram(registry, GROUP_FLUSH_SECONDS)
+        self.claims = Counter(registry, CLAIMS)
+        self.due_lag_seconds = Histogram(registry, DUE_LAG_SECONDS)
+        self.limiter_denied = Counter(registry, LIMITER_DENIED)
+        self.limiter_lost = Counter(registry, LIMITER_LOST)
+        self.late_outcomes = Counter(registry, LATE_OUTCOMES)
+        self.drift = Counter(registry, DRIFT)
+        self.removed = Counter(registry, REMOVED)
+        self.circuit_state = Gauge(registry, CIRCUIT_STATE)
+        self.sms_segments = Counter(registry, SMS_SEGMENTS)
+        self.sms_cost = Counter(registry, SMS_COST)
+        self.sms_segments_differ = Counter(registry, SMS_SEGMENTS_DIFFER)
 
     def render(self) -> bytes:
         """Everything in Prometheus's text format, of type CONTENT_TYPE."""
@@ -157,7 +163,3 @@ class Metrics:
             thread.join()
 
         return stop
-
-    def close(self) -> None:
-        """Let go of the reader."""
-        self._provider.shutdown()

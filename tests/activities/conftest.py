@@ -83,7 +83,6 @@ async def hire(
     yield hired
     for worker in workers:
         await worker.ledger.close(5)
-        worker.metrics.close()
 
 
 @pytest.fixture

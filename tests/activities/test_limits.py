@@ -148,4 +148,3 @@ async def test_without_the_store_critical_ones_pass_and_the_others_wait(
     assert (await worker.limit(waiting)).state is Status.DEFERRED
     assert (await waiting.delivery()).reason_code == Reason.LIMIT_STORE_LOST
     await lost.aclose()
-    worker.metrics.close()

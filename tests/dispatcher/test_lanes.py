@@ -39,7 +39,6 @@ async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
         task.cancel()
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
-    metrics.close()
 
 
 async def _many(office: Office, lane: Lane, count: int) -> dict[str, Lane]:

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phonenumbers import NumberParseException, parse
 
 from domain.masking import mask, mask_email, mask_phone, mask_token, summary
 from domain.notification import Channel, Device, Recipient, Strategy
@@ -22,6 +23,15 @@ from domain.notification import Channel, Device, Recipient, Strategy
 )
 def test_phones(number: str, masked: str) -> None:
     assert mask_phone(number) == mask(Channel.SMS, number) == masked
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
+def test_the_calling_code_is_the_one_that_libphonenumber_finds(number: str) -> None:
+    try:
+        found = f"+{parse(number, None).country_code}•••••"
+    except NumberParseException:
+        found = "•••••"
+    assert mask_phone(number).startswith(found)
 
 
 @given(st.from_regex(r"\+234[789][01]\d{8}", fullmatch=True))

@@ -266,7 +266,6 @@ async def test_the_round_counts_and_tells_what_went(world: World) -> None:
     assert 'herald_removed_total{kind="partitions"} 4.0' in metrics.render().decode()
     [told] = [line for line in logs if line["event"] == "retention"]
     assert f"public.receipts_{month}" in told["partitions"]
-    metrics.close()
 
 
 def test_attempts_never_outlive_their_notification() -> None:
