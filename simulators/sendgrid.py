@@ -70,17 +70,30 @@ ACTIVITY_EVENT: Mapping[str, tuple[str, str]] = {
     # event webhook → (event_name, bounce_type)
     "bounce": ("bounced", "hard"),
     "blocked": ("bounced", "soft"),
-    "spamreport": ("spam_report", ""),
-    "open": ("opened", ""),
-    "click": ("clicked", ""),
+    "spamreport": ("spam_report", "soft"),
+    "open": ("opened", "soft"),
+    "click": ("clicked", "soft"),
 }
+
+DETAIL: Mapping[str, Any] = {
+    "api_key_id": "simulated",
+    "asm_group_id": 1,
+    "categories": [],
+    "originating_ip": "127.0.0.1",
+    "outbound_ip": "127.0.0.1",
+    "outbound_ip_type": "shared",
+    "teammate": "",
+    "template_id": "",
+    "unique_args": "{}",
+}
+"""What Email Activity says of one message beside what it lists: every field is required."""
 
 _CONDITION = re.compile(r'(\w+)\s*(>=|<=|>|<|=)\s*(?:TIMESTAMP\s+)?"([^"]*)"')
 
 
 def problem(status: int, message: str, field: str | None = None) -> web.Response:
-    """SendGrid's error form."""
-    return web.json_response({"errors": [{"message": message, "field": field, "help": None}]}, status=status)
+    """SendGrid's error form. Its `help` is there only when there is some."""
+    return web.json_response({"errors": [{"message": message, "field": field}]}, status=status)
 
 
 class SendGrid(MailSimulator):
@@ -239,7 +252,8 @@ class SendGrid(MailSimulator):
 
     async def _activity(self, request: web.Request) -> web.StreamResponse:
         def answer(message: Received) -> dict[str, Any]:
-            return {**activity_of(message), "events": [activity_event(e) for e in message.vendor["events"]]}
+            events = [activity_event(event) for event in message.vendor["events"]]
+            return {**activity_of(message), **DETAIL, "events": events}
 
         return await self._one(request, answer)
 
@@ -328,11 +342,15 @@ def activity_of(message: Received) -> dict[str, Any]:
 def activity_event(event: Mapping[str, Any]) -> dict[str, Any]:
     """An event of the webhook in Email Activity's words."""
     word = str(event.get("type") or event["event"])
-    name, bounce_type = ACTIVITY_EVENT.get(word, (word, ""))
-    processed = datetime.fromtimestamp(event["timestamp"], UTC).isoformat()
-    return {"event_name": name, "processed": processed} | (
-        {"bounce_type": bounce_type} if bounce_type else {}
-    )
+    name, bounce_type = ACTIVITY_EVENT.get(word, (word, "soft"))
+    return {
+        "event_name": name,
+        "processed": datetime.fromtimestamp(event["timestamp"], UTC).isoformat(),
+        # Required of every event, whatever it is about.
+        "bounce_type": bounce_type,
+        "http_user_agent": "",
+        "mx_server": "mx.customers.example",
+    }
 
 
 def _meets(message: Received, name: str, operator: str, value: str) -> bool:

@@ -1,0 +1,105 @@
+"""Where a vendor's own document is wrong about its own service: what is changed in a copy of it, and why.
+
+Each amendment is told with every run. One that finds nothing to change stops it: the document was mended.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PAGE_ADDRESSES = frozenset({"uri", "first_page_uri", "next_page_uri", "previous_page_uri"})
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """One change. `amend` makes it and gives the number of places."""
+
+    document: str
+    reason: str
+    amend: Callable[[dict[str, Any]], int]
+
+
+class Stale(Exception):
+    """An amendment that the document does not need. The message says which."""
+
+
+def _relative_addresses(document: dict[str, Any]) -> int:
+    """Twilio's lists page by relative addresses; a `uri` is absolute (RFC 3986, 4.1 and 4.3)."""
+    changed = 0
+    for properties in _all(document, "properties"):
+        for name in PAGE_ADDRESSES & properties.keys():
+            if properties[name].get("format") == "uri":
+                properties[name]["format"] = "uri-reference"
+                changed += 1
+    return changed
+
+
+def _our_reference(document: dict[str, Any]) -> int:
+    """Meta documents the field with messages and statuses; the document does not have it."""
+    properties = document["components"]["schemas"]["BaseMessageProperties"]["properties"]
+    if "biz_opaque_callback_data" in properties:
+        return 0
+    properties["biz_opaque_callback_data"] = {"type": "string", "maxLength": 512}
+    return 1
+
+
+def _button_index(document: dict[str, Any]) -> int:
+    """Its pattern contradicts its own example, "0", and its own description, "(0-9)"."""
+    index = document["components"]["schemas"]["TemplateComponent"]["properties"]["index"]
+    if index["pattern"] == "^[0-9]$":
+        return 0
+    index["pattern"] = "^[0-9]$"
+    return 1
+
+
+AMENDMENTS: Sequence[Amendment] = (
+    Amendment(
+        "twilio_api_v2010_messages.json",
+        "lists page by relative addresses, which are no `format: uri`",
+        _relative_addresses,
+    ),
+    Amendment(
+        "whatsapp_cloud_messages_trimmed.yaml",
+        "`biz_opaque_callback_data` is documented with messages, and missing here",
+        _our_reference,
+    ),
+    Amendment(
+        "whatsapp_cloud_messages_trimmed.yaml",
+        "a button's `index` is 0 to 9 by its description and example, and not by its pattern",
+        _button_index,
+    ),
+)
+
+
+def amended(document: Path, directory: Path) -> tuple[Path, list[str]]:
+    """The document, or a copy with its amendments, and what to say of each. Raises Stale."""
+    ours = [one for one in AMENDMENTS if one.document == document.name]
+    if not ours:
+        return document, []
+    text = document.read_text(encoding="utf-8")
+    content = json.loads(text) if document.suffix == ".json" else yaml.load(text, yaml.CSafeLoader)
+    told: list[str] = []
+    for one in ours:
+        places = one.amend(content)
+        if not places:
+            raise Stale(f"{document.name} needs this amendment no more: {one.reason}")
+        told.append(f"amended in {places} place{'s' * (places > 1)}: {one.reason}")
+    copy = directory / f"{document.stem}.amended.json"
+    copy.write_text(json.dumps(content, default=str), encoding="utf-8")
+    return copy, told
+
+
+def _all(value: object, key: str) -> Iterator[dict[str, Any]]:
+    """Every object below this key, anywhere."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == key and isinstance(inner, dict):
+                yield inner
+            yield from _all(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _all(inner, key)
