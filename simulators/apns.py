@@ -151,7 +151,9 @@ class Apns(Simulator):
             return
         if fault and fault.kind is Kind.GOAWAY:
             exchange.connection.go_away(exchange.stream_id)
-        exchange.respond(200, {"apns-id": message.vendor["apns_id"]})
+        typed = {"content-type": "text/plain"} if fault and fault.kind is Kind.MISTYPED else {}
+        # Its acceptance has no body: half of it is all of it.
+        exchange.respond(200, {"apns-id": message.vendor["apns_id"], **typed})
 
     def _process(self, exchange: Exchange, to: str) -> tuple[int, str] | Received:
         """The stored message, or the status and reason of the refusal."""

@@ -295,7 +295,21 @@ class Simulator(ABC):
             return hang_up(request, reset=False)
         if fault and fault.kind is Kind.MALFORMED:
             return web.Response(status=fault.status or 200, text=HTML, content_type="text/html")
+        if fault and fault.kind is Kind.CUT:
+            return web.Response(status=answer.status, body=half(answer), headers=_without_length(answer))
+        if fault and fault.kind is Kind.MISTYPED:
+            answer.content_type = "text/plain"
         return answer
+
+
+def half(answer: web.Response) -> bytes:
+    """The first half of an answer's body."""
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    return body[: len(body) // 2]
+
+
+def _without_length(answer: web.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
 
 
 def hang_up(request: web.Request, *, reset: bool) -> web.StreamResponse:

@@ -12,7 +12,8 @@ the `@`. Nothing is reported later, so neither does this. Magic recipients, by t
 
 Faults meet a mail once its recipient is named. A `status` fault is the reply's code, and its `code` the
 extended one; 429, which SMTP has not, is 451 4.7.28. `stage` says where (simulators/faults.py).
-`black_hole` and `reset` at the dot leave the content unprocessed; `malformed` is no reply at all.
+`black_hole` and `reset` at the dot leave the content unprocessed; `malformed` is no reply at all, `cut`
+half of one.
 """
 
 import asyncio
@@ -250,10 +251,16 @@ class Conversation:
 
     async def _answer(self, mail: Envelope) -> None:
         """The reply to a mail that was processed, unless a fault keeps it back."""
-        kinds = (Kind.ACCEPT_THEN_CLOSE, Kind.ACCEPT_THEN_STALL, Kind.MALFORMED)
+        kinds = (Kind.ACCEPT_THEN_CLOSE, Kind.ACCEPT_THEN_STALL, Kind.MALFORMED, Kind.CUT)
         fault = mail.fault_at("dot", *kinds)
         if fault and fault.kind is Kind.ACCEPT_THEN_CLOSE:
             self._hang_up()
+            return
+        if fault and fault.kind is Kind.CUT:
+            self._writer.write(b"250 2.0")
+            await self._writer.drain()
+            self._ended = True
+            self._writer.close()
             return
         if fault and fault.kind is Kind.ACCEPT_THEN_STALL:
             await self._vendor.delay(fault.latency_s)

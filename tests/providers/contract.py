@@ -5,11 +5,12 @@ else has to know of it.
 """
 
 import asyncio
+import functools
 import importlib.util
 import itertools
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -88,6 +89,12 @@ class Case:
     throttle_wait: bool = True
     pooled: bool = True
     malformed: Outcome = Outcome.AMBIGUOUS
+    cut: Outcome = Outcome.AMBIGUOUS
+    """What half of the answer to an accepted send comes to."""
+    typed: bool = True
+    """Whether its answers have a content type."""
+    never: Collection[Outcome] = ()
+    """Classes of errors that this vendor's answers cannot come to."""
     lookup: bool = True
     certain: bool = False
     receipts: bool = True
@@ -104,6 +111,22 @@ class Case:
     signature_age_s: float | None = None
     """How long after it was signed a callback is believed; None: it carries no time."""
     push: bool = False
+
+
+Row = Callable[[Case, Provider, "Vendors"], Awaitable[None]]
+
+
+def where(ability: str, otherwise: Row) -> Callable[[Row], Row]:
+    """A row of the suite for providers whose case has this ability; the others show that they lack it."""
+
+    def decorate(row: Row) -> Row:
+        @functools.wraps(row)
+        async def either(case: Case, provider: Provider, vendors: "Vendors") -> None:
+            await (row if getattr(case, ability) else otherwise)(case, provider, vendors)
+
+        return either
+
+    return decorate
 
 
 def message(case: Case, public_url: str, to: str | None = None, text: str | None = None) -> Message:

@@ -2,17 +2,17 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from contract import CASES, EMPTY_CATALOG, Case, Vendors, message, settings_from
+from contract import CASES, EMPTY_CATALOG, RECORDED, Case, Vendors, message, settings_from, where
 
 from domain.notification_types import Catalog, ProviderPolicy
-from domain.outcome import Outcome, Receipt, ReceiptStatus
+from domain.outcome import Outcome, SendResult
 from providers import registry
-from providers.base import CallbackRefused, LookupFailed, Provider, Resolves
+from providers.base import Provider, Resolves
+from providers.http import VendorClient
 
 BUDGET_S = 5.0
 
@@ -63,6 +63,18 @@ async def test_the_vendors_own_errors_are_classified_by_status(
     assert came == dict(case.by_status)
 
 
+def test_every_class_of_error_is_recorded_or_declared_to_be_none(case: Case, provider: Provider) -> None:
+    recorded = {Outcome(answer["expect"]["outcome"]) for answer in RECORDED[case.name]["answers"]}
+    classes = {
+        Outcome.REJECTED_RECIPIENT,
+        Outcome.REJECTED,
+        Outcome.THROTTLED,
+        Outcome.UNAVAILABLE,
+        Outcome.AMBIGUOUS,
+    }
+    assert recorded & classes == classes - set(case.never)
+
+
 async def test_a_throttled_send_says_how_long_to_stay_away(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
@@ -89,39 +101,15 @@ async def test_an_unprocessed_send_without_an_answer_is_ambiguous_and_not_found(
 async def test_a_processed_send_without_an_answer_is_ambiguous(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
-    sent = message(case, vendors.listener.url)
-    await vendors.simulators.fault(case.name, "accept_then_close", sent.target.address)
-    result = await provider.send(sent, timeout_s=BUDGET_S)
-    assert result.outcome is Outcome.AMBIGUOUS
-    assert len(await vendors.simulators.messages(case.name, to=sent.target.address)) == 1
-
-
-@pytest.mark.needs("lookup")
-async def test_a_lookup_finds_exactly_the_message_that_is_asked_for(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
-    sent = message(case, vendors.listener.url)
-    other = replace(message(case, vendors.listener.url), target=sent.target)
-    await vendors.simulators.callbacks(case.name, sent.target.address, mode="held")
-    first = await provider.send(sent, timeout_s=BUDGET_S)
-    await provider.send(other, timeout_s=BUDGET_S)
-    [found] = await provider.lookup(sent, timeout_s=BUDGET_S)
-    assert found.certain is case.certain
-    assert found.provider_message_id == first.provider_message_id
-
-
-@pytest.mark.needs("lookup")
-async def test_a_lookup_without_a_readable_answer_proves_nothing(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
-    for kind, more in (("status", {"status": 500}), ("malformed", {}), ("reset", {})):
+    for kind, more, budget_s in (
+        ("accept_then_close", {}, BUDGET_S),
+        ("accept_then_stall", {"latency_s": 30}, 0.7),
+    ):
         sent = message(case, vendors.listener.url)
-        await vendors.simulators.fault(case.name, kind, operation="lookup", **more)
-        try:
-            with pytest.raises(LookupFailed):
-                await provider.lookup(sent, timeout_s=BUDGET_S)
-        finally:
-            await vendors.simulators.heal(case.name)
+        await vendors.simulators.fault(case.name, kind, sent.target.address, **more)
+        result = await provider.send(sent, timeout_s=budget_s)
+        assert result.outcome is Outcome.AMBIGUOUS, kind
+        assert len(await vendors.simulators.messages(case.name, to=sent.target.address)) == 1, kind
 
 
 async def test_an_unreadable_answer_is_ambiguous(case: Case, provider: Provider, vendors: Vendors) -> None:
@@ -140,21 +128,82 @@ async def test_a_503_from_something_in_between_is_ambiguous(
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.AMBIGUOUS
 
 
+async def test_half_an_answer_is_no_answer(case: Case, provider: Provider, vendors: Vendors) -> None:
+    sent = message(case, vendors.listener.url)
+    await vendors.simulators.fault(case.name, "cut", sent.target.address)
+    assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is case.cut
+    assert len(await vendors.simulators.messages(case.name, to=sent.target.address)) == 1
+
+
+async def has_no_content_types(case: Case, provider: Provider, vendors: Vendors) -> None:
+    """It does not speak HTTP."""
+    assert not vendors.variables[_base_url(case)].startswith("http")
+
+
+@where("typed", has_no_content_types)
+async def test_a_whole_answer_is_believed_whatever_it_is_called(
+    case: Case, provider: Provider, vendors: Vendors
+) -> None:
+    sent = message(case, vendors.listener.url)
+    await vendors.simulators.fault(case.name, "mistyped", sent.target.address)
+    assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
+
+
 async def test_nothing_is_sent_where_nobody_listens(case: Case, vendors: Vendors) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    variable = f"HERALD_PROVIDERS__{case.name.upper()}__BASE_URL"
-    scheme = vendors.variables[variable].partition("://")[0]
-    settings = settings_from({**vendors.variables, variable: f"{scheme}://127.0.0.1:{port}"})
-    built = registry.build(settings, EMPTY_CATALOG, vendors.listener.url)
-    result = await built[case.name].send(message(case, vendors.listener.url), timeout_s=BUDGET_S)
-    for provider in built.values():
-        await provider.aclose()
+    result = await _sent_to(port, case, vendors, timeout_s=BUDGET_S)
     assert result.outcome is Outcome.NOT_SENT
 
 
-@pytest.mark.needs("pooled")
-async def test_the_catalog_limits_each_step_of_a_call(case: Case, vendors: Vendors) -> None:
+async def test_a_timeout_before_anything_was_written_is_nothing_sent(case: Case, vendors: Vendors) -> None:
+    with _unaccepting() as port:
+        result = await _sent_to(port, case, vendors, timeout_s=0.4)
+    assert result.outcome is Outcome.NOT_SENT
+
+
+def _base_url(case: Case) -> str:
+    return f"HERALD_PROVIDERS__{case.name.upper()}__BASE_URL"
+
+
+async def _sent_to(port: int, case: Case, vendors: Vendors, *, timeout_s: float) -> SendResult:
+    """What a send comes to where the vendor is elsewhere than its settings say."""
+    scheme = vendors.variables[_base_url(case)].partition("://")[0]
+    moved = {**vendors.variables, _base_url(case): f"{scheme}://127.0.0.1:{port}"}
+    built = registry.build(settings_from(moved), EMPTY_CATALOG, vendors.listener.url)
+    try:
+        return await built[case.name].send(message(case, vendors.listener.url), timeout_s=timeout_s)
+    finally:
+        for provider in built.values():
+            await provider.aclose()
+
+
+@contextmanager
+def _unaccepting() -> Iterator[int]:
+    """A port whose queue is full: the kernel answers no further connection."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = [socket.socket() for _ in range(4)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex(listener.getsockname())
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        for one in (*waiting, listener):
+            one.close()
+
+
+async def has_connections_of_its_own(case: Case, provider: Provider, vendors: Vendors) -> None:
+    """It does not go over the pool, whose steps the catalog bounds."""
+    assert not isinstance(vars(provider).get("_client"), VendorClient)
+
+
+@where("pooled", has_connections_of_its_own)
+async def test_the_catalog_limits_each_step_of_a_call(
+    case: Case, provider: Provider, vendors: Vendors
+) -> None:
     catalog = Catalog(types={}, providers={case.name: ProviderPolicy(read_s=0.2)})
     sent = message(case, vendors.listener.url)
     built = registry.build(settings_from(vendors.variables), catalog, vendors.listener.url)
@@ -163,8 +212,8 @@ async def test_the_catalog_limits_each_step_of_a_call(case: Case, vendors: Vendo
         async with asyncio.timeout(3):
             result = await built[case.name].send(sent, timeout_s=10)
     finally:
-        for provider in built.values():
-            await provider.aclose()
+        for one in built.values():
+            await one.aclose()
     assert (result.outcome, result.code) == (Outcome.AMBIGUOUS, "timeout")
 
 
@@ -173,116 +222,3 @@ async def test_nothing_is_sent_without_time(case: Case, provider: Provider, vend
     result = await provider.send(sent, timeout_s=0)
     assert result.outcome is Outcome.NOT_SENT
     assert not await vendors.simulators.messages(case.name, to=sent.target.address)
-
-
-@pytest.mark.needs("receipts")
-async def test_a_genuine_callback_reports_delivery(case: Case, provider: Provider, vendors: Vendors) -> None:
-    sent = message(case, vendors.listener.url)
-    result = await provider.send(sent, timeout_s=BUDGET_S)
-    receipts = await vendors.listener.receipts(provider, _delivered(result.provider_message_id))
-    ours = [receipt for _, receipt in receipts if receipt.provider_message_id == result.provider_message_id]
-    assert len({receipt.event_key for receipt in ours}) == len(ours)
-    if case.carries_ref:
-        assert {receipt.attempt_ref for receipt in ours} == {sent.attempt_ref}
-
-
-@pytest.mark.needs("receipts")
-async def test_a_repeated_callback_has_the_same_event_key(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
-    sent = message(case, vendors.listener.url)
-    await vendors.simulators.callbacks(case.name, sent.target.address, mode="repeated")
-    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
-
-    def twice(receipts: Sequence[Receipt]) -> bool:
-        return [(r.provider_message_id, r.status) for r in receipts].count((id, ReceiptStatus.DELIVERED)) == 2
-
-    receipts = await vendors.listener.receipts(provider, twice)
-    delivered = [
-        r for _, r in receipts if r.provider_message_id == id and r.status is ReceiptStatus.DELIVERED
-    ]
-    assert delivered[0].event_key == delivered[1].event_key
-
-
-@pytest.mark.needs("receipts")
-async def test_a_forged_callback_is_refused(case: Case, provider: Provider, vendors: Vendors) -> None:
-    sent = message(case, vendors.listener.url)
-    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
-    receipts = await vendors.listener.receipts(provider, _delivered(id))
-    genuine = next(request for request, receipt in receipts if receipt.provider_message_id == id)
-    assert provider.parse_callback(genuine)
-    forgeries = [replace(genuine, body=forged) for forged in case.forge(genuine.body)]
-    for name in case.signature_headers:
-        forgeries.append(replace(genuine, headers={k: v for k, v in genuine.headers.items() if k != name}))
-        forgeries.append(replace(genuine, headers={**genuine.headers, name: "AAAA"}))
-        forgeries.append(replace(genuine, headers={**genuine.headers, name: "\u00e9\u20ac"}))
-    for name in case.signature_query:
-        forgeries.append(replace(genuine, query={k: v for k, v in genuine.query.items() if k != name}))
-        forgeries.append(replace(genuine, query={**genuine.query, name: genuine.query[name][:-1]}))
-        forgeries.append(replace(genuine, query={**genuine.query, name: "\u00e9\u20ac\ud800"}))
-    for forged in forgeries:
-        with pytest.raises(CallbackRefused):
-            provider.parse_callback(forged)
-
-
-@pytest.mark.needs("key_setting")
-async def test_two_keys_are_believed_while_one_is_rotated(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
-    variable = f"HERALD_PROVIDERS__{case.name.upper()}__{case.key_setting}"
-    sent = message(case, vendors.listener.url)
-    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
-    receipts = await vendors.listener.receipts(provider, _delivered(id))
-    genuine = next(request for request, receipt in receipts if receipt.provider_message_id == id)
-    changed = {**vendors.variables, variable: case.other_key}
-    both = {**changed, f"{variable}_PREVIOUS": vendors.variables[variable]}
-    after, during = (
-        registry.build(settings_from(variables), EMPTY_CATALOG, vendors.listener.url)
-        for variables in (changed, both)
-    )
-    try:
-        assert during[case.name].parse_callback(genuine)
-        with pytest.raises(CallbackRefused):
-            after[case.name].parse_callback(genuine)
-    finally:
-        for built in (*during.values(), *after.values()):
-            await built.aclose()
-
-
-@pytest.mark.needs("signature_age_s")
-async def test_a_callback_that_is_replayed_later_is_refused(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
-    sent = message(case, vendors.listener.url)
-    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
-    receipts = await vendors.listener.receipts(provider, _delivered(id))
-    genuine = next(request for request, receipt in receipts if receipt.provider_message_id == id)
-    assert provider.parse_callback(genuine)
-    assert case.signature_age_s
-    for seconds in (case.signature_age_s + 2, -case.signature_age_s - 2):
-        with pytest.raises(CallbackRefused):
-            provider.parse_callback(replace(genuine, now=genuine.now + timedelta(seconds=seconds)))
-
-
-@pytest.mark.needs("polls")
-async def test_a_poll_tells_what_a_lost_callback_did_not(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
-    sent = message(case, vendors.listener.url)
-    await vendors.simulators.callbacks(case.name, sent.target.address, mode="held")
-    id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
-    assert id
-    before = await provider.poll(id, timeout_s=BUDGET_S)
-    assert before is None or before.status in (ReceiptStatus.QUEUED, ReceiptStatus.SENT)
-    [received] = await vendors.simulators.messages(case.name, to=sent.target.address)
-    await vendors.simulators.report(case.name, received["id"], "delivered")
-    after = await provider.poll(id, timeout_s=BUDGET_S)
-    assert after
-    assert after.status is ReceiptStatus.DELIVERED
-
-
-def _delivered(id: str | None) -> Callable[[Sequence[Receipt]], bool]:
-    def enough(receipts: Sequence[Receipt]) -> bool:
-        return any(r.provider_message_id == id and r.status is ReceiptStatus.DELIVERED for r in receipts)
-
-    return enough

@@ -49,4 +49,5 @@ CASE = Case(
     forge=_forged,
     key_setting="SIGNING_KEY",
     signature_age_s=1200,
+    never=(Outcome.UNAVAILABLE,),
 )

@@ -41,4 +41,5 @@ CASE = Case(
         "another_public_key"
     ],
     signature_age_s=300,
+    cut=Outcome.ACCEPTED,  # its acceptance has no body: the id is a header
 )

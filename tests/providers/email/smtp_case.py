@@ -50,4 +50,5 @@ CASE = Case(
     polls=False,
     carries_ref=True,
     pooled=False,
+    typed=False,
 )

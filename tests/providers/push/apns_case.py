@@ -41,4 +41,5 @@ CASE = Case(
     carries_ref=True,
     push=True,
     pooled=False,
+    cut=Outcome.ACCEPTED,  # its acceptance has no body
 )

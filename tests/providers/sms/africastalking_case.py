@@ -43,4 +43,5 @@ CASE = Case(
     other_key="another secret in the address",
     # Nothing is signed: whoever knows the address may say anything, but not nothing.
     forge=lambda body: (b"", b"\xff\xfe", body.replace(b"id=", b"no=")),
+    never=(Outcome.UNAVAILABLE,),
 )
