@@ -9,9 +9,13 @@ CREATE OR REPLACE FUNCTION ledger_close(
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    first uuid[];
+    first  uuid[];
+    oldest timestamptz;
+    newest timestamptz;
 BEGIN
     first := ledger_lock(notification_ids);
+    -- Of which months the attempts are: the other partitions are not even opened.
+    SELECT min(d.accepted_at), max(d.accepted_at) INTO oldest, newest FROM deliveries d WHERE d.id = ANY(delivery_ids);
     RETURN QUERY
     WITH want AS (
         SELECT * FROM unnest(
@@ -35,6 +39,7 @@ BEGIN
         FROM want JOIN deliveries d ON d.id = ANY(delivery_ids) AND d.id = want.delivery_id AND d.version = want.version
         WHERE a.delivery_id = ANY(delivery_ids)
           AND a.delivery_id = want.delivery_id AND a.no = want.no AND a.accepted_at = d.accepted_at
+          AND a.accepted_at BETWEEN oldest AND newest
           -- It is open. Said so that the primary key is used, and not a walk over everything that is open.
           AND COALESCE(a.outcome, '') = ''
         RETURNING a.delivery_id, a.no, a.accepted_at, a.provider, a.outcome, a.provider_message_id,
@@ -50,7 +55,7 @@ BEGIN
         FROM closed LEFT JOIN LATERAL (
             SELECT true AS delivered FROM notification_attempts a
             WHERE closed.outcome IS NOT NULL AND a.delivery_id = closed.delivery_id
-              AND a.accepted_at = closed.accepted_at AND a.receipt_status = 'delivered'
+              AND a.accepted_at = closed.accepted_at AND a.accepted_at BETWEEN oldest AND newest AND a.receipt_status = 'delivered'
             LIMIT 1
         ) receipt ON true
     ), moved AS (

@@ -4,7 +4,11 @@
 CREATE OR REPLACE FUNCTION ledger_refresh(ids uuid[], released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     is_due boolean;
+    oldest timestamptz;
+    newest timestamptz;
 BEGIN
+    -- Of which months contents may have to go: the other partitions are not even opened.
+    SELECT min(accepted_at), max(accepted_at) INTO oldest, newest FROM notifications WHERE id = ANY(ids) AND scrub;
     WITH derived AS (
         SELECT d.notification_id AS id, max(d.state) AS status, min(d.due_at) AS due_at,
                (array_agg(d.reason_code ORDER BY d.state DESC, d.position))[1] AS reason_code
@@ -29,6 +33,7 @@ BEGIN
         UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
         FROM shown
         WHERE c.notification_id = ANY(ids) AND c.notification_id = shown.id AND c.accepted_at = shown.accepted_at
+          AND c.accepted_at BETWEEN oldest AND newest
           AND shown.scrub AND shown.final_at IS NOT NULL AND c.scrubbed_at IS NULL
     ), gone AS (
         DELETE FROM due USING derived WHERE due.id = derived.id AND derived.due_at IS NULL

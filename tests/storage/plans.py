@@ -151,7 +151,8 @@ class Explained:
         if message.message.startswith("duration:"):
             self._heard.append(message.message)
 
-    async def start(self, plan_cache_mode: str = "auto") -> None:
+    async def start(self, plan_cache_mode: str = "force_generic_plan") -> None:
+        """Tell plans from now on; `plan_cache_mode` is production's, unless another is asked for."""
         await self.connection.execute(
             "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_format = json;"
             "SET auto_explain.log_analyze = on; SET auto_explain.log_nested_statements = on;"
@@ -193,6 +194,15 @@ def _reads(plans: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, dict[s
 def without_index(plans: dict[str, list[dict[str, Any]]]) -> set[str]:
     """Where a table, or an index of one, would be read from one end to the other."""
     return {place for place, node in _reads(plans) if not {"Index Cond", "Recheck Cond"} & node.keys()}
+
+
+def partitions_opened(plans: dict[str, list[dict[str, Any]]], name: str) -> set[str]:
+    """The partitions that a statement read, or made ready to read."""
+    return {
+        node["Relation Name"]
+        for _, node in _reads({name: plans[name]})
+        if node["Relation Name"].rpartition("_")[2].isdigit()
+    }
 
 
 def wasteful(plans: dict[str, list[dict[str, Any]]], rows_max: int) -> set[str]:

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from every_statement import FEW, LIVE, PARKED, every_statement
-from plans import FILL, ROWS, TABLES, TEXTS, Explained, row_id, wasteful, without_index
+from plans import FILL, ROWS, TABLES, TEXTS, Explained, partitions_opened, row_id, wasteful, without_index
 
 from domain.decisions import Next
 from domain.fingerprint import Fingerprint
@@ -160,7 +160,7 @@ def test_every_statement_is_asked() -> None:
     } == TEXTS.keys()
 
 
-async def _check(explained: Explained, numbers: range) -> None:
+async def _check(explained: Explained, numbers: range, *, within_months: bool = False) -> None:
     explained.plans()
     now = await explained.connection.fetchval("SELECT now()")
     assert await _way(explained.ledger, numbers, now + timedelta(minutes=5)) == len(numbers)
@@ -168,6 +168,11 @@ async def _check(explained: Explained, numbers: range) -> None:
     answers = await asyncio.gather(*map(explained.ledger.accept, submissions))
     assert sum(answer.created for answer in answers) == len(numbers)
     plans = explained.plans()
+    if within_months:
+        # The filling is younger than a minute, and may lie on both sides of a month's end.
+        opened = {name: partitions_opened(plans, name) for name in ("close", "intend", "move", "refresh")}
+        assert {name: names for name, names in opened.items() if len(names) > 2} == {}
+        assert opened["close"]
     assert sorted(plans) == sorted((*HOT, *FUNCTIONS))
     assert without_index(plans) == set()
     assert wasteful(plans, rows_max=4 * len(numbers) + 20) == set()
@@ -205,3 +210,8 @@ async def test_plans_that_are_made_on_full_tables(
         finally:
             explained.stop()
     await pool.close()
+
+
+async def test_a_write_opens_the_partitions_of_its_own_months_only(connected_before: Explained) -> None:
+    await connected_before.connection.execute("SELECT ensure_partitions(12)")
+    await _check(connected_before, _numbers(3000, 20), within_months=True)
