@@ -1,0 +1,265 @@
+"""Growth: what a notification costs beside many old ones in the ledger, and beside many open workflows."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from uuid import uuid4
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from bench import statements
+from bench.harness import Bench, Running
+from bench.load import percentile
+from bench.past import MONTHS, give_past
+from bench.report import Report, Series, at_most
+from domain.ids import workflow_id
+from domain.notification import Channel, Lane
+from domain.notification_types import RetentionPolicy
+from domain.steps import NotificationRef, task_queue
+from storage import upkeep
+from storage.postgres import Pool, open_pool
+from storage.reads import Filter, Reads
+from storage.retention import retain
+from workflows.notification import NotificationWorkflow
+from workflows.search_attributes import CHANNEL, TENANT, TYPE
+
+FLAT = at_most(1.2)
+"""Within 20 % of the smallest size."""
+RATE_PER_S = 25
+"""Well below what a workflow each can do, so that the cost and not a queue is measured."""
+GROUP = 100
+STARTS_AT_ONCE = 64
+
+Taken = dict[tuple[str, str], float]
+"""What one stretch came to: a value by its name and unit."""
+Samples = Mapping[int, Sequence[Taken]]
+
+
+async def measure(bench: Bench) -> Report:
+    """Three sizes of each kind side by side, measured in turns; each figure against the smallest size."""
+    report = Report("growth", "Growth of the ledger, and of what is open in Temporal")
+    notifications = bench.option("notifications", bench.scaled(300, 60))
+    report.scale = {"notifications": notifications, "rate_per_s": RATE_PER_S, "months": MONTHS}
+    if rows := bench.option("rows", bench.scaled(10_000_000, 50_000)):
+        await _ledgers(bench, report, (10_000, rows // 10, rows), notifications)
+    if opened := bench.option("open", bench.scaled(100_000, 1000)):
+        await _open_workflows(bench, report, (opened // 100, opened // 10, opened), notifications)
+    return report
+
+
+async def _ledgers(bench: Bench, report: Report, sizes: Sequence[int], notifications: int) -> None:
+    async def prepare(running: Running, size: int) -> None:
+        await running.stack.stop("worker", "worker_critical")
+        past = await give_past(running, size)
+        report.notes.append(
+            f"{size:,} notifications with deliveries, attempts, contents, two receipts each and timelines "
+            f"over {MONTHS} months were generated in {past.seconds:.0f} s: {past.megabytes:,.0f} MiB"
+        )
+        bench.say(f"  {report.notes[-1]}")
+
+    async def measured(running: Running) -> Taken:
+        taken = await _statements(running)
+        await running.stack.resume("worker")
+        taken |= await _way(running, notifications)
+        await running.stack.stop("worker")
+        return taken | await _reads(running)
+
+    samples = await _side_by_side(bench, sizes, prepare, measured)
+    _tell(report, samples, "rows in the ledger")
+
+
+async def _open_workflows(bench: Bench, report: Report, sizes: Sequence[int], notifications: int) -> None:
+    async def prepare(running: Running, size: int) -> None:
+        started = time.monotonic()
+        await _open(running.temporal_address, size)
+        report.notes.append(f"{size:,} workflows were opened in {time.monotonic() - started:.0f} s")
+        bench.say(f"  {report.notes[-1]}")
+
+    async def measured(running: Running) -> Taken:
+        return await _way(running, notifications)
+
+    samples = await _side_by_side(bench, sizes, prepare, measured)
+    _tell(report, samples, "open workflows")
+    report.notes.append(
+        "the open workflows are notification workflows with their search attributes whose first task is a "
+        "day away (start_delay): a timer each, as a parked one has, and no history beyond the start"
+    )
+
+
+async def _side_by_side(
+    bench: Bench,
+    sizes: Sequence[int],
+    prepare: Callable[[Running, int], Awaitable[None]],
+    measured: Callable[[Running], Awaitable[Taken]],
+) -> Samples:
+    """A stack for each size, all prepared first, then measured in turns, so that a drift strikes all."""
+    samples: dict[int, list[Taken]] = defaultdict(list)
+    async with AsyncExitStack() as open:
+        stacks = {size: await open.enter_async_context(bench.stack(statements=True)) for size in sizes}
+        for size, running in stacks.items():
+            await running.instant_vendors()
+            await prepare(running, size)
+        for repetition in range(bench.repetitions + 1):
+            for size, running in stacks.items():
+                taken = await measured(running)
+                # The first round opens connections and makes plans: it counts for nothing.
+                if repetition:
+                    samples[size].append(taken)
+                bench.say(
+                    f"  {size:,}: "
+                    + ", ".join(f"{name} {value:.3g} {unit}" for (name, unit), value in taken.items())
+                )
+    return samples
+
+
+async def _way(running: Running, notifications: int) -> Taken:
+    """Notifications come in at a constant rate and are delivered, a workflow each: what each one cost."""
+    before = await running.counts()
+    latencies = await _submitted(running, notifications)
+
+    async def over() -> bool:
+        return not await running.value("SELECT EXISTS (SELECT FROM due)")
+
+    await running.until("everything is delivered", over, 120)
+    spent = (await running.counts()).since(before)
+    taken = {(f"CPU of {part}", "ms"): spent.cpu_s[part] * 1000 / notifications for part in _PARTS}
+    return {
+        ("CPU of all", "ms"): sum(taken.values()),
+        **taken,
+        ("WAL", "kB"): spent.postgres["wal_bytes"] / 1000 / notifications,
+        ("accepted, p50", "ms"): percentile(latencies, 50),
+    }
+
+
+_PARTS = ("api", "worker", "temporal", "postgres")
+
+
+async def _submitted(running: Running, notifications: int) -> list[float]:
+    """Submit at the rate; the milliseconds until each answer, from when it should have been sent, sorted."""
+    started, latencies = time.perf_counter(), list[float]()
+
+    async def one(place: int) -> None:
+        due = started + place / RATE_PER_S
+        await asyncio.sleep(due - time.perf_counter())
+        body = {
+            "user_id": f"user-{place}",
+            "type": "alert",
+            "channels": ["sms"],
+            "content": {"body": "You paid 5,000.00 to Ada's Kitchen. Balance: 12,345.67."},
+            "to": {"sms": "+2348031236789"},
+            "idempotency_key": str(uuid4()),
+        }
+        (await running.api.post("/v1/notifications", json=body)).raise_for_status()
+        latencies.append((time.perf_counter() - due) * 1000)
+
+    await asyncio.gather(*map(one, range(notifications)))
+    return sorted(latencies)
+
+
+async def _statements(running: Running) -> Taken:
+    """The hot statements, alone and in groups. No worker runs meanwhile."""
+    taken: Taken = {}
+    for group, rounds in ((1, 100), (GROUP, 10)):
+        costs = await statements.measure(running.database_url, group, rounds)
+        if group > 1:
+            taken |= {(f"{name}, {group} at once", "ms"): cost.ms for name, cost in costs.items()}
+        whole = f"the five statements, {group} at once"
+        taken[whole, "ms"] = sum(cost.ms for cost in costs.values())
+        taken[whole, "kB of WAL"] = sum(cost.wal_bytes for cost in costs.values()) / 1000
+        taken[whole, "blocks"] = sum(cost.blocks for cost in costs.values())
+        taken[whole, "blocks not in shared memory"] = sum(cost.missed for cost in costs.values())
+    return taken
+
+
+async def _reads(running: Running) -> Taken:
+    """What is listed and shown, and a round of the reconciliation, in milliseconds: the median of several."""
+    pool = await open_pool(running.database_url, size_max=1)
+    reads = Reads(pool)
+    oldest = await running.value("SELECT id FROM notifications ORDER BY tenant, accepted_at, id LIMIT 1")
+    asked: dict[str, Callable[[], Awaitable[object]]] = {
+        "the newest 50": lambda: reads.listed("dev", Filter(), 50),
+        "a user's 50": lambda: reads.listed("dev", Filter(user_id="user-7"), 50),
+        "50 of a type that none has": lambda: reads.listed("dev", Filter(type="otp"), 50),
+        "the oldest, with its story": lambda: reads.story("dev", oldest),
+        "a round of the reconciliation": lambda: _reconciled(pool),
+    }
+    try:
+        return {(name, "ms"): await _median_ms(ask) for name, ask in asked.items()}
+    finally:
+        await reads.close(1)
+        await pool.close()
+
+
+async def _reconciled(pool: Pool) -> None:
+    await upkeep.requeue_live_without_due(pool, 1000)
+    await upkeep.revive_orphans(pool, 1000)
+    await upkeep.drift(pool)
+    await upkeep.age_dead_letters(pool)
+    await upkeep.ensure_partitions(pool, 3)
+    await upkeep.drop_orphans(pool, 72 * 3600)
+    await retain(pool, RetentionPolicy(), within_s=1)
+
+
+async def _median_ms(ask: Callable[[], Awaitable[object]], times: int = 7) -> float:
+    taken: list[float] = []
+    for _ in range(times):
+        started = time.perf_counter()
+        await ask()
+        taken.append((time.perf_counter() - started) * 1000)
+    return percentile(sorted(taken), 50)
+
+
+async def _open(address: str, count: int) -> None:
+    """Open so many notification workflows whose first task is a day away."""
+    client = await Client.connect(address)
+    places = asyncio.Semaphore(STARTS_AT_ONCE)
+    attributes = TypedSearchAttributes(
+        [
+            SearchAttributePair(TENANT, "dev"),
+            SearchAttributePair(TYPE, "alert"),
+            SearchAttributePair(CHANNEL, [Channel.SMS.value]),
+        ]
+    )
+
+    async def start() -> None:
+        id = uuid4()
+        async with places:
+            await client.start_workflow(
+                NotificationWorkflow.run,
+                NotificationRef(str(id)),
+                id=workflow_id(id),
+                task_queue=task_queue(Lane.NORMAL),
+                start_delay=timedelta(days=1),
+                static_summary="alert → sms (+234•••••6789)",
+                search_attributes=attributes,
+            )
+
+    for first in range(0, count, 1000):
+        await asyncio.gather(*(start() for _ in range(min(1000, count - first))))
+
+
+def _tell(report: Report, samples: Samples, what: str) -> None:
+    """Each value at the smallest size, then the others as ratios to it, repetition by repetition."""
+    smallest, *larger = sorted(samples)
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for name, unit in samples[smallest][0]:
+        there = [taken[name, unit] for taken in samples[smallest]]
+        report.add(name, there, unit, group=f"{smallest:,} {what}")
+        for size in larger:
+            group = f"{size:,} {what} against {smallest:,}"
+            if unit in _IN_RATIO and all(there):
+                ratios = [taken[name, unit] / base for taken, base in zip(samples[size], there, strict=True)]
+                figure = report.add(
+                    f"{name}, {unit}", ratios, "×", FLAT if unit == "ms" else None, group=group
+                )
+                lines.setdefault(f"{name}, {unit}", [(smallest, 1.0)]).append((size, figure.value))
+            else:
+                report.add(name, [taken[name, unit] for taken in samples[size]], unit, group=group)
+    report.series.append(Series(f"cost beside {what}", what, f"against {smallest:,}", lines))
+
+
+_IN_RATIO = frozenset({"ms", "kB", "kB of WAL", "blocks"})

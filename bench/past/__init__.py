@@ -1,0 +1,141 @@
+"""A ledger with a past: final notifications of the last months, made inside Postgres from the files here.
+
+Each file fills one table. $1, $2: the first and the last number; $3 + number * $4: when it was accepted;
+$5: how many users there are.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from bench.harness import Running
+
+MONTHS = 12
+"""As many as herald.toml keeps evidence of, whatever the number of rows."""
+PER_USER = 10
+AT_ONCE = 2
+WHOLE = ("notifications", "deliveries", "provider_messages", "users")
+BY_MONTH = ("notification_attempts", "receipts", "notification_contents", "timeline")
+
+_BULK = ("wal_level = minimal", "max_wal_senders = 0", "max_wal_size = '8GB'", "autovacuum = off")
+"""What is made and filled in one transaction is then written once, without WAL."""
+_SESSION = "SET maintenance_work_mem = '1GB'; SET timezone = 'UTC'; SET synchronous_commit = off"
+_INDEXES = """
+SELECT pg_get_indexdef(indexrelid) AS made, indexrelid::regclass::text AS name, conname AS rule,
+       pg_get_constraintdef(c.oid) AS ruled
+FROM pg_index LEFT JOIN pg_constraint c ON c.conindid = indexrelid AND c.conrelid = indrelid
+WHERE indrelid = $1::text::regclass
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was generated: how many notifications, how long it took, and the database's size behind it."""
+
+    rows: int
+    seconds: float
+    megabytes: float
+
+
+async def give_past(running: Running, rows: int) -> Past:
+    """Fill an empty ledger with so many final notifications, evenly over the last months, and ANALYZE it.
+
+    The indexes are the ledger's own, made once the rows are there. Ends with Postgres as it was: its settings
+    are the usual ones again, and nothing is left for autovacuum or a checkpoint to do.
+    """
+    started = time.monotonic()
+    begins = _month(datetime.now(UTC), -MONTHS)
+    step = (datetime.now(UTC) - timedelta(minutes=1) - begins) / rows
+    values = (begins, step, max(1, rows // PER_USER))
+    await _settings(running, *(f"ALTER SYSTEM SET {setting}" for setting in _BULK))
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def job(table: str) -> None:
+        async with places:
+            connection: Any = await asyncpg.connect(running.database_url)
+            try:
+                await connection.execute(_SESSION)
+                if table in BY_MONTH:
+                    await _fill_months(connection, table, rows, values)
+                else:
+                    await _fill(connection, table, rows, values)
+                await connection.execute(f"VACUUM (FREEZE, ANALYZE) {table}")
+            finally:
+                await connection.close()
+
+    # The largest first, so that none is left alone at the end.
+    await asyncio.gather(*map(job, (BY_MONTH[0], *WHOLE, *BY_MONTH[1:])))
+    await running.query("SELECT ensure_partitions(3)")
+    await running.query("CHECKPOINT")
+    await _settings(running, "ALTER SYSTEM RESET ALL", *_REMAINING)
+    size = await running.value("SELECT pg_database_size(current_database())")
+    return Past(rows, time.monotonic() - started, size / 2**20)
+
+
+_REMAINING = ("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'",)
+"""As bench.harness has it for stacks whose statements are counted."""
+
+
+async def _settings(running: Running, *changes: str) -> None:
+    connection: Any = await asyncpg.connect(running.database_url)
+    for change in changes:
+        await connection.execute(change)
+    await connection.close()
+    await running.stack.stop("postgres")
+    await running.stack.resume("postgres")
+
+
+async def _fill(connection: Any, table: str, rows: int, values: Sequence[Any]) -> None:
+    async with connection.transaction():
+        await connection.execute(f"TRUNCATE {table}")
+        indexes = await connection.fetch(_INDEXES, table)
+        for index in indexes:
+            await connection.execute(
+                f"ALTER TABLE {table} DROP CONSTRAINT {index['rule']}"
+                if index["rule"]
+                else f"DROP INDEX {index['name']}"
+            )
+        await connection.execute(_text(table), 1, rows, *values)
+        for index in indexes:
+            await connection.execute(
+                f"ALTER TABLE {table} ADD CONSTRAINT {index['rule']} {index['ruled']}"
+                if index["rule"]
+                else index["made"]
+            )
+
+
+async def _fill_months(connection: Any, table: str, rows: int, values: Sequence[Any]) -> None:
+    begins, step, users = values
+    last = 0
+    for number in range(MONTHS + 1):
+        month, after = _month(begins, number), _month(begins, number + 1)
+        first, last = last + 1, min(rows, -((begins - after) // step) - 1)
+        child = f"{table}_{month:%Y_%m}"
+        async with connection.transaction():
+            # As ensure_partitions() makes them: apart, and attached once they are filled.
+            await connection.execute(f"DROP TABLE IF EXISTS {child}")
+            await connection.execute(
+                f"CREATE TABLE {child} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+            )
+            await connection.execute(
+                _text(table).replace(f"INTO {table}", f"INTO {child}"), first, last, begins, step, users
+            )
+            await connection.execute(
+                f"ALTER TABLE {table} ATTACH PARTITION {child} FOR VALUES FROM ('{month}') TO ('{after}')"
+            )
+
+
+def _month(moment: datetime, later: int) -> datetime:
+    """The first moment of the month so many months later."""
+    months = moment.year * 12 + moment.month - 1 + later
+    return datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
+
+
+def _text(table: str) -> str:
+    return Path(__file__).with_name(f"{table}.sql").read_text(encoding="utf-8")

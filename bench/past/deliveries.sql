@@ -1,0 +1,8 @@
+INSERT INTO deliveries (
+    id, notification_id, tenant, user_id, type, channel, position, state, version, attempts_made,
+    next_pass_at, expires_at, accepted_at
+)
+SELECT md5('d' || no)::uuid, md5('n' || no)::uuid, 'dev', 'user-' || no % $5, 'alert', 'sms', 0,
+       (CASE WHEN no % 20 = 0 THEN 'undelivered' ELSE 'delivered' END)::status, 3, 1,
+       at, at + interval '4 hours', at
+FROM generate_series($1::bigint, $2::bigint) no, LATERAL (SELECT $3::timestamptz + no * $4::interval AS at) moment

@@ -1,0 +1,129 @@
+"""What the hot statements cost by themselves: a way over the ledger, in groups of a fixed size."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID, uuid4
+
+from domain.decisions import Next
+from domain.fingerprint import Fingerprint
+from domain.ids import delivery_id
+from domain.notification import Channel, Lane, Strategy
+from domain.outcome import Outcome
+from domain.status import Status
+from storage.ledger import Ledger
+from storage.postgres import Pool, open_pool
+from storage.rows import Closing, Intent, OpenAttempt, Submission
+
+HOT: Final = {
+    "accept": "INSERT INTO notifications (",
+    "claim": "FOR UPDATE SKIP LOCKED",
+    "load": "json_agg(d ORDER BY d.position)",
+    "intend": "ledger_intend(",
+    "close": "ledger_close(",
+}
+"""The statements of a notification's way, by words that only they have."""
+
+_COUNTED = """
+SELECT query, calls, total_exec_time AS ms, wal_bytes::float8 AS wal_bytes,
+       shared_blks_hit + shared_blks_read AS blocks, shared_blks_read AS missed
+FROM pg_stat_statements WHERE toplevel
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a statement took for each notification: milliseconds in Postgres, bytes of WAL, blocks looked at,
+    and those of them that were not in Postgres' own memory.
+    """
+
+    ms: float
+    wal_bytes: float
+    blocks: float
+    missed: float
+
+
+async def measure(database_url: str, group: int, rounds: int) -> dict[str, Cost]:
+    """Carry `rounds` groups of `group` notifications over the ledger, over one connection; no worker may run.
+
+    Needs pg_stat_statements, whose counts begin anew.
+    """
+    pool = await open_pool(database_url, size_max=1)
+    ledger = Ledger(pool)
+    try:
+        await _round(ledger, group)
+        await pool.execute("SELECT pg_stat_statements_reset()")
+        for _ in range(rounds):
+            await _round(ledger, group)
+        return await _costs(pool, group * rounds)
+    finally:
+        await ledger.close(5)
+        await pool.close()
+
+
+async def _round(ledger: Ledger, group: int) -> None:
+    await ledger.accept_all([_submission() for _ in range(group)])
+    claims = await ledger.claim(Lane.BULK, group, 60)
+    ids = [claim.id for claim in claims]
+    if len(ids) != group or None in await asyncio.gather(*map(ledger.load, ids)):
+        raise RuntimeError(f"of {group} notifications {len(ids)} could be claimed: does a worker run?")
+    intents = [_intent(id) for id in ids]
+    opened = await asyncio.gather(*map(ledger.intend, intents))
+    closings = [_closing(intent, one) for intent, one in zip(intents, opened, strict=True) if one]
+    if len(closings) != group or None in await asyncio.gather(*map(ledger.close_attempt, closings)):
+        raise RuntimeError(f"of {group} intents {len(closings)} were granted: does somebody else send?")
+
+
+def _submission() -> Submission:
+    id = uuid4()
+    return Submission(
+        id=id,
+        tenant="dev",
+        user_id=f"user-{id.int % 1000}",
+        type="marketing",
+        idempotency_key=f"key-{id}",
+        fingerprint=Fingerprint(id.bytes * 2, "default"),
+        lane=Lane.BULK,
+        strategy=Strategy.ALL,
+        channels=(Channel.SMS,),
+        body="You paid 5,000.00 to Ada's Kitchen. Balance: 12,345.67.",
+        to_sms="+2348031236789",
+    )
+
+
+def _intent(id: UUID) -> Intent:
+    return Intent(
+        notification_id=id,
+        delivery_id=delivery_id(id, Channel.SMS.value),
+        version=0,
+        provider="twilio",
+        budget_s=10,
+        settling_s=1,
+        suppression_key="+2348031236789",
+        target_masked="+234•••••6789",
+        selection={"why": "first in the fallback order", "pass": 1, "route": ["twilio", "termii"]},
+        required=False,
+        match_key=id.hex,
+    )
+
+
+def _closing(intent: Intent, opened: OpenAttempt) -> Closing:
+    return Closing(
+        intent.notification_id,
+        intent.delivery_id,
+        opened.no,
+        opened.version,
+        Outcome.ACCEPTED,
+        Next(Status.SENT, None, release=True),
+        provider_message_id=f"SM{intent.notification_id.hex}",
+    )
+
+
+async def _costs(pool: Pool, notifications: int) -> dict[str, Cost]:
+    rows = await pool.fetch(_COUNTED)
+    costs: dict[str, Cost] = {}
+    for name, words in HOT.items():
+        (row,) = [row for row in rows if words in row["query"]]
+        values = (float(row[column]) / notifications for column in ("ms", "wal_bytes", "blocks", "missed"))
+        costs[name] = Cost(*values)
+    return costs
