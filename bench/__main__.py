@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import accept, broadcast, drain, growth, latency, pages, publish
+from bench import accept, broadcast, drain, growth, latency, memory, pages, publish
 from bench.harness import Bench
 from bench.peers import measure as peers
 from bench.report import Report, table
@@ -22,6 +22,7 @@ TOPICS: Mapping[str, Callable[[Bench], Awaitable[Report]]] = {
     "latency": latency.measure,
     "broadcast": broadcast.measure,
     "growth": growth.measure,
+    "memory": memory.measure,
     "peers": peers.measure,
 }
 """Every topic, in the order they run. Each gets the machine to itself."""

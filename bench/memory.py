@@ -1,0 +1,69 @@
+"""Memory: the resident size of the workers and the API over 200,000 notifications, sampled as they pass."""
+
+from collections.abc import Sequence
+from statistics import linear_regression
+
+from bench.flow import Flow, sms
+from bench.harness import Bench, Running, paging
+from bench.peers.subjects import pages_exist
+from bench.report import Report, Series, at_most
+
+PARTS = ("worker", "worker_critical", "api")
+VOLUME, CRITICAL = sms("marketing"), sms("otp")
+STEPS = 20
+CRITICAL_PER_S, CRITICAL_S = 20, 5.0
+DRAIN_S_MAX = 300.0
+WARM_SHARE = 0.1
+"""Pools, caches and code are taken up by the first ones: growth counts from here."""
+PER = 100_000
+
+
+async def measure(bench: Bench) -> Report:
+    """Volume by pages, one-time passwords beside it, receipts for all; a sample after each step."""
+    report = Report("memory", "Memory, over many notifications")
+    there = pages_exist()
+    size = bench.option("size", bench.scaled(200_000, 2000) if there else bench.scaled(5000, 400))
+    step = size // STEPS
+    report.scale = {
+        "notifications": size,
+        "sampled_each": step,
+        "by": "pages" if there else "a workflow each",
+    }
+    samples: dict[str, list[tuple[float, float]]] = {part: [] for part in PARTS}
+    async with bench.stack(catalog=paging("bulk" if there else "never")) as running, Flow(running) as flow:
+        await running.instant_vendors()
+        await flow.people(size)
+        for number in range(1, STEPS + 1):
+            await flow.drain(VOLUME, step, DRAIN_S_MAX)
+            await flow.one_by_one(CRITICAL, CRITICAL_PER_S, CRITICAL_S)
+            await flow.quiet(DRAIN_S_MAX)
+            _sample(bench, running, samples, number * step)
+    _tell(report, samples, size)
+    return report
+
+
+def _sample(
+    bench: Bench, running: Running, samples: dict[str, list[tuple[float, float]]], passed: int
+) -> None:
+    for part, points in samples.items():
+        points.append((float(passed), running.resident_mb(part)))
+    told = ", ".join(f"{part} {points[-1][1]:.1f} MiB" for part, points in samples.items())
+    bench.say(f"  {passed:,}: {told}")
+
+
+def _tell(report: Report, samples: dict[str, list[tuple[float, float]]], size: int) -> None:
+    for part, points in samples.items():
+        warm = [point for point in points if point[0] >= size * WARM_SHARE]
+        report.add(f"after {warm[0][0]:,.0f}", warm[0][1], "MiB", group=part)
+        report.add(f"after {size:,}", warm[-1][1], "MiB", group=part)
+        report.add(f"growth per {PER:,}", _slope(warm) * PER, "MiB", at_most(5), group=part)
+    report.series.append(Series("resident size", "notifications", "MiB", samples))
+    report.notes.append(
+        f"With every step {CRITICAL_PER_S * CRITICAL_S:.0f} one-time passwords went through the "
+        "critical worker. Growth is the slope of a line through all samples from the first tenth on."
+    )
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """MiB for each notification, by least squares."""
+    return linear_regression([x for x, _ in points], [y for _, y in points]).slope
