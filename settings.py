@@ -20,6 +20,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from domain.countries import CountryKey
 from domain.notification import Channel
 from domain.notification_types import Catalog
+from domain.web_push import PUSH_SERVICES, check_host
 
 
 def _split(value: Any) -> Any:
@@ -28,6 +29,10 @@ def _split(value: Any) -> Any:
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
+
+
+def _hosts(patterns: list[str]) -> list[str]:
+    return [check_host(pattern) for pattern in patterns]
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -198,6 +203,19 @@ class ApnsSettings(_Part):
     ca_file: Path | None = None
 
 
+class WebpushSettings(_Part):
+    """The key that browsers subscribe with, and the push services that subscriptions may be at.
+
+    `base_url`: where requests go instead of to the endpoints themselves, followed by host and path.
+    """
+
+    key_file: Path
+    subject: Annotated[str, Field(pattern=r"^(mailto:[^@\s]+@[^@\s]+\.[^@\s]+|https://[^/\s]+\.[^\s]+)$")]
+    """How a push service reaches whoever runs this. Apple refuses `localhost`."""
+    hosts: Annotated[CommaSeparated, AfterValidator(_hosts)] = [*PUSH_SERVICES]
+    base_url: str | None = None
+
+
 class ProviderSettings(_Part):
     """The vendors' accounts. A provider without settings is off."""
 
@@ -210,6 +228,7 @@ class ProviderSettings(_Part):
     smtp: SmtpSettings | None = None
     fcm: FcmSettings | None = None
     apns: ApnsSettings | None = None
+    webpush: WebpushSettings | None = None
     whatsapp_cloud: WhatsAppCloudSettings | None = None
 
 

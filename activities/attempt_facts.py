@@ -56,6 +56,7 @@ def message_of(
         intended_at=intended_at,
         callback_url=links.callback(candidate.provider, ref),
         unsubscribe_url=links.unsubscribe(delivery.id, delivery.channel, type),
+        lane=notification.lane,
     )
 
 

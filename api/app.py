@@ -17,6 +17,7 @@ from api import (
     broadcasts,
     callbacks,
     dead_letters,
+    devices,
     health,
     notifications,
     openapi,
@@ -33,6 +34,7 @@ from api.limits import BodyLimit
 from api.methods import HeadAsGet
 from domain.ids import namespace
 from domain.notification import Channel
+from domain.web_push import PUSH_SERVICES
 from providers import registry
 from settings import Settings
 from storage import api_keys
@@ -78,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
     v1 = APIRouter(prefix="/v1")
-    for part in (notifications, broadcasts, users, suppressions, dead_letters, providers):
+    for part in (notifications, broadcasts, users, devices, suppressions, dead_letters, providers):
         v1.include_router(part.router)
     for keyless in (callbacks, unsubscribe):
         v1.include_router(keyless.router)
@@ -154,6 +156,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         providers=built,
         known_providers=registry.KNOWN,
         routes={channel: settings.routes.of(channel) for channel in Channel},
+        push_services=webpush.hosts if (webpush := settings.providers.webpush) else PUSH_SERVICES,
         catalog=settings.catalog,
         namespace=namespace(secret),
         fingerprint_keys=settings.fingerprint_secrets,

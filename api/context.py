@@ -1,6 +1,6 @@
 """What the routes work with: built once when the API starts, and passed in."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -25,6 +25,7 @@ from telemetry.metrics import Metrics
 class Context:
     """The API's parts and the plain values that it needs of the settings.
 
+    `push_services` are the hosts that browsers' subscriptions may be at (domain.web_push).
     `known_providers` are those that could be configured, `providers` those that are.
     `workflow_url` is the address of a workflow in the Temporal Web UI, up to its id.
     """
@@ -41,6 +42,7 @@ class Context:
     providers: Mapping[str, Provider]
     known_providers: Mapping[str, Channel]
     routes: Mapping[Channel, tuple[str, ...]]
+    push_services: Collection[str]
     catalog: Catalog
     namespace: UUID
     fingerprint_keys: Mapping[str, str]

@@ -1,6 +1,7 @@
 """The kinds of values that requests bring: each refuses what cannot be stored or kept."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -24,6 +25,7 @@ from domain.contacts import (
     refuse_unstorable_json,
 )
 from domain.preferences import InvalidPreference, check_time_zone, parse_local_time
+from domain.web_push import InvalidSubscription, check_endpoint, check_public_key, check_secret
 
 METADATA_BYTES_MAX: Final = 16_384
 METADATA_DEPTH_MAX: Final = 16
@@ -92,6 +94,16 @@ def _email(text: str) -> str:
         raise PydanticCustomError("invalid_contact", "{reason}", {"reason": str(error)}) from None
 
 
+def _of_subscription(check: Callable[[str], str]) -> AfterValidator:
+    def checked(text: str) -> str:
+        try:
+            return check(text)
+        except InvalidSubscription as error:
+            raise PydanticCustomError("invalid_subscription", "{reason}", {"reason": str(error)}) from None
+
+    return AfterValidator(checked)
+
+
 def _time_zone(name: str) -> str:
     try:
         return check_time_zone(name)
@@ -124,6 +136,9 @@ Time = Annotated[
 Phone = Annotated[str, Field(max_length=64, examples=["+2348031236789"]), AfterValidator(_phone)]
 Email = Annotated[str, Field(max_length=320, examples=["ada@example.com"]), AfterValidator(_email)]
 Token = Annotated[str, Field(min_length=1, max_length=4096), Storable]
+Endpoint = Annotated[str, _of_subscription(check_endpoint)]
+PublicKey = Annotated[str, Field(max_length=96), _of_subscription(check_public_key)]
+SharedSecret = Annotated[str, Field(max_length=32), _of_subscription(check_secret)]
 Address = Annotated[str, Field(min_length=1, max_length=4096), Storable]
 """Where something is sent to, over a channel that is told beside it."""
 

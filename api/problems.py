@@ -59,6 +59,7 @@ _OWN_TYPES: Final = frozenset(
         "not_unique",
         "too_deep",
         "invalid_contact",
+        "invalid_subscription",
         "invalid_preference",
         "quiet_hours_empty",
         "template_invalid",

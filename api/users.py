@@ -1,27 +1,33 @@
-"""Users: contacts, devices, preferences."""
+"""Users: contacts and preferences. Their devices are in api/devices.py."""
 
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.auth import KeyedRoute, Tenant
 from api.context import Uses
-from api.fields import Email, LocalTime, Name, Phone, Request, Shown, TimeZone, Token
+from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
 from api.problems import FieldError, Problem, documented, invalid, pointer
-from domain.notification import Channel, Device, QuietHours
+from domain.notification import Channel, QuietHours
 from domain.preferences import ANY_TYPE
 from storage.people import Contacts, Preferences
 
-router = APIRouter(
-    prefix="/users/{user_id:path}",
-    tags=["users"],
-    route_class=KeyedRoute,
-    responses=documented(401, 404, 422, 503),
-)
-
 UserId = Annotated[Name, Path(description="The client's own id of the user.")]
+
+
+def user_router() -> APIRouter:
+    """A router for what belongs to a user."""
+    return APIRouter(
+        prefix="/users/{user_id:path}",
+        tags=["users"],
+        route_class=KeyedRoute,
+        responses=documented(401, 404, 422, 503),
+    )
+
+
+router = user_router()
 
 
 class ContactsBody(Request):
@@ -34,62 +40,6 @@ class ContactsBody(Request):
     phone: Phone | None = None
     email: Email | None = None
     whatsapp: Phone | None = Field(default=None, description="For WhatsApp only. Default: the phone.")
-
-
-class DeviceIn(Request):
-    """A device. With both tokens it is reached through FCM first, directly through APNs as fallback."""
-
-    device_id: Name
-    fcm_token: Token | None = None
-    apns_token: Token | None = None
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if self.fcm_token is None and self.apns_token is None:
-            raise PydanticCustomError("required", "a device needs fcm_token, apns_token or both")
-        return self
-
-
-class DevicesIn(Request):
-    """All of a user's devices, the preferred one first."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "devices": [
-                        {"device_id": "ada-phone", "fcm_token": "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1"}
-                    ]
-                }
-            ]
-        }
-    )
-
-    devices: Annotated[list[DeviceIn], Field(max_length=50)]
-
-    @model_validator(mode="after")
-    def _once_each(self) -> Self:
-        ids = [device.device_id for device in self.devices]
-        if len(set(ids)) < len(ids):
-            raise PydanticCustomError("not_unique", "each device may be named once")
-        return self
-
-
-class DeviceView(BaseModel):
-    """A registered device. A token that a provider called dead is gone, and `deactivated_reason` says why."""
-
-    device_id: str
-    fcm_token: str | None
-    apns_token: str | None
-    registered_at: Shown
-    deactivated_at: Shown | None
-    deactivated_reason: str | None
-
-
-class DevicesView(BaseModel):
-    """A user's devices, in the order in which they are tried."""
-
-    devices: list[DeviceView]
 
 
 class QuietHoursBody(Request):
@@ -142,28 +92,11 @@ async def get_contacts(user_id: UserId, tenant: Tenant, uses: Uses) -> ContactsB
     """A user's addresses."""
     contacts = await uses.people.contacts(tenant, user_id)
     if contacts is None:
-        raise _not_found()
+        raise user_not_found()
     # Stored addresses are shown as they are, whatever the rules have become since.
     return ContactsBody.model_construct(
         phone=contacts.phone, email=contacts.email, whatsapp=contacts.whatsapp
     )
-
-
-@router.put("/devices")
-async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, uses: Uses) -> DevicesView:
-    """Replace a user's devices. One that a provider called dead is active again once its token is given."""
-    devices = [Device(device.device_id, device.fcm_token, device.apns_token) for device in body.devices]
-    await uses.people.set_devices(tenant, user_id, devices)
-    return await get_devices(user_id, tenant, uses)
-
-
-@router.get("/devices")
-async def get_devices(user_id: UserId, tenant: Tenant, uses: Uses) -> DevicesView:
-    """A user's devices."""
-    devices = await uses.people.devices(tenant, user_id)
-    if devices is None:
-        raise _not_found()
-    return DevicesView(devices=[DeviceView.model_validate(d, from_attributes=True) for d in devices])
 
 
 @router.put("/preferences")
@@ -190,7 +123,7 @@ async def get_preferences(user_id: UserId, tenant: Tenant, uses: Uses) -> Prefer
     """What a user wants."""
     preferences = await uses.people.preferences(tenant, user_id)
     if preferences is None:
-        raise _not_found()
+        raise user_not_found()
     types: dict[str, dict[Channel, bool]] = {}
     for (name, channel), enabled in preferences.settings.items():
         types.setdefault(name, {})[channel] = enabled
@@ -202,5 +135,6 @@ async def get_preferences(user_id: UserId, tenant: Tenant, uses: Uses) -> Prefer
     )
 
 
-def _not_found() -> Problem:
+def user_not_found() -> Problem:
+    """Nothing was ever stored for the user."""
     return Problem(404, "user_not_found", "Nothing is stored for this user.")

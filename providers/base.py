@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from domain.notification import Channel, Content, Device, Target
+from domain.notification import Channel, Content, Device, Lane, Target
 from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 
 
@@ -73,7 +73,7 @@ class Message:
     `attempt_ref` travels with the message wherever the vendor takes a reference; `callback_url` is
     where the vendor reports to (it already carries the reference). `intended_at` is the database's
     time of the intent, from which look-ups search. `unsubscribe_url` is where the recipient of a mail ends
-    its kind (RFC 8058); None where they cannot.
+    its kind (RFC 8058); None where they cannot. `lane`: how urgent it is, for vendors that tell degrees.
     """
 
     attempt_ref: str
@@ -84,6 +84,7 @@ class Message:
     intended_at: datetime
     callback_url: str | None = None
     unsubscribe_url: str | None = None
+    lane: Lane = Lane.NORMAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
+from yarl import URL
 
 from domain.notification import Device
 from domain.outcome import Outcome, SendResult
@@ -104,13 +105,11 @@ class VendorClient:
     ) -> Answer | NoAnswer:
         """Make one request within `timeout_s` seconds, everything included.
 
-        `path` may be a whole URL. Never raises for anything that the network or the vendor does.
+        `path` may be a whole URL, and is spelled on the wire as it is then. Never raises for anything that
+        the network or the vendor does.
         """
         if timeout_s <= 0:
             return NoAnswer(Written.NO, "no_time_left")
-        url = path if path.startswith(("http://", "https://")) else self._base_url + path
-        if params:
-            url = f"{url}?{urlencode(params)}"
         sent, body = _content(json, data, content)
         if headers:
             sent.update(headers)
@@ -120,15 +119,21 @@ class VendorClient:
         token = progress.set(reached)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._exchange(method, url, sent, body)
+                return await self._exchange(method, self._url(path, params), sent, body)
         except Exception as error:
             # Whatever a transport lets escape must not look like "nothing was sent".
             return _classify(error, reached)
         finally:
             progress.reset(token)
 
+    def _url(self, path: str, params: Mapping[str, str] | None) -> URL:
+        query = f"?{urlencode(params)}" if params else ""
+        if path.startswith(("http://", "https://")):
+            return URL(path + query, encoded=True)
+        return URL(self._base_url + path + query)
+
     async def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
     ) -> Answer | NoAnswer:
         payload = None if body is None else Body(body, self._limits.write_s)
         async with self._session.request(

@@ -16,6 +16,7 @@ from providers.email.smtp import Smtp
 from providers.http import VendorClient
 from providers.push.apns import Apns
 from providers.push.fcm import Fcm
+from providers.push.webpush import WebPush
 from providers.sms.africastalking import AfricasTalking
 from providers.sms.termii import Termii
 from providers.sms.twilio import Twilio
@@ -187,6 +188,18 @@ def _apns(settings: ProviderSettings, installation: Installation) -> Provider | 
     )
 
 
+def _webpush(settings: ProviderSettings, installation: Installation) -> Provider | None:
+    if not (own := settings.webpush):
+        return None
+    return WebPush(
+        key_file=own.key_file,
+        subject=own.subject,
+        hosts=own.hosts,
+        base_url=own.base_url,
+        client=installation.client("webpush"),
+    )
+
+
 def _whatsapp_cloud(settings: ProviderSettings, installation: Installation) -> Provider | None:
     if not (own := settings.whatsapp_cloud):
         return None
@@ -213,6 +226,7 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor("smtp", Channel.EMAIL, _smtp),
     Vendor("fcm", Channel.PUSH, _fcm),
     Vendor("apns", Channel.PUSH, _apns),
+    Vendor("webpush", Channel.PUSH, _webpush),
     Vendor("whatsapp_cloud", Channel.WHATSAPP, _whatsapp_cloud),
 )
 

@@ -1,7 +1,8 @@
 """The keys of the simulated push vendors, made once for a state directory and kept there.
 
 FCM: a service account file as Google's console gives it. APNs: a signing key (.p8), an authority and a
-server certificate for the loopback addresses. None of them opens anything but a simulator.
+server certificate for the loopback addresses. Web Push: the key that browsers subscribe with. None of them
+opens anything but a simulator.
 """
 
 import json
@@ -38,6 +39,7 @@ class Credentials:
     apns_ca_file: Path
     apns_server_file: Path
     """The server's certificate and key: only the simulator needs it."""
+    webpush_key_file: Path
     fcm_project_id: str = FCM_PROJECT_ID
     apns_key_id: str = APNS_KEY_ID
     apns_team_id: str = APNS_TEAM_ID
@@ -52,9 +54,11 @@ def write(state_dir: Path) -> Credentials:
         state_dir / "apns-key.p8",
         state_dir / "ca.pem",
         state_dir / "apns-server.pem",
+        state_dir / "webpush-key.pem",
     )
     _unless_there(credentials.fcm_service_account_file, _service_account)
-    _unless_there(credentials.apns_key_file, lambda: _pem(ec.generate_private_key(ec.SECP256R1())))
+    for file in (credentials.apns_key_file, credentials.webpush_key_file):
+        _unless_there(file, lambda: _pem(ec.generate_private_key(ec.SECP256R1())))
     if not (credentials.apns_ca_file.exists() and credentials.apns_server_file.exists()):
         authority, server = _certificates()
         _put(credentials.apns_ca_file, authority)

@@ -8,7 +8,12 @@ from typing import Any
 
 
 def recipient_key(to: str) -> str:
-    """One spelling of an address: the vendors differ about the `+` of a phone number."""
+    """One spelling of an address: the vendors differ about the `+` of a phone number.
+
+    A browser's subscription is its endpoint, without the keys that its user writes behind a `#`.
+    """
+    if to.startswith("https://"):
+        to = to.partition("#")[0]
     return to.strip().lower().lstrip("+")
 
 

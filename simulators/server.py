@@ -21,6 +21,7 @@ from simulators.sendgrid import SendGrid
 from simulators.smtp import Smtp
 from simulators.termii import Termii
 from simulators.twilio import Twilio
+from simulators.webpush import WebPush
 from simulators.whatsapp_cloud import WhatsAppCloud
 
 SIMULATORS: tuple[type[Simulator], ...] = (
@@ -33,6 +34,7 @@ SIMULATORS: tuple[type[Simulator], ...] = (
     Smtp,
     Fcm,
     Apns,
+    WebPush,
     WhatsAppCloud,
 )
 """Every vendor, in the order of the documentation. SMTP and APNs open ports of their own in their `start`."""

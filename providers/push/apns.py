@@ -20,9 +20,10 @@ from domain.outcome import Outcome, SendResult
 from providers.base import Message, Verdict
 from providers.http import Answer, NoAnswer, by_status, refused
 from providers.push.h2_client import CONNECT_S_MAX, H2Client
-from providers.push.provider_token import FORCED_EVERY_S, ProviderTokens, read_key
+from providers.push.provider_token import FORCED_EVERY_S, ProviderTokens
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
+from providers.push.signing_key import read_key
 from providers.verdicts import BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
 
 NAME = "apns"

@@ -6,29 +6,12 @@ token-based connection to APNs"), so one token serves every request of 40 minute
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 RENEW_AFTER_S = 40 * 60
 FORCED_EVERY_S = 20 * 60
-
-
-def read_key(file: Path) -> EllipticCurvePrivateKey:
-    """The signing key of a .p8 file. Raises ValueError saying what is wrong with it."""
-    try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
-    except OSError as error:
-        raise ValueError(
-            f"the APNs key file {file} cannot be read: {error.strerror}; point KEY_FILE at the .p8 file"
-        ) from None
-    except (ValueError, TypeError):
-        key = None
-    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-        raise ValueError(f"{file} is not an APNs key: a .p8 file holds one unencrypted P-256 private key")
-    return key
 
 
 class ProviderTokens:

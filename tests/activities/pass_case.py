@@ -298,16 +298,18 @@ class Desk:
         assert (await self.ledger.accept(submission)).created
         return Case(self.ledger, self.simulators, id, submission.user_id, to, submission.body)
 
-    async def add_device(self, case: Case, fcm: str | None, apns: str | None, ago_s: float = 0) -> None:
+    async def add_device(
+        self, case: Case, fcm: str | None, apns: str | None, ago_s: float = 0, webpush: str | None = None
+    ) -> None:
         """A device of the notification's user; of several the latest is tried first."""
         pool = self.ledger.pool
         await pool.execute(
             "INSERT INTO users (tenant, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", TENANT, case.user_id
         )
         await pool.execute(
-            "INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token, registered_at)"
-            " VALUES ($1, $2, $3, $4, $5, now() - make_interval(secs => $6))",
-            *(TENANT, case.user_id, f"d{next(_numbers)}", fcm, apns, ago_s),
+            "INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token, registered_at, webpush)"
+            " VALUES ($1, $2, $3, $4, $5, now() - make_interval(secs => $6), $7)",
+            *(TENANT, case.user_id, f"d{next(_numbers)}", fcm, apns, ago_s, webpush),
         )
 
     async def opt_out(self, case: Case, channel: Channel = Channel.SMS) -> None:

@@ -9,6 +9,7 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from simulators import webpush
 from storage.postgres import Pool
 
 TEXTS = st.one_of(
@@ -44,11 +45,12 @@ NOTIFICATION: dict[str, Any] = {
     "idempotency_key": "garbage",
 }
 
+DEVICE = {"device_id": "a", "fcm_token": "t", "webpush": webpush.subscription("ada")}
 BODIES: dict[str, tuple[str, dict[str, Any]]] = {
     "/notifications": ("POST", NOTIFICATION),
     "/notifications/batch": ("POST", {"notifications": [NOTIFICATION, NOTIFICATION]}),
     "/users/{id}/contacts": ("PUT", {"phone": "+2348031236789", "email": "ada@example.com"}),
-    "/users/{id}/devices": ("PUT", {"devices": [{"device_id": "a", "fcm_token": "t"}]}),
+    "/users/{id}/devices": ("PUT", {"devices": [DEVICE]}),
     "/users/{id}/preferences": (
         "PUT",
         {

@@ -6,9 +6,11 @@ import httpx
 import pytest
 from api_case import PHONE
 
+from simulators import webpush
 from storage.postgres import Pool
 
 TOKEN = "fcm-token-0123456789"
+SUBSCRIPTION = webpush.subscription("ada")
 
 
 async def test_contacts_are_replaced_in_one_spelling(api: httpx.AsyncClient) -> None:
@@ -55,6 +57,32 @@ async def test_devices_are_replaced(api: httpx.AsyncClient, pool: Pool) -> None:
     assert (await api.put(path, json={"devices": []})).json() == {"devices": []}
 
 
+async def test_a_browsers_subscription_is_a_device_as_the_browser_gives_it(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    path, subscription = "/users/web/devices", webpush.subscription("ada")
+    put = await api.put(path, json={"devices": [{"device_id": "laptop", "webpush": subscription}]})
+    assert put.status_code == 200, put.text
+    [device] = put.json()["devices"]
+    kept = {"endpoint": subscription["endpoint"], "keys": subscription["keys"]}
+    assert (device["webpush"], device["fcm_token"]) == (kept, None)
+    again = await api.put(path, json={"devices": [{"device_id": "laptop", "webpush": kept}]})
+    assert again.json() == put.json() == (await api.get(path)).json()
+    await pool.execute("UPDATE devices SET webpush = 'http://old.example/a#whatever' WHERE user_id = 'web'")
+    assert (await api.get(path)).json()["devices"][0]["webpush"]["endpoint"] == "http://old.example/a"
+
+
+async def test_a_subscription_leads_to_push_services_only(api: httpx.AsyncClient) -> None:
+    good = {"device_id": "a", "webpush": webpush.subscription("ada")}
+    for host in ("127.0.0.1", "localhost", "internal.example", "fcm.googleapis.com.evil.example"):
+        wrong = {"device_id": "b", "webpush": webpush.subscription("ada", host)}
+        answer = await api.put("/users/ssrf/devices", json={"devices": [good, wrong]})
+        assert answer.status_code == 422, host
+        [error] = answer.json()["errors"]
+        assert (error["pointer"], error["code"]) == ("/devices/1/webpush/endpoint", "endpoint_not_allowed")
+    assert (await api.get("/users/ssrf/devices")).status_code == 404
+
+
 async def test_preferences_are_replaced(api: httpx.AsyncClient, pool: Pool) -> None:
     path = "/users/eve/preferences"
     wanted = {
@@ -92,6 +120,23 @@ async def test_unknown_users_are_not_found(api: httpx.AsyncClient) -> None:
             {"devices": [{"device_id": "a", "fcm_token": ""}]},
             "/devices/0/fcm_token",
             "too_short",
+        ),
+        *(
+            (
+                "u/devices",
+                {"devices": [{"device_id": "a", "webpush": {**SUBSCRIPTION, **wrong}}]},
+                f"/devices/0/webpush/{place}",
+                code,
+            )
+            for wrong, place, code in (
+                ({"endpoint": "http://fcm.googleapis.com/a"}, "endpoint", "invalid_subscription"),
+                ({"endpoint": "https://fcm.googleapis.com:1/a"}, "endpoint", "invalid_subscription"),
+                ({"endpoint": None}, "endpoint", "wrong_type"),
+                ({"keys": {**SUBSCRIPTION["keys"], "p256dh": "BAAA"}}, "keys/p256dh", "invalid_subscription"),
+                ({"keys": {**SUBSCRIPTION["keys"], "auth": "AAAA"}}, "keys/auth", "invalid_subscription"),
+                ({"keys": {}}, "keys/auth", "required"),
+                ({"more": 1}, "more", "unknown_field"),
+            )
         ),
         ("u/preferences", {"types": {"horoscope": {"sms": True}}}, "/types/horoscope", "unknown_type"),
         ("u/preferences", {"types": {"otp": {"sms": "maybe"}}}, "/types/otp/sms", "wrong_type"),

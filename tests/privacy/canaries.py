@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from temporalio.client import Client
 
 from devstack.stack import Stack
+from simulators import webpush
 
 # Where contacts and contents belong.
 LEDGER_OF_PRIVATE_THINGS = frozenset({"notification_contents", "users", "devices", "suppressions"})
@@ -48,6 +49,14 @@ class Canaries:
         token = f"{self._next():02d}c0ffee" * 8
         self.spellings[token] = token
         return token
+
+    def browser(self) -> dict[str, Any]:
+        """A browser's subscription; told by what tells its endpoint from others, and by its keys."""
+        id = f"canary-browser-{self._next():02d}"
+        subscription = webpush.subscription(id)
+        for secret in (id, *subscription["keys"].values()):
+            self.spellings[f"{id}: {secret}"] = secret
+        return subscription
 
     def word(self, what: str) -> str:
         """A text of its own."""

@@ -79,6 +79,9 @@ async def delivered(run: Run) -> None:
     ]
     await run.stage.api.put(f"/users/{user}/devices", {"devices": devices})
     await run.submit("statement", ["push"], "sent", user_id=user)
+    browser = {"device_id": "browser", "webpush": run.canaries.browser()}
+    await run.stage.api.put("/users/surfs/devices", {"devices": [browser]})
+    await run.submit("statement", ["push"], "sent", user_id="surfs")
     phone, email, whatsapp = run.canaries.phone(), run.canaries.email(), run.canaries.phone()
     contacts = {"phone": phone, "email": email, "whatsapp": whatsapp}
     await run.stage.api.put("/users/known/contacts", contacts)
@@ -181,6 +184,7 @@ async def refused_at_the_door(run: Run) -> None:
 async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
     environment |= {"HERALD_CONFIG": str(CONFIG), "HERALD_LOG_LEVEL": "DEBUG"}
+    environment["HERALD_ROUTES__PUSH"] = "fcm,apns,webpush"
     directory: Path = tmp_path_factory.mktemp("stack")
     async with Stack(directory, Ports.free(), environment) as stack, Stage.on(stack) as stage:
         run = Run(stage)

@@ -17,7 +17,8 @@ from domain.notification import Content
 from domain.outcome import AddressVerdict, Outcome
 from providers.http import Answer
 from providers.push.apns import BY_REASON, Apns, apns_id, read
-from providers.push.provider_token import FORCED_EVERY_S, RENEW_AFTER_S, ProviderTokens, read_key
+from providers.push.provider_token import FORCED_EVERY_S, RENEW_AFTER_S, ProviderTokens
+from providers.push.signing_key import read_key
 from simulators.faults import Fault, Kind
 
 SENT_ID = "0f0c4e7e-6f3c-5a53-9d4b-0d7b0a1f7a11"

@@ -1,0 +1,156 @@
+"""Users' devices: apps with tokens, and browsers with push subscriptions."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from api.auth import Tenant
+from api.context import Uses
+from api.fields import Endpoint, Name, PublicKey, Request, SharedSecret, Shown, Token
+from api.problems import FieldError, invalid, pointer
+from api.users import UserId, user_not_found, user_router
+from domain.notification import Device
+from domain.web_push import Subscription, is_push_service, stored
+from storage.people import RegisteredDevice
+
+router = user_router()
+
+
+class SubscriptionKeys(BaseModel):
+    """What a browser's messages are encrypted with, in base64url."""
+
+    p256dh: PublicKey
+    auth: SharedSecret
+
+
+class SubscriptionIn(Request):
+    """A browser's push subscription, as `PushSubscription.toJSON()` gives it.
+
+    `expirationTime` is not kept: a push service says when a subscription is dead.
+    """
+
+    endpoint: Endpoint
+    expiration_time: float | None = Field(default=None, alias="expirationTime")
+    keys: SubscriptionKeys
+
+    @property
+    def text(self) -> str:
+        """As a device's address is kept."""
+        return Subscription(self.endpoint, self.keys.p256dh, self.keys.auth).text
+
+
+class DeviceIn(Request):
+    """A device. One with several addresses is reached in the order of the push route."""
+
+    device_id: Name
+    fcm_token: Token | None = None
+    apns_token: Token | None = None
+    webpush: SubscriptionIn | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.fcm_token is None and self.apns_token is None and self.webpush is None:
+            raise PydanticCustomError("required", "a device needs fcm_token, apns_token or webpush")
+        return self
+
+    @property
+    def device(self) -> Device:
+        """As it is kept."""
+        subscription = self.webpush.text if self.webpush else None
+        return Device(self.device_id, self.fcm_token, self.apns_token, subscription)
+
+
+class DevicesIn(Request):
+    """All of a user's devices, the preferred one first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "devices": [
+                        {"device_id": "ada-phone", "fcm_token": "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1"}
+                    ]
+                }
+            ]
+        }
+    )
+
+    devices: Annotated[list[DeviceIn], Field(max_length=50)]
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        ids = [device.device_id for device in self.devices]
+        if len(set(ids)) < len(ids):
+            raise PydanticCustomError("not_unique", "each device may be named once")
+        return self
+
+
+class SubscriptionView(BaseModel):
+    """A browser's push subscription."""
+
+    endpoint: str
+    keys: SubscriptionKeys
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The view of a stored one, whatever the rules have become since."""
+        known = stored(text)
+        keys = SubscriptionKeys.model_construct(p256dh=known.p256dh, auth=known.auth)
+        return cls.model_construct(endpoint=known.endpoint, keys=keys)
+
+
+class DeviceView(BaseModel):
+    """A registered device. A token that a provider called dead is gone, and `deactivated_reason` says why."""
+
+    device_id: str
+    fcm_token: str | None
+    apns_token: str | None
+    webpush: SubscriptionView | None
+    registered_at: Shown
+    deactivated_at: Shown | None
+    deactivated_reason: str | None
+
+    @classmethod
+    def of(cls, device: RegisteredDevice) -> Self:
+        """The view of a stored one."""
+        return cls(
+            device_id=device.device_id,
+            fcm_token=device.fcm_token,
+            apns_token=device.apns_token,
+            webpush=SubscriptionView.of(device.webpush) if device.webpush else None,
+            registered_at=device.registered_at,
+            deactivated_at=device.deactivated_at,
+            deactivated_reason=device.deactivated_reason,
+        )
+
+
+class DevicesView(BaseModel):
+    """A user's devices, in the order in which they are tried."""
+
+    devices: list[DeviceView]
+
+
+@router.put("/devices")
+async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, uses: Uses) -> DevicesView:
+    """Replace a user's devices. One that a provider called dead is active again once its token is given."""
+    elsewhere = [
+        number
+        for number, device in enumerate(body.devices)
+        if device.webpush and not is_push_service(device.webpush.endpoint, uses.push_services)
+    ]
+    if elsewhere:
+        message = f"its host is not a push service that is known here: {', '.join(uses.push_services)}"
+        places = [pointer("devices", number, "webpush", "endpoint") for number in elsewhere]
+        raise invalid([FieldError(place, "endpoint_not_allowed", message) for place in places])
+    await uses.people.set_devices(tenant, user_id, [device.device for device in body.devices])
+    return await get_devices(user_id, tenant, uses)
+
+
+@router.get("/devices")
+async def get_devices(user_id: UserId, tenant: Tenant, uses: Uses) -> DevicesView:
+    """A user's devices."""
+    devices = await uses.people.devices(tenant, user_id)
+    if devices is None:
+        raise user_not_found()
+    return DevicesView(devices=[DeviceView.of(device) for device in devices])

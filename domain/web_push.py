@@ -1,0 +1,144 @@
+"""A browser's push subscription (W3C Push API), and the hosts that one may be at.
+
+It is kept in one text, as the address of a device: its endpoint with its keys behind a `#`, which no endpoint
+has: `https://push.example/s/1#p256dh=…&auth=…`. The endpoint alone names it, in the suppression list as well.
+
+An endpoint is an address that a client gave us and that we send requests to. So it is read strictly, and its
+host must be one that the installation knows as a push service.
+"""
+
+import base64
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+PUSH_SERVICES = (
+    "fcm.googleapis.com",
+    "updates.push.services.mozilla.com",
+    "web.push.apple.com",
+    "*.notify.windows.com",
+)
+"""The push services of Chrome, Firefox, Safari and Edge; `*.` stands for any name below."""
+
+ENDPOINT_CHARS_MAX = 2048
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?:\*\.{_LABEL}\.)?{_LABEL}(?:\.{_LABEL})*")
+# Nothing but what a browser writes: no port, no user, no fragment, no dots or slashes by another spelling.
+_ENDPOINT = re.compile(
+    rf"https://(?P<host>{_LABEL}(?:\.{_LABEL})*)(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
+    r"(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
+)
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+_SECRET_BYTES = 16
+_POINT_BYTES = 65
+_UNCOMPRESSED = 4
+
+# The curve P-256 (FIPS 186, SEC 2): y² = x³ - 3x + b over the integers modulo p.
+_P = 2**256 - 2**224 + 2**192 + 2**96 - 1
+_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+
+
+class InvalidSubscription(ValueError):
+    """A part of a subscription cannot be one. The message never repeats it: whoever has it can send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Where messages to a browser go, and what they are encrypted with (RFC 8291).
+
+    `p256dh`: the browser's public key; `auth`: the secret that it shares with us; both base64url.
+    """
+
+    endpoint: str
+    p256dh: str
+    auth: str
+
+    @property
+    def text(self) -> str:
+        """The subscription as the address of a device."""
+        return f"{self.endpoint}#p256dh={self.p256dh}&auth={self.auth}"
+
+    @property
+    def host(self) -> str:
+        """The push service's host."""
+        return self.endpoint.split("/", 3)[2]
+
+    @property
+    def path(self) -> str:
+        """The endpoint below its host, with the query."""
+        return f"/{self.endpoint.split('/', 3)[3]}"
+
+
+def stored(text: str) -> Subscription:
+    """The subscription of a device's address, as it was once taken."""
+    endpoint, _, keys = text.partition("#")
+    p256dh, _, auth = keys.removeprefix("p256dh=").partition("&auth=")
+    return Subscription(endpoint, p256dh, auth)
+
+
+def read(text: str) -> Subscription:
+    """The subscription of a device's address, checked. Raises InvalidSubscription."""
+    known = stored(text)
+    return Subscription(
+        check_endpoint(known.endpoint), check_public_key(known.p256dh), check_secret(known.auth)
+    )
+
+
+def check_endpoint(text: str) -> str:
+    """The endpoint, if it is one that a browser gives. Raises InvalidSubscription.
+
+    Its host is not judged here (is_push_service).
+    """
+    found = _ENDPOINT.fullmatch(text) if len(text) <= ENDPOINT_CHARS_MAX else None
+    if not found or any(unquote(part) in (".", "..") for part in found["path"].split("?")[0].split("/")):
+        raise InvalidSubscription(
+            "expected the endpoint of a push subscription: https, a host without a port, at most "
+            f"{ENDPOINT_CHARS_MAX} characters"
+        )
+    return text
+
+
+def check_public_key(text: str) -> str:
+    """A browser's public key, base64url without padding: a point of P-256. Raises InvalidSubscription."""
+    point = from_base64url(text)
+    x, y = int.from_bytes(point[1:33]), int.from_bytes(point[33:])
+    on_curve = max(x, y) < _P and (y * y - (x * x * x - 3 * x + _B)) % _P == 0
+    if len(point) != _POINT_BYTES or point[0] != _UNCOMPRESSED or not on_curve:
+        raise InvalidSubscription("expected keys.p256dh: an uncompressed P-256 point of 65 bytes, base64url")
+    return text.rstrip("=")
+
+
+def check_secret(text: str) -> str:
+    """A subscription's secret, base64url without padding. Raises InvalidSubscription."""
+    if len(from_base64url(text)) != _SECRET_BYTES:
+        raise InvalidSubscription("expected keys.auth: 16 bytes, base64url")
+    return text.rstrip("=")
+
+
+def check_host(pattern: str) -> str:
+    """A host of a push service, or all names below one: `*.push.example`. Raises InvalidSubscription."""
+    if not _HOST.fullmatch(pattern):
+        raise InvalidSubscription(
+            f"expected a host such as push.example, or *.push.example for those below it: {pattern}"
+        )
+    return pattern
+
+
+def is_push_service(endpoint: str, hosts: Collection[str]) -> bool:
+    """Whether the endpoint's host is one of these; `*.push.example` is every name below it."""
+    host = endpoint.split("/", 3)[2]
+    return host in hosts or any(host.endswith(known[1:]) for known in hosts if known.startswith("*."))
+
+
+def from_base64url(text: str) -> bytes:
+    """The bytes, with or without padding; empty when the text is not base64url."""
+    if not _BASE64URL.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
+        return b""
+    bare = text.rstrip("=")
+    return base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+
+
+def to_base64url(data: bytes) -> str:
+    """The bytes in base64url without padding, as the Push API writes keys."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

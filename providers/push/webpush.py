@@ -1,0 +1,215 @@
+"""Web Push: RFC 8030 (the request), RFC 8291 (its encryption) and RFC 8292 (VAPID, who we are).
+
+The address of a device is a browser's subscription: each message goes to its own push service, of which
+there are several behind this one name. None of them takes an idempotency key or can be asked. What can be
+done is done: all attempts of a delivery have one `Topic`, by which a push service replaces the copy that
+waits, and one `tag`, by which a page replaces the copy that is shown.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import http_ece
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+
+from domain import web_push
+from domain.notification import Device, Lane
+from domain.outcome import Outcome, SendResult
+from domain.web_push import InvalidSubscription, Subscription
+from providers.base import Message, Verdict
+from providers.http import Answer, NoAnswer, VendorClient, by_status, refused
+from providers.push.replacement import replacement_id
+from providers.push.send_only import SendOnly
+from providers.push.signing_key import read_key
+from providers.push.vapid import VapidTokens
+from providers.verdicts import AMBIGUOUS, BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
+
+NAME = "webpush"
+BODY_BYTES_MAX = 4096
+"""What every push service takes (RFC 8030, 7.2)."""
+OVERHEAD_BYTES = 86 + 1 + 16
+"""The header of aes128gcm with salt and our key, the delimiter, the tag of AES-GCM (RFC 8291, section 4)."""
+PAYLOAD_BYTES_MAX = BODY_BYTES_MAX - OVERHEAD_BYTES
+TTL_S_MAX = 28 * 86_400
+"""FCM's longest; the others keep as long or say less themselves."""
+
+_REASON = re.compile(r"[A-Za-z]{1,64}")
+_OTHER_KEY_TEXT = b"do not correspond to the credentials used to create the subscription"
+# One push service, or one subscription: it says nothing about the others behind the same name.
+_THROTTLED_THERE = Verdict(Outcome.THROTTLED, about_provider=False)
+
+URGENCY: dict[Lane, str] = {
+    Lane.CRITICAL: "high",
+    Lane.HIGH: "high",
+    Lane.NORMAL: "normal",
+    Lane.BULK: "low",
+}
+"""RFC 8030, 5.3: whether a device that saves power is woken for it."""
+
+BY_ERRNO: dict[int, Verdict] = {
+    102: DEAD_TOKEN,  # Invalid URL endpoint
+    103: DEAD_TOKEN,  # Expired URL endpoint
+    104: NOT_THIS_MESSAGE,
+    105: DEAD_TOKEN,  # Endpoint became unavailable during request
+    106: DEAD_TOKEN,  # Invalid subscription
+    108: BAD_RECIPIENT,  # Router type is invalid: an endpoint that was spoiled
+    109: REJECTED,  # Invalid authentication
+    # Between Mozilla and the bridge to the phone's own push service: the first three did not get there.
+    900: UNAVAILABLE,
+    901: UNAVAILABLE,
+    902: UNAVAILABLE,
+    903: AMBIGUOUS,
+}
+"""Mozilla's `errno` (autopush, "Error Codes") where it says more than the HTTP status."""
+
+BY_REASON: dict[str, Verdict] = {
+    # The page subscribed with another key than ours. Only the browser can mend it; the subscription is alive.
+    "VapidPkHashMismatch": BAD_RECIPIENT,
+    "BadJwtToken": REJECTED,
+}
+"""Apple's `reason` where it says more than the HTTP status."""
+
+BY_STATUS: dict[int, Verdict] = {
+    404: DEAD_TOKEN,
+    410: DEAD_TOKEN,
+    413: NOT_THIS_MESSAGE,
+    429: _THROTTLED_THERE,
+    # Windows: the throttle limit is exceeded.
+    406: _THROTTLED_THERE,
+}
+"""What RFC 8030 and the push services say by HTTP status; the others mean what they mean everywhere."""
+
+
+class WebPush(SendOnly):
+    """The adapter. Constructing it reads the key file (ValueError when it is unusable).
+
+    `hosts`: the push services that it sends to, and to no other. `base_url`: where the requests go instead
+    of to the endpoints themselves; the endpoint's host and path follow it.
+    """
+
+    vendor = "Web Push"
+
+    def __init__(
+        self,
+        *,
+        key_file: Path,
+        subject: str,
+        hosts: Collection[str] = web_push.PUSH_SERVICES,
+        base_url: str | None = None,
+        client: Callable[[str], VendorClient] = VendorClient,
+    ) -> None:
+        self._tokens = VapidTokens(read_key(key_file), subject=subject)
+        self._hosts = tuple(hosts)
+        self._gateway = base_url.rstrip("/") if base_url else None
+        self._client = client(base_url or "")
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    async def send(self, message: Message, *, timeout_s: float) -> SendResult:
+        """Encrypt for one browser, and send to its push service."""
+        try:
+            subscription = web_push.read(message.target.address)
+        except InvalidSubscription:
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="invalid_subscription")
+        if not web_push.is_push_service(subscription.endpoint, self._hosts):
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="endpoint_not_allowed")
+        payload = build(message)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            return SendResult(Outcome.REJECTED, code="payload_too_large")
+        answer = await self._client.request(
+            "POST",
+            self._url(subscription),
+            timeout_s=timeout_s,
+            headers=self._headers(message, subscription),
+            content=encrypted(payload, subscription),
+        )
+        return answer.result if isinstance(answer, NoAnswer) else read(answer, message.attempt_ref)
+
+    def _url(self, subscription: Subscription) -> str:
+        if self._gateway is None:
+            return subscription.endpoint
+        return f"{self._gateway}/{subscription.host}{subscription.path}"
+
+    def _headers(self, message: Message, subscription: Subscription) -> dict[str, str]:
+        ttl_s = (message.expires_at - message.intended_at).total_seconds()
+        return {
+            "Authorization": self._tokens.header(f"https://{subscription.host}"),
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(int(min(max(ttl_s, 0), TTL_S_MAX))),
+            "Topic": topic(message),
+            "Urgency": URGENCY[message.lane],
+        }
+
+    def address_of(self, device: Device) -> str | None:
+        return device.webpush
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+def topic(message: Message) -> str:
+    """What all attempts of one delivery share: at most 32 letters and digits, for Mozilla takes no others."""
+    return re.sub("[^A-Za-z0-9]", "", replacement_id(message.attempt_ref))[:32]
+
+
+def build(message: Message) -> bytes:
+    """The payload, as compact JSON: what the page's service worker is given."""
+    payload = {
+        "title": message.content.title,
+        "body": message.content.body,
+        "tag": replacement_id(message.attempt_ref),
+        "herald_ref": message.attempt_ref,
+    }
+    shown = {name: text for name, text in payload.items() if text is not None}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def encrypted(payload: bytes, subscription: Subscription) -> bytes:
+    """The payload for nobody but this browser: aes128gcm under a key of this message alone (RFC 8291)."""
+    return http_ece.encrypt(
+        payload,
+        private_key=generate_private_key(SECP256R1()),
+        dh=web_push.from_base64url(subscription.p256dh),
+        auth_secret=web_push.from_base64url(subscription.auth),
+        version="aes128gcm",
+    )
+
+
+def read(answer: Answer, sent_ref: str) -> SendResult:
+    """The answer in our words."""
+    if answer.status in (201, 202):
+        return SendResult(
+            Outcome.ACCEPTED, http_status=answer.status, provider_message_id=message_id(answer, sent_ref)
+        )
+    if answer.status < 300:
+        # A push service creates a message (RFC 8030, 5): something in between may have answered.
+        return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=answer.status)
+    errno, reason = answer.fields.get("errno"), answer.fields.get("reason")
+    if isinstance(errno, int):
+        verdict = BY_ERRNO.get(errno) or _of_status(answer.status, vendor_form=True)
+        return refused(answer, verdict, f"errno_{errno}")
+    if isinstance(reason, str) and _REASON.fullmatch(reason):
+        verdict = BY_REASON.get(reason) or _of_status(answer.status, vendor_form=True)
+        return refused(answer, verdict, reason)
+    if answer.status in (400, 403) and _OTHER_KEY_TEXT in answer.body:
+        return refused(answer, BAD_RECIPIENT, "subscribed_with_another_key")
+    return refused(answer, _of_status(answer.status, vendor_form=False))
+
+
+def message_id(answer: Answer, sent_ref: str) -> str:
+    """What names the accepted message: a digest of its address, which itself would let anybody withdraw it.
+
+    Not every push service gives one; our own reference stands for it then.
+    """
+    location = answer.headers.get("location")
+    return hashlib.sha256(location.encode()).hexdigest()[:32] if location else sent_ref
+
+
+def _of_status(status: int, *, vendor_form: bool) -> Verdict:
+    return BY_STATUS.get(status) or by_status(status, vendor_form=vendor_form)
