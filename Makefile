@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test conformance bench bench-pages check format lock lock-check clean
+.PHONY: help demo dev test conformance docs bench bench-pages check format lock lock-check clean
 
 help: ## List the targets
 	@echo "Herald. Two commands to begin with: make demo, make dev."
@@ -28,6 +28,9 @@ HERALD_SPECS ?= ../shared/specs
 
 conformance: $(VENV)/dev.stamp $(if $(wildcard $(HERALD_SPECS)),$(VENV)/prism.stamp) ## Hold adapters and simulators to the vendors' OpenAPI documents (HERALD_SPECS=…)
 	@HERALD_SPECS=$(HERALD_SPECS) $(BIN)/python tests/conformance
+
+docs: $(VENV)/run.stamp ## Write the providers' feature matrix (docs/providers/README.md) from their declarations
+	@$(BIN)/python -m providers.matrix
 
 bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure everything and write docs/performance.md (ARGS="drain pages" for some, "--small drain" writes nothing)
 	@$(BIN)/python -m bench $(ARGS)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from domain.notification import Channel
 from domain.notification_types import Catalog
-from providers.base import Provider
+from providers.base import Capabilities, Provider
 from providers.connections import Limits
 from providers.email.mailgun import Mailgun
 from providers.email.resend import Resend
@@ -63,7 +63,7 @@ class Vendor:
     """A provider that can be configured. `build` gives None while it has no settings."""
 
     name: str
-    channel: Channel
+    capabilities: Capabilities
     build: Callable[[ProviderSettings, Installation], Provider | None]
 
 
@@ -217,20 +217,20 @@ def _whatsapp_cloud(settings: ProviderSettings, installation: Installation) -> P
 
 
 VENDORS: tuple[Vendor, ...] = (
-    Vendor("twilio", Channel.SMS, _twilio),
-    Vendor("termii", Channel.SMS, _termii),
-    Vendor("africastalking", Channel.SMS, _africastalking),
-    Vendor("sendgrid", Channel.EMAIL, _sendgrid),
-    Vendor("mailgun", Channel.EMAIL, _mailgun),
-    Vendor("resend", Channel.EMAIL, _resend),
-    Vendor("smtp", Channel.EMAIL, _smtp),
-    Vendor("fcm", Channel.PUSH, _fcm),
-    Vendor("apns", Channel.PUSH, _apns),
-    Vendor("webpush", Channel.PUSH, _webpush),
-    Vendor("whatsapp_cloud", Channel.WHATSAPP, _whatsapp_cloud),
+    Vendor("twilio", Twilio.capabilities, _twilio),
+    Vendor("termii", Termii.capabilities, _termii),
+    Vendor("africastalking", AfricasTalking.capabilities, _africastalking),
+    Vendor("sendgrid", SendGrid.capabilities, _sendgrid),
+    Vendor("mailgun", Mailgun.capabilities, _mailgun),
+    Vendor("resend", Resend.capabilities, _resend),
+    Vendor("smtp", Smtp.capabilities, _smtp),
+    Vendor("fcm", Fcm.capabilities, _fcm),
+    Vendor("apns", Apns.capabilities, _apns),
+    Vendor("webpush", WebPush.capabilities, _webpush),
+    Vendor("whatsapp_cloud", WhatsAppCloud.capabilities, _whatsapp_cloud),
 )
 
-KNOWN: dict[str, Channel] = {vendor.name: vendor.channel for vendor in VENDORS}
+KNOWN: dict[str, Channel] = {vendor.name: vendor.capabilities.channel for vendor in VENDORS}
 """Every provider that could be configured, and its channel."""
 
 

@@ -1,0 +1,80 @@
+"""The feature matrix of docs/providers/README.md, made of what the adapters declare of themselves.
+
+`python -m providers.matrix` writes it (`make docs`), and a guard test holds that it is fresh.
+"""
+
+import re
+from pathlib import Path
+
+from providers.base import Capabilities, Resolves
+from providers.registry import VENDORS
+
+PAGE = Path(__file__).parents[1] / "docs" / "providers" / "README.md"
+BEGIN = "<!-- Made of the adapters' declarations: make docs -->"
+END = "<!-- end -->"
+COLUMNS = (
+    "provider",
+    "channel",
+    "when nobody knows whether it was sent",
+    "settling time",
+    "a copy replaces the first",
+    "receipts",
+    "polls",
+    "callbacks are signed by",
+    "sandbox",
+)
+
+
+def matrix() -> str:
+    """The table, in the order of the registry."""
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(vendor.name, vendor.capabilities) for vendor in VENDORS)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def renewed(page: str) -> str:
+    """The page with the table as it is now. Raises ValueError when the page has no place for it."""
+    found, count = re.subn(
+        rf"(?s){re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: f"{BEGIN}\n\n{matrix()}\n\n{END}", page
+    )
+    if count != 1:
+        raise ValueError(f"the page must hold {BEGIN} and {END} once")
+    return found
+
+
+def _row(name: str, known: Capabilities) -> tuple[str, ...]:
+    return (
+        f"[{name}]({name}.md)",
+        known.channel.value,
+        _resolved(known),
+        _duration(known.settling_s),
+        _yes(known.replaces),
+        _yes(known.receipts),
+        _yes(known.polls),
+        known.signature or "–",
+        known.sandbox or "–",
+    )
+
+
+def _resolved(known: Capabilities) -> str:
+    match known.resolves:
+        case Resolves.IDEMPOTENT:
+            return f"sent again under our key, which is known for {_duration(known.key_life_s)}"
+        case Resolves.LOOKUP:
+            return f"looked up by {known.matches_by}"
+        case Resolves.NONE:
+            return "`on_unknown` decides"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s" if seconds else "–"
+
+
+def _yes(has: bool) -> str:
+    return "yes" if has else "–"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

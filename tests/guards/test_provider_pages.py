@@ -1,0 +1,79 @@
+"""Every provider has a page of one form, with its settings, and the matrix says what the adapters declare."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from repository import ROOT, variables
+
+from providers import matrix, registry
+from settings import ProviderSettings
+
+PAGES = ROOT / "docs" / "providers"
+HEADINGS = (
+    "Settings",
+    "Switching it on",
+    "What it tells",
+    "What it does not tell",
+    "Signatures",
+    "Testing",
+)
+
+
+def page_of(provider: str) -> str:
+    return (PAGES / f"{provider}.md").read_text(encoding="utf-8")
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading, up to the next one."""
+    return page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def settings_of(provider: str) -> dict[str, bool]:
+    """A provider's variables, and whether each must be set once the provider is configured."""
+    model, _ = get_args(ProviderSettings.model_fields[provider].annotation)
+    return variables(model, f"HERALD_PROVIDERS__{provider.upper()}__")
+
+
+def test_the_matrix_is_what_the_adapters_declare() -> None:
+    page = matrix.PAGE.read_text(encoding="utf-8")
+    assert matrix.renewed(page) == page, "make docs"
+
+
+def test_there_is_a_page_for_each_provider_and_no_other() -> None:
+    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == set(registry.KNOWN)
+
+
+@pytest.mark.parametrize("provider", registry.KNOWN)
+def test_a_page_says_what_all_pages_say_in_one_order(provider: str) -> None:
+    page = page_of(provider)
+    found = [heading for heading in re.findall(r"(?m)^## (.+)$", page) if heading in HEADINGS]
+    assert found == list(HEADINGS)
+    assert re.match(rf"# .+ \({registry.KNOWN[provider]}\)\n", page, re.IGNORECASE)
+    assert [heading for heading in HEADINGS if not section(page, heading).strip()] == []
+
+
+@pytest.mark.parametrize("provider", registry.KNOWN)
+def test_a_page_has_every_setting_of_its_provider_and_no_other(provider: str) -> None:
+    rows = re.findall(r"(?m)^\| `(HERALD_\w+)` \| (.*?) ?\| ", section(page_of(provider), "Settings"))
+    told = {variable: default.strip() for variable, default in rows}
+    known = settings_of(provider)
+    assert told.keys() == known.keys()
+    # Whoever must be set has no default, and whoever has one says so.
+    assert {variable for variable, default in told.items() if not default} == {
+        variable for variable, required in known.items() if required
+    }
+
+
+@pytest.mark.parametrize("provider", registry.KNOWN)
+def test_a_page_names_the_simulator_and_how_the_adapter_is_tested(provider: str) -> None:
+    testing = section(page_of(provider), "Testing")
+    assert f"simulators/{provider}.py" in testing
+    assert "pytest tests/providers" in testing
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for path in PAGES.glob("*.md"):
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+        assert [link for link in links if not (path.parent / link).exists()] == [], Path(path).name
