@@ -64,7 +64,9 @@ async def unsubscribed(case: Case) -> None:
     case.expect(seen["reason_code"] == "opted_out", f"reason {seen['reason_code']}")
     required = await case.accepted("debit_alert", ["email"], to=to)
     await case.becomes(required, "delivered")
-    await case.expect_received(sendgrid=2)
+    # Through whichever vendor: others play with theirs at the same time.
+    received = len(await case.received())
+    case.expect(received == 2, f"{received} messages, not 2")
     told = [entry["kind"] for entry in await case.api.timeline(first)]
     case.expect("unsubscribed" in told, "the click is not in the timeline")
 
