@@ -150,7 +150,10 @@ _SAME = (
 
 
 class NotificationPage(BaseModel):
-    """Newest first. `next_cursor` asks for the next page; it is missing on the last one."""
+    """Newest first. `next_cursor` asks for the next page; it is missing on the last one.
+
+    A page looks at 10,000 notifications at most: one that few match is short, even empty, and not the last.
+    """
 
     notifications: list[NotificationView]
     next_cursor: str | None = None

@@ -193,13 +193,13 @@ async def page(
 ) -> NotificationPage:
     """A page of the notifications that match. Raises Problem (422) for a cursor that is none."""
     after = position_of(cursor) if cursor else None
-    positions = await context.reads.listed(tenant, filter, limit + 1, after)
-    rows = await context.reads.notifications(tenant, [position.id for position in positions[:limit]])
+    found = await context.reads.page(tenant, filter, limit, after)
+    rows = await context.reads.notifications(tenant, [position.id for position in found.positions])
     return NotificationPage(
         notifications=[
-            NotificationView.of(rows[position.id]) for position in positions[:limit] if position.id in rows
+            NotificationView.of(rows[position.id]) for position in found.positions if position.id in rows
         ],
-        next_cursor=cursor_of(positions[limit - 1]) if len(positions) > limit else None,
+        next_cursor=cursor_of(found.next) if found.next else None,
     )
 
 

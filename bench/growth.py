@@ -60,6 +60,10 @@ async def _ledgers(bench: Bench, report: Report, sizes: Sequence[int], notificat
             f"over {MONTHS} months were generated in {past.seconds:.0f} s: {past.megabytes:,.0f} MiB"
         )
         bench.say(f"  {report.notes[-1]}")
+        if size == sizes[-1]:
+            group = f"{size:,} rows in the ledger"
+            report.add("keys of one", past.key_bytes, "bytes", group=group, note="notification and delivery")
+            report.add("evidence of one", past.evidence_bytes, "bytes", group=group, note="all else")
 
     async def measured(running: Running) -> Taken:
         taken = await _statements(running)

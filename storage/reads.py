@@ -1,6 +1,6 @@
 """What clients and operators are shown: notifications, their attempts and their timelines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +10,9 @@ from domain.notification import Channel
 from domain.status import PARKED, SENDABLE, Status
 from storage.group import Group, Observe
 from storage.postgres import Connection, Pool, statement
+
+LOOKS_MAX = 10_000
+"""So many are looked at for one page: some 20 ms, whatever the size of the ledger."""
 
 Row = dict[str, Any]
 """A row as its statement in storage/sql/ describes it; nested JSON is decoded, its times are text."""
@@ -39,6 +42,14 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """What matched, and where the next page begins: None once there is nothing left to look at."""
+
+    positions: Sequence[Position]
+    next: Position | None
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """Everything that is known of one notification."""
 
@@ -50,18 +61,22 @@ class Story:
 
 _PARKED: Final = "n.status IN ('outcome_unknown', 'dead_lettered')"
 _LIVE: Final = PARKED | SENDABLE | {Status.SENDING}
-_CONDITIONS: Final = {
+_PLACES: Final = {
     "user_id": "n.user_id = {}",
+    "created_after": "n.accepted_at > {}",
+    "created_before": "n.accepted_at < {}",
+}
+"""Conditions that an index goes to."""
+_MATCHES: Final = {
     "type": "n.type = {}",
     "status": "n.status = {}::text::status",
     "reason_code": "n.reason_code = {}",
-    "created_after": "n.accepted_at > {}",
-    "created_before": "n.accepted_at < {}",
     # Scalar subqueries, for EXISTS may become a join that walks every delivery.
     "channel": "(SELECT true FROM deliveries d WHERE d.notification_id = n.id AND d.channel = {})",
     "provider": "(SELECT true FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id"
     " AND a.accepted_at = d.accepted_at WHERE d.notification_id = n.id AND a.provider = {} LIMIT 1)",
 }
+"""Conditions that each has to be looked at for."""
 
 
 class Reads:
@@ -86,22 +101,49 @@ class Reads:
     async def listed(
         self, tenant: str, filter: Filter, limit: int, after: Position | None = None
     ) -> list[Position]:
-        """A page of those that match, newest first."""
+        """The newest that match, however many have to be looked at: for those that wait for an operator."""
+        return await self._listed(tenant, filter, limit, None, after)
+
+    async def page(
+        self,
+        tenant: str,
+        filter: Filter,
+        limit: int,
+        after: Position | None = None,
+        looks_max: int = LOOKS_MAX,
+    ) -> Page:
+        """A page of those that match, newest first, of at most `looks_max` that are looked at.
+
+        What few match would take a walk over all there ever were: such a page is shorter than it could be.
+        """
+        found = await self._listed(tenant, filter, limit + 1, looks_max, after)
+        if len(found) > limit:
+            return Page(found[:limit], found[limit - 1])
+        if _is_live(filter) or not _conditions(filter, _MATCHES):
+            return Page(found, None)
+        places, values = _places(filter, after, 3)
+        query = statement("listed_to").replace("/* places */", places)
+        end = await self._pool.fetchrow(query, tenant, looks_max, *values)
+        return Page(found, Position(end["accepted_at"], end["id"]) if end else None)
+
+    async def _listed(
+        self, tenant: str, filter: Filter, limit: int, looks_max: int | None, after: Position | None
+    ) -> list[Position]:
         values: list[Any] = [tenant, limit]
-        conditions = [_PARKED] if filter.parked else []
-        for field in fields(filter):
-            value = getattr(filter, field.name)
-            if field.name in _CONDITIONS and value is not None:
-                values.append(value)
-                conditions.append(_CONDITIONS[field.name].format(f"${len(values)}"))
-        if after is not None:
-            values += (after.accepted_at, after.id)
-            conditions.append(f"(n.accepted_at, n.id) < (${len(values) - 1}, ${len(values)})")
-        # One user's are few, whatever their status.
-        live = filter.status in _LIVE and filter.user_id is None
-        query = statement("listed_live" if live else "listed").replace(
-            "/* conditions */", "".join(f" AND {c}" for c in conditions)
-        )
+        if _is_live(filter):
+            text = statement("listed_live")
+        else:
+            text = statement("listed")
+            values.append(looks_max)
+        places, placed = _places(filter, after, len(values) + 1)
+        values += placed
+        matches = ""
+        for condition, value in _conditions(filter, _MATCHES):
+            values.append(value)
+            matches += f" AND {condition.format(f'${len(values)}')}"
+        if _is_live(filter):
+            places, matches = "", places + matches
+        query = text.replace("/* places */", places).replace("/* conditions */", matches)
         return [Position(row["accepted_at"], row["id"]) for row in await self._pool.fetch(query, *values)]
 
     async def attempts(self, tenant: str, id: UUID) -> list[Row] | None:
@@ -132,3 +174,28 @@ class Reads:
 async def _shown(connection: Connection, ids: Sequence[UUID]) -> list[Row | None]:
     found = {row["id"]: dict(row) for row in await connection.fetch(statement("shown"), list(ids))}
     return [found.get(id) for id in ids]
+
+
+def _is_live(filter: Filter) -> bool:
+    # One user's are few, whatever their status.
+    return filter.status in _LIVE and filter.user_id is None
+
+
+def _conditions(filter: Filter, known: Mapping[str, str]) -> list[tuple[str, Any]]:
+    """Those of the known conditions that are asked for, with their values."""
+    asked = (
+        (known[field.name], getattr(filter, field.name)) for field in fields(filter) if field.name in known
+    )
+    return [(condition, value) for condition, value in asked if value is not None]
+
+
+def _places(filter: Filter, after: Position | None, first: int) -> tuple[str, list[Any]]:
+    """Where to look, as SQL whose parameters are numbered from `first`, and their values."""
+    text, values = f" AND {_PARKED}" if filter.parked else "", list[Any]()
+    for condition, value in _conditions(filter, _PLACES):
+        text += f" AND {condition.format(f'${first + len(values)}')}"
+        values.append(value)
+    if after is not None:
+        text += f" AND (n.accepted_at, n.id) < (${first + len(values)}, ${first + len(values) + 1})"
+        values += (after.accepted_at, after.id)
+    return text, values

@@ -21,11 +21,16 @@ MONTHS = 12
 PER_USER = 10
 AT_ONCE = 2
 WHOLE = ("notifications", "deliveries", "provider_messages", "users")
+KEYS = ("notifications", "deliveries")
 BY_MONTH = ("notification_attempts", "receipts", "notification_contents", "timeline")
 
 _BULK = ("wal_level = minimal", "max_wal_senders = 0", "max_wal_size = '8GB'", "autovacuum = off")
 """What is made and filled in one transaction is then written once, without WAL."""
 _SESSION = "SET maintenance_work_mem = '1GB'; SET timezone = 'UTC'; SET synchronous_commit = off"
+_SIZE = """
+SELECT sum(pg_total_relation_size(leaf.relid))::float8
+FROM unnest($1::text[]) name, LATERAL pg_partition_tree(name::regclass) leaf
+"""
 _INDEXES = """
 SELECT pg_get_indexdef(indexrelid) AS made, indexrelid::regclass::text AS name, conname AS rule,
        pg_get_constraintdef(c.oid) AS ruled
@@ -36,11 +41,17 @@ WHERE indrelid = $1::text::regclass
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What was generated: how many notifications, how long it took, and the database's size behind it."""
+    """What was generated: how many notifications, how long it took, and the database's size behind it.
+
+    Of one notification, indexes included: the bytes that stay for as long as its key is known, and those that
+    go with their month.
+    """
 
     rows: int
     seconds: float
     megabytes: float
+    key_bytes: float
+    evidence_bytes: float
 
 
 async def give_past(running: Running, rows: int) -> Past:
@@ -75,7 +86,9 @@ async def give_past(running: Running, rows: int) -> Past:
     await running.query("CHECKPOINT")
     await _settings(running, "ALTER SYSTEM RESET ALL", *_REMAINING)
     size = await running.value("SELECT pg_database_size(current_database())")
-    return Past(rows, time.monotonic() - started, size / 2**20)
+    keys = await running.value(_SIZE, list(KEYS))
+    evidence = await running.value(_SIZE, [*BY_MONTH, "provider_messages"])
+    return Past(rows, time.monotonic() - started, size / 2**20, keys / rows, evidence / rows)
 
 
 _REMAINING = ("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'",)

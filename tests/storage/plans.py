@@ -141,6 +141,9 @@ class Explained:
     async def fetch(self, query: str, *arguments: Any) -> Any:
         return await self.connection.fetch(query, *arguments)
 
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        return await self.connection.fetchrow(query, *arguments)
+
     async def moment(self) -> Any:
         """The filling's: its notification `no` was accepted so many milliseconds before."""
         return await self.connection.fetchval(
