@@ -72,7 +72,6 @@ def selection(
     """Why this provider is asked, for the timeline: what the preferences and limits said, and the route.
     An SMS also has its size and what it should cost.
     """
-    limited = any(limit.channel == delivery.channel for limit in rules.type.limits)
     chosen: dict[str, Any] = {
         "pass": delivery.pass_no + 1,
         "why": "next in the fallback order" if skipped else "first in the fallback order",
@@ -80,7 +79,7 @@ def selection(
         "route": list(route.order),
         "route_of": route.of,
         "preferences": "required" if rules.type.required else "allowed",
-        "limit": "reserved" if limited else "none",
+        "limit": "reserved" if rules.type.limits_on(delivery.channel) else "none",
     }
     if delivery.channel is Channel.SMS:
         chosen["sms"] = sized(notification.content.body, candidate.target.address, prices)

@@ -124,7 +124,8 @@ class CheckPreferences:
         if delivery.state in SENDABLE:
             if now >= delivery.next_pass_at:
                 fast = self._is_fast(notification, delivery, rules)
-                return Step(id, channel, Action.SEND, state=delivery.state, fast=fast)
+                limited = rules.type.limits_on(delivery.channel)
+                return Step(id, channel, Action.SEND, state=delivery.state, fast=fast, limited=limited)
             # What waits for a retry keeps its pending activity; whatever else waits does so in the ledger.
             action = Action.RETRY if delivery.reason_code == Reason.RETRY else Action.NOTHING
             wait_s = (delivery.next_pass_at - now).total_seconds()

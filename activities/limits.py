@@ -22,7 +22,7 @@ class Limits:
 
     def apply_to(self, type_name: str, channel: str) -> bool:
         """Whether a type has any limit on a channel."""
-        return any(limit.channel == channel for limit in self._catalog.types[type_name].limits)
+        return self._catalog.types[type_name].limits_on(channel)
 
     async def reserve(self, notification: Notification, delivery: Delivery, metrics: Metrics) -> Next | None:
         """Reserve the delivery's places, or keep those it has, for a send that follows now.

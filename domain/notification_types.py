@@ -112,6 +112,10 @@ class NotificationType(BaseModel):
     whatsapp: WhatsAppTemplate | None = None
     """How it is said on WhatsApp; None: in its own words, to people who wrote to us lately."""
 
+    def limits_on(self, channel: str) -> bool:
+        """Whether it has any limit on a channel."""
+        return any(limit.channel == channel for limit in self.limits)
+
     @model_validator(mode="after")
     def _awaiting_needs_a_deadline(self) -> "NotificationType":
         if self.await_receipt and self.receipt_deadline_s is None:

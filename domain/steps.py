@@ -47,6 +47,7 @@ class Step:
 
     `fast`: the provider that would be asked is quick, so that the first pass may run in the workflow task.
     `hold`: the workflow stays open for it; otherwise it waits in the ledger alone.
+    `limited`: its type has a limit on the channel. Plans in older histories do not say, and count as limited.
     """
 
     delivery_id: str
@@ -57,6 +58,7 @@ class Step:
     reason: str | None = None
     fast: bool = True
     hold: bool = True
+    limited: bool = True
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,8 @@ class NotificationWorkflow:
         )
 
     async def _first_pass(self, delivery: DeliveryRef, step: Step) -> PassResult:
-        """Limit, then deliver, in the workflow task; never raises, so that a retry can follow."""
-        if not await self._admitted(delivery):
+        """The limit, if any, then deliver, in the workflow task; never raises, so that a retry can follow."""
+        if step.limited and not await self._admitted(delivery):
             return PassResult(Action.NOTHING, replan=True)
         if not step.fast:
             return PassResult(Action.RETRY, detail="the provider is slow")

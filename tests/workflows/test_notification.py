@@ -59,6 +59,16 @@ async def test_the_happy_path_is_one_workflow_task_and_nothing_else(
     assert not any("activity" in event or "timer" in event or "upsert" in event for event in found)
 
 
+async def test_where_there_is_no_limit_none_is_checked(
+    skipping: Client, sandboxed: SandboxedWorkflowRunner
+) -> None:
+    script = Script(plans=[plan(step(limited=False)), over(Status.SENT)])
+    result, found = await _run(skipping, script, sandboxed)
+    assert result == Status.SENT
+    assert [call.name for call in script.calls] == ["check_preferences", "deliver"]
+    assert found.count("marker_recorded") == 2
+
+
 async def test_a_receipt_that_comes_in_time_costs_one_timer_and_no_stage(
     temporal_client: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:

@@ -219,6 +219,9 @@ SCENARIOS = {
         _wake_when_waiting,
     ),
     "sent_at_once": Scenario(Script),
+    "sent_without_a_limit": Scenario(
+        lambda: Script(plans=[plan(step(limited=False)), over(Status.SENT)], limits=[])
+    ),
     "retried_then_sent": Scenario(lambda: Script(passes=[RETRY, early(0.2), early(0.2), SENT])),
     "dead_lettered_then_sent_again": Scenario(
         lambda: Script(
