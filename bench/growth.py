@@ -42,7 +42,7 @@ Samples = Mapping[int, Sequence[Taken]]
 async def measure(bench: Bench) -> Report:
     """Three sizes of each kind side by side, measured in turns; each figure against the smallest size."""
     report = Report("growth", "Growth of the ledger, and of what is open in Temporal")
-    notifications = bench.option("notifications", bench.scaled(300, 60))
+    notifications = bench.option("notifications", bench.scaled(200, 50))
     report.scale = {"notifications": notifications, "rate_per_s": RATE_PER_S, "months": MONTHS}
     if rows := bench.option("rows", bench.scaled(10_000_000, 50_000)):
         await _ledgers(bench, report, (10_000, rows // 10, rows), notifications)
@@ -185,9 +185,9 @@ async def _reads(running: Running) -> Taken:
     reads = Reads(pool)
     oldest = await running.value("SELECT id FROM notifications ORDER BY tenant, accepted_at, id LIMIT 1")
     asked: dict[str, Callable[[], Awaitable[object]]] = {
-        "the newest 50": lambda: reads.listed("dev", Filter(), 50),
-        "a user's 50": lambda: reads.listed("dev", Filter(user_id="user-7"), 50),
-        "50 of a type that none has": lambda: reads.listed("dev", Filter(type="otp"), 50),
+        "the newest 50": lambda: reads.page("dev", Filter(), 50),
+        "a user's 50": lambda: reads.page("dev", Filter(user_id="user-7"), 50),
+        "50 of a type that none has": lambda: reads.page("dev", Filter(type="otp"), 50),
         "the oldest, with its story": lambda: reads.story("dev", oldest),
         "a round of the reconciliation": lambda: _reconciled(pool),
     }

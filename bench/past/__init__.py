@@ -28,8 +28,8 @@ _BULK = ("wal_level = minimal", "max_wal_senders = 0", "max_wal_size = '8GB'", "
 """What is made and filled in one transaction is then written once, without WAL."""
 _SESSION = "SET maintenance_work_mem = '1GB'; SET timezone = 'UTC'; SET synchronous_commit = off"
 _SIZE = """
-SELECT sum(pg_total_relation_size(leaf.relid))::float8
-FROM unnest($1::text[]) name, LATERAL pg_partition_tree(name::regclass) leaf
+SELECT sum(pg_total_relation_size(COALESCE(leaf.relid, name::regclass)))::float8
+FROM unnest($1::text[]) name LEFT JOIN LATERAL pg_partition_tree(name::regclass) leaf ON true
 """
 _INDEXES = """
 SELECT pg_get_indexdef(indexrelid) AS made, indexrelid::regclass::text AS name, conname AS rule,
