@@ -73,9 +73,8 @@ def updated(data: Mapping[str, Any], results: Path = RESULTS) -> dict[str, Any]:
             "machine": f"{machine['cpus']} cores of {machine['cpu_model']}, everything on one machine",
             "revision": machine["revision"],
             "ways": {**data["ways"], **ways},
+            "notes": [],
         }
-        if Way.PAGE in ways:
-            found["notes"] = []
     if growth.exists():
         found["kept"] = {**data["kept"], **kept_of(json.loads(growth.read_text(encoding="utf-8")))}
     return found
