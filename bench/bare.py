@@ -50,6 +50,11 @@ class Bare:
     workflow_ids: list[str]
 
 
+def warm(count: int) -> int:
+    """How many are run before so many are measured."""
+    return max(1, count // 10)
+
+
 async def run(asked: Asked) -> Bare:
     """Run it in a process of its own. Raises RuntimeError when it fails."""
     process = await asyncio.create_subprocess_exec(
@@ -164,7 +169,7 @@ async def _main() -> None:
         max_concurrent_local_activities=asked.in_flight * 4,
     )
     async with asyncio.timeout(GIVE_UP_S), worker:
-        await run.many(max(1, asked.count // 10))
+        await run.many(warm(asked.count))
         cpu_s = time.process_time()
         first_s, all_s, ids = await run.many(asked.count)
         cpu_ms = (time.process_time() - cpu_s) * 1000 / asked.count

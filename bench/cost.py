@@ -9,15 +9,16 @@ from typing import Self
 
 from temporalio.client import Client
 
-from bench.counters import Counts, top_statements
+from bench.counters import Counts, cpu_seconds, top_statements
 from bench.harness import PARTS, Running
 from bench.report import Report
+from storage.postgres import SQL
 
 IDLE_S = 5.0
 SETTLE_S = 1.5
 """Postgres' statistics of other sessions arrive within a second."""
-STATEMENTS_TOLD = 6
-STATEMENT_CHARS_MAX = 56
+STATEMENTS_TOLD = 8
+_BEGINNING = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +69,47 @@ class Meter:
         await self.running.query("SELECT pg_stat_statements_reset()")
         self._before, self._since = await self.running.counts(), time.monotonic()
 
+    def server_ms(self, count: int) -> float:
+        """CPU of Temporal's server since the stretch began, for each of `count`, in milliseconds."""
+        spent = cpu_seconds(self.running.pid("temporal")) - self._before.cpu_s["temporal"]
+        share = (time.monotonic() - self._since) / IDLE_S
+        return max(0.0, spent - self._idle.cpu_s["temporal"] * share) * 1000 / count
+
     async def end(self, report: Report, group: str, count: int) -> None:
         """The stretch ended: what each of `count` notifications cost. Adds figures, and its statements."""
         seconds = time.monotonic() - self._since
         await asyncio.sleep(SETTLE_S)
         spent = (await self.running.counts()).since(self._before)
-        idle, share = self._idle, (seconds + SETTLE_S) / IDLE_S
-        for part in PARTS:
-            if part != "simulators":
-                beyond = spent.cpu_s[part] - idle.cpu_s[part] * share
-                report.add(f"CPU of {part}", max(0.0, beyond) * 1000 / count, "ms", group=group)
-        for name, what, unit in (
-            ("statements", "SQL statements", ""),
-            ("xact_commit", "commits", ""),
-            ("wal_bytes", "WAL", "bytes"),
-        ):
-            beyond = spent.postgres[name] - idle.postgres[name] * share
-            report.add(what, max(0.0, beyond) / count, unit, group=group)
-        commands = spent.valkey_commands - idle.valkey_commands * share
-        report.add("Valkey commands, in scripts too", max(0.0, commands) / count, "", group=group)
-        scripts = spent.valkey.get("evalsha", 0.0) - idle.valkey.get("evalsha", 0.0) * share
-        report.add("Valkey round trips (scripts)", max(0.0, scripts) / count, "", group=group)
+        share = (seconds + SETTLE_S) / IDLE_S
+
+        def beyond(kind: str, name: str) -> float:
+            idle: float = getattr(self._idle, kind).get(name, 0.0)
+            return max(0.0, getattr(spent, kind).get(name, 0.0) - idle * share) / count
+
+        cpu_ms = {part: beyond("cpu_s", part) * 1000 for part in PARTS if part != "simulators"}
+        for part, each_ms in cpu_ms.items():
+            report.add(f"CPU of {part}", each_ms, "ms", group=group)
+        report.add("CPU, together", sum(cpu_ms.values()), "ms", group=group)
+        report.add("SQL statements", beyond("postgres", "statements"), "", group=group)
+        report.add("commits", beyond("postgres", "xact_commit"), "", group=group)
+        report.add("WAL", beyond("postgres", "wal_bytes"), "bytes", group=group)
+        report.add("Valkey round trips", beyond("valkey", "evalsha"), "", group=group)
+        commands = sum(beyond("valkey", name) for name in spent.valkey)
+        report.add("Valkey commands, those in scripts too", commands, "", group=group)
+        names = _statements()
         for row in await top_statements(self.running.database_url, STATEMENTS_TOLD):
-            what, took = str(row["query"])[:STATEMENT_CHARS_MAX], f"{row['ms'] * 1000 / count:.0f} µs each"
-            report.add(what, row["calls"] / count, "calls", group=f"statements, {group}", note=took)
+            what = next((name for begins, name in names.items() if row["query"].startswith(begins)), None)
+            took = f"{row['ms'] * 1000 / count:.0f} µs of Postgres for each notification"
+            calls = row["calls"] / count
+            report.add(
+                what or row["query"][:_BEGINNING], calls, "calls", group=f"statements, {group}", note=took
+            )
+
+
+def _statements() -> dict[str, str]:
+    """Herald's statements by how they begin, each with the name of its file."""
+    found: dict[str, str] = {}
+    for path in SQL.glob("*.sql"):
+        lines = (line.partition("--")[0] for line in path.read_text(encoding="utf-8").splitlines())
+        found[" ".join(" ".join(lines).split())[:_BEGINNING]] = path.name
+    return found

@@ -11,7 +11,6 @@ from temporalio.client import Client
 from bench import bare
 from bench.bare import Asked, Bare
 from bench.cost import Histories, Meter
-from bench.counters import cpu_seconds
 from bench.flow import EMAIL, PUSH, WHATSAPP, Drained, Flow, Kind, sms
 from bench.harness import Bench, Running, paging
 from bench.peers.subjects import pages_exist
@@ -20,7 +19,7 @@ from domain.ids import workflow_id
 
 IN_FLIGHT = 50
 """As `dispatch.in_flight_max` of the catalog."""
-ALERT, AWAITED, BULK = sms("alert"), sms("awaited"), sms("marketing")
+ALERT, LIMITED, AWAITED, BULK = sms("alert"), sms("limited"), sms("awaited"), sms("marketing")
 CHANNELS = {"sms": ALERT, "email": EMAIL, "push": PUSH, "whatsapp": WHATSAPP}
 DRAIN_S_MAX = 180
 SAMPLE = 20
@@ -147,7 +146,7 @@ async def _costs(bench: Bench, running: Running, flow: Flow, report: Report) -> 
     each, paged = bench.scaled(400, 40), bench.scaled(5000, 200)
     await flow.people(paged + 2 * each)
     await running.instant_vendors()
-    ways = [(EACH, ALERT, each), (WAITING, AWAITED, each)]
+    ways = [(EACH, LIMITED, each), (WAITING, AWAITED, each)]
     if pages_exist():
         ways.append((PAGED, BULK, paged))
     for _, kind, _ in ways:
@@ -169,18 +168,19 @@ async def _costs(bench: Bench, running: Running, flow: Flow, report: Report) -> 
             ids = [workflow_id(row[0]) for row in await running.query(_SOME, kind.type, SAMPLE)]
             await asyncio.sleep(0.5)
             (await Histories.of(client, ids)).tell(report, f"what one costs, {group}")
-    await _bare_costs(bench, running, client, report)
+    await _bare_costs(bench, meter, client, report)
 
 
-async def _bare_costs(bench: Bench, running: Running, client: Client, report: Report) -> None:
+async def _bare_costs(bench: Bench, meter: Meter, client: Client, report: Report) -> None:
     for awaiting in (False, True):
         count = bench.scaled(400, 40)
-        server_s = cpu_seconds(running.pid("temporal"))
-        done = await bare.run(Asked(running.temporal_address, count, IN_FLIGHT, awaiting))
-        server_s = cpu_seconds(running.pid("temporal")) - server_s
+        await meter.begin()
+        done = await bare.run(Asked(meter.running.temporal_address, count, IN_FLIGHT, awaiting))
         group = f"what one costs, bare{', awaiting' if awaiting else ''}"
-        report.add("CPU of temporal", server_s * 1000 / (count + max(1, count // 10)), "ms", group=group)
+        server_ms = meter.server_ms(count + bare.warm(count))
+        report.add("CPU of temporal", server_ms, "ms", group=group)
         report.add("CPU of worker", done.cpu_ms, "ms", group=group)
+        report.add("CPU, together", server_ms + done.cpu_ms, "ms", group=group)
         (await Histories.of(client, done.workflow_ids)).tell(report, group)
 
 

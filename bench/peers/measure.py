@@ -104,13 +104,13 @@ def _systems(
     def peer(one: Peer) -> Callable[[], AbstractAsyncContextManager[Subject]]:
         return lambda: subjects.alternative(one)
 
-    paged = 'paging = "bulk"\n'
+    each, paged = 'paging = "never"\n', 'paging = "bulk"\n'
     never = None if subjects.pages_exist() else "not in this revision"
     return [
         (
             "Herald, a workflow each",
             None,
-            lambda: subjects.herald(bench, "Herald, a workflow each", "single", HERALD),
+            lambda: subjects.herald(bench, "Herald, a workflow each", "single", HERALD + each),
         ),
         (
             "Herald, by pages",
