@@ -12,7 +12,7 @@ from bench.peers import subjects
 from bench.peers.measure import ANSWER_S, KILL_AT, VENDOR, Found, Tally, drain, with_kills
 from bench.peers.subjects import HERALD, HeraldSubject, pages_exist
 from bench.peers.systems import PEERS
-from bench.report import Report, Series, at_least, at_most
+from bench.report import Report, Series, Target, at_least, at_most
 
 PAGED, SINGLE = sms("paged"), sms("single")
 """The same ways of treating a notification, in lane bulk and in lane normal (bench/peers/herald.toml)."""
@@ -32,6 +32,7 @@ async def measure(bench: Bench) -> Report:
         "sustained": bench.option(
             "size", bench.scaled(100_000, 2_000) if there else bench.scaled(2_000, 200)
         ),
+        "with_receipts": bench.scaled(20_000, 1_000) if there else bench.scaled(500, 100),
         "side_by_side": bench.scaled(5_000, 500) if there else bench.scaled(500, 100),
         "workflow_each": bench.scaled(500, 50),
         "failing": bench.scaled(10_000, 500) if there else bench.scaled(500, 100),
@@ -64,11 +65,14 @@ class _Pages:
         self._sizes = sizes
 
     async def measure(self) -> None:
-        await self._flow.people(self._sizes["sustained"] + 4 * self._sizes["side_by_side"])
+        await self._flow.people(sum(self._sizes.values()) + 3 * self._sizes["side_by_side"])
         await self._running.instant_vendors()
         await self._drained(BATCH if self._sizes["sustained"] > BATCH else 50)
         await self._in_turns()
-        await self._sustained()
+        await self._running.instant_vendors(callbacks=False)
+        await self._sustained("no receipts yet", self._sizes["sustained"], at_least(1000))
+        await self._running.instant_vendors()
+        await self._sustained("each receipt at once", self._sizes["with_receipts"])
         await self._failing()
         await self._killed()
 
@@ -100,29 +104,26 @@ class _Pages:
         against = [one / other for one, other in zip(paged, single, strict=True)]
         report.add("pages against a workflow each", against, "×", at_least(15), group=group)
 
-    async def _sustained(self) -> None:
-        """The large one: a curve, its fifths, and what every part spent."""
-        size, report = self._sizes["sustained"], self._report
+    async def _sustained(self, receipts: str, size: int, target: Target | None = None) -> None:
+        """A large one: a curve, its fifths, and what every part spent."""
+        report = self._report
         before = {part: cpu_seconds(self._running.pid(part)) for part in PARTS}
         drained = await self._drained(size)
         spent = {part: cpu_seconds(self._running.pid(part)) - before[part] for part in PARTS}
         self._bench.say(
             f"  {size:,}: accepted {drained.accepted_per_s:,.0f}/s, drained {drained.per_s:,.0f}/s"
         )
-        group = f"{size:,} in lane bulk"
+        group = f"{size:,} in lane bulk, {receipts}"
         report.add("accepted while they drain", drained.accepted_per_s, "/s", group=group)
-        report.add("drained, first to last", drained.per_s, "/s", at_least(1000), group=group)
-        report.add("drained, each fifth", drained.rates(FIFTHS), "/s", at_least(1000), group=group)
+        report.add("drained, first to last", drained.per_s, "/s", target, group=group)
+        report.add("drained, each fifth", drained.rates(FIFTHS), "/s", target, group=group)
         for part, seconds in spent.items():
             report.add(f"CPU of {part}", seconds * 1000 / size, "ms each", group=group)
         ours = sum(seconds for part, seconds in spent.items() if part != "simulators")
         report.add("CPU of all but the vendor", ours * 1000 / size, "ms each", group=group)
         _once(report, group, drained, size)
-        report.series.append(
-            Series(
-                "drained by pages", "seconds", "notifications at the vendor", {"by pages": drained.curve()}
-            )
-        )
+        lines = {"at the vendor": drained.curve()}
+        report.series.append(Series(f"by pages, {receipts}", "seconds", "notifications", lines))
 
     async def _failing(self) -> None:
         """One call in twenty is refused with 503: those become workflows of their own, and end too."""
