@@ -4,12 +4,13 @@ import argparse
 import asyncio
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rich.console import Console
 
 from bench import accept, broadcast, drain, growth, latency, memory, pages, publish
-from bench.harness import Bench
+from bench.harness import Bench, TookTooLong
 from bench.peers import measure as peers
 from bench.report import Report, table
 from devstack.errors import DevStackError
@@ -43,14 +44,11 @@ def main() -> int:
         parser.error(f"no such topic: {', '.join(unknown)}; there are {', '.join(TOPICS)}")
     options = dict[str, str](given.split("=", 1) for given in arguments.set)
     bench = Bench(arguments.small, 1 if arguments.small else arguments.repetitions, options)
-    reports = asyncio.run(
-        until_stopped(_measure(bench, arguments.topics or list(TOPICS)), bench.say, _at_once)
-    )
-    if not reports:
-        return 1
+    topics = arguments.topics or list(TOPICS)
+    reports = asyncio.run(until_stopped(_measure(bench, topics), bench.say, _at_once)) or []
     console = Console(highlight=False)
     Console(highlight=False, width=None if console.is_terminal else _WIDTH_PIPED).print(table(reports))
-    return 0
+    return 0 if len(reports) == len(topics) else 1
 
 
 async def _measure(bench: Bench, topics: Sequence[str]) -> list[Report]:
@@ -60,9 +58,11 @@ async def _measure(bench: Bench, topics: Sequence[str]) -> list[Report]:
         bench.say(f"{topic} …")
         try:
             report = await TOPICS[topic](bench)
-        except DevStackError as error:
-            bench.say(f"{topic} could not be measured: {error}")
-            return []
+        except Exception as error:
+            # Whatever it was: the topics that follow have stacks of their own.
+            told = "" if isinstance(error, DevStackError | TookTooLong) else traceback.format_exc()
+            bench.say(f"{topic} could not be measured: {error}\n{told}".strip())
+            continue
         reports.append(report)
         if not bench.small:
             report.write()
