@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -30,9 +30,12 @@ from activities.check_preferences import CheckPreferences
 from activities.check_rate_limit import CheckRateLimit
 from activities.deliver import Deliver
 from activities.delivery_pass import DeliveryPass, Senders
+from activities.drain_page import DrainPage
 from activities.first_passes import FirstPasses
 from activities.limits import Limits
 from activities.links import Links
+from activities.page_pass import PagePass
+from activities.planner import Planner
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
 from activities.reconcile import Reconcile
@@ -42,18 +45,20 @@ from dispatcher.away import LEDGER_AWAY
 from dispatcher.broadcasts import BroadcastStarter
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.listener import Listener
+from dispatcher.pager import Pager
 from dispatcher.provider_watch import ProviderWatch
 from dispatcher.relay import Relay
 from dispatcher.waker import Waker
 from domain.ids import namespace
 from domain.notification import Channel, Lane
-from domain.steps import channel_queue, task_queue
+from domain.steps import channel_queue, page_queue, task_queue
 from providers import registry
 from providers.base import Provider
 from ratelimit.limiter import Limiter
 from settings import Settings, SettingsError, TemporalSettings
 from storage.broadcast_pages import BroadcastPages
 from storage.ledger import Ledger
+from storage.page_queue import PageQueue
 from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
 from telemetry import logs
@@ -61,6 +66,7 @@ from telemetry.metrics import Metrics
 from telemetry.scrub import scrub
 from workflows.broadcast import BroadcastWorkflow
 from workflows.notification import NotificationWorkflow
+from workflows.page import PageWorkflow
 from workflows.reconciliation import EVERY, SCHEDULE_ID, WORKFLOW_ID, ReconciliationWorkflow
 
 log = structlog.stdlib.get_logger("herald.worker")
@@ -69,6 +75,8 @@ _Result = TypeVar("_Result")
 
 RETRIES_MAX = 50
 """So many retried passes of one channel may run at once in one process."""
+PAGES_MAX = 2
+"""So many pages may run at once in one process, whatever their lanes."""
 GRACE_S = 5.0
 """What stopping takes beyond the longest call: the outcome's write."""
 CONNECT_AGAIN_S = 2.0
@@ -83,6 +91,7 @@ class Parts:
     pool: Pool
     ledger: Ledger
     receipts: Receipts
+    pages: PageQueue
     limiter: Limiter
     providers: Mapping[str, Provider]
     metrics: Metrics
@@ -117,20 +126,24 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
     resolver = Resolver(ledger, parts.receipts, parts.providers, parts.gate, catalog, parts.metrics, repeats)
     senders = Senders(parts.providers, parts.gate, catalog, links, secret)
     passes = DeliveryPass(ledger, senders, resolver, limits, parts.metrics)
+    limit = CheckRateLimit(ledger, limits, parts.metrics)
+    planner = Planner(ledger, catalog, parts.gate)
+    # Pages have places of their own: their calls are no reason to keep others' out of the workflow task.
+    in_pages = DeliveryPass(ledger, replace(senders, crowds=False), resolver, limits, parts.metrics)
+    page_passes = PagePass(planner, limit, in_pages, catalog)
     reconcile = Reconcile(parts.pool, parts.metrics, catalog.retention)
     keys = parts.settings.fingerprint_secrets
     broadcasting = Broadcasting(
         BroadcastPages(parts.pool), ledger, catalog, namespace(secret), keys, parts.metrics
     )
     return {
-        "check_preferences": CheckPreferences(
-            ledger, catalog, parts.gate, parts.first_passes
-        ).check_preferences,
-        "check_rate_limit": CheckRateLimit(ledger, limits, parts.metrics).check_rate_limit,
+        "check_preferences": CheckPreferences(planner, parts.first_passes).check_preferences,
+        "check_rate_limit": limit.check_rate_limit,
         "deliver": Deliver(passes, parts.first_passes).deliver,
         "poll_delivery_status": PollDeliveryStatus(
             ledger, parts.receipts, parts.providers, catalog
         ).poll_delivery_status,
+        "drain_page": DrainPage(parts.pages, page_passes, catalog.dispatch, parts.metrics).drain_page,
         "requeue_lost": reconcile.requeue_lost,
         "report_drift": reconcile.report_drift,
         "watch_dead_letters": reconcile.watch_dead_letters,
@@ -155,7 +168,7 @@ def workers_of(parts: Parts, client: Client) -> list[Worker]:
             Worker(
                 client,
                 task_queue=queue,
-                workflows=[NotificationWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
+                workflows=[NotificationWorkflow, PageWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
                 activities=list(activities.values()),
                 # Import rules hold workflows deterministic (import-linter), tests run them sandboxed.
                 workflow_runner=UnsandboxedWorkflowRunner(),
@@ -175,6 +188,16 @@ def workers_of(parts: Parts, client: Client) -> list[Worker]:
             )
             for channel in Channel
         ]
+    if any(lane is not Lane.CRITICAL for lane in parts.lanes):
+        workers.append(
+            Worker(
+                client,
+                task_queue=page_queue(),
+                activities=[activities["drain_page"]],
+                max_concurrent_activities=PAGES_MAX,
+                graceful_shutdown_timeout=grace,
+            )
+        )
     return workers
 
 
@@ -191,16 +214,18 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
     limiter = Limiter.connect(settings.valkey_url.get_secret_value())
     registry.check_routes(settings.routes)
     providers = registry.build(settings.providers, settings.catalog, settings.public_url)
-    ledger, receipts = (
+    ledger, receipts, pages = (
         Ledger(pool, observe=observe),
         Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=observe),
+        PageQueue(pool, observe=observe),
     )
-    parts = Parts(settings, lanes, pool, ledger, receipts, limiter, providers, metrics)
+    parts = Parts(settings, lanes, pool, ledger, receipts, pages, limiter, providers, metrics)
     try:
         yield parts
     finally:
         await ledger.close(parts.grace_s)
         await receipts.close(parts.grace_s)
+        await pages.close(parts.grace_s)
         for provider in providers.values():
             await provider.aclose()
         await limiter.aclose()
@@ -297,8 +322,9 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
         ("herald_due", "herald_receipts", "herald_providers", "herald_wake", "herald_broadcasts"),
     )
     policy = parts.settings.catalog.dispatch
+    pager = Pager(client, parts.pages, parts.lanes, policy, listener)
     dispatcher = Dispatcher(
-        client, parts.ledger, parts.lanes, policy, parts.first_passes, listener, parts.metrics
+        client, parts.ledger, parts.lanes, policy, parts.first_passes, listener, parts.metrics, pager
     )
     relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics)
     waker = Waker(client, listener)
@@ -312,7 +338,7 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
             await stack.enter_async_context(worker)
         loops = [
             asyncio.create_task(part.run())
-            for part in (listener, watch, waker, relay, dispatcher, *broadcasts)
+            for part in (listener, watch, waker, relay, dispatcher, pager, *broadcasts)
         ]
         log.info(
             "worker_ready", lanes=[lane.value for lane in parts.lanes], providers=sorted(parts.providers)

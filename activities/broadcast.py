@@ -18,6 +18,7 @@ from domain.fingerprint import fingerprint
 from domain.ids import broadcast_key, notification_id
 from domain.notification import Channel, Lane
 from domain.notification_types import Catalog, NotificationType
+from domain.paging import needs_workflow
 from domain.steps import BroadcastDecision, BroadcastRef, BroadcastStep, BroadcastTurn
 from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, RenderingFailed, TemplateRefused, compiled
 from storage.broadcast_pages import BroadcastPages, Line
@@ -206,6 +207,7 @@ class Broadcasting:
             expires_s=kind.expires_s,
             scrub=kind.scrub_when_final,
             broadcast_id=broadcast.id,
+            solo=needs_workflow(kind, broadcast.strategy),
         )
 
 

@@ -6,6 +6,7 @@ import structlog
 from temporalio import activity
 
 from activities.limits import Limits
+from domain.notification import Delivery, Notification
 from domain.status import SENDABLE
 from domain.steps import DeliveryRef, LimitResult
 from storage.group import LedgerError
@@ -47,8 +48,16 @@ class CheckRateLimit:
         )
         if notification is None or delivery is None or delivery.state not in SENDABLE:
             return LimitResult(admitted=False, state=delivery.state if delivery else "")
+        return await self.admit(notification, delivery)
+
+    async def admit(self, notification: Notification, delivery: Delivery) -> LimitResult:
+        """As the activity, for a sendable delivery that was loaded just now. Raises LedgerError."""
+        if not self._limits.apply_to(notification.type, delivery.channel):
+            return LimitResult(admitted=True)
         after = await self._limits.reserve(notification, delivery, self._metrics)
         if after is None:
             return LimitResult(admitted=True)
         moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
-        return LimitResult(admitted=False, state=moved.state if moved else "")
+        return LimitResult(
+            admitted=False, state=moved.state if moved else "", reason=after.reason_code if moved else None
+        )

@@ -1,7 +1,7 @@
 """One pass over a delivery: read the ledger, resolve what is open, choose, intend, call, record.
 
-It does not know who calls it: the fast path in the first workflow task and the retried activity run the
-same function. Whatever it reports, the ledger decided: every step is a compare-and-set, and a pass that
+It does not know who calls it: the fast path in the first workflow task, the retried activity and pages run
+the same function. Whatever it reports, the ledger decided: every step is a compare-and-set, and a pass that
 finds the delivery moved reads again.
 """
 
@@ -66,6 +66,8 @@ class Senders:
     catalog: Catalog
     links: Links
     secret: str
+    crowds: bool = True
+    """Whether calls count when it is asked if a provider is crowded (ProviderGate.is_fast)."""
 
 
 class DeliveryPass:
@@ -85,13 +87,15 @@ class DeliveryPass:
         self._resolver = resolver
         self._metrics = metrics
 
-    async def run(self, notification_id: UUID, delivery_id: UUID) -> PassResult:
-        """Do what the delivery needs now, and say what it needs next.
+    async def run(
+        self, notification_id: UUID, delivery_id: UUID, loaded: Notification | None = None
+    ) -> PassResult:
+        """Do what the delivery needs now, and say what it needs next. `loaded`: as it was read just now.
 
         Raises storage.group.LedgerError when the ledger cannot be asked; nothing is sent then.
         """
         for _ in range(STEPS_MAX):
-            notification = await self._ledger.load(notification_id)
+            notification, loaded = loaded or await self._ledger.load(notification_id), None
             if notification is None:
                 return PassResult(Action.NOTHING, detail="no such notification")
             delivery = next(d for d in notification.deliveries if d.id == delivery_id)
@@ -219,7 +223,7 @@ class DeliveryPass:
         links, at = self._senders.links, opened.intended_at
         message = message_of(notification, delivery, candidate, opened.no, at, links, rules.type)
         called = time.monotonic()
-        with self._senders.gate.call(candidate.provider):
+        with self._senders.gate.call(candidate.provider, crowds=self._senders.crowds):
             result = await provider.send(message, timeout_s=budget_s)
         elapsed_s = time.monotonic() - called
         self._metrics.attempts.add(provider=candidate.provider, outcome=result.outcome)

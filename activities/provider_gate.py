@@ -100,14 +100,14 @@ class ProviderGate:
         self._circuits[name].left()
 
     @contextmanager
-    def call(self, name: str) -> Generator[None]:
-        """Around one call: counts it and its time."""
+    def call(self, name: str, *, crowds: bool = True) -> Generator[None]:
+        """Around one call: counts its time, and the call itself if it crowds the provider (`is_fast`)."""
         started = time.monotonic()
-        self._in_flight[name] += 1
+        self._in_flight[name] += crowds
         try:
             yield
         finally:
-            self._in_flight[name] -= 1
+            self._in_flight[name] -= crowds
             self._latencies[name].append(time.monotonic() - started)
 
     def report(self, name: str, result: SendResult) -> None:

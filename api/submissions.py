@@ -11,6 +11,7 @@ from api.problems import FieldError, Problem, invalid
 from domain.fingerprint import fingerprint, matches
 from domain.ids import notification_id
 from domain.notification import Channel, Lane, Strategy
+from domain.paging import needs_workflow
 from domain.preferences import is_allowed
 from domain.reasons import Reason
 from domain.status import Status
@@ -93,6 +94,7 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
         expires_at=request.expires_at,
         expires_s=kind.expires_s,
         scrub=kind.scrub_when_final,
+        solo=needs_workflow(kind, request.strategy),
     )
     if Channel.SMS in request.channels and (refusal := country_refused(context, submission.to_sms)):
         return Prepared(submission, supplied, refusal)

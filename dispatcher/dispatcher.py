@@ -17,8 +17,11 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.first_passes import FirstPasses
+from dispatcher.allowance import Allowance
 from dispatcher.away import LEDGER_AWAY
 from dispatcher.listener import Listener
+from dispatcher.pager import Pager
+from dispatcher.uncut import uncut
 from dispatcher.waker import RPC_TIMEOUT, wake
 from domain.ids import workflow_id
 from domain.masking import summary
@@ -54,7 +57,9 @@ class Dispatcher:
         first_passes: FirstPasses,
         listener: Listener,
         metrics: Metrics,
+        pager: Pager | None = None,
     ) -> None:
+        """With a pager, what pages take of a lane is left to them."""
         self._client = client
         self._ledger = ledger
         self._lanes = sorted(lanes, key=list(Lane).index)
@@ -62,16 +67,18 @@ class Dispatcher:
         self._first_passes = first_passes
         self._listener = listener
         self._metrics = metrics
+        self._pager = pager
+        self._promotions = Allowance(policy.promotions_per_s)
         # Grows by one with each round that went through, halves when Temporal says that it is too much.
         self._window = policy.in_flight_max
         self._pause_s = 0.0
         self._turns = cycle(turns({lane: policy.weights.get(lane, 1) for lane in self._lanes}))
 
     async def run(self) -> None:
-        """Dispatch until cancelled."""
+        """Dispatch until cancelled; a round that is under way ends first."""
         while True:
             try:
-                claimed = await self._round()
+                claimed = await uncut(self._round())
             except LEDGER_AWAY as error:
                 log.warning("claiming_failed", why=type(error).__name__)
                 await asyncio.sleep(LEDGER_AWAY_S)
@@ -117,9 +124,16 @@ class Dispatcher:
         return claims
 
     async def _claim_lane(self, lane: Lane, limit: int) -> list[Claim]:
+        paged = self._pager is not None and self._pager.takes(lane)
+        # What pages leave behind comes in hundreds a second, and would have all of Temporal's time.
+        bounded = paged and self._pager is not None and self._pager.is_busy(lane)
+        if bounded:
+            limit = min(limit, self._promotions.left())
         if limit <= 0:
             return []
-        claims = await self._ledger.claim(lane, limit, self._policy.lease_s)
+        claims = await self._ledger.claim(lane, limit, self._policy.lease_s, solo_only=paged)
+        if bounded:
+            self._promotions.take(len(claims))
         if claims:
             self._metrics.claims.add(len(claims), lane=lane)
         for claim in claims:

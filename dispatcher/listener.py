@@ -19,12 +19,15 @@ class Listener:
 
     def __init__(self, database_url: str, channels: Iterable[str]) -> None:
         self._database_url = database_url
-        self._events = {channel: asyncio.Event() for channel in channels}
+        # By channel and by who waits: one that is woken leaves the others' wake-ups alone.
+        self._events: dict[str, dict[str, asyncio.Event]] = {
+            channel: {"": asyncio.Event()} for channel in channels
+        }
         self._payloads: dict[str, set[str]] = {channel: set() for channel in self._events}
 
-    async def wait(self, channel: str, timeout_s: float) -> None:
-        """Wait for a notification on the channel since the last wait, at most so long."""
-        event = self._events[channel]
+    async def wait(self, channel: str, timeout_s: float, waiter: str = "") -> None:
+        """Wait for a notification on the channel since this waiter's last wait, at most so long."""
+        event = self._event(channel, waiter)
         try:
             await asyncio.wait_for(event.wait(), timeout_s)
         except TimeoutError:
@@ -33,9 +36,10 @@ class Listener:
 
     async def payloads(self, channel: str) -> list[str]:
         """Wait for what is notified on the channel, and take all that gathered, each once."""
+        event = self._event(channel)
         while not self._payloads[channel]:
-            self._events[channel].clear()
-            await self._events[channel].wait()
+            event.clear()
+            await event.wait()
         taken = list(self._payloads[channel])
         self._payloads[channel].clear()
         return taken
@@ -57,7 +61,7 @@ class Listener:
             for channel in self._events:
                 await connection.add_listener(channel, self._notified)
                 # What was notified while nobody listened is looked for once.
-                self._events[channel].set()
+                self._wake(channel)
             await lost.wait()
         finally:
             await connection.close(timeout=1)
@@ -65,4 +69,16 @@ class Listener:
     def _notified(self, _connection: Any, _pid: int, channel: str, payload: object) -> None:
         if payload:
             self._payloads[channel].add(str(payload))
-        self._events[channel].set()
+        self._wake(channel)
+
+    def _event(self, channel: str, waiter: str = "") -> asyncio.Event:
+        events = self._events[channel]
+        if waiter not in events:
+            # Whatever was notified before it first waited is looked for once.
+            events[waiter] = asyncio.Event()
+            events[waiter].set()
+        return events[waiter]
+
+    def _wake(self, channel: str) -> None:
+        for event in self._events[channel].values():
+            event.set()

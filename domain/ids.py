@@ -42,6 +42,11 @@ def broadcast_workflow_id(broadcast_id: UUID) -> str:
     return f"brd-{broadcast_id}"
 
 
+def page_workflow_id(page_id: UUID) -> str:
+    """The Temporal workflow ID of a page."""
+    return f"page-{page_id}"
+
+
 def workflow_id(notification_id: UUID) -> str:
     """The Temporal workflow ID of a notification."""
     return f"{WORKFLOW_ID_PREFIX}{notification_id}"

@@ -179,7 +179,19 @@ class DispatchPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    paging: Literal["never"] = "never"
+    paging: Literal["spike", "bulk", "never"] = "spike"
+    """Which lanes are drained by pages, many notifications in one workflow: `bulk`, the lane of that name;
+    `spike`, also any other but `critical` while more than `page_threshold` are due in it.
+    """
+    page_threshold: Annotated[int, Field(gt=0, le=100_000)] = 200
+    page_size: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
+    """A page ends after so many notifications, and another begins."""
+    page_concurrency: Annotated[int, Field(gt=0, le=1000)] = 100
+    """So many notifications are under way at once in one page."""
+    promotions_per_s: Annotated[float, Field(ge=1)] = 20
+    """So many of those that a page did not settle are given workflows of their own, a second, in one worker
+    process, while pages have work in the lane.
+    """
     batch: Annotated[int, Field(gt=0, le=2000)] = 200
     lease_s: Seconds = 15
     """A claimed notification is due again so long after, unless its workflow moved it meanwhile."""

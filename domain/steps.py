@@ -96,6 +96,32 @@ class LimitResult:
     admitted: bool
     state: str = ""
     failed: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class PageRef:
+    """Names a page: many notifications of one lane, carried through their first pass in one activity."""
+
+    page_id: str
+    lane: str
+
+
+@dataclass(frozen=True)
+class PageProgress:
+    """How far a page is: how many notifications it took, and what they came to.
+
+    `settled`: nothing more is needed of it. `waiting`: put off in the ledger, since no provider of theirs may
+    be asked. `promoted`: each has a workflow of its own from now on. `left`: to be claimed by somebody else.
+    `ended`: why it took no more.
+    """
+
+    taken: int = 0
+    settled: int = 0
+    waiting: int = 0
+    promoted: int = 0
+    left: int = 0
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +178,11 @@ class BroadcastTurn:
 def task_queue(lane: str) -> str:
     """The task queue of a lane's workflows; `critical` has one, and worker processes, of its own."""
     return "herald-critical" if lane == "critical" else "herald"
+
+
+def page_queue() -> str:
+    """The task queue of pages' activities: places of their own, beside those of first passes."""
+    return "herald-pages"
 
 
 def channel_queue(lane: str, channel: str) -> str:

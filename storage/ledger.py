@@ -71,9 +71,13 @@ class Ledger:
         """The fingerprints of those that were accepted before; the others are missing."""
         return {row["id"]: _fingerprint(row) for row in await self._ask("accepted", list(ids))}
 
-    async def claim(self, lane: Lane, limit: int, lease_s: float) -> list[Claim]:
-        """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds."""
-        rows = await self._ask("claim", LANE_RANK[lane], limit, lease_s)
+    async def claim(self, lane: Lane, limit: int, lease_s: float, *, solo_only: bool = False) -> list[Claim]:
+        """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds.
+
+        `solo_only`: only those that no page may take.
+        """
+        kinds = [True] if solo_only else [True, False]
+        rows = await self._ask("claim", LANE_RANK[lane], limit, lease_s, kinds)
         return [
             Claim(
                 id=row["id"],
@@ -226,6 +230,7 @@ async def accept_rows(connection: Connection, rows: Sequence[Submission]) -> lis
         [line[2] for line in lines],
         [line[3] for line in lines],
         [row.broadcast_id for row in unique],
+        [row.solo for row in unique],
     )
     created = {row["id"]: row for row in inserted}
     stored = {row.id: (row.id, row.fingerprint) for row in unique if row.id in created}

@@ -41,6 +41,8 @@ class Submission:
     scrub: bool = False
     broadcast_id: UUID | None = None
     """The broadcast that it is a part of, whose progress it counts in."""
+    solo: bool = False
+    """It has a workflow of its own from the start: see domain.paging.needs_workflow."""
 
 
 @dataclass(frozen=True, slots=True)

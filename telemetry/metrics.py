@@ -37,6 +37,7 @@ CALLBACKS_REFUSED = Metric("herald_callbacks_refused_total", ("provider", "code"
 GROUP_ROWS = Metric("herald_group_rows", ("group",), "Rows of one group commit", _ROWS)
 GROUP_FLUSH_SECONDS = Metric("herald_group_flush_seconds", ("group",), "One group commit", _QUICK_S)
 CLAIMS = Metric("herald_claims_total", ("lane",), "Notifications claimed as due")
+PAGED = Metric("herald_paged_total", ("lane", "came"), "Notifications that pages took, by what they came to")
 DUE_LAG_SECONDS = Metric("herald_due_lag_seconds", ("lane",), "From due to claimed", _LAG_S)
 LIMITER_DENIED = Metric("herald_limiter_denied_total", ("type", "channel"), "Deliveries above a limit")
 LIMITER_LOST = Metric("herald_limiter_lost_total", ("decision",), "Reservations without complete counts")
@@ -52,7 +53,7 @@ CIRCUIT_STATE = Metric("herald_circuit_state", ("provider",), "0 closed, 1 half 
 
 METRICS = (
     *(ACCEPTED, ATTEMPTS, ATTEMPT_SECONDS, DELIVERIES, DEAD_LETTERS, DEAD_LETTERS_OPEN, RECEIPTS),
-    *(CALLBACKS_REFUSED, GROUP_ROWS, GROUP_FLUSH_SECONDS, CLAIMS, DUE_LAG_SECONDS, LIMITER_DENIED),
+    *(CALLBACKS_REFUSED, GROUP_ROWS, GROUP_FLUSH_SECONDS, CLAIMS, PAGED, DUE_LAG_SECONDS, LIMITER_DENIED),
     *(LIMITER_LOST, LATE_OUTCOMES, DRIFT, REMOVED, CIRCUIT_STATE),
     *(SMS_SEGMENTS, SMS_COST, SMS_SEGMENTS_DIFFER),
 )
@@ -138,6 +139,7 @@ class Metrics:
         self.group_rows = Histogram(registry, GROUP_ROWS)
         self.group_flush_seconds = Histogram(registry, GROUP_FLUSH_SECONDS)
         self.claims = Counter(registry, CLAIMS)
+        self.paged = Counter(registry, PAGED)
         self.due_lag_seconds = Histogram(registry, DUE_LAG_SECONDS)
         self.limiter_denied = Counter(registry, LIMITER_DENIED)
         self.limiter_lost = Counter(registry, LIMITER_LOST)

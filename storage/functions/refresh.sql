@@ -1,6 +1,7 @@
 -- The last step of every ledger write: the notifications' status, their content once it must go, and
 -- their place in the queue follow from their deliveries. `released` are those whose claim is given back: nobody
--- holds them any more, so they are due when they say, and not only after the lease.
+-- holds them any more, so they are due when they say, and not only after the lease. What something was tried for,
+-- or what is parked, has a workflow of its own from then on (`solo`): no page takes it.
 CREATE OR REPLACE FUNCTION ledger_refresh(ids uuid[], released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     is_due boolean;
@@ -11,7 +12,8 @@ BEGIN
     SELECT min(accepted_at), max(accepted_at) INTO oldest, newest FROM notifications WHERE id = ANY(ids) AND scrub;
     WITH derived AS (
         SELECT d.notification_id AS id, max(d.state) AS status, min(d.due_at) AS due_at,
-               (array_agg(d.reason_code ORDER BY d.state DESC, d.position))[1] AS reason_code
+               (array_agg(d.reason_code ORDER BY d.state DESC, d.position))[1] AS reason_code,
+               bool_or(d.attempts_made > 0 OR d.pass_no > 0 OR d.state IN ('outcome_unknown', 'dead_lettered')) AS solo
         FROM deliveries d WHERE d.notification_id = ANY(ids) GROUP BY d.notification_id
     ), shown AS (
         UPDATE notifications n
@@ -38,13 +40,15 @@ BEGIN
     ), gone AS (
         DELETE FROM due USING derived WHERE due.id = derived.id AND derived.due_at IS NULL
     ), queued AS (
-        INSERT INTO due (id, lane, due_at)
-        SELECT derived.id, n.lane, derived.due_at
+        INSERT INTO due (id, lane, due_at, solo)
+        SELECT derived.id, n.lane, derived.due_at, derived.solo OR n.strategy = 'first'
         FROM derived JOIN notifications n USING (id) WHERE derived.due_at IS NOT NULL
         ON CONFLICT (id) DO UPDATE
         SET due_at = CASE WHEN due.id = ANY(released) THEN excluded.due_at
                           ELSE GREATEST(excluded.due_at, due.lease_until) END,
-            lease_until = CASE WHEN due.id = ANY(released) THEN NULL ELSE due.lease_until END
+            lease_until = CASE WHEN due.id = ANY(released) THEN NULL ELSE due.lease_until END,
+            page_id = CASE WHEN due.id = ANY(released) THEN NULL ELSE due.page_id END,
+            solo = due.solo OR excluded.solo
         RETURNING due_at
     )
     SELECT COALESCE(bool_or(due_at <= clock_timestamp()), false) INTO is_due FROM queued;

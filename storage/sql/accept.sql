@@ -4,11 +4,11 @@ WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::smallint[],
         $9::smallint[], $10::text[], $11::boolean[], $12::timestamptz[], $13::timestamptz[], $14::float8[],
-        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $26::uuid[]
+        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $26::uuid[], $27::boolean[]
     ) AS t (
         id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
         lane, strategy, scrub, send_at, expires_at, expires_s,
-        title, body, to_sms, to_email, to_push, to_whatsapp, metadata, broadcast_id
+        title, body, to_sms, to_email, to_push, to_whatsapp, metadata, broadcast_id, solo
     )
 ), fresh AS (
     INSERT INTO notifications (
@@ -44,7 +44,8 @@ WITH item AS (
          AS d (id, notification_id, channel, position)
     JOIN fresh ON fresh.id = d.notification_id
 ), queued AS (
-    INSERT INTO due (id, lane, due_at)
-    SELECT id, lane, GREATEST(send_at, accepted_at) FROM fresh
+    INSERT INTO due (id, lane, due_at, solo)
+    SELECT fresh.id, fresh.lane, GREATEST(fresh.send_at, fresh.accepted_at), item.solo OR fresh.strategy = 'first'
+    FROM fresh JOIN item USING (id)
 )
 SELECT id, accepted_at, expires_at, status, (SELECT pg_notify('herald_due', '')) FROM fresh

@@ -1,11 +1,16 @@
 -- Claim what is due in one lane: its due_at is pushed forward by the lease, so that whatever is not moved
--- in time comes back by itself. Tokens tell a holder from one that came later.
+-- in time comes back by itself. Tokens tell a holder from one that came later. $4: which kinds, those with a
+-- workflow of their own (solo) and those that a page may take; each kind has its own order in the index.
 WITH picked AS (
-    SELECT id, due_at FROM due WHERE lane = $1 AND due_at <= now()
-    ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    SELECT next.id, next.due_at
+    FROM unnest($4::boolean[]) AS kind (solo),
+         LATERAL (SELECT id, due_at FROM due WHERE lane = $1 AND due.solo = kind.solo AND due_at <= now()
+                  ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) next
+    ORDER BY next.due_at LIMIT $2
 ), claimed AS (
     UPDATE due
     SET claim = gen_random_uuid(),
+        page_id = NULL,
         lease_until = now() + make_interval(secs => $3),
         due_at = now() + make_interval(secs => $3)
     WHERE due.id = ANY(ARRAY(SELECT id FROM picked))

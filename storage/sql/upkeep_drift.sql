@@ -21,6 +21,6 @@ SELECT (SELECT count(*) FROM derived
         LEFT JOIN deliveries d ON d.id = a.delivery_id
         WHERE a.outcome IS NULL AND d.state IS DISTINCT FROM 'sending') AS open_attempt_not_sending,
        (SELECT count(*) FROM due
-        WHERE lane = ANY('{0,1,2,3}') AND due_at < now() - interval '5 minutes') AS overdue,
+        WHERE lane = ANY('{0,1,2,3}') AND solo = ANY('{true,false}') AND due_at < now() - interval '5 minutes') AS overdue,
        (SELECT count(*) FROM receipt_inbox WHERE orphaned_at IS NOT NULL) AS orphan_receipts,
        (SELECT count(*) FROM derived WHERE status IS DISTINCT FROM state) AS status_mismatch

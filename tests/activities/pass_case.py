@@ -22,6 +22,7 @@ from activities.delivery_pass import DeliveryPass, Senders
 from activities.first_passes import FirstPasses
 from activities.limits import Limits
 from activities.links import Links
+from activities.planner import Planner
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
 from activities.repeat import Repeats
@@ -166,7 +167,8 @@ class Worker:
         senders = Senders(providers, self.gate, catalog, links, "secret")
         self.passes = DeliveryPass(ledger, senders, resolver, limits, self.metrics)
         self._deliver = Deliver(self.passes, self.first_passes)
-        self._plan = CheckPreferences(ledger, catalog, self.gate, self.first_passes)
+        self.planner = Planner(ledger, catalog, self.gate)
+        self._plan = CheckPreferences(self.planner, self.first_passes)
         self._limit = CheckRateLimit(ledger, limits, self.metrics)
         self._poll = PollDeliveryStatus(ledger, receipts, providers, catalog)
 

@@ -123,7 +123,7 @@ async def test_two_claimers_never_share(ledger: Ledger, other_ledger: Ledger) ->
 async def test_a_claimer_does_not_wait_for_another(cases: Cases, ledger: Ledger, pool: Pool) -> None:
     first = await cases()
     async with pool.acquire() as holder, holder.transaction():
-        held = await holder.fetch(statement("claim"), 2, 10, LEASE_S)
+        held = await holder.fetch(statement("claim"), 2, 10, LEASE_S, [True, False])
         assert [row["id"] for row in held] == [first.id]
         second = await cases()
         assert await asyncio.wait_for(_claim(ledger), timeout=5) == [second.id]
@@ -133,7 +133,7 @@ async def test_a_claim_that_is_rolled_back_is_due_still(case: Case, ledger: Ledg
     async with pool.acquire() as holder:
         transaction = holder.transaction()
         await transaction.start()
-        await holder.fetch(statement("claim"), 2, 10, LEASE_S)
+        await holder.fetch(statement("claim"), 2, 10, LEASE_S, [True, False])
         await transaction.rollback()
     assert await _claim(ledger) == [case.id]
 

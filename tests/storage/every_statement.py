@@ -35,6 +35,7 @@ def _shown(now: datetime) -> dict[str, Asked]:
     id, accepted = row_id("n", 7), now - timedelta(milliseconds=7)
     return {
         "attempts": Asked((id,)),
+        "backlog": Asked(([1, 2, 3], 10)),
         "events": Asked((id, accepted)),
         "give_back": Asked((id, uuid4(), 1.0)),
         "readdress": Asked((id, {"sms": "+15550100"})),

@@ -20,12 +20,25 @@ from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
 from storage.ledger import Ledger
+from storage.page_queue import HandOver, PageQueue
 from storage.people import People
 from storage.postgres import call, open_pool, statement
 from storage.reads import Filter, Reads
 from storage.rows import Closing, Intent, Move, Renewal, Submission
 
-HOT = ("accept", "accepted", "accepted_before", "claim", "claimed_messages", "late", "load", "open_twins")
+HOT = (
+    *(
+        "accept",
+        "accepted",
+        "accepted_before",
+        "claim",
+        "claim_page",
+        "claimed_messages",
+        "hand_over",
+        "late",
+    ),
+    *("load", "open_twins"),
+)
 FUNCTIONS = ("advance", "close", "intend", "lock", "move", "refresh", "renew")
 EXPRESSIONS = ("addresses", "suppression_key")
 """Functions without a plan of their own: they are part of the statements that use them."""
@@ -97,6 +110,9 @@ async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
     await ledger.open_twins("match-1", keys[0][1])
     await ledger.claimed_messages("twilio", [f"SM-{no}" for no in numbers])
     await ledger.claim(Lane.NORMAL, len(keys), 60)
+    queue = PageQueue(ledger.pool)
+    claims = await queue.claim(Lane.HIGH, len(keys), 60, uuid4())
+    await asyncio.gather(*(queue.hand_over(HandOver(claim, solo=True)) for claim in claims))
     await ledger.accepted([id for id, _ in keys])
     return sum(notification is not None for notification in loaded)
 

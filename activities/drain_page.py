@@ -1,0 +1,53 @@
+"""The `drain_page` activity: one page, heartbeating how far it is."""
+
+import asyncio
+import contextlib
+from uuid import UUID
+
+from temporalio import activity
+
+from activities.page import Page
+from activities.page_pass import PagePass
+from domain.notification import Lane
+from domain.notification_types import DispatchPolicy
+from domain.steps import PageProgress, PageRef
+from storage.page_queue import PageQueue
+from telemetry.metrics import Metrics
+
+HEARTBEAT_S = 1.0
+
+
+class DrainPage:
+    """Runs pages, as many at once in a process as its worker has places for."""
+
+    def __init__(self, queue: PageQueue, passes: PagePass, policy: DispatchPolicy, metrics: Metrics) -> None:
+        self._queue = queue
+        self._passes = passes
+        self._policy = policy
+        self._metrics = metrics
+
+    @activity.defn(name="drain_page")
+    async def drain_page(self, ref: PageRef) -> PageProgress:
+        """Carry many notifications through their first pass. Told to stop, it takes no more, and what is
+        under way ends and is recorded.
+        """
+        page = Page(UUID(ref.page_id), Lane(ref.lane), self._queue, self._passes, self._policy, self._metrics)
+        beside = [asyncio.create_task(_tell(page)), asyncio.create_task(_stop_with_the_worker(page))]
+        try:
+            return await page.drain()
+        finally:
+            for task in beside:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*beside)
+
+
+async def _tell(page: Page) -> None:
+    while True:
+        activity.heartbeat(page.progress)
+        await asyncio.sleep(HEARTBEAT_S)
+
+
+async def _stop_with_the_worker(page: Page) -> None:
+    await activity.wait_for_worker_shutdown()
+    page.stop("the worker stops")

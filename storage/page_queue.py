@@ -1,0 +1,78 @@
+"""The queue of what is due, as pages use it: many notifications at once, none with a workflow of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from domain.notification import LANE_RANK, Lane
+from storage.group import Group, LedgerUnavailable, Observe
+from storage.postgres import UNREACHABLE, Connection, Pool, statement
+
+LANES = tuple(Lane)
+
+
+@dataclass(frozen=True, slots=True)
+class PageClaim:
+    """A notification that is due and now a page's."""
+
+    id: UUID
+    token: UUID
+    late_s: float = field(default=0.0, compare=False)
+    """How long after its time it was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A page's claim that it does not carry any further. `solo`: a workflow of its own has it from now on;
+    otherwise it is as if it had not been claimed.
+    """
+
+    claim: PageClaim
+    solo: bool
+
+
+class PageQueue:
+    """What is due and needs no workflow of its own. Raises LedgerError when Postgres cannot be asked."""
+
+    def __init__(self, pool: Pool, *, observe: Observe | None = None) -> None:
+        self._pool = pool
+        self._hand_overs = Group[HandOver, None](
+            "hand_over", pool, _hand_over, lambda row: row.claim.id.bytes, observe=observe
+        )
+
+    async def claim(self, lane: Lane, limit: int, lease_s: float, page_id: UUID) -> list[PageClaim]:
+        """Claim up to `limit` notifications of a lane for a page, for `lease_s` seconds; the earliest."""
+        rows = await self._ask("claim_page", LANE_RANK[lane], limit, lease_s, page_id)
+        return [PageClaim(row["id"], row["claim"], row["late_s"]) for row in rows]
+
+    async def hand_over(self, hand_over: HandOver) -> None:
+        """Let go of a claim, unless somebody has claimed the notification since."""
+        await self._hand_overs.submit(hand_over)
+
+    async def backlog(self, lanes: Sequence[Lane], up_to: int) -> dict[Lane, int]:
+        """How many notifications of each lane are due that a page may take, counted up to `up_to`."""
+        rows = await self._ask("backlog", [LANE_RANK[lane] for lane in lanes], up_to)
+        return {LANES[row["lane"]]: row["count"] for row in rows}
+
+    async def close(self, timeout_s: float) -> None:
+        """Take nothing more in, and write what was taken in."""
+        await self._hand_overs.close(timeout_s)
+
+    async def _ask(self, name: str, *arguments: object) -> "list[asyncpg.Record]":
+        try:
+            async with self._pool.acquire(timeout=5) as connection:
+                return await connection.fetch(statement(name), *arguments)
+        except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
+            raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
+
+
+async def _hand_over(connection: Connection, rows: Sequence[HandOver]) -> list[None]:
+    await connection.fetch(
+        statement("hand_over"),
+        [row.claim.id for row in rows],
+        [row.claim.token for row in rows],
+        [row.solo for row in rows],
+    )
+    return [None] * len(rows)
