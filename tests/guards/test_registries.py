@@ -13,7 +13,7 @@ import worker
 from devstack import herald
 from devstack.ports import Ports
 from domain.notification import Channel, Lane
-from domain.steps import channel_queue, task_queue
+from domain.steps import channel_queue, page_queue, task_queue
 from providers import registry
 from settings import ProviderSettings
 from simulators.server import SIMULATORS
@@ -94,7 +94,8 @@ def test_every_task_queue_has_a_worker_and_critical_one_of_its_own(
     processes: list[list[Lane]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polled = [queues_of(lanes, monkeypatch) for lanes in processes]
-    used = {task_queue(lane) for lane in Lane} | {channel_queue(lane, ch) for lane in Lane for ch in Channel}
+    used = {task_queue(lane) for lane in Lane} | {page_queue()}
+    used |= {channel_queue(lane, channel) for lane in Lane for channel in Channel}
     assert set().union(*polled) == used
     assert [Lane.CRITICAL] in processes
     assert sorted(lane for lanes in processes for lane in lanes) == sorted(Lane)
