@@ -44,6 +44,7 @@ from activities.resolve import Resolver
 from dispatcher.away import LEDGER_AWAY
 from dispatcher.broadcasts import BroadcastStarter
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.give_up import GiveUp
 from dispatcher.listener import Listener
 from dispatcher.pager import Pager
 from dispatcher.provider_watch import ProviderWatch
@@ -331,7 +332,7 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     watch = ProviderWatch(parts.pool, parts.gate, listener, parts.metrics)
     starter = BroadcastStarter(client, BroadcastPages(parts.pool), listener)
     broadcasts = [starter] if Lane.BULK in parts.lanes else []
-    give_up = _GiveUp()
+    give_up = GiveUp()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(give_up.end)
         for worker in workers_of(parts, client):
@@ -351,28 +352,6 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
         await asyncio.gather(*loops, return_exceptions=True)
         for task in done - {stopping}:
             task.result()
-
-
-class _GiveUp:
-    """Bounds the stop. Core waits for a Temporal that does not answer for as long as that takes, while what
-    was in flight has long ended and is recorded.
-    """
-
-    _timer: asyncio.TimerHandle | None = None
-
-    def begin(self, after_s: float) -> None:
-        """Leave the process so many seconds from now, whatever still holds it."""
-        self._timer = asyncio.get_running_loop().call_later(after_s, self._leave)
-
-    def end(self) -> None:
-        """It stopped in time."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _leave(self) -> None:
-        log.error("worker_stop_overdue")
-        sys.stderr.flush()
-        os._exit(1)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _Result]) -> _Result | None:

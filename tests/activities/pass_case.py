@@ -22,6 +22,8 @@ from activities.delivery_pass import DeliveryPass, Senders
 from activities.first_passes import FirstPasses
 from activities.limits import Limits
 from activities.links import Links
+from activities.page import Page
+from activities.page_pass import PagePass
 from activities.planner import Planner
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
@@ -29,7 +31,7 @@ from activities.repeat import Repeats
 from activities.resolve import Resolver
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
-from domain.notification_types import Catalog, NotificationType, OnUnknown, ProviderPolicy
+from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Receipt, SendResult
 from domain.steps import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
 from providers.base import Found, LookupFailed, Message, Provider
@@ -37,6 +39,7 @@ from ratelimit.limiter import Limiter
 from settings import ProviderSettings, Settings
 from simulators.control import Simulators
 from storage.ledger import Ledger
+from storage.page_queue import PageQueue
 from storage.postgres import Pool
 from storage.receipts import Receipts
 from storage.rows import Closing, Intent, Moved, OpenAttempt, Submission
@@ -171,11 +174,17 @@ class Worker:
         self._plan = CheckPreferences(self.planner, self.first_passes)
         self._limit = CheckRateLimit(ledger, limits, self.metrics)
         self._poll = PollDeliveryStatus(ledger, receipts, providers, catalog)
+        self.page_pass = PagePass(self.planner, self._limit, self.passes, catalog)
+        self.queue = PageQueue(ledger.pool)
 
     async def run(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
         """One pass."""
         delivery = (await case.load()).delivery(channel)
         return await self.passes.run(case.id, delivery.id)
+
+    def page(self, lane: Lane = Lane.BULK, **policy: Any) -> Page:
+        """A page of the lane, not begun."""
+        return Page(uuid4(), lane, self.queue, self.page_pass, DispatchPolicy(**policy), self.metrics)
 
     async def settle(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
         """Passes, each at its time, until something else is needed."""

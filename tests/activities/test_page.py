@@ -1,0 +1,263 @@
+"""Pages: many notifications through their first pass, each once, whatever runs beside and whatever breaks."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from pass_case import ALONE, Case, Desk, WatchedLedger, Worker, catalog, until
+
+from activities.page import Page
+from activities.page_pass import Came
+from domain.decisions import Next
+from domain.notification import Channel, Lane
+from domain.notification_types import Limit, NotificationType, OnLimit
+from domain.paging import PORTION_MIN, SHUT_PAUSE_S
+from domain.reasons import Reason
+from domain.status import Status
+from storage.rows import Move
+
+Hire = Callable[..., Worker]
+DRAINED = "nothing more is due"
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def empty_queue(desk: Desk) -> AsyncIterator[None]:
+    """What other tests left due is not taken here."""
+    await desk.ledger.pool.execute("DELETE FROM due")
+    yield
+
+
+async def _bulk(desk: Desk, count: int, type: str = "alone", **more: Any) -> list[Case]:
+    return list(await asyncio.gather(*(desk.accept(type, lane=Lane.BULK, **more) for _ in range(count))))
+
+
+async def _due(case: Case) -> asyncpg.Record | None:
+    return await case.ledger.pool.fetchrow("SELECT *, due_at <= now() AS now FROM due WHERE id = $1", case.id)
+
+
+async def _each_sent_once(cases: list[Case]) -> None:
+    for case in cases:
+        assert (await case.load()).status is Status.SENT
+        assert len(await case.received()) == 1
+        assert await case.is_proven()
+
+
+async def test_a_page_sends_what_is_due_and_leaves_nothing_behind(desk: Desk, worker: Worker) -> None:
+    cases = await _bulk(desk, 30)
+    progress = await worker.page().drain()
+    assert (progress.taken, progress.settled, progress.promoted, progress.ended) == (30, 30, 0, DRAINED)
+    await _each_sent_once(cases)
+    assert await desk.ledger.pool.fetchval("SELECT count(*) FROM due") == 0
+    assert 'herald_paged_total{came="settled",lane="bulk"} 30.0' in worker.metrics.render().decode()
+
+
+async def test_one_load_serves_plan_and_pass(desk: Desk, worker: Worker) -> None:
+    [case] = await _bulk(desk, 1)
+    loads = 0
+    load = worker.ledger.load
+
+    async def counted(id: Any) -> Any:
+        nonlocal loads
+        loads += 1
+        return await load(id)
+
+    worker.ledger.load = counted  # pyright: ignore[reportAttributeAccessIssue] (counts, and does the same)
+    assert await worker.page_pass.run(case.id) is Came.SETTLED
+    assert loads == 1
+
+
+async def test_a_page_ends_when_it_is_full(desk: Desk, worker: Worker) -> None:
+    await _bulk(desk, 12)
+    progress = await worker.page(page_size=10).drain()
+    assert (progress.taken, progress.settled, progress.ended) == (10, 10, "full")
+    assert await desk.ledger.pool.fetchval("SELECT count(*) FROM due") == 2
+
+
+async def test_pages_and_own_runs_beside_each_other_send_once(desk: Desk, hire: Hire) -> None:
+    cases = await _bulk(desk, 120)
+    one, two, own = hire(), hire(), hire()
+    [first, second, *_] = await asyncio.gather(
+        one.page().drain(), two.page().drain(), *(own.run(case) for case in cases[:40])
+    )
+    await until(lambda: _none_is_open(cases))
+    await _each_sent_once(cases)
+    assert first.taken + second.taken == 120
+
+
+async def _none_is_open(cases: list[Case]) -> bool:
+    return all([(await case.delivery()).open_attempt is None for case in cases])
+
+
+async def test_a_page_that_is_run_again_before_its_claims_end_sends_nothing_twice(
+    desk: Desk, hire: Hire
+) -> None:
+    cases = await _bulk(desk, 20)
+    page = asyncio.create_task(hire().page().drain())
+    again = hire()
+    await asyncio.gather(*(again.page_pass.run(case.id) for case in cases))
+    await page
+    await _each_sent_once(cases)
+
+
+async def test_what_failed_is_handed_over_at_once_and_no_page_takes_it_again(
+    desk: Desk, worker: Worker
+) -> None:
+    [failing, *fine] = await _bulk(desk, 5)
+    await desk.fail(failing)
+    progress = await worker.page().drain()
+    assert (progress.taken, progress.settled, progress.promoted) == (5, 4, 1)
+    await _each_sent_once(fine)
+    due, delivery = await _due(failing), await failing.delivery()
+    assert due
+    assert (due["now"], due["solo"], due["page_id"]) == (True, True, None)
+    assert (delivery.state, delivery.reason_code, delivery.pass_no) == (Status.DEFERRED, Reason.RETRY, 1)
+    assert delivery.next_pass_at > (await failing.load()).now, "no retry before its time"
+    assert (await worker.page().drain()).taken == 0
+
+
+async def test_another_provider_takes_it_in_the_same_page(desk: Desk, worker: Worker) -> None:
+    [case] = await _bulk(desk, 1, "news")
+    await desk.fail(case, "twilio")
+    assert (await worker.page().drain()).settled == 1
+    assert await case.outcomes() == [("twilio", "unavailable"), ("termii", "accepted")]
+
+
+async def test_an_ambiguous_one_is_looked_up_and_not_sent_again(desk: Desk, worker: Worker) -> None:
+    [case] = await _bulk(desk, 1, "reconcile", body="ambiguous, and there")
+    await desk.simulators.fault("twilio", "accept_then_reset", case.to, times=1)
+    progress = await worker.page().drain()
+    assert progress.taken == 1
+    await case.elapse()
+    await worker.settle(case)
+    await _each_sent_once([case])
+
+
+@pytest.mark.parametrize("why", ["opt_out", "cancel"])
+async def test_what_changes_between_claim_and_send_is_not_sent(
+    desk: Desk, worker: Worker, watched: WatchedLedger, why: str
+) -> None:
+    [case] = await _bulk(desk, 1)
+
+    async def cancel() -> None:
+        delivery = await case.delivery()
+        over = Next(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
+        assert await desk.ledger.move(Move(case.id, delivery.id, delivery.version, over))
+
+    watched.before_intent = cancel if why == "cancel" else lambda: desk.opt_out(case)
+    progress = await worker.page().drain()
+    assert (progress.taken, progress.settled) == (1, 1)
+    expected = Status.CANCELLED if why == "cancel" else Status.SUPPRESSED
+    assert (await case.load()).status is expected
+    assert await case.received() == []
+
+
+async def test_one_that_cannot_be_read_holds_up_nobody_and_can_be_seen(desk: Desk, worker: Worker) -> None:
+    cases = await _bulk(desk, 9)
+    poison = (await _bulk(desk, 1))[0]
+    await poison.execute("UPDATE notifications SET type = 'gone' WHERE id = $1")
+    progress = await worker.page().drain()
+    assert (progress.settled, progress.promoted) == (9, 1)
+    await _each_sent_once(cases)
+    due = await _due(poison)
+    assert due
+    assert (due["solo"], due["now"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        NotificationType(await_receipt=True, receipt_deadline_s=60, routes=ALONE),
+        NotificationType(retry_s=(30,), routes=ALONE),
+    ],
+    ids=["awaits its receipt since", "was tried before"],
+)
+async def test_what_no_page_may_send_is_handed_over_unsent(
+    desk: Desk, hire: Hire, changed: NotificationType
+) -> None:
+    worker = hire(catalog({"alone": changed}))
+    [case] = await _bulk(desk, 1)
+    if not changed.await_receipt:
+        await desk.fail(case)
+        await worker.run(case)
+        # As if the queue had forgotten it, and the reconciliation had put it back.
+        await case.execute("UPDATE due SET solo = false, due_at = now() WHERE id = $1")
+        await desk.heal(case)
+    assert (await worker.page().drain()).promoted == 1
+    assert await case.received() == []
+    due = await _due(case)
+    assert due
+    assert due["solo"]
+
+
+async def test_limits_hold_in_pages_and_what_waits_for_a_place_waits_in_the_ledger(
+    desk: Desk, hire: Hire
+) -> None:
+    limit = Limit(channel=Channel.SMS, max=2, per_s=3600, then=OnLimit.DEFER)
+    worker = hire(catalog({"alone": NotificationType(limits=(limit,), routes=ALONE)}))
+    cases = await _bulk(desk, 5, user_id="one-user")
+    progress = await worker.page().drain()
+    assert (progress.taken, progress.settled, progress.promoted) == (5, 5, 0)
+    statuses = sorted([(await case.load()).status for case in cases])
+    assert statuses == [Status.DEFERRED] * 3 + [Status.SENT] * 2
+    waiting = [due for case in cases if (due := await _due(case))]
+    assert [(due["solo"], due["now"]) for due in waiting] == [(False, False)] * 3
+
+
+async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through(
+    desk: Desk, worker: Worker
+) -> None:
+    worker.gate.drain(frozenset({"twilio"}))
+    cases = await _bulk(desk, 1000)
+    page = worker.page()
+    began = time.monotonic()
+    draining = asyncio.create_task(page.drain())
+    await until(lambda: _has_taken(page, 3 * PORTION_MIN))
+    assert time.monotonic() - began >= 3 * SHUT_PAUSE_S, "small portions, with a longer rest after each"
+    worker.gate.drain(frozenset())
+    page.stop("the test ends")
+    progress = await draining
+    assert progress.waiting + progress.left == progress.taken
+    assert progress.promoted == 0
+    put_off = [case for case in cases if (await case.load()).status is Status.DEFERRED][:3]
+    for case in put_off:
+        assert (await case.delivery()).reason_code == Reason.PROVIDER_DOWN
+
+
+async def _has_taken(page: Page, count: int) -> bool:
+    return page.progress.taken >= count
+
+
+@pytest.mark.parametrize("how", ["stopped", "cancelled"])
+async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back(
+    desk: Desk, worker: Worker, how: str
+) -> None:
+    cases = await _bulk(desk, 40)
+    for case in cases:
+        await desk.simulators.fault("twilio", "slow", case.to, latency_s=1)
+    page = worker.page(page_concurrency=4)
+    draining = asyncio.create_task(page.drain())
+    await until(lambda: _under_way(cases))
+    if how == "stopped":
+        page.stop("the worker stops")
+        progress = await draining
+        assert progress.settled + progress.left == progress.taken == 40
+        assert 4 <= progress.settled <= 8
+        due = await desk.ledger.pool.fetch("SELECT due_at <= now() AS now, solo, lease_until FROM due")
+        assert len(due) == progress.left
+        assert {(row["now"], row["solo"], row["lease_until"]) for row in due} == {(True, False, None)}
+    else:
+        draining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await draining
+    assert await _none_is_open(cases), "what was under way is recorded"
+    sent = [case for case in cases if (await case.load()).status is Status.SENT]
+    assert sent
+    await _each_sent_once(sent)
+
+
+async def _under_way(cases: list[Case]) -> bool:
+    return any([(await case.delivery()).open_attempt for case in cases])
