@@ -128,7 +128,7 @@ async def test_another_provider_takes_it_in_the_same_page(desk: Desk, worker: Wo
 
 async def test_an_ambiguous_one_is_looked_up_and_not_sent_again(desk: Desk, worker: Worker) -> None:
     [case] = await _bulk(desk, 1, "reconcile", body="ambiguous, and there")
-    await desk.simulators.fault("twilio", "accept_then_reset", case.to, times=1)
+    await desk.simulators.fault("twilio", "accept_then_close", case.to, times=1)
     progress = await worker.page().drain()
     assert progress.taken == 1
     await case.elapse()
@@ -237,7 +237,7 @@ async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back
 ) -> None:
     cases = await _bulk(desk, 40)
     for case in cases:
-        await desk.simulators.fault("twilio", "slow", case.to, latency_s=1)
+        await desk.simulators.fault("twilio", "latency", case.to, latency_s=1)
     page = worker.page(page_concurrency=4)
     draining = asyncio.create_task(page.drain())
     await until(lambda: _under_way(cases))

@@ -33,12 +33,17 @@ await_receipt = true
 receipt_deadline_s = 3600
 [types.news]
 retry_s = [30]
+[types.quick]
+retry_s = [0.5, 0.5, 0.5]
+retry_jitter = 0
 [dispatch]
+page_threshold = 40
 lease_s = 2
 sweep_s = 0.5
 in_flight_max = 20
 [providers.twilio]
 timeout_s = 5
+settling_s = 1
 """
 ORDINARY = (Lane.HIGH, Lane.NORMAL, Lane.BULK)
 
@@ -53,13 +58,13 @@ async def until(holds: Callable[[], Awaitable[Any]], patience_s: float = 30) -> 
     raise AssertionError("it did not come to hold in time")
 
 
-def settings_for(
+def environment(
     directory: Path, database: str, valkey: str, temporal: str, vendors: Mapping[str, str]
-) -> Settings:
-    """The settings of a worker over these stores and vendors."""
+) -> dict[str, str]:
+    """The variables of a worker over these stores and vendors."""
     config = directory / "herald.toml"
     config.write_text(CATALOG, encoding="utf-8")
-    environment = {
+    return {
         "HERALD_SECRET_KEY": "tests",
         "HERALD_DATABASE_URL": database,
         "HERALD_VALKEY_URL": valkey,
@@ -68,7 +73,14 @@ def settings_for(
         "HERALD_PUBLIC_URL": "http://127.0.0.1:9",
         **vendors,
     }
-    with mock.patch.dict(os.environ, environment, clear=True):
+
+
+def settings_for(
+    directory: Path, database: str, valkey: str, temporal: str, vendors: Mapping[str, str]
+) -> Settings:
+    """The settings of a worker over these stores and vendors."""
+    variables = environment(directory, database, valkey, temporal, vendors)
+    with mock.patch.dict(os.environ, variables, clear=True):
         return Settings()  # pyright: ignore[reportCallIssue] (the environment fills it)
 
 
@@ -101,10 +113,10 @@ class Office:
             idempotency_key="k",
             fingerprint=Fingerprint(b"f", "k1", 1),
             lane=lane,
-            strategy=Strategy.ALL,
-            channels=(Channel.SMS,),
+            strategy=Strategy(changes.pop("strategy", Strategy.ALL)),
+            channels=changes.pop("channels", (Channel.SMS,)),
             body=f"text of {id}",
-            to_sms=f"+23481{random.randrange(10**8):08}",
+            to_sms=changes.pop("to_sms", None) or f"+23481{random.randrange(10**8):08}",
             **changes,
         )
         assert (await self.ledger.accept(submission)).created

@@ -1,0 +1,193 @@
+"""Volume goes by pages: over a real worker, Temporal and the simulated vendors, also when it is killed."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from office import Office, at_work, environment, until
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+import worker
+from devstack.process import Part, Process
+from devstack.temporal import Temporal
+from devstack.valkey import Valkey
+from domain.ids import workflow_id
+from domain.notification import Channel, Lane
+from domain.outcome import Outcome
+from domain.status import Status
+from simulators.control import Simulators
+
+ROOT = Path(__file__).parents[2]
+
+
+async def _many(office: Office, count: int, lane: Lane = Lane.BULK, type: str = "quick") -> list[UUID]:
+    return list(await asyncio.gather(*(office.accept(type, lane) for _ in range(count))))
+
+
+async def _all_are(office: Office, ids: list[UUID], status: Status, patience_s: float = 60) -> None:
+    async def holds() -> bool:
+        return len(ids) == await office.ledger.pool.fetchval(
+            "SELECT count(*) FROM notifications WHERE id = ANY($1) AND status = $2", ids, status.value
+        )
+
+    await until(holds, patience_s)
+
+
+async def _sent_once(simulators: Simulators, ids: list[UUID]) -> bool:
+    texts = [message["body"] for message in await simulators.messages("twilio")]
+    return all(texts.count(f"text of {id}") == 1 for id in ids)
+
+
+async def _own_runs(client: Client, ids: list[UUID]) -> list[UUID]:
+    """Those that had a workflow of their own."""
+
+    async def has(id: UUID) -> bool:
+        try:
+            await client.get_workflow_handle(workflow_id(id)).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    return [id for id in ids if await has(id)]
+
+
+async def _page_of(office: Office, ids: list[UUID]) -> str | None:
+    return await office.ledger.pool.fetchval(
+        "SELECT page_id::text FROM due WHERE id = ANY($1) AND page_id IS NOT NULL LIMIT 1", ids
+    )
+
+
+async def test_the_bulk_lane_needs_no_workflow_each_and_the_page_can_be_seen(
+    office: Office, parts: worker.Parts, client: Client, simulators: Simulators
+) -> None:
+    ids = await _many(office, 30)
+    for id in ids:
+        number = (await office.load(id)).recipient.sms
+        await simulators.fault("twilio", "latency", number, latency_s=0.5)
+    async with at_work(parts, client):
+        await until(lambda: _page_of(office, ids))
+        page = client.get_workflow_handle(f"page-{await _page_of(office, ids)}")
+        await _all_are(office, ids, Status.SENT)
+        progress = await page.result()
+    assert (progress["taken"], progress["settled"], progress["promoted"]) == (30, 30, 0)
+    assert await _own_runs(client, ids) == []
+    assert await _sent_once(simulators, ids)
+    text = (await page.fetch_history()).to_json()
+    assert "text of" not in text
+    assert "+234" not in text
+
+
+async def test_what_fails_has_a_workflow_of_its_own_and_ends(
+    office: Office, working: worker.Parts, client: Client, simulators: Simulators
+) -> None:
+    numbers = await _number_of_failing(simulators)
+    failing = [await office.accept("quick", Lane.BULK, to_sms=number) for number in numbers]
+    fine = await _many(office, 20)
+    await _all_are(office, [*failing, *fine], Status.SENT)
+    assert await _own_runs(client, [*failing, *fine]) == failing
+    assert await _sent_once(simulators, [*failing, *fine])
+
+
+async def _number_of_failing(simulators: Simulators) -> list[str]:
+    """Numbers at which the first call fails, with every vendor."""
+    numbers = ["+2348190000001", "+2348190000002"]
+    for number in numbers:
+        for vendor in ("twilio", "termii"):
+            await simulators.fault(vendor, "status", number, status=503, times=1)
+    return numbers
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["strategy first", "await_receipt"])
+async def test_what_waits_for_its_receipt_is_never_paged(
+    office: Office, working: worker.Parts, client: Client, first: bool
+) -> None:
+    more = {"strategy": "first", "channels": (Channel.SMS, Channel.EMAIL)} if first else {"solo": True}
+    id = await office.accept("quick" if first else "otp", Lane.BULK, **more)
+    await office.becomes(id, Status.SENT)
+    assert await _own_runs(client, [id]) == [id]
+
+
+async def test_a_spike_in_another_lane_is_drained_by_pages_until_it_is_over(
+    office: Office, parts: worker.Parts, client: Client, simulators: Simulators
+) -> None:
+    ids = await _many(office, 150, Lane.NORMAL)
+    async with at_work(parts, client):
+        await _all_are(office, ids, Status.SENT)
+        alone = await office.accept("quick", Lane.NORMAL)
+        await office.becomes(alone, Status.SENT)
+    assert len(await _own_runs(client, ids)) < 100
+    assert await _sent_once(simulators, [*ids, alone])
+
+
+@pytest_asyncio.fixture
+async def process(
+    tmp_path: Path, database: str, valkey_server: Valkey, temporal: Temporal, simulators: Simulators
+) -> AsyncIterator[Process]:
+    """A worker in a process of its own, to be killed."""
+    variables = environment(
+        tmp_path, database, valkey_server.url(15), temporal.address, await simulators.settings()
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
+
+    async def ready(process: Process) -> bool:
+        return "worker_ready" in process.output()
+
+    part = Part(
+        name="worker",
+        command=(sys.executable, "-m", "cli", "worker", "--lanes", "high,normal,bulk"),
+        ready=ready,
+        cwd=ROOT,
+        env={**inherited, **variables, "HERALD_ROUTES__SMS": "twilio"},
+        ready_within_s=60,
+    )
+    process = Process(part, tmp_path / "logs")
+    yield process
+    await process.stop()
+
+
+async def test_after_kill_9_in_the_middle_of_a_page_each_has_reached_the_vendor_exactly_once(
+    office: Office, process: Process, client: Client, simulators: Simulators
+) -> None:
+    ids = await _many(office, 300)
+    for id in ids[100:]:
+        # The vendor has it, and its answer does not come in time to be recorded.
+        number = (await office.load(id)).recipient.sms
+        await simulators.fault("twilio", "accept_then_stall", number, latency_s=3, times=1)
+    await process.start()
+    await until(lambda: _has_some_open(office, ids))
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+    open_now = await _open(office, ids)
+    assert open_now, "it was killed in the middle of calls"
+    await process.start()
+    await _all_are(office, ids, Status.SENT, patience_s=120)
+    assert await _sent_once(simulators, ids)
+    resolved = await office.ledger.pool.fetch(
+        "SELECT notification_id, outcome FROM notification_attempts WHERE notification_id = ANY($1)"
+        " AND resolved_by = 'lookup'",
+        open_now,
+    )
+    assert {row["outcome"] for row in resolved} <= {Outcome.ACCEPTED, Outcome.NOT_SENT}
+    assert {row["notification_id"] for row in resolved} == set(open_now)
+
+
+async def _open(office: Office, ids: list[UUID]) -> list[UUID]:
+    rows = await office.ledger.pool.fetch(
+        "SELECT notification_id FROM notification_attempts"
+        " WHERE notification_id = ANY($1) AND outcome IS NULL",
+        ids,
+    )
+    return [row["notification_id"] for row in rows]
+
+
+async def _has_some_open(office: Office, ids: list[UUID]) -> bool:
+    return len(await _open(office, ids)) >= 30
