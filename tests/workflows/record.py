@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from page_script import PAGES, record_page
 from temporalio.client import Client
 from workflow_case import SCENARIOS, record
 
@@ -24,7 +25,8 @@ HISTORIES = Path(__file__).parent / "histories"
 
 async def record_missing() -> list[str]:
     """Record every scenario that has no history yet, on a server of its own; their names."""
-    missing = [name for name in SCENARIOS if not (HISTORIES / f"{name}.json").exists()]
+    known = dict.fromkeys(SCENARIOS, record) | {f"pages/{name}": record_page for name in PAGES}
+    missing = [name for name in known if not (HISTORIES / f"{name}.json").exists()]
     with tempfile.TemporaryDirectory() as directory:
         server = Temporal(Path(directory) / "temporal", free_port(), free_port())
         process = Process(server.part(), Path(directory) / "logs")
@@ -32,7 +34,7 @@ async def record_missing() -> list[str]:
         try:
             client = await Client.connect(server.address, identity="recorder")
             for name in missing:
-                history = await record(client, name)
+                history = await known[name](client, name.rpartition("/")[2])
                 text = json.dumps(_impersonal(history.to_json_dict()), indent=1, sort_keys=True)
                 (HISTORIES / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         finally:

@@ -14,6 +14,7 @@ from workflow_case import SCENARIOS
 from workflows.notification import NotificationWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+PAGES = sorted((Path(__file__).parent / "histories" / "pages").glob("*.json"))
 
 
 def _history(path: Path) -> WorkflowHistory:
@@ -47,7 +48,7 @@ async def test_a_changed_order_of_commands_is_seen(variant: type, name: str) -> 
         await Replayer(workflows=[variant]).replay_workflow(_named(name))
 
 
-@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*HISTORIES, *PAGES], ids=lambda path: path.stem)
 def test_a_history_names_no_machine_and_nobody(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r'"identity": "([^"]*)"', text)) <= {"recorder", "history-service"}

@@ -1,0 +1,50 @@
+"""The workflow of a page: one activity, tried again when it is lost, and a history that replays."""
+
+from pathlib import Path
+
+import pytest
+from page_script import DONE, PAGES, draining, start
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
+from temporalio.worker import Replayer
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from workflows.page import RETRY, PageWorkflow
+
+HISTORIES = sorted((Path(__file__).parent / "histories" / "pages").glob("*.json"))
+
+
+def _history(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json(f"page-{path.stem}", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+async def test_it_has_the_page_drained_and_tells_what_it_came_to(
+    skipping: Client, sandboxed: SandboxedWorkflowRunner, name: str
+) -> None:
+    async with draining(skipping, PAGES[name], sandboxed) as asked:
+        handle = await start(skipping)
+        assert await handle.result() == DONE
+        metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert len(asked) == len(PAGES[name])
+    assert {f"page-{ref.page_id}" for ref in asked} == {handle.id}
+    assert "30 taken, 27 settled, 1 wait in the ledger, 2 have workflows" in metadata.current_details
+
+
+async def test_a_page_that_cannot_be_drained_fails_where_it_can_be_seen(skipping: Client) -> None:
+    async with draining(skipping, [ValueError("broken")]) as asked:
+        handle = await start(skipping)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert len(asked) == RETRY.maximum_attempts
+
+
+def test_every_page_is_recorded() -> None:
+    assert {path.stem for path in HISTORIES} >= set(PAGES), "run python tests/workflows/record.py"
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_a_recorded_page_replays(path: Path) -> None:
+    history = _history(path)
+    replayer = Replayer(workflows=[PageWorkflow], workflow_runner=SandboxedWorkflowRunner())
+    await replayer.replay_workflow(history)
