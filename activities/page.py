@@ -102,6 +102,8 @@ class Page:
                 await self._rest(LOOK_S)
                 continue
             came = self._counts - before
+            if came[Came.LEFT]:
+                log.warning("page_left_some", page_id=str(self._id), count=came[Came.LEFT])
             shut = came[Came.WAITING] + came[Came.LEFT]
             pace = pace.after(came.total() - shut, shut, time.monotonic() - started)
             await self._rest(pace.rest_s)
@@ -141,7 +143,7 @@ class Page:
                 await self._queue.hand_over(HandOver(claim, solo=True))
         except LedgerError as error:
             # It is due again when its claim ends.
-            log.warning("page_pass_failed", notification_id=str(claim.id), why=type(error).__name__)
+            log.debug("page_pass_failed", notification_id=str(claim.id), why=type(error).__name__)
             came = Came.LEFT
         finally:
             self._places.release()

@@ -40,4 +40,7 @@ class Pace:
             return replace(self, rest_s=min(max(self.rest_s * 2, SHUT_PAUSE_S), SHUT_PAUSE_S_MAX))
         if took_s > PORTION_S:
             return Pace(max(self.portion // 2, PORTION_MIN))
+        if not passed:
+            # Nothing has come back yet: nothing is known.
+            return self
         return Pace(min(self.portion * 2, PORTION_MAX))

@@ -57,6 +57,10 @@ def test_shut_doors_only_have_it_rest_longer_each_time_and_a_success_ends_that()
     assert pace.after(200, 0, took_s=0.1) == Pace(400)
 
 
+def test_before_anything_came_back_the_pace_stays() -> None:
+    assert Pace(100, 2.0).after(0, 0, took_s=0.1) == Pace(100, 2.0)
+
+
 def test_mostly_shut_doors_have_it_rest_in_proportion() -> None:
     assert Pace(200).after(25, 75, took_s=0.1).rest_s == pytest.approx(0.75 * SHUT_PAUSE_S)
     assert Pace(200).after(60, 40, took_s=0.1).rest_s == 0
