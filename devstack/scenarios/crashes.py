@@ -71,11 +71,39 @@ async def temporal_stopped(case: Case) -> None:
         lambda statuses: statuses == {"delivered": MANY},
         MANY_WITHIN_S,
     )
-    received = Counter(message["to"].lstrip("+") for _, message in await case.received())
-    case.expect(len(received) == MANY, f"{len(received)} recipients received something")
-    twice = {to: count for to, count in received.items() if count > 1}
-    case.expect(not twice, f"received more than once: {twice}")
+    await _expect_each_once(case)
     await case.expect_received(twilio=MANY // 2, sendgrid=MANY // 2)
+
+
+async def page_killed(case: Case) -> None:
+    stalled = [case.phone(n) for n in range(MANY // 2)]
+    for to in stalled:
+        # Twilio has the message, and its answer does not come in time to be recorded.
+        await case.vendors.fault("twilio", "accept_then_stall", to, latency_s=STALL_S, times=1)
+    everybody = [*stalled, *(case.phone(n) for n in range(MANY // 2, MANY))]
+    await asyncio.gather(
+        *(case.submit("debit_alert", ["sms"], to={"sms": to}, priority="bulk") for to in everybody)
+    )
+    case.expect(Counter(case.answers) == {202: MANY}, f"answers: {Counter(case.answers)}")
+    await until(
+        "a page is in the middle", case.received, lambda found: len(found) >= MANY // 4, RESTART_WITHIN_S
+    )
+    killed = _pid(case)
+    os.kill(killed, signal.SIGKILL)
+    await until(
+        "the worker runs again",
+        lambda: _described_pid(case),
+        lambda pid: pid not in (None, killed),
+        RESTART_WITHIN_S,
+    )
+    await until(
+        f"all {MANY} are delivered",
+        lambda: _statuses(case),
+        lambda statuses: statuses == {"delivered": MANY},
+        MANY_WITHIN_S,
+    )
+    await _expect_each_once(case)
+    await case.expect_received(twilio=MANY)
 
 
 async def sender_stopped(case: Case) -> None:
@@ -120,6 +148,13 @@ async def _submit_one_of_many(case: Case, n: int) -> None:
         await case.submit("statement", ["email"], to={"email": case.email(n)})
     else:
         await case.submit("debit_alert", ["sms"], to={"sms": case.phone(n)})
+
+
+async def _expect_each_once(case: Case) -> None:
+    received = Counter(message["to"].lstrip("+") for _, message in await case.received())
+    case.expect(len(received) == MANY, f"{len(received)} recipients received something")
+    twice = {to: count for to, count in received.items() if count > 1}
+    case.expect(not twice, f"received more than once: {twice}")
 
 
 async def _statuses(case: Case) -> Counter[str]:
@@ -173,5 +208,12 @@ SENDER_STOPPED = Scenario(
     "a sender is stopped between intent and call until its hold has passed",
     "it does not send: exactly one message",
     sender_stopped,
+    alone=True,
+)
+PAGE_KILLED = Scenario(
+    20,
+    f"the worker is killed in the middle of a page of {MANY}",
+    "restarted: all delivered, each once",
+    page_killed,
     alone=True,
 )
