@@ -76,8 +76,8 @@ _Result = TypeVar("_Result")
 
 RETRIES_MAX = 50
 """So many retried passes of one channel may run at once in one process."""
-PAGES_MAX = 2
-"""So many pages may run at once in one process, whatever their lanes."""
+PAGES_MAX = 3
+"""So many pages may run at once in one process: one for each lane but `critical`."""
 GRACE_S = 5.0
 """What stopping takes beyond the longest call: the outcome's write."""
 CONNECT_AGAIN_S = 2.0
