@@ -217,7 +217,6 @@ async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through
     draining = asyncio.create_task(page.drain())
     await until(lambda: _has_taken(page, 6 * PORTION_MIN))
     assert time.monotonic() - began >= 3 * SHUT_PAUSE_S, "small portions, with a longer rest after each"
-    worker.gate.drain(frozenset())
     page.stop("the test ends")
     progress = await draining
     assert progress.waiting + progress.left == progress.taken

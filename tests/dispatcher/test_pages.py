@@ -41,7 +41,7 @@ async def _all_are(office: Office, ids: list[UUID], status: Status, patience_s: 
 
 
 async def _sent_once(simulators: Simulators, ids: list[UUID]) -> bool:
-    texts = [message["body"] for message in await simulators.messages("twilio")]
+    texts = [message["text"] for message in await simulators.messages("twilio")]
     return all(texts.count(f"text of {id}") == 1 for id in ids)
 
 
