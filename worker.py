@@ -98,6 +98,8 @@ class Parts:
     metrics: Metrics
     gate: ProviderGate = field(init=False)
     first_passes: FirstPasses = field(init=False)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while it takes nothing more."""
 
     def __post_init__(self) -> None:
         catalog, routes = self.settings.catalog, self.settings.routes
@@ -132,6 +134,7 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
     # Pages have places of their own: their calls are no reason to keep others' out of the workflow task.
     in_pages = DeliveryPass(ledger, replace(senders, crowds=False), resolver, limits, parts.metrics)
     page_passes = PagePass(planner, limit, in_pages, catalog)
+    pages = DrainPage(parts.pages, page_passes, catalog.dispatch, parts.metrics, parts.stopping)
     reconcile = Reconcile(parts.pool, parts.metrics, catalog.retention)
     keys = parts.settings.fingerprint_secrets
     broadcasting = Broadcasting(
@@ -144,7 +147,7 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
         "poll_delivery_status": PollDeliveryStatus(
             ledger, parts.receipts, parts.providers, catalog
         ).poll_delivery_status,
-        "drain_page": DrainPage(parts.pages, page_passes, catalog.dispatch, parts.metrics).drain_page,
+        "drain_page": pages.drain_page,
         "requeue_lost": reconcile.requeue_lost,
         "report_drift": reconcile.report_drift,
         "watch_dead_letters": reconcile.watch_dead_letters,
@@ -333,6 +336,7 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     starter = BroadcastStarter(client, BroadcastPages(parts.pool), listener)
     broadcasts = [starter] if Lane.BULK in parts.lanes else []
     give_up = GiveUp()
+    parts.stopping.clear()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(give_up.end)
         for worker in workers_of(parts, client):
@@ -347,6 +351,7 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
         give_up.begin(2 * parts.grace_s)
+        parts.stopping.set()
         for task in (*loops, stopping):
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)

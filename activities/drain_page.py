@@ -20,7 +20,18 @@ HEARTBEAT_S = 1.0
 class DrainPage:
     """Runs pages, as many at once in a process as its worker has places for."""
 
-    def __init__(self, queue: PageQueue, passes: PagePass, policy: DispatchPolicy, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        queue: PageQueue,
+        passes: PagePass,
+        policy: DispatchPolicy,
+        metrics: Metrics,
+        stopping: asyncio.Event,
+    ) -> None:
+        """`stopping`: set when this process takes nothing more. Temporal's own event is not always: a page
+        that is the first activity of its worker, and comes while that one stops, would never be told.
+        """
+        self._stopping = stopping
         self._queue = queue
         self._passes = passes
         self._policy = policy
@@ -32,7 +43,7 @@ class DrainPage:
         under way ends and is recorded.
         """
         page = Page(UUID(ref.page_id), Lane(ref.lane), self._queue, self._passes, self._policy, self._metrics)
-        beside = [asyncio.create_task(_tell(page)), asyncio.create_task(_stop_with_the_worker(page))]
+        beside = [asyncio.create_task(_tell(page)), asyncio.create_task(self._stop(page))]
         try:
             return await page.drain()
         finally:
@@ -41,13 +52,12 @@ class DrainPage:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*beside)
 
+    async def _stop(self, page: Page) -> None:
+        await self._stopping.wait()
+        page.stop("the worker stops")
+
 
 async def _tell(page: Page) -> None:
     while True:
         activity.heartbeat(page.progress)
         await asyncio.sleep(HEARTBEAT_S)
-
-
-async def _stop_with_the_worker(page: Page) -> None:
-    await activity.wait_for_worker_shutdown()
-    page.stop("the worker stops")
