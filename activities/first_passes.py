@@ -1,6 +1,7 @@
 """How many notifications this process is carrying through their first pass."""
 
 import asyncio
+import contextlib
 import time
 
 GIVEN_UP_S = 60.0
@@ -38,7 +39,6 @@ class FirstPasses:
     async def wait_for_place(self, timeout_s: float) -> None:
         """Wait until a place is freed, at most so long."""
         self._freed.clear()
-        try:
-            await asyncio.wait_for(self._freed.wait(), timeout_s)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._freed.wait()

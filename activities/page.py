@@ -1,6 +1,7 @@
 """One page: claims what is due in its lane, portion by portion, and carries it with bounded concurrency."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -168,7 +169,6 @@ class Page:
 
     async def _rest(self, seconds: float) -> None:
         """Wait so long, or until it is stopped."""
-        try:
-            await asyncio.wait_for(self._stopping.wait(), max(seconds, 0))
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._stopping.wait()

@@ -46,7 +46,8 @@ class Probes:
 
 async def _answers(probe: Probe) -> bool:
     try:
-        await asyncio.wait_for(probe(), PROBE_S)
+        async with asyncio.timeout(PROBE_S):
+            await probe()
     except Exception:
         # Whatever it says, it is of no use now.
         return False

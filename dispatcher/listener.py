@@ -1,6 +1,7 @@
 """Wakes the loops of a worker when Postgres notifies, over one connection of its own."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,11 +29,10 @@ class Listener:
     async def wait(self, channel: str, timeout_s: float, waiter: str = "") -> None:
         """Wait for a notification on the channel since this waiter's last wait, at most so long."""
         event = self._event(channel, waiter)
-        try:
-            await asyncio.wait_for(event.wait(), timeout_s)
-        except TimeoutError:
-            return
-        event.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+            event.clear()
 
     async def payloads(self, channel: str) -> list[str]:
         """Wait for what is notified on the channel, and take all that gathered, each once."""

@@ -145,6 +145,19 @@ def test_production_starts_without_the_parts_that_its_image_leaves_out() -> None
     assert wrong == []
 
 
+def test_nothing_waits_in_a_way_that_forgets_to_stop() -> None:
+    """Before Python 3.12 asyncio.wait_for swallows a cancellation that comes as what it waits for ends: a
+    loop that waits by it may go on for ever. asyncio.timeout does not.
+    """
+    wrong = [
+        f"{name(path)}:{node.lineno}"
+        for path in code(production=True)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "asyncio.wait_for"
+    ]
+    assert wrong == []
+
+
 def test_every_python_file_belongs_to_a_part() -> None:
     parts = OURS | {"tests", "bench"}
     assert {name(path) for path in files(".py") if part(path) not in parts} == set()
