@@ -1,0 +1,88 @@
+"""A worker that is told to stop does, whatever happens at that moment."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from office import Office, at_work
+from temporalio.client import Client
+
+import worker
+from activities.first_passes import FirstPasses
+from dispatcher.listener import Listener
+from dispatcher.uncut import uncut
+from domain.notification import Lane
+
+STOPS = 6
+STOP_S_MAX = 12.0
+"""Less than the time after which a worker gives itself up (dispatcher/give_up.py)."""
+
+
+def _listener() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
+    listener = Listener("postgresql://nobody@127.0.0.1:9/none", ("heard",))
+    return lambda: listener.wait("heard", 60), lambda: listener._notified(None, 0, "heard", "")  # pyright: ignore[reportPrivateUsage] (what asyncpg calls)
+
+
+def _first_passes() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
+    places = FirstPasses(1)
+    places.begin("one")
+    return lambda: places.wait_for_place(60), lambda: places.done("one")
+
+
+@pytest.mark.parametrize("kind", [_listener, _first_passes])
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_loop_that_is_woken_as_it_is_cancelled_ends(
+    kind: Callable[[], tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]], turns: int
+) -> None:
+    wait, wake = kind()
+
+    async def loop() -> None:
+        while True:
+            await wait()
+
+    task = asyncio.create_task(loop())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=2)
+    forgot = not done
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not forgot, "it went on as if nobody had told it to stop"
+
+
+async def test_a_round_that_is_under_way_ends_before_its_loop() -> None:
+    began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def round() -> None:
+        began.set()
+        await may_end.wait()
+        ended.set()
+
+    task = asyncio.create_task(uncut(round()))
+    await began.wait()
+    task.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_a_worker_stops_in_time_while_pages_and_workflows_begin(
+    office: Office, parts: worker.Parts, client: Client
+) -> None:
+    random.seed(20261127)
+    for _ in range(STOPS):
+        lanes = [Lane.BULK, Lane.NORMAL, Lane.HIGH] * 10
+        await asyncio.gather(*(office.accept("quick", lane) for lane in lanes))
+        async with asyncio.timeout(STOP_S_MAX):
+            async with at_work(parts, client):
+                await asyncio.sleep(random.uniform(0, 0.5))
