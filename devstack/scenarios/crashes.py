@@ -211,7 +211,7 @@ SENDER_STOPPED = Scenario(
     alone=True,
 )
 PAGE_KILLED = Scenario(
-    20,
+    21,
     f"the worker is killed in the middle of a page of {MANY}",
     "restarted: all delivered, each once",
     page_killed,

@@ -23,6 +23,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     crashes.TEMPORAL_STOPPED,
     crashes.SENDER_STOPPED,
     delivery.WHATSAPP_FAILOVER,
-    crashes.PAGE_KILLED,
     respect.UNSUBSCRIBED,
+    crashes.PAGE_KILLED,
 )
