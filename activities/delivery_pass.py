@@ -256,7 +256,7 @@ class DeliveryPass:
             latency_ms=latency_ms,
         )
         moved = await self._close(closing, candidate)
-        await self._judge_address(notification, candidate, result)
+        await self._judge_address(notification, candidate, opened, result)
         if moved is None:
             return await self._late(notification, delivery, candidate, opened, result)
         if moved.state is not after.state or after.state is Status.SENDING:
@@ -345,7 +345,7 @@ class DeliveryPass:
             )
 
     async def _judge_address(
-        self, notification: Notification, candidate: Candidate, result: SendResult
+        self, notification: Notification, candidate: Candidate, opened: OpenAttempt, result: SendResult
     ) -> None:
         if result.address_verdict is AddressVerdict.KEEP:
             return
@@ -358,6 +358,7 @@ class DeliveryPass:
             address=candidate.target.address,
             code=result.code or "refused",
             provider=candidate.provider,
+            intended_at=opened.intended_at,
         )
 
     async def _move(self, notification: Notification, delivery: Delivery, after: Next) -> PassResult | None:

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from api.context import Uses
 from api.problems import Problem, documented
-from providers.base import CallbackRefused, CallbackRequest, Challenged, Provider
+from providers.base import Answered, CallbackRefused, CallbackRequest, Challenged, Provider
 
 router = APIRouter(tags=["callbacks"])
 log = structlog.stdlib.get_logger(__name__)
@@ -20,7 +20,9 @@ _STATUS: Final = {"malformed": 400, "callbacks_not_supported": 404}
 
 @router.post("/callbacks/{provider}", responses=documented(400, 401, 404, 413, 503))
 async def take(provider: str, request: Request, uses: Uses) -> Response:
-    """Take a provider's report. It is durable before the answer; 503 asks the provider to repeat it."""
+    """Take a provider's report, or what a person answered. It is durable before the answer; 503 asks the
+    provider to repeat it. Answers that are neither STOP nor START are not kept.
+    """
     adapter = _adapter(provider, uses)
     path: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]
@@ -35,10 +37,14 @@ async def take(provider: str, request: Request, uses: Uses) -> Response:
     )
     try:
         receipts = adapter.parse_callback(callback)
+        replies = adapter.parse_replies(callback) if isinstance(adapter, Answered) else ()
     except CallbackRefused as refusal:
         raise _refused(provider, uses, refusal) from None
     if receipts:
         await uses.receipts.store(provider, receipts)
+    for reply in replies:
+        new = await uses.people.hear(provider, reply)
+        log.info("reply_heard", provider=provider, word=reply.word, new=new)
     return Response(status_code=200)
 
 

@@ -44,7 +44,9 @@ class SuppressionIn(Request):
 
 
 class SuppressionView(BaseModel):
-    """A suppressed address. `source`: `api`, or the provider that reported it."""
+    """A suppressed address. `source`: `api`, or the provider that reported it. `reason`: `stop` where the
+    person said so to a sender of ours; nobody but them takes that back.
+    """
 
     channel: Channel
     address: str
@@ -74,7 +76,9 @@ async def list_suppressions(
     cursor: Annotated[str | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SuppressionPage:
-    """The tenant's suppressed addresses. `address` needs its `channel`."""
+    """The tenant's suppressed addresses. `address` needs its `channel`, and also shows what the person there
+    told our senders.
+    """
     if address is not None:
         if channel is None:
             raise invalid([FieldError("/query/channel", "required", "an address is one of a channel")])
@@ -95,16 +99,22 @@ async def suppress(body: SuppressionIn, tenant: Tenant, uses: Uses) -> Suppressi
     return SuppressionView.of(await uses.people.suppress(tenant, body.channel, address, body.reason))
 
 
-@router.delete("", status_code=204, responses=documented(404))
+@router.delete("", status_code=204, responses=documented(404, 409))
 async def unsuppress(
     tenant: Tenant,
     uses: Uses,
     channel: Annotated[Channel, Query()],
     address: Annotated[Address, Query()],
 ) -> Response:
-    """Write to an address again."""
+    """Write to an address again, unless the person there told our senders to stop."""
     normalised = _normalised(channel, address, "/query/address")
     if not await uses.people.unsuppress(tenant, channel, normalised):
+        if await uses.people.is_stopped(channel, normalised):
+            raise Problem(
+                409,
+                "stopped_by_recipient",
+                "Somebody at this address told our sender to stop. They take it back by sending START to it.",
+            )
         raise Problem(404, "suppression_not_found", "This address is not suppressed.")
     return Response(status_code=204)
 

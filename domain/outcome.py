@@ -53,6 +53,8 @@ class AddressVerdict(StrEnum):
     KEEP = "keep"
     DEACTIVATE_TOKEN = "deactivate_token"  # noqa: S105 (a verdict, not a secret)
     SUPPRESS = "suppress"
+    STOPPED = "stopped"
+    """The person told the sender to stop, and may tell it to start again: as a reply (domain.replies)."""
 
 
 @dataclass(frozen=True, slots=True)

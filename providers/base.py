@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from domain.notification import Channel, Content, Device, Lane, Target
 from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
+from domain.replies import Reply
 
 
 class Resolves(StrEnum):
@@ -158,6 +159,15 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+        ...
+
+
+@runtime_checkable
+class Answered(Protocol):
+    """An adapter whose vendor passes on what people answer, to the same address as its reports."""
+
+    def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """Verify a callback over its raw bytes; what it says of such answers. Raises CallbackRefused."""
         ...
 
 

@@ -14,6 +14,8 @@ BAD_RECIPIENT: Final = Verdict(Outcome.REJECTED_RECIPIENT, about_provider=False)
 """Nobody can send to this recipient. The address stays: it may be a slip, or a thing of today."""
 OBJECTED: Final = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.SUPPRESS, about_provider=False)
 """The recipient wants nothing more from us."""
+STOPPED: Final = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.STOPPED, about_provider=False)
+"""The recipient told the sender to stop, and may tell it to start again."""
 GONE: Final = OBJECTED
 """The address is no more: it is suppressed as well."""
 DEAD_TOKEN: Final = Verdict(Outcome.REJECTED_RECIPIENT, AddressVerdict.DEACTIVATE_TOKEN, about_provider=False)

@@ -13,6 +13,7 @@ failure reason.
 
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -85,10 +86,21 @@ class AfricasTalking(Simulator):
         }
         if status in ("Failed", "Rejected"):
             report["failureReason"] = str(code or "DeliveryFailure")
+        return self._told(report)
+
+    def incoming(self, sender: str, text: str) -> Outgoing:
+        """A received message; OPT-OUT stands for the menu by which people leave an alphanumeric sender."""
+        if text == "OPT-OUT":
+            return self._told({"senderId": SENDER_ID, "phoneNumber": sender})
+        id, at = f"ATXid_{secrets.token_hex(16)}", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        message = {"date": at, "from": sender, "id": id, "text": text, "to": "12345", "networkCode": "99999"}
+        return self._told({**message, "linkId": secrets.token_hex(8)})
+
+    def _told(self, fields: Mapping[str, str]) -> Outgoing:
         return Outgoing(
             f"{self.world.callback_base}/{self.name}?secret={CALLBACK_SECRET}",
             {"Content-Type": "application/x-www-form-urlencoded"},
-            urlencode(report).encode(),
+            urlencode(fields).encode(),
         )
 
     async def _send(self, request: web.Request) -> web.StreamResponse:

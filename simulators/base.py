@@ -151,6 +151,17 @@ class Simulator(ABC):
         """The signed report that the message has this status (in the vendor's words); None: none is made."""
         return None
 
+    def incoming(self, sender: str, text: str) -> Outgoing | None:
+        """The callback that says that somebody sent this to our number; None: none is made."""
+        return None
+
+    async def hear(self, sender: str, text: str) -> bool:
+        """Take a person's message, and pass it on. False: this vendor passes on nothing."""
+        outgoing = self.incoming(sender, text)
+        if outgoing:
+            await self._deliver(outgoing)
+        return outgoing is not None
+
     async def start(self) -> None:
         """Make keys, open other ports. The HTTP routes are served by the process."""
         return

@@ -27,6 +27,7 @@ class Control:
             web.get(f"{one}/count", self._count),
             web.delete(f"{one}/messages", self._forget),
             web.post(f"{one}/messages/{{id}}/report", self._report),
+            web.post(f"{one}/replies", self._reply),
             web.get(f"{one}/requests", self._requests),
             web.get(f"{one}/faults", self._faults),
             web.put(f"{one}/faults", self._add_fault),
@@ -73,6 +74,12 @@ class Control:
             raise _problem(web.HTTPNotFound, "no such message")
         await simulator.report(message, str(wanted.get("status", "delivered")), wanted.get("code"))
         return web.json_response(message.to_json())
+
+    async def _reply(self, request: web.Request) -> web.Response:
+        simulator, said = self._of(request), await _body(request)
+        if not await simulator.hear(str(said.get("from", "")), str(said.get("text", ""))):
+            raise _problem(web.HTTPNotFound, "this vendor passes nothing on")
+        return web.Response(status=204)
 
     async def _requests(self, request: web.Request) -> web.Response:
         to = request.query.get("to")
@@ -182,6 +189,10 @@ class Simulators:
         """Make the vendor send one callback now; returns once it was answered or given up."""
         path = f"/{provider}/messages/{quote(message_id, safe='')}/report"
         return await self._call("POST", path, {"status": status, "code": code})
+
+    async def reply(self, provider: str, sender: str, text: str) -> None:
+        """Have a person answer; returns once the vendor's callback was answered or given up."""
+        await self._call("POST", f"/{provider}/replies", {"from": sender, "text": text})
 
     async def forget(self, provider: str, to: str | None = None) -> None:
         """Forget the messages to one recipient, or all of them and the refused requests."""

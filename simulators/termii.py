@@ -10,6 +10,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -75,6 +76,27 @@ class Termii(Simulator):
                 "channel": message.vendor["channel"],
             }
         ).encode()
+        return self._signed(body)
+
+    def incoming(self, sender: str, text: str) -> Outgoing:
+        body = json.dumps(
+            {
+                "type": "inbound",
+                "id": secrets.token_hex(12),
+                "message_id": str(secrets.randbelow(10**19)),
+                "receiver": "12022214836",
+                "sender": sender.lstrip("+"),
+                "message": text,
+                "received_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+                "cost": None,
+                "command": "Received",
+                "status": "Received",
+                "channel": None,
+            }
+        ).encode()
+        return self._signed(body)
+
+    def _signed(self, body: bytes) -> Outgoing:
         signature = hmac.new(WEBHOOK_SECRET.encode(), body, hashlib.sha512).hexdigest()
         return Outgoing(
             f"{self.world.callback_base}/termii",

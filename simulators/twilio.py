@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urldefrag, urlencode, urlsplit
 
 from aiohttp import web
 
-from simulators.base import Outgoing, Received, Simulator
+from simulators.base import Outgoing, Received, Simulator, World
 from simulators.faults import Fault
 
 ACCOUNT_SID = "AC" + "5e" * 16
@@ -33,6 +33,9 @@ GSM_7 = frozenset(
     "¡ABCDEFGHIJKLMNO" "PQRSTUVWXYZÄÖÑÜ§" "¿abcdefghijklmno" "pqrstuvwxyzäöñüà"
 )  # fmt: skip
 GSM_7_ESCAPED = frozenset("\f^{}\\[~]|€")
+
+STOP_WORDS = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit"})
+START_WORDS = frozenset({"start", "yes", "unstop"})
 
 MAGIC_RECIPIENTS = {
     "+15005550001": 21211,
@@ -54,6 +57,10 @@ class Twilio(Simulator):
         "+15005550015": ("undelivered", 30005),
         "+15005550016": ("undelivered", 30006),
     }
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._stopped: set[str] = set()
 
     def routes(self) -> Sequence[web.RouteDef]:
         account = "/2010-04-01/Accounts/{account}"
@@ -103,6 +110,33 @@ class Twilio(Simulator):
             urlencode(fields).encode(),
         )
 
+    def incoming(self, sender: str, text: str) -> Outgoing:
+        """A received message. As Twilio does by itself, STOP keeps its sender from us until START (21610)."""
+        word = text.strip().lower()
+        if word in STOP_WORDS:
+            self._stopped.add(sender)
+        elif word in START_WORDS:
+            self._stopped.discard(sender)
+        url, sid = f"{self.world.callback_base}/{self.name}", "SM" + secrets.token_hex(16)
+        fields = {
+            "AccountSid": ACCOUNT_SID,
+            "ApiVersion": "2010-04-01",
+            "Body": text,
+            "From": sender,
+            "MessageSid": sid,
+            "NumMedia": "0",
+            "NumSegments": "1",
+            "SmsMessageSid": sid,
+            "SmsSid": sid,
+            "SmsStatus": "received",
+            "To": SENDER,
+        }
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
+            "X-Twilio-Signature": sign(AUTH_TOKEN, url, fields),
+        }
+        return Outgoing(url, headers, urlencode(fields).encode())
+
     async def _create(self, request: web.Request) -> web.StreamResponse:
         if refused := _unauthorised(request):
             return refused
@@ -111,7 +145,8 @@ class Twilio(Simulator):
 
     def _process(self, form: Mapping[str, str]) -> web.Response | tuple[Received, web.Response]:
         to, sender, text = form.get("To", ""), form.get("From", ""), form.get("Body", "")
-        if code := _complaint(to, sender or form.get("MessagingServiceSid", ""), text):
+        stopped = 21610 if to in self._stopped else None
+        if code := _complaint(to, sender or form.get("MessagingServiceSid", ""), text) or stopped:
             status = STATUS_OF_CODE.get(code, 400)
             return web.json_response(_error(code, status), status=status)
         callback = urldefrag(form.get("StatusCallback", "")).url

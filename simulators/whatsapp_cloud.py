@@ -72,12 +72,12 @@ def signed(body: bytes) -> dict[str, str]:
     return {"Content-Type": "application/json", "X-Hub-Signature-256": f"sha256={digest}"}
 
 
-def webhook(*statuses: Mapping[str, Any]) -> bytes:
-    """A webhook's body with these statuses."""
+def webhook(*told: Mapping[str, Any], what: str = "statuses") -> bytes:
+    """A webhook's body with these statuses, or these `messages`."""
     value = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783881", "phone_number_id": PHONE_NUMBER_ID},
-        "statuses": list(statuses),
+        what: list(told),
     }
     entry = {"id": "102290129340398", "changes": [{"value": value, "field": "messages"}]}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
@@ -132,6 +132,17 @@ class WhatsAppCloud(Simulator):
                 }
             ]
         body = webhook({name: value for name, value in told.items() if value is not None})
+        return Outgoing(f"{self.world.callback_base}/{self.name}", signed(body), body)
+
+    def incoming(self, sender: str, text: str) -> Outgoing:
+        message = {
+            "from": sender.lstrip("+"),
+            "id": "wamid." + base64.b64encode(secrets.token_bytes(36)).decode(),
+            "timestamp": str(int(time.time())),
+            "type": "text",
+            "text": {"body": text},
+        }
+        body = webhook(message, what="messages")
         return Outgoing(f"{self.world.callback_base}/{self.name}", signed(body), body)
 
     async def _send(self, request: web.Request) -> web.StreamResponse:

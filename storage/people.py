@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from domain.contacts import suppression_key
 from domain.notification import Channel, Device, QuietHours
+from domain.replies import Reply
 from storage.postgres import Pool, statement
 
 
@@ -163,13 +164,16 @@ class People:
         if channel:
             values.append(channel.value)
             conditions += f" AND channel = ${len(values)}"
+        whose = "= $1"
         if address:
             values.append(suppression_key(channel or Channel.EMAIL, address))
             conditions += f" AND address = ${len(values)}"
+            whose = "IN ($1, '*')"
         if after:
             values += after
             conditions += f" AND (channel, address) > (${len(values) - 1}, ${len(values)})"
-        query = statement("suppressions").replace("/* conditions */", conditions)
+        query = statement("suppressions").replace("/* of */ = $1", whose)
+        query = query.replace("/* conditions */", conditions)
         rows = await self._pool.fetch(query, *values)
         return [_suppression(row) for row in rows]
 
@@ -184,6 +188,22 @@ class People:
         """Write to an address again; False if it was not suppressed."""
         key = suppression_key(channel, address)
         return bool(await self._pool.fetchval(statement("unsuppress"), tenant, channel.value, key))
+
+    async def is_stopped(self, channel: Channel, address: str) -> bool:
+        """Whether somebody at this address told our senders to stop: no tenant may lift that."""
+        key = suppression_key(channel, address)
+        return bool(await self._pool.fetchval(statement("stopped"), channel.value, key))
+
+    async def hear(self, provider: str, reply: Reply) -> bool:
+        """Take what a person answered: STOP suppresses the address for every tenant, START lifts exactly
+        that. False: it was heard before, and changes nothing again.
+        """
+        key = suppression_key(reply.channel, reply.address)
+        event_key, word = reply.event_key or uuid4().hex, reply.word.value
+        row = await self._pool.fetchrow(
+            statement("hear"), provider, event_key, reply.channel.value, key, word, reply.said_at
+        )
+        return row is not None
 
 
 def _subscription(row: Any) -> Subscription | None:

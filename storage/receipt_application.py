@@ -203,6 +203,7 @@ async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) 
             address=row["address"],
             code=receipt.report.code or receipt.report.status.value,
             provider=row["provider"],
+            intended_at=row["intended_at"],
         )
 
 

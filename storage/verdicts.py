@@ -1,5 +1,7 @@
 """What a provider's answer means for an address: it is suppressed, or its token is dead."""
 
+from datetime import datetime
+
 from domain.contacts import suppression_key
 from domain.notification import Channel
 from domain.outcome import AddressVerdict
@@ -16,10 +18,15 @@ async def apply_verdict(
     address: str,
     code: str,
     provider: str,
+    intended_at: datetime,
 ) -> None:
-    """Suppress the address, or empty the token where it is still the user's; nothing for `keep`."""
+    """Suppress the address, for this tenant or (`stopped`) for all; or empty the token where it is still the
+    user's; nothing for `keep`. `intended_at` is when the send was begun that this was learnt from.
+    """
     if verdict is AddressVerdict.SUPPRESS:
         key = suppression_key(channel, address)
         await pool.execute(statement("suppress_verdict"), tenant, channel.value, key, code, provider)
+    elif verdict is AddressVerdict.STOPPED:
+        await pool.execute(statement("stop"), channel.value, suppression_key(channel, address), provider)
     elif verdict is AddressVerdict.DEACTIVATE_TOKEN:
-        await pool.execute(statement("deactivate_token"), tenant, user_id, address, code)
+        await pool.execute(statement("deactivate_token"), tenant, user_id, address, code, intended_at)

@@ -20,6 +20,7 @@ from domain.outcome import Outcome, SendResult
 from providers.base import Message, Verdict
 from providers.http import Answer, NoAnswer, by_status, refused
 from providers.push.h2_client import CONNECT_S_MAX, H2Client
+from providers.push.payload import too_large
 from providers.push.provider_token import FORCED_EVERY_S, ProviderTokens
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
@@ -27,7 +28,6 @@ from providers.push.signing_key import read_key
 from providers.verdicts import BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
 
 NAME = "apns"
-PAYLOAD_BYTES_MAX = 4096
 RETRY_5XX_S = 900.0
 """Apple asks to wait 15 minutes before sending again after a 5xx."""
 
@@ -107,8 +107,8 @@ class Apns(SendOnly):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         payload = build(message)
-        if len(payload) > PAYLOAD_BYTES_MAX:
-            return SendResult(Outcome.REJECTED, code="payload_too_large")
+        if refused_here := too_large(len(payload)):
+            return refused_here
         token = self._tokens.current()
         answer = await self._post(message, payload, token, timeout_s)
         if isinstance(answer, Answer) and reason_of(answer) == "ExpiredProviderToken":

@@ -20,12 +20,12 @@ from domain.outcome import Outcome, SendResult
 from providers.base import Message, Verdict
 from providers.http import Answer, NoAnswer, VendorClient, by_status, refused
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
+from providers.push.payload import too_large
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
 from providers.verdicts import AMBIGUOUS, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
 
 NAME = "fcm"
-PAYLOAD_BYTES_MAX = 4096
 TTL_S_MAX = 28 * 86_400
 _ENUM_NAME = re.compile(r"[A-Z_]{1,64}")
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
@@ -90,8 +90,8 @@ class Fcm(SendOnly):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         body = build(message)
-        if payload_bytes(body) > PAYLOAD_BYTES_MAX:
-            return SendResult(Outcome.REJECTED, code="payload_too_large")
+        if refused_here := too_large(payload_bytes(body)):
+            return refused_here
         try:
             token = await self._tokens.get(timeout_s=deadline - loop.time())
             answer = await self._post(body, token, deadline - loop.time())

@@ -21,6 +21,7 @@ from domain.outcome import Outcome, SendResult
 from domain.web_push import InvalidSubscription, Subscription
 from providers.base import Message, Verdict
 from providers.http import Answer, NoAnswer, VendorClient, by_status, refused
+from providers.push.payload import BYTES_MAX, too_large
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
 from providers.push.signing_key import read_key
@@ -28,11 +29,9 @@ from providers.push.vapid import VapidTokens
 from providers.verdicts import AMBIGUOUS, BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
 
 NAME = "webpush"
-BODY_BYTES_MAX = 4096
-"""What every push service takes (RFC 8030, 7.2)."""
 OVERHEAD_BYTES = 86 + 1 + 16
 """The header of aes128gcm with salt and our key, the delimiter, the tag of AES-GCM (RFC 8291, section 4)."""
-PAYLOAD_BYTES_MAX = BODY_BYTES_MAX - OVERHEAD_BYTES
+PAYLOAD_BYTES_MAX = BYTES_MAX - OVERHEAD_BYTES
 TTL_S_MAX = 28 * 86_400
 """FCM's longest; the others keep as long or say less themselves."""
 
@@ -119,8 +118,8 @@ class WebPush(SendOnly):
         if not web_push.is_push_service(subscription.endpoint, self._hosts):
             return SendResult(Outcome.REJECTED_RECIPIENT, code="endpoint_not_allowed")
         payload = build(message)
-        if len(payload) > PAYLOAD_BYTES_MAX:
-            return SendResult(Outcome.REJECTED, code="payload_too_large")
+        if refused_here := too_large(len(payload), PAYLOAD_BYTES_MAX):
+            return refused_here
         answer = await self._client.request(
             "POST",
             self._url(subscription),

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 
 from domain.notification import Channel
 from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult
+from domain.replies import Reply, Word, number_of, word_of
 from providers.base import (
     CallbackRefused,
     CallbackRequest,
@@ -146,19 +147,30 @@ class AfricasTalking(OverHttp):
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Check the address's secret and translate one delivery report."""
+        fields = self._believed(request)
+        if "senderId" in fields or "from" in fields:
+            # An opt-out, or a message that somebody sent: no report.
+            return []
+        if not fields.get("id") or not fields.get("status"):
+            raise CallbackRefused("malformed", "the delivery report has no id or no status")
+        receipt = receipt_of(fields)
+        return [receipt] if receipt else []
+
+    def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """Check the address's secret; an opt-out from our sender, or a received STOP or START."""
+        reply = reply_of(self._believed(request))
+        return [reply] if reply else []
+
+    def _believed(self, request: CallbackRequest) -> dict[str, str]:
         given = request.query.get("secret", "").encode("utf-8", "replace")
         if not given:
             raise CallbackRefused("signature_missing", "the delivery report's address has no secret")
         if not any(hmac.compare_digest(given, secret) for secret in self._secrets):
             raise CallbackRefused("signature_wrong", "the secret of the delivery report's address is wrong")
         try:
-            fields = dict(parse_qsl(request.body.decode("ascii"), max_num_fields=FIELDS_MAX))
+            return dict(parse_qsl(request.body.decode("ascii"), max_num_fields=FIELDS_MAX))
         except ValueError as error:
             raise CallbackRefused("malformed", "the delivery report is not a form") from error
-        if not fields.get("id") or not fields.get("status"):
-            raise CallbackRefused("malformed", "the delivery report has no id or no status")
-        receipt = receipt_of(fields)
-        return [receipt] if receipt else []
 
 
 def form_of(message: Message, username: str, sender_id: str | None) -> dict[str, str]:
@@ -225,6 +237,17 @@ def receipt_of(report: Mapping[str, Any]) -> Receipt | None:
         permanent=permanent and failed,
         address_verdict=address if failed else AddressVerdict.KEEP,
     )
+
+
+def reply_of(fields: Mapping[str, str]) -> Reply | None:
+    """An opt-out (`senderId` and `phoneNumber`, without an id) or a received message as a reply; None when it
+    is none that counts (developers.africastalking.com/docs/sms/notifications).
+    """
+    if "senderId" in fields:
+        said_by = number_of(fields.get("phoneNumber"))
+        return Reply(Channel.SMS, said_by, Word.STOP) if said_by else None
+    said_by, word, id = number_of(fields.get("from")), word_of(fields.get("text")), _id_of(fields.get("id"))
+    return Reply(Channel.SMS, said_by, word, event_key=id) if said_by and word and id else None
 
 
 def _id_of(value: object) -> str | None:

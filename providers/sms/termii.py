@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
+from domain.replies import Reply, number_of, word_of
 from providers.base import (
     CallbackRefused,
     CallbackRequest,
@@ -124,6 +125,15 @@ class Termii(OverHttp):
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Verify and translate one delivery report."""
+        receipt = receipt_of(self._verified(request))
+        return [receipt] if receipt else []
+
+    def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """Verify a message that somebody sent to our number; one that is STOP or START, in any spelling."""
+        reply = reply_of(self._verified(request))
+        return [reply] if reply else []
+
+    def _verified(self, request: CallbackRequest) -> dict[str, Any]:
         signature = request.headers.get("x-termii-signature")
         if not signature:
             raise CallbackRefused("signature_missing", "the delivery report has no X-Termii-Signature")
@@ -137,8 +147,7 @@ class Termii(OverHttp):
             raise CallbackRefused("malformed", "the delivery report is not JSON") from error
         if not isinstance(report, dict):
             raise CallbackRefused("malformed", "the delivery report is not a JSON object")
-        receipt = receipt_of(cast("dict[str, Any]", report))
-        return [receipt] if receipt else []
+        return cast("dict[str, Any]", report)
 
     async def _inbox(self, query: Mapping[str, str], timeout_s: float) -> list[dict[str, Any]]:
         answer = await self._client.request(
@@ -188,6 +197,29 @@ def receipt_of(entry: Mapping[str, Any]) -> Receipt | None:
                 code=code_of(code) if failed else None,
             )
     return None
+
+
+def reply_of(entry: Mapping[str, Any]) -> Reply | None:
+    """A received message as a reply; None when it is none that counts (developer.termii.com/incoming)."""
+    id, said_by, word = (
+        _id_of(entry.get("message_id")),
+        number_of(entry.get("sender")),
+        word_of(entry.get("message")),
+    )
+    # Termii's own WhatsApp devices are none of our senders.
+    if str(entry.get("type", "")).lower() != "inbound" or entry.get("channel") == "whatsapp":
+        return None
+    if id is None or said_by is None or word is None:
+        return None
+    return Reply(Channel.SMS, said_by, word, event_key=id, said_at=_moment(entry.get("received_at")))
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None
 
 
 def _id_of(value: object) -> str | None:

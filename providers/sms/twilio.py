@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from domain.notification import Channel
 from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult
+from domain.replies import Reply
 from providers.base import (
     CallbackRefused,
     CallbackRequest,
@@ -31,12 +32,13 @@ from providers.base import (
     Verdict,
 )
 from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
+from providers.sms.twilio_replies import reply_of
 from providers.verdicts import (
     BAD_RECIPIENT,
     NOT_THIS_MESSAGE,
     NOT_THIS_ONE_NOW,
-    OBJECTED,
     REJECTED,
+    STOPPED,
     THROTTLED,
     UNAVAILABLE,
 )
@@ -63,7 +65,7 @@ ERRORS: Final[Mapping[int, Verdict]] = {
     21603: REJECTED,  # no sender
     21604: BAD_RECIPIENT,  # no recipient
     21606: REJECTED,  # sender not ours
-    21610: OBJECTED,  # answered STOP
+    21610: STOPPED,  # answered STOP
     21611: THROTTLED,  # the sender's queue is full
     21612: NOT_THIS_MESSAGE,  # no route from this sender; another provider may have one
     21614: BAD_RECIPIENT,  # cannot receive SMS
@@ -174,6 +176,11 @@ class Twilio(OverHttp):
         }
         receipt = receipt_of(entry, request.query.get("ref"))
         return [receipt] if receipt else []
+
+    def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """Verify a message that somebody sent to our number; one that is STOP or START, in any spelling."""
+        reply = reply_of(self._verified(request))
+        return [reply] if reply else []
 
     async def _search(self, message: Message, timeout_s: float) -> list[Found]:
         since = message.intended_at - LOOKUP_BEFORE

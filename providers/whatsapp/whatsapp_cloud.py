@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 from domain.notification import Channel, Content
 from domain.notification_types import WhatsAppTemplate
 from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
+from domain.replies import Reply, number_of, word_of
 from providers.base import (
     CallbackRefused,
     CallbackRequest,
@@ -161,7 +162,17 @@ class WhatsAppCloud(OverHttp):
         return query.get("hub.challenge", "")
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
-        """Verify one webhook and translate its statuses; messages that people wrote are none of ours."""
+        """Verify one webhook and translate its statuses."""
+        statuses = (status for value in self._values(request) for status in _dicts(value.get("statuses")))
+        return [receipt for receipt in map(receipt_of, statuses) if receipt]
+
+    def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """Verify one webhook; of the messages that people wrote, those that are STOP or START."""
+        written = (one for value in self._values(request) for one in _dicts(value.get("messages")))
+        return [reply for reply in map(reply_of, written) if reply]
+
+    def _values(self, request: CallbackRequest) -> list[dict[str, Any]]:
+        """What a webhook says of our number. Raises CallbackRefused."""
         verify(self._app_secrets, request)
         try:
             body = json.loads(request.body)
@@ -173,13 +184,11 @@ class WhatsAppCloud(OverHttp):
             for change in _dicts(entry.get("changes"))
         ]
         # An app may serve several numbers, each perhaps of another installation.
-        ours = [
+        return [
             value
             for value in values
             if _fields(value.get("metadata")).get("phone_number_id") in (None, self._phone_number_id)
         ]
-        receipts = (receipt_of(status) for value in ours for status in _dicts(value.get("statuses")))
-        return [receipt for receipt in receipts if receipt]
 
 
 def text_of(content: Content) -> dict[str, Any] | None:
@@ -242,6 +251,18 @@ def receipt_of(status: Mapping[str, Any]) -> Receipt | None:
         permanent=means is ReceiptStatus.UNDELIVERED and _is_final(_meaning(code)),
         occurred_at=_moment(status.get("timestamp")),
     )
+
+
+def reply_of(message: Mapping[str, Any]) -> Reply | None:
+    """A message that somebody wrote, or the button of ours that they pressed, as a reply; None when it is
+    none that counts.
+    """
+    id, said_by = message.get("id"), number_of(message.get("from"))
+    text = _fields(message.get("text")).get("body") or _fields(message.get("button")).get("text")
+    word = word_of(text)
+    if said_by is None or word is None or not (isinstance(id, str) and _MESSAGE_ID.fullmatch(id)):
+        return None
+    return Reply(Channel.WHATSAPP, said_by, word, event_key=id, said_at=_moment(message.get("timestamp")))
 
 
 def verify(secrets: Sequence[bytes], request: CallbackRequest) -> None:

@@ -44,7 +44,7 @@ BEGIN
           -- One look at the key for each row, whatever the statistics say: NOT EXISTS may become a join that walks
           -- the tenant's list, and a scalar subquery may not.
           AND (SELECT true FROM suppressions s
-               WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = want.address) IS NULL
+               WHERE s.tenant IN (d.tenant, '*') AND s.channel = d.channel AND s.address = want.address LIMIT 1) IS NULL
         RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.pass_no, d.attempts_made AS no,
                   moment AS intended_at,
                   moment + make_interval(secs => want.budget_s) AS hold_until,

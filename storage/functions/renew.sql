@@ -28,7 +28,7 @@ BEGIN
                  AND s.type IN (d.type, '*')
                ORDER BY s.type = '*' LIMIT 1), true))
           AND (SELECT true FROM suppressions s
-               WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = target) IS NULL
+               WHERE s.tenant IN (d.tenant, '*') AND s.channel = d.channel AND s.address = target LIMIT 1) IS NULL
         RETURNING a.delivery_id, a.no, a.intended_at, a.hold_until
     ), moved AS (
         UPDATE deliveries d

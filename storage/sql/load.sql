@@ -30,7 +30,7 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
                   WHERE v.tenant = n.tenant AND v.user_id = n.user_id) own,
                  -- With a limit, one look at the key for each address: a plain join may walk the tenant's list.
                  LATERAL (SELECT true FROM suppressions s
-                          WHERE s.tenant = n.tenant AND s.channel = own.channel
+                          WHERE s.tenant IN (n.tenant, '*') AND s.channel = own.channel
                             AND s.address = suppression_key(own.channel, own.address) LIMIT 1) found
        ) s) AS suppressed
 FROM notifications n

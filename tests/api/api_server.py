@@ -21,11 +21,12 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[str]:
-    """The API as it runs in production, but for its signals; yields its URL."""
+async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
+    """The API as it runs in production, but for its signals; yields its URL. Port 0: any that is free."""
     # The protocol is named, or asyncio would leave Nagle's algorithm on: 40 ms a request.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
         config = uvicorn.Config(
             create_app(settings), http="h11", lifespan="on", log_config=None, access_log=False
         )

@@ -19,6 +19,11 @@ SUPPRESS = (
     " SELECT tenant, 'sms', id::text, 'stop', 'api' FROM notifications WHERE id = $1"
 )
 
+STOP = (
+    "INSERT INTO suppressions (tenant, channel, address, reason, source)"
+    " SELECT '*', 'sms', id::text, 'stop', 'twilio' FROM notifications WHERE id = $1"
+)
+
 
 def renewal(case: Case, opened: OpenAttempt, delivery_id: UUID) -> Renewal:
     return Renewal(
@@ -55,6 +60,7 @@ async def test_a_renewed_call_has_a_hold_of_its_own_and_belongs_to_its_sender(ca
     [
         (OPT_OUT, ()),
         (SUPPRESS, ()),
+        (STOP, ()),
         ("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1", ()),
         ("UPDATE deliveries SET version = version + 1 WHERE notification_id = $1", ()),
         (
@@ -62,7 +68,7 @@ async def test_a_renewed_call_has_a_hold_of_its_own_and_belongs_to_its_sender(ca
             (timedelta(seconds=3591),),
         ),
     ],
-    ids=["opted out", "suppressed", "expired", "moved", "key forgotten"],
+    ids=["opted out", "suppressed", "stopped", "expired", "moved", "key forgotten"],
 )
 async def test_what_may_not_be_sent_is_not_renewed(
     case: Case, change: str, arguments: tuple[object, ...]

@@ -16,7 +16,7 @@ from devstack.stack import Stack
 from simulators import webpush
 
 # Where contacts and contents belong.
-LEDGER_OF_PRIVATE_THINGS = frozenset({"notification_contents", "users", "devices", "suppressions"})
+LEDGER_OF_PRIVATE_THINGS = frozenset({"notification_contents", "users", "devices", "suppressions", "replies"})
 
 
 @dataclass(slots=True)

@@ -28,7 +28,14 @@ class Asked:
 
 def every_statement(now: datetime) -> dict[str, Asked]:
     """By name; `now` is the filling's moment: notification `no` was accepted `no` milliseconds before."""
-    return {**_shown(now), **_people(), **_receipts(now), **_upkeep(), **_installation(), **_broadcasts(now)}
+    return {
+        **_shown(now),
+        **_people(now),
+        **_receipts(now),
+        **_upkeep(),
+        **_installation(),
+        **_broadcasts(now),
+    }
 
 
 def _shown(now: datetime) -> dict[str, Asked]:
@@ -44,17 +51,20 @@ def _shown(now: datetime) -> dict[str, Asked]:
     }
 
 
-def _people() -> dict[str, Asked]:
+def _people(now: datetime) -> dict[str, Asked]:
     user = ("acme", "user-7")
     return {
-        "deactivate_token": Asked((*user, "fcm-one7", "dead")),
+        "deactivate_token": Asked((*user, "fcm-one7", "dead", now)),
         "devices": Asked(user),
         "ensure_user": Asked(user),
         "set_contacts": Asked((*user, "+1", None, None)),
         "set_devices": Asked((*user, ["one", "three"], ["fcm-a", "fcm-b"], [None, None], [None, None])),
         "set_quiet_hours": Asked((*user, "UTC", "22:00", "07:00")),
         "set_settings": Asked((*user, ["*"], ["sms"], [False])),
+        "hear": Asked(("twilio", "event-new", "sms", "sms-7", "stop", None)),
         "settings": Asked(user),
+        "stop": Asked(("sms", "sms-7", "twilio")),
+        "stopped": Asked(("sms", "sms-7")),
         "subscription": Asked((row_id("d", 7),)),
         "suppress": Asked(("acme", "sms", "sms-7", "asked")),
         "suppress_verdict": Asked(("acme", "sms", "sms-7", "bounce", "twilio")),

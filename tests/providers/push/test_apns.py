@@ -77,6 +77,7 @@ def test_a_reason_never_raises_and_never_carries_text(status, reason):
 async def test_a_body_above_the_limit_is_never_sent(apns, apns_vendor, a_message):
     result = await apns.send(a_message(content=Content("x" * 4096)), timeout_s=5)
     assert (result.outcome, result.code) == (Outcome.REJECTED, "payload_too_large")
+    assert not result.about_provider
     assert apns_vendor.listener.accepted == 0
 
 

@@ -106,6 +106,7 @@ def test_no_form_of_answer_raises(status, body):
 async def test_a_body_above_the_limit_is_never_sent(fcm, fcm_vendor, a_message):
     result = await fcm.send(a_message(content=Content("x" * 4096)), timeout_s=5)
     assert (result.outcome, result.code) == (Outcome.REJECTED, "payload_too_large")
+    assert not result.about_provider
     assert not fcm_vendor.messages
     assert not fcm_vendor.refusals
 

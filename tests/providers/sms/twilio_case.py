@@ -18,7 +18,7 @@ CASE = Case(
         Refusal("+15005550001", Outcome.REJECTED_RECIPIENT, "21211"),
         Refusal("+15005550002", Outcome.REJECTED, "21612"),
         Refusal("+15005550003", Outcome.REJECTED, "21408"),
-        Refusal("+15005550004", Outcome.REJECTED_RECIPIENT, "21610", AddressVerdict.SUPPRESS),
+        Refusal("+15005550004", Outcome.REJECTED_RECIPIENT, "21610", AddressVerdict.STOPPED),
         Refusal("+15005550009", Outcome.REJECTED_RECIPIENT, "21614"),
     ),
     carries_ref=True,

@@ -1,0 +1,213 @@
+"""What people and their mailboxes say to vendors keeps the next send away: from the vendor's signed callback,
+through the API and the relay, to the intent that is refused.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest import mock
+
+import httpx
+import pytest
+import pytest_asyncio
+from api_server import served, settings_for
+from vendor_case import Office
+
+from domain.notification import Channel
+from domain.outcome import AddressVerdict, Outcome
+from providers import registry
+from settings import Settings
+from simulators.base import World
+from simulators.control import Simulators
+from simulators.twilio import Twilio
+from storage import api_keys
+from storage.ledger import Ledger
+from storage.postgres import Pool
+from storage.receipts import Receipts
+from storage.verdicts import apply_verdict
+
+SMS, MAIL, WHATSAPP = Channel.SMS, Channel.EMAIL, Channel.WHATSAPP
+_numbers = itertools.count(1)
+
+
+def number() -> str:
+    return f"+23480{random.randrange(10**8):08}"
+
+
+def mailbox(word: str) -> str:
+    """An address about which the simulated vendors report what the word says."""
+    return f"{word}+respect-{next(_numbers)}@customers.example"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def office(
+    database: str, pool: Pool, ledger: Ledger, simulators: Simulators, callback_port: int
+) -> AsyncIterator[Office]:
+    variables = {"HERALD_SECRET_KEY": "tests", **await simulators.settings()}
+    with mock.patch.dict(os.environ, variables, clear=True):
+        vendors = Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
+    public_url = f"http://127.0.0.1:{callback_port}"
+    settings = settings_for(database, providers=vendors, public_url=public_url)
+    providers, receipts = registry.build(vendors, settings.catalog, public_url), Receipts(pool)
+    key = {"Authorization": f"Bearer {await api_keys.create(pool, 'clinic', 'tests')}"}
+    async with (
+        served(settings, callback_port) as url,
+        httpx.AsyncClient(base_url=f"{url}/v1", headers=key, trust_env=False, timeout=20) as api,
+    ):
+        yield Office(api, public_url, pool, ledger, receipts, providers, simulators)
+    await receipts.close(5)
+    for provider in providers.values():
+        await provider.aclose()
+
+
+async def eventually(office: Office, holds: Callable[[], Awaitable[object]]) -> None:
+    """Relay until it holds. Fails after a quarter of a minute."""
+    async with asyncio.timeout(15):
+        while not await holds():
+            await office.receipts.apply_due(100)
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "word", "reason"),
+    [
+        ("sendgrid", "bounce", "bounce:5.1.1"),
+        ("sendgrid", "spamreport", "spamreport"),
+        ("mailgun", "bounce", "failed:permanent:bounce"),
+        ("mailgun", "complained", "complained"),
+        ("resend", "bounced", "bounced:permanent:general"),
+        ("resend", "complained", "complained"),
+    ],
+)
+async def test_a_hard_bounce_or_a_complaint_suppresses_the_address(
+    office: Office, vendor: str, word: str, reason: str
+) -> None:
+    to = mailbox(word)
+    _, result = await office.send(vendor, to)
+    assert result.outcome is Outcome.ACCEPTED
+    await eventually(office, lambda: office.suppressed(MAIL, to))
+    assert await office.suppressed(MAIL, to) == [(reason, vendor)]
+    assert not await office.may_send(vendor, to)
+    assert not await office.may_send("smtp", to.upper())
+
+
+@pytest.mark.parametrize(
+    ("vendor", "word", "code"),
+    [
+        ("sendgrid", "blocked", "blocked:5.7.1"),
+        ("sendgrid", "deferred", "deferred"),
+        ("mailgun", "temporary", "failed:temporary:generic"),
+        ("mailgun", "expired", "failed:permanent:old"),
+        ("resend", "mailboxfull", "bounced:transient:mailboxfull"),
+        ("resend", "delayed", "delivery_delayed"),
+    ],
+)
+async def test_a_soft_bounce_does_not(office: Office, vendor: str, word: str, code: str) -> None:
+    to = mailbox(word)
+    notification, _ = await office.send(vendor, to)
+
+    async def told() -> bool:
+        return code in await office.reported(notification)
+
+    await eventually(office, told)
+    assert await office.suppressed(MAIL, to) == []
+    assert await office.may_send(vendor, to)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "channel"),
+    [("twilio", SMS), ("termii", SMS), ("africastalking", SMS), ("whatsapp_cloud", WHATSAPP)],
+)
+async def test_stop_holds_for_its_channel_and_start_lifts_it(
+    office: Office, vendor: str, channel: Channel
+) -> None:
+    to = number()
+    await office.simulators.reply(vendor, to, "Stop")
+    assert await office.suppressed(channel, to) == [("stop", vendor)]
+    assert not await office.may_send(vendor, to)
+    other = "whatsapp_cloud" if channel is SMS else "twilio"
+    assert await office.may_send(other, to)
+    for _ in range(2):
+        await office.simulators.reply(vendor, to, "START")
+        assert await office.suppressed(channel, to) == []
+    assert await office.may_send(vendor, to)
+
+
+async def test_start_lifts_only_what_stop_brought_about(office: Office) -> None:
+    to = number()
+    own = {"channel": "sms", "address": to, "reason": "asked by letter"}
+    assert (await office.api.post("/suppressions", json=own)).status_code == 201
+    await office.simulators.reply("twilio", to, "STOP")
+    assert sorted(await office.suppressed(SMS, to)) == [("asked by letter", "api"), ("stop", "twilio")]
+    await office.simulators.reply("twilio", to, "START")
+    assert await office.suppressed(SMS, to) == [("asked by letter", "api")]
+    assert not await office.may_send("twilio", to)
+
+
+async def test_nobody_but_the_person_takes_stop_back(office: Office) -> None:
+    to = number()
+    await office.simulators.reply("twilio", to, "STOP")
+    asked = {"channel": "sms", "address": to}
+    answer = await office.api.delete("/suppressions", params=asked)
+    assert (answer.status_code, answer.json()["code"]) == (409, "stopped_by_recipient")
+    assert await office.suppressed(SMS, to) == [("stop", "twilio")]
+
+
+async def test_an_answer_that_comes_again_changes_nothing_again(
+    office: Office, pool: Pool, tmp_path: Path
+) -> None:
+    """Twilio signs no time: a START that somebody caught must not lift a later STOP, for one."""
+    to, somebody = number(), Twilio(World(f"{office.public_url}/v1/callbacks", tmp_path))
+    stop, start, later = (somebody.incoming(to, word) for word in ("STOP", "START", "STOP"))
+    async with httpx.AsyncClient(trust_env=False) as vendor:
+        for told, stopped in zip((stop, stop, start, stop, later, start), (1, 1, 0, 0, 1, 1), strict=True):
+            answer = await vendor.post(told.url, content=told.body, headers=dict(told.headers))
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert len(await office.suppressed(SMS, to)) == stopped
+    words = await pool.fetch("SELECT word FROM replies WHERE address = $1 ORDER BY received_at", to)
+    assert [row["word"] for row in words] == ["stop", "start", "stop"]
+
+
+async def test_a_vendor_that_knows_of_a_stop_tells_at_the_next_send(office: Office) -> None:
+    """The callback was lost, or the number is not set up: Twilio refuses with 21610, and START lifts that."""
+    to = number()
+    await office.simulators.reply("twilio", to, "STOP")
+    await office.pool.execute("DELETE FROM suppressions WHERE address = $1", to)
+    _, result = await office.send("twilio", to)
+    assert (result.outcome, result.code) == (Outcome.REJECTED_RECIPIENT, "21610")
+    assert result.address_verdict is AddressVerdict.STOPPED
+    await apply_verdict(
+        office.pool,
+        result.address_verdict,
+        tenant="clinic",
+        user_id="ada",
+        channel=SMS,
+        address=to,
+        code="21610",
+        provider="twilio",
+        intended_at=datetime.now(UTC),
+    )
+    assert await office.suppressed(SMS, to) == [("stop", "twilio")]
+    await office.simulators.reply("twilio", to, "UNSTOP")
+    assert await office.suppressed(SMS, to) == []
+    _, result = await office.send("twilio", to)
+    assert result.outcome is Outcome.ACCEPTED
+
+
+async def test_what_is_no_word_is_not_kept(office: Office, pool: Pool) -> None:
+    to = number()
+    for vendor in ("twilio", "termii", "africastalking", "whatsapp_cloud"):
+        await office.simulators.reply(vendor, to, "Who is this?")
+    assert await pool.fetchval("SELECT count(*) FROM replies WHERE address = $1", to) == 0
+    assert await office.suppressed(SMS, to) == []
+
+
+async def test_a_tenant_sees_no_numbers_of_others(office: Office) -> None:
+    to = number()
+    await office.simulators.reply("twilio", to, "STOP")
+    listed = (await office.api.get("/suppressions", params={"channel": "sms", "limit": 200})).json()
+    assert to not in [found["address"] for found in listed["suppressions"]]

@@ -1,0 +1,152 @@
+"""What people answer to our senders, as each vendor passes it on: verified, and reduced to STOP or START."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from contract import Vendors
+
+from domain.notification import Channel
+from domain.replies import Reply, Word
+from providers.base import Answered, CallbackRefused, CallbackRequest
+from providers.sms import africastalking, termii, twilio_replies
+from providers.whatsapp import whatsapp_cloud
+
+CHANNELS = {
+    "twilio": Channel.SMS,
+    "termii": Channel.SMS,
+    "africastalking": Channel.SMS,
+    "whatsapp_cloud": Channel.WHATSAPP,
+}
+NUMBER = "+2348031230000"
+
+
+def test_who_passes_answers_on(vendors: Vendors) -> None:
+    assert {name for name, one in vendors.providers.items() if isinstance(one, Answered)} == CHANNELS.keys()
+
+
+async def told(vendors: Vendors, vendor: str, text: str) -> CallbackRequest:
+    """The callback about somebody's answer."""
+    before = len(vendors.listener.came)
+    await vendors.simulators.reply(vendor, NUMBER, text)
+    [request] = [request for name, request in vendors.listener.came[before:] if name == vendor]
+    return request
+
+
+def heard(vendors: Vendors, vendor: str, request: CallbackRequest) -> list[Reply]:
+    provider = vendors.providers[vendor]
+    assert isinstance(provider, Answered)
+    assert provider.parse_callback(request) == [], "an answer is no receipt"
+    return list(provider.parse_replies(request))
+
+
+@pytest.mark.parametrize("vendor", CHANNELS)
+async def test_stop_and_start_are_heard(vendors: Vendors, vendor: str) -> None:
+    keys = set[str | None]()
+    for text, word in (("Stop", Word.STOP), ("START ", Word.START), ("STOP", Word.STOP)):
+        [reply] = heard(vendors, vendor, await told(vendors, vendor, text))
+        assert (reply.channel, reply.address, reply.word) == (CHANNELS[vendor], NUMBER, word)
+        keys.add(reply.event_key)
+    assert len(keys - {None}) == 3
+
+
+@pytest.mark.parametrize("vendor", CHANNELS)
+async def test_nothing_else_is_kept(vendors: Vendors, vendor: str) -> None:
+    for text in ("Thank you!", "stop it, please", "HELP"):
+        assert heard(vendors, vendor, await told(vendors, vendor, text)) == []
+
+
+@pytest.mark.parametrize("vendor", CHANNELS)
+async def test_a_forged_answer_is_refused(vendors: Vendors, vendor: str) -> None:
+    request, provider = await told(vendors, vendor, "START"), vendors.providers[vendor]
+    assert isinstance(provider, Answered)
+    forged = replace(request, body=request.body.replace(b"START", b"STOP"))
+    if vendor == "africastalking":
+        forged = replace(request, query={"secret": "another"})
+    for wrong in (forged, replace(request, headers={}, query={})):
+        with pytest.raises(CallbackRefused):
+            provider.parse_replies(wrong)
+
+
+SID = "SM" + "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"Body": "Basta", "OptOutType": "STOP"}, Word.STOP),
+        ({"Body": "Adelante", "OptOutType": "START"}, Word.START),
+        # Twilio knows best which word of which service it was.
+        ({"Body": "stop", "OptOutType": "HELP"}, None),
+        ({"Body": "Arrêt"}, Word.STOP),
+        ({"Body": "YES"}, Word.START),
+        ({"Body": "STOP", "From": "HERALD"}, None),
+        ({"Body": "STOP", "From": "whatsapp:+2348031230000"}, None),
+        ({"Body": "STOP", "MessageSid": "1"}, None),
+        ({"MessageStatus": "delivered", "Body": "STOP"}, None),
+        ({}, None),
+    ],
+)
+def test_twilio_says_what_it_took_an_answer_for(fields: Mapping[str, str], word: Word | None) -> None:
+    reply = twilio_replies.reply_of({"From": NUMBER, "MessageSid": SID, **fields})
+    assert reply == (Reply(Channel.SMS, NUMBER, word, SID) if word else None)
+
+
+def test_an_opt_out_at_africas_talking_has_no_id() -> None:
+    told = {"senderId": "Herald", "phoneNumber": NUMBER}
+    assert africastalking.reply_of(told) == Reply(Channel.SMS, NUMBER, Word.STOP)
+    assert africastalking.reply_of({"senderId": "Herald", "phoneNumber": "nobody"}) is None
+
+
+async def test_an_opt_out_at_africas_talking_is_heard(vendors: Vendors) -> None:
+    request = await told(vendors, "africastalking", "OPT-OUT")
+    assert heard(vendors, "africastalking", request) == [Reply(Channel.SMS, NUMBER, Word.STOP)]
+    report = replace(request, body=urlencode({"phoneNumber": NUMBER, "status": "Success"}).encode())
+    with pytest.raises(CallbackRefused, match="no id"):
+        vendors.providers["africastalking"].parse_callback(report)
+
+
+def test_termii_tells_received_messages_apart() -> None:
+    # The documented example (developer.termii.com/incoming), but for its text.
+    example: dict[str, Any] = {
+        "type": "inbound",
+        "id": "8248611476370959318",
+        "message_id": "3905204342778053556",
+        "receiver": "12022214836",
+        "sender": "2347069549231",
+        "message": "Stop ",
+        "received_at": "2020-12-16T10:51:03.000000Z",
+        "cost": None,
+        "command": "Received",
+        "status": "Received",
+        "channel": None,
+    }
+    reply = termii.reply_of(example)
+    assert reply is not None
+    assert (reply.address, reply.word, reply.event_key) == (
+        "+2347069549231",
+        Word.STOP,
+        "3905204342778053556",
+    )
+    assert reply.said_at is not None
+    assert reply.said_at.isoformat() == "2020-12-16T10:51:03+00:00"
+    for other in ({"type": "outbound"}, {"channel": "whatsapp"}, {"message_id": None}, {"sender": "Herald"}):
+        assert termii.reply_of(example | other) is None
+
+
+def test_a_button_of_ours_is_an_answer_too() -> None:
+    pressed = {
+        "from": "2348031230000",
+        "id": "wamid.HBgLMjM0ODAzMTIzMDAwMA==",
+        "timestamp": "1767225600",
+        "type": "button",
+        "button": {"text": "STOP", "payload": "anything"},
+    }
+    reply = whatsapp_cloud.reply_of(json.loads(json.dumps(pressed)))
+    assert reply is not None
+    assert (reply.address, reply.word, reply.channel) == (NUMBER, Word.STOP, Channel.WHATSAPP)
+    assert reply.said_at is not None
+    assert whatsapp_cloud.reply_of({**pressed, "button": {"payload": "STOP"}}) is None
