@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from email.utils import getaddresses
 from typing import Final
 
 from providers.base import Message
@@ -53,6 +54,14 @@ def is_one_address(address: str) -> bool:
     return (
         bool(local and domain) and len(address) <= ADDRESS_CHARS_MAX and not _NOT_ONE_ADDRESS.search(address)
     )
+
+
+def one_sender(from_email: str) -> str:
+    """The configured sender, with or without a name. Raises ValueError unless it is one, on one line."""
+    found = getaddresses([from_email])
+    if len(found) != 1 or not is_one_address(found[0][1]) or not from_email.isprintable():
+        raise ValueError("from_email is not one address, with or without a name before it")
+    return from_email
 
 
 def reference_in(variables: object) -> str | None:

@@ -38,6 +38,7 @@ from providers.email.fields import (
     REFERENCE,
     event_key_of,
     is_one_address,
+    one_sender,
     reference_in,
     subject_of,
     unsubscribing,
@@ -130,7 +131,7 @@ class Mailgun(OverHttp):
         self._client = client(base_url)
         self._auth = ("api", api_key)
         self._path = f"/v3/{quote(domain, safe='')}"
-        self._from = from_email
+        self._from = one_sender(from_email)
         self._signing_keys = [key.encode() for key in signing_keys]
         self._tokens = UsedTokens()
 

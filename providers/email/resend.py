@@ -36,6 +36,7 @@ from providers.email.fields import (
     REFERENCE,
     event_key_of,
     is_one_address,
+    one_sender,
     reference_in,
     subject_of,
     unsubscribing,
@@ -151,7 +152,7 @@ class Resend(OverHttp):
             raise ValueError("the webhook_secret is not what Resend shows: base64 after whsec_") from error
         self._client = client(base_url)
         self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._from = from_email
+        self._from = one_sender(from_email)
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask Resend to send one mail. Made again for the same attempt, it gives the first answer."""

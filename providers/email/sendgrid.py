@@ -31,7 +31,14 @@ from providers.base import (
     Resolves,
     Verdict,
 )
-from providers.email.fields import REFERENCE, is_one_address, reference_in, subject_of, unsubscribing
+from providers.email.fields import (
+    REFERENCE,
+    is_one_address,
+    one_sender,
+    reference_in,
+    subject_of,
+    unsubscribing,
+)
 from providers.email.sendgrid_events import (
     MESSAGE_ID,
     activity_receipt,
@@ -99,7 +106,7 @@ class SendGrid(OverHttp):
     ) -> None:
         self._client = client(base_url)
         self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._from = sender_of(from_email)
+        self._from = sender_of(one_sender(from_email))
         self._public_keys = [load_public_key(key) for key in webhook_public_keys]
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:

@@ -47,7 +47,7 @@ from providers.base import (
     Resolves,
     Verdict,
 )
-from providers.email.fields import is_one_address, subject_of, unsubscribing
+from providers.email.fields import is_one_address, one_sender, subject_of, unsubscribing
 from providers.verdicts import (
     BAD_RECIPIENT,
     GONE,
@@ -160,9 +160,7 @@ class Smtp:
         if username and not (self._tls or self._starttls):
             raise ValueError("a user name and password are sent over TLS only: use smtps:// or starttls")
         self._host, self._port = url.hostname, url.port or (465 if self._tls else 587)
-        self._from, self._sender = from_email, parseaddr(from_email)[1]
-        if not (is_one_address(self._sender) and from_email.isprintable()):
-            raise ValueError("from_email is not one address, with or without a name before it")
+        self._from, self._sender = one_sender(from_email), parseaddr(from_email)[1]
         self._domain = self._sender.rpartition("@")[2].encode("idna").decode()
         self._username, self._password = username, password
         self._context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))

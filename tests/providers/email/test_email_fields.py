@@ -8,7 +8,7 @@ import pytest
 from domain.notification import Content, Target
 from providers.base import Message
 from providers.email import mailgun, resend, sendgrid, smtp
-from providers.email.fields import is_one_address, subject_of
+from providers.email.fields import is_one_address, one_sender, subject_of
 
 
 def mail(title: str | None = None, to: str = "ada@example.com", type: str = "debit_alert") -> Message:
@@ -66,6 +66,19 @@ def test_one_address_is_taken(address: str) -> None:
 )
 def test_anything_else_is_not(address: str) -> None:
     assert not is_one_address(address)
+
+
+@pytest.mark.parametrize(
+    "sender",
+    ["", "Herald", "a@b.example, c@d.example", "Herald <n@b.example>\r\nBcc: e@b.example", "n@b.example\0"],
+)
+def test_a_sender_that_is_not_one_stops_the_start(sender: str) -> None:
+    with pytest.raises(ValueError, match="from_email"):
+        one_sender(sender)
+    with pytest.raises(ValueError, match="from_email"):
+        sendgrid.SendGrid(
+            base_url="http://127.0.0.1:9", api_key="k", from_email=sender, webhook_public_keys=[]
+        )
 
 
 def test_a_sender_may_have_a_name() -> None:
