@@ -19,6 +19,11 @@ from ratelimit.keys import LimitKey
 STORE_TIMEOUT_S = 0.25
 """The longest that a delivery waits for the store; a slower one counts as lost."""
 
+AT_ONCE_MAX = 8
+"""So many calls to the store may be under way, each on a connection of its own. A burst takes turns: it would
+spend its time on opening connections otherwise, and the store would count as lost.
+"""
+
 ASK_AGAIN_S = 5.0
 """How long one that may not pass unchecked waits before it asks a lost store again."""
 
@@ -69,6 +74,7 @@ class Limiter:
         self._timeout_s = timeout_s
         self._clock = clock
         self._local = LocalCounts()
+        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
         self._reserve = client.register_script((_LUA / "reserve.lua").read_text())
         self._release = client.register_script((_LUA / "release.lua").read_text())
         self._take = client.register_script((_LUA / "bucket.lua").read_text())
@@ -167,7 +173,7 @@ class Limiter:
 
     async def _run(self, script: Any, keys: list[str], arguments: Sequence[str | int | float]) -> Any:
         # The sockets' own timeouts count each read and the connecting by themselves; this one, all.
-        async with asyncio.timeout(self._timeout_s):
+        async with asyncio.timeout(self._timeout_s), self._turns:
             return await script(keys=keys, args=arguments)
 
     def _without_store(self, keys: Sequence[LimitKey], member: str, on_loss: OnLoss) -> Reservation:
