@@ -32,7 +32,7 @@ _COSTS = {
     "statements": ("SQL statements",),
     "commits": ("commits",),
     "wal_bytes": ("WAL",),
-    "valkey_commands": ("Valkey commands, in scripts too",),
+    "valkey_commands": ("Valkey commands, those in scripts too",),
     "history_events": ("history events",),
     "state_transitions": ("state transitions",),
     "history_bytes": ("bytes of history",),
