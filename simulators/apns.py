@@ -109,6 +109,7 @@ class Apns(Simulator):
             answer = self.refusal(fault)
             self.refuse(to, answer.status, fault.code)
             headers = {name.lower(): value for name, value in answer.headers.items()}
+            headers["apns-id"] = _id_of(exchange)
             exchange.respond(answer.status, headers, cast("bytes", answer.body))
             return
         if fault and fault.kind in (Kind.BLACK_HOLE, Kind.RESET, Kind.RST_STREAM):
@@ -170,7 +171,7 @@ class Apns(Simulator):
         try:
             payload = json.loads(exchange.body)
             alert = payload["aps"]["alert"]
-            text, title = alert["body"], alert.get("title")
+            text, title = (alert, None) if isinstance(alert, str) else (alert["body"], alert.get("title"))
         except (ValueError, KeyError, TypeError, AttributeError):
             return 400, "PayloadEmpty"
         for prefix, refusal in _MAGIC.items():
@@ -222,4 +223,5 @@ class Apns(Simulator):
 
 
 def _id_of(exchange: Exchange) -> str:
-    return (exchange.headers.get("apns-id") or str(uuid4())).upper()
+    """The client's id as it wrote it, else one of the vendor's own."""
+    return exchange.headers.get("apns-id") or str(uuid4()).upper()

@@ -25,7 +25,14 @@ from simulators.base import Received, Simulator, World
 from simulators.faults import Fault, Strike
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+SCOPES = frozenset(
+    {
+        "https://www.googleapis.com/auth/firebase.messaging",
+        "https://www.googleapis.com/auth/cloud-platform",
+    }
+)
+"""Either is enough to send (the discovery document of FCM v1: messages.send)."""
+AUDIENCE = "https://oauth2.googleapis.com/token"
 PAYLOAD_BYTES_MAX = 4096
 RETRY_AFTER_S = 60
 
@@ -84,8 +91,9 @@ class Fcm(Simulator):
 
     def refusal(self, fault: Fault) -> web.Response:
         status = fault.status or 500
-        code = None if fault.code is None else str(fault.code)
-        answer = _error(status, code or _BY_HTTP.get(status, ("UNKNOWN", None))[1])
+        # An empty code: Google's error form without FCM's own part.
+        code = _BY_HTTP.get(status, ("UNKNOWN", None))[1] if fault.code is None else str(fault.code) or None
+        answer = _error(status, code)
         if fault.retry_after_s is not None:
             answer.headers["Retry-After"] = str(int(fault.retry_after_s))
         return answer
@@ -121,14 +129,16 @@ class Fcm(Simulator):
                 assertion,
                 self._public_key,
                 algorithms=["RS256"],
-                audience=audience,
+                # Google's own clients name this one whatever endpoint they were given.
+                audience=[audience, AUDIENCE],
                 issuer=self._client_email,
                 options={"require": ["exp", "iat", "aud", "iss"]},
                 leeway=60,
             )
         except jwt.PyJWTError:
             return False
-        return SCOPE in str(claims.get("scope", "")).split() and claims["exp"] - claims["iat"] <= 3600
+        scopes = SCOPES & set(str(claims.get("scope", "")).split())
+        return bool(scopes) and claims["exp"] - claims["iat"] <= 3600
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -212,7 +212,12 @@ class Mailgun(MailSimulator):
             return []
         begin, end = float(query.get("begin", 0)), float(query.get("end", "inf"))
         shown_until = min(end, time.time() - self.lag_s)
-        return [e for e in message.vendor["events"] if begin <= e["timestamp"] <= shown_until]
+        wanted = query.get("event")
+        return [
+            event
+            for event in message.vendor["events"]
+            if begin <= event["timestamp"] <= shown_until and wanted in (None, event["event"])
+        ]
 
     def _denied(self, request: web.Request) -> web.Response | None:
         expected = "Basic " + b64encode(f"api:{API_KEY}".encode()).decode()

@@ -1,0 +1,28 @@
+"""What the tests with official SDKs share: a base URL, and the callbacks of one message as they came."""
+
+from collections.abc import Sequence
+
+from contract import CASES, Vendors, message
+
+from domain.outcome import Outcome, ReceiptStatus
+from providers.base import CallbackRequest, Message
+
+BUDGET_S = 5.0
+
+
+def base_url(vendors: Vendors, name: str) -> str:
+    """Where the vendor's simulator is."""
+    return vendors.variables[f"HERALD_PROVIDERS__{name.upper()}__BASE_URL"]
+
+
+async def callbacks_of(vendors: Vendors, name: str) -> tuple[Message, Sequence[CallbackRequest]]:
+    """A message that the adapter sent, and what the simulator called back about it."""
+    provider, sent = vendors.providers[name], message(CASES[name], vendors.listener.url)
+    assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
+    came = await vendors.listener.receipts(
+        provider,
+        lambda receipts: any(
+            (r.attempt_ref, r.status) == (sent.attempt_ref, ReceiptStatus.DELIVERED) for r in receipts
+        ),
+    )
+    return sent, [request for request, receipt in came if receipt.attempt_ref == sent.attempt_ref]
