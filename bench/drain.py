@@ -35,7 +35,7 @@ EACH, WAITING, PAGED = "a workflow each", "a workflow each, awaiting its receipt
 async def measure(bench: Bench) -> Report:
     """Per channel, against bare workflows in turns; then, with statements counted, the list of costs."""
     report = Report("drain", "Draining, a workflow each")
-    size = bench.option("size", bench.scaled(600, 60))
+    size = bench.option("size", bench.scaled(400, 60))
     report.scale = {"notifications": size, "in_flight": IN_FLIGHT}
     async with AsyncExitStack() as open:
         running = await open.enter_async_context(bench.stack(catalog=paging("never")))
