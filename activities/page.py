@@ -87,11 +87,12 @@ class Page:
 
     async def _take(self) -> None:
         pace, ends, idle_since = Pace(), time.monotonic() + PAGE_S_MAX, time.monotonic()
+        seen = self._counts.copy()
         while not self._stopping.is_set():
             if self._taken >= self._policy.page_size or time.monotonic() > ends:
                 self.stop("full")
                 return
-            before, started = self._counts.copy(), time.monotonic()
+            started = time.monotonic()
             claims = await self._claim(min(pace.portion, self._policy.page_size - self._taken))
             if claims:
                 await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
@@ -102,7 +103,8 @@ class Page:
             else:
                 await self._rest(LOOK_S)
                 continue
-            came = self._counts - before
+            # Since the last look, and so also what came back while it rested.
+            came, seen = self._counts - seen, self._counts.copy()
             if came[Came.LEFT]:
                 log.warning("page_left_some", page_id=str(self._id), count=came[Came.LEFT])
             shut = came[Came.WAITING] + came[Came.LEFT]

@@ -226,6 +226,22 @@ async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through
         assert (await case.delivery()).reason_code == Reason.PROVIDER_DOWN
 
 
+async def test_once_a_provider_may_be_asked_again_a_page_is_as_fast_as_before(
+    desk: Desk, worker: Worker
+) -> None:
+    worker.gate.drain(frozenset({"twilio"}))
+    await _bulk(desk, 12 * PORTION_MIN)
+    page = worker.page()
+    draining = asyncio.create_task(page.drain())
+    await until(lambda: _has_taken(page, 2 * PORTION_MIN))
+    worker.gate.drain(frozenset())
+    began = time.monotonic()
+    await until(lambda: _has_taken(page, 12 * PORTION_MIN))
+    assert time.monotonic() - began < 7 * SHUT_PAUSE_S, "no rest after each of the ten portions left"
+    page.stop("the test ends")
+    await draining
+
+
 async def _has_taken(page: Page, count: int) -> bool:
     return page.progress.taken >= count
 
