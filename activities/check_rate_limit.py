@@ -51,9 +51,9 @@ class CheckRateLimit:
         return await self.admit(notification, delivery)
 
     async def admit(self, notification: Notification, delivery: Delivery) -> LimitResult:
-        """As the activity, for a sendable delivery that was loaded just now. Raises LedgerError."""
-        if not self._limits.apply_to(notification.type, delivery.channel):
-            return LimitResult(admitted=True)
+        """As the activity, for a sendable delivery that was loaded just now, of a type with limits. Raises
+        LedgerError.
+        """
         after = await self._limits.reserve(notification, delivery, self._metrics)
         if after is None:
             return LimitResult(admitted=True)

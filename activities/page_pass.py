@@ -67,9 +67,10 @@ class PagePass:
         if step.action is not Action.SEND:
             return PassResult(step.action, step.state, step.reason, step.wait_s, hold=step.hold)
         delivery = next(d for d in notification.deliveries if str(d.id) == step.delivery_id)
-        limited = await self._limit.admit(notification, delivery)
-        if not limited.admitted:
-            return PassResult(Action.NOTHING, limited.state, limited.reason)
+        if step.limited:
+            limited = await self._limit.admit(notification, delivery)
+            if not limited.admitted:
+                return PassResult(Action.NOTHING, limited.state, limited.reason)
         return await self._passes.run(notification.id, delivery.id, notification)
 
 
