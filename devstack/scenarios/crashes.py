@@ -102,8 +102,8 @@ async def page_killed(case: Case) -> None:
         lambda statuses: statuses == {"delivered": MANY},
         MANY_WITHIN_S,
     )
+    # Through Twilio, or after its circuit opened through Termii: what counts is that nobody got it twice.
     await _expect_each_once(case)
-    await case.expect_received(twilio=MANY)
 
 
 async def sender_stopped(case: Case) -> None:
