@@ -358,7 +358,8 @@ class DeliveryPass:
             address=candidate.target.address,
             code=result.code or "refused",
             provider=candidate.provider,
-            intended_at=opened.intended_at,
+            # What the provider knew before that is no news of a token that was given since.
+            intended_at=min(opened.intended_at, result.dead_since or opened.intended_at),
         )
 
     async def _move(self, notification: Notification, delivery: Delivery, after: Next) -> PassResult | None:

@@ -65,7 +65,8 @@ class SendResult:
     text is never kept. `retry_after_s` is how long the provider asked us to stay away, in seconds.
     `about_provider`: False for a failure of this message or its recipient alone, which says nothing
     about the provider's health; its `retry_after_s` then keeps away this delivery and no other.
-    `segments`: how many SMS the provider says it made of the text.
+    `segments`: how many SMS the provider says it made of the text. `dead_since`: since when the vendor knows
+    the address as dead; one that was given again after that is kept.
     """
 
     outcome: Outcome
@@ -76,6 +77,7 @@ class SendResult:
     address_verdict: AddressVerdict = AddressVerdict.KEEP
     about_provider: bool = True
     segments: int | None = None
+    dead_since: datetime | None = None
 
 
 class ReceiptStatus(StrEnum):

@@ -1,6 +1,7 @@
 """Apple Push Notification service, the HTTP/2 provider API with token authentication, on its own port.
 
-The device token decides what comes of a message: `unregistered-…` 410 Unregistered · `expired-…` 410
+The device token decides what comes of a message: `unregistered-…` 410 Unregistered · `reinstalled-…` 410
+Unregistered since a day ago · `expired-…` 410
 ExpiredToken · `bad-…` 400 BadDeviceToken · `othertopic-…` 400 DeviceTokenNotForTopic · `toomany-…` 429
 TooManyRequests · `unavailable-…` 503 ServiceUnavailable · `internal-…` 500 InternalServerError.
 Everything else is accepted, twice too: like Apple's, it does not tell repeated messages apart.
@@ -41,6 +42,7 @@ _REASONS: dict[int, str] = {
 }
 _MAGIC: dict[str, tuple[int, str]] = {
     "unregistered-": (410, "Unregistered"),
+    "reinstalled-": (410, "Unregistered"),
     "expired-": (410, "ExpiredToken"),
     "bad-": (400, "BadDeviceToken"),
     "othertopic-": (400, "DeviceTokenNotForTopic"),
@@ -126,7 +128,8 @@ class Apns(Simulator):
             self.refuse(to, status, reason)
             body: dict[str, Any] = {"reason": reason}
             if status == 410:
-                body["timestamp"] = int(time.time() * 1000)
+                ago_s = 86_400 if to.startswith("reinstalled-") else 0
+                body["timestamp"] = int((time.time() - ago_s) * 1000)
             exchange.respond(status, {"apns-id": _id_of(exchange)}, json.dumps(body).encode())
             return
         await self.accept(result)

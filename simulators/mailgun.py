@@ -23,7 +23,7 @@ import hmac
 import json
 import secrets
 import time
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -89,6 +89,7 @@ class Mailgun(MailSimulator):
         return [
             web.post("/v3/{domain}/messages", self._send),
             web.get("/v3/{domain}/events", self._events),
+            web.get("/v3/{domain}/events/{page}", self._events),
         ]
 
     def settings(self, base_url: str) -> dict[str, str]:
@@ -193,15 +194,20 @@ class Mailgun(MailSimulator):
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if (denied := self._denied(request)) is not None:
             return denied
-        query = request.query
+        page = request.match_info.get("page")
+        query = dict(json.loads(urlsafe_b64decode(page))) if page else dict(request.query)
         if "begin" in query and "end" not in query and "ascending" not in query:
             return problem(400, "ascending must be given when the range has no end")
         of_message = self.messages.get(query.get("message-id", ""))
         to = query.get("recipient") or (of_message.to if of_message else "")
         found = [event for message in self.messages.values() for event in self._shown(message, query)]
         found.sort(key=lambda event: event["timestamp"], reverse=query.get("ascending") != "yes")
-        page = found[: min(int(query.get("limit", "100")), EVENTS_MAX)]
-        return await self.look_up(request, to, lambda: web.json_response({"items": page, "paging": {}}))
+        start = int(query.get("start", "0"))
+        end = start + min(int(query.get("limit", "100")), EVENTS_MAX)
+        following = urlsafe_b64encode(json.dumps({**query, "start": str(end)}).encode()).decode()
+        paging = {"next": f"{request.url.origin()}/{self.name}/v3/{DOMAIN}/events/{following}"}
+        answer = {"items": found[start:end], "paging": paging}
+        return await self.look_up(request, to, lambda: web.json_response(answer))
 
     def _shown(self, message: Received, query: Mapping[str, str]) -> list[dict[str, Any]]:
         if query.get("message-id", message.id) != message.id:

@@ -157,7 +157,11 @@ class Twilio(Simulator):
             text=text,
             ref=ref,
             status="queued",
-            vendor={"from": sender, "status_callback": callback},
+            vendor={
+                "from": sender,
+                "service": form.get("MessagingServiceSid"),
+                "status_callback": callback,
+            },
         )
         return message, web.json_response(_resource(message), status=201)
 
@@ -262,7 +266,7 @@ def _resource(message: Received) -> dict[str, object]:
         "error_code": message.code,
         "error_message": None,
         "from": message.vendor["from"] or None,
-        "messaging_service_sid": None,
+        "messaging_service_sid": message.vendor["service"],
         "num_media": "0",
         "num_segments": str(segments_of(message.text)),
         "price": None,

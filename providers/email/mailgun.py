@@ -12,6 +12,7 @@ documentation.mailgun.com (event polling, event structure, webhooks, webhook ret
   long a caught one can be used, and its token is good for one event only (`UsedTokens`).
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -20,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, SendResult, advance
@@ -60,6 +61,7 @@ SIGNATURE_AGE_S_MAX: Final = 1200
 SETTLING_S: Final = 1800.0
 LOOKUP_BEFORE: Final = timedelta(minutes=5)
 EVENTS_MAX: Final = 300
+PAGES_MAX: Final = 10
 TOKENS_MAX: Final = 200_000
 """So many tokens of webhooks are remembered: 80 a second for as long as each could be used."""
 
@@ -188,19 +190,39 @@ class Mailgun(OverHttp):
         return [receipt] if receipt else []
 
     async def _events(self, timeout_s: float, query: Mapping[str, str]) -> list[Mapping[str, Any]]:
-        answer = await self._client.request(
-            "GET",
-            f"{self._path}/events",
-            timeout_s=timeout_s,
-            auth=self._auth,
-            params={**query, "limit": str(EVENTS_MAX)},
-        )
-        if isinstance(answer, NoAnswer):
-            raise LookupFailed(f"Mailgun's events could not be asked: {answer.code}")
-        items = answer.fields.get("items")
-        if answer.status != 200 or not isinstance(items, list):
-            raise LookupFailed(f"Mailgun's events could not be asked: it answered HTTP {answer.status}")
-        return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+        """Every event that a query finds, page by page."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._pages(timeout_s, query)
+        except TimeoutError as error:
+            raise LookupFailed("Mailgun's events did not come in time") from error
+
+    async def _pages(self, timeout_s: float, query: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        path, params = f"{self._path}/events", {**query, "limit": str(EVENTS_MAX)}
+        found: list[Mapping[str, Any]] = []
+        for _ in range(PAGES_MAX):
+            answer = await self._client.request(
+                "GET", path, timeout_s=timeout_s, auth=self._auth, params=params
+            )
+            if isinstance(answer, NoAnswer):
+                raise LookupFailed(f"Mailgun's events could not be asked: {answer.code}")
+            items = answer.fields.get("items")
+            if answer.status != 200 or not isinstance(items, list):
+                raise LookupFailed(f"Mailgun's events could not be asked: it answered HTTP {answer.status}")
+            found += [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+            if len(items) < EVENTS_MAX:
+                return found
+            path, params = self._next_page(answer.fields), {}
+        raise LookupFailed("Mailgun has more events than can be searched")
+
+    def _next_page(self, listing: Mapping[str, Any]) -> str:
+        """Where a full page goes on, below our own address. Raises LookupFailed for anywhere else."""
+        paging = listing.get("paging")
+        following = urlsplit(str(paging.get("next")) if isinstance(paging, dict) else "").path
+        place = following.find(f"{self._path}/events/")
+        if place < 0:
+            raise LookupFailed("Mailgun's events go on somewhere else")
+        return following[place:]
 
 
 def payload_of(message: Message, sender: str) -> dict[str, str]:

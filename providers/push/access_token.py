@@ -26,6 +26,8 @@ EXCHANGE_S_MAX = 10.0
 _OAUTH_ERROR = re.compile(r"[a-z_]{1,40}")
 _REFRESH_AT = 0.9
 _TRUSTED_UNTIL = 0.98
+AGAIN_S = 5.0
+"""How long after an exchange that failed a token that is still good is not replaced again."""
 
 
 class NoToken(Exception):
@@ -86,7 +88,8 @@ class _Token:
 class AccessTokens:
     """The current access token. However many ask, one exchange at a time is on its way.
 
-    After 90 % of its life a token is replaced in the background while it is still being used.
+    After 90 % of its life a token is replaced in the background while it is still being used; where that
+    fails, it is tried again every few seconds and not with every message.
     """
 
     def __init__(
@@ -103,12 +106,13 @@ class AccessTokens:
         self._clock = clock
         self._token: _Token | None = None
         self._exchange: asyncio.Task[_Token] | None = None
+        self._again_at = float("-inf")
 
     async def get(self, *, timeout_s: float) -> str:
         """A token to send with. Raises NoToken."""
         token, now = self._token, self._clock()
         if token is not None and now < token.useless_at:
-            if now >= token.refresh_at:
+            if now >= max(token.refresh_at, self._again_at):
                 self._begin()
             return token.value
         exchange = self._begin()
@@ -139,6 +143,8 @@ class AccessTokens:
 
     async def _fetch(self) -> _Token:
         started = self._clock()
+        # A success makes this old; a failure is not followed by one attempt for every message.
+        self._again_at = started + AGAIN_S
         answer = await self._client.request(
             "POST",
             self._token_url,

@@ -11,6 +11,7 @@ import json
 import re
 import ssl
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
@@ -195,7 +196,16 @@ def read(answer: Answer, sent_id: str) -> SendResult:
         verdict = by_status(answer.status, vendor_form=reason is not None)
         if reason is not None and answer.status >= 500:
             verdict = replace(verdict, retry_after_s=RETRY_5XX_S)
-    return refused(answer, verdict, None if reason is None else _snake(reason))
+    result = refused(answer, verdict, None if reason is None else _snake(reason))
+    return replace(result, dead_since=_dead_since(answer)) if answer.status == 410 else result
+
+
+def _dead_since(answer: Answer) -> datetime | None:
+    """The `timestamp` of a 410, in milliseconds: when Apple last found that the token was no longer good."""
+    at_ms = answer.fields.get("timestamp")
+    if not isinstance(at_ms, int) or isinstance(at_ms, bool) or not 0 < at_ms < 1 << 43:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def _snake(reason: str) -> str:

@@ -113,7 +113,7 @@ class Termii(OverHttp):
         return [
             Found(str(entry["message_id"]), certain=False, receipt=receipt_of(entry))
             for entry in await self._inbox({}, timeout_s)
-            if _is(entry, message) and _created(entry) >= since
+            if _is(entry, message, self._sender_id) and _created(entry) >= since
         ]
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
@@ -227,10 +227,11 @@ def _id_of(value: object) -> str | None:
     return id if MESSAGE_ID.fullmatch(id) else None
 
 
-def _is(entry: Mapping[str, Any], message: Message) -> bool:
+def _is(entry: Mapping[str, Any], message: Message, sender_id: str) -> bool:
     return (
         _id_of(entry.get("message_id")) is not None
         and digits_of(str(entry.get("receiver", ""))) == digits_of(message.target.address)
+        and str(entry.get("sender") or sender_id).strip().lower() == sender_id.lower()
         and str(entry.get("message", "")).strip() == message.content.body.strip()
     )
 

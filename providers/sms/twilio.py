@@ -190,7 +190,7 @@ class Twilio(OverHttp):
         for _ in range(PAGES_MAX):
             listing = await self._ask(path, params, timeout_s)
             recent = [entry for entry in _entries(listing) if _created(entry) >= since]
-            found += [_found(entry) for entry in recent if _is(entry, message)]
+            found += [_found(entry) for entry in recent if _is(entry, message, self._sender)]
             path, params = str(listing.get("next_page_uri") or ""), None
             if not path or not recent:
                 return found
@@ -353,15 +353,24 @@ def _created(entry: Mapping[str, Any]) -> datetime:
     return created.replace(tzinfo=created.tzinfo or UTC)
 
 
-def _is(entry: Mapping[str, Any], message: Message) -> bool:
+def _is(entry: Mapping[str, Any], message: Message, sender: str) -> bool:
     text, body = message.content.body.strip(), str(entry.get("body", "")).strip()
     sid = entry.get("sid")
     return (
         isinstance(sid, str)
         and SID.fullmatch(sid) is not None
         and not str(entry.get("direction", "")).startswith("inbound")
+        and _is_from(entry, sender)
         and body in (text, _TRIAL_PREFIX + text)
     )
+
+
+def _is_from(entry: Mapping[str, Any], sender: str) -> bool:
+    """Whether a message went out by our sender. A messaging service has no number until it chooses one."""
+    service = entry.get("messaging_service_sid")
+    if sender.startswith("MG"):
+        return service == sender
+    return service is None and entry.get("from") in (sender, None)
 
 
 def _found(entry: Mapping[str, Any]) -> Found:

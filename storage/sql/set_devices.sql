@@ -1,6 +1,6 @@
--- Replace a user's devices. Those that did not change keep the time of their registration, which says
--- whether a provider's verdict about a token is older than the token; new ones count down from now, so
--- that the first one given is tried first.
+-- Replace a user's devices. Those that did not change keep the time of their registration, and when they were
+-- given again is noted beside it: both say whether a provider's verdict about a token is older than the
+-- token. New ones count down from now, so that the first one given is tried first.
 WITH given AS (
     SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
         AS t (device_id, fcm_token, apns_token, webpush, place)
@@ -12,6 +12,9 @@ INSERT INTO devices AS d (tenant, user_id, device_id, fcm_token, apns_token, web
 SELECT $1, $2, device_id, fcm_token, apns_token, webpush, now() - place * interval '1 microsecond' FROM given
 ON CONFLICT (tenant, user_id, device_id) DO UPDATE
 SET fcm_token = excluded.fcm_token, apns_token = excluded.apns_token, webpush = excluded.webpush,
-    registered_at = excluded.registered_at, deactivated_at = NULL, deactivated_reason = NULL
-WHERE (d.fcm_token, d.apns_token, d.webpush)
-    IS DISTINCT FROM (excluded.fcm_token, excluded.apns_token, excluded.webpush)
+    confirmed_at = now(),
+    (registered_at, deactivated_at, deactivated_reason) = (
+        SELECT CASE WHEN same THEN d.registered_at ELSE excluded.registered_at END,
+               CASE WHEN same THEN d.deactivated_at END, CASE WHEN same THEN d.deactivated_reason END
+        FROM (SELECT (d.fcm_token, d.apns_token, d.webpush)
+                  IS NOT DISTINCT FROM (excluded.fcm_token, excluded.apns_token, excluded.webpush)) AS t (same))

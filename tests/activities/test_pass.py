@@ -88,6 +88,17 @@ async def test_a_dead_token_is_emptied_and_the_next_device_asked(desk: Desk, wor
     assert device.fcm_token == good
 
 
+async def test_a_token_that_the_app_gave_again_since_is_kept(desk: Desk, worker: Worker) -> None:
+    tokens = [f"{word}-{phone()}" for word in ("reinstalled", "unregistered")]
+    cases = [await desk.accept(channels=(Channel.PUSH,), title="News") for _ in tokens]
+    for case, token in zip(cases, tokens, strict=True):
+        await desk.add_device(case, None, token)
+        assert (await worker.run(case, Channel.PUSH)).state is Status.UNDELIVERED
+    kept = [device.apns_token for case in cases for device in (await case.load()).recipient.devices]
+    # Apple knows the first as dead since a day ago, and it was registered now.
+    assert kept == tokens[:1]
+
+
 async def test_devices_that_are_all_dead_leave_it_undelivered(desk: Desk, worker: Worker) -> None:
     case = await desk.accept(channels=(Channel.PUSH,), title="News")
     await desk.add_device(case, f"unregistered-{phone()}", None)

@@ -1,13 +1,17 @@
 """Users' contacts, devices and preferences, and suppressed addresses."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from api_case import PHONE
 
+from domain.notification import Channel
+from domain.outcome import AddressVerdict
 from simulators import webpush
 from storage.postgres import Pool
+from storage.verdicts import apply_verdict
 
 TOKEN = "fcm-token-0123456789"
 SUBSCRIPTION = webpush.subscription("ada")
@@ -32,6 +36,38 @@ async def test_a_user_id_may_hold_anything_a_url_can_carry(api: httpx.AsyncClien
         put = await api.put(f"/users/{user}/contacts", json={"phone": PHONE})
         assert put.status_code == 200, put.text
         assert (await api.get(f"/users/{user}/contacts")).json()["phone"] == PHONE
+
+
+async def test_a_token_that_was_given_again_outlives_what_was_known_before(
+    api: httpx.AsyncClient, pool: Pool
+) -> None:
+    path, device = "/users/eve/devices", {"device_id": "phone", "apns_token": "e" * 64}
+    await api.put(path, json={"devices": [device]})
+    await pool.execute(
+        "UPDATE devices SET registered_at = now() - interval '2 days', confirmed_at = NULL"
+        " WHERE user_id = 'eve'"
+    )
+    shown = (await api.get(path)).json()["devices"][0]
+    again = (await api.put(path, json={"devices": [device]})).json()["devices"][0]
+    assert again == shown, "that it was given again is no new registration"
+
+    async def judged(known_at: datetime) -> str | None:
+        await apply_verdict(
+            pool,
+            AddressVerdict.DEACTIVATE_TOKEN,
+            tenant="bank",
+            user_id="eve",
+            channel=Channel.PUSH,
+            address="e" * 64,
+            code="unregistered",
+            provider="apns",
+            intended_at=known_at,
+        )
+        return (await api.get(path)).json()["devices"][0]["apns_token"]
+
+    now = datetime.now(UTC)
+    assert await judged(now - timedelta(days=1)) == "e" * 64
+    assert await judged(now + timedelta(minutes=1)) is None
 
 
 async def test_devices_are_replaced(api: httpx.AsyncClient, pool: Pool) -> None:

@@ -17,6 +17,7 @@ from domain.ids import attempt_ref, parse_attempt_ref
 from domain.notification import Content
 from domain.outcome import AddressVerdict, Outcome
 from providers.http import Answer, VendorClient
+from providers.push import access_token
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
 from providers.push.fcm import Fcm, build, read
 from simulators.faults import Fault, Kind
@@ -111,19 +112,19 @@ async def test_a_body_above_the_limit_is_never_sent(fcm, fcm_vendor, a_message):
     assert not fcm_vendor.refusals
 
 
-async def test_fifty_callers_share_one_exchange(fcm, fcm_vendor, a_message):
-    results = await asyncio.gather(*(fcm.send(a_message(), timeout_s=10) for _ in range(50)))
+async def test_a_hundred_callers_share_one_exchange(fcm, fcm_vendor, a_message):
+    results = await asyncio.gather(*(fcm.send(a_message(), timeout_s=10) for _ in range(100)))
     assert {result.outcome for result in results} == {Outcome.ACCEPTED}
     assert fcm_vendor.exchanges == 1
 
 
-async def test_fifty_callers_replace_a_refused_token_once(fcm, fcm_vendor, a_message):
+async def test_a_hundred_callers_replace_a_refused_token_once(fcm, fcm_vendor, a_message):
     await fcm.send(a_message(), timeout_s=5)
     fcm_vendor.revoke_tokens()
-    results = await asyncio.gather(*(fcm.send(a_message(), timeout_s=10) for _ in range(50)))
+    results = await asyncio.gather(*(fcm.send(a_message(), timeout_s=10) for _ in range(100)))
     assert {result.outcome for result in results} == {Outcome.ACCEPTED}
     assert fcm_vendor.exchanges == 2
-    assert len(fcm_vendor.messages) == 51
+    assert len(fcm_vendor.messages) == 101
 
 
 async def test_a_late_refusal_of_an_old_token_leaves_the_new_one(fcm_options, fcm_vendor):
@@ -161,6 +162,34 @@ async def test_a_token_is_replaced_ahead_while_it_is_used(fcm_options, fcm_vendo
         fcm_vendor.faults.add(Fault(Kind.LATENCY, recipient="token", latency_s=0.05))
         assert {await tokens.get(timeout_s=5) for _ in range(20)} == {first}
         await until(lambda: fcm_vendor.exchanges == 2)
+    finally:
+        await tokens.aclose()
+        await client.aclose()
+
+
+async def test_an_exchange_that_fails_is_not_repeated_with_every_message(
+    fcm_options, fcm_vendor, until, monkeypatch
+):
+    monkeypatch.setattr(access_token, "AGAIN_S", 1.5)
+    ahead_s = 0.0
+    fcm_vendor.token_life_s = 40
+    client = VendorClient(fcm_options["base_url"])
+    account = ServiceAccount.read(fcm_options["service_account_file"])
+    tokens = AccessTokens(account, fcm_options["token_url"], client, clock=lambda: time.time() + ahead_s)
+    fault = Fault(Kind.STATUS, recipient="token", status=503, times=9)
+    try:
+        good = await tokens.get(timeout_s=5)
+        fcm_vendor.faults.add(fault)
+        ahead_s = 36.5
+        for _ in range(20):
+            assert await tokens.get(timeout_s=5) == good
+            await asyncio.sleep(0.01)
+        assert fault.times == 8
+        ahead_s += 2
+        fcm_vendor.faults.clear()
+        assert await tokens.get(timeout_s=5) == good
+        await until(lambda: fcm_vendor.exchanges == 2)
+        assert await tokens.get(timeout_s=5) != good
     finally:
         await tokens.aclose()
         await client.aclose()

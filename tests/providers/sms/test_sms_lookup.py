@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from contract import CASES, Vendors, message
+from contract import CASES, EMPTY_CATALOG, Vendors, message, settings_from
 
 from domain.outcome import ReceiptStatus
+from providers import registry
 from providers.base import LookupFailed, Provider
 from providers.sms import twilio
 from providers.sms.twilio import Twilio, form_of, spellings
@@ -149,6 +150,33 @@ async def test_a_trial_accounts_text_is_recognised_and_a_received_message_is_not
     [found] = await adapter.lookup(sent, timeout_s=BUDGET_S)
     assert found.provider_message_id == entry["sid"]
     assert requests[0].query["To"] == sent.target.address
+
+
+async def test_twilios_messages_of_another_sender_are_not_ours(scripted: Scripted, vendors: Vendors) -> None:
+    adapter, pages, _ = scripted
+    sent = message(CASES["twilio"], vendors.listener.url)
+    entry = {"body": sent.content.body, "direction": "outbound-api", "date_created": None}
+    by_service = {"from": "+15005550006", "messaging_service_sid": "MG" + "0" * 32}
+    senders = ({"from": "+15005550006"}, {"from": "+15005550007"}, {"from": None}, {}, by_service)
+    pages.append({"messages": [{**entry, **one, "sid": f"SM{n:032}"} for n, one in enumerate(senders)]})
+    found = await adapter.lookup(sent, timeout_s=BUDGET_S)
+    assert [one.provider_message_id for one in found] == [f"SM{n:032}" for n in (0, 2, 3)]
+
+
+async def test_a_message_of_a_messaging_service_is_found_by_the_service(vendors: Vendors) -> None:
+    service = "MG" + "0" * 32
+    variables = {**vendors.variables, "HERALD_PROVIDERS__TWILIO__FROM": service}
+    built = registry.build(settings_from(variables), EMPTY_CATALOG, vendors.listener.url)
+    sent = message(CASES["twilio"], vendors.listener.url)
+    try:
+        by_number = vendors.providers["twilio"]
+        await by_number.send(sent, timeout_s=BUDGET_S)
+        id = (await built["twilio"].send(sent, timeout_s=BUDGET_S)).provider_message_id
+        [found] = await built["twilio"].lookup(sent, timeout_s=BUDGET_S)
+    finally:
+        for provider in built.values():
+            await provider.aclose()
+    assert found.provider_message_id == id
 
 
 @pytest.mark.parametrize("page", [{}, {"messages": None}, [], {"messages": "none"}])
