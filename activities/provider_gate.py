@@ -141,6 +141,4 @@ def is_ours(result: SendResult) -> bool:
     """Whether a refusal was our own and says nothing about the provider: no time left, or a message that
     the adapter knew it would not take.
     """
-    if result.outcome is Outcome.NOT_SENT:
-        return result.code == "hold_passed"
-    return result.outcome is Outcome.REJECTED and result.http_status is None
+    return not result.asked or (result.outcome is Outcome.NOT_SENT and result.code == "hold_passed")

@@ -66,7 +66,8 @@ class SendResult:
     `about_provider`: False for a failure of this message or its recipient alone, which says nothing
     about the provider's health; its `retry_after_s` then keeps away this delivery and no other.
     `segments`: how many SMS the provider says it made of the text. `dead_since`: since when the vendor knows
-    the address as dead; one that was given again after that is kept.
+    the address as dead; one that was given again after that is kept. `asked`: False for a message that the
+    adapter refused by itself: nothing is learnt about the provider.
     """
 
     outcome: Outcome
@@ -78,6 +79,7 @@ class SendResult:
     about_provider: bool = True
     segments: int | None = None
     dead_since: datetime | None = None
+    asked: bool = True
 
 
 class ReceiptStatus(StrEnum):

@@ -140,7 +140,7 @@ class Mailgun(OverHttp):
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask Mailgun to send one mail."""
         if not is_one_address(message.target.address):
-            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed")
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed", asked=False)
         answer = await self._client.request(
             "POST",
             f"{self._path}/messages",

@@ -157,7 +157,7 @@ class Resend(OverHttp):
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask Resend to send one mail. Made again for the same attempt, it gives the first answer."""
         if not is_one_address(message.target.address):
-            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed")
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed", asked=False)
         answer = await self._client.request(
             "POST",
             "/emails",

@@ -112,7 +112,7 @@ class SendGrid(OverHttp):
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask SendGrid to send one mail."""
         if not is_one_address(message.target.address):
-            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed")
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed", asked=False)
         answer = await self._client.request(
             "POST",
             "/v3/mail/send",

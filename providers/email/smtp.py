@@ -171,14 +171,14 @@ class Smtp:
         """Hand one mail over to the server."""
         to = message.target.address
         if not is_one_address(to):
-            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed")
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed", asked=False)
         if timeout_s <= 0:
             return SendResult(Outcome.NOT_SENT, code="no_time_left")
         id = f"{message.attempt_ref}@{self._domain}"
         try:
             content = stuffed(letter_of(message, self._from, id))
         except ValueError:
-            return SendResult(Outcome.REJECTED, code="content_malformed", about_provider=False)
+            return SendResult(Outcome.REJECTED, code="content_malformed", about_provider=False, asked=False)
         progress = _Progress()
         try:
             async with asyncio.timeout(timeout_s):
@@ -186,7 +186,7 @@ class Smtp:
         except SMTPResponseException as error:
             return refused(error.code, error.message, progress.stage)
         except SMTPNotSupported:
-            return SendResult(Outcome.REJECTED, code="extension_missing")
+            return SendResult(Outcome.REJECTED, code="extension_missing", about_provider=False)
         except Exception as error:
             # Whatever the library lets escape must not look like "nothing was sent".
             return unfinished(error, progress.stage)

@@ -17,4 +17,4 @@ def too_large(size_bytes: int, bytes_max: int = BYTES_MAX) -> SendResult | None:
     """
     if size_bytes <= bytes_max:
         return None
-    return SendResult(Outcome.REJECTED, code="payload_too_large", about_provider=False)
+    return SendResult(Outcome.REJECTED, code="payload_too_large", about_provider=False, asked=False)

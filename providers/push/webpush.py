@@ -114,9 +114,9 @@ class WebPush(SendOnly):
         try:
             subscription = web_push.read(message.target.address)
         except InvalidSubscription:
-            return SendResult(Outcome.REJECTED_RECIPIENT, code="invalid_subscription")
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="invalid_subscription", asked=False)
         if not web_push.is_push_service(subscription.endpoint, self._hosts):
-            return SendResult(Outcome.REJECTED_RECIPIENT, code="endpoint_not_allowed")
+            return SendResult(Outcome.REJECTED_RECIPIENT, code="endpoint_not_allowed", asked=False)
         payload = build(message)
         if refused_here := too_large(len(payload), PAYLOAD_BYTES_MAX):
             return refused_here

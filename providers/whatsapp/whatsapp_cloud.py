@@ -131,7 +131,7 @@ class WhatsAppCloud(OverHttp):
         content = text_of(message.content) if template is None else filled(template, message.content)
         if content is None:
             code = "text_too_long" if template is None else "template_parameter_missing"
-            return SendResult(Outcome.REJECTED, code=code, about_provider=False)
+            return SendResult(Outcome.REJECTED, code=code, about_provider=False, asked=False)
         body = {
             "messaging_product": "whatsapp",
             "recipient_type": "individual",

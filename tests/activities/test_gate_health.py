@@ -5,6 +5,7 @@ from pass_case import TYPES, Worker
 
 from domain.notification import Channel, Recipient
 from domain.outcome import Outcome, SendResult
+from providers.email.smtp import Stage, refused
 
 
 @pytest.mark.parametrize(
@@ -13,10 +14,28 @@ from domain.outcome import Outcome, SendResult
 def test_only_a_failure_of_the_provider_opens_its_circuit(
     worker: Worker, about_provider: bool, blocked: dict[str, str]
 ) -> None:
-    refused = SendResult(Outcome.REJECTED, "21408", 400, about_provider=about_provider)
+    rejected = SendResult(Outcome.REJECTED, "21408", 400, about_provider=about_provider)
     for _ in range(30):
-        worker.gate.report("twilio", refused)
+        worker.gate.report("twilio", rejected)
     assert worker.gate.route(Channel.SMS, TYPES["news"], Recipient()).blocked == blocked
+
+
+def test_a_mail_server_that_refuses_us_opens_its_circuit(worker: Worker) -> None:
+    """Its replies have no HTTP status, and are the vendor's word nevertheless."""
+    us = refused(535, "5.7.8 Authentication credentials invalid", Stage.CONNECTING)
+    for _ in range(30):
+        worker.gate.report("sendgrid", us)
+    route = worker.gate.route(Channel.EMAIL, TYPES["news"], Recipient())
+    assert route.blocked == {"sendgrid": "circuit_open"}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.REJECTED_RECIPIENT])
+def test_what_was_never_asked_says_nothing_of_the_provider(worker: Worker, outcome: Outcome) -> None:
+    down = SendResult(Outcome.UNAVAILABLE, "http_503", 503)
+    for _ in range(30):
+        worker.gate.report("twilio", down)
+        worker.gate.report("twilio", SendResult(outcome, "address_malformed", asked=False))
+    assert worker.gate.route(Channel.SMS, TYPES["news"], Recipient()).blocked == {"twilio": "circuit_open"}
 
 
 @pytest.mark.parametrize(

@@ -334,6 +334,8 @@ async def test_redirects_and_cookies_are_not_followed() -> None:
         (404, False, Outcome.REJECTED),
         (308, False, Outcome.REJECTED),
         (303, False, Outcome.AMBIGUOUS),
+        (408, False, Outcome.AMBIGUOUS),
+        (413, False, Outcome.REJECTED),
         (429, False, Outcome.THROTTLED),
         (500, True, Outcome.AMBIGUOUS),
         (502, True, Outcome.AMBIGUOUS),
@@ -346,6 +348,11 @@ async def test_redirects_and_cookies_are_not_followed() -> None:
 )
 def test_a_status_alone_means(status: int, vendor_form: bool, outcome: Outcome) -> None:
     assert http.by_status(status, vendor_form=vendor_form).outcome is outcome
+
+
+def test_a_message_that_is_too_large_says_nothing_of_the_provider() -> None:
+    assert http.by_status(400, vendor_form=False).about_provider
+    assert not http.by_status(413, vendor_form=False).about_provider
 
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
