@@ -88,6 +88,7 @@ STATUSES: Final[Mapping[str, ReceiptStatus]] = {
 """Statuses of a message. What is not listed says nothing that a receipt could."""
 
 _MESSAGE_ID = re.compile(r"wamid\.[A-Za-z0-9+/=_-]{1,200}")
+_REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MESSAGE_STATUS = re.compile(r"[a-z_]{1,40}")
 
 
@@ -246,7 +247,7 @@ def receipt_of(status: Mapping[str, Any]) -> Receipt | None:
         event_key=f"{id}:{word}",
         status=means,
         provider_message_id=id,
-        attempt_ref=ref if isinstance(ref, str) and len(ref) <= 64 else None,
+        attempt_ref=ref if isinstance(ref, str) and _REFERENCE.fullmatch(ref) else None,
         code=code_of(word if code is None else code),
         permanent=means is ReceiptStatus.UNDELIVERED and _is_final(_meaning(code)),
         occurred_at=_moment(status.get("timestamp")),
