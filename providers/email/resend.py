@@ -226,9 +226,9 @@ def result_of(answer: Answer) -> SendResult:
 
 def last_receipt(email: Mapping[str, Any]) -> Receipt | None:
     """What happened last to an email that was asked for, as a receipt."""
-    id, event = str(email.get("id")), str(email.get("last_event"))
+    id, event = _id_of(email.get("id")), str(email.get("last_event"))
     means = EVENTS.get(event)
-    return _receipt(id, event, means, f"{id}:{event}") if means else None
+    return _receipt(id, event, means, f"{id}:{event}") if id and means else None
 
 
 def receipt_of(event: Mapping[str, Any], key: str = "") -> Receipt | None:
