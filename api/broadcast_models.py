@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.fields import LocalTime, Metadata, Name, Request, Shown, Storable, Time, TimeZone
+from api.fields import LocalTime, Metadata, Name, Request, Shown, Storable, Time, TimeZone, Title
 from api.models import KnownChannel, ToIn
 from domain.broadcasts import Audience, Broadcast, Refusal, State, Waits, Window
 from domain.notification import Channel, Strategy
@@ -92,7 +92,7 @@ class TemplateIn(Request):
     """What is said, in a small part of Jinja2: values, filters, `if` and `for`. See docs/broadcasts.md."""
 
     body: Annotated[str, Field(min_length=1, max_length=TEMPLATE_CHARS_MAX), Storable]
-    title: Annotated[str, Field(min_length=1, max_length=TITLE_CHARS_MAX), Storable] | None = None
+    title: Title | None = None
 
     @field_validator("body")
     @classmethod

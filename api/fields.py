@@ -1,6 +1,7 @@
 """The kinds of values that requests bring: each refuses what cannot be stored or kept."""
 
 import json
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -25,10 +26,13 @@ from domain.contacts import (
     refuse_unstorable_json,
 )
 from domain.preferences import InvalidPreference, check_time_zone, parse_local_time
+from domain.templates import TITLE_CHARS_MAX
 from domain.web_push import InvalidSubscription, check_endpoint, check_public_key, check_secret
 
 METADATA_BYTES_MAX: Final = 16_384
 METADATA_DEPTH_MAX: Final = 16
+_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode's categories of control characters and of what parts lines and paragraphs."""
 
 
 def _storable(value: Any) -> Any:
@@ -118,10 +122,18 @@ def _local_time(text: str) -> str:
         raise PydanticCustomError("invalid_preference", "{reason}", {"reason": str(error)}) from None
 
 
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text):
+        raise PydanticCustomError("not_one_line", "a title is one line: no line breaks or control characters")
+    return text
+
+
 Storable = BeforeValidator(_storable)
 """Refuses text that cannot be stored. It comes last in an annotation: bounds behind it would count items."""
 
 Text = Annotated[str, Storable]
+Title = Annotated[str, Field(min_length=1, max_length=TITLE_CHARS_MAX), AfterValidator(_one_line), Storable]
+"""A mail's subject, or its template: whoever could break its line could add header fields."""
 Name = Annotated[str, Field(min_length=1, max_length=255), Storable]
 """An identifier that a client chose."""
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from api.fields import Email, Metadata, Name, Phone, Request, Shown, Storable, Time
+from api.fields import Email, Metadata, Name, Phone, Request, Shown, Storable, Time, Title
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
@@ -38,7 +38,7 @@ class ContentIn(Request):
     """What is said. `title` is a mail's subject and a push message's headline."""
 
     body: Annotated[str, Field(min_length=1, max_length=100_000), Storable]
-    title: Annotated[str, Field(min_length=1, max_length=500), Storable] | None = None
+    title: Title | None = None
 
 
 class ToIn(Request):

@@ -55,6 +55,7 @@ _OWN_TYPES: Final = frozenset(
     {
         "required",
         "not_storable",
+        "not_one_line",
         "invalid_time",
         "not_unique",
         "too_deep",

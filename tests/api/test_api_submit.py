@@ -122,6 +122,8 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
     ({"content": {"body": "\ud800"}}, "/content/body", "not_storable"),
     ({"content": {"body": "a\0"}}, "/content/body", "not_storable"),
     ({"content": {"title": "only"}}, "/content/body", "required"),
+    ({"content": {"title": "Hi\r\nBcc: x@example.com", "body": "b"}}, "/content/title", "not_one_line"),
+    ({"content": {"title": "Hi\u2028there", "body": "b"}}, "/content/title", "not_one_line"),
     ({"to": {"sms": "0803 123"}}, "/to/sms", "invalid_contact"),
     ({"to": {"sms": "+999123456789"}}, "/to/sms", "invalid_contact"),
     ({"to": {"email": "nobody"}}, "/to/email", "invalid_contact"),
