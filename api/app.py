@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import redis.asyncio
 import structlog
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import FastAPI, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.service import ConnectConfig, ServiceClient
 
@@ -72,6 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         summary="Delivers notifications once, through whichever provider works, and keeps the evidence.",
         lifespan=lifespan,
+        # FastAPI's own spans and measures would hold paths, in which users and addresses are.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         strict_content_type=False,
         redirect_slashes=False,
     )
@@ -79,13 +81,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
-    v1 = APIRouter(prefix="/v1")
-    for part in (notifications, broadcasts, users, devices, suppressions, dead_letters, providers):
-        v1.include_router(part.router)
-    for keyless in (callbacks, unsubscribe):
-        v1.include_router(keyless.router)
-    v1.include_router(broadcasts.uploads)
-    app.include_router(v1)
+    # Without a router for all of them between: a request is matched twice on every level.
+    for router in (
+        notifications.direct,
+        *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
+        *(part.router for part in (dead_letters, providers, callbacks, unsubscribe)),
+        broadcasts.uploads,
+    ):
+        app.include_router(router, prefix="/v1")
     app.include_router(health.router)
 
     async def exposed() -> Response:

@@ -21,6 +21,7 @@ CACHED_MAX: Final = 10_000
 
 Found = tuple[str, bytes] | None
 Lookup = Callable[[str], Awaitable[Found]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _DOCUMENTED = HTTPBearer(auto_error=False, description="An API key: `hk_…`, made by `herald keys create`.")
 
@@ -73,8 +74,8 @@ class Keys:
 class KeyedRoute(APIRoute):
     """A route that asks for the key before it looks at anything else of the request."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    def get_route_handler(self) -> Handler:
+        handle = self.handler()
         known = [parameter.alias for parameter in self.dependant.query_params]
 
         async def authenticated(request: Request) -> Response:
@@ -84,6 +85,10 @@ class KeyedRoute(APIRoute):
             return await handle(self.readable(request))
 
         return authenticated
+
+    def handler(self) -> Handler:
+        """What answers a request whose key is good."""
+        return super().get_route_handler()
 
     def readable(self, request: Request) -> Request:
         """The request as the route reads it: its body is JSON. Raises Problem (400)."""

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from api.auth import KeyedRoute, Tenant
 from api.context import Context, Uses
+from api.direct import DirectRoute
 from api.fields import Name, Time
 from api.models import (
     AttemptList,
@@ -37,6 +38,7 @@ from storage.reads import Filter, Position, Row
 from storage.rows import Acceptance
 
 router = APIRouter(tags=["notifications"], route_class=KeyedRoute, responses=documented(401, 503))
+direct = APIRouter(tags=["notifications"], route_class=DirectRoute, responses=documented(401, 503))
 
 KEY_HEADER: Final[Mapping[str, Any]] = {
     "name": "Idempotency-Key",
@@ -52,7 +54,7 @@ Cursor = Annotated[str | None, Query(description="`next_cursor` of the page befo
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
-@router.post(
+@direct.post(
     "/notifications",
     status_code=202,
     response_model=NotificationView,
@@ -81,8 +83,8 @@ async def submit(body: NotificationIn, request: Request, tenant: Tenant, uses: U
     return _answer(200, NotificationView.of(_there(row)), {"Idempotency-Replayed": "true"})
 
 
-@router.post("/notifications/batch", response_model=BatchOut, responses=documented(400, 413, 422))
-async def submit_batch(body: BatchIn, tenant: Tenant, uses: Uses) -> Response:
+@direct.post("/notifications/batch", response_model=BatchOut, responses=documented(400, 413, 422))
+async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
     """Accept up to 1,000 notifications in one transaction, each judged by itself.
 
     The answer is 200 whatever became of the items; each item's `status` is 202, 200 (replayed), or 422

@@ -39,7 +39,7 @@ class JsonRequest(Request):
 def require_json(request: Request) -> None:
     """Refuse a body that is declared as something else than JSON in UTF-8. Raises Problem (400)."""
     given = request.headers.get("content-type")
-    if given is None or request.method in _BODILESS:
+    if given is None or given == "application/json" or request.method in _BODILESS:
         return
     media_type = given.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
