@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -15,14 +15,10 @@ from redis.exceptions import RedisError
 
 from ratelimit.fallback import LocalCounts
 from ratelimit.keys import LimitKey
+from ratelimit.round_trips import RoundTrips
 
 STORE_TIMEOUT_S = 0.25
 """The longest that a delivery waits for the store; a slower one counts as lost."""
-
-AT_ONCE_MAX = 8
-"""So many calls to the store may be under way, each on a connection of its own. A burst takes turns: it would
-spend its time on opening connections otherwise, and the store would count as lost.
-"""
 
 ASK_AGAIN_S = 5.0
 """How long one that may not pass unchecked waits before it asks a lost store again."""
@@ -74,7 +70,7 @@ class Limiter:
         self._timeout_s = timeout_s
         self._clock = clock
         self._local = LocalCounts()
-        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
+        self._trips = RoundTrips(client, timeout_s)
         self._reserve = client.register_script((_LUA / "reserve.lua").read_text())
         self._release = client.register_script((_LUA / "release.lua").read_text())
         self._take = client.register_script((_LUA / "bucket.lua").read_text())
@@ -119,7 +115,7 @@ class Limiter:
         for key in keys:
             arguments += [key.max, _milliseconds(key.per_s)]
         try:
-            admitted, blind, free_at_ms, *positions = await self._run(
+            admitted, blind, free_at_ms, *positions = await self._trips.call(
                 self._reserve, [_SENTINEL, *map(_stored_name, keys)], arguments
             )
         except _LOST:
@@ -140,7 +136,7 @@ class Limiter:
             return True
         self._local.release(keys, member)
         try:
-            await self._run(self._release, [_stored_name(key) for key in keys], [member])
+            await self._trips.call(self._release, [_stored_name(key) for key in keys], [member])
         except _LOST:
             return False
         return True
@@ -153,7 +149,9 @@ class Limiter:
         """
         capacity = max(1.0, rate_per_s)
         try:
-            wait_us = await self._run(self._take, [f"{_SPACE}:rate:{provider}"], [rate_per_s, capacity])
+            wait_us = await self._trips.call(
+                self._take, [f"{_SPACE}:rate:{provider}"], [rate_per_s, capacity]
+            )
         except _LOST:
             return 0.0
         return wait_us / 1_000_000
@@ -169,12 +167,8 @@ class Limiter:
 
     async def aclose(self) -> None:
         """Close the connections to the store."""
+        await self._trips.aclose()
         await self._client.aclose()
-
-    async def _run(self, script: Any, keys: list[str], arguments: Sequence[str | int | float]) -> Any:
-        # The sockets' own timeouts count each read and the connecting by themselves; this one, all.
-        async with asyncio.timeout(self._timeout_s), self._turns:
-            return await script(keys=keys, args=arguments)
 
     def _without_store(self, keys: Sequence[LimitKey], member: str, on_loss: OnLoss) -> Reservation:
         now = self._clock()

@@ -9,7 +9,7 @@ import pytest
 from domain.notification import Channel
 from domain.notification_types import Limit, NotificationType, OnLimit
 from ratelimit.keys import LimitKey, limit_keys
-from ratelimit.limiter import AT_ONCE_MAX, Limiter, Reservation
+from ratelimit.limiter import Limiter, Reservation
 
 HOURLY = LimitKey("u1:alerts:sms", max=3, per_s=3600)
 DAILY = LimitKey("u1:alerts:sms", max=5, per_s=86_400)
@@ -170,10 +170,3 @@ def test_types_of_a_group_share_a_count_and_the_user_is_not_named() -> None:
     assert limit_keys("acme", "ada@example.com", "price_alert", grouped, Channel.EMAIL) == ()
     [push] = limit_keys("acme", "bob", "price_alert", grouped, Channel.PUSH)
     assert limit_keys("acme", "bob", "stock_alert", grouped, Channel.PUSH) != (push,)
-
-
-async def test_a_burst_takes_turns_on_a_few_connections(limiter: Limiter, store: Any) -> None:
-    before = len(await store.client_list())
-    answers = await _reserve(limiter, 200)
-    assert not any(answer.store_lost for answer in answers)
-    assert len(await store.client_list()) - before <= AT_ONCE_MAX
