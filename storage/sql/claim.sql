@@ -1,6 +1,8 @@
 -- Claim what is due in one lane: its due_at is pushed forward by the lease, so that whatever is not moved
 -- in time comes back by itself. Tokens tell a holder from one that came later. $4: which kinds, those with a
 -- workflow of their own (solo) and those that a page may take; each kind has its own order in the index.
+-- What a page handed over is due for its workflow to be started, and may have nothing to do for long: after
+-- that it is due when its deliveries say, and not after each lease anew.
 WITH picked AS (
     SELECT next.id, next.due_at
     FROM unnest($4::boolean[]) AS kind (solo),
@@ -12,7 +14,8 @@ WITH picked AS (
     SET claim = gen_random_uuid(),
         page_id = NULL,
         lease_until = now() + make_interval(secs => $3),
-        due_at = now() + make_interval(secs => $3)
+        due_at = GREATEST(now() + make_interval(secs => $3),
+                          (SELECT min(d.due_at) FROM deliveries d WHERE d.notification_id = due.id))
     WHERE due.id = ANY(ARRAY(SELECT id FROM picked))
     RETURNING due.id, due.claim
 )

@@ -125,6 +125,39 @@ async def test_what_a_page_hands_over_is_due_at_once(
     )
 
 
+@pytest.mark.parametrize("parked", [True, False])
+async def test_what_was_handed_over_is_started_once_and_then_due_when_it_says(
+    queue: PageQueue, cases: Cases, ledger: Ledger, parked: bool
+) -> None:
+    case = await cases()
+    [claim] = await _take(queue)
+    opened = await case.open()
+    at_s = at(opened.intended_at, 86_400 if parked else 600)
+    after = (
+        Next(Status.DEAD_LETTERED, at_s, Reason.PROVIDERS_EXHAUSTED)
+        if parked
+        else Next(Status.DEFERRED, at_s, Reason.RETRY, pass_no=1, next_pass_at=at_s)
+    )
+    await case.close(opened, Outcome.UNAVAILABLE, after)
+    await queue.hand_over(HandOver(claim, solo=True))
+    assert [taken.id for taken in await ledger.claim(Lane.NORMAL, 10, LEASE_S, solo_only=True)] == [case.id]
+    due = await case.due()
+    assert due is not None
+    assert due["due_at"] == at_s, "its workflow waits, and is not woken after each lease"
+
+
+async def test_what_was_handed_over_untouched_is_due_again_after_its_lease(
+    queue: PageQueue, cases: Cases, ledger: Ledger
+) -> None:
+    case = await cases()
+    [claim] = await _take(queue)
+    await queue.hand_over(HandOver(claim, solo=True))
+    await ledger.claim(Lane.NORMAL, 10, LEASE_S, solo_only=True)
+    due = await case.due()
+    assert due is not None
+    assert due["due_at"] == due["lease_until"]
+
+
 async def test_a_claim_that_somebody_else_has_since_is_not_handed_over(
     queue: PageQueue, cases: Cases
 ) -> None:
