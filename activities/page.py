@@ -72,6 +72,8 @@ class Page:
         """Take nothing more; what is under way ends."""
         self._ended = self._ended or why
         self._stopping.set()
+        # Whoever waits for a place learns of it at once; nothing more begins in this one.
+        self._places.release()
 
     async def drain(self) -> PageProgress:
         """Carry what is due until the page is full, its lane has nothing more, or it is stopped.
@@ -81,9 +83,18 @@ class Page:
         try:
             await self._take()
         finally:
-            while self._under_way:
-                await asyncio.wait(self._under_way)
+            await self._let_end()
         return self.progress
+
+    async def _let_end(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while self._under_way:
+            try:
+                await asyncio.wait(self._under_way)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def _take(self) -> None:
         pace, ends, idle_since = Pace(), time.monotonic() + PAGE_S_MAX, time.monotonic()

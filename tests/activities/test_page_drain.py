@@ -246,7 +246,7 @@ async def _has_taken(page: Page, count: int) -> bool:
     return page.progress.taken >= count
 
 
-@pytest.mark.parametrize("how", ["stopped", "cancelled"])
+@pytest.mark.parametrize("how", ["stopped", "cancelled", "stopped, then cancelled"])
 async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back(
     desk: Desk, worker: Worker, how: str
 ) -> None:
@@ -265,6 +265,9 @@ async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back
         assert len(due) == progress.left
         assert {(row["now"], row["solo"], row["lease_until"]) for row in due} == {(True, False, None)}
     else:
+        if how == "stopped, then cancelled":
+            page.stop("the worker stops")
+            await until(lambda: _is_given_back(desk))
         draining.cancel()
         with pytest.raises(asyncio.CancelledError):
             await draining
@@ -272,6 +275,10 @@ async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back
     sent = [case for case in cases if (await case.load()).status is Status.SENT]
     assert sent
     await _each_sent_once(sent)
+
+
+async def _is_given_back(desk: Desk) -> bool:
+    return await desk.ledger.pool.fetchval("SELECT count(*) FROM due WHERE due_at <= now()") >= 30
 
 
 async def _under_way(cases: list[Case]) -> bool:
