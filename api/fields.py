@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -161,6 +162,8 @@ LocalTime = Annotated[str, Field(max_length=5, examples=["22:00"]), AfterValidat
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 
 
+# Many of one batch, or of one answer, are the same time.
+@lru_cache(maxsize=256)
 def _iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -8,6 +8,8 @@ from typing import Any
 
 CANONICAL_VERSION = 1
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
@@ -23,7 +25,7 @@ def canonical(supplied: Mapping[str, Any]) -> bytes:
 
     Defaults are not part of it, so that a new default never turns an honest retry into a conflict.
     """
-    return json.dumps(supplied, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(supplied).encode()
 
 
 def fingerprint(keys: Mapping[str, str], key_id: str, supplied: Mapping[str, Any]) -> Fingerprint:
