@@ -12,6 +12,10 @@ from telemetry import logs
 
 DRAIN_S: Final = 8
 """How long requests that are under way may take to end."""
+KEEP_ALIVE_S: Final = 75
+"""How long an idle connection is kept: longer than clients and load balancers keep theirs (up to a minute),
+or a request meets a connection that is just being closed.
+"""
 
 
 def run(settings: Settings) -> None:
@@ -32,6 +36,7 @@ def run(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         h11_max_incomplete_event_size=65_536,
     )
 

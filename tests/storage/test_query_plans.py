@@ -120,7 +120,7 @@ async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
 @pytest_asyncio.fixture(scope="module")
 async def connected_before(database: str) -> AsyncIterator[Explained]:
     """A filled ledger, and a connection whose plans were made while it was empty."""
-    pool = await open_pool(database, size_max=1)
+    pool = await open_pool(database, size_max=1, command_timeout_s=120)
     async with pool.acquire() as connection:
         explained = Explained(connection)
         await explained.start()
@@ -225,7 +225,7 @@ async def test_plans_while_some_tables_are_analysed_and_others_are_not(
 async def test_plans_that_are_made_on_full_tables(
     connected_before: Explained, database: str, first: int, plans: str
 ) -> None:
-    pool = await open_pool(database, size_max=1)
+    pool = await open_pool(database, size_max=1, command_timeout_s=120)
     async with pool.acquire() as connection:
         await connection.execute("ANALYZE")
         explained = Explained(connection)
