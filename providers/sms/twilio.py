@@ -179,6 +179,9 @@ class Twilio(OverHttp):
 
     def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
         """Verify a message that somebody sent to our number; one that is STOP or START, in any spelling."""
+        if b"MessageStatus=" in request.body:
+            # A report on a message of ours, as most are: it was verified as that, and holds no answer.
+            return []
         reply = reply_of(self._verified(request))
         return [reply] if reply else []
 
