@@ -292,6 +292,8 @@ class Settings(StoreSettings, IdentitySettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Where a worker serves its metrics; 0: nowhere. The API serves its own at /metrics."""
+    worker_nice: Annotated[int, Field(ge=0, le=19)] = 10
+    """How far a worker without lane `critical` stands back where processors are short (nice(2))."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["json", "console"] = "json"
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
+import uvloop
 from redis.exceptions import RedisError
 from temporalio.client import (
     Client,
@@ -378,7 +379,11 @@ def main(settings: Settings, lanes: Sequence[Lane]) -> None:
     """
     code = 0
     try:
-        asyncio.run(run(settings, lanes))
+        if Lane.CRITICAL not in lanes:
+            # Before anything has a thread of its own: threads stand back as far as the one that began them.
+            os.nice(settings.worker_nice)
+        # As the API does: a page spends a twentieth less on it than on Python's own loop.
+        uvloop.run(run(settings, lanes))
     except SettingsError as error:
         sys.stderr.write(f"herald: {error}\n")
         code = 1

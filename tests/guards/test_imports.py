@@ -41,7 +41,7 @@ LIBRARIES = {
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
     "simulators": {"aiohttp", "cryptography", "h2", "httpx", "hyperframe", "jwt", "multidict"},
     "settings": {"pydantic", "pydantic_settings"},
-    "worker": {"asyncpg", "redis", "structlog", "temporalio"},
+    "worker": {"asyncpg", "redis", "structlog", "temporalio", "uvloop"},
     "cli": {"typer"},
 }
 
