@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from pass_case import ALONE, Case, Desk, WatchedLedger, Worker, catalog, until
 
-from activities.page import Page
+from activities.page import LEASE_LEFT_S, Page
 from activities.page_pass import Came
 from domain.decisions import Next
 from domain.notification import Channel, Lane
@@ -246,28 +246,47 @@ async def _has_taken(page: Page, count: int) -> bool:
     return page.progress.taken >= count
 
 
+async def test_what_did_not_begin_within_its_lease_is_left_to_whoever_claims_it_next(
+    desk: Desk, worker: Worker
+) -> None:
+    cases = await _bulk(desk, 4)
+    for case in cases:
+        await desk.simulators.fault("twilio", "latency", case.to, latency_s=1)
+    page = worker.page(page_concurrency=1, lease_s=LEASE_LEFT_S + 0.5)
+    draining = asyncio.create_task(page.drain())
+    await until(lambda: _has_left(page))
+    page.stop("the test ends")
+    assert (await draining).settled == 1
+    untouched = [case for case in cases if not await case.attempts()]
+    assert len(untouched) == 3
+
+
+async def _has_left(page: Page) -> bool:
+    return page.progress.left > 0
+
+
 @pytest.mark.parametrize("how", ["stopped", "cancelled", "stopped, then cancelled"])
 async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back(
     desk: Desk, worker: Worker, how: str
 ) -> None:
     cases = await _bulk(desk, 40)
     for case in cases:
-        await desk.simulators.fault("twilio", "latency", case.to, latency_s=1)
+        await desk.simulators.fault("twilio", "latency", case.to, latency_s=2)
     page = worker.page(page_concurrency=4)
     draining = asyncio.create_task(page.drain())
     await until(lambda: _under_way(cases))
-    if how == "stopped":
+    if how != "cancelled":
         page.stop("the worker stops")
+        await until(lambda: _is_given_back(desk))
+        assert page.progress.settled == 0, "it waits for no call to give the rest back"
+    if how == "stopped":
         progress = await draining
         assert progress.settled + progress.left == progress.taken == 40
-        assert 4 <= progress.settled <= 8
+        assert progress.settled == 4
         due = await desk.ledger.pool.fetch("SELECT due_at <= now() AS now, solo, lease_until FROM due")
         assert len(due) == progress.left
         assert {(row["now"], row["solo"], row["lease_until"]) for row in due} == {(True, False, None)}
     else:
-        if how == "stopped, then cancelled":
-            page.stop("the worker stops")
-            await until(lambda: _is_given_back(desk))
         draining.cancel()
         with pytest.raises(asyncio.CancelledError):
             await draining
