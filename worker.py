@@ -39,6 +39,7 @@ from activities.page_pass import PagePass
 from activities.planner import Planner
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
+from activities.read_ahead import ReadAhead
 from activities.reconcile import Reconcile
 from activities.repeat import Repeats
 from activities.resolve import Resolver
@@ -99,6 +100,7 @@ class Parts:
     metrics: Metrics
     gate: ProviderGate = field(init=False)
     first_passes: FirstPasses = field(init=False)
+    read_ahead: ReadAhead = field(default_factory=ReadAhead)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while it takes nothing more."""
 
@@ -130,7 +132,7 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
     resolver = Resolver(ledger, parts.receipts, parts.providers, parts.gate, catalog, parts.metrics, repeats)
     senders = Senders(parts.providers, parts.gate, catalog, links, secret)
     passes = DeliveryPass(ledger, senders, resolver, limits, parts.metrics)
-    limit = CheckRateLimit(ledger, limits, parts.metrics)
+    limit = CheckRateLimit(ledger, limits, parts.metrics, parts.read_ahead)
     planner = Planner(ledger, catalog, parts.gate)
     # Pages have places of their own: their calls are no reason to keep others' out of the workflow task.
     in_pages = DeliveryPass(ledger, replace(senders, crowds=False), resolver, limits, parts.metrics)
@@ -142,9 +144,11 @@ def activities_of(parts: Parts) -> dict[str, Callable[..., Awaitable[Any]]]:
         BroadcastPages(parts.pool), ledger, catalog, namespace(secret), keys, parts.metrics
     )
     return {
-        "check_preferences": CheckPreferences(planner, parts.first_passes).check_preferences,
+        "check_preferences": CheckPreferences(
+            planner, parts.first_passes, parts.read_ahead
+        ).check_preferences,
         "check_rate_limit": limit.check_rate_limit,
-        "deliver": Deliver(passes, parts.first_passes).deliver,
+        "deliver": Deliver(passes, parts.first_passes, parts.read_ahead).deliver,
         "poll_delivery_status": PollDeliveryStatus(
             ledger, parts.receipts, parts.providers, catalog
         ).poll_delivery_status,
@@ -328,8 +332,9 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     )
     policy = parts.settings.catalog.dispatch
     pager = Pager(client, parts.pages, parts.lanes, policy, listener)
+    places, ahead = parts.first_passes, parts.read_ahead
     dispatcher = Dispatcher(
-        client, parts.ledger, parts.lanes, policy, parts.first_passes, listener, parts.metrics, pager
+        client, parts.ledger, parts.lanes, policy, places, ahead, listener, parts.metrics, pager
     )
     relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics)
     waker = Waker(client, listener)

@@ -6,6 +6,7 @@ import structlog
 from temporalio import activity
 
 from activities.limits import Limits
+from activities.read_ahead import ReadAhead
 from domain.notification import Delivery, Notification
 from domain.status import SENDABLE
 from domain.steps import DeliveryRef, LimitResult
@@ -20,8 +21,9 @@ log = structlog.stdlib.get_logger(__name__)
 class CheckRateLimit:
     """Reserves a delivery's places, and settles or defers the one that has none."""
 
-    def __init__(self, ledger: Ledger, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, ledger: Ledger, limits: Limits, metrics: Metrics, read_ahead: ReadAhead) -> None:
         self._ledger = ledger
+        self._read_ahead = read_ahead
         self._limits = limits
         self._metrics = metrics
 
@@ -42,7 +44,7 @@ class CheckRateLimit:
             return LimitResult(admitted=False, failed=True)
 
     async def _reserve(self, notification_id: UUID, delivery_id: UUID) -> LimitResult:
-        notification = await self._ledger.load(notification_id)
+        notification = self._read_ahead.see(delivery_id) or await self._ledger.load(notification_id)
         delivery = (
             next((d for d in notification.deliveries if d.id == delivery_id), None) if notification else None
         )

@@ -8,6 +8,7 @@ from temporalio import activity
 from activities.delivery_pass import DeliveryPass
 from activities.early import UNAVAILABLE_S, not_yet
 from activities.first_passes import FirstPasses
+from activities.read_ahead import ReadAhead
 from domain.steps import Action, DeliveryRef, PassResult
 from storage.group import LedgerError
 
@@ -17,9 +18,10 @@ log = structlog.stdlib.get_logger(__name__)
 class Deliver:
     """Runs one pass over a delivery."""
 
-    def __init__(self, passes: DeliveryPass, first_passes: FirstPasses) -> None:
+    def __init__(self, passes: DeliveryPass, first_passes: FirstPasses, read_ahead: ReadAhead) -> None:
         self._passes = passes
         self._first_passes = first_passes
+        self._read_ahead = read_ahead
 
     @activity.defn(name="deliver")
     async def deliver(self, ref: DeliveryRef) -> PassResult:
@@ -28,7 +30,8 @@ class Deliver:
         """
         local = activity.info().is_local
         try:
-            result = await self._passes.run(UUID(ref.notification_id), UUID(ref.delivery_id))
+            id = UUID(ref.delivery_id)
+            result = await self._passes.run(UUID(ref.notification_id), id, self._read_ahead.take(id))
         except LedgerError as error:
             if not local:
                 raise not_yet(f"the ledger did not answer ({type(error).__name__})", UNAVAILABLE_S) from error

@@ -36,9 +36,10 @@ class FirstPasses:
         if self._since.pop(notification_id, None) is not None:
             self._freed.set()
 
-    async def wait_for_place(self, timeout_s: float) -> None:
-        """Wait until a place is freed, at most so long."""
-        self._freed.clear()
+    async def wait_for_places(self, count: int, timeout_s: float) -> None:
+        """Wait until so many places are free, at most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._freed.wait()
+                while self.free() < count:
+                    self._freed.clear()
+                    await self._freed.wait()

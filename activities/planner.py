@@ -28,14 +28,16 @@ class Planner:
         self._catalog = catalog
         self._gate = gate
 
-    async def plan(self, notification_id: UUID) -> tuple[Plan, Notification | None]:
+    async def plan(
+        self, notification_id: UUID, loaded: Notification | None = None
+    ) -> tuple[Plan, Notification | None]:
         """Move what can be settled without sending, and plan the rest; and the notification as it was then.
 
-        Raises storage.group.LedgerError.
+        `loaded`: as it was read just now. Raises storage.group.LedgerError.
         """
         notification = None
         for _ in range(READS_MAX):
-            notification = await self._ledger.load(notification_id)
+            notification, loaded = loaded or await self._ledger.load(notification_id), None
             if notification is None:
                 return Plan(), None
             rules = Rules.of(self._catalog, self._catalog.types[notification.type])

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import structlog
-from pass_case import Desk, Dressed, WatchedLedger, Worker, catalog, settings_from
+from pass_case import Desk, Dressed, Worker, catalog, settings_from
+from watched_ledger import WatchedLedger
 
 from domain.notification_types import Catalog
 from providers import registry

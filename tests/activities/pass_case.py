@@ -27,6 +27,7 @@ from activities.page_pass import PagePass
 from activities.planner import Planner
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.provider_gate import ProviderGate
+from activities.read_ahead import ReadAhead
 from activities.repeat import Repeats
 from activities.resolve import Resolver
 from domain.fingerprint import Fingerprint
@@ -40,9 +41,8 @@ from settings import ProviderSettings, Settings
 from simulators.control import Simulators
 from storage.ledger import Ledger
 from storage.page_queue import PageQueue
-from storage.postgres import Pool
 from storage.receipts import Receipts
-from storage.rows import Closing, Intent, Moved, OpenAttempt, Submission
+from storage.rows import Submission
 from telemetry.metrics import Metrics
 
 ROUTES = {
@@ -83,38 +83,6 @@ def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
 def phone() -> str:
     """A number that no other test uses."""
     return f"+23480{random.randrange(10**8):08}"
-
-
-Hook = Callable[[], Awaitable[Any]]
-
-
-class WatchedLedger(Ledger):
-    """The ledger, with things happening at chosen moments, each once."""
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
-        self.before_intent: Hook | None = None
-        self.after_intent: Hook | None = None
-        self.before_close: Hook | None = None
-        self.after_close: Hook | None = None
-
-    async def intend(self, intent: Intent) -> OpenAttempt | None:
-        await self._happens("before_intent")
-        opened = await super().intend(intent)
-        await self._happens("after_intent")
-        return opened
-
-    async def close_attempt(self, closing: Closing) -> Moved | None:
-        await self._happens("before_close")
-        moved = await super().close_attempt(closing)
-        await self._happens("after_close")
-        return moved
-
-    async def _happens(self, moment: str) -> None:
-        hook = getattr(self, moment)
-        if hook is not None:
-            setattr(self, moment, None)
-            await hook()
 
 
 class Dressed:
@@ -169,10 +137,11 @@ class Worker:
         resolver = Resolver(ledger, receipts, providers, self.gate, catalog, self.metrics, repeats)
         senders = Senders(providers, self.gate, catalog, links, "secret")
         self.passes = DeliveryPass(ledger, senders, resolver, limits, self.metrics)
-        self._deliver = Deliver(self.passes, self.first_passes)
+        self.read_ahead = ReadAhead()
+        self._deliver = Deliver(self.passes, self.first_passes, self.read_ahead)
         self.planner = Planner(ledger, catalog, self.gate)
-        self._plan = CheckPreferences(self.planner, self.first_passes)
-        self._limit = CheckRateLimit(ledger, limits, self.metrics)
+        self._plan = CheckPreferences(self.planner, self.first_passes, self.read_ahead)
+        self._limit = CheckRateLimit(ledger, limits, self.metrics, self.read_ahead)
         self._poll = PollDeliveryStatus(ledger, receipts, providers, catalog)
         self.page_pass = PagePass(self.planner, self._limit, self.passes, catalog)
         self.queue = PageQueue(ledger.pool)

@@ -8,7 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
-from pass_case import ALONE, Case, Desk, WatchedLedger, Worker, catalog, until
+from pass_case import ALONE, Case, Desk, Worker, catalog, until
+from watched_ledger import WatchedLedger
 
 from activities.page import LEASE_LEFT_S, Page
 from activities.page_pass import Came

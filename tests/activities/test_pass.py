@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from pass_case import SCHEDULE_S, Case, Desk, Dressed, WatchedLedger, Worker, catalog, phone, seconds_until
+from pass_case import SCHEDULE_S, Case, Desk, Dressed, Worker, catalog, phone, seconds_until
+from watched_ledger import WatchedLedger
 
 from domain.decisions import Next
 from domain.notification import Channel, Recipient, Strategy

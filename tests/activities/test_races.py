@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import asyncpg
 import pytest
-from pass_case import ALONE, Case, Desk, Dressed, WatchedLedger, Worker, catalog, crash_at, until
+from pass_case import ALONE, Case, Desk, Dressed, Worker, catalog, crash_at, until
+from watched_ledger import WatchedLedger
 
 from domain.ids import attempt_ref
 from domain.notification import Channel, Recipient

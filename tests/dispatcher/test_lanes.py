@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -10,10 +11,13 @@ from office import ORDINARY, FakeTemporal, Office, until
 from temporalio.service import RPCStatusCode
 
 from activities.first_passes import FirstPasses
+from activities.read_ahead import ReadAhead
 from dispatcher.dispatcher import Dispatcher, turns
 from dispatcher.listener import Listener
-from domain.notification import Lane
+from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
+from storage.group import LedgerUnavailable
+from storage.ledger import Ledger
 from telemetry.metrics import Metrics
 
 Begin = Callable[..., FakeTemporal]
@@ -25,12 +29,27 @@ async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
     await office.execute("DELETE FROM due")
     metrics, tasks = Metrics(), list[asyncio.Task[None]]()
 
-    def begun(lanes: tuple[Lane, ...] = ORDINARY, in_flight_max: int = 1, **temporal: object) -> FakeTemporal:
+    def begun(
+        lanes: tuple[Lane, ...] = ORDINARY,
+        in_flight_max: int = 1,
+        read_ahead: ReadAhead | None = None,
+        ledger: Ledger | None = None,
+        **temporal: object,
+    ) -> FakeTemporal:
         first_passes = FirstPasses(in_flight_max)
         fake = FakeTemporal(first_passes, **temporal)  # pyright: ignore[reportArgumentType] (its own fields)
         policy = DispatchPolicy(in_flight_max=in_flight_max, lease_s=60, sweep_s=0.1)
         listener = Listener(database, ("herald_due",))
-        dispatcher = Dispatcher(fake, office.ledger, lanes, policy, first_passes, listener, metrics)  # pyright: ignore[reportArgumentType] (stands for the client)
+        dispatcher = Dispatcher(
+            fake,  # pyright: ignore[reportArgumentType] (stands for the client)
+            ledger or office.ledger,
+            lanes,
+            policy,
+            first_passes,
+            read_ahead or ReadAhead(),
+            listener,
+            metrics,
+        )
         tasks.append(asyncio.create_task(dispatcher.run()))
         return fake
 
@@ -127,3 +146,25 @@ async def test_a_start_that_can_never_be_holds_nobody_up(office: Office, begin: 
     await until(lambda: _is(fake, 20))
     assert set(fake.started) == set(others)
     assert loop.time() - before < 5, "nobody paused for it"
+
+
+async def test_what_is_claimed_is_read_for_the_first_passes(office: Office, begin: Begin) -> None:
+    ids = [UUID(id) for id in await _many(office, Lane.HIGH, 3)]
+    read_ahead = ReadAhead()
+    fake = begin(in_flight_max=5, read_ahead=read_ahead)
+    await until(lambda: _is(fake, 3))
+    assert [found.id for id in ids if (found := read_ahead.take(id))] == ids
+
+
+class BlindLedger(Ledger):
+    """Takes claims, and cannot be read."""
+
+    async def load(self, notification_id: UUID) -> Notification | None:
+        raise LedgerUnavailable("it cannot be read")
+
+
+async def test_what_cannot_be_read_is_started_all_the_same(office: Office, begin: Begin) -> None:
+    lanes = await _many(office, Lane.HIGH, 3)
+    fake = begin(in_flight_max=5, ledger=BlindLedger(office.ledger.pool))
+    await until(lambda: _is(fake, 3))
+    assert set(fake.started) == lanes.keys()

@@ -28,7 +28,7 @@ def _listener() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
 def _first_passes() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
     places = FirstPasses(1)
     places.begin("one")
-    return lambda: places.wait_for_place(60), lambda: places.done("one")
+    return lambda: places.wait_for_places(1, 60), lambda: places.done("one")
 
 
 @pytest.mark.parametrize("kind", [_listener, _first_passes])
