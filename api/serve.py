@@ -6,6 +6,7 @@ from typing import Final
 import uvicorn
 
 from api.app import create_app
+from api.protocol import BoundedHeads
 from providers import registry
 from settings import Settings
 from telemetry import logs
@@ -30,14 +31,13 @@ def run(settings: Settings) -> None:
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
-        http="h11",
+        http=BoundedHeads,
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,
-        h11_max_incomplete_event_size=65_536,
     )
 
 

@@ -9,6 +9,7 @@ import uvicorn
 from api_case import ACCOUNT_SID, AUTH_TOKEN, SIGNING_KEY, VERIFY_TOKEN
 
 from api.app import create_app
+from api.protocol import BoundedHeads
 from devstack.ports import free_port
 from settings import Settings
 
@@ -28,7 +29,7 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
         config = uvicorn.Config(
-            create_app(settings), http="h11", lifespan="on", log_config=None, access_log=False
+            create_app(settings), http=BoundedHeads, lifespan="on", log_config=None, access_log=False
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))

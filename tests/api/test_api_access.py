@@ -1,6 +1,7 @@
 """Who may call what, and what is answered to whoever may not, or asks for what is not there."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -262,3 +263,22 @@ async def test_the_unexpected_is_a_problem_and_its_text_stays_inside(
     logged = captured.out + captured.err
     assert "request_failed" in logged
     assert "private text" not in answer.text + logged
+
+
+async def test_headers_without_an_end_are_refused(url: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(b"GET /v1/notifications HTTP/1.1\r\nHost: herald\r\nX-Endless: ")
+    for _ in range(64):
+        writer.write(b"x" * 2048)
+    async with asyncio.timeout(10):
+        assert b" 400 " in await reader.readline()
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+    writer.close()
+
+
+async def test_long_headers_and_bodies_are_no_endless_head(url: str, api: httpx.AsyncClient) -> None:
+    long = {"X-Long": "x" * 40_000, "Idempotency-Key": "long heads"}
+    for size in (10, 90_000):
+        answer = await api.post("/notifications", json=body(content={"body": "x" * size}), headers=long)
+        assert answer.status_code in (202, 422), answer.text
