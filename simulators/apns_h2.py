@@ -10,7 +10,7 @@ import ssl
 import struct
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import h2.config
 import h2.connection
@@ -61,7 +61,8 @@ class H2Server(asyncio.Protocol):
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # By its class no loop's own transport need be one.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self._connections.add(self)
         self._h2.initiate_connection()

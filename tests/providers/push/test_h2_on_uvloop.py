@@ -1,0 +1,44 @@
+"""HTTP/2 on the worker's loop: its transports are not asyncio's own by their class, and fail in other ways."""
+
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_h2
+import uvloop
+from conftest import options
+
+from providers.push.apns import Apns
+from simulators.base import World
+from simulators.server import serve
+
+Case = Callable[..., Coroutine[Any, Any, None]]
+
+CASES: tuple[Case, ...] = (
+    test_h2.test_many_requests_share_one_connection,
+    test_h2.test_a_timeout_does_not_disturb_its_neighbours,
+    test_h2.test_a_request_refused_by_goaway_goes_over_a_new_connection,
+    test_h2.test_goaway_on_the_first_stream_and_again_is_not_sent,
+    test_h2.test_answers_after_a_goaway_are_read,
+    test_h2.test_a_refused_stream_was_not_processed_and_is_tried_again,
+    test_h2.test_a_silent_connection_is_asked_before_it_is_trusted,
+    test_h2.test_a_connection_that_fell_silent_is_not_used_again,
+    test_h2.test_nothing_is_written_after_the_budget,
+)
+
+
+async def _run(case: Case, keys: Path, a_message: Callable[..., Any]) -> None:
+    async with serve(World("http://127.0.0.1:9", keys, apns_port=0)) as running:
+        vendor = running.simulators["apns"]
+        adapter = Apns(**options(vendor.settings(running.url)))
+        await case(adapter, vendor, a_message)
+        await adapter.aclose()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.removeprefix("test_"))
+def test_on_uvloop(case: Case, push_keys: Path, a_message: Callable[..., Any]) -> None:
+    # In a thread of its own: this one has the session's loop.
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(uvloop.run, _run(case, push_keys, a_message)).result()
