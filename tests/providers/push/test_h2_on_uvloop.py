@@ -1,4 +1,4 @@
-"""HTTP/2 on the worker's loop: its transports are not asyncio's own by their class, and fail in other ways."""
+"""HTTP/2 on the worker's loop: its transports are not asyncio's own by their class, and fail differently."""
 
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
