@@ -114,7 +114,8 @@ async def main(specs: Path) -> int:
 
 
 if __name__ == "__main__":
-    place = Path(os.environ.get("HERALD_SPECS", DEFAULT_SPECS))
+    # Whole: Prism runs in a directory of its own.
+    place = Path(os.environ.get("HERALD_SPECS", DEFAULT_SPECS)).resolve()
     if not place.is_dir():
         sys.exit(print(f"No vendor's documents at {place}: nothing was checked (HERALD_SPECS says where)."))
     sys.exit(asyncio.run(main(place)))
