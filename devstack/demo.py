@@ -116,7 +116,8 @@ class _Demo:
 
     def _show_links(self, number: int, result: Result) -> None:
         for id, path in result.links:
-            self._say(f"  {number:2}  {_ui_url()}{path}" if path else f"  {number:2}  {id}: never started")
+            where = f"{_ui_url()}{path}" if path else f"{id}: no workflow of its own"
+            self._say(f"  {number:2}  {where}")
         if result.more_links:
             self._say(f"  {number:2}  … and {result.more_links} more like these")
 
