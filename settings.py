@@ -289,6 +289,8 @@ class Settings(StoreSettings, IdentitySettings):
     """Where providers and recipients reach this API: callbacks and links are built on it."""
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    api_nice: Annotated[int, Field(ge=0, le=19)] = 0
+    """How far this API process stands back where processors are short (nice(2)): one that takes callbacks."""
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Where a worker serves its metrics; 0: nowhere. The API serves its own at /metrics."""

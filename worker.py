@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -12,18 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 import uvloop
-from redis.exceptions import RedisError
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-)
-from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.broadcast import Broadcasting
@@ -43,7 +33,7 @@ from activities.read_ahead import ReadAhead
 from activities.reconcile import Reconcile
 from activities.repeat import Repeats
 from activities.resolve import Resolver
-from dispatcher.away import LEDGER_AWAY
+from dispatcher.beginning import connect, establish_limits, keep_schedule
 from dispatcher.broadcasts import BroadcastStarter
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.give_up import GiveUp
@@ -58,7 +48,7 @@ from domain.steps import channel_queue, page_queue, task_queue
 from providers import registry
 from providers.base import Provider
 from ratelimit.limiter import Limiter
-from settings import Settings, SettingsError, TemporalSettings
+from settings import Settings, SettingsError
 from storage.broadcast_pages import BroadcastPages
 from storage.ledger import Ledger
 from storage.page_queue import PageQueue
@@ -66,11 +56,10 @@ from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
 from telemetry import logs
 from telemetry.metrics import Metrics
-from telemetry.scrub import scrub
 from workflows.broadcast import BroadcastWorkflow
 from workflows.notification import NotificationWorkflow
 from workflows.page import PageWorkflow
-from workflows.reconciliation import EVERY, SCHEDULE_ID, WORKFLOW_ID, ReconciliationWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 
 log = structlog.stdlib.get_logger("herald.worker")
 
@@ -82,7 +71,6 @@ PAGES_MAX = 3
 """So many pages may run at once in one process: one for each lane but `critical`."""
 GRACE_S = 5.0
 """What stopping takes beyond the longest call: the outcome's write."""
-CONNECT_AGAIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -241,65 +229,18 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
         await pool.close()
 
 
-async def connect(settings: TemporalSettings) -> Client:
-    """A client of Temporal, as soon as it answers: a worker that starts before it waits."""
-    # Core writes to stdout, in colour, and floods it during an outage: errors only.
-    runtime = Runtime(
-        telemetry=TelemetryConfig(
-            logging=LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
-        )
-    )
-    while True:
-        try:
-            return await Client.connect(
-                settings.address,
-                namespace=settings.namespace,
-                api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-                tls=settings.tls,
-                runtime=runtime,
-            )
-        except RuntimeError as error:
-            log.warning("temporal_unreachable", at=settings.address, why=str(error)[:200])
-            await asyncio.sleep(CONNECT_AGAIN_S)
-
-
-async def keep_schedule(client: Client) -> None:
-    """Have the reconciliation run every two minutes."""
-    with contextlib.suppress(ScheduleAlreadyRunningError):
-        await client.create_schedule(
-            SCHEDULE_ID,
-            Schedule(
-                action=ScheduleActionStartWorkflow(
-                    ReconciliationWorkflow.run,
-                    id=WORKFLOW_ID,
-                    task_queue=task_queue(Lane.NORMAL),
-                    static_summary="lost notifications, drift, dead letters, housekeeping",
-                ),
-                spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=EVERY)]),
-                policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
-            ),
-        )
-
-
-async def establish_limits(parts: Parts) -> None:
-    """On a fresh installation, tell the limiter that its empty store is complete."""
-    while True:
-        try:
-            if not await parts.ledger.has_attempts():
-                await parts.limiter.establish()
-        except (*LEDGER_AWAY, RedisError) as error:
-            log.warning("stores_unreachable", why=f"{type(error).__name__}: {scrub(str(error))[:200]}")
-            await asyncio.sleep(CONNECT_AGAIN_S)
-        else:
-            return
-
-
 async def ready(parts: Parts) -> Client:
     """Wait until everything that the worker needs answers; returns the client of Temporal."""
-    client = await connect(parts.settings.temporal)
+    temporal = parts.settings.temporal
+    client = await connect(
+        temporal.address,
+        temporal.namespace,
+        api_key=temporal.api_key.get_secret_value() if temporal.api_key else None,
+        tls=temporal.tls,
+    )
     if Lane.CRITICAL not in parts.lanes:
         await keep_schedule(client)
-    await establish_limits(parts)
+    await establish_limits(parts.ledger, parts.limiter)
     return client
 
 
@@ -387,6 +328,8 @@ def main(settings: Settings, lanes: Sequence[Lane]) -> None:
         if Lane.CRITICAL not in lanes:
             # Before anything has a thread of its own: threads stand back as far as the one that began them.
             os.nice(settings.worker_nice)
+        # What was imported stays: looking through it for garbage again and again would stop an OTP for 0.1 s.
+        gc.freeze()
         # As the API does: a page spends a twentieth less on it than on Python's own loop.
         uvloop.run(run(settings, lanes))
     except SettingsError as error:

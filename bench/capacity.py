@@ -24,7 +24,7 @@ _GROUPS = {
     Way.PAGE: "what one costs, by pages",
 }
 _COSTS = {
-    "api_cpu_ms": ("CPU of api",),
+    "api_cpu_ms": ("CPU of api", "CPU of callbacks"),
     "worker_cpu_ms": ("CPU of worker", "CPU of worker_critical"),
     "temporal_cpu_ms": ("CPU of temporal",),
     "postgres_cpu_ms": ("CPU of postgres",),

@@ -139,7 +139,7 @@ async def _way(running: Running, notifications: int) -> Taken:
     }
 
 
-_PARTS = ("api", "worker", "temporal", "postgres")
+_PARTS = ("api", "callbacks", "worker", "temporal", "postgres")
 
 
 async def _submitted(running: Running, notifications: int) -> list[float]:

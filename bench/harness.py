@@ -20,7 +20,7 @@ from devstack.stack import Stack
 
 CATALOG = Path(__file__).with_name("bench.toml")
 """The types of the benchmarks: herald.toml's ways of treating a notification, without limits per user."""
-PARTS = ("api", "worker", "worker_critical", "temporal", "postgres", "valkey", "simulators")
+PARTS = ("api", "callbacks", "worker", "worker_critical", "temporal", "postgres", "valkey", "simulators")
 _POLL_S = 0.05
 
 

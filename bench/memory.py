@@ -8,7 +8,7 @@ from bench.harness import Bench, Running, paging
 from bench.peers.subjects import pages_exist
 from bench.report import Report, Series, at_most
 
-PARTS = ("worker", "worker_critical", "api")
+PARTS = ("worker", "worker_critical", "api", "callbacks")
 VOLUME, CRITICAL = sms("marketing"), sms("otp")
 STEPS = 20
 CRITICAL_PER_S, CRITICAL_S = 20, 5.0

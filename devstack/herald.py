@@ -11,14 +11,15 @@ from devstack.process import Part, Process
 
 ROOT = Path(__file__).parent.parent
 
+CALLBACKS_NICE = "10"
 _FLUSH_S = 45
 """A worker lets the calls in flight end before it stops, and they may take a vendor's whole time budget."""
 
 
 def simulators(
-    ports: Ports, state_dir: Path, api_url: str, environment: Mapping[str, str] | None = None
+    ports: Ports, state_dir: Path, public_url: str, environment: Mapping[str, str] | None = None
 ) -> Part:
-    """Every vendor's simulator, in one process."""
+    """Every vendor's simulator, in one process; they report to the API at `public_url`."""
     return Part(
         name="simulators",
         command=(
@@ -29,7 +30,7 @@ def simulators(
                 "--smtp-port",
                 str(ports.smtp),
                 "--callback-base",
-                f"{api_url}/v1/callbacks",
+                f"{public_url}/v1/callbacks",
                 "--state-dir",
                 str(state_dir),
             ),
@@ -49,20 +50,29 @@ async def simulator_settings(url: str) -> dict[str, str]:
 
 
 def application(ports: Ports, environment: Mapping[str, str]) -> list[Part]:
-    """The API and the workers: one for `critical`, which nothing may delay, and one for the rest."""
+    """The API and the workers: of each one that nothing may delay, and one that stands back.
+
+    The second API is the same program; vendors are told its address, so that what they report, thousands a
+    second while a broadcast drains, is never before a client's request.
+    """
     return [
-        Part(
-            name="api",
-            command=(sys.executable, "-m", "cli", "api"),
-            ready=answers(f"{ports.api_url}/healthz"),
-            cwd=ROOT,
-            env=environment,
-            ready_within_s=60,
-            stop_within_s=15,
-        ),
+        _api("api", ports.api, environment),
+        _api("callbacks", ports.callbacks, {**environment, "HERALD_API_NICE": CALLBACKS_NICE}),
         _worker("worker_critical", "critical", ports.worker_critical_metrics, environment),
         _worker("worker", "high,normal,bulk", ports.worker_metrics, environment),
     ]
+
+
+def _api(name: str, port: int, environment: Mapping[str, str]) -> Part:
+    return Part(
+        name=name,
+        command=(sys.executable, "-m", "cli", "api"),
+        ready=answers(f"http://127.0.0.1:{port}/healthz"),
+        cwd=ROOT,
+        env={**environment, "HERALD_API_PORT": str(port)},
+        ready_within_s=60,
+        stop_within_s=15,
+    )
 
 
 def _worker(name: str, lanes: str, metrics_port: int, environment: Mapping[str, str]) -> Part:

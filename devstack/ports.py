@@ -49,6 +49,7 @@ class Ports:
     apns: int = 8101
     smtp: int = 8102
     api: int = 8000
+    callbacks: int = 8001
     worker_metrics: int = 9464
     worker_critical_metrics: int = 9465
 
@@ -69,6 +70,11 @@ class Ports:
     def api_url(self) -> str:
         """Where the API listens."""
         return f"http://127.0.0.1:{self.api}"
+
+    @property
+    def callbacks_url(self) -> str:
+        """Where vendors reach Herald: a second API, of the same routes."""
+        return f"http://127.0.0.1:{self.callbacks}"
 
     async def check_free(self, names: set[str]) -> None:
         """Raise DevStackError naming every port of `names` that is taken."""

@@ -27,7 +27,7 @@ TENANT = "dev"
 _LOG = logging.getLogger(__name__)
 
 _STOP_ORDER = (
-    ("api",),
+    ("api", "callbacks"),
     ("worker_critical", "worker"),
     ("simulators",),
     ("temporal",),
@@ -96,7 +96,8 @@ class Stack:
     def description(self) -> dict[str, Any]:
         """What dev.json says. A part that does not run has no pid, and no address if it never will."""
         own = self._simulators
-        names = ("temporal", "postgres", "valkey", "simulators", "api", "worker", "worker_critical")
+        stores = ("temporal", "postgres", "valkey")
+        names = (*stores, "simulators", "api", "callbacks", "worker", "worker_critical")
         return {
             "api_url": self.api_url,
             "api_key": self.api_key,
@@ -145,11 +146,11 @@ class Stack:
             # Nothing that was set for real vendors may reach Herald beside the simulators.
             for name in [name for name in environment if name.startswith("HERALD_PROVIDERS__")]:
                 del environment[name]
-            environment["HERALD_PUBLIC_URL"] = self.api_url
+            public_url = environment["HERALD_PUBLIC_URL"] = self.ports.callbacks_url
             parts.append(
-                herald.simulators(self.ports, self._data.path / "simulators", self.api_url, environment)
+                herald.simulators(self.ports, self._data.path / "simulators", public_url, environment)
             )
-        environment.setdefault("HERALD_PUBLIC_URL", self.api_url)
+        environment.setdefault("HERALD_PUBLIC_URL", self.ports.callbacks_url)
 
         await self._supervisor.start(*parts)
         await self._prepare_stores()
@@ -172,7 +173,7 @@ class Stack:
     async def _check(self, stores: Mapping[str, Part]) -> None:
         if "postgres" in stores:
             await check_can_run()
-        needed = {*stores, "api", "worker_metrics", "worker_critical_metrics"}
+        needed = {*stores, "api", "callbacks", "worker_metrics", "worker_critical_metrics"}
         if "temporal" in stores:
             needed.add("temporal_ui")
         if self._simulators:

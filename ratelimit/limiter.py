@@ -29,7 +29,8 @@ _SPACE = "{herald:limit}"
 _SENTINEL = f"{_SPACE}:since"
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _LUA = Path(__file__).parent
-_LOST = (RedisError, OSError, TimeoutError)
+STORE_LOST = (RedisError, OSError, TimeoutError)
+"""What says that the store did not answer."""
 
 
 class OnLoss(StrEnum):
@@ -118,7 +119,7 @@ class Limiter:
             admitted, blind, free_at_ms, *positions = await self._trips.call(
                 self._reserve, [_SENTINEL, *map(_stored_name, keys)], arguments
             )
-        except _LOST:
+        except STORE_LOST:
             return self._without_store(keys, member, on_loss)
         return Reservation(
             admitted=bool(admitted),
@@ -137,7 +138,7 @@ class Limiter:
         self._local.release(keys, member)
         try:
             await self._trips.call(self._release, [_stored_name(key) for key in keys], [member])
-        except _LOST:
+        except STORE_LOST:
             return False
         return True
 
@@ -152,7 +153,7 @@ class Limiter:
             wait_us = await self._trips.call(
                 self._take, [f"{_SPACE}:rate:{provider}"], [rate_per_s, capacity]
             )
-        except _LOST:
+        except STORE_LOST:
             return 0.0
         return wait_us / 1_000_000
 
@@ -161,7 +162,7 @@ class Limiter:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.ping()
-        except _LOST:
+        except STORE_LOST:
             return False
         return True
 

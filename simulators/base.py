@@ -26,6 +26,8 @@ from simulators.faults import (
 )
 
 BLACK_HOLE_S_MAX = 120.0
+REPORTS_AT_ONCE = 8
+"""So many callbacks of a vendor are under way at once: what it reports does not hold up what it is sent."""
 CALLBACK_WAITS_S = (0.2, 0.5, 1.0, 2.0)
 """How long after each failed delivery of a callback the vendor tries again; then it gives up."""
 MESSAGES_MAX = 200_000
@@ -131,6 +133,7 @@ class Simulator(ABC):
         self.closing = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
+        self._reporting = asyncio.Semaphore(REPORTS_AT_ONCE)
 
     @abstractmethod
     def routes(self) -> Sequence[web.RouteDef]:
@@ -280,9 +283,10 @@ class Simulator(ABC):
             self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         for wait_s in (*CALLBACK_WAITS_S, None):
             try:
-                async with self._http.post(
-                    outgoing.url, data=outgoing.body, headers=outgoing.headers
-                ) as response:
+                async with (
+                    self._reporting,
+                    self._http.post(outgoing.url, data=outgoing.body, headers=outgoing.headers) as response,
+                ):
                     if response.status < 500 and response.status not in (408, 429):
                         return
             except (aiohttp.ClientError, TimeoutError):

@@ -29,7 +29,7 @@ from storage import api_keys
 
 # What the machine may have set for a real installation is none of these tests' business.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
-PIDS = {"temporal", "postgres", "valkey", "simulators", "api", "worker", "worker_critical"}
+PIDS = {"temporal", "postgres", "valkey", "simulators", "api", "callbacks", "worker", "worker_critical"}
 KEYS = {
     *("api_url", "api_key", "temporal_address", "temporal_ui_url", "database_url", "valkey_url"),
     *("simulators_url", "apns_url", "pids"),
@@ -179,7 +179,7 @@ async def test_simulators_replace_every_real_vendor(
         assert description["apns_url"] == settings["HERALD_PROVIDERS__APNS__BASE_URL"]
         given = {n: v for n, v in running.environment.items() if n.startswith("HERALD_PROVIDERS__")}
         assert given == settings
-        assert running.environment["HERALD_PUBLIC_URL"] == running.api_url
+        assert running.environment["HERALD_PUBLIC_URL"] == running.ports.callbacks_url
 
         os.kill(description["pids"]["simulators"], signal.SIGKILL)
         await until(lambda: described(tmp_path)["pids"] != description["pids"])

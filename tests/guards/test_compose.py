@@ -23,7 +23,7 @@ from settings import Settings, StoreSettings
 FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("api", "worker", "worker-critical")
+OURS = ("api", "callbacks", "worker", "worker-critical")
 ONE_SHOT = {name for name, service in SERVICES.items() if str(service["restart"]).startswith("on-failure")}
 PRIVATE = re.compile(r"PASSWORD|PWD|SECRET|AUTH|TOKEN$|_KEYS?$|ACCOUNT_SID")
 REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")

@@ -39,9 +39,9 @@ LIBRARIES = {
     },
     "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
-    "simulators": {"aiohttp", "cryptography", "h2", "httpx", "hyperframe", "jwt", "multidict"},
+    "simulators": {"aiohttp", "cryptography", "h2", "httpx", "hyperframe", "jwt", "multidict", "uvloop"},
     "settings": {"pydantic", "pydantic_settings"},
-    "worker": {"asyncpg", "redis", "structlog", "temporalio", "uvloop"},
+    "worker": {"asyncpg", "structlog", "temporalio", "uvloop"},
     "cli": {"typer"},
 }
 

@@ -120,7 +120,7 @@ async def measured(stack: Stack) -> dict[str, str]:
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         return {
             f"metrics at {port}": (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-            for port in (ports.api, ports.worker_metrics, ports.worker_critical_metrics)
+            for port in (ports.api, ports.callbacks, ports.worker_metrics, ports.worker_critical_metrics)
         }
 
 
