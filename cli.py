@@ -65,8 +65,11 @@ def api() -> None:
     """Serve the REST API."""
     from api.serve import run
     from console import places
+    from console.priority import stand_back
 
-    run(places.all_settings())
+    settings = places.all_settings()
+    stand_back(settings.api_nice)
+    run(settings)
 
 
 @app.command(rich_help_panel=RUN)
@@ -81,13 +84,17 @@ def worker(
     """
     import worker as process
     from console import places
+    from console.priority import stand_back
     from domain.notification import Lane
 
     try:
         chosen = [Lane(lane.strip()) for lane in lanes.split(",")]
     except ValueError as error:
         raise Failure(f"--lanes {lanes}: {error}; there are {', '.join(Lane)}.") from None
-    process.main(places.all_settings(), chosen)
+    settings = places.all_settings()
+    if Lane.CRITICAL not in chosen:
+        stand_back(settings.worker_nice)
+    process.main(settings, chosen)
 
 
 app.command(rich_help_panel=FOLLOW)(notifications.send)

@@ -325,9 +325,6 @@ def main(settings: Settings, lanes: Sequence[Lane]) -> None:
     """
     code = 0
     try:
-        if Lane.CRITICAL not in lanes:
-            # Before anything has a thread of its own: threads stand back as far as the one that began them.
-            os.nice(settings.worker_nice)
         # What was imported stays: looking through it for garbage again and again would stop an OTP for 0.1 s.
         gc.freeze()
         # As the API does: a page spends a twentieth less on it than on Python's own loop.

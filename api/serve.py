@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 from typing import Final
 
 import uvicorn
@@ -28,7 +27,6 @@ def run(settings: Settings) -> None:
     """
     logs.configure(settings.log_level, settings.log_format)
     asyncio.run(_try_providers(settings))
-    os.nice(settings.api_nice)
     app = create_app(settings)
     # What was imported and made stays: looking through it for garbage again would stop requests for 0.1 s.
     gc.freeze()

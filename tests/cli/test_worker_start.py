@@ -12,6 +12,10 @@ ROOT = Path(__file__).parents[2]
 NOBODY = "127.0.0.1:9"
 
 
+def _autogroup(pid: int) -> Path:
+    return Path(f"/proc/{pid}/autogroup")
+
+
 @asynccontextmanager
 async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     """A worker that reaches nothing, once it has said so."""
@@ -29,6 +33,7 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
         | settings,
         stderr=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
     assert process.stderr
     try:
@@ -52,6 +57,11 @@ def _nice(process: asyncio.subprocess.Process) -> set[int]:
     return {os.getpriority(os.PRIO_PROCESS, thread) - os.nice(0) for thread in threads}
 
 
+def _session_nice(process: asyncio.subprocess.Process) -> int:
+    """How far its session stands back, where the kernel groups processes by sessions: sched(7)."""
+    return int(_autogroup(process.pid).read_text().split()[-1])
+
+
 async def test_a_worker_that_waits_for_temporal_says_so_and_ends_on_sigterm() -> None:
     async with waiting_worker("critical"):
         pass
@@ -65,3 +75,5 @@ async def test_other_lanes_stand_back_behind_critical() -> None:
     ):
         assert _nice(critical) == _nice(both) == {0}
         assert _nice(others) == {3}
+        if _autogroup(others.pid).exists():
+            assert (_session_nice(both), _session_nice(others)) == (0, 3)

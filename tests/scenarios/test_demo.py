@@ -1,6 +1,7 @@
 """The demo tells what happened, by its table and its exit code, and its histories can be opened again."""
 
 import asyncio
+import os
 import re
 import sys
 from pathlib import Path
@@ -36,6 +37,10 @@ async def test_a_broken_promise_is_named_and_the_histories_stay(server_dir: Path
     assert len(links) == 2
     async with Stack(data_dir, Ports.free(), demo.environment()) as stack:
         described = stack.description
+        nice = {
+            name: os.getpriority(os.PRIO_PROCESS, pid) - os.nice(0) for name, pid in described["pids"].items()
+        }
+        assert {name for name, value in nice.items() if value} == {"callbacks", "worker"}
         async with httpx.AsyncClient(base_url=described["temporal_ui_url"], trust_env=False) as ui:
             for link in links:
                 history = await ui.get(f"/api/v1{link}/history")
