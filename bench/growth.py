@@ -14,7 +14,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from bench import statements
 from bench.harness import Bench, Running
 from bench.load import percentile
-from bench.past import MONTHS, give_past
+from bench.past import MONTHS, SHARED_BUFFERS, give_past
 from bench.report import Report, Series, at_most
 from domain.ids import workflow_id
 from domain.notification import Channel, Lane
@@ -72,6 +72,9 @@ async def _ledgers(bench: Bench, report: Report, sizes: Sequence[int], notificat
         await running.stack.stop("worker")
         return taken | await _reads(running)
 
+    report.notes.append(
+        f"Postgres has {SHARED_BUFFERS} of shared memory, and its indexes in it at the beginning"
+    )
     samples = await _side_by_side(bench, sizes, prepare, measured)
     _tell(report, samples, "rows in the ledger")
 

@@ -1,7 +1,7 @@
 -- Everything that a pass needs to decide and to send, one row a notification.
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accepted_at, n.send_at, n.expires_at,
        now() AS now,
-       c.title, COALESCE(c.body, '') AS body, COALESCE(c.metadata, '{}') AS metadata, c.scrubbed_at,
+       (c).title, COALESCE((c).body, '') AS body, COALESCE((c).metadata, '{}') AS metadata, (c).scrubbed_at,
        addresses(c, u) AS addresses,
        u.time_zone, u.quiet_start, u.quiet_end,
        (SELECT json_agg(d ORDER BY d.position) FROM (
@@ -16,7 +16,7 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
             SELECT device_id, fcm_token, apns_token, webpush, registered_at FROM devices v
             WHERE v.tenant = n.tenant AND v.user_id = n.user_id
               AND COALESCE(v.fcm_token, v.apns_token, v.webpush) IS NOT NULL
-              AND (c.to_push IS NULL OR v.device_id = c.to_push)) v) AS devices,
+              AND ((c).to_push IS NULL OR v.device_id = (c).to_push)) v) AS devices,
        (SELECT json_agg(s) FROM (
             SELECT type, channel, enabled FROM user_notification_settings s
             WHERE s.tenant = n.tenant AND s.user_id = n.user_id AND s.type IN (n.type, '*')) s) AS settings,
@@ -34,7 +34,8 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
                             AND s.address = suppression_key(own.channel, own.address) LIMIT 1) found
        ) s) AS suppressed
 FROM notifications n
-LEFT JOIN notification_contents c ON c.notification_id = ANY($1::uuid[])
-                                  AND c.notification_id = n.id AND c.accepted_at = n.accepted_at
+-- One look into the month of each: a plain join may look into every month for all of them.
+LEFT JOIN LATERAL (SELECT c FROM notification_contents c
+                   WHERE c.notification_id = n.id AND c.accepted_at = n.accepted_at LIMIT 1) held ON true
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
 WHERE n.id = ANY($1::uuid[])
