@@ -9,7 +9,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from devstack.temporal import DYNAMIC_CONFIG, dynamic_config
+from devstack.temporal import DYNAMIC_CONFIG, Temporal, dynamic_config
 
 
 async def test_search_attributes_can_be_used_at_once(temporal_client: Client) -> None:
@@ -19,6 +19,18 @@ async def test_search_attributes_can_be_used_at_once(temporal_client: Client) ->
 async def test_three_days_pass_at_once(temporal_time_skipping: WorkflowEnvironment) -> None:
     waited = await _run(temporal_time_skipping.client, wait_s=timedelta(days=3).total_seconds())
     assert waited == ["sms", "waited"]
+
+
+async def test_the_log_is_not_written_back_every_few_workflows(
+    temporal: Temporal, temporal_client: Client
+) -> None:
+    log = temporal.directory / "temporal.sqlite-wal"
+    by_default = 1000 * 4096
+    for _ in range(100):
+        if log.stat().st_size > 2 * by_default:
+            return
+        await _run(temporal_client, wait_s=0.01)
+    raise AssertionError(f"it begins anew at {log.stat().st_size} bytes")
 
 
 def test_dynamic_config_is_what_yaml_says() -> None:
