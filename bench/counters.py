@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,18 @@ def _family(pid: int) -> list[int]:
     while pending:
         member = pending.pop()
         found.append(member)
-        for task in Path(f"/proc/{member}/task").glob("*/children"):
-            try:
-                pending += [int(child) for child in task.read_text().split()]
-            except OSError:  # it ended meanwhile
-                continue
+        with suppress(OSError):  # it ended meanwhile
+            for thread in os.listdir(f"/proc/{member}/task"):
+                pending += _children(member, thread)
     return found
+
+
+def _children(pid: int, thread: str) -> list[int]:
+    """The processes that a thread began, and that still run; none if it ended meanwhile."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _own_cpu_seconds(pid: int) -> float:

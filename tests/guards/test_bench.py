@@ -2,13 +2,17 @@
 
 import ast
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from repository import ROOT
 
 from bench.__main__ import TOPICS
+from bench.counters import cpu_seconds
 from bench.publish import PAGE, Bars, Lines, plots_of, read, told, written
 from bench.report import Report, Series, alternating, at_least, at_most, shown
 
@@ -33,6 +37,23 @@ def test_a_figure_is_the_median_of_its_samples_and_knows_whether_it_meets_its_ta
     assert (slow.value, slow.met) == (60, False)
     assert (plain.value, plain.met) == (2.0, None)
     assert (shown(12345.6), shown(0.01234), shown(0)) == ("12,346", "0.0123", "0")
+
+
+def test_a_process_that_is_gone_costs_nothing() -> None:
+    # A backend of Postgres may end between being found and being looked at.
+    beyond_any_pid = 2**22 + 1
+    assert cpu_seconds(beyond_any_pid) == 0
+
+
+def test_the_time_of_what_a_process_began_is_its_own() -> None:
+    before = cpu_seconds(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        while cpu_seconds(busy.pid) < 0.1:
+            pass
+        own = cpu_seconds(busy.pid)
+        together = cpu_seconds(os.getpid()) - before
+        busy.kill()
+    assert together >= own - 0.01
 
 
 def test_measures_are_taken_in_turns() -> None:
