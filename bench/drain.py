@@ -16,6 +16,7 @@ from bench.harness import Bench, Running, paging
 from bench.peers.subjects import pages_exist
 from bench.report import Report, at_least
 from domain.ids import workflow_id
+from workflows.search_attributes import TYPE
 
 IN_FLIGHT = 50
 """As `dispatch.in_flight_max` of the catalog."""
@@ -78,8 +79,8 @@ class _Rates:
                 self._bench.say(f"  {channel}, to provider-accepted: {accepted[channel][-1]:.1f}/s")
             await self._running.instant_vendors()
             limits["awaiting"].append(await self._bare(awaiting=True))
-            for name, kind in (("sms", ALERT), ("awaiting", AWAITED)):
-                delivered[name].append(await self._delivered(kind))
+            for name, reached in (("sms", self._delivered(ALERT)), ("awaiting", self._ended(AWAITED))):
+                delivered[name].append(await reached)
                 self._bench.say(f"  {name}, to delivered: {delivered[name][-1]:.1f}/s")
         self._tell(report, accepted, delivered, limits)
 
@@ -131,6 +132,24 @@ class _Rates:
         await self._running.until("all are delivered", all_delivered, DRAIN_S_MAX, 0.25)
         last: datetime = await self._running.value(_LAST, kind.type, since)
         return self._size / (last.timestamp() - began)
+
+    async def _ended(self, kind: Kind) -> float:
+        """Notifications per second from the first hand-over to the end of the last one's workflow.
+
+        The ledger has a receipt before the workflow that waits for it is told: up to half of them were still
+        to end when all were delivered, and the bare ones are counted to their end.
+        """
+        client = await Client.connect(self._running.temporal_address)
+        ended = f"{TYPE.name} = '{kind.type}' AND ExecutionStatus = 'Completed'"
+        before = (await client.count_workflows(ended)).count
+        began = (await self._flow.drain(kind, self._size, DRAIN_S_MAX)).began
+
+        async def all_ended() -> bool:
+            return (await client.count_workflows(ended)).count >= before + self._size
+
+        await self._running.until("all workflows have ended", all_ended, DRAIN_S_MAX, 0.25)
+        ends = [run.close_time async for run in client.list_workflows(ended) if run.close_time]
+        return self._size / (max(ends).timestamp() - began)
 
     async def _bare(self, *, awaiting: bool) -> Bare:
         asked = Asked(self._running.temporal_address, self._size, IN_FLIGHT, awaiting)
