@@ -277,7 +277,9 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     dispatcher = Dispatcher(
         client, parts.ledger, parts.lanes, policy, places, ahead, listener, parts.metrics, pager
     )
-    relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics)
+    # Receipts come by thousands while a broadcast drains, and would hold up the OTPs of this process.
+    aside = set(parts.lanes) == {Lane.CRITICAL}
+    relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics, stands_back=aside)
     waker = Waker(client, listener)
     watch = ProviderWatch(parts.pool, parts.gate, listener, parts.metrics)
     starter = BroadcastStarter(client, BroadcastPages(parts.pool), listener)

@@ -18,32 +18,50 @@ log = structlog.stdlib.get_logger(__name__)
 
 BATCH = 200
 SWEEP_S = 1.0
+MANY = 10
+GATHER_S = 0.05
+"""While rounds find many receipts, the next ones are let gather: together each costs a fraction."""
+STAND_BACK_S = 2.0
+"""A relay that stands back takes what nobody has applied for so long."""
 
 
 class Relay:
     """The loop of one worker process over the inbox; any number of them may run at once."""
 
     def __init__(
-        self, client: Client, receipts: Receipts, catalog: Catalog, listener: Listener, metrics: Metrics
+        self,
+        client: Client,
+        receipts: Receipts,
+        catalog: Catalog,
+        listener: Listener,
+        metrics: Metrics,
+        *,
+        stands_back: bool = False,
     ) -> None:
+        """`stands_back`: its process has something more urgent to do, and other processes relay too."""
         self._client = client
         self._receipts = receipts
         self._catalog = catalog
         self._listener = listener
         self._metrics = metrics
+        self._older_than_s = STAND_BACK_S if stands_back else 0.0
 
     async def run(self) -> None:
         """Relay until cancelled."""
         while True:
             taken = 0
             try:
-                applied = await self._receipts.apply_due(BATCH)
+                applied = await self._receipts.apply_due(BATCH, self._older_than_s)
                 taken = applied.taken
                 await self._tell(applied)
             except LEDGER_AWAY as error:
                 log.warning("relaying_failed", why=type(error).__name__)
-            if taken < BATCH:
+            if self._older_than_s:
+                await asyncio.sleep(SWEEP_S)
+            elif taken < MANY:
                 await self._listener.wait("herald_receipts", SWEEP_S)
+            elif taken < BATCH:
+                await asyncio.sleep(GATHER_S)
 
     async def _tell(self, applied: Applied) -> None:
         for late in applied.late:

@@ -99,17 +99,17 @@ class Receipts:
                 raise result
         return sum(result is True for result in results)
 
-    async def apply_due(self, limit: int) -> Applied:
-        """Apply up to `limit` receipts that are due; any number of relays may do so at once.
+    async def apply_due(self, limit: int, older_than_s: float = 0.0) -> Applied:
+        """Apply up to `limit` receipts that are due for so long; any number of relays may do so at once.
 
         A receipt that fits no attempt is due again later (domain.receipt_policy.UNMATCHED_WAITS_S), and
         at last an orphan. One that cannot be applied at all goes the same way, without its neighbours.
         """
         started = perf_counter()
         try:
-            applied = await self._transaction(partial(self._apply_due, limit))
+            applied = await self._transaction(partial(self._apply_due, limit, older_than_s))
         except _BAD_ROW:
-            applied = await self._apply_one_by_one(limit)
+            applied = await self._apply_one_by_one(limit, older_than_s)
         if self._observe and applied.taken:
             self._observe("receipt_apply", applied.taken, perf_counter() - started)
         return applied
@@ -126,11 +126,11 @@ class Receipts:
         for group in (self._stores, self._polls):
             await group.close(timeout_s)
 
-    async def _apply_due(self, limit: int, connection: Connection) -> Applied:
-        return await self._apply_rows(connection, await _claim(limit, None, None, connection))
+    async def _apply_due(self, limit: int, older_than_s: float, connection: Connection) -> Applied:
+        return await self._apply_rows(connection, await _claim(limit, older_than_s, None, None, connection))
 
     async def _apply_key(self, provider: str, event_key: str, connection: Connection) -> Applied:
-        return await self._apply_rows(connection, await _claim(1, provider, event_key, connection))
+        return await self._apply_rows(connection, await _claim(1, 0.0, provider, event_key, connection))
 
     async def _apply_rows(self, connection: Connection, rows: Sequence[Any]) -> Applied:
         matched = [row for row in rows if row["delivery_id"] is not None]
@@ -144,10 +144,10 @@ class Receipts:
             )
         return Applied.joined([applied, await _postpone(unmatched, connection)])
 
-    async def _apply_one_by_one(self, limit: int) -> Applied:
+    async def _apply_one_by_one(self, limit: int, older_than_s: float) -> Applied:
         """One of the receipts cannot be applied: that one waits, as if it fitted no attempt."""
         parts: list[Applied] = []
-        for row in await self._transaction(partial(_claim, limit, None, None)):
+        for row in await self._transaction(partial(_claim, limit, older_than_s, None, None)):
             try:
                 work = partial(self._apply_key, row["provider"], row["event_key"])
                 parts.append(await self._transaction(work))
@@ -219,9 +219,9 @@ def _attempt_of(receipt: Receipt) -> tuple[UUID, int] | None:
 
 
 async def _claim(
-    limit: int, provider: str | None, event_key: str | None, connection: Connection
+    limit: int, older_than_s: float, provider: str | None, event_key: str | None, connection: Connection
 ) -> list[Any]:
-    return await connection.fetch(statement("receipt_claim"), limit, provider, event_key)
+    return await connection.fetch(statement("receipt_claim"), limit, provider, event_key, older_than_s)
 
 
 async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:

@@ -1,6 +1,6 @@
 -- Receipts that are due, held until this transaction ends, each with its attempt if it is known: by the
 -- reference that the provider carried back, else by whose the provider's message is. With $2 and $3, only
--- the one receipt that they name.
+-- the one receipt that they name. $4: for how many seconds they must have been due.
 SELECT i.provider, i.event_key, i.status, i.code, i.permanent, i.address_verdict, i.provider_message_id,
        i.occurred_at, i.received_at, i.tries, a.notification_id, a.delivery_id, a.no, a.accepted_at
 FROM receipt_inbox i
@@ -18,7 +18,7 @@ LEFT JOIN LATERAL (
     ) found ORDER BY rank LIMIT 1
 ) a ON true
 WHERE i.orphaned_at IS NULL
-  AND i.due_at <= now()
+  AND i.due_at <= now() - make_interval(secs => $4)
   AND ($2::text IS NULL OR (i.provider = $2 AND i.event_key = $3))
 ORDER BY i.due_at LIMIT $1
 FOR UPDATE OF i SKIP LOCKED

@@ -55,6 +55,14 @@ async def test_a_callback_repeated_after_it_was_applied_changes_nothing(world: W
     )
 
 
+async def test_a_relay_that_stands_back_takes_what_nobody_has_taken(world: World) -> None:
+    _, ref = await world.sent()
+    await world.tell(receipt(ref, "delivered"))
+    assert (await world.receipts.apply_due(100, older_than_s=60)).taken == 0
+    await world.pool.execute("UPDATE receipt_inbox SET due_at = now() - interval '61 seconds'")
+    assert len((await world.receipts.apply_due(100, older_than_s=60)).changed) == 1
+
+
 async def test_storing_wakes_the_relay(world: World) -> None:
     heard = asyncio.Event()
     async with world.pool.acquire() as connection:

@@ -88,7 +88,7 @@ def _receipts(now: datetime) -> dict[str, Asked]:
         "receipt_attempts": Asked(
             (deliveries, ones, accepted, ["delivered"] * 10, none, [now] * 10, none, no, none, no)
         ),
-        "receipt_claim": Asked((10, None, None)),
+        "receipt_claim": Asked((10, None, None, 0.0)),
         "receipt_deliveries": Asked(
             (deliveries, [0] * 10, ["delivered"] * 10, none, none, none, ["test"] * 10, ["{}"] * 10)
         ),

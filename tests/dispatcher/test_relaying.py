@@ -1,0 +1,38 @@
+"""Which worker applies the receipts: the one for `critical` alone leaves them to others, and none is left."""
+
+import dataclasses
+import time
+
+from office import Office, at_work, until
+from temporalio.client import Client
+
+import worker
+from dispatcher.relay import STAND_BACK_S
+from domain.notification import Lane
+from domain.outcome import Receipt, ReceiptStatus
+from storage.receipts import Receipts
+
+
+async def _taken_after_s(office: Office) -> float:
+    """Store a receipt that fits nothing; the seconds until a relay has put it off."""
+    pool = office.ledger.pool
+    await pool.execute("DELETE FROM receipt_inbox")
+    receipts = Receipts(pool)
+    began = time.monotonic()
+    await receipts.store("twilio", [Receipt("e", ReceiptStatus.DELIVERED, provider_message_id="SM-nobody")])
+
+    async def tried() -> bool:
+        return await pool.fetchval("SELECT tries > 0 FROM receipt_inbox")
+
+    await until(tried)
+    await receipts.close(5)
+    return time.monotonic() - began
+
+
+async def test_a_worker_of_all_lanes_applies_at_once_and_one_of_critical_alone_what_is_left(
+    parts: worker.Parts, client: Client, office: Office
+) -> None:
+    async with at_work(parts, client):
+        assert await _taken_after_s(office) < STAND_BACK_S
+    async with at_work(dataclasses.replace(parts, lanes=(Lane.CRITICAL,)), client):
+        assert await _taken_after_s(office) >= STAND_BACK_S
