@@ -18,7 +18,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 BATCH = 200
 SWEEP_S = 1.0
-MANY = 10
+MANY = 3
 GATHER_S = 0.05
 """While rounds find many receipts, the next ones are let gather: together each costs a fraction."""
 STAND_BACK_S = 2.0
