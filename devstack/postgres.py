@@ -19,6 +19,10 @@ _AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 """Postgres refuses to run as root. In a user namespace it sees another user id, while the files stay root's,
 so nothing needs another owner and the directory may lie below one that only root may enter."""
 
+_FEW_CHECKPOINTS = ("max_wal_size=4GB", "checkpoint_timeout=30min")
+"""As in docker-compose.yml: the first change of a page after each of them writes it whole, and its end holds
+up every commit.
+"""
 _NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -43,6 +47,7 @@ class Postgres:
             "timezone=UTC",
             "log_timezone=UTC",
             "max_connections=200",
+            *_FEW_CHECKPOINTS,
             *([] if self.durable else _NOT_DURABLE),
         ]
         flags = [flag for option in options for flag in ("-c", option)]

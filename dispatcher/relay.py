@@ -19,8 +19,11 @@ log = structlog.stdlib.get_logger(__name__)
 BATCH = 200
 SWEEP_S = 1.0
 MANY = 3
-GATHER_S = 0.05
-"""While rounds find many receipts, the next ones are let gather: together each costs a fraction."""
+GATHER_S = 0.005
+GATHER_S_MAX = 0.2
+"""While rounds find several receipts, the next are let gather, so long for each that was found and so long
+at most: together each costs a fraction, and the two of one message are applied as one.
+"""
 STAND_BACK_S = 2.0
 """A relay that stands back takes what nobody has applied for so long."""
 
@@ -61,7 +64,7 @@ class Relay:
             elif taken < MANY:
                 await self._listener.wait("herald_receipts", SWEEP_S)
             elif taken < BATCH:
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(min(taken * GATHER_S, GATHER_S_MAX))
 
     async def _tell(self, applied: Applied) -> None:
         for late in applied.late:

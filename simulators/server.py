@@ -93,7 +93,7 @@ def main() -> None:
     world = World(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port, args.smtp_port)
     # Looking for garbage in all that was sent would stop every vendor at once, and in vain: it is kept.
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10_000)
+    gc.set_threshold(700, 10, 1_000_000)
     uvloop.run(_run(world, args.port))
 
 

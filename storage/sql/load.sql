@@ -10,8 +10,12 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
        (SELECT json_agg(a ORDER BY a.delivery_id, a.no) FROM (
             SELECT a.delivery_id, a.no, a.provider, a.pass_no, a.device_id, a.intended_at, a.hold_until, a.outcome,
                    a.code, a.provider_message_id, a.match_key, a.receipt_status, a.closed_at
-            FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id
-            WHERE d.notification_id = n.id AND d.attempts_made > 0 AND a.accepted_at = n.accepted_at) a) AS attempts,
+            FROM deliveries d
+                 -- Held apart by OFFSET 0, so that the delivery is found first: by their month alone, where nothing
+                 -- is known of the table yet, all attempts of the month were looked through.
+                 CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
+                                     WHERE a.delivery_id = d.id AND a.accepted_at = n.accepted_at OFFSET 0) a
+            WHERE d.notification_id = n.id AND d.attempts_made > 0) a) AS attempts,
        (SELECT json_agg(v ORDER BY v.registered_at DESC) FROM (
             SELECT device_id, fcm_token, apns_token, webpush, registered_at FROM devices v
             WHERE v.tenant = n.tenant AND v.user_id = n.user_id
