@@ -216,7 +216,7 @@ async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through
     page = worker.page()
     began = time.monotonic()
     draining = asyncio.create_task(page.drain())
-    await until(lambda: _has_taken(page, 5 * PORTION_MIN))
+    await until(lambda: _has_taken(page, 4 * PORTION_MIN))
     assert time.monotonic() - began >= 3 * SHUT_PAUSE_S, "small portions, with a longer rest after each"
     page.stop("the test ends")
     progress = await draining
