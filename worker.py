@@ -33,7 +33,6 @@ from activities.read_ahead import ReadAhead
 from activities.reconcile import Reconcile
 from activities.repeat import Repeats
 from activities.resolve import Resolver
-from dispatcher.beginning import connect, establish_limits, keep_schedule
 from dispatcher.broadcasts import BroadcastStarter
 from dispatcher.dispatcher import Dispatcher
 from dispatcher.give_up import GiveUp
@@ -41,6 +40,7 @@ from dispatcher.listener import Listener
 from dispatcher.pager import Pager
 from dispatcher.provider_watch import ProviderWatch
 from dispatcher.relay import Relay
+from dispatcher.startup import connect, establish_limits, keep_schedule
 from dispatcher.waker import Waker
 from domain.ids import namespace
 from domain.notification import Channel, Lane
@@ -277,7 +277,7 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
     dispatcher = Dispatcher(
         client, parts.ledger, parts.lanes, policy, places, ahead, listener, parts.metrics, pager
     )
-    # Receipts come by thousands while a broadcast drains, and would hold up the OTPs of this process.
+    # Receipts come by thousands while a broadcast drains, and would hold up OTPs where there is nothing else.
     aside = set(parts.lanes) == {Lane.CRITICAL}
     relay = Relay(client, parts.receipts, parts.settings.catalog, listener, parts.metrics, stands_back=aside)
     waker = Waker(client, listener)

@@ -45,7 +45,7 @@ async def measure(bench: Bench) -> Report:
     catalog = HERALD + ('paging = "bulk"\n' if there else "")
     # One provider, so that a call that fails is a pass that failed.
     async with (
-        subjects.herald(bench, "Herald, by pages", PAGED.type, catalog, HERALD_ROUTES__SMS=VENDOR) as subject,
+        subjects.herald(bench, "Herald, by pages", PAGED.type, catalog) as subject,
         Flow(subject.running) as flow,
     ):
         await _Pages(bench, subject, flow, report, sizes).measure()

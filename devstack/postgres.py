@@ -20,9 +20,7 @@ _AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 so nothing needs another owner and the directory may lie below one that only root may enter."""
 
 _FEW_CHECKPOINTS = ("max_wal_size=4GB", "checkpoint_timeout=30min")
-"""As in docker-compose.yml: the first change of a page after each of them writes it whole, and its end holds
-up every commit.
-"""
+"""As in docker-compose.yml: the first change of a page after each of them writes it whole."""
 _NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 

@@ -19,6 +19,7 @@ log = structlog.stdlib.get_logger(__name__)
 BATCH = 200
 SWEEP_S = 1.0
 MANY = 3
+"""From so many receipts in a round on, more are likely under way."""
 GATHER_S = 0.005
 GATHER_S_MAX = 0.2
 """While rounds find several receipts, the next are let gather, so long for each that was found and so long
@@ -59,11 +60,13 @@ class Relay:
                 await self._tell(applied)
             except LEDGER_AWAY as error:
                 log.warning("relaying_failed", why=type(error).__name__)
+            if taken == BATCH:
+                continue
             if self._older_than_s:
                 await asyncio.sleep(SWEEP_S)
             elif taken < MANY:
                 await self._listener.wait("herald_receipts", SWEEP_S)
-            elif taken < BATCH:
+            else:
                 await asyncio.sleep(min(taken * GATHER_S, GATHER_S_MAX))
 
     async def _tell(self, applied: Applied) -> None:

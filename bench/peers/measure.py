@@ -110,20 +110,15 @@ def _systems(
         (
             "Herald, a workflow each",
             None,
-            lambda: _herald(bench, "Herald, a workflow each", "single", HERALD + each),
+            lambda: subjects.herald(bench, "Herald, a workflow each", "single", HERALD + each),
         ),
         (
             "Herald, by pages",
             never,
-            lambda: _herald(bench, "Herald, by pages", "paged", HERALD + paged),
+            lambda: subjects.herald(bench, "Herald, by pages", "paged", HERALD + paged),
         ),
         *((one.name, one.wanted(), peer(one)) for one in PEERS),
     ]
-
-
-def _herald(bench: Bench, name: str, kind: str, catalog: str) -> AbstractAsyncContextManager[Subject]:
-    """With one vendor, as the others: what fell over to a second one would count as missing."""
-    return subjects.herald(bench, name, kind, catalog, HERALD_ROUTES__SMS=VENDOR)
 
 
 async def _all_of(bench: Bench, subject: Subject, sizes: dict[str, int]) -> Found:
