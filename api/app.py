@@ -81,9 +81,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
-    # Without a router for all of them between: a request is matched twice on every level.
+    # A request is matched twice on every level of routers: none for these, and one for each of the others.
+    app.router.routes.extend(notifications.direct.routes)
     for router in (
-        notifications.direct,
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
         *(part.router for part in (dead_letters, providers, callbacks, unsubscribe)),
         broadcasts.uploads,

@@ -56,8 +56,9 @@ class Keys:
             self._cached.move_to_end(prefix)
             if len(self._cached) > CACHED_MAX:
                 self._cached.popitem(last=False)
+        task = cached[1]
         # Shielded: others may await the same look-up when this caller goes away.
-        return await asyncio.shield(cached[1])
+        return task.result() if task.done() else await asyncio.shield(task)
 
     async def _ask(self, prefix: str) -> Found:
         try:

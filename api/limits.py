@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Problem
+from api.protocol import WHOLE
 from api.sizes import BODY_BYTES_MAX, bytes_max, too_large
 
 BODY_WITHIN_S: Final = 30.0
@@ -41,11 +42,12 @@ class BodyLimit:
             )
             await problem.response()(scope, receive, send)
             return
-        await self._app(scope, _Limited(receive, limit), send)
+        await self._app(scope, _Limited(scope, receive, limit), send)
 
 
 class _Limited:
-    def __init__(self, receive: Receive, bytes_max: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, bytes_max: int) -> None:
+        self._scope = scope
         self._receive = receive
         self._bytes_max = bytes_max
         self._bytes = 0
@@ -54,11 +56,7 @@ class _Limited:
     async def __call__(self) -> Message:
         if not self._more:
             return await self._receive()
-        try:
-            async with asyncio.timeout(BODY_WITHIN_S):
-                message = await self._receive()
-        except TimeoutError:
-            raise HTTPException(408, headers={"Connection": "close"}) from None
+        message = await (self._receive() if WHOLE in self._scope.get("state", ()) else self._in_time())
         self._bytes += len(message.get("body", b""))
         self._more = message.get("more_body", False)
         if self._bytes > self._bytes_max:
@@ -66,6 +64,13 @@ class _Limited:
                 await drain(self._receive)
             raise HTTPException(413, headers={"Connection": "close"})
         return message
+
+    async def _in_time(self) -> Message:
+        try:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                return await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, headers={"Connection": "close"}) from None
 
 
 async def drain(receive: Receive) -> None:

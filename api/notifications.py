@@ -38,7 +38,9 @@ from storage.reads import Filter, Position, Row
 from storage.rows import Acceptance
 
 router = APIRouter(tags=["notifications"], route_class=KeyedRoute, responses=documented(401, 503))
-direct = APIRouter(tags=["notifications"], route_class=DirectRoute, responses=documented(401, 503))
+direct = APIRouter(
+    prefix="/v1", tags=["notifications"], route_class=DirectRoute, responses=documented(401, 503)
+)
 
 KEY_HEADER: Final[Mapping[str, Any]] = {
     "name": "Idempotency-Key",

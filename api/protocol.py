@@ -8,6 +8,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+WHOLE: Final = "herald.whole"
+"""Set in the `state` of a request's scope when its body has come to its end."""
 HEAD_BYTES_MAX: Final = 65_536
 """Above this a request line and its headers are refused with 400, and the connection is closed."""
 
@@ -35,3 +37,8 @@ class BoundedHeads(HttpToolsProtocol):
         """Its headers are complete."""
         self._in_head, self._head_bytes = False, 0
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All of it has come: nobody need watch how long its body takes (api.limits)."""
+        self.scope.setdefault("state", {})[WHOLE] = True
+        super().on_message_complete()

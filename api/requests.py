@@ -52,6 +52,8 @@ def require_json(request: Request) -> None:
 
 def refuse_unknown_query(request: Request, known: Collection[str]) -> None:
     """A filter that is misspelt would otherwise match everything. Raises Problem (422)."""
+    if not request.scope["query_string"]:
+        return
     message = f"there is no such parameter; there are {', '.join(known)}" if known else "it takes no query"
     unknown = [
         FieldError(pointer("query", name), "unknown_field", message)

@@ -19,6 +19,11 @@ KEEP_ALIVE_S: Final = 75
 or a request meets a connection that is just being closed.
 """
 
+GARBAGE: Final = (20_000, 10, 10)
+"""After how many new objects they are looked through for cycles: what a request makes has none, and Python's
+700 are reached with every second request.
+"""
+
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT: then nothing new is taken, and what is under way is answered.
@@ -30,6 +35,7 @@ def run(settings: Settings) -> None:
     app = create_app(settings)
     # What was imported and made stays: looking through it for garbage again would stop requests for 0.1 s.
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
     uvicorn.run(
         app,
         host=settings.api_host,
