@@ -69,6 +69,10 @@ RETRIES_MAX = 50
 """So many retried passes of one channel may run at once in one process."""
 PAGES_MAX = 3
 """So many pages may run at once in one process: one for each lane but `critical`."""
+PACE_S = 0.05
+"""While much of it comes, what passes read and write is gathered for so long where no lane is critical: a
+statement for each would be a fifth of what a notification costs.
+"""
 GRACE_S = 5.0
 """What stopping takes beyond the longest call: the outcome's write."""
 
@@ -212,7 +216,7 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
     registry.check_routes(settings.routes)
     providers = registry.build(settings.providers, settings.catalog, settings.public_url)
     ledger, receipts, pages = (
-        Ledger(pool, observe=observe),
+        Ledger(pool, pace_s=pace_s(lanes), observe=observe),
         Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=observe),
         PageQueue(pool, observe=observe),
     )
@@ -227,6 +231,11 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
             await provider.aclose()
         await limiter.aclose()
         await pool.close()
+
+
+def pace_s(lanes: Sequence[Lane]) -> float:
+    """How long what passes write may gather in a process for these lanes."""
+    return 0.0 if Lane.CRITICAL in lanes else PACE_S
 
 
 async def ready(parts: Parts) -> Client:

@@ -186,7 +186,7 @@ class DispatchPolicy(BaseModel):
     page_threshold: Annotated[int, Field(gt=0, le=100_000)] = 200
     page_size: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
     """A page ends after so many notifications, and another begins."""
-    page_concurrency: Annotated[int, Field(gt=0, le=1000)] = 32
+    page_concurrency: Annotated[int, Field(gt=0, le=1000)] = 64
     """So many notifications are under way at once in one page, and may be before an OTP in the stores."""
     promotions_per_s: Annotated[float, Field(ge=1)] = 20
     """So many of those that a page did not settle are given workflows of their own, a second, in one worker

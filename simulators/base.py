@@ -26,7 +26,7 @@ from simulators.faults import (
 )
 
 BLACK_HOLE_S_MAX = 120.0
-REPORTS_AT_ONCE = 8
+REPORTS_AT_ONCE = 24
 """So many callbacks of a vendor are under way at once: what it reports does not hold up what it is sent."""
 CALLBACK_WAITS_S = (0.2, 0.5, 1.0, 2.0)
 """How long after each failed delivery of a callback the vendor tries again; then it gives up."""

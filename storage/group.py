@@ -1,7 +1,8 @@
 """Group commit: callers await, a flusher takes what has gathered, runs one statement and one commit.
 
-While one group is being written the next one forms, so that a group is as large as the load asks for,
-and there is no timer. The rules below were each learnt from a failing run:
+While one group is being written the next one forms, so that a group is as large as the load asks for. Where
+nobody waits for the single row, a pace makes groups larger: a row that comes alone is still written at once.
+The rules below were each learnt from a failing run:
 
 - rows are sorted by their key, so that two processes lock in the same order (40P01, 40001 are retried);
 - a row's own error (SQLSTATE 22, 23, or a record that cannot be turned into parameters) bisects the
@@ -31,6 +32,8 @@ Result = TypeVar("Result")
 Flush = Callable[[Connection, Sequence[Row]], Awaitable[Sequence[Result]]]
 Observe = Callable[[str, int, float], None]
 
+ENOUGH = 32
+"""So many rows wait for no pace."""
 _RETRIES_MAX = 5
 _SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _ROW_ERROR = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -97,14 +100,19 @@ class Group(Generic[Row, Result]):
         *,
         rows_max: int = 500,
         waiting_max: int = 20_000,
+        pace_s: float = 0.0,
         observe: Observe | None = None,
     ) -> None:
+        """`pace_s`: from one group's begin to the next one's, unless ENOUGH rows wait."""
         self.name = name
         self._pool = pool
         self._flush = flush
         self._key = key
         self._rows_max = rows_max
         self._waiting_max = waiting_max
+        self._pace_s = pace_s
+        self._began = float("-inf")
+        self._enough = asyncio.Event()
         self._observe = observe
         self._waiting: deque[_Entry] = deque()
         self._flusher: asyncio.Task[None] | None = None
@@ -117,6 +125,8 @@ class Group(Generic[Row, Result]):
             raise QueueFull(f"{self.name}: {len(self._waiting)} rows wait already; try again later")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Entry(self._key(row), row, future))
+        if len(self._waiting) >= ENOUGH:
+            self._enough.set()
         self._ensure_flusher()
         return await future
 
@@ -138,6 +148,7 @@ class Group(Generic[Row, Result]):
     async def close(self, timeout_s: float) -> None:
         """Take nothing more in, and wait until everything taken in has been written."""
         self._closed = True
+        self._enough.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._flusher is not None and not self._flusher.done():
@@ -158,6 +169,8 @@ class Group(Generic[Row, Result]):
 
     async def _drain(self) -> None:
         while self._waiting:
+            if self._pace_s:
+                await self._keep_pace()
             batch = self._take()
             try:
                 await self._settle(batch)
@@ -166,6 +179,15 @@ class Group(Generic[Row, Result]):
                 _fail(batch, CommitUnknown(f"{self.name}: the write was cut short ({type(error).__name__})"))
                 if not isinstance(error, Exception):
                     raise
+
+    async def _keep_pace(self) -> None:
+        left_s = self._began + self._pace_s - perf_counter()
+        if left_s > 0 and len(self._waiting) < ENOUGH and not self._closed:
+            self._enough.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._enough.wait()
+        self._began = perf_counter()
 
     def _take(self) -> list[_Entry]:
         batch: list[_Entry] = []

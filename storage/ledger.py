@@ -7,7 +7,7 @@ find the delivery as its caller saw it returns None: somebody else moved, read a
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -28,35 +28,39 @@ Change = TypeVar("Change", Intent, Closing, Move)
 Result = TypeVar("Result")
 
 
+class _Common(TypedDict):
+    waiting_max: int
+    observe: Observe | None
+
+
 class Ledger:
     """Reads and writes of notifications, deliveries, attempts and what is due."""
 
-    def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        waiting_max: int = 20_000,
+        pace_s: float = 0.0,
+        observe: Observe | None = None,
+    ) -> None:
+        """`pace_s`: of what passes read and write, for a process in which nobody waits for the single one."""
         self.pool = pool
+        common: _Common = {"waiting_max": waiting_max, "observe": observe}
         self._accepts = Group[Submission, Acceptance](
-            "accept", pool, accept_rows, lambda row: row.id.bytes, waiting_max=waiting_max, observe=observe
+            "accept", pool, accept_rows, lambda row: row.id.bytes, **common
         )
         self._intents = Group[Intent, OpenAttempt | None](
-            "intent",
-            pool,
-            _intend,
-            lambda row: row.delivery_id.bytes,
-            waiting_max=waiting_max,
-            observe=observe,
+            "intent", pool, _intend, lambda row: row.delivery_id.bytes, pace_s=pace_s, **common
         )
         self._closings = Group[Closing, Moved | None](
-            "outcome",
-            pool,
-            _close,
-            lambda row: row.delivery_id.bytes,
-            waiting_max=waiting_max,
-            observe=observe,
+            "outcome", pool, _close, lambda row: row.delivery_id.bytes, pace_s=pace_s, **common
         )
         self._moves = Group[Move, Moved | None](
-            "move", pool, _move, lambda row: row.delivery_id.bytes, waiting_max=waiting_max, observe=observe
+            "move", pool, _move, lambda row: row.delivery_id.bytes, pace_s=pace_s, **common
         )
         self._loads = Group[UUID, Notification | None](
-            "load", pool, _load, lambda row: row.bytes, waiting_max=waiting_max, observe=observe
+            "load", pool, _load, lambda row: row.bytes, pace_s=pace_s, **common
         )
 
     async def accept(self, submission: Submission) -> Acceptance:

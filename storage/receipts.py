@@ -23,6 +23,8 @@ from storage.postgres import NOT_STORABLE, UNREACHABLE, Connection, Pool, statem
 from storage.receipt_application import apply
 from storage.receipt_rows import Applied, Matched, Orphan, ReceiptDeadline, Source, none_expected
 
+PACE_S = 0.02
+"""Vendors wait for seconds, and report thousands at once: a few are gathered before they are stored."""
 _RETRIES_MAX = 5
 _NO_MAX = 32_767
 _SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -75,6 +77,7 @@ class Receipts:
             _store,
             lambda row: (row.provider, row.receipt.event_key),
             waiting_max=waiting_max,
+            pace_s=PACE_S,
             observe=observe,
         )
         self._polls = Group[_Polled, Applied | None](

@@ -3,6 +3,8 @@
 -- workflow of their own (solo) and those that a page may take; each kind has its own order in the index.
 -- What a page handed over is due for its workflow to be started, and may have nothing to do for long: after
 -- that it is due when its deliveries say, and not after each lease anew.
+-- The commit does not wait for the disk: a claim that a crash takes back is due again, and whoever acted on it
+-- finds the workflow running, or the delivery as another left it.
 WITH picked AS (
     SELECT next.id, next.due_at
     FROM unnest($4::boolean[]) AS kind (solo),
@@ -22,7 +24,8 @@ WITH picked AS (
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.accepted_at, claimed.claim,
        EXTRACT(EPOCH FROM now() - picked.due_at)::float8 AS late_s,
        (SELECT array_agg(channel ORDER BY position) FROM deliveries WHERE notification_id = n.id) AS channels,
-       addresses(c, u) AS addresses
+       addresses(c, u) AS addresses,
+       (SELECT set_config('synchronous_commit', 'off', true)) AS commits
 FROM claimed JOIN picked USING (id) JOIN notifications n USING (id)
 LEFT JOIN notification_contents c ON c.notification_id = n.id AND c.accepted_at = n.accepted_at
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id

@@ -1,8 +1,10 @@
 -- Receipts that are due, held until this transaction ends, each with its attempt if it is known: by the
 -- reference that the provider carried back, else by whose the provider's message is. With $2 and $3, only
 -- the one receipt that they name. $4: for how many seconds they must have been due.
+-- The transaction's commit does not wait for the disk: what a crash takes back is in the inbox again.
 SELECT i.provider, i.event_key, i.status, i.code, i.permanent, i.address_verdict, i.provider_message_id,
-       i.occurred_at, i.received_at, i.tries, a.notification_id, a.delivery_id, a.no, a.accepted_at
+       i.occurred_at, i.received_at, i.tries, a.notification_id, a.delivery_id, a.no, a.accepted_at,
+       (SELECT set_config('synchronous_commit', 'off', true)) AS commits
 FROM receipt_inbox i
 LEFT JOIN LATERAL (
     SELECT * FROM (

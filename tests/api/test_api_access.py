@@ -11,6 +11,7 @@ import pytest
 from api_case import PHONE, Parked, Submit, body
 from api_server import served, settings_for
 
+from api import limits
 from devstack.ports import free_port
 from storage import api_keys
 from storage.postgres import Pool
@@ -90,6 +91,26 @@ async def test_the_key_is_asked_for_before_the_body_is_read(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         answer = await client.post("/v1/notifications", content=b"{")
     assert answer.status_code == 401
+
+
+async def test_a_body_that_does_not_go_on_is_given_up(
+    url: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BODY_WITHIN_S", 0.05)
+    to = httpx.URL(url)
+    head = f"POST /v1/notifications HTTP/1.1\r\nAuthorization: {api.headers['Authorization']}\r\n"
+    for part in (b"", b'{"user_id": '):
+        reader, writer = await asyncio.open_connection(to.host, to.port)
+        try:
+            writer.write(f"{head}Host: herald\r\nContent-Length: 100\r\n\r\n".encode() + part)
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+        finally:
+            writer.close()
+        assert answer.startswith(b"HTTP/1.1 408 "), answer
+        assert b"connection: close" in answer.lower()
+    whole = await api.post("/notifications", json=body(idempotency_key="whole"))
+    assert whole.status_code == 202
 
 
 async def test_another_tenants_objects_are_not_there(

@@ -8,6 +8,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import worker
+from domain.notification import Lane
+
 ROOT = Path(__file__).parents[2]
 NOBODY = "127.0.0.1:9"
 
@@ -48,6 +51,11 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def test_where_an_otp_may_come_nothing_that_is_written_gathers() -> None:
+    assert worker.pace_s([Lane.CRITICAL, Lane.BULK]) == 0
+    assert worker.pace_s([Lane.HIGH, Lane.NORMAL, Lane.BULK]) > 0
 
 
 def _nice(process: asyncio.subprocess.Process) -> set[int]:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from ledger_case import PHONE, Case, Cases, at, submission
 
 from domain.decisions import Next
-from domain.notification import Channel, Lane, Recipient
+from domain.notification import LANE_RANK, Channel, Lane, Recipient
 from domain.outcome import Outcome
 from domain.status import Status
 from storage.ledger import Ledger
@@ -274,3 +274,16 @@ async def test_a_claim_and_a_change_at_once_never_shorten_the_lease(
 async def test_there_are_four_lanes(case: Case, lane: int) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await case.execute("UPDATE notifications SET lane = $2 WHERE id = $1", lane)
+
+
+async def test_only_a_claim_does_not_wait_for_the_disk(cases: Cases, pool: Pool) -> None:
+    case = await cases()
+    async with pool.acquire() as connection:
+        await connection.execute("SET synchronous_commit = on")
+        async with connection.transaction():
+            [claimed] = await connection.fetch(
+                statement("claim"), LANE_RANK[Lane.NORMAL], 1, LEASE_S, [True, False]
+            )
+            assert claimed["id"] == case.id
+            assert await connection.fetchval("SHOW synchronous_commit") == "off"
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from waiting import until
 
-from storage.group import CommitUnknown, Flush, Group, LedgerUnavailable, QueueFull
+from storage.group import ENOUGH, CommitUnknown, Flush, Group, LedgerUnavailable, QueueFull
 from storage.postgres import Connection, Pool, open_pool
 
 ROW = """WITH written AS (
@@ -81,6 +81,33 @@ async def test_a_group_has_a_greatest_size(pool: Pool) -> None:
     group = _group(pool, gate, rows_max=4)
     assert await asyncio.gather(*(group.submit((id, "a")) for id in range(10))) == list(range(10))
     assert [len(rows) for rows in gate.groups] == [4, 4, 2]
+
+
+async def test_with_a_pace_a_row_alone_is_written_at_once_and_the_next_gather(pool: Pool) -> None:
+    gate = Gate()
+    gate.open.set()
+    group = _group(pool, gate, pace_s=60)
+    assert await group.submit((0, "alone")) == 0
+    gathering = [asyncio.create_task(group.submit((id, "with others"))) for id in range(1, ENOUGH)]
+    await asyncio.sleep(0)
+    assert await _written(pool) == [0]
+    last = asyncio.create_task(group.submit((ENOUGH, "one more")))
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*gathering, last) == list(range(1, ENOUGH + 1))
+    assert [len(rows) for rows in gate.groups] == [1, ENOUGH]
+
+
+async def test_a_pace_ends_by_itself_and_holds_up_no_end(pool: Pool) -> None:
+    group = _group(pool, pace_s=0.01)
+    async with asyncio.timeout(10):
+        assert [await group.submit((id, "a")) for id in range(3)] == [0, 1, 2]
+    slow = _group(pool, pace_s=60)
+    await slow.submit((3, "a"))
+    waiting = asyncio.create_task(slow.submit((4, "b")))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await slow.close(5)
+        assert await waiting == 4
 
 
 async def test_bad_rows_fail_alone(pool: Pool) -> None:
