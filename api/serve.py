@@ -19,7 +19,7 @@ KEEP_ALIVE_S: Final = 75
 or a request meets a connection that is just being closed.
 """
 
-GARBAGE: Final = (20_000, 10, 10)
+GARBAGE: Final = (5_000, 20, 100)
 """After how many new objects they are looked through for cycles: what a request makes has none, and Python's
 700 are reached with every second request.
 """
