@@ -162,7 +162,8 @@ class H2Connection(asyncio.Protocol):
             async with asyncio.timeout_at(deadline):
                 return await stream.done
         except TimeoutError:
-            if self.received_at < stream.opened_at:
+            # Equal on a loop whose clock counts milliseconds, as uvloop's does.
+            if self.received_at <= stream.opened_at:
                 self._retired = self._retired or "silent"
             raise Unanswered("timeout") from None
         finally:

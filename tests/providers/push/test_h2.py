@@ -110,7 +110,7 @@ async def test_a_silent_connection_is_asked_before_it_is_trusted(apns, apns_vend
 
 async def test_a_connection_that_fell_silent_is_not_used_again(apns, apns_vendor, a_message):
     await apns.send(a_message(), timeout_s=5)
-    # A frame of before that comes only now would be a sign of life.
+    # Heard of in the same millisecond: a frame of before is no sign of life.
     assert await apns._client._connection.ping(timeout_s=5)
     for connection in apns_vendor.listener.connections:
         connection.freeze()
