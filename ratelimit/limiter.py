@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from ratelimit.fallback import LocalCounts
@@ -20,8 +21,11 @@ from ratelimit.round_trips import RoundTrips
 STORE_TIMEOUT_S = 0.25
 """The longest that a delivery waits for the store; a slower one counts as lost."""
 
-ASK_AGAIN_S = 5.0
-"""How long one that may not pass unchecked waits before it asks a lost store again."""
+ASK_AGAIN_S_MIN = 1.0
+ASK_AGAIN_S_MAX = 10.0
+"""One that may not pass unchecked asks a lost store again after as long as that has been lost: a moment's
+silence costs a moment, a long outage few questions.
+"""
 
 _SPACE = "{herald:limit}"
 """One hash tag for all keys: the scripts read the sentinel beside the limits, so they share a slot."""
@@ -71,6 +75,7 @@ class Limiter:
         self._timeout_s = timeout_s
         self._clock = clock
         self._local = LocalCounts()
+        self._lost_since: float | None = None
         self._trips = RoundTrips(client, timeout_s)
         self._reserve = client.register_script((_LUA / "reserve.lua").read_text())
         self._release = client.register_script((_LUA / "release.lua").read_text())
@@ -116,7 +121,7 @@ class Limiter:
         for key in keys:
             arguments += [key.max, _milliseconds(key.per_s)]
         try:
-            admitted, blind, free_at_ms, *positions = await self._trips.call(
+            admitted, blind, free_at_ms, *positions = await self._call(
                 self._reserve, [_SENTINEL, *map(_stored_name, keys)], arguments
             )
         except STORE_LOST:
@@ -137,7 +142,7 @@ class Limiter:
             return True
         self._local.release(keys, member)
         try:
-            await self._trips.call(self._release, [_stored_name(key) for key in keys], [member])
+            await self._call(self._release, [_stored_name(key) for key in keys], [member])
         except STORE_LOST:
             return False
         return True
@@ -150,9 +155,7 @@ class Limiter:
         """
         capacity = max(1.0, rate_per_s)
         try:
-            wait_us = await self._trips.call(
-                self._take, [f"{_SPACE}:rate:{provider}"], [rate_per_s, capacity]
-            )
+            wait_us = await self._call(self._take, [f"{_SPACE}:rate:{provider}"], [rate_per_s, capacity])
         except STORE_LOST:
             return 0.0
         return wait_us / 1_000_000
@@ -171,12 +174,26 @@ class Limiter:
         await self._trips.aclose()
         await self._client.aclose()
 
+    async def _call(
+        self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[str | int | float]
+    ) -> Any:
+        try:
+            answer = await self._trips.call(script, keys, arguments)
+        except STORE_LOST:
+            if self._lost_since is None:
+                self._lost_since = self._clock()
+            raise
+        self._lost_since = None
+        return answer
+
     def _without_store(self, keys: Sequence[LimitKey], member: str, on_loss: OnLoss) -> Reservation:
         now = self._clock()
+        lost_s = now - self._lost_since if self._lost_since is not None else 0.0
+        again = now + min(max(lost_s, ASK_AGAIN_S_MIN), ASK_AGAIN_S_MAX)
         if on_loss is OnLoss.WAIT:
-            return Reservation(False, now + ASK_AGAIN_S, store_lost=True, denied=tuple(keys))
+            return Reservation(False, again, store_lost=True, denied=tuple(keys))
         full = self._local.reserve(keys, member, now)
-        return Reservation(not full, now + ASK_AGAIN_S if full else None, store_lost=True, denied=full)
+        return Reservation(not full, again if full else None, store_lost=True, denied=full)
 
 
 def redis_url(url: str) -> str:

@@ -16,7 +16,7 @@ from devstack.process import Process
 from devstack.valkey import Valkey
 from ratelimit.fallback import NAMES_MAX, LocalCounts
 from ratelimit.keys import LimitKey
-from ratelimit.limiter import ASK_AGAIN_S, Limiter, OnLoss, redis_url
+from ratelimit.limiter import ASK_AGAIN_S_MAX, ASK_AGAIN_S_MIN, Limiter, OnLoss, redis_url
 
 KEY = LimitKey("u1:otp:sms", max=3, per_s=3600)
 SHORT = LimitKey("u1:otp:push", max=3, per_s=0.2)
@@ -38,7 +38,7 @@ async def test_an_ordinary_type_waits_while_the_store_is_away(away: Limiter) -> 
     assert not answer.admitted
     assert answer.store_lost
     assert answer.free_at_s is not None
-    assert 0 < answer.free_at_s - time.time() <= ASK_AGAIN_S
+    assert 0 < answer.free_at_s - time.time() <= ASK_AGAIN_S_MIN
 
 
 async def test_a_critical_type_passes_up_to_its_limit_in_this_process(away: Limiter) -> None:
@@ -139,6 +139,37 @@ async def test_a_stalled_store_is_lost_within_the_bound_and_counts_once_when_it_
         os.kill(process.pid, signal.SIGCONT)
         await limiter.aclose()
         await patient.aclose()
+        await process.stop()
+
+
+async def test_a_lost_store_is_asked_again_soon_and_less_often_the_longer_it_is_lost(tmp_path: Path) -> None:
+    server = Valkey(tmp_path / "valkey", free_port())
+    process = Process(server.part(), tmp_path / "logs")
+    await process.start()
+    now = 1000.0
+    limiter = Limiter(Redis.from_url(server.url(0)), clock=lambda: now)
+
+    async def wait_s() -> float:
+        answer = await limiter.reserve([KEY], "d")
+        assert answer.free_at_s is not None
+        return answer.free_at_s - now
+
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        assert await wait_s() == ASK_AGAIN_S_MIN
+        now += 4
+        assert await wait_s() == 4
+        now += 60
+        assert await wait_s() == ASK_AGAIN_S_MAX
+        os.kill(process.pid, signal.SIGCONT)
+        deadline = time.monotonic() + 10
+        while not await limiter.release([KEY], "d"):
+            assert time.monotonic() < deadline
+        os.kill(process.pid, signal.SIGSTOP)
+        assert await wait_s() == ASK_AGAIN_S_MIN
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+        await limiter.aclose()
         await process.stop()
 
 
