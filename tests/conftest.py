@@ -24,9 +24,11 @@ from devstack.valkey import Valkey
 from simulators.control import Simulators
 
 # How fast an example is says something about the machine, and nothing about the property.
-hypothesis_settings.register_profile(
-    "herald", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+_ANY_PACE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+# The same code passes or fails the same way each time; new examples are looked for with
+# `make test ARGS="--hypothesis-profile=search"`.
+hypothesis_settings.register_profile("herald", derandomize=True, **_ANY_PACE)
+hypothesis_settings.register_profile("search", max_examples=3000, **_ANY_PACE)
 hypothesis_settings.load_profile("herald")
 
 _TEMPLATE = "herald_template"
