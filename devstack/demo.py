@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -111,7 +112,7 @@ class _Demo:
             self._say(f"  {number:2} is not as expected: {'; '.join(result.why_not)}")
         if wrong:
             self._say(f"The logs are in {self._data_dir / 'logs'}.")
-        command = f"herald dev --data-dir {shlex.quote(str(self._data_dir))}"
+        command = shlex.join([_herald(), "dev", "--data-dir", str(self._data_dir)])
         self._say(f"The stack is stopped. Open the same histories again with: {command}")
 
     def _show_links(self, number: int, result: Result) -> None:
@@ -120,6 +121,11 @@ class _Demo:
             self._say(f"  {number:2}  {where}")
         if result.more_links:
             self._say(f"  {number:2}  … and {result.more_links} more like these")
+
+
+def _herald() -> str:
+    """The command beside this interpreter, as it is to be typed here: it may not be on the PATH."""
+    return os.path.relpath(Path(sys.executable).with_name("herald"))
 
 
 def _ui_url() -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,7 +31,10 @@ async def test_a_broken_promise_is_named_and_the_histories_stay(server_dir: Path
     assert process.returncode == 1, output
     assert "1 of 2 scenarios as expected" in output
     assert "2 is not as expected: received twilio 1, not twilio 2" in output
-    assert f"herald dev --data-dir '{data_dir}'" in output
+    (command,) = re.findall(r"again with: (.*)", output)
+    program, *arguments = shlex.split(command)
+    assert (ROOT / program).resolve() == Path(sys.executable).with_name("herald").resolve()
+    assert arguments == ["dev", "--data-dir", str(data_dir)]
     assert not (data_dir / "dev.json").exists()
 
     links = re.findall(rf"http://127\.0\.0\.1:{Ports().temporal_ui}(/namespaces/\S+)", output)
