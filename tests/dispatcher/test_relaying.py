@@ -3,11 +3,13 @@
 import dataclasses
 import time
 
+import pytest
 from office import Office, at_work, until
 from temporalio.client import Client
 
 import worker
-from dispatcher.relay import STAND_BACK_S
+from dispatcher import relay
+from dispatcher.relay import BATCH, STAND_BACK_S
 from domain.notification import Lane
 from domain.outcome import Receipt, ReceiptStatus
 from storage.receipts import Receipts
@@ -36,3 +38,25 @@ async def test_a_worker_of_all_lanes_applies_at_once_and_one_of_critical_alone_w
         assert await _taken_after_s(office) < STAND_BACK_S
     async with at_work(dataclasses.replace(parts, lanes=(Lane.CRITICAL,)), client):
         assert await _taken_after_s(office) >= STAND_BACK_S
+
+
+async def test_a_worker_of_critical_alone_takes_what_is_left_without_pausing(
+    parts: worker.Parts, client: Client, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = office.ledger.pool
+    await pool.execute("DELETE FROM receipt_inbox")
+    receipts = Receipts(pool)
+    many = [
+        Receipt(f"e{n}", ReceiptStatus.DELIVERED, provider_message_id="SM-nobody") for n in range(3 * BATCH)
+    ]
+    await receipts.store("twilio", many)
+    await receipts.close(5)
+    await pool.execute("UPDATE receipt_inbox SET due_at = now() - interval '1 hour'")
+    # The first pause would be longer than the test.
+    monkeypatch.setattr(relay, "SWEEP_S", 3600.0)
+
+    async def tried() -> bool:
+        return await pool.fetchval("SELECT count(*) FROM receipt_inbox WHERE tries = 0") == 0
+
+    async with at_work(dataclasses.replace(parts, lanes=(Lane.CRITICAL,)), client):
+        await until(tried)

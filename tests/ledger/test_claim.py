@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -15,7 +15,7 @@ from domain.notification import LANE_RANK, Channel, Lane, Recipient
 from domain.outcome import Outcome
 from domain.status import Status
 from storage.ledger import Ledger
-from storage.postgres import Pool, call, statement
+from storage.postgres import SQL, Pool, call, statement
 from storage.rows import Claim
 
 LEASE_S = 60.0
@@ -276,14 +276,20 @@ async def test_there_are_four_lanes(case: Case, lane: int) -> None:
         await case.execute("UPDATE notifications SET lane = $2 WHERE id = $1", lane)
 
 
-async def test_only_a_claim_does_not_wait_for_the_disk(cases: Cases, pool: Pool) -> None:
+@pytest.mark.parametrize("name", ["claim", "claim_page"])
+async def test_a_claims_commit_does_not_wait_for_the_disk(name: str, cases: Cases, pool: Pool) -> None:
     case = await cases()
+    which = [True, False] if name == "claim" else uuid4()
     async with pool.acquire() as connection:
         await connection.execute("SET synchronous_commit = on")
         async with connection.transaction():
-            [claimed] = await connection.fetch(
-                statement("claim"), LANE_RANK[Lane.NORMAL], 1, LEASE_S, [True, False]
-            )
+            [claimed] = await connection.fetch(statement(name), LANE_RANK[Lane.NORMAL], 1, LEASE_S, which)
             assert claimed["id"] == case.id
             assert await connection.fetchval("SHOW synchronous_commit") == "off"
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
+
+
+def test_only_what_a_crash_may_take_back_does_not_wait_for_the_disk() -> None:
+    files = [*SQL.glob("*.sql"), *SQL.with_name("functions").glob("*.sql")]
+    hasty = {file.name for file in files if "synchronous_commit" in file.read_text(encoding="utf-8")}
+    assert hasty == {"claim.sql", "claim_page.sql", "receipt_claim.sql"}

@@ -11,7 +11,7 @@ from domain.outcome import Receipt, ReceiptStatus
 from domain.receipt_policy import UNMATCHED_WAITS_S
 from domain.status import Status
 from storage.group import LedgerUnavailable, QueueFull
-from storage.postgres import open_pool
+from storage.postgres import open_pool, statement
 from storage.receipts import Receipts
 from tests.receipts.conftest import World, deadline, receipt
 
@@ -61,6 +61,17 @@ async def test_a_relay_that_stands_back_takes_what_nobody_has_taken(world: World
     assert (await world.receipts.apply_due(100, older_than_s=60)).taken == 0
     await world.pool.execute("UPDATE receipt_inbox SET due_at = now() - interval '61 seconds'")
     assert len((await world.receipts.apply_due(100, older_than_s=60)).changed) == 1
+
+
+async def test_applying_receipts_does_not_wait_for_the_disk(world: World) -> None:
+    _, ref = await world.sent()
+    await world.tell(receipt(ref, "delivered"))
+    async with world.pool.acquire() as connection:
+        await connection.execute("SET synchronous_commit = on")
+        async with connection.transaction():
+            assert len(await connection.fetch(statement("receipt_claim"), 10, None, None, 0.0)) == 1
+            assert await connection.fetchval("SHOW synchronous_commit") == "off"
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
 
 
 async def test_storing_wakes_the_relay(world: World) -> None:
