@@ -15,10 +15,9 @@ from bench.peers import subjects
 from bench.peers.site import quiet
 from bench.peers.subjects import HERALD, Subject
 from bench.peers.systems import PEERS, REDELIVER_S, Peer
-from bench.peers.terms import IN_FLIGHT, PROCESSES, Notification
+from bench.peers.terms import IN_FLIGHT, PROCESSES, VENDOR, Notification
 from bench.report import Report, at_least
 
-VENDOR = "twilio"
 KILL_AT = (0.10, 0.25, 0.40, 0.55, 0.70)
 """The workers are killed when the vendor has accepted these shares of all."""
 ANSWER_S = 0.1

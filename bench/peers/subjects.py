@@ -13,7 +13,7 @@ from bench.counters import cpu_seconds
 from bench.harness import Bench, Running
 from bench.peers.site import Producer, Site, site
 from bench.peers.systems import MAINTENANCE_CHANCE, REDELIVER_S, Peer
-from bench.peers.terms import Notification
+from bench.peers.terms import VENDOR, Notification
 from domain.notification_types import DispatchPolicy
 from simulators.control import Simulators
 
@@ -149,7 +149,7 @@ async def herald(bench: Bench, name: str, kind: str, catalog: str) -> AsyncGener
 
     It has one vendor, as the others have: what fell over to a second one would count as missing.
     """
-    async with bench.stack(catalog=catalog, HERALD_ROUTES__SMS="twilio") as running:
+    async with bench.stack(catalog=catalog, HERALD_ROUTES__SMS=VENDOR) as running:
         await running.query(_PREFERENCES)
         environment = {
             **os.environ,

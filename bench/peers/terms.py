@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+VENDOR = "twilio"
+"""Everybody sends through this one."""
 LIMIT_MAX, LIMIT_PER_MS = 1000, 3_600_000
 HTTP_TIMEOUT_S = 30.0
 RETRIES_MAX = 5
