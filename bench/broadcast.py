@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from bench.flow import FIRST, Flow
@@ -45,14 +45,8 @@ async def _broadcast(bench: Bench, running: Running, flow: Flow, report: Report,
     began = time.time()
     id = await _begin(running, size)
     uploaded_s = time.time() - began
-    # OTPs until the end, a piece at a time: nobody knows before how long it takes.
-    over = asyncio.Event()
-    otps = asyncio.create_task(_otps(flow, over))
-    try:
+    async with _otps(flow):
         curve, accepted_s = await _followed(bench, running, id, size, began)
-    finally:
-        over.set()
-        await otps
     messages = await flow.simulators.messages(BULK.vendor)
     received = await flow.received(BULK.vendor)
     delivered_s = received[size - 1] - began
@@ -113,9 +107,17 @@ def _line(number: int) -> bytes:
     return json.dumps(person, separators=(",", ":")).encode() + b"\n"
 
 
-async def _otps(flow: Flow, over: asyncio.Event) -> None:
-    while not over.is_set():
-        await flow.one_by_one(OTP, RATE_PER_S, 5)
+@asynccontextmanager
+async def _otps(flow: Flow) -> AsyncGenerator[None]:
+    """OTPs until the end, by one process: another one that starts beside them would hold them up."""
+    sending = asyncio.create_task(flow.one_by_one(OTP, RATE_PER_S, GIVE_UP_S))
+    try:
+        yield
+        if sending.done():
+            sending.result()
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])
 
 
 async def _followed(
