@@ -4,13 +4,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from bench.flow import FIRST, Flow
 from bench.harness import Bench, Running, TookTooLong, paging
-from bench.latency import BULK, OTP, RATE_PER_S, WARM_S, tell
+from bench.latency import BULK, OTP, P99_RATIO_MAX, RATE_PER_S, against, alone, percentile_of, tell
 from bench.peers.subjects import pages_exist
 from bench.report import Report, Series, at_least, at_most
 
@@ -23,25 +24,58 @@ UPLOAD_LINES = 1000
 _SETTLED = ("sent", "delivered", "failed", "suppressed", "cancelled", "parked")
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One broadcast. Times are in seconds from its request, latencies in milliseconds."""
+
+    uploaded_s: float
+    accepted_s: float
+    delivered_s: float
+    once: int
+    idle_ms: Sequence[float]
+    meanwhile_ms: Sequence[float]
+    draining_ms: Sequence[float]
+    """Of those sent once all are accepted."""
+    curve: Mapping[str, Sequence[tuple[float, float]]]
+
+
 async def measure(bench: Bench) -> Report:
-    """One broadcast by an uploaded audience, with OTPs at fixed times beside it."""
+    """A broadcast by an uploaded audience, with OTPs at fixed times before and beside it; several times."""
     report = Report("broadcast", "A broadcast")
     there = pages_exist()
     size = bench.option("size", bench.scaled(100_000 if there else 2_000, 2_000 if there else 200))
-    report.scale = {"recipients": size, "otp_per_s": RATE_PER_S}
+    idle_s = bench.option("seconds", bench.scaled(66, 4))
+    report.scale = {"recipients": size, "otp_per_s": RATE_PER_S, "idle_s": idle_s}
     if not there:
         report.notes.append("This revision has no pages: the broadcast drains by a workflow each.")
-    async with AsyncExitStack() as open:
-        running = await open.enter_async_context(bench.stack(catalog=paging("bulk" if there else "never")))
-        flow = await open.enter_async_context(Flow(running))
-        await running.instant_vendors()
-        await flow.one_by_one(OTP, RATE_PER_S, WARM_S)
-        await flow.simulators.forget(OTP.vendor)
-        await _broadcast(bench, running, flow, report, size)
+    runs: list[_Run] = []
+    for _ in range(bench.repetitions):
+        async with bench.stack(catalog=paging("bulk" if there else "never")) as running, Flow(running) as flow:
+            await running.instant_vendors()
+            runs.append(await _run(bench, running, flow, size, idle_s))
+    group = f"{size:,} recipients"
+    report.add("audience uploaded", [run.uploaded_s for run in runs], "s", group=group)
+    taken_s = [run.accepted_s for run in runs]
+    report.add("accepted, from the request", taken_s, "s", at_most(ACCEPT_S_MAX), group=group)
+    delivered_s, target = [run.delivered_s for run in runs], at_most(DELIVER_S_MAX)
+    report.add("delivered to the vendor, from the request", delivered_s, "s", target, group=group)
+    report.add("per second, from the request", [size / took for took in delivered_s], "/s", group=group)
+    once = [run.once for run in runs]
+    report.add("exactly once at the vendor", once, f"of {size}", at_least(size), group=group)
+    tell(report, "an OTP before it", [run.idle_ms for run in runs])
+    tell(report, "an OTP meanwhile", [run.meanwhile_ms for run in runs])
+    ratios = [against(run.meanwhile_ms, run.idle_ms) for run in runs]
+    report.add("p99 of an OTP beside a broadcast against before it", ratios, "×", at_most(P99_RATIO_MAX))
+    if all(run.draining_ms for run in runs):
+        ratios = [against(run.draining_ms, run.idle_ms) for run in runs]
+        report.add("the same, of those sent once all are accepted", ratios, "×")
+    report.series.append(Series("a broadcast", "seconds", "recipients", runs[-1].curve))
     return report
 
 
-async def _broadcast(bench: Bench, running: Running, flow: Flow, report: Report, size: int) -> None:
+async def _run(bench: Bench, running: Running, flow: Flow, size: int, idle_s: float) -> _Run:
+    idle_ms = await alone(flow, idle_s)
+    await flow.simulators.forget(OTP.vendor)
     began = time.time()
     id = await _begin(running, size)
     uploaded_s = time.time() - began
@@ -51,21 +85,15 @@ async def _broadcast(bench: Bench, running: Running, flow: Flow, report: Report,
     received = await flow.received(BULK.vendor)
     delivered_s = received[size - 1] - began
     times = Counter(message["to"] for message in messages if message["text"].startswith("Hello"))
-    group = f"{size:,} recipients"
-    report.add("audience uploaded", uploaded_s, "s", group=group)
-    report.add("accepted, from the request", accepted_s, "s", at_most(ACCEPT_S_MAX), group=group)
-    target = at_most(DELIVER_S_MAX)
-    report.add("delivered to the vendor, from the request", delivered_s, "s", target, group=group)
-    report.add("per second, from the request", size / delivered_s, "/s", group=group)
     once = sum(1 for count in times.values() if count == 1)
-    report.add("exactly once at the vendor", once, f"of {size}", at_least(size), group=group)
     during = [(sent_at, took) for sent_at, took in await flow.stamped(OTP.vendor) if sent_at <= received[-1]]
-    if during:
-        tell(report, "an OTP meanwhile", [took for _, took in during])
-    if drained := [took for sent_at, took in during if sent_at > began + accepted_s]:
-        tell(report, "an OTP once all are accepted", drained)
-    report.series.append(Series("a broadcast", "seconds", "recipients", curve))
-    bench.say(f"  accepted in {accepted_s:.0f} s, delivered in {delivered_s:.0f} s, {once:,} exactly once")
+    meanwhile_ms = [took for _, took in during]
+    draining_ms = [took for sent_at, took in during if sent_at > began + accepted_s]
+    bench.say(
+        f"  accepted in {accepted_s:.0f} s, delivered in {delivered_s:.0f} s, {once:,} exactly once; "
+        f"{against(meanwhile_ms, idle_ms):.2f} × the p99 of {percentile_of(idle_ms, 99):.0f} ms"
+    )
+    return _Run(uploaded_s, accepted_s, delivered_s, once, idle_ms, meanwhile_ms, draining_ms, curve)
 
 
 async def _begin(running: Running, size: int) -> str:
