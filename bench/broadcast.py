@@ -43,6 +43,7 @@ async def measure(bench: Bench) -> Report:
     """A broadcast by an uploaded audience, with OTPs at fixed times before and beside it; several times."""
     report = Report("broadcast", "A broadcast")
     there = pages_exist()
+    catalog = paging("bulk" if there else "never")
     size = bench.option("size", bench.scaled(100_000 if there else 2_000, 2_000 if there else 200))
     idle_s = bench.option("seconds", bench.scaled(66, 4))
     report.scale = {"recipients": size, "otp_per_s": RATE_PER_S, "idle_s": idle_s}
@@ -50,7 +51,7 @@ async def measure(bench: Bench) -> Report:
         report.notes.append("This revision has no pages: the broadcast drains by a workflow each.")
     runs: list[_Run] = []
     for _ in range(bench.repetitions):
-        async with bench.stack(catalog=paging("bulk" if there else "never")) as running, Flow(running) as flow:
+        async with bench.stack(catalog=catalog) as running, Flow(running) as flow:
             await running.instant_vendors()
             runs.append(await _run(bench, running, flow, size, idle_s))
     group = f"{size:,} recipients"

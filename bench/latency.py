@@ -29,6 +29,7 @@ async def measure(bench: Bench) -> Report:
     """
     report = Report("latency", "From the client's send to the vendor")
     there = pages_exist()
+    catalog = paging("bulk" if there else "never")
     seconds = bench.option("seconds", bench.scaled(66, 8))
     bulk = bench.option("bulk", bench.scaled(100_000 if there else 20_000, 4_000 if there else 1_000))
     report.scale = {"seconds": seconds, "otp_per_s": RATE_PER_S, "bulk": bulk}
@@ -37,7 +38,7 @@ async def measure(bench: Bench) -> Report:
     drained_per_s: list[float] = []
     for _ in range(bench.repetitions):
         # A new one each time: vendors go on for minutes with what they have to report of the last.
-        async with bench.stack(catalog=paging("bulk" if there else "never")) as running, Flow(running) as flow:
+        async with bench.stack(catalog=catalog) as running, Flow(running) as flow:
             await flow.people(bulk)
             await running.instant_vendors()
             idle.append(await alone(flow, seconds))
