@@ -196,7 +196,7 @@ class H2Connection(asyncio.Protocol):
         with contextlib.suppress(h2.exceptions.ProtocolError):  # closed already: just as well
             self._h2.close_connection()
         self._flush()
-        self._transport.close()
+        self._close(self._transport)
         await asyncio.wait({self._closed}, timeout=0.2)
         self._transport.abort()
         await asyncio.wait({self._closed}, timeout=1)
@@ -319,7 +319,13 @@ class H2Connection(asyncio.Protocol):
 
     def _close_when_drained(self) -> None:
         if self._retired is not None and not self._streams and self._transport is not None:
-            self._transport.close()
+            self._close(self._transport)
+
+    @staticmethod
+    def _close(transport: asyncio.Transport) -> None:
+        """Once: one of asyncio's within TLS forgets at its second close what `abort` would need."""
+        if not transport.is_closing():
+            transport.close()
 
     def _abort(self, code: str) -> None:
         self._retired = self._retired or code

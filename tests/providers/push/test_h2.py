@@ -118,6 +118,16 @@ async def test_a_connection_that_fell_silent_is_not_used_again(apns, apns_vendor
     assert (await apns.send(a_message(), timeout_s=5)).outcome is Outcome.ACCEPTED
 
 
+async def test_a_retired_connection_to_a_silent_server_ends(apns, apns_vendor, a_message):
+    await apns.send(a_message(), timeout_s=5)
+    connection = apns._client._connection
+    for server in apns_vendor.listener.connections:
+        server.freeze()
+    connection.retire("test")
+    await connection.aclose()
+    assert connection._closed.done()
+
+
 async def test_the_servers_limit_of_streams_is_kept(apns_options, apns_vendor):
     at_once, most = 0, 0
 
