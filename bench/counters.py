@@ -18,12 +18,12 @@ def cpu_seconds(pid: int) -> float:
 
     0 for a process that is gone. Source: proc(5), /proc/pid/stat fields 14 to 17.
     """
-    return sum(_own_cpu_seconds(member) for member in _family(pid))
+    return sum(_own_cpu_seconds(member) for member in family(pid))
 
 
 def resident_mb(pid: int) -> float:
     """The resident size of a process and of those below it, in MiB; shared pages count for each."""
-    return sum(_resident_pages(member) for member in _family(pid)) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return sum(_resident_pages(member) for member in family(pid)) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ async def valkey_counts(url: str) -> dict[str, float]:
     }
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found, pending = list[int](), [pid]
     while pending:

@@ -70,6 +70,14 @@ WHATSAPP = Kind("alert", "whatsapp", "whatsapp_cloud", f"+234803{NUMBER}")
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a message was to be sent, and when the vendor had it, in seconds since the epoch."""
+
+    sent_at: float
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """How a number of notifications went. Times are in seconds since the first was handed over.
 
@@ -201,14 +209,18 @@ class Flow:
             )
         )
 
+    async def stamps(self, vendor: str) -> dict[str, Stamp]:
+        """Of each stamped message, by the vendor's id: when it was to be sent, and when the vendor had it."""
+        return {
+            message["id"]: Stamp(float(sent[1]), _epoch_s(message))
+            for message in await self.simulators.messages(vendor, contains=", sent ")
+            if (sent := _SENT.search(message["text"]))
+        }
+
     async def stamped(self, vendor: str) -> list[tuple[float, float]]:
         """Of each stamped message: when it was to be sent, and the milliseconds until the vendor had it."""
-        found: list[tuple[float, float]] = []
-        for message in await self.simulators.messages(vendor, contains=", sent "):
-            if stamp := _SENT.search(message["text"]):
-                sent_at = float(stamp[1])
-                found.append((sent_at, (_epoch_s(message) - sent_at) * 1000))
-        return sorted(found)
+        stamps = (await self.stamps(vendor)).values()
+        return sorted((stamp.sent_at, (stamp.received_at - stamp.sent_at) * 1000) for stamp in stamps)
 
     async def received(self, vendor: str) -> list[float]:
         """When each message without a stamp reached the vendor, in seconds since the epoch, in order."""

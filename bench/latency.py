@@ -1,14 +1,17 @@
 """Latency: from the client's send to the vendor's receipt of the request, idle and beside a bulk drain."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 
 from bench.flow import Flow, sms
-from bench.harness import Bench, paging
+from bench.harness import Bench, Running, paging
 from bench.load import percentile
 from bench.peers.subjects import pages_exist
+from bench.priorities import go_first
 from bench.report import Report, Series, Target, at_least, at_most
+from bench.stages import Stages, stages, tell_stages
 
 OTP, BULK = sms("otp"), sms("marketing")
 RATE_PER_S = 8.0
@@ -21,39 +24,73 @@ P99_RATIO_MAX = 2.0
 _PERCENTS = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 100)
 
 IDLE, BESIDE = "nothing else running", "beside a bulk drain"
+FIRST = "with real-time priorities (to see why)"
+
+
+@dataclass(slots=True)
+class _Runs:
+    """What several runs found: latencies in milliseconds, their stages, and how fast it drained."""
+
+    idle: list[Sequence[float]] = field(default_factory=list[Sequence[float]])
+    idle_stages: list[Stages] = field(default_factory=list[Stages])
+    busy: list[Sequence[float]] = field(default_factory=list[Sequence[float]])
+    busy_stages: list[Stages] = field(default_factory=list[Stages])
+    drained_per_s: list[float] = field(default_factory=list[float])
 
 
 async def measure(bench: Bench) -> Report:
     """OTPs at fixed times, alone and then while lane bulk drains, several times; of the latter those count
-    that are sent meanwhile.
+    that are sent meanwhile. In turns with the same where whatever an OTP passes through goes first.
     """
     report = Report("latency", "From the client's send to the vendor")
     there = pages_exist()
-    catalog = paging("bulk" if there else "never")
     seconds = bench.option("seconds", bench.scaled(66, 8))
     bulk = bench.option("bulk", bench.scaled(100_000 if there else 20_000, 4_000 if there else 1_000))
     report.scale = {"seconds": seconds, "otp_per_s": RATE_PER_S, "bulk": bulk}
-    idle: list[Sequence[float]] = []
-    busy: list[Sequence[float]] = []
-    drained_per_s: list[float] = []
+    runs, first = _Runs(), _Runs()
+    may_go_first = True
     for _ in range(bench.repetitions):
-        # A new one each time: vendors go on for minutes with what they have to report of the last.
-        async with bench.stack(catalog=catalog) as running, Flow(running) as flow:
-            await flow.people(bulk)
-            await running.instant_vendors()
-            idle.append(await alone(flow, seconds))
-            latencies, per_s = await _beside_bulk(flow, bulk, seconds)
-        busy.append(latencies)
-        drained_per_s.append(per_s)
-        idle_p99 = percentile_of(idle[-1], 99)
-        bench.say(f"  {against(latencies, idle[-1]):.2f} × the p99 of {idle_p99:.0f} ms")
-    tell(report, IDLE, idle, at_most(60), at_most(200))
-    tell(report, BESIDE, busy)
-    report.add("bulk drained meanwhile", drained_per_s, "/s", group=BESIDE)
-    ratios = [against(*runs) for runs in zip(busy, idle, strict=True)]
+        await _run(bench, runs, bulk, seconds)
+        may_go_first = may_go_first and await _run(bench, first, bulk, seconds, prepare=go_first)
+    tell(report, IDLE, runs.idle, at_most(60), at_most(200))
+    tell_stages(report, IDLE, runs.idle_stages)
+    tell(report, BESIDE, runs.busy)
+    tell_stages(report, BESIDE, runs.busy_stages)
+    report.add("bulk drained meanwhile", runs.drained_per_s, "/s", group=BESIDE)
+    if may_go_first:
+        tell(report, f"{IDLE}, {FIRST}", first.idle)
+        tell(report, f"{BESIDE}, {FIRST}", first.busy)
+        report.add("bulk drained meanwhile", first.drained_per_s, "/s", group=f"{BESIDE}, {FIRST}")
+    else:
+        report.notes.append("Real-time priorities need a right that this user has not (CAP_SYS_NICE).")
+    ratios = [against(*each) for each in zip(runs.busy, runs.idle, strict=True)]
     report.add("p99 beside a bulk drain against idle", ratios, "×", at_most(P99_RATIO_MAX))
-    report.series.append(curves({IDLE: idle, BESIDE: busy}))
+    report.series.append(curves({IDLE: runs.idle, BESIDE: runs.busy}))
     return report
+
+
+async def _run(
+    bench: Bench,
+    runs: _Runs,
+    bulk: int,
+    seconds: float,
+    prepare: Callable[[Running], bool] = lambda _: True,
+) -> bool:
+    """Both on a stack of their own: vendors go on for minutes with what they have to report of the last.
+    False, and nothing measured, where it cannot be prepared.
+    """
+    catalog = paging("bulk" if pages_exist() else "never")
+    async with bench.stack(catalog=catalog) as running, Flow(running) as flow:
+        if not prepare(running):
+            return False
+        await flow.people(bulk)
+        await running.instant_vendors()
+        runs.idle.append(await alone(flow, seconds))
+        runs.idle_stages.append(await stages(flow, OTP))
+        await _beside_bulk(flow, runs, bulk, seconds)
+    idle_p99 = percentile_of(runs.idle[-1], 99)
+    bench.say(f"  {against(runs.busy[-1], runs.idle[-1]):.2f} × the p99 of {idle_p99:.0f} ms")
+    return True
 
 
 async def alone(flow: Flow, seconds: float) -> list[float]:
@@ -64,8 +101,8 @@ async def alone(flow: Flow, seconds: float) -> list[float]:
     return [took for _, took in await flow.stamped(OTP.vendor)]
 
 
-async def _beside_bulk(flow: Flow, bulk: int, seconds: float) -> tuple[list[float], float]:
-    """The latencies of those that were sent while the drain ran, and its notifications per second."""
+async def _beside_bulk(flow: Flow, runs: _Runs, bulk: int, seconds: float) -> None:
+    """Those that were sent while the drain ran, and its notifications per second."""
     await flow.simulators.forget(OTP.vendor)
     await flow.accept(BULK, bulk)
     sent_from = time.time()
@@ -73,8 +110,9 @@ async def _beside_bulk(flow: Flow, bulk: int, seconds: float) -> tuple[list[floa
     received = await flow.received(BULK.vendor)
     drained_by = received[-1] if len(received) >= bulk else time.time()
     meanwhile = [at for at in received if sent_from <= at]
-    latencies = [took for sent_at, took in await flow.stamped(OTP.vendor) if sent_at < drained_by]
-    return latencies, len(meanwhile) / max(drained_by - sent_from, 1e-3)
+    runs.busy.append([took for sent_at, took in await flow.stamped(OTP.vendor) if sent_at < drained_by])
+    runs.busy_stages.append(await stages(flow, OTP, drained_by))
+    runs.drained_per_s.append(len(meanwhile) / max(drained_by - sent_from, 1e-3))
 
 
 def against(latencies_ms: Sequence[float], idle_ms: Sequence[float]) -> float:
