@@ -24,7 +24,7 @@ P99_RATIO_MAX = 2.0
 _PERCENTS = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 100)
 
 IDLE, BESIDE = "nothing else running", "beside a bulk drain"
-FIRST = "with real-time priorities (to see why)"
+HURRIED = "with real-time priorities (to see why)"
 
 
 @dataclass(slots=True)
@@ -47,20 +47,20 @@ async def measure(bench: Bench) -> Report:
     seconds = bench.option("seconds", bench.scaled(66, 8))
     bulk = bench.option("bulk", bench.scaled(100_000 if there else 20_000, 4_000 if there else 1_000))
     report.scale = {"seconds": seconds, "otp_per_s": RATE_PER_S, "bulk": bulk}
-    runs, first = _Runs(), _Runs()
-    may_go_first = True
+    runs, hurried = _Runs(), _Runs()
+    may_hurry = True
     for _ in range(bench.repetitions):
         await _run(bench, runs, bulk, seconds)
-        may_go_first = may_go_first and await _run(bench, first, bulk, seconds, prepare=go_first)
+        may_hurry = may_hurry and await _run(bench, hurried, bulk, seconds, prepare=go_first)
     tell(report, IDLE, runs.idle, at_most(60), at_most(200))
     tell_stages(report, IDLE, runs.idle_stages)
     tell(report, BESIDE, runs.busy)
     tell_stages(report, BESIDE, runs.busy_stages)
     report.add("bulk drained meanwhile", runs.drained_per_s, "/s", group=BESIDE)
-    if may_go_first:
-        tell(report, f"{IDLE}, {FIRST}", first.idle)
-        tell(report, f"{BESIDE}, {FIRST}", first.busy)
-        report.add("bulk drained meanwhile", first.drained_per_s, "/s", group=f"{BESIDE}, {FIRST}")
+    if may_hurry:
+        tell(report, f"{IDLE}, {HURRIED}", hurried.idle)
+        tell(report, f"{BESIDE}, {HURRIED}", hurried.busy)
+        report.add("bulk drained meanwhile", hurried.drained_per_s, "/s", group=f"{BESIDE}, {HURRIED}")
     else:
         report.notes.append("Real-time priorities need a right that this user has not (CAP_SYS_NICE).")
     ratios = [against(*each) for each in zip(runs.busy, runs.idle, strict=True)]
