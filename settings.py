@@ -1,8 +1,10 @@
 """The settings, and the only reader of the environment. Whatever is below the roots is passed its own."""
 
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -343,22 +345,38 @@ def _variable(place: tuple[int | str, ...]) -> str:
     return f"HERALD_{name.replace('SMS_BY__', 'SMS__')}"
 
 
+def _misspelt() -> list[str]:
+    """What is wrong with variables that are nearly settings. Kubernetes names others after its services."""
+    fields = {**Settings.model_fields, **ClientSettings.model_fields}
+    parts = (("temporal", TemporalSettings), ("routes", RouteSettings), ("providers", ProviderSettings))
+    inner = [(part, key) for part, kind in parts for key in kind.model_fields]
+    wrong: list[str] = []
+    for variable in sorted(os.environ):
+        other, _, name = variable.lower().partition("__")[0].partition("herald_")
+        if other or not name or name in fields:
+            continue
+        joined = [f"{part}__{key}" for part, key in inner if f"{name}_".startswith(f"{part}_{key}_")]
+        if meant := joined or get_close_matches(name, fields, 1, 0.85):  # alike but for a letter or two
+            wrong.append(f"{variable}: is no setting; did you mean HERALD_{meant[0].upper()}?")
+    return wrong
+
+
 _Read = TypeVar("_Read", bound=BaseSettings)
 
 
 def load() -> Settings:
     """The settings from the environment. Raises SettingsError with one readable message."""
-    return _read(Settings)
+    return _read(Settings, _misspelt())
 
 
 def load_stores() -> StoreSettings:
     """Where the stores are, from the environment. Raises SettingsError."""
-    return _read(StoreSettings)
+    return _read(StoreSettings, _misspelt())
 
 
 def load_client() -> ClientSettings:
     """How the API is reached, from the environment. Raises SettingsError."""
-    return _read(ClientSettings)
+    return _read(ClientSettings, _misspelt())
 
 
 def load_secret_key() -> str:
@@ -366,18 +384,17 @@ def load_secret_key() -> str:
     return _read(IdentitySettings).secret_key.get_secret_value()
 
 
-def _read(kind: type[_Read]) -> _Read:
+def _read(kind: type[_Read], wrong: Sequence[str] = ()) -> _Read:
     try:
-        return kind()
+        read = kind()
     except UnreadableVariable as error:
         # Only the field's name is told: the cause may repeat a secret.
         field = next(iter(re.findall(r'field "(\w+)"', str(error))), "…")
-        raise SettingsError(
-            f"The settings cannot be used:\n  HERALD_{field.upper()}: expected JSON"
-        ) from None
+        wrong = [*wrong, f"HERALD_{field.upper()}: expected JSON"]
     except ValidationError as error:
-        lines = [
-            f"  {_variable(e['loc'])}: {e['msg']}"
-            for e in error.errors(include_url=False, include_input=False)
-        ]
-        raise SettingsError("The settings cannot be used:\n" + "\n".join(lines)) from error
+        told = error.errors(include_url=False, include_input=False)
+        wrong = [*wrong, *(f"{_variable(e['loc'])}: {e['msg']}" for e in told)]
+    else:
+        if not wrong:
+            return read
+    raise SettingsError("\n  ".join(("The settings cannot be used:", *wrong)))

@@ -1,0 +1,74 @@
+"""Wrong variables stop the start with one message that names each."""
+
+import pytest
+
+from settings import SettingsError, load, load_client, load_stores
+
+NEARLY = {
+    "HERALD_DATABSE_URL": "HERALD_DATABASE_URL",
+    "HERALD_LOG_LEVL": "HERALD_LOG_LEVEL",
+    "herald_confg": "HERALD_CONFIG",
+    "HERALD_API_KEYS": "HERALD_API_KEY",
+    "HERALD_ROUTE__SMS": "HERALD_ROUTES",
+    "HERALD_ROUTES_SMS": "HERALD_ROUTES__SMS",
+    "HERALD_ROUTES_SMS__NG": "HERALD_ROUTES__SMS",
+    "HERALD_TEMPORAL_ADDRESS": "HERALD_TEMPORAL__ADDRESS",
+    "HERALD_PROVIDERS_TWILIO_AUTH_TOKEN": "HERALD_PROVIDERS__TWILIO",
+    "HERALD_PROVIDERS_TWILIO__AUTH_TOKEN": "HERALD_PROVIDERS__TWILIO",
+}
+OTHERS = [
+    # What Kubernetes sets for services named herald, herald-api and herald-temporal.
+    "HERALD_SERVICE_HOST",
+    "HERALD_PORT_8000_TCP_ADDR",
+    "HERALD_API_SERVICE_PORT",
+    "HERALD_API_PORT_8000_TCP",
+    "HERALD_TEMPORAL_SERVICE_HOST",
+    "HERALD_TEMPORAL_PORT",
+    "HERALD_TEMPORAL_PORT_7233_TCP",
+    # What the Makefile and Compose read.
+    "HERALD_SPECS",
+    "HERALD_VERSION",
+]
+
+
+@pytest.fixture(autouse=True)
+def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERALD_SECRET_KEY", "tests")
+
+
+@pytest.mark.parametrize("read", [load, load_stores, load_client])
+@pytest.mark.parametrize("given", NEARLY)
+def test_what_is_nearly_a_setting_is_refused_with_what_was_meant(monkeypatch, given: str, read) -> None:
+    monkeypatch.setenv(given, "s3cret")
+    with pytest.raises(SettingsError) as refused:
+        read()
+    said = str(refused.value)
+    assert said.endswith(f"\n  {given}: is no setting; did you mean {NEARLY[given]}?")
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("given", OTHERS)
+def test_what_is_not_ours_is_left_alone(monkeypatch, given: str) -> None:
+    monkeypatch.setenv(given, "tcp://10.0.0.1:8000")
+    load()
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HERALD_SECRET_KEY")
+    monkeypatch.setenv("HERALD_SECRET_KYE", "s3cret")
+    monkeypatch.setenv("HERALD_API_PORT", "http")
+    with pytest.raises(SettingsError) as refused:
+        load()
+    head, *lines = str(refused.value).splitlines()
+    assert head == "The settings cannot be used:"
+    assert [line.strip().partition(":")[0] for line in lines] == [
+        "HERALD_SECRET_KYE",
+        "HERALD_SECRET_KEY",
+        "HERALD_API_PORT",
+    ]
+
+
+def test_what_is_no_json_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERALD_FINGERPRINT_KEYS", "s3cret")
+    with pytest.raises(SettingsError, match=r"HERALD_FINGERPRINT_KEYS: expected JSON$"):
+        load()
