@@ -19,6 +19,9 @@ WARM_SHARE = 0.1
 """Pools, caches and code are taken up by the first ones: growth counts from here."""
 PER = 100_000
 
+Samples = dict[str, list[tuple[float, float]]]
+"""Of each part: how many notifications had passed, and its size in MiB."""
+
 
 async def measure(bench: Bench) -> Report:
     """Volume by pages, one-time passwords beside it, receipts for all; a sample after each step."""
@@ -32,10 +35,16 @@ async def measure(bench: Bench) -> Report:
         "sampled_each": step,
         "by": "pages" if there else "a workflow each",
     }
-    samples: dict[str, list[tuple[float, float]]] = {part: [] for part in PARTS}
-    async with bench.stack(catalog=paging("bulk" if there else "never")) as running, Flow(running) as flow:
+    runs = [await _run(bench, step, cached, paged=there) for _ in range(bench.repetitions)]
+    _tell(report, runs, size)
+    return report
+
+
+async def _run(bench: Bench, step: int, cached: int, *, paged: bool) -> Samples:
+    samples: Samples = {part: [] for part in PARTS}
+    async with bench.stack(catalog=paging("bulk" if paged else "never")) as running, Flow(running) as flow:
         await running.instant_vendors()
-        await flow.people(size + cached)
+        await flow.people(step * STEPS + cached)
         # A worker keeps as many workflows in memory: what they take is no growth.
         await flow.drain(CRITICAL, cached, DRAIN_S_MAX)
         for number in range(1, STEPS + 1):
@@ -43,26 +52,27 @@ async def measure(bench: Bench) -> Report:
             await flow.one_by_one(CRITICAL, CRITICAL_PER_S, CRITICAL_S)
             await flow.quiet(DRAIN_S_MAX)
             _sample(bench, running, samples, number * step)
-    _tell(report, samples, size)
-    return report
+    return samples
 
 
-def _sample(
-    bench: Bench, running: Running, samples: dict[str, list[tuple[float, float]]], passed: int
-) -> None:
+def _sample(bench: Bench, running: Running, samples: Samples, passed: int) -> None:
     for part, points in samples.items():
         points.append((float(passed), running.resident_mb(part)))
     told = ", ".join(f"{part} {points[-1][1]:.1f} MiB" for part, points in samples.items())
     bench.say(f"  {passed:,}: {told}")
 
 
-def _tell(report: Report, samples: dict[str, list[tuple[float, float]]], size: int) -> None:
-    for part, points in samples.items():
-        warm = [point for point in points if point[0] >= size * WARM_SHARE]
-        report.add(f"after {warm[0][0]:,.0f}", warm[0][1], "MiB", group=part)
-        report.add(f"after {size:,}", warm[-1][1], "MiB", group=part)
-        report.add(f"growth per {PER:,}", _slope(warm) * PER, "MiB", at_most(5), group=part)
-    report.series.append(Series("resident size", "notifications", "MiB", samples))
+def _tell(report: Report, runs: Sequence[Samples], size: int) -> None:
+    for part in PARTS:
+        warm = [[point for point in run[part] if point[0] >= size * WARM_SHARE] for run in runs]
+        report.add(f"after {warm[0][0][0]:,.0f}", [points[0][1] for points in warm], "MiB", group=part)
+        report.add(f"after {size:,}", [points[-1][1] for points in warm], "MiB", group=part)
+        slopes = [_slope(points) * PER for points in warm]
+        report.add(f"growth per {PER:,}", slopes, "MiB", at_most(5), group=part)
+    report.series += [
+        Series(f"resident size, run {number}", "notifications", "MiB", run)
+        for number, run in enumerate(runs, 1)
+    ]
     report.notes.append(
         f"With every step {CRITICAL_PER_S * CRITICAL_S:.0f} one-time passwords went through the "
         "critical worker. Growth is the slope of a line through all samples from the first tenth on."

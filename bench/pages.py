@@ -1,7 +1,10 @@
 """Draining by pages: volume, sustained, under failures and kills, and beside Celery and Dramatiq."""
 
+import operator
 import os
 import time
+from collections.abc import Sequence
+from functools import partial, reduce
 
 from bench import bare
 from bench.bare import Asked
@@ -22,7 +25,7 @@ FIFTHS = 5
 DRAIN_S_MAX = 900.0
 FAILING_SHARE = 0.05
 
-_FINAL = "SELECT status::text, count(*) FROM notifications WHERE type = 'paged' GROUP BY 1"
+_ENDED_WELL = "SELECT count(*) FROM notifications WHERE type = 'paged' AND status IN ('sent', 'delivered')"
 
 
 async def measure(bench: Bench) -> Report:
@@ -66,7 +69,7 @@ class _Pages:
         self._sizes = sizes
 
     async def measure(self) -> None:
-        await self._flow.people(sum(self._sizes.values()) + 3 * self._sizes["side_by_side"])
+        await self._flow.people(sum(self._sizes.values()) * (self._bench.repetitions + 1))
         await self._running.instant_vendors()
         await self._drained(BATCH if self._sizes["sustained"] > BATCH else 50)
         await self._in_turns()
@@ -106,57 +109,73 @@ class _Pages:
         report.add("pages against a workflow each", against, "×", at_least(15), group=group)
 
     async def _sustained(self, receipts: str, size: int, target: Target | None = None) -> None:
-        """A large one: a curve, its fifths, and what every part spent."""
-        report = self._report
-        before = {part: cpu_seconds(self._running.pid(part)) for part in PARTS}
-        drained = await self._drained(size)
-        spent = {part: cpu_seconds(self._running.pid(part)) - before[part] for part in PARTS}
-        self._bench.say(
-            f"  {size:,}: accepted {drained.accepted_per_s:,.0f}/s, drained {drained.per_s:,.0f}/s"
-        )
+        """Large ones: their curves, their fifths, and what every part spent."""
         group = f"{size:,} in lane bulk, {receipts}"
-        report.add("accepted while they drain", drained.accepted_per_s, "/s", group=group)
-        report.add("drained, first to last", drained.per_s, "/s", target, group=group)
-        report.add("drained, each fifth", drained.rates(FIFTHS), "/s", target, group=group)
-        for part, seconds in spent.items():
-            report.add(f"CPU of {part}", seconds * 1000 / size, "ms each", group=group)
-        ours = sum(seconds for part, seconds in spent.items() if part != "simulators")
-        report.add("CPU of all but the vendor", ours * 1000 / size, "ms each", group=group)
-        cores = (os.cpu_count() or 1) * size / sum(spent.values())
-        report.add("what all cores would drain at this cost", cores, "notifications/s", group=group)
-        _once(report, group, drained, size)
-        lines = {"at the vendor": drained.curve()}
-        report.series.append(Series(f"by pages, {receipts}", "seconds", "notifications", lines))
+        runs: list[Drained] = []
+        spent: dict[str, list[float]] = {part: [] for part in PARTS}
+        for _ in range(self._bench.repetitions):
+            before = {part: cpu_seconds(self._running.pid(part)) for part in PARTS}
+            runs.append(await self._drained(size))
+            for part, costs in spent.items():
+                costs.append((cpu_seconds(self._running.pid(part)) - before[part]) * 1000 / size)
+            self._bench.say(
+                f"  {size:,}: accepted {runs[-1].accepted_per_s:,.0f}/s, drained {runs[-1].per_s:,.0f}/s"
+            )
+        add = partial(self._report.add, group=group)
+        add("accepted while they drain", [run.accepted_per_s for run in runs], "/s")
+        add("drained, first to last", [run.per_s for run in runs], "/s", target)
+        add("drained, each fifth", [rate for run in runs for rate in run.rates(FIFTHS)], "/s", target)
+        for part, costs in spent.items():
+            add(f"CPU of {part}", costs, "ms each")
+        totals = [sum(costs) for costs in zip(*spent.values(), strict=True)]
+        ours = [total - vendor for total, vendor in zip(totals, spent["simulators"], strict=True)]
+        add("CPU of all but the vendor", ours, "ms each")
+        cores = [(os.cpu_count() or 1) * 1000 / total for total in totals]
+        add("what all cores would drain at this cost", cores, "notifications/s")
+        _once(self._report, group, runs, size)
+        lines = {f"run {number}": run.curve() for number, run in enumerate(runs, 1)}
+        series = Series(f"by pages, {receipts}", "seconds", "notifications at the vendor", lines)
+        self._report.series.append(series)
 
     async def _failing(self) -> None:
         """One call in twenty is refused with 503: those become workflows of their own, and end too."""
         size, group = self._sizes["failing"], f"{FAILING_SHARE:.0%} of the vendor's calls fail"
+        runs: list[Drained] = []
+        took: list[float] = []
+        ended = 0
         await self._flow.simulators.fault(VENDOR, "error_rate", status=503, rate=FAILING_SHARE)
-        before = dict(await self._running.query(_FINAL))
-        started = time.monotonic()
-        drained = await self._flow.drain(PAGED, size, DRAIN_S_MAX)
-        await self._flow.quiet(300)
-        seconds = time.monotonic() - started
+        for _ in range(self._bench.repetitions):
+            before = await self._ended_well()
+            started = time.monotonic()
+            runs.append(await self._flow.drain(PAGED, size, DRAIN_S_MAX))
+            await self._flow.quiet(300)
+            took.append(time.monotonic() - started)
+            ended += await self._ended_well() - before
+            self._bench.say(f"  {group}: {ended} ended well, the last {size} in {took[-1]:.0f} s")
         await self._flow.simulators.heal(VENDOR)
-        after = dict(await self._running.query(_FINAL))
-        ended = sum(after.get(status, 0) - before.get(status, 0) for status in ("sent", "delivered"))
-        self._report.add("drained, first to last", drained.per_s, "/s", group=group)
-        self._report.add("until all had ended", seconds, "s", group=group)
-        self._report.add("ended as sent or delivered", ended, f"of {size}", at_least(size), group=group)
-        _once(self._report, group, drained, size)
-        self._bench.say(f"  {group}: {ended} of {size} ended well in {seconds:.0f} s")
+        add, of = partial(self._report.add, group=group), size * len(runs)
+        add("drained, first to last", [run.per_s for run in runs], "/s")
+        add("until all had ended", took, "s")
+        add("ended as sent or delivered", ended, f"of {of}", at_least(of))
+        _once(self._report, group, runs, size)
+
+    async def _ended_well(self) -> int:
+        return await self._running.value(_ENDED_WELL)
 
     async def _killed(self) -> None:
         await self._flow.simulators.fault(VENDOR, "accept_then_stall", latency_s=ANSWER_S)
-        tally: Tally = await with_kills(self._subject, self._sizes["killed"])
-        await self._flow.simulators.heal(VENDOR)
+        tallies: list[Tally] = []
         group = f"workers killed {len(KILL_AT)} times"
-        of = f"of {tally.of}"
-        self._report.add("exactly once at the vendor", tally.once, of, at_least(tally.of), group=group)
-        self._report.add("repeated", tally.repeated, of, at_most(0), group=group)
-        self._report.add("missing", tally.missing, of, at_most(0), group=group)
-        self._report.add("until nothing was left", tally.seconds, "s", group=group)
-        self._bench.say(f"  {group}: {tally}")
+        for _ in range(self._bench.repetitions):
+            tallies.append(await with_kills(self._subject, self._sizes["killed"]))
+            self._bench.say(f"  {group}: {tallies[-1]}")
+        await self._flow.simulators.heal(VENDOR)
+        tally = reduce(operator.add, tallies)
+        add, of = partial(self._report.add, group=group), f"of {tally.of}"
+        add("exactly once at the vendor", tally.once, of, at_least(tally.of))
+        add("repeated", tally.repeated, of, at_most(0))
+        add("missing", tally.missing, of, at_most(0))
+        add("until nothing was left", [one.seconds for one in tallies], "s")
 
 
 async def _beside(bench: Bench, report: Report, size: int, ours: tuple[float, ...]) -> None:
@@ -176,6 +195,7 @@ async def _beside(bench: Bench, report: Report, size: int, ours: tuple[float, ..
     report.add("pages against the faster of Celery and Dramatiq", against, "×", at_least(1), group=group)
 
 
-def _once(report: Report, group: str, drained: Drained, size: int) -> None:
-    counts = list(drained.times.values())
-    report.add("exactly once at the vendor", counts.count(1), f"of {size}", at_least(size), group=group)
+def _once(report: Report, group: str, runs: Sequence[Drained], size: int) -> None:
+    of = size * len(runs)
+    once = sum(times == 1 for run in runs for times in run.times.values())
+    report.add("exactly once at the vendor", once, f"of {of}", at_least(of), group=group)

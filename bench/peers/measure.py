@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
-from statistics import quantiles
+from functools import reduce
+from operator import add
 
 from bench.harness import Bench, TookTooLong
+from bench.load import percentile
 from bench.peers import subjects
 from bench.peers.site import quiet
 from bench.peers.subjects import HERALD, Subject
@@ -30,25 +32,13 @@ DRAIN_S_MAX = 600
 _numbers = itertools.count()
 
 
-@dataclass
-class Found:
-    """What one system did."""
-
-    name: str
-    throughput: list[float] = field(default_factory=list[float])
-    submitted: list[float] = field(default_factory=list[float])
-    cpu_ms: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
-    latency_ms: list[float] = field(default_factory=list[float])
-    killed: "Tally | None" = None
-    ambiguous: "Tally | None" = None
-
-
 @dataclass(frozen=True)
 class Tally:
     """How often each of `of` notifications reached the vendor, once nothing was left to do.
 
     `extra`: messages beyond the first of each. `unrecorded`: messages that the vendor took and the system's
-    own records do not name. `left`: what was still to be done when the bound ended the waiting.
+    own records do not name. `left`: what was still to be done when the bound ended the waiting. They add up
+    over several runs, `seconds` too.
     """
 
     of: int
@@ -60,6 +50,23 @@ class Tally:
     seconds: float
     left: int
 
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass
+class Found:
+    """What one system did."""
+
+    name: str
+    throughput: list[float] = field(default_factory=list[float])
+    submitted: list[float] = field(default_factory=list[float])
+    cpu_ms: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    latency_p50_ms: list[float] = field(default_factory=list[float])
+    latency_p99_ms: list[float] = field(default_factory=list[float])
+    killed: list[Tally] = field(default_factory=list[Tally])
+    ambiguous: list[Tally] = field(default_factory=list[Tally])
+
 
 async def measure(bench: Bench) -> Report:
     """Measure every system that is here. `--set only=dbos` names one, `--set size=…` the drained."""
@@ -70,7 +77,12 @@ async def measure(bench: Bench) -> Report:
         "with_kills": bench.scaled(1000, 150),
         "ambiguous": bench.scaled(1000, 100),
     }
-    report.scale = {**sizes, "in_flight": IN_FLIGHT, "worker_processes": PROCESSES}
+    report.scale = {
+        **sizes,
+        "in_flight": IN_FLIGHT,
+        "worker_processes": PROCESSES,
+        "repetitions": bench.repetitions,
+    }
     found: list[Found] = []
     for name, wanted, start in _systems(bench):
         if bench.options.get("only", "") not in name.lower():
@@ -129,17 +141,22 @@ async def _all_of(bench: Bench, subject: Subject, sizes: dict[str, int]) -> Foun
     bench.say(
         f"{subject.name}: {found.throughput[-1]:.0f}/s, {sum(found.cpu_ms[-1].values()):.1f} ms CPU each"
     )
-    found.latency_ms = await _one_by_one(subject, sizes["one_by_one"])
+    for _ in range(bench.repetitions):
+        took = sorted(await _one_by_one(subject, sizes["one_by_one"]))
+        found.latency_p50_ms.append(percentile(took, 50))
+        found.latency_p99_ms.append(percentile(took, 99))
 
     await subject.simulators.fault(VENDOR, "accept_then_stall", latency_s=ANSWER_S)
-    found.killed = await with_kills(subject, sizes["with_kills"])
+    for _ in range(bench.repetitions):
+        found.killed.append(await with_kills(subject, sizes["with_kills"]))
+        bench.say(f"{subject.name}: killed: {found.killed[-1]}")
     await subject.simulators.heal(VENDOR)
-    bench.say(f"{subject.name}: killed: {found.killed}")
 
     await subject.simulators.fault(VENDOR, "malformed", status=500, rate=AMBIGUOUS_SHARE)
-    found.ambiguous = await _without_kills(subject, sizes["ambiguous"])
+    for _ in range(bench.repetitions):
+        found.ambiguous.append(await _without_kills(subject, sizes["ambiguous"]))
+        bench.say(f"{subject.name}: ambiguous: {found.ambiguous[-1]}")
     await subject.simulators.heal(VENDOR)
-    bench.say(f"{subject.name}: ambiguous: {found.ambiguous}")
     return found
 
 
@@ -244,17 +261,15 @@ def _tell(report: Report, found: Found) -> None:
     group = found.name
     report.add("drained", found.throughput, "notifications/s", group=group)
     report.add("handed over", found.submitted, "notifications/s", group=group)
-    cuts = quantiles(found.latency_ms, n=100, method="inclusive")
-    report.add("handed over to vendor, idle, p50", cuts[49], "ms", group=group)
-    report.add("handed over to vendor, idle, p99", cuts[98], "ms", group=group)
+    report.add("handed over to vendor, idle, p50", found.latency_p50_ms, "ms", group=group)
+    report.add("handed over to vendor, idle, p99", found.latency_p99_ms, "ms", group=group)
     totals = [sum(parts.values()) for parts in found.cpu_ms]
     report.add("CPU", totals, "ms/notification", group=group)
     for part in sorted(found.cpu_ms[0]):
         samples = [parts[part] for parts in found.cpu_ms]
         report.add(f"CPU of {part}", samples, "ms/notification", group=group)
-    for what, tally in (("killed", found.killed), ("ambiguous", found.ambiguous)):
-        if tally is None:
-            continue
+    for what, tallies in (("killed", found.killed), ("ambiguous", found.ambiguous)):
+        tally = reduce(add, tallies)
         of = f"of {tally.of}"
         report.add(f"{what}: missing", tally.missing, of, group=group)
         report.add(f"{what}: exactly once", tally.once, of, group=group)
@@ -263,12 +278,14 @@ def _tell(report: Report, found: Found) -> None:
             f"{what}: taken by the vendor, not in the records", tally.unrecorded, "messages", group=group
         )
         note = f"{tally.left} were still to be done" if tally.left else ""
-        report.add(f"{what}: until nothing was left", tally.seconds, "s", group=group, note=note)
+        seconds = [one.seconds for one in tallies]
+        report.add(f"{what}: until nothing was left", seconds, "s", group=group, note=note)
 
 
 def _against_queues(report: Report, found: Sequence[Found]) -> None:
-    rates = {one.name: sorted(one.throughput)[len(one.throughput) // 2] for one in found}
+    rates = {one.name: one.throughput for one in found}
     queues = [rates[name] for name in ("Celery", "Dramatiq") if name in rates]
     if queues and "Herald, by pages" in rates:
-        ratio = rates["Herald, by pages"] / max(queues)
-        report.add("pages against the faster of Celery and Dramatiq", ratio, "×", at_least(1))
+        fastest = map(max, zip(*queues, strict=True))
+        against = [one / other for one, other in zip(rates["Herald, by pages"], fastest, strict=True)]
+        report.add("pages against the faster of Celery and Dramatiq", against, "×", at_least(1))

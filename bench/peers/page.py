@@ -37,7 +37,8 @@ def table(results: dict[str, Any]) -> str:
         "",
         f"{machine['cpus']} cores, revision {machine['revision']}, {machine['measured_at']}; "
         f"{scale['drained']:,} drained, {scale['with_kills']:,} with kills, {scale['ambiguous']:,} with "
-        f"ambiguous answers; load of the machine before the run {machine['load_before']}.",
+        f"ambiguous answers, each {scale['repetitions']} times: medians, and of the counts the sums; load of "
+        f"the machine before the run {machine['load_before']}.",
         *(f"{note[0].upper()}{note[1:]}" for note in results["notes"] if ": not " in note),
     ]
     return "\n".join(lines) + "\n"
