@@ -1,4 +1,4 @@
-// Open loop: single notifications at a constant rate. k6 sends when the time has come, not when it can.
+// Open loop: single notifications, or batches, at a constant rate. k6 sends when the time has come, not when it can.
 import http from 'k6/http';
 import exec from 'k6/execution';
 
@@ -18,10 +18,19 @@ export const options = {
 };
 
 const HEADERS = JSON.parse(__ENV.HEADERS);
+const ITEMS = Number(__ENV.ITEMS);
+
+function one(number) {
+  return __ENV.BODY.replaceAll('@number@', `${__ENV.PREFIX}${number}`);
+}
+
+function batch(first) {
+  return `{"notifications":[${Array.from({ length: ITEMS }, (_, place) => one(first + place))}]}`;
+}
 
 export default function () {
-  const body = __ENV.BODY.replaceAll('@number@', `${__ENV.PREFIX}${exec.scenario.iterationInTest}`);
-  http.post(__ENV.URL, body, { headers: HEADERS });
+  const first = exec.scenario.iterationInTest * ITEMS;
+  http.post(__ENV.URL, ITEMS === 1 ? one(first) : batch(first), { headers: HEADERS });
 }
 
 export function handleSummary(data) {

@@ -16,6 +16,8 @@ CONNECTIONS = 32
 BATCH = 1000
 BATCH_CONNECTIONS = 2
 RATE_PER_S = 500
+OPEN_BATCH = 100
+OPEN_BATCHES_PER_S = 50
 
 BODY = json.dumps(
     {
@@ -152,19 +154,28 @@ class _Accept:
             _tell(report, f"{name}, {when}", samples, target)
 
     async def open_loop(self, report: Report, when: str) -> None:
-        """Singles at a constant rate."""
+        """Singles and batches at a constant rate."""
+        target = at_most(50) if when == "nothing else running" else None
+        await self._at_a_rate(report, f"{RATE_PER_S} a second, {when}", RATE_PER_S, 1, target)
+        batches = f"{OPEN_BATCHES_PER_S} batches of {OPEN_BATCH} a second, {when}"
+        await self._at_a_rate(report, batches, OPEN_BATCHES_PER_S, OPEN_BATCH, None)
+
+    async def _at_a_rate(
+        self, report: Report, what: str, rate_per_s: int, items: int, p99: Target | None
+    ) -> None:
+        url = f"{self._url}/v1/notifications{'' if items == 1 else '/batch'}"
+        seconds = max(5, int(self._seconds))
         taken: list[OpenLoop] = []
         for _ in range(self._bench.repetitions):
             self._runs += 1
-            url, prefix = f"{self._url}/v1/notifications", f"k{self._runs}-"
-            seconds = max(5, int(self._seconds))
-            taken.append(await open_loop(url, self._headers, BODY, prefix, RATE_PER_S, seconds))
-            self._bench.say(f"  open loop, {when}: p99 {taken[-1].p99_ms:.1f} ms")
-        group = f"open loop at {RATE_PER_S}/s, {when}"
-        target = at_most(50) if when == "nothing else running" else None
+            taken.append(
+                await open_loop(url, self._headers, BODY, f"k{self._runs}-", rate_per_s, seconds, items)
+            )
+            self._bench.say(f"  open loop, {what}: p99 {taken[-1].p99_ms:.1f} ms")
+        group = f"open loop, {what}"
         report.add("p50", [one.p50_ms for one in taken], "ms", group=group)
-        report.add("p99", [one.p99_ms for one in taken], "ms", target, group=group)
-        report.add("sustained", [one.per_s for one in taken], "/s", group=group)
+        report.add("p99", [one.p99_ms for one in taken], "ms", p99, group=group)
+        report.add("sustained", [one.per_s * items for one in taken], "/s", group=group)
         lost = [one.failed_share * 100 + one.dropped for one in taken]
         report.add("failed (%) or not sent in time", lost, "", at_most(0), group=group)
 

@@ -15,7 +15,7 @@ _STARTING_S = 30
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """What k6 saw. `dropped`: requests that could not be sent in time because every client was waiting."""
+    """What k6 saw of its requests. `dropped`: those not sent in time, because every client was waiting."""
 
     per_s: float
     p50_ms: float
@@ -25,9 +25,12 @@ class OpenLoop:
 
 
 async def open_loop(
-    url: str, headers: dict[str, str], body: str, prefix: str, rate_per_s: int, seconds: int
+    url: str, headers: dict[str, str], body: str, prefix: str, rate_per_s: int, seconds: int, items: int = 1
 ) -> OpenLoop:
-    """Send `body` at a constant rate, `@number@` in it replaced. Raises RuntimeError when k6 fails."""
+    """Send `body` at a constant rate, `@number@` in it replaced. Raises RuntimeError when k6 fails.
+
+    `items`: the body is repeated so many times in each request, as the `notifications` of one batch.
+    """
     program = Path(sysconfig.get_path("scripts")) / "k6"
     given = {
         "URL": url,
@@ -37,6 +40,7 @@ async def open_loop(
         "RATE": str(rate_per_s),
         "SECONDS": str(seconds),
         "CLIENTS": str(CLIENTS),
+        "ITEMS": str(items),
     }
     process = await asyncio.create_subprocess_exec(
         *(str(program), "run", "--quiet", "--no-usage-report", str(SCRIPT)),

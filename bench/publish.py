@@ -21,8 +21,10 @@ TARGETS = "targets"
 _BLOCK = re.compile(
     r"(<!-- figures: (?P<name>[\w-]+): begin -->\n).*?(<!-- figures: (?P=name): end -->\n)", re.DOTALL
 )
-_SIDE_BY_SIDE = ("what one costs, ", "closed loop, ", "open loop at 500/s, ")
+_SIDE_BY_SIDE = ("what one costs, ", "closed loop, ", "open loop, ")
 """Groups that begin alike are told in one table, a column each."""
+_AS_ASKED = "open loop, "
+"""Groups whose rate is the load's own, which no plot need show."""
 
 Results = Mapping[str, Any]
 """One topic's results, as bench/report.py writes them."""
@@ -90,7 +92,7 @@ def _rates(results: Results) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for figure in results["figures"]:
         group, name = figure["group"], figure["name"]
-        if figure["unit"] != "/s" or not group:
+        if figure["unit"] != "/s" or not group or group.startswith(_AS_ASKED):
             continue
         prefix = next((prefix for prefix in _SIDE_BY_SIDE if group.startswith(prefix)), None)
         if prefix:
