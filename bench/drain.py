@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -65,38 +65,44 @@ class _Rates:
         self._running = running
         self._flow = flow
         self._size = size
+        self._accepted: dict[str, list[float]] = defaultdict(list)
+        self._delivered: dict[str, list[float]] = defaultdict(list)
+        self._limits: dict[str, list[Bare]] = defaultdict(list)
 
     async def measure(self, report: Report) -> None:
-        await self._running.instant_vendors(callbacks=False)
-        for kind in CHANNELS.values():
+        """What is compared with a limit is measured beside it, once after and once before it: rates fall a
+        little from measure to measure, as Temporal's store grows."""
+        await self._running.instant_vendors()
+        for kind in (AWAITED, *CHANNELS.values()):
             await self._drained(kind, max(10, self._size // 10))
-        accepted: dict[str, list[float]] = defaultdict(list)
-        delivered: dict[str, list[float]] = defaultdict(list)
-        limits: dict[str, list[Bare]] = defaultdict(list)
-        for _ in range(self._bench.repetitions):
+        for number in range(self._bench.repetitions):
             await self._running.instant_vendors(callbacks=False)
-            limits["bare"].append(await self._bare(awaiting=False))
+            await _in_turns(number, self._bare, self._sms_accepted)
             for channel, kind in CHANNELS.items():
-                accepted[channel].append((await self._drained(kind, self._size)).per_s)
-                self._bench.say(f"  {channel}, to provider-accepted: {accepted[channel][-1]:.1f}/s")
+                if kind is not ALERT:
+                    await self._to_accepted(channel, kind)
             await self._running.instant_vendors()
-            limits["awaiting"].append(await self._bare(awaiting=True))
-            delivered["awaiting"].append(await self._ended(AWAITED))
-            self._bench.say(f"  awaiting, to delivered: {delivered['awaiting'][-1]:.1f}/s")
+            await _in_turns(number, self._bare_awaiting, self._awaiting_ended)
             for channel, kind in REPORTED.items():
-                delivered[channel].append(await self._delivered(kind))
-                self._bench.say(f"  {channel}, to delivered: {delivered[channel][-1]:.1f}/s")
-        self._tell(report, accepted, delivered, limits)
+                self._delivered[channel].append(await self._until_delivered(kind))
+                self._bench.say(f"  {channel}, to delivered: {self._delivered[channel][-1]:.1f}/s")
+        self._tell(report)
 
-    def _tell(
-        self,
-        report: Report,
-        accepted: dict[str, list[float]],
-        delivered: dict[str, list[float]],
-        limits: dict[str, list[Bare]],
-    ) -> None:
-        bare_per_s = [one.per_s for one in limits["bare"]]
-        awaiting_per_s = [one.ended_per_s for one in limits["awaiting"]]
+    async def _sms_accepted(self) -> None:
+        await self._to_accepted("sms", ALERT)
+
+    async def _to_accepted(self, channel: str, kind: Kind) -> None:
+        self._accepted[channel].append((await self._drained(kind, self._size)).per_s)
+        self._bench.say(f"  {channel}, to provider-accepted: {self._accepted[channel][-1]:.1f}/s")
+
+    async def _awaiting_ended(self) -> None:
+        self._delivered["awaiting"].append(await self._until_ended(AWAITED))
+        self._bench.say(f"  awaiting, to delivered: {self._delivered['awaiting'][-1]:.1f}/s")
+
+    def _tell(self, report: Report) -> None:
+        accepted, delivered = self._accepted, self._delivered
+        bare_per_s = [one.per_s for one in self._limits["bare"]]
+        awaiting_per_s = [one.ended_per_s for one in self._limits["awaiting"]]
         group = "accepted to provider-accepted"
         for channel, samples in accepted.items():
             report.add(channel, samples, "/s", group=group)
@@ -126,7 +132,7 @@ class _Rates:
         await self._flow.quiet()
         return drained
 
-    async def _delivered(self, kind: Kind) -> float:
+    async def _until_delivered(self, kind: Kind) -> float:
         """Notifications per second from the first hand-over to the last one's final status."""
         began = (await self._flow.drain(kind, self._size, DRAIN_S_MAX)).began
         since = datetime.fromtimestamp(began, UTC)
@@ -138,7 +144,7 @@ class _Rates:
         last: datetime = await self._running.value(_LAST, kind.type, since)
         return self._size / (last.timestamp() - began)
 
-    async def _ended(self, kind: Kind) -> float:
+    async def _until_ended(self, kind: Kind) -> float:
         """Notifications per second from the first hand-over to the end of the last one's workflow.
 
         The ledger has a receipt before the workflow that waits for it is told: up to half of them were still
@@ -156,12 +162,21 @@ class _Rates:
         ends = [run.close_time async for run in client.list_workflows(ended) if run.close_time]
         return self._size / (max(ends).timestamp() - began)
 
-    async def _bare(self, *, awaiting: bool) -> Bare:
-        asked = Asked(self._running.temporal_address, self._size, IN_FLIGHT, awaiting)
-        done = await bare.run(asked)
-        per_s = done.ended_per_s if awaiting else done.per_s
-        self._bench.say(f"  bare{', awaiting' if awaiting else ''}: {per_s:.1f}/s")
-        return done
+    async def _bare(self) -> None:
+        done = await bare.run(Asked(self._running.temporal_address, self._size, IN_FLIGHT))
+        self._limits["bare"].append(done)
+        self._bench.say(f"  bare: {done.per_s:.1f}/s")
+
+    async def _bare_awaiting(self) -> None:
+        done = await bare.run(Asked(self._running.temporal_address, self._size, IN_FLIGHT, awaiting=True))
+        self._limits["awaiting"].append(done)
+        self._bench.say(f"  bare, awaiting: {done.ended_per_s:.1f}/s")
+
+
+async def _in_turns(number: int, *measures: Callable[[], Awaitable[None]]) -> None:
+    """Each measure once, every other time in the other order."""
+    for measure in measures if number % 2 == 0 else reversed(measures):
+        await measure()
 
 
 async def _costs(bench: Bench, running: Running, flow: Flow, report: Report) -> None:
