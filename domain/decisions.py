@@ -81,7 +81,7 @@ def defer(delivery: Delivery, until: datetime, reason: Reason | None) -> Next:
         next_pass_at=at,
         release=True,
         event="deferred",
-        data={"reason": reason, "until": at.isoformat()},
+        data={"until": at.isoformat()},
     )
 
 

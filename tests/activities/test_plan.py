@@ -46,6 +46,8 @@ async def test_quiet_hours_defer_what_can_wait(desk: Desk, worker: Worker) -> No
     delivery = await case.delivery()
     assert (delivery.state, delivery.reason_code) == (Status.DEFERRED, Reason.QUIET_HOURS)
     assert delivery.next_pass_at == delivery.due_at == end.replace(second=0, microsecond=0)
+    told = await desk.ledger.pool.fetchval("SELECT data FROM timeline WHERE notification_id = $1", case.id)
+    assert told == {"reason_code": "quiet_hours", "until": delivery.due_at.isoformat()}
     assert _actions(await worker.plan(urgent)) == [("sms", Action.SEND)]
 
 
