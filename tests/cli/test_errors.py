@@ -77,6 +77,8 @@ async def test_a_development_stack_is_used_and_named(
 
 
 async def test_interrupting_is_quiet(environment: Mapping[str, str]) -> None:
+    # A shell has what it runs in the background ignore interrupts, and children keep that: not this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", "dlq", "discard", "0" * 32),
         cwd=ROOT,
