@@ -77,12 +77,12 @@ class _Rates:
             await self._drained(kind, max(10, self._size // 10))
         for number in range(self._bench.repetitions):
             await self._running.instant_vendors(callbacks=False)
-            await _in_turns(number, self._bare, self._sms_accepted)
+            await in_turns(number, self._bare, self._sms_accepted)
             for channel, kind in CHANNELS.items():
                 if kind is not ALERT:
                     await self._to_accepted(channel, kind)
             await self._running.instant_vendors()
-            await _in_turns(number, self._bare_awaiting, self._awaiting_ended)
+            await in_turns(number, self._bare_awaiting, self._awaiting_ended)
             for channel, kind in REPORTED.items():
                 self._delivered[channel].append(await self._until_delivered(kind))
                 self._bench.say(f"  {channel}, to delivered: {self._delivered[channel][-1]:.1f}/s")
@@ -173,7 +173,7 @@ class _Rates:
         self._bench.say(f"  bare, awaiting: {done.ended_per_s:.1f}/s")
 
 
-async def _in_turns(number: int, *measures: Callable[[], Awaitable[None]]) -> None:
+async def in_turns(number: int, *measures: Callable[[], Awaitable[None]]) -> None:
     """Each measure once, every other time in the other order."""
     for measure in measures if number % 2 == 0 else reversed(measures):
         await measure()

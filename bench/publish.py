@@ -21,10 +21,10 @@ TARGETS = "targets"
 _BLOCK = re.compile(
     r"(<!-- figures: (?P<name>[\w-]+): begin -->\n).*?(<!-- figures: (?P=name): end -->\n)", re.DOTALL
 )
-_SIDE_BY_SIDE = ("what one costs, ", "closed loop, ", "open loop, ")
-"""Groups that begin alike are told in one table, a column each."""
 _AS_ASKED = "open loop, "
 """Groups whose rate is the load's own, which no plot need show."""
+_SIDE_BY_SIDE = ("what one costs, ", "closed loop, ", _AS_ASKED)
+"""Groups that begin alike are told in one table, a column each."""
 
 Results = Mapping[str, Any]
 """One topic's results, as bench/report.py writes them."""

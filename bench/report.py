@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -141,15 +141,6 @@ class Report:
         document = self.to_json(machine_facts())
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         (directory / f"{self.topic}.json").write_text(text + "\n", encoding="utf-8")
-
-
-async def alternating(times: int, *measures: Callable[[], Awaitable[float]]) -> list[list[float]]:
-    """Take each measure `times` times, in turns, so that a machine that drifts strikes all alike."""
-    samples: list[list[float]] = [[] for _ in measures]
-    for _ in range(times):
-        for place, measure in enumerate(measures):
-            samples[place].append(await measure())
-    return samples
 
 
 def table(reports: Sequence[Report]) -> Table:

@@ -8,6 +8,7 @@ from temporalio.client import Client
 from bench.flow import Flow, Kind
 from bench.load import percentile
 from bench.report import Report
+from domain.ids import workflow_id
 from workflows.search_attributes import TYPE
 
 STAGES = (
@@ -21,7 +22,7 @@ into the stage that follows.
 """
 
 _TIMES = """
-SELECT 'ntf-' || n.id AS workflow_id, m.provider_message_id,
+SELECT n.id, m.provider_message_id,
        extract(epoch FROM n.accepted_at)::float8 AS accepted,
        extract(epoch FROM a.intended_at)::float8 AS intended
 FROM notifications n
@@ -43,7 +44,7 @@ async def stages(flow: Flow, kind: Kind, until: float = float("inf")) -> Stages:
     stamps = await flow.stamps(kind.vendor)
     found: list[Sequence[float]] = []
     for row in await flow.running.query(_TIMES, kind.type):
-        stamp, began = stamps.get(row["provider_message_id"]), started.get(row["workflow_id"])
+        stamp, began = stamps.get(row["provider_message_id"]), started.get(workflow_id(row["id"]))
         if stamp is None or began is None or stamp.sent_at >= until:
             continue
         times = (stamp.sent_at, row["accepted"], began, row["intended"], stamp.received_at)

@@ -13,8 +13,9 @@ from repository import ROOT
 
 from bench.__main__ import TOPICS
 from bench.counters import cpu_seconds
+from bench.drain import in_turns
 from bench.publish import PAGE, Bars, Lines, plots_of, read, told, written
-from bench.report import Report, Series, alternating, at_least, at_most, shown
+from bench.report import Report, Series, at_least, at_most, shown
 
 BENCH = ROOT / "bench"
 
@@ -59,16 +60,18 @@ def test_the_time_of_what_a_process_began_is_its_own() -> None:
 def test_measures_are_taken_in_turns() -> None:
     order: list[str] = []
 
-    async def first() -> float:
+    async def first() -> None:
         order.append("first")
-        return 1
 
-    async def second() -> float:
+    async def second() -> None:
         order.append("second")
-        return 2
 
-    assert asyncio.run(alternating(2, first, second)) == [[1, 1], [2, 2]]
-    assert order == ["first", "second", "first", "second"]
+    async def both_times() -> None:
+        for number in range(2):
+            await in_turns(number, first, second)
+
+    asyncio.run(both_times())
+    assert order == ["first", "second", "second", "first"]
 
 
 def test_results_name_no_place(tmp_path: Path) -> None:
