@@ -11,7 +11,8 @@ import asyncpg
 import structlog
 from temporalio import activity
 
-from activities.early import UNAVAILABLE_S, not_yet
+from activities.errors import LEDGER_AWAY_S, retry_later
+from delivery.operator_commands import cancel_all
 from domain.broadcasts import Audience, Broadcast, Decision, Ended, Recipient, Refusal, State
 from domain.contacts import UnstorableText, refuse_unstorable
 from domain.fingerprint import fingerprint
@@ -23,7 +24,6 @@ from domain.steps import BroadcastDecision, BroadcastRef, BroadcastStep, Broadca
 from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, RenderingFailed, TemplateRefused, compiled
 from storage.broadcast_pages import BroadcastPages, Line
 from storage.ledger import Ledger
-from storage.operations import cancel_all
 from storage.postgres import NOT_STORABLE
 from storage.rows import Submission
 from telemetry.metrics import Metrics
@@ -164,7 +164,8 @@ class Broadcasting:
     ) -> tuple[list[Line], list[Refusal]]:
         kind = self._catalog.types.get(broadcast.type)
         if kind is None:
-            raise not_yet(f"the type {broadcast.type} is not configured any more", UNAVAILABLE_S)
+            detail = f"the type {broadcast.type} is not configured any more"
+            raise retry_later(detail, LEDGER_AWAY_S)
         lines: list[Line] = []
         refusals: list[Refusal] = []
         for place, recipient in enumerate(recipients):

@@ -5,9 +5,10 @@ from uuid import UUID
 import structlog
 from temporalio import activity
 
-from activities.first_passes import FirstPasses
-from activities.planner import Planner
-from activities.read_ahead import ReadAhead
+from activities.errors import is_local
+from delivery.planner import Planner
+from delivery.prefetch import PrefetchCache
+from delivery.slots import InFlightSlots
 from domain.steps import Action, NotificationRef, Plan
 from storage.group import LedgerError
 
@@ -17,27 +18,27 @@ log = structlog.stdlib.get_logger(__name__)
 class CheckPreferences:
     """The plan of a notification, as an activity."""
 
-    def __init__(self, planner: Planner, first_passes: FirstPasses, read_ahead: ReadAhead) -> None:
+    def __init__(self, planner: Planner, slots: InFlightSlots, prefetched: PrefetchCache) -> None:
         self._planner = planner
-        self._first_passes = first_passes
-        self._read_ahead = read_ahead
+        self._slots = slots
+        self._prefetched = prefetched
 
     @activity.defn(name="check_preferences")
     async def check_preferences(self, ref: NotificationRef) -> Plan:
-        """Move what the preferences, the contacts or the clock settle, and plan the rest."""
+        """Apply what the preferences, the contacts or the clock decide, and plan the rest."""
         try:
             id = UUID(ref.notification_id)
-            plan, notification = await self._planner.plan(id, self._read_ahead.take(id))
+            plan, notification = await self._planner.plan(id, self._prefetched.take(id))
         except LedgerError as error:
-            if not activity.info().is_local:
+            if not is_local():
                 raise
             log.warning("plan_failed", notification_id=ref.notification_id, why=str(error))
             return Plan(failed=True)
         fast = [step for step in plan.steps if step.action is Action.SEND and step.fast]
         if notification is not None:
             for step in fast:
-                self._read_ahead.put(UUID(step.delivery_id), notification)
-        # One that is not fast leaves the workflow task at once: it must not hold a place for its call.
+                self._prefetched.put(UUID(step.delivery_id), notification)
+        # One that is not fast leaves the workflow task at once: it must not hold a slot during its call.
         if not fast:
-            self._first_passes.done(ref.notification_id)
+            self._slots.release(ref.notification_id)
         return plan

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from temporalio import activity
 
-from activities.page import Page
-from activities.page_pass import PagePass
+from delivery.batch import Page
+from delivery.batch_item import PagePass
 from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
 from domain.steps import PageProgress, PageRef

@@ -32,6 +32,7 @@ from api.context import Context
 from api.health import Probes
 from api.limits import BodyLimit
 from api.methods import HeadAsGet
+from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
 from domain.notification import Channel
 from domain.web_push import PUSH_SERVICES
@@ -40,9 +41,9 @@ from settings import Settings
 from storage import api_keys
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
-from storage.operations import Operations
 from storage.people import People
 from storage.postgres import Pool, open_pool
+from storage.provider_states import ProviderStates
 from storage.reads import Reads
 from storage.receipts import Receipts
 from telemetry.metrics import CONTENT_TYPE, Metrics
@@ -151,7 +152,8 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         ledger=ledger,
         reads=reads,
         people=People(pool),
-        operations=Operations(ledger, reads),
+        commands=OperatorCommands(ledger, reads),
+        provider_states=ProviderStates(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
         probes=await _probes(settings, pool, stack),

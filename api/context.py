@@ -9,13 +9,14 @@ from fastapi import Depends, Request
 
 from api.auth import Keys
 from api.health import Probes
+from delivery.operator_commands import OperatorCommands
 from domain.notification import Channel
 from domain.notification_types import Catalog
 from providers.base import Provider
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
-from storage.operations import Operations
 from storage.people import People
+from storage.provider_states import ProviderStates
 from storage.reads import Reads
 from storage.receipts import Receipts
 from telemetry.metrics import Metrics
@@ -34,7 +35,8 @@ class Context:
     ledger: Ledger
     reads: Reads
     people: People
-    operations: Operations
+    commands: OperatorCommands
+    provider_states: ProviderStates
     broadcasts: Broadcasts
     receipts: Receipts
     probes: Probes

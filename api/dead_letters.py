@@ -14,9 +14,10 @@ from api.models import NotificationPage, NotificationView
 from api.notifications import Cursor, Limit, conflict, not_found, page
 from api.problems import FieldError, documented, invalid
 from api.submissions import AHEAD_MAX, country_refused
+from delivery.operator_commands import NoSuchNotification
 from domain.notification import Channel
+from domain.operator_decisions import Assume, CommandRefused, Retry
 from domain.status import PARKED, Status
-from storage.operations import Assume, NoSuchNotification, OperationRefused, Retry
 from storage.reads import Filter
 
 router = APIRouter(
@@ -146,7 +147,7 @@ async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
         created_before=asked.created_before,
         parked=True,
     )
-    done = await uses.operations.replay(
+    done = await uses.commands.replay(
         tenant, filter, rate_per_s=body.rate_per_s, dry_run=body.dry_run, expires_at=body.expires_at
     )
     return ReplayOut(
@@ -178,10 +179,10 @@ async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = Non
         body.assume,
     )
     try:
-        await uses.operations.retry(tenant, id, how)
+        await uses.commands.retry(tenant, id, how)
     except NoSuchNotification:
         raise not_found() from None
-    except OperationRefused as refusal:
+    except CommandRefused as refusal:
         raise conflict(refusal) from None
     return await _now(uses, tenant, id)
 
@@ -190,10 +191,10 @@ async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = Non
 async def discard(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
     """Close it without sending. 409 `wrong_state`: it does not wait for an operator."""
     try:
-        await uses.operations.discard(tenant, id)
+        await uses.commands.discard(tenant, id)
     except NoSuchNotification:
         raise not_found() from None
-    except OperationRefused as refusal:
+    except CommandRefused as refusal:
         raise conflict(refusal) from None
     return await _now(uses, tenant, id)
 

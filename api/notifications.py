@@ -30,10 +30,11 @@ from api.models import (
 from api.problems import FieldError, Problem, documented, field_errors, invalid
 from api.submissions import Prepared, accepted_view, is_same, key_from, prepare, reused
 from api.timeline import entries
+from delivery.operator_commands import NoSuchNotification
 from domain.ids import workflow_id
 from domain.notification import Channel
+from domain.operator_decisions import CommandRefused
 from domain.status import Status
-from storage.operations import NoSuchNotification, OperationRefused
 from storage.reads import Filter, Position, Row
 from storage.rows import Acceptance
 
@@ -184,10 +185,10 @@ async def cancel(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
     A channel that is being sent to at this moment is not stopped. Cancelling again changes nothing.
     """
     try:
-        await uses.operations.cancel(tenant, id)
+        await uses.commands.cancel(tenant, id)
     except NoSuchNotification:
         raise not_found() from None
-    except OperationRefused as refusal:
+    except CommandRefused as refusal:
         raise conflict(refusal) from None
     return NotificationView.of(_there(await uses.reads.notification(tenant, id)))
 
@@ -212,7 +213,7 @@ def not_found() -> Problem:
     return Problem(404, "notification_not_found", "There is no notification with this id.")
 
 
-def conflict(refusal: OperationRefused) -> Problem:
+def conflict(refusal: CommandRefused) -> Problem:
     """The notification is in the wrong state for what was asked."""
     errors = [FieldError(f"/{refusal.field}", refusal.code, refusal.detail)] if refusal.field else []
     return Problem(409, refusal.code, refusal.detail, errors=errors)

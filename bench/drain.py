@@ -16,7 +16,7 @@ from bench.harness import Bench, Running, paging
 from bench.peers.subjects import pages_exist
 from bench.report import Report, at_least
 from domain.ids import workflow_id
-from workflows.search_attributes import TYPE
+from temporal.search_attributes import TYPE
 
 IN_FLIGHT = 50
 """As `dispatch.in_flight_max` of the catalog."""

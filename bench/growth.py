@@ -19,13 +19,14 @@ from bench.report import Report, Series, at_most
 from domain.ids import workflow_id
 from domain.notification import Channel, Lane
 from domain.notification_types import RetentionPolicy
-from domain.steps import NotificationRef, task_queue
+from domain.steps import NotificationRef
 from storage import upkeep
 from storage.postgres import Pool, open_pool
 from storage.reads import Filter, Reads
 from storage.retention import retain
+from temporal.search_attributes import CHANNEL, TENANT, TYPE
+from temporal.task_queues import task_queue
 from workflows.notification import NotificationWorkflow
-from workflows.search_attributes import CHANNEL, TENANT, TYPE
 
 FLAT = at_most(1.2)
 """Within 20 % of the smallest size."""

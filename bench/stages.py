@@ -9,7 +9,7 @@ from bench.flow import Flow, Kind
 from bench.load import percentile
 from bench.report import Report
 from domain.ids import workflow_id
-from workflows.search_attributes import TYPE
+from temporal.search_attributes import TYPE
 
 STAGES = (
     "sent → accepted",

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
-from domain.decisions import Next
 from domain.fingerprint import Fingerprint
 from domain.ids import delivery_id
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
 from storage.rows import Closing, Intent, OpenAttempt, Submission
@@ -114,7 +114,7 @@ def _closing(intent: Intent, opened: OpenAttempt) -> Closing:
         opened.no,
         opened.version,
         Outcome.ACCEPTED,
-        Next(Status.SENT, None, release=True),
+        Transition(Status.SENT, None, release=True),
         provider_message_id=f"SM{intent.notification_id.hex}",
     )
 

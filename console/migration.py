@@ -7,9 +7,9 @@ import typer
 
 from console import places
 from console.failure import Failure
-from dispatcher.registration import RegistrationError, register_search_attributes
 from settings import StoreSettings
 from storage.migrate import MigrationChanged, migrate
+from temporal.registration import RegistrationError, register_search_attributes
 
 
 def run() -> None:

@@ -18,9 +18,9 @@ from devstack.process import Part
 from devstack.supervisor import Supervisor
 from devstack.temporal import Temporal
 from devstack.valkey import Valkey
-from dispatcher.registration import RegistrationError, register_search_attributes
 from storage import api_keys
 from storage.migrate import MigrationChanged, migrate
+from temporal.registration import RegistrationError, register_search_attributes
 
 TENANT = "dev"
 

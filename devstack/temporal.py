@@ -10,7 +10,7 @@ import httpx
 from devstack import locate
 from devstack.errors import DevStackError
 from devstack.process import Part, Process, end_orphans
-from workflows.search_attributes import SEARCH_ATTRIBUTES
+from temporal.search_attributes import SEARCH_ATTRIBUTES
 
 DYNAMIC_CONFIG = Path(__file__).parent.parent / "deploy" / "temporal" / "dynamicconfig" / "herald.yaml"
 

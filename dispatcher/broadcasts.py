@@ -4,33 +4,26 @@ import asyncio
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from dispatcher.away import LEDGER_AWAY
 from dispatcher.listener import Listener
-from dispatcher.waker import RPC_TIMEOUT
 from domain.ids import broadcast_workflow_id
 from domain.notification import Lane
-from domain.steps import BroadcastRef, task_queue
+from domain.steps import BroadcastRef
 from storage.broadcast_pages import BroadcastPages, DueBroadcast
+from temporal.client import RPC_TIMEOUT, start
+from temporal.search_attributes import attributes
+from temporal.task_queues import task_queue
 from workflows.broadcast import BroadcastWorkflow
-from workflows.search_attributes import CHANNEL, TENANT, TYPE
 
 log = structlog.stdlib.get_logger(__name__)
 
 SWEEP_S = 5.0
 AT_ONCE_MAX = 50
 TRY_AGAIN_S = 10.0
-"""A broadcast whose workflow could not be started is due again so long after."""
+"""How long after its workflow could not be started a broadcast is due again."""
 TALLIES_MAX = 300
-"""More rows than that are folded."""
+"""More tally rows than this are folded into one."""
 
 
 class BroadcastStarter:
@@ -40,46 +33,39 @@ class BroadcastStarter:
     started again when its broadcast's lease ends.
     """
 
+    failure = "broadcasts_not_claimed"
+
     def __init__(self, client: Client, pages: BroadcastPages, listener: Listener) -> None:
         self._client = client
         self._pages = pages
         self._listener = listener
 
-    async def run(self) -> None:
-        """Start until cancelled."""
-        while True:
-            try:
-                due = await self._pages.claim(AT_ONCE_MAX, TRY_AGAIN_S)
-                await asyncio.gather(*(self._start(broadcast) for broadcast in due))
-                await self._pages.tidy(TALLIES_MAX, AT_ONCE_MAX)
-            except LEDGER_AWAY as error:
-                log.warning("broadcasts_not_claimed", why=type(error).__name__)
-            await self._listener.wait("herald_broadcasts", SWEEP_S)
+    async def round(self) -> None:
+        """Start the workflows of the broadcasts that are due, and fold their tallies."""
+        due = await self._pages.claim(AT_ONCE_MAX, TRY_AGAIN_S)
+        await asyncio.gather(*(self._start(broadcast) for broadcast in due))
+        await self._pages.tidy(TALLIES_MAX, AT_ONCE_MAX)
+
+    async def rest(self) -> None:
+        """Wait until a broadcast changes, or the sweep's time has come."""
+        await self._listener.wait("herald_broadcasts", SWEEP_S)
 
     async def _start(self, due: DueBroadcast) -> None:
-        id = broadcast_workflow_id(due.id)
         try:
-            await self._client.start_workflow(
+            started = await start(
+                self._client,
                 BroadcastWorkflow.run,
                 BroadcastRef(str(due.id)),
-                id=id,
+                id=broadcast_workflow_id(due.id),
                 task_queue=task_queue(Lane.BULK),
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                static_summary=f"broadcast: {due.type} → {', '.join(due.channels)}",
-                search_attributes=TypedSearchAttributes(
-                    [
-                        SearchAttributePair(TENANT, due.tenant),
-                        SearchAttributePair(TYPE, due.type),
-                        SearchAttributePair(CHANNEL, list(due.channels)),
-                    ]
-                ),
-                rpc_timeout=RPC_TIMEOUT,
+                summary=f"broadcast: {due.type} → {', '.join(due.channels)}",
+                attributes=attributes(due.tenant, due.type, list(due.channels)),
             )
-        except WorkflowAlreadyStartedError:
-            await self._wake(due)
         except RPCError as error:
             log.warning("temporal_refused", status=error.status.name, broadcast_id=str(due.id))
+            return
+        if not started:
+            await self._wake(due)
 
     async def _wake(self, due: DueBroadcast) -> None:
         handle = self._client.get_workflow_handle_for(BroadcastWorkflow.run, broadcast_workflow_id(due.id))

@@ -7,52 +7,45 @@ from itertools import cycle, islice
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.first_passes import FirstPasses
-from activities.read_ahead import ReadAhead
-from dispatcher.allowance import Allowance
-from dispatcher.away import LEDGER_AWAY
+from delivery.prefetch import PrefetchCache
+from delivery.slots import InFlightSlots
+from dispatcher.batches import BatchStarter
 from dispatcher.listener import Listener
-from dispatcher.pager import Pager
-from dispatcher.uncut import uncut
-from dispatcher.waker import RPC_TIMEOUT, wake
+from dispatcher.token_bucket import TokenBucket
+from dispatcher.wakeups import wake
 from domain.ids import workflow_id
 from domain.masking import summary
 from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
-from domain.steps import NotificationRef, task_queue
+from domain.steps import NotificationRef
 from storage.ledger import Ledger
 from storage.rows import Claim
 from telemetry.metrics import Metrics
+from temporal.client import start
+from temporal.search_attributes import attributes
+from temporal.task_queues import task_queue
 from workflows.notification import NotificationWorkflow
-from workflows.search_attributes import CHANNEL, TENANT, TYPE
 
 log = structlog.stdlib.get_logger(__name__)
 
 PAUSE_S_MIN = 0.25
 PAUSE_S_MAX = 5.0
 """How long claiming rests while Temporal does not answer: at first, and at most."""
-LEDGER_AWAY_S = 1.0
-"""How long claiming rests when Postgres did not answer."""
 TOGETHER = 0.2
 TOGETHER_S = 0.05
-"""While a smaller share of the places is free than that, claiming waits so many seconds at most: what is
+"""While less than this share of the slots is free, claiming waits for at most `TOGETHER_S` seconds: what is
 claimed together is read and written together, and single rows cost several times as much.
 """
 GIVE_BACK_S = 1.0
-"""A claim whose workflow could not be started is due again so long after."""
+"""How long after a workflow could not be started its claim is due again."""
 
 
 class Dispatcher:
     """The loop of one worker process over the lanes it serves."""
+
+    failure = "claiming_failed"
 
     def __init__(
         self,
@@ -60,48 +53,46 @@ class Dispatcher:
         ledger: Ledger,
         lanes: Sequence[Lane],
         policy: DispatchPolicy,
-        first_passes: FirstPasses,
-        read_ahead: ReadAhead,
+        slots: InFlightSlots,
+        prefetched: PrefetchCache,
         listener: Listener,
         metrics: Metrics,
-        pager: Pager | None = None,
+        batches: BatchStarter | None = None,
     ) -> None:
-        """With a pager, what pages take of a lane is left to them."""
+        """`batches`: what they take of a lane is left to them."""
         self._client = client
         self._ledger = ledger
         self._lanes = sorted(lanes, key=list(Lane).index)
         self._policy = policy
-        self._first_passes = first_passes
-        self._read_ahead = read_ahead
+        self._slots = slots
+        self._prefetched = prefetched
         self._listener = listener
         self._metrics = metrics
-        self._pager = pager
-        self._promotions = Allowance(policy.promotions_per_s)
+        self._batches = batches
+        self._promotions = TokenBucket(policy.promotions_per_s)
         # Grows by one with each round that went through, halves when Temporal says that it is too much.
         self._window = policy.in_flight_max
         self._pause_s = 0.0
+        self._claimed = 0
         self._turns = cycle(turns({lane: policy.weights.get(lane, 1) for lane in self._lanes}))
 
-    async def run(self) -> None:
-        """Dispatch until cancelled; a round that is under way ends first."""
-        while True:
-            try:
-                claimed = await uncut(self._round())
-            except LEDGER_AWAY as error:
-                log.warning("claiming_failed", why=type(error).__name__)
-                await asyncio.sleep(LEDGER_AWAY_S)
-                continue
-            if self._pause_s:
-                await asyncio.sleep(self._pause_s)
-            elif not self._first_passes.free():
-                await self._first_passes.wait_for_places(1, self._policy.sweep_s)
-            elif not claimed:
-                await self._listener.wait("herald_due", self._policy.sweep_s)
-            await self._first_passes.wait_for_places(int(self._policy.in_flight_max * TOGETHER), TOGETHER_S)
+    async def round(self) -> None:
+        """Claim one round over the lanes, and start it."""
+        self._claimed = await self._dispatch()
 
-    async def _round(self) -> int:
-        """Claim one round over the lanes and start it; how many were claimed."""
-        places = min(self._first_passes.free(), self._window, self._policy.batch)
+    async def rest(self) -> None:
+        """Rest while Temporal refuses or no slot is free; else until something is due."""
+        if self._pause_s:
+            await asyncio.sleep(self._pause_s)
+        elif not self._slots.free():
+            await self._slots.wait_for(1, self._policy.sweep_s)
+        elif not self._claimed:
+            await self._listener.wait("herald_due", self._policy.sweep_s)
+        await self._slots.wait_for(int(self._policy.in_flight_max * TOGETHER), TOGETHER_S)
+
+    async def _dispatch(self) -> int:
+        """Claim and start one round; how many were claimed."""
+        places = min(self._slots.free(), self._window, self._policy.batch)
         claims = await self._claim(places)
         await self._read(claims)
         results = await asyncio.gather(*(self._start(claim) for claim in claims))
@@ -138,12 +129,12 @@ class Dispatcher:
         loads = (self._ledger.load(claim.id) for claim in claims)
         for claim, found in zip(claims, await asyncio.gather(*loads, return_exceptions=True), strict=True):
             if isinstance(found, Notification):
-                self._read_ahead.put(claim.id, found)
+                self._prefetched.put(claim.id, found)
 
     async def _claim_lane(self, lane: Lane, limit: int) -> list[Claim]:
-        paged = self._pager is not None and self._pager.takes(lane)
+        paged = self._batches is not None and self._batches.takes(lane)
         # What pages leave behind comes in hundreds a second, and would have all of Temporal's time.
-        bounded = paged and self._pager is not None and self._pager.is_busy(lane)
+        bounded = paged and self._batches is not None and self._batches.is_busy(lane)
         if bounded:
             limit = min(limit, self._promotions.left())
         if limit <= 0:
@@ -160,34 +151,28 @@ class Dispatcher:
     async def _start(self, claim: Claim) -> RPCStatusCode | None:
         """Start the claim's workflow, or wake the one that runs; how Temporal refused, if it did."""
         id = str(claim.id)
-        self._first_passes.begin(id)
+        self._slots.take(id)
         try:
-            await self._client.start_workflow(
+            started = await start(
+                self._client,
                 NotificationWorkflow.run,
                 NotificationRef(id),
                 id=workflow_id(claim.id),
                 task_queue=task_queue(claim.lane),
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                request_eager_start=True,
-                static_summary=summary(claim.type, claim.channels, claim.recipient),
-                search_attributes=TypedSearchAttributes(
-                    [
-                        SearchAttributePair(TENANT, claim.tenant),
-                        SearchAttributePair(TYPE, claim.type),
-                        SearchAttributePair(CHANNEL, [channel.value for channel in claim.channels]),
-                    ]
+                summary=summary(claim.type, claim.channels, claim.recipient),
+                attributes=attributes(
+                    claim.tenant, claim.type, [channel.value for channel in claim.channels]
                 ),
-                rpc_timeout=RPC_TIMEOUT,
+                eager=True,
             )
-        except WorkflowAlreadyStartedError:
-            self._first_passes.done(id)
-            self._read_ahead.take(claim.id)
-            return await self._wake(claim)
         except RPCError as error:
-            self._first_passes.done(id)
+            self._slots.release(id)
             return await self._refused(claim, error)
-        return None
+        if started:
+            return None
+        self._slots.release(id)
+        self._prefetched.take(claim.id)
+        return await self._wake(claim)
 
     async def _wake(self, claim: Claim) -> RPCStatusCode | None:
         """A running workflow whose notification is due has missed something: have it read the ledger."""

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from dispatcher.away import LEDGER_AWAY
+from storage.outages import DATABASE_UNAVAILABLE
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except LEDGER_AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 log.warning("listener_lost", why=type(error).__name__)
             await asyncio.sleep(RECONNECT_S)
 

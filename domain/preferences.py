@@ -20,55 +20,62 @@ class InvalidPreference(ValueError):
     """A preference cannot be kept. The message says what is wrong with it."""
 
 
-class Decision(StrEnum):
-    """What the preferences make of a delivery."""
+class Permission(StrEnum):
+    """Whether a delivery may be sent, by what the user and the installation said."""
 
     ALLOWED = "allowed"
     SUPPRESSED = "suppressed"
     DEFERRED = "deferred"
     UNREACHABLE = "unreachable"
-    """There is nowhere to send to: an outcome (`failed`), not an error."""
+    """There is nowhere to send to: the delivery fails, which is no error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The decision with its reason; `until` is set for `deferred` only: when to ask again."""
+class PermissionCheck:
+    """The permission with its reason; `until` is set for `deferred` only: when to check again."""
 
-    decision: Decision
+    permission: Permission
     reason: Reason | None = None
     until: datetime | None = None
 
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether not even a delivery that was tried before may be sent: opted out, suppressed, or a country
+        that is not allowed.
+        """
+        return self.permission is Permission.SUPPRESSED or self.reason is Reason.COUNTRY_NOT_ALLOWED
 
-ALLOWED = Verdict(Decision.ALLOWED)
+
+ALLOWED = PermissionCheck(Permission.ALLOWED)
 
 
-def decide(
+def check_permission(
     now: datetime,
     type: NotificationType,
     type_name: str,
     channel: Channel,
     recipient: Recipient,
     sms_countries: Collection[str] = (),
-) -> Verdict:
+) -> PermissionCheck:
     """Whether this type may go to the recipient over this channel at `now`.
 
     A `required` type ignores opt-outs and quiet hours; a suppressed address holds for every type.
-    An opt-out is told before a missing contact: nothing would have been sent either way, and
+    An opt-out takes precedence over a missing contact: nothing would have been sent either way, and
     suppressed is not failed. `sms_countries`: the only ones that SMS go to; empty: all.
     """
     if not type.required and not wanted(type_name, channel, recipient):
-        return Verdict(Decision.SUPPRESSED, Reason.OPTED_OUT)
+        return PermissionCheck(Permission.SUPPRESSED, Reason.OPTED_OUT)
     addresses = recipient.addresses(channel)
     if not addresses:
-        return Verdict(Decision.UNREACHABLE, Reason.NO_CONTACT)
+        return PermissionCheck(Permission.UNREACHABLE, Reason.NO_CONTACT)
     if channel is Channel.SMS and not is_allowed(addresses[0], sms_countries):
-        return Verdict(Decision.UNREACHABLE, Reason.COUNTRY_NOT_ALLOWED)
+        return PermissionCheck(Permission.UNREACHABLE, Reason.COUNTRY_NOT_ALLOWED)
     if all((channel, address) in recipient.suppressed for address in addresses):
-        return Verdict(Decision.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
+        return PermissionCheck(Permission.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
     if type.required or recipient.quiet_hours is None:
         return ALLOWED
     until = quiet_until(now, recipient.quiet_hours, recipient.time_zone)
-    return Verdict(Decision.DEFERRED, Reason.QUIET_HOURS, until) if until else ALLOWED
+    return PermissionCheck(Permission.DEFERRED, Reason.QUIET_HOURS, until) if until else ALLOWED
 
 
 def is_allowed(number: str, countries: Collection[str]) -> bool:

@@ -8,14 +8,15 @@ what the delivery comes to follows from its attempts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
-from domain.decisions import Next
+from domain.call_decision import awaiting_receipt
 from domain.notification import Attempt, Delivery
 from domain.outcome import RECEIPT_ORDER, Outcome, ReceiptStatus
 from domain.reasons import Reason
 from domain.status import Status
+from domain.transition import Transition
 
 UNMATCHED_WAITS_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 """How long a receipt that fits no attempt waits before it is looked at again: it may have overtaken our
@@ -63,7 +64,7 @@ class Decision:
     """What reports come to. `delivery` is None when it stays as it is."""
 
     attempts: tuple[AttemptChange, ...]
-    delivery: Next | None
+    delivery: Transition | None
 
 
 def unmatched_wait_s(tries: int) -> float | None:
@@ -97,11 +98,10 @@ def decide(
         return Decision(changes, None)
     if any(attempt.receipt_status is ReceiptStatus.DELIVERED for attempt in delivery.attempts):
         settled = delivery.state is Status.DELIVERED and delivery.due_at is None
-        return Decision(changes, None if settled else Next(Status.DELIVERED, due_at=None))
+        return Decision(changes, None if settled else Transition(Status.DELIVERED, due_at=None))
     sent = None
     if delivery.state is Status.SENDING and any(change.closes for change in changes):
-        wait_s = receipt_deadline_s
-        sent = Next(Status.SENT, None if wait_s is None else now + timedelta(seconds=wait_s))
+        sent = awaiting_receipt(now, receipt_deadline_s)
         delivery = replace(delivery, state=Status.SENT)
     return Decision(changes, _failed(now, delivery, reports, content_kept) or sent)
 
@@ -130,7 +130,9 @@ def _applied(attempt: Attempt, change: AttemptChange) -> Attempt:
     )
 
 
-def _failed(now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool) -> Next | None:
+def _failed(
+    now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool
+) -> Transition | None:
     """What failing reports about the attempt that the delivery stands on make of it."""
     current = _current(delivery)
     failures = [
@@ -148,14 +150,14 @@ def _failed(now: datetime, delivery: Delivery, reports: Sequence[Report], conten
     data = {"no": current.no, "provider": current.provider}
     if permanent or delivery.expires_at <= now or not content_kept:
         why = "permanent" if permanent else "content_gone" if not content_kept else "expired"
-        return Next(
+        return Transition(
             Status.UNDELIVERED,
             due_at=None,
             reason_code=Reason.UNDELIVERED,
             event=Event.UNDELIVERED,
             data={**data, "why": why},
         )
-    return Next(
+    return Transition(
         Status.DEFERRED,
         due_at=now,
         reason_code=Reason.UNDELIVERED,

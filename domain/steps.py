@@ -173,18 +173,3 @@ class BroadcastTurn:
     sent: int = 0
     delivered: int = 0
     failed: int = 0
-
-
-def task_queue(lane: str) -> str:
-    """The task queue of a lane's workflows; `critical` has one, and worker processes, of its own."""
-    return "herald-critical" if lane == "critical" else "herald"
-
-
-def page_queue() -> str:
-    """The task queue of pages' activities: places of their own, beside those of first passes."""
-    return "herald-pages"
-
-
-def channel_queue(lane: str, channel: str) -> str:
-    """The task queue of a channel's retries."""
-    return f"{task_queue(lane)}-{channel}"

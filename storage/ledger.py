@@ -170,6 +170,10 @@ class Ledger:
         (row,) = await self._ask("open_twins", match_key, delivery_id)
         return row["count"]
 
+    async def readdress(self, notification_id: UUID, to: Mapping[Channel, str]) -> None:
+        """Send a notification to these addresses instead, by channel."""
+        await self.pool.execute(statement("readdress"), notification_id, dict(to))
+
     async def has_attempts(self) -> bool:
         """Whether anything was ever sent by this installation."""
         return await self.pool.fetchval(statement("has_attempts"))

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.decisions import Next
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Lane, Recipient, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
+from domain.transition import Transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Closing:
     no: int
     version: int
     outcome: Outcome | None
-    next: Next
+    next: Transition
     code: str | None = None
     http_status: int | None = None
     provider_message_id: str | None = None
@@ -151,7 +151,7 @@ class Move:
     notification_id: UUID
     delivery_id: UUID
     version: int
-    next: Next
+    next: Transition
 
 
 @dataclass(frozen=True, slots=True)

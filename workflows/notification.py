@@ -27,9 +27,9 @@ with workflow.unsafe.imports_passed_through():
         PassResult,
         Plan,
         Step,
-        channel_queue,
     )
-    from workflows.search_attributes import STAGE
+    from temporal.search_attributes import STAGE
+    from temporal.task_queues import channel_queue
 
 LOST = (ActivityError, ApplicationError, TimedOut)
 """How a local activity fails: by its own error, which no ActivityError wraps."""

@@ -10,7 +10,8 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.drain_page import DrainPage
-    from domain.steps import PageProgress, PageRef, page_queue
+    from domain.steps import PageProgress, PageRef
+    from temporal.task_queues import page_queue
 
 TIMEOUT = timedelta(minutes=10)
 """Longer than a page takes more, and what is under way then: its calls' whole budgets."""

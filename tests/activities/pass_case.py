@@ -18,18 +18,21 @@ from temporalio.testing import ActivityEnvironment
 from activities.check_preferences import CheckPreferences
 from activities.check_rate_limit import CheckRateLimit
 from activities.deliver import Deliver
-from activities.delivery_pass import DeliveryPass, Senders
-from activities.first_passes import FirstPasses
-from activities.limits import Limits
-from activities.links import Links
-from activities.page import Page
-from activities.page_pass import PagePass
-from activities.planner import Planner
 from activities.poll_delivery_status import PollDeliveryStatus
-from activities.provider_gate import ProviderGate
-from activities.read_ahead import ReadAhead
-from activities.repeat import Repeats
-from activities.resolve import Resolver
+from delivery.admission import Admission
+from delivery.batch import Page
+from delivery.batch_item import PagePass
+from delivery.call import ProviderCalls
+from delivery.delivery_pass import DeliveryPass
+from delivery.messages import Messages
+from delivery.overdue_receipts import OverdueReceipts
+from delivery.planner import Planner
+from delivery.prefetch import PrefetchCache
+from delivery.provider_health import ProviderHealth
+from delivery.resolution import Resolver
+from delivery.slots import InFlightSlots
+from delivery.snapshots import Snapshots
+from delivery.user_limits import UserLimits
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
@@ -129,22 +132,27 @@ class Worker:
         self.ledger = ledger
         self.metrics = Metrics()
         self.providers = providers
-        self.gate = ProviderGate(providers, catalog, ROUTES, limiter, sms_routes)
-        self.first_passes = FirstPasses(10)
-        limits = Limits(limiter, catalog)
-        links = Links("http://127.0.0.1:9", "secret")
-        repeats = Repeats(ledger, self.gate, catalog, self.metrics, links=links, secret="secret")
-        resolver = Resolver(ledger, receipts, providers, self.gate, catalog, self.metrics, repeats)
-        senders = Senders(providers, self.gate, catalog, links, "secret")
-        self.passes = DeliveryPass(ledger, senders, resolver, limits, self.metrics)
-        self.read_ahead = ReadAhead()
-        self._deliver = Deliver(self.passes, self.first_passes, self.read_ahead)
-        self.planner = Planner(ledger, catalog, self.gate)
-        self._plan = CheckPreferences(self.planner, self.first_passes, self.read_ahead)
-        self._limit = CheckRateLimit(ledger, limits, self.metrics, self.read_ahead)
-        self._poll = PollDeliveryStatus(ledger, receipts, providers, catalog)
-        self.page_pass = PagePass(self.planner, self._limit, self.passes, catalog)
+        self.health = ProviderHealth(providers, catalog, ROUTES, limiter, sms_routes)
+        self.slots = InFlightSlots(10)
+        self.prefetched = PrefetchCache()
         self.queue = PageQueue(ledger.pool)
+        parked_max = catalog.parking.open_workflows_max
+        snapshots = Snapshots(catalog, providers, self.health)
+        limits = UserLimits(limiter, catalog, self.metrics)
+        admission = Admission(ledger, snapshots, limits)
+        messages = Messages("http://127.0.0.1:9", "secret", "secret")
+        calls = ProviderCalls(ledger, providers, self.health, catalog, messages, self.metrics)
+        resolver = Resolver(ledger, receipts, providers, calls, messages, catalog, self.metrics)
+        self.passes = DeliveryPass(
+            ledger, snapshots, calls, resolver, limits, self.metrics, parked_workflows_max=parked_max
+        )
+        self.planner = Planner(ledger, snapshots, self.health, self.metrics, parked_workflows_max=parked_max)
+        overdue = OverdueReceipts(ledger, receipts, providers, snapshots, catalog)
+        self._deliver = Deliver(self.passes, self.slots, self.prefetched)
+        self._plan = CheckPreferences(self.planner, self.slots, self.prefetched)
+        self._limit = CheckRateLimit(admission, self.prefetched)
+        self._poll = PollDeliveryStatus(overdue)
+        self.page_pass = PagePass(self.planner, admission, self.passes, catalog)
 
     async def run(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
         """One pass."""

@@ -16,16 +16,16 @@ def test_only_a_failure_of_the_provider_opens_its_circuit(
 ) -> None:
     rejected = SendResult(Outcome.REJECTED, "21408", 400, about_provider=about_provider)
     for _ in range(30):
-        worker.gate.report("twilio", rejected)
-    assert worker.gate.route(Channel.SMS, TYPES["news"], Recipient()).blocked == blocked
+        worker.health.report("twilio", rejected)
+    assert worker.health.route(Channel.SMS, TYPES["news"], Recipient()).blocked == blocked
 
 
 def test_a_mail_server_that_refuses_us_opens_its_circuit(worker: Worker) -> None:
     """Its replies have no HTTP status, and are the vendor's word nevertheless."""
     us = refused(535, "5.7.8 Authentication credentials invalid", Stage.CONNECTING)
     for _ in range(30):
-        worker.gate.report("sendgrid", us)
-    route = worker.gate.route(Channel.EMAIL, TYPES["news"], Recipient())
+        worker.health.report("sendgrid", us)
+    route = worker.health.route(Channel.EMAIL, TYPES["news"], Recipient())
     assert route.blocked == {"sendgrid": "circuit_open"}
 
 
@@ -33,9 +33,9 @@ def test_a_mail_server_that_refuses_us_opens_its_circuit(worker: Worker) -> None
 def test_what_was_never_asked_says_nothing_of_the_provider(worker: Worker, outcome: Outcome) -> None:
     down = SendResult(Outcome.UNAVAILABLE, "http_503", 503)
     for _ in range(30):
-        worker.gate.report("twilio", down)
-        worker.gate.report("twilio", SendResult(outcome, "address_malformed", asked=False))
-    assert worker.gate.route(Channel.SMS, TYPES["news"], Recipient()).blocked == {"twilio": "circuit_open"}
+        worker.health.report("twilio", down)
+        worker.health.report("twilio", SendResult(outcome, "address_malformed", asked=False))
+    assert worker.health.route(Channel.SMS, TYPES["news"], Recipient()).blocked == {"twilio": "circuit_open"}
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_a_wait_for_one_recipient_keeps_no_other_away(
     throttled = SendResult(
         Outcome.THROTTLED, "too_many_requests", 429, None, 60.0, about_provider=about_provider
     )
-    worker.gate.report("apns", throttled)
-    assert worker.gate.route(Channel.PUSH, TYPES["news"], Recipient()).blocked == blocked
+    worker.health.report("apns", throttled)
+    assert worker.health.route(Channel.PUSH, TYPES["news"], Recipient()).blocked == blocked

@@ -11,14 +11,14 @@ import pytest_asyncio
 from pass_case import ALONE, Case, Desk, Worker, catalog, until
 from watched_ledger import WatchedLedger
 
-from activities.page import LEASE_LEFT_S, Page
-from activities.page_pass import Came
-from domain.decisions import Next
+from delivery.batch import LEASE_LEFT_S, Page
+from delivery.batch_item import Came
 from domain.notification import Channel, Lane
 from domain.notification_types import Limit, NotificationType, OnLimit
 from domain.paging import PORTION_MIN, SHUT_PAUSE_S
 from domain.reasons import Reason
 from domain.status import Status
+from domain.transition import Transition
 from storage.rows import Move
 
 Hire = Callable[..., Worker]
@@ -145,7 +145,7 @@ async def test_what_changes_between_claim_and_send_is_not_sent(
 
     async def cancel() -> None:
         delivery = await case.delivery()
-        over = Next(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
+        over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
         assert await desk.ledger.move(Move(case.id, delivery.id, delivery.version, over))
 
     watched.before_intent = cancel if why == "cancel" else lambda: desk.opt_out(case)
@@ -211,7 +211,7 @@ async def test_limits_hold_in_pages_and_what_waits_for_a_place_waits_in_the_ledg
 async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through(
     desk: Desk, worker: Worker
 ) -> None:
-    worker.gate.drain(frozenset({"twilio"}))
+    worker.health.drain(frozenset({"twilio"}))
     cases = await _bulk(desk, 1000)
     page = worker.page()
     began = time.monotonic()
@@ -230,12 +230,12 @@ async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through
 async def test_once_a_provider_may_be_asked_again_a_page_is_as_fast_as_before(
     desk: Desk, worker: Worker
 ) -> None:
-    worker.gate.drain(frozenset({"twilio"}))
+    worker.health.drain(frozenset({"twilio"}))
     await _bulk(desk, 12 * PORTION_MIN)
     page = worker.page()
     draining = asyncio.create_task(page.drain())
     await until(lambda: _has_taken(page, 2 * PORTION_MIN))
-    worker.gate.drain(frozenset())
+    worker.health.drain(frozenset())
     began = time.monotonic()
     await until(lambda: _has_taken(page, 12 * PORTION_MIN))
     assert time.monotonic() - began < 7 * SHUT_PAUSE_S, "no rest after each of the ten portions left"

@@ -7,13 +7,13 @@ import pytest
 from pass_case import SCHEDULE_S, Case, Desk, Dressed, Worker, catalog, phone, seconds_until
 from watched_ledger import WatchedLedger
 
-from domain.decisions import Next
 from domain.notification import Channel, Recipient, Strategy
 from domain.notification_types import ProviderPolicy
 from domain.outcome import Outcome, SendResult
 from domain.reasons import Reason
 from domain.status import Status
 from domain.steps import Action
+from domain.transition import Transition
 from storage.rows import Move
 
 Alerts = Callable[[], list[str]]
@@ -175,7 +175,7 @@ async def test_open_circuits_use_up_no_pass_and_a_probe_comes_later(desk: Desk, 
         Reason.PROVIDER_DOWN,
     )
     assert (delivery.pass_no, delivery.attempts) == (0, ())
-    while worker.gate.route(Channel.SMS, catalog().types["news"], Recipient()).blocked:
+    while worker.health.route(Channel.SMS, catalog().types["news"], Recipient()).blocked:
         await case.elapse(0.1)
     await case.elapse()
     assert (await worker.run(case)).state is Status.SENT
@@ -183,12 +183,12 @@ async def test_open_circuits_use_up_no_pass_and_a_probe_comes_later(desk: Desk, 
 
 
 async def test_a_drained_provider_is_not_asked(desk: Desk, worker: Worker) -> None:
-    worker.gate.drain(frozenset({"twilio"}))
+    worker.health.drain(frozenset({"twilio"}))
     case = await desk.accept()
     await worker.run(case)
     [attempt] = await case.attempts()
     assert (attempt["provider"], attempt["selection"]["skipped"]) == ("termii", {"twilio": "drained"})
-    worker.gate.drain(frozenset({"twilio", "termii"}))
+    worker.health.drain(frozenset({"twilio", "termii"}))
     waiting = await desk.accept()
     assert (await worker.run(waiting)).reason == Reason.PROVIDER_DOWN
     assert await waiting.attempts() == []
@@ -223,7 +223,7 @@ async def test_a_cancel_between_reading_and_the_intent_sends_nothing(
 
     async def cancel() -> None:
         delivery = await case.delivery()
-        cancelled = Next(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT)
+        cancelled = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT)
         assert await desk.ledger.move(Move(case.id, delivery.id, delivery.version, cancelled))
 
     watched.before_intent = cancel

@@ -95,7 +95,7 @@ async def test_what_waits_for_its_retry_keeps_a_retry(desk: Desk, worker: Worker
 
 
 async def test_what_waits_in_the_ledger_needs_no_workflow(desk: Desk, worker: Worker) -> None:
-    worker.gate.drain(frozenset({"twilio", "termii"}))
+    worker.health.drain(frozenset({"twilio", "termii"}))
     case = await desk.accept()
     await worker.run(case)
     assert (await worker.plan(case)).steps == []
@@ -145,18 +145,18 @@ async def test_parked_too_long_is_failed(desk: Desk, worker: Worker) -> None:
 async def test_only_one_that_sends_in_the_workflow_task_keeps_its_place(desk: Desk, worker: Worker) -> None:
     case = await desk.accept()
     id = str(case.id)
-    worker.first_passes.begin(id)
+    worker.slots.take(id)
     [step] = (await worker.plan(case)).steps
     assert step.fast
-    assert worker.first_passes.free() == 9
+    assert worker.slots.free() == 9
     for _ in range(60):
-        with worker.gate.call("twilio"):
+        with worker.health.call("twilio"):
             pass
-    for latencies in worker.gate._latencies.values():  # pyright: ignore[reportPrivateUsage] (no slow vendor is waited for)
+    for latencies in worker.health._latencies.values():  # pyright: ignore[reportPrivateUsage] (no slow vendor is waited for)
         latencies.extend([30.0] * 60)
     [step] = (await worker.plan(case)).steps
     assert not step.fast
-    assert worker.first_passes.free() == 10, "a slow provider's call is not made in the workflow task"
+    assert worker.slots.free() == 10, "a slow provider's call is not made in the workflow task"
 
 
 async def test_nothing_is_planned_for_what_does_not_exist(worker: Worker, desk: Desk) -> None:

@@ -6,9 +6,9 @@ import pytest
 from pass_case import Case, Desk, Dressed, Worker, until
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.poll_delivery_status import POLL_AGAIN_S
 from domain.notification import Channel, Strategy
 from domain.outcome import Receipt, ReceiptStatus
+from domain.overdue_receipt import POLL_AGAIN_S
 from domain.reasons import Reason
 from domain.status import Status
 from domain.steps import Action

@@ -22,7 +22,7 @@ async def test_a_message_that_is_too_large_concerns_no_providers_health(
     attempts = await large.attempts()
     refused = [(attempt["provider"], attempt["code"], attempt["http_status"]) for attempt in attempts]
     assert refused == [("fcm", "payload_too_large", None), ("apns", "payload_too_large", None)]
-    assert worker.gate.route(PUSH, TYPES["news"], Recipient()).blocked == {}
+    assert worker.health.route(PUSH, TYPES["news"], Recipient()).blocked == {}
     small = await desk.accept(channels=(PUSH,))
     await desk.add_device(small, f"good-{phone()}-token", None)
     assert (await worker.run(small, PUSH)).state is Status.SENT

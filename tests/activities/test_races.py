@@ -76,7 +76,7 @@ async def test_a_sender_that_lost_its_time_to_a_lock_does_not_send(
     [attempt] = await case.attempts()
     assert (attempt["outcome"], attempt["code"]) == ("not_sent", "hold_passed")
     assert await case.received() == []
-    assert worker.gate.route(Channel.SMS, HASTY.types["alone"], Recipient()).blocked == {}
+    assert worker.health.route(Channel.SMS, HASTY.types["alone"], Recipient()).blocked == {}
     await case.elapse()
     assert (await worker.run(case)).state is Status.SENT
     assert len(await case.received()) == 1

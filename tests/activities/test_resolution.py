@@ -37,7 +37,7 @@ async def test_a_processed_message_is_found_and_adopted_at_once(desk: Desk, work
 async def test_a_certain_message_is_adopted_for_email(desk: Desk, worker: Worker) -> None:
     case = await desk.accept(channels=(Channel.EMAIL,), to_email="certain@example.com", title="News")
     await desk.simulators.fault("mailgun", "accept_then_close", "certain@example.com", times=1)
-    worker.gate.drain(frozenset({"sendgrid"}))
+    worker.health.drain(frozenset({"sendgrid"}))
     result = await worker.settle(case, Channel.EMAIL)
     assert result.state is Status.SENT
     assert await case.outcomes() == [("mailgun", "accepted")]

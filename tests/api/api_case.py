@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from domain.decisions import Next
 from domain.notification import Channel, Notification
 from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.rows import Closing, Intent, Move
 
@@ -67,7 +67,7 @@ class Parked:
         for delivery in notification.deliveries:
             if delivery.state is Status.WAITING:
                 continue
-            next = Next(
+            next = Transition(
                 state,
                 notification.now + timedelta(days=14),
                 Reason.PROVIDERS_EXHAUSTED,
@@ -121,7 +121,7 @@ async def sent(ledger: Ledger, id: str, message_id: str) -> None:
             no,
             delivery.version,
             Outcome.ACCEPTED,
-            Next(Status.SENT, None, event="sent"),
+            Transition(Status.SENT, None, event="sent"),
             provider_message_id=message_id,
             latency_ms=12,
         )

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from api_case import Submit, attempted, loaded, sent
 
-from domain.decisions import Next
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, ReceiptStatus
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.receipts import Receipts
@@ -99,7 +99,7 @@ async def test_a_timeline_tells_everything_in_order(
     id = (await submit())["id"]
     notification, no = await attempted(ledger, id)
     delivery = notification.delivery(Channel.SMS)
-    again = Next(Status.ACCEPTED, notification.now, "retry", event="next_pass", data={"pass_no": 1})
+    again = Transition(Status.ACCEPTED, notification.now, "retry", event="next_pass", data={"pass_no": 1})
     failed = Closing(
         notification.id,
         delivery.id,
@@ -182,7 +182,7 @@ async def test_a_cancel_stops_the_channels_that_are_not_under_way(
     answer = await api.post(f"/notifications/{id}/cancel")
     assert [delivery["status"] for delivery in answer.json()["deliveries"]] == ["sending", "cancelled"]
     delivery = notification.delivery(Channel.SMS)
-    failed = Next(Status.FAILED, None, "recipient_rejected")
+    failed = Transition(Status.FAILED, None, "recipient_rejected")
     closing = Closing(notification.id, delivery.id, no, delivery.version, Outcome.REJECTED_RECIPIENT, failed)
     assert await ledger.close_attempt(closing)
     shown = (await api.get(f"/notifications/{id}")).json()
@@ -216,7 +216,7 @@ async def test_a_cancel_and_somebody_else_at_once(
         monkeypatch.setattr(Ledger, "move", move)
         seen = await loaded(ledger, id)
         delivery = seen.delivery(Channel.SMS)
-        deferred = Next(Status.DEFERRED, seen.now + timedelta(hours=1), "quiet_hours")
+        deferred = Transition(Status.DEFERRED, seen.now + timedelta(hours=1), "quiet_hours")
         assert await move(ledger, Move(seen.id, delivery.id, delivery.version, deferred))
         return await move(self, asked)
 

@@ -9,12 +9,12 @@ import httpx
 from api_case import body, loaded
 
 from domain.contacts import suppression_key
-from domain.decisions import Next
 from domain.ids import attempt_ref
 from domain.masking import mask
 from domain.notification import Channel, Notification, Target
 from domain.outcome import Outcome, SendResult
 from domain.status import Status
+from domain.transition import Transition
 from providers.base import Message, Provider
 from simulators.control import Simulators
 from storage.ledger import Ledger
@@ -87,7 +87,7 @@ class Office:
         result = await self.providers[provider].send(message, timeout_s=5)
         if result.outcome is Outcome.ACCEPTED:
             id = result.provider_message_id
-            after = Next(Status.SENT, None, event="sent")
+            after = Transition(Status.SENT, None, event="sent")
             closing = Closing(
                 notification.id,
                 delivery.id,

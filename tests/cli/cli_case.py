@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domain.decisions import Next
 from domain.reasons import Reason
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.rows import Move
 
@@ -76,7 +76,7 @@ class Ledgered:
 
     ledger: Ledger
 
-    async def move(self, id: str, next: Next) -> None:
+    async def move(self, id: str, next: Transition) -> None:
         """Every delivery of the notification comes to `next`."""
         notification = await self.ledger.load(UUID(id))
         assert notification is not None
@@ -86,12 +86,12 @@ class Ledgered:
     async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:
         """Its schedule is used up."""
         at = await self.at(14 * 86_400)
-        await self.move(id, Next(status, at, Reason.PROVIDERS_EXHAUSTED, event=status.value))
+        await self.move(id, Transition(status, at, Reason.PROVIDERS_EXHAUSTED, event=status.value))
 
     async def defer(self, id: str, seconds: float, reason: Reason) -> None:
         """It waits for so many seconds from now; they may be negative."""
         at = await self.at(seconds)
-        await self.move(id, Next(Status.DEFERRED, at, reason, next_pass_at=at))
+        await self.move(id, Transition(Status.DEFERRED, at, reason, next_pass_at=at))
 
     async def at(self, seconds: float) -> Any:
         """The database's time, so many seconds from now."""

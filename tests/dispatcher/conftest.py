@@ -8,7 +8,6 @@ import pytest_asyncio
 from office import ORDINARY, Office, at_work, settings_for
 from temporalio.client import Client
 
-import worker
 from devstack.temporal import Temporal
 from devstack.valkey import Valkey
 from domain.notification import Lane
@@ -16,6 +15,7 @@ from settings import Settings
 from simulators.control import Simulators
 from storage.ledger import Ledger
 from storage.postgres import open_pool
+from wiring.parts import Parts, opened
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -48,15 +48,15 @@ async def client(temporal: Temporal) -> Client:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def parts(settings: Settings) -> AsyncIterator[worker.Parts]:
+async def parts(settings: Settings) -> AsyncIterator[Parts]:
     """What one worker process for all lanes is made of."""
-    async with worker.opened(settings, (Lane.CRITICAL, *ORDINARY)) as parts:
+    async with opened(settings, (Lane.CRITICAL, *ORDINARY)) as parts:
         await parts.limiter.establish()
         yield parts
 
 
 @pytest_asyncio.fixture
-async def working(parts: worker.Parts, client: Client) -> AsyncIterator[worker.Parts]:
+async def working(parts: Parts, client: Client) -> AsyncIterator[Parts]:
     """A whole worker at work."""
     async with at_work(parts, client):
         yield parts

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 import worker
-from activities.first_passes import FirstPasses
+from delivery.slots import InFlightSlots
 from domain.fingerprint import Fingerprint
 from domain.ids import workflow_id
 from domain.notification import Channel, Lane, Notification, Strategy
@@ -24,6 +24,7 @@ from domain.status import Status
 from settings import Settings
 from storage.ledger import Ledger
 from storage.rows import Submission
+from wiring.parts import Parts
 
 CATALOG = """
 [types.otp]
@@ -85,7 +86,7 @@ def settings_for(
 
 
 @asynccontextmanager
-async def at_work(parts: worker.Parts, client: Client) -> AsyncGenerator[None]:
+async def at_work(parts: Parts, client: Client) -> AsyncGenerator[None]:
     """A worker that works until the end of the block; what it dies of is raised."""
     stop = asyncio.Event()
     working = asyncio.create_task(worker.work(parts, client, stop))
@@ -152,7 +153,7 @@ async def event_types(client: Client, id: UUID) -> list[str]:
 class FakeTemporal:
     """Stands for the client: takes starts, or refuses them as it is told."""
 
-    first_passes: FirstPasses
+    slots: InFlightSlots
     refuses: RPCStatusCode | None = None
     poison: frozenset[str] = frozenset()
     started: list[str] = field(default_factory=list[str])
@@ -172,4 +173,4 @@ class FakeTemporal:
         if self.refuses is not None:
             raise RPCError("refused", self.refuses, b"")
         self.started.append(ref.notification_id)
-        self.first_passes.done(ref.notification_id)
+        self.slots.release(ref.notification_id)

@@ -11,7 +11,6 @@ import pytest_asyncio
 from office import at_work, until
 from temporalio.client import Client
 
-import worker
 from domain.broadcasts import Audience, Broadcast, Decision, Recipient, State
 from domain.fingerprint import Fingerprint
 from domain.ids import broadcast_workflow_id
@@ -20,6 +19,7 @@ from simulators.control import Simulators
 from storage import broadcast_pages
 from storage.broadcasts import Broadcasts, NewBroadcast
 from storage.postgres import open_pool
+from wiring.parts import Parts
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -91,7 +91,7 @@ async def received(simulators: Simulators, to: list[Recipient]) -> Counter[str]:
 
 
 async def test_everybody_receives_it_once_and_the_progress_says_so(
-    working: worker.Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
+    working: Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
 ) -> None:
     to = recipients(30)
     id = await broadcast(broadcasts, [*to, Recipient(99, to[0].user_id, to[0].addresses)])
@@ -107,7 +107,7 @@ async def test_everybody_receives_it_once_and_the_progress_says_so(
 
 
 async def test_a_broadcast_waits_for_a_worker(
-    parts: worker.Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
+    parts: Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
 ) -> None:
     to = recipients(3)
     id = await broadcast(broadcasts, to)
@@ -118,7 +118,7 @@ async def test_a_broadcast_waits_for_a_worker(
 
 
 async def test_a_paused_one_goes_on_where_it_was_and_a_cancelled_one_sends_no_more(
-    working: worker.Parts, broadcasts: Broadcasts, simulators: Simulators
+    working: Parts, broadcasts: Broadcasts, simulators: Simulators
 ) -> None:
     to = recipients(40)
     id = await broadcast(broadcasts, to, rate_per_s=10)
@@ -153,7 +153,7 @@ async def test_a_paused_one_goes_on_where_it_was_and_a_cancelled_one_sends_no_mo
 
 
 async def test_a_lost_workflow_is_started_again(
-    working: worker.Parts, broadcasts: Broadcasts, client: Client, monkeypatch: pytest.MonkeyPatch
+    working: Parts, broadcasts: Broadcasts, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broadcast_pages, "LEASE_S", 1.0)
     monkeypatch.setattr("dispatcher.broadcasts.SWEEP_S", 0.2)

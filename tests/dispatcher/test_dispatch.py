@@ -10,7 +10,6 @@ import pytest
 from office import ORDINARY, Office, at_work, event_types, settings_for, until
 from temporalio.client import Client
 
-import worker
 from devstack.ports import free_port
 from devstack.process import Process
 from devstack.temporal import Temporal
@@ -20,9 +19,10 @@ from domain.ids import attempt_ref, workflow_id
 from domain.notification import Channel, Lane
 from domain.outcome import Receipt, ReceiptStatus
 from domain.status import Status
-from domain.steps import task_queue
 from simulators.control import Simulators
 from storage.receipts import Receipts
+from temporal.task_queues import task_queue
+from wiring.parts import Parts, opened
 from workflows.reconciliation import ReconciliationWorkflow
 
 
@@ -32,7 +32,7 @@ async def _open(client: Client, id: UUID, event: str) -> bool:
 
 
 async def test_what_is_accepted_is_started_eagerly_and_sent(
-    office: Office, working: worker.Parts, client: Client, simulators: Simulators
+    office: Office, working: Parts, client: Client, simulators: Simulators
 ) -> None:
     id = await office.accept()
     await office.becomes(id, Status.SENT)
@@ -54,7 +54,7 @@ async def test_what_is_accepted_is_started_eagerly_and_sent(
     assert "text of" not in text
 
 
-async def test_one_that_runs_already_is_woken(office: Office, working: worker.Parts, client: Client) -> None:
+async def test_one_that_runs_already_is_woken(office: Office, working: Parts, client: Client) -> None:
     id = await office.accept("otp", Lane.CRITICAL)
     await office.becomes(id, Status.SENT)
     await until(lambda: _open(client, id, "timer_started"))
@@ -64,7 +64,7 @@ async def test_one_that_runs_already_is_woken(office: Office, working: worker.Pa
 
 
 async def test_a_receipt_reaches_the_workflow_that_waits_for_it(
-    office: Office, working: worker.Parts, client: Client
+    office: Office, working: Parts, client: Client
 ) -> None:
     id = await office.accept("otp", Lane.CRITICAL)
     await office.becomes(id, Status.SENT)
@@ -79,7 +79,7 @@ async def test_a_receipt_reaches_the_workflow_that_waits_for_it(
 
 
 async def test_what_a_dead_dispatcher_claimed_comes_back_with_its_lease(
-    office: Office, parts: worker.Parts, client: Client
+    office: Office, parts: Parts, client: Client
 ) -> None:
     id = await office.accept()
     lease_s = parts.settings.catalog.dispatch.lease_s
@@ -89,7 +89,7 @@ async def test_what_a_dead_dispatcher_claimed_comes_back_with_its_lease(
 
 
 async def test_a_started_workflow_whose_worker_died_is_carried_on(
-    office: Office, parts: worker.Parts, client: Client, simulators: Simulators
+    office: Office, parts: Parts, client: Client, simulators: Simulators
 ) -> None:
     id = await office.accept()
     # Started, and nobody works: its worker has died with the first task.
@@ -114,7 +114,7 @@ async def test_a_temporal_that_is_away_costs_no_notification(
     vendors = await simulators.settings()
     settings = settings_for(tmp_path, database, valkey_server.url(15), server.address, vendors)
     try:
-        async with worker.opened(settings, ORDINARY) as parts:
+        async with opened(settings, ORDINARY) as parts:
             client = await Client.connect(server.address)
             async with at_work(parts, client):
                 before = await office.accept()
@@ -138,7 +138,7 @@ async def _given_back(office: Office, id: UUID) -> bool:
 
 
 async def test_the_reconciliation_finds_what_the_queue_lost(
-    office: Office, working: worker.Parts, client: Client
+    office: Office, working: Parts, client: Client
 ) -> None:
     later = await office.load(await office.accept(send_at=(await _now(office)) + timedelta(hours=1)))
     for table, column in (
@@ -195,6 +195,6 @@ async def test_a_listener_that_lost_its_connection_listens_again(database: str, 
 
 
 @pytest.mark.parametrize("lane", [Lane.CRITICAL, Lane.BULK])
-async def test_every_lane_is_served(office: Office, working: worker.Parts, lane: Lane) -> None:
+async def test_every_lane_is_served(office: Office, working: Parts, lane: Lane) -> None:
     id = await office.accept(lane=lane)
     await office.becomes(id, Status.SENT)

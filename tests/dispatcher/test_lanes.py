@@ -10,10 +10,11 @@ import pytest_asyncio
 from office import ORDINARY, FakeTemporal, Office, until
 from temporalio.service import RPCStatusCode
 
-from activities.first_passes import FirstPasses
-from activities.read_ahead import ReadAhead
+from delivery.prefetch import PrefetchCache
+from delivery.slots import InFlightSlots
 from dispatcher.dispatcher import Dispatcher, turns
 from dispatcher.listener import Listener
+from dispatcher.loop import run_rounds
 from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
 from storage.group import LedgerUnavailable
@@ -32,12 +33,12 @@ async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
     def begun(
         lanes: tuple[Lane, ...] = ORDINARY,
         in_flight_max: int = 1,
-        read_ahead: ReadAhead | None = None,
+        prefetched: PrefetchCache | None = None,
         ledger: Ledger | None = None,
         **temporal: object,
     ) -> FakeTemporal:
-        first_passes = FirstPasses(in_flight_max)
-        fake = FakeTemporal(first_passes, **temporal)  # pyright: ignore[reportArgumentType] (its own fields)
+        slots = InFlightSlots(in_flight_max)
+        fake = FakeTemporal(slots, **temporal)  # pyright: ignore[reportArgumentType] (its own fields)
         policy = DispatchPolicy(in_flight_max=in_flight_max, lease_s=60, sweep_s=0.1)
         listener = Listener(database, ("herald_due",))
         dispatcher = Dispatcher(
@@ -45,12 +46,12 @@ async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
             ledger or office.ledger,
             lanes,
             policy,
-            first_passes,
-            read_ahead or ReadAhead(),
+            slots,
+            prefetched or PrefetchCache(),
             listener,
             metrics,
         )
-        tasks.append(asyncio.create_task(dispatcher.run()))
+        tasks.append(asyncio.create_task(run_rounds(dispatcher)))
         return fake
 
     yield begun
@@ -150,10 +151,10 @@ async def test_a_start_that_can_never_be_holds_nobody_up(office: Office, begin: 
 
 async def test_what_is_claimed_is_read_for_the_first_passes(office: Office, begin: Begin) -> None:
     ids = [UUID(id) for id in await _many(office, Lane.HIGH, 3)]
-    read_ahead = ReadAhead()
-    fake = begin(in_flight_max=5, read_ahead=read_ahead)
+    prefetched = PrefetchCache()
+    fake = begin(in_flight_max=5, prefetched=prefetched)
     await until(lambda: _is(fake, 3))
-    assert [found.id for id in ids if (found := read_ahead.take(id))] == ids
+    assert [found.id for id in ids if (found := prefetched.take(id))] == ids
 
 
 class BlindLedger(Ledger):

@@ -14,7 +14,6 @@ from office import Office, at_work, environment, until
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-import worker
 from devstack.process import Part, Process
 from devstack.temporal import Temporal
 from devstack.valkey import Valkey
@@ -23,6 +22,7 @@ from domain.notification import Channel, Lane
 from domain.outcome import Outcome
 from domain.status import Status
 from simulators.control import Simulators
+from wiring.parts import Parts
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +67,7 @@ async def _page_of(office: Office, ids: list[UUID]) -> str | None:
 
 
 async def test_the_bulk_lane_needs_no_workflow_each_and_the_page_can_be_seen(
-    office: Office, parts: worker.Parts, client: Client, simulators: Simulators
+    office: Office, parts: Parts, client: Client, simulators: Simulators
 ) -> None:
     ids = await _many(office, 30)
     for id in ids:
@@ -87,7 +87,7 @@ async def test_the_bulk_lane_needs_no_workflow_each_and_the_page_can_be_seen(
 
 
 async def test_what_fails_has_a_workflow_of_its_own_and_ends(
-    office: Office, working: worker.Parts, client: Client, simulators: Simulators
+    office: Office, working: Parts, client: Client, simulators: Simulators
 ) -> None:
     numbers = await _number_of_failing(simulators)
     failing = [await office.accept("quick", Lane.BULK, to_sms=number) for number in numbers]
@@ -108,7 +108,7 @@ async def _number_of_failing(simulators: Simulators) -> list[str]:
 
 @pytest.mark.parametrize("first", [True, False], ids=["strategy first", "await_receipt"])
 async def test_what_waits_for_its_receipt_is_never_paged(
-    office: Office, working: worker.Parts, client: Client, first: bool
+    office: Office, working: Parts, client: Client, first: bool
 ) -> None:
     more = {"strategy": "first", "channels": (Channel.SMS, Channel.EMAIL)} if first else {"solo": True}
     id = await office.accept("quick" if first else "otp", Lane.BULK, **more)
@@ -117,7 +117,7 @@ async def test_what_waits_for_its_receipt_is_never_paged(
 
 
 async def test_a_spike_in_another_lane_is_drained_by_pages_until_it_is_over(
-    office: Office, parts: worker.Parts, client: Client, simulators: Simulators
+    office: Office, parts: Parts, client: Client, simulators: Simulators
 ) -> None:
     ids = await _many(office, 150, Lane.NORMAL)
     async with at_work(parts, client):

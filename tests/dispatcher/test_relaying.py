@@ -7,12 +7,12 @@ import pytest
 from office import Office, at_work, until
 from temporalio.client import Client
 
-import worker
-from dispatcher import relay
-from dispatcher.relay import BATCH, STAND_BACK_S
+from dispatcher import receipts as processor
+from dispatcher.receipts import BATCH, LOW_PRIORITY_DELAY_S
 from domain.notification import Lane
 from domain.outcome import Receipt, ReceiptStatus
 from storage.receipts import Receipts
+from wiring.parts import Parts
 
 
 async def _taken_after_s(office: Office) -> float:
@@ -32,16 +32,16 @@ async def _taken_after_s(office: Office) -> float:
 
 
 async def test_a_worker_of_all_lanes_applies_at_once_and_one_of_critical_alone_what_is_left(
-    parts: worker.Parts, client: Client, office: Office
+    parts: Parts, client: Client, office: Office
 ) -> None:
     async with at_work(parts, client):
-        assert await _taken_after_s(office) < STAND_BACK_S
+        assert await _taken_after_s(office) < LOW_PRIORITY_DELAY_S
     async with at_work(dataclasses.replace(parts, lanes=(Lane.CRITICAL,)), client):
-        assert await _taken_after_s(office) >= STAND_BACK_S
+        assert await _taken_after_s(office) >= LOW_PRIORITY_DELAY_S
 
 
 async def test_a_worker_of_critical_alone_takes_what_is_left_without_pausing(
-    parts: worker.Parts, client: Client, office: Office, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, client: Client, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = office.ledger.pool
     await pool.execute("DELETE FROM receipt_inbox")
@@ -53,7 +53,7 @@ async def test_a_worker_of_critical_alone_takes_what_is_left_without_pausing(
     await receipts.close(5)
     await pool.execute("UPDATE receipt_inbox SET due_at = now() - interval '1 hour'")
     # The first pause would be longer than the test.
-    monkeypatch.setattr(relay, "SWEEP_S", 3600.0)
+    monkeypatch.setattr(processor, "SWEEP_S", 3600.0)
 
     async def tried() -> bool:
         return await pool.fetchval("SELECT count(*) FROM receipt_inbox WHERE tries = 0") == 0

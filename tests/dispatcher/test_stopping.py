@@ -9,15 +9,15 @@ import pytest
 from office import Office, at_work
 from temporalio.client import Client
 
-import worker
-from activities.first_passes import FirstPasses
+from delivery.slots import InFlightSlots
 from dispatcher.listener import Listener
-from dispatcher.uncut import uncut
 from domain.notification import Lane
+from runtime.shutdown import shielded
+from wiring.parts import Parts
 
 STOPS = 6
 STOP_S_MAX = 12.0
-"""Less than the time after which a worker gives itself up (dispatcher/give_up.py)."""
+"""Less than the time after which a worker gives itself up (runtime/shutdown.py)."""
 
 
 def _listener() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
@@ -26,15 +26,15 @@ def _listener() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
 
 
 def _first_passes() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
-    places = FirstPasses(1)
-    places.begin("one")
+    places = InFlightSlots(1)
+    places.take("one")
 
     def pass_on() -> None:
         # The place is taken again before the loop sees it: a wait that finds one does not wait.
-        places.done("one")
-        places.begin("one")
+        places.release("one")
+        places.take("one")
 
-    return lambda: places.wait_for_places(1, 60), pass_on
+    return lambda: places.wait_for(1, 60), pass_on
 
 
 @pytest.mark.parametrize("kind", [_listener, _first_passes])
@@ -70,7 +70,7 @@ async def test_a_round_that_is_under_way_ends_before_its_loop() -> None:
         await may_end.wait()
         ended.set()
 
-    task = asyncio.create_task(uncut(round()))
+    task = asyncio.create_task(shielded(round()))
     await began.wait()
     task.cancel()
     for _ in range(3):
@@ -83,7 +83,7 @@ async def test_a_round_that_is_under_way_ends_before_its_loop() -> None:
 
 
 async def test_a_worker_stops_in_time_while_pages_and_workflows_begin(
-    office: Office, parts: worker.Parts, client: Client
+    office: Office, parts: Parts, client: Client
 ) -> None:
     random.seed(20261127)
     for _ in range(STOPS):

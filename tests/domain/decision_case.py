@@ -7,7 +7,6 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from domain.decisions import Rules
 from domain.notification import (
     Attempt,
     Channel,
@@ -22,6 +21,7 @@ from domain.notification import (
 from domain.notification_types import NotificationType, OnUnknown
 from domain.outcome import CONCLUSIVE, Outcome, ReceiptStatus
 from domain.routing import Route
+from domain.snapshot import DecisionContext, DeliverySnapshot, ProviderTraits
 from domain.status import Status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -75,9 +75,22 @@ def notification(*deliveries: Delivery, **changes: Any) -> Notification:
     return Notification(**(fields | changes))
 
 
-def rules(**changes: Any) -> Rules:
-    """The rules of a type with these promises; leases of 30 s, dead letters kept for a day."""
-    return Rules(NotificationType(**changes), lease_s=30, keep_parked_s=86_400)
+def context(**changes: Any) -> DecisionContext:
+    """The promises of a type; leases of 30 s, dead letters kept for a day, providers that report."""
+    traits = {name: ProviderTraits(receipts=True) for name in PROVIDERS}
+    return DecisionContext(NotificationType(**changes), lease_s=30, keep_parked_s=86_400, providers=traits)
+
+
+def snapshot(
+    case: Delivery,
+    promised: DecisionContext | None = None,
+    providers: Route | None = None,
+    of: Notification | None = None,
+    jitter: float = 0.5,
+) -> DeliverySnapshot:
+    """The delivery with these promises and this route; `of`: its notification."""
+    of = of or notification(case)
+    return DeliverySnapshot(of, case, of.now, promised or context(), providers or route(), jitter)
 
 
 def route(order: Sequence[str] = PROVIDERS, blocked: dict[str, str] | None = None) -> Route:
@@ -99,8 +112,8 @@ def _pass_of(row: tuple[str, Outcome, int, str | None, ReceiptStatus | None]) ->
 
 DEVICES = tuple(Device(f"d{n}", fcm_token=f"token {n}") for n in (1, 2, 3))
 
-type_rules = st.builds(
-    rules,
+contexts = st.builds(
+    context,
     retry_s=st.lists(st.floats(1, 5000), max_size=5).map(tuple),
     retry_jitter=st.floats(0, 0.5),
     on_unknown=st.sampled_from(OnUnknown),

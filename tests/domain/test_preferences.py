@@ -11,11 +11,11 @@ from domain.notification import Channel, Device, QuietHours, Recipient
 from domain.notification_types import NotificationType
 from domain.preferences import (
     ALLOWED,
-    Decision,
     InvalidPreference,
-    Verdict,
+    Permission,
+    PermissionCheck,
+    check_permission,
     check_time_zone,
-    decide,
     parse_local_time,
     quiet_until,
     reachable_devices,
@@ -26,8 +26,8 @@ NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
 ORDINARY = NotificationType()
 REQUIRED = NotificationType(required=True)
 PHONE = "+2348031236789"
-OPTED_OUT = Verdict(Decision.SUPPRESSED, Reason.OPTED_OUT)
-SUPPRESSED = Verdict(Decision.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
+OPTED_OUT = PermissionCheck(Permission.SUPPRESSED, Reason.OPTED_OUT)
+SUPPRESSED = PermissionCheck(Permission.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
 
 ZONES = st.sampled_from(
     [
@@ -47,10 +47,10 @@ CLOCK = st.times().map(lambda t: t.replace(second=0, microsecond=0))
 NOWS = st.datetimes(datetime(2010, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 
 
-def _decide(
+def _check(
     recipient: Recipient, type: NotificationType = ORDINARY, channel: Channel = Channel.SMS
-) -> Verdict:
-    return decide(NOON, type, "price_alert", channel, recipient)
+) -> PermissionCheck:
+    return check_permission(NOON, type, "price_alert", channel, recipient)
 
 
 @pytest.mark.parametrize(
@@ -65,27 +65,29 @@ def _decide(
         ({("*", "email"): False, ("statement", "sms"): False}, ALLOWED),
     ],
 )
-def test_the_most_specific_setting_wins(settings: dict[tuple[str, str], bool], expected: Verdict) -> None:
+def test_the_most_specific_setting_wins(
+    settings: dict[tuple[str, str], bool], expected: PermissionCheck
+) -> None:
     recipient = Recipient(sms=PHONE, settings=settings)
-    assert _decide(recipient) == expected
-    assert _decide(recipient, REQUIRED) == ALLOWED
+    assert _check(recipient) == expected
+    assert _check(recipient, REQUIRED) == ALLOWED
 
 
 def test_a_suppressed_address_holds_for_required_types_too() -> None:
     recipient = Recipient(sms=PHONE, email="j@example.com", suppressed=frozenset({(Channel.SMS, PHONE)}))
-    assert _decide(recipient) == _decide(recipient, REQUIRED) == SUPPRESSED
-    assert _decide(recipient, channel=Channel.EMAIL) == ALLOWED
+    assert _check(recipient) == _check(recipient, REQUIRED) == SUPPRESSED
+    assert _check(recipient, channel=Channel.EMAIL) == ALLOWED
 
 
 @pytest.mark.parametrize("channel", list(Channel))
 def test_nowhere_to_send_to_is_an_outcome(channel: Channel) -> None:
-    unreachable = Verdict(Decision.UNREACHABLE, Reason.NO_CONTACT)
+    unreachable = PermissionCheck(Permission.UNREACHABLE, Reason.NO_CONTACT)
     empty = Recipient(devices=(Device("old"),))
-    assert _decide(empty, channel=channel) == _decide(empty, REQUIRED, channel) == unreachable
+    assert _check(empty, channel=channel) == _check(empty, REQUIRED, channel) == unreachable
 
 
 def test_an_opted_out_user_without_contact_is_suppressed_and_not_failed() -> None:
-    assert _decide(Recipient(settings={("*", "sms"): False})) == OPTED_OUT
+    assert _check(Recipient(settings={("*", "sms"): False})) == OPTED_OUT
 
 
 def test_devices_are_sent_to_over_the_tokens_that_are_left() -> None:
@@ -93,18 +95,18 @@ def test_devices_are_sent_to_over_the_tokens_that_are_left() -> None:
     suppressed = {(Channel.PUSH, "fcm-a"), (Channel.PUSH, "fcm-b"), (Channel.SMS, "apns-c")}
     recipient = Recipient(devices=devices, suppressed=frozenset(suppressed))
     assert reachable_devices(recipient) == (Device("a", None, "apns-a"), devices[2])
-    assert _decide(recipient, channel=Channel.PUSH) == ALLOWED
+    assert _check(recipient, channel=Channel.PUSH) == ALLOWED
 
     everything = frozenset((Channel.PUSH, f"{kind}-{name}") for kind in ("fcm", "apns") for name in "abc")
-    assert _decide(Recipient(devices=devices, suppressed=everything), channel=Channel.PUSH) == SUPPRESSED
+    assert _check(Recipient(devices=devices, suppressed=everything), channel=Channel.PUSH) == SUPPRESSED
 
 
 def test_quiet_hours_defer_what_can_wait() -> None:
     recipient = Recipient(sms=PHONE, time_zone="Africa/Lagos", quiet_hours=QuietHours("12:30", "14:00"))
     # Noon in UTC is 13:00 in Lagos.
     until = datetime(2026, 11, 18, 13, tzinfo=UTC)
-    assert _decide(recipient) == Verdict(Decision.DEFERRED, Reason.QUIET_HOURS, until)
-    assert _decide(recipient, REQUIRED) == ALLOWED
+    assert _check(recipient) == PermissionCheck(Permission.DEFERRED, Reason.QUIET_HOURS, until)
+    assert _check(recipient, REQUIRED) == ALLOWED
 
 
 def _local(zone: str, *parts: int, fold: int = 0) -> datetime:

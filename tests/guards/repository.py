@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGES = frozenset(
     {
-        *("activities", "api", "console", "devstack", "dispatcher", "domain", "providers", "ratelimit"),
-        *("simulators", "storage", "telemetry", "workflows"),
+        *("activities", "api", "console", "delivery", "devstack", "dispatcher", "domain", "providers"),
+        *("ratelimit", "runtime", "simulators", "storage", "telemetry", "temporal", "wiring", "workflows"),
     }
 )
 MODULES = frozenset({"cli", "settings", "worker"})

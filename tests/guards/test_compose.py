@@ -12,13 +12,13 @@ import pytest
 import yaml
 from repository import MODULES, NOT_IN_PRODUCTION, PACKAGES, ROOT, variables
 
-import worker
 from api.app import FLUSH_S
 from api.serve import DRAIN_S
 from devstack import locate
 from devstack.temporal import DYNAMIC_CONFIG
 from providers import registry
 from settings import Settings, StoreSettings
+from wiring.parts import GRACE_S
 
 FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -135,7 +135,7 @@ def test_stopping_leaves_time_for_what_is_under_way(monkeypatch: pytest.MonkeyPa
     catalog = Settings().catalog  # pyright: ignore[reportCallIssue] (the environment fills it)
     call_s = max(catalog.provider(name).timeout_s for name in registry.KNOWN)
     # The activities end, then the ledger's and the receipts' groups are flushed, one after the other.
-    needed_s = 3 * (call_s + worker.GRACE_S)
+    needed_s = 3 * (call_s + GRACE_S)
     for name in ("worker", "worker-critical"):
         assert seconds(SERVICES[name]["stop_grace_period"]) > needed_s
     assert seconds(SERVICES["api"]["stop_grace_period"]) > DRAIN_S + 3 * FLUSH_S

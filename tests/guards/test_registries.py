@@ -9,15 +9,16 @@ import pytest
 import yaml
 from repository import ROOT, code, part
 
-import worker
 from devstack import herald
 from devstack.ports import Ports
 from domain.notification import Channel, Lane
-from domain.steps import channel_queue, page_queue, task_queue
 from providers import registry
 from settings import ProviderSettings
 from simulators.server import SIMULATORS
 from telemetry import metrics
+from temporal.task_queues import channel_queue, page_queue, task_queue
+from wiring import workers
+from wiring.workers import workers_of
 
 CASES = ROOT / "tests" / "providers"
 
@@ -65,12 +66,12 @@ def queues_of(lanes: list[Lane], monkeypatch: pytest.MonkeyPatch) -> set[str]:
         def __missing__(self, key: str) -> str:
             return key
 
-    monkeypatch.setattr(worker, "Worker", record)
-    monkeypatch.setattr(worker, "activities_of", lambda _parts: AnyActivity())
+    monkeypatch.setattr(workers, "Worker", record)
+    monkeypatch.setattr(workers, "activities_of", lambda _parts: AnyActivity())
     catalog = SimpleNamespace(dispatch=SimpleNamespace(in_flight_max=1))
     parts: Any = SimpleNamespace(lanes=lanes, grace_s=1, settings=SimpleNamespace(catalog=catalog))
     client: Any = None
-    worker.workers_of(parts, client)
+    workers_of(parts, client)
     return set(polled)
 
 

@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from domain.decisions import Next
 from domain.fingerprint import Fingerprint
 from domain.ids import notification_id
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.rows import Closing, Intent, Move, Moved, OpenAttempt, Submission
@@ -92,7 +92,7 @@ class Case:
         self,
         opened: OpenAttempt,
         outcome: Outcome | None,
-        after: Next,
+        after: Transition,
         channel: Channel = Channel.SMS,
         **fields: Any,
     ) -> Closing:
@@ -107,18 +107,20 @@ class Case:
         self,
         opened: OpenAttempt,
         outcome: Outcome | None,
-        after: Next,
+        after: Transition,
         channel: Channel = Channel.SMS,
         **fields: Any,
     ) -> Moved | None:
         return await self.ledger.close_attempt(await self.closing(opened, outcome, after, channel, **fields))
 
-    async def change(self, after: Next, channel: Channel = Channel.SMS, version: int | None = None) -> Move:
+    async def change(
+        self, after: Transition, channel: Channel = Channel.SMS, version: int | None = None
+    ) -> Move:
         delivery = await self.delivery(channel)
         return Move(self.id, delivery.id, delivery.version if version is None else version, after)
 
     async def move(
-        self, after: Next, channel: Channel = Channel.SMS, version: int | None = None
+        self, after: Transition, channel: Channel = Channel.SMS, version: int | None = None
     ) -> Moved | None:
         return await self.ledger.move(await self.change(after, channel, version))
 
@@ -128,7 +130,7 @@ class Case:
         """One attempt that a provider accepted."""
         opened = await self.open(channel)
         fields.setdefault("provider_message_id", f"m-{uuid4()}")
-        assert await self.close(opened, Outcome.ACCEPTED, Next(Status.SENT, due_at), channel, **fields)
+        assert await self.close(opened, Outcome.ACCEPTED, Transition(Status.SENT, due_at), channel, **fields)
         return opened
 
     async def execute(self, statement: str, *arguments: Any) -> str:

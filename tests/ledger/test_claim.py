@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from ledger_case import PHONE, Case, Cases, at, submission
 
-from domain.decisions import Next
 from domain.notification import LANE_RANK, Channel, Lane, Recipient
 from domain.outcome import Outcome
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import SQL, Pool, call, statement
 from storage.rows import Claim
@@ -185,7 +185,7 @@ async def test_lost_after_the_outcome_the_next_step_is_due_after_the_lease(
 ) -> None:
     await _claim(ledger)
     opened = await case.open()
-    await case.close(opened, Outcome.REJECTED, Next(Status.ACCEPTED, at(opened.intended_at, 5)))
+    await case.close(opened, Outcome.REJECTED, Transition(Status.ACCEPTED, at(opened.intended_at, 5)))
     due = await case.due()
     assert due is not None
     assert due["due_at"] == due["lease_until"]
@@ -198,7 +198,7 @@ async def test_what_is_released_is_due_when_it_says_and_not_after_the_lease(
 ) -> None:
     await _claim(ledger)
     now = (await case.load()).now
-    await case.move(Next(Status.DEFERRED, at(now, 10), next_pass_at=at(now, 10), release=True))
+    await case.move(Transition(Status.DEFERRED, at(now, 10), next_pass_at=at(now, 10), release=True))
     due = await case.due()
     assert due is not None
     assert (due["due_at"], due["lease_until"]) == (at(now, 10), None)
@@ -248,7 +248,7 @@ async def test_a_claim_and_an_end_at_once_leave_nothing_due(
 ) -> None:
     for _ in range(20):
         case = await cases()
-        end = await case.change(Next(Status.CANCELLED, None))
+        end = await case.change(Transition(Status.CANCELLED, None))
         await asyncio.gather(other_ledger.move(end), ledger.claim(Lane.NORMAL, 10, LEASE_S))
         assert await case.due() is None
 
@@ -259,7 +259,7 @@ async def test_a_claim_and_a_change_at_once_never_shorten_the_lease(
     claimed = 0
     for turn in range(20):
         case = await cases()
-        change = await case.change(Next(Status.DEFERRED, (await case.load()).now))
+        change = await case.change(Transition(Status.DEFERRED, (await case.load()).now))
         calls = [other_ledger.move(change), ledger.claim(Lane.NORMAL, 10, LEASE_S)]
         await asyncio.gather(*(calls if turn % 2 else calls[::-1]))
         due = await case.due()

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from ledger_case import Case, Cases, at
 
-from domain.decisions import Next
 from domain.notification import Channel, Strategy
 from domain.outcome import Outcome
 from domain.status import FINAL, REACHED, SENDABLE, Status
+from domain.transition import Transition
 
 CHANNELS = (Channel.PUSH, Channel.SMS, Channel.EMAIL)
 NOT_REACHED = sorted(FINAL - REACHED - {Status.CANCELLED})
@@ -25,7 +25,7 @@ async def _states(case: Case) -> list[Status]:
 @pytest.mark.parametrize("end", NOT_REACHED)
 async def test_a_channel_that_did_not_reach_wakes_the_next_one_alone(cases: Cases, end: Status) -> None:
     case = await _line(cases)
-    assert await case.move(Next(end, None, release=True), Channel.PUSH)
+    assert await case.move(Transition(end, None, release=True), Channel.PUSH)
     assert await _states(case) == [end, Status.ACCEPTED, Status.WAITING]
     woken, due = await case.delivery(Channel.SMS), await case.due()
     assert woken.version == 1
@@ -40,7 +40,7 @@ async def test_a_channel_that_did_not_reach_wakes_the_next_one_alone(cases: Case
 async def test_an_attempt_that_did_not_reach_wakes_the_next_one(cases: Cases) -> None:
     case = await _line(cases)
     opened = await case.open(Channel.PUSH)
-    await case.close(opened, Outcome.REJECTED_RECIPIENT, Next(Status.UNDELIVERED, None), Channel.PUSH)
+    await case.close(opened, Outcome.REJECTED_RECIPIENT, Transition(Status.UNDELIVERED, None), Channel.PUSH)
     assert await _states(case) == [Status.UNDELIVERED, Status.ACCEPTED, Status.WAITING]
 
 
@@ -49,21 +49,21 @@ async def test_an_attempt_that_did_not_reach_wakes_the_next_one(cases: Cases) ->
 )
 async def test_while_a_channel_is_under_way_the_others_wait(cases: Cases, state: Status) -> None:
     case = await _line(cases)
-    assert await case.move(Next(state, at((await case.load()).now, 60)), Channel.PUSH)
+    assert await case.move(Transition(state, at((await case.load()).now, 60)), Channel.PUSH)
     assert await _states(case) == [state, Status.WAITING, Status.WAITING]
 
 
 async def test_while_an_attempt_is_open_the_others_wait(cases: Cases) -> None:
     case = await _line(cases)
     opened = await case.open(Channel.PUSH)
-    await case.close(opened, None, Next(Status.SENDING, at(opened.hold_until, 30)), Channel.PUSH)
+    await case.close(opened, None, Transition(Status.SENDING, at(opened.hold_until, 30)), Channel.PUSH)
     assert await _states(case) == [Status.SENDING, Status.WAITING, Status.WAITING]
 
 
 @pytest.mark.parametrize("state", sorted(REACHED))
 async def test_once_one_reached_the_others_are_not_needed(cases: Cases, state: Status) -> None:
     case = await _line(cases)
-    assert await case.move(Next(state, None), Channel.PUSH)
+    assert await case.move(Transition(state, None), Channel.PUSH)
     assert await _states(case) == [state, Status.CANCELLED, Status.CANCELLED]
     assert (await case.delivery(Channel.SMS)).reason_code == "not_needed"
     assert (await case.load()).status is state
@@ -72,26 +72,26 @@ async def test_once_one_reached_the_others_are_not_needed(cases: Cases, state: S
 
 async def test_a_late_delivery_stops_a_channel_that_was_woken_and_has_not_sent(cases: Cases) -> None:
     case = await _line(cases)
-    await case.move(Next(Status.UNDELIVERED, None), Channel.PUSH)
+    await case.move(Transition(Status.UNDELIVERED, None), Channel.PUSH)
     sms = await case.intent(Channel.SMS)
-    await case.move(Next(Status.DELIVERED, None), Channel.PUSH)
+    await case.move(Transition(Status.DELIVERED, None), Channel.PUSH)
     assert await _states(case) == [Status.DELIVERED, Status.CANCELLED, Status.CANCELLED]
     assert await case.ledger.intend(sms) is None
 
 
 async def test_a_late_delivery_leaves_a_channel_that_is_sending(cases: Cases) -> None:
     case = await _line(cases)
-    await case.move(Next(Status.UNDELIVERED, None), Channel.PUSH)
+    await case.move(Transition(Status.UNDELIVERED, None), Channel.PUSH)
     opened = await case.open(Channel.SMS)
-    await case.move(Next(Status.DELIVERED, None), Channel.PUSH)
+    await case.move(Transition(Status.DELIVERED, None), Channel.PUSH)
     assert await _states(case) == [Status.DELIVERED, Status.SENDING, Status.CANCELLED]
-    assert await case.close(opened, Outcome.ACCEPTED, Next(Status.SENT, None), Channel.SMS)
+    assert await case.close(opened, Outcome.ACCEPTED, Transition(Status.SENT, None), Channel.SMS)
     assert (await case.load()).status is Status.DELIVERED
 
 
 async def test_a_cancelled_notification_wakes_nobody(cases: Cases) -> None:
     case = await _line(cases)
-    assert await case.move(Next(Status.CANCELLED, None, "cancelled_by_client"), Channel.PUSH)
+    assert await case.move(Transition(Status.CANCELLED, None, "cancelled_by_client"), Channel.PUSH)
     assert await _states(case) == [Status.CANCELLED] * 3
     assert (await case.delivery(Channel.EMAIL)).reason_code == "cancelled_by_client"
     assert await case.due() is None
@@ -100,7 +100,7 @@ async def test_a_cancelled_notification_wakes_nobody(cases: Cases) -> None:
 async def test_a_cancel_of_every_channel_at_once_wakes_nobody(cases: Cases) -> None:
     for _ in range(5):
         case = await _line(cases)
-        changes = [await case.change(Next(Status.CANCELLED, None), channel) for channel in CHANNELS]
+        changes = [await case.change(Transition(Status.CANCELLED, None), channel) for channel in CHANNELS]
         await asyncio.gather(*map(case.ledger.move, changes))
         assert await _states(case) == [Status.CANCELLED] * 3
 
@@ -108,7 +108,7 @@ async def test_a_cancel_of_every_channel_at_once_wakes_nobody(cases: Cases) -> N
 async def test_the_last_one_that_did_not_reach_ends_it(cases: Cases) -> None:
     case = await _line(cases)
     for channel in CHANNELS:
-        assert await case.move(Next(Status.UNDELIVERED, None), channel)
+        assert await case.move(Transition(Status.UNDELIVERED, None), channel)
     assert await _states(case) == [Status.UNDELIVERED] * 3
     assert (await case.load()).status is Status.UNDELIVERED
     assert (await case.shown())["final_at"] is not None
@@ -117,7 +117,7 @@ async def test_the_last_one_that_did_not_reach_ends_it(cases: Cases) -> None:
 
 async def test_of_two_ends_at_once_the_line_advances_once(cases: Cases) -> None:
     case = await _line(cases)
-    end = await case.change(Next(Status.FAILED, None), Channel.PUSH)
+    end = await case.change(Transition(Status.FAILED, None), Channel.PUSH)
     answers = await asyncio.gather(*(case.ledger.move(end) for _ in range(6)))
     assert sum(answer is not None for answer in answers) == 1
     assert await _states(case) == [Status.FAILED, Status.ACCEPTED, Status.WAITING]
@@ -125,5 +125,5 @@ async def test_of_two_ends_at_once_the_line_advances_once(cases: Cases) -> None:
 
 async def test_channels_of_strategy_all_do_not_know_each_other(cases: Cases) -> None:
     case = await cases(channels=CHANNELS)
-    await case.move(Next(Status.DELIVERED, None), Channel.PUSH)
+    await case.move(Transition(Status.DELIVERED, None), Channel.PUSH)
     assert await _states(case) == [Status.DELIVERED, Status.ACCEPTED, Status.ACCEPTED]

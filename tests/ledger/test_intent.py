@@ -10,10 +10,10 @@ from ledger_case import PHONE, Case, Cases, at, submission
 from proxy import Loss, proxied
 from waiting import until_blocked
 
-from domain.decisions import Next
 from domain.notification import Channel
 from domain.outcome import Outcome
 from domain.status import Status
+from domain.transition import Transition
 from storage.group import CommitUnknown
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
@@ -48,7 +48,7 @@ async def test_of_two_passes_at_once_one_may_send(cases: Cases, ledger: Ledger, 
 async def test_an_intent_of_an_older_version_is_refused(case: Case) -> None:
     stale = await case.intent()
     loaded = await case.load()
-    assert await case.move(Next(Status.DEFERRED, loaded.now, next_pass_at=loaded.now))
+    assert await case.move(Transition(Status.DEFERRED, loaded.now, next_pass_at=loaded.now))
     assert await case.ledger.intend(stale) is None
     assert await case.attempts() == []
 
@@ -56,7 +56,7 @@ async def test_an_intent_of_an_older_version_is_refused(case: Case) -> None:
 async def test_a_stale_row_does_not_cost_a_fresh_one_in_its_group(case: Case) -> None:
     stale = await case.intent()
     loaded = await case.load()
-    await case.move(Next(Status.DEFERRED, loaded.now, next_pass_at=loaded.now))
+    await case.move(Transition(Status.DEFERRED, loaded.now, next_pass_at=loaded.now))
     fresh = await case.intent()
     answers = await asyncio.gather(case.ledger.intend(stale), case.ledger.intend(fresh))
     assert answers[0] is None
@@ -75,9 +75,9 @@ async def test_no_second_attempt_beside_an_open_one(case: Case) -> None:
 
 async def test_not_before_its_time(case: Case) -> None:
     now = (await case.load()).now
-    assert await case.move(Next(Status.DEFERRED, at(now, 60), next_pass_at=at(now, 60)))
+    assert await case.move(Transition(Status.DEFERRED, at(now, 60), next_pass_at=at(now, 60)))
     assert await case.intend() is None
-    assert await case.move(Next(Status.DEFERRED, now, next_pass_at=now))
+    assert await case.move(Transition(Status.DEFERRED, now, next_pass_at=now))
     assert await case.intend() is not None
 
 
@@ -193,7 +193,7 @@ async def test_of_cancel_and_intent_exactly_one_wins(
     sent = 0
     for turn in range(40):
         case = await cases()
-        intent, cancel = await case.intent(), await case.change(Next(Status.CANCELLED, None))
+        intent, cancel = await case.intent(), await case.change(Transition(Status.CANCELLED, None))
         calls = [ledger.intend(intent), other_ledger.move(cancel)]
         opened, cancelled = await asyncio.gather(*(calls if turn % 2 else calls[::-1]))
         assert (opened is None) != (cancelled is None)
@@ -246,7 +246,7 @@ async def test_a_group_locks_its_notifications_in_the_order_of_their_ids(cases: 
 async def test_an_accepted_attempt_leaves_the_others_of_the_notification_alone(cases: Cases) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL))
     opened = await case.open(Channel.SMS)
-    assert await case.close(opened, Outcome.ACCEPTED, Next(Status.SENT, None))
+    assert await case.close(opened, Outcome.ACCEPTED, Transition(Status.SENT, None))
     assert (await case.delivery(Channel.EMAIL)).version == 0
     assert (await case.load()).status is Status.ACCEPTED
     assert (await case.due()) is not None

@@ -8,10 +8,10 @@ import pytest
 from ledger_case import Case, Cases, at
 
 from domain.contacts import suppression_key
-from domain.decisions import Next
 from domain.notification import Channel, Device, Lane, QuietHours, Strategy
 from domain.outcome import Outcome, ReceiptStatus
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.people import Contacts, People
 
@@ -48,7 +48,9 @@ async def test_times_keep_every_digit(case: Case, fraction: str) -> None:
 async def test_attempts_come_with_their_delivery_in_order(cases: Cases) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL))
     first = await case.open(match_key="m", device_id="d1")
-    await case.close(first, Outcome.THROTTLED, Next(Status.ACCEPTED, at(first.intended_at, 60)), code="429")
+    await case.close(
+        first, Outcome.THROTTLED, Transition(Status.ACCEPTED, at(first.intended_at, 60)), code="429"
+    )
     await case.sent(provider_message_id=(message := f"m-{uuid4()}"))
     await case.execute(
         "UPDATE notification_attempts SET receipt_status = 'queued' WHERE notification_id = $1 AND no = 2"

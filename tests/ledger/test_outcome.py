@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 from ledger_case import Case, Cases, at
 
-from domain.decisions import Next
 from domain.outcome import Outcome
 from domain.status import FINAL, Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 
-SENT = Next(Status.SENT, None)
+SENT = Transition(Status.SENT, None)
 
 
 async def test_an_accepted_attempt_is_closed_with_its_evidence(case: Case) -> None:
@@ -40,14 +40,14 @@ async def test_an_accepted_attempt_is_closed_with_its_evidence(case: Case) -> No
 
 async def test_a_refused_message_id_claims_nothing(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
-    after = Next(Status.ACCEPTED, at(opened.intended_at, 60))
+    after = Transition(Status.ACCEPTED, at(opened.intended_at, 60))
     assert await case.close(opened, Outcome.REJECTED, after, provider_message_id=message)
     assert await case.ledger.claimed_messages("twilio", [message]) == set()
 
 
 async def test_the_next_attempt_has_the_next_number(case: Case) -> None:
     first = await case.open()
-    assert await case.close(first, Outcome.REJECTED, Next(Status.ACCEPTED, at(first.intended_at, 60)))
+    assert await case.close(first, Outcome.REJECTED, Transition(Status.ACCEPTED, at(first.intended_at, 60)))
     second = await case.open(provider="termii")
     assert (second.no, second.version) == (2, first.version + 2)
     assert [attempt["outcome"] for attempt in await case.attempts()] == ["rejected", None]
@@ -55,7 +55,7 @@ async def test_the_next_attempt_has_the_next_number(case: Case) -> None:
 
 async def test_an_ambiguous_answer_keeps_the_attempt_open_and_the_delivery_held(case: Case) -> None:
     opened = await case.open()
-    after = Next(Status.SENDING, at(opened.hold_until, 30), event="ambiguous")
+    after = Transition(Status.SENDING, at(opened.hold_until, 30), event="ambiguous")
     moved = await case.close(opened, None, after, code="timeout")
     assert moved is not None
     delivery = await case.delivery()
@@ -67,14 +67,14 @@ async def test_an_ambiguous_answer_keeps_the_attempt_open_and_the_delivery_held(
     assert (attempt["closed_at"], attempt["resolved_by"]) == (None, None)
     resolved = replace(opened, version=moved.version)
     assert await case.close(
-        resolved, Outcome.NOT_SENT, Next(Status.ACCEPTED, after.due_at), resolved_by="lookup"
+        resolved, Outcome.NOT_SENT, Transition(Status.ACCEPTED, after.due_at), resolved_by="lookup"
     )
     assert [attempt["code"] for attempt in await case.attempts()] == ["timeout"]
 
 
 async def test_an_outcome_seen_at_an_older_version_changes_nothing(case: Case) -> None:
     opened = await case.open()
-    noted = await case.close(opened, None, Next(Status.SENDING, at(opened.hold_until, 30)))
+    noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.hold_until, 30)))
     assert noted is not None
     assert await case.close(opened, Outcome.ACCEPTED, SENT, provider_message_id=f"SM-{uuid4()}") is None
     assert (await case.delivery()).open_attempt is not None
@@ -85,7 +85,7 @@ async def test_an_outcome_seen_at_an_older_version_changes_nothing(case: Case) -
 
 async def test_a_closed_attempt_is_not_closed_again_by_one_who_knows_the_version(case: Case) -> None:
     first = await case.open()
-    await case.close(first, Outcome.REJECTED, Next(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.REJECTED, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
     second = await case.open(provider="termii")
     assert await case.close(replace(second, no=first.no), Outcome.ACCEPTED, SENT) is None
     assert [attempt["outcome"] for attempt in await case.attempts()] == ["rejected", None]
@@ -94,7 +94,7 @@ async def test_a_closed_attempt_is_not_closed_again_by_one_who_knows_the_version
 
 async def test_a_sender_that_resumes_after_its_attempt_was_resolved_overwrites_nothing(case: Case) -> None:
     stopped = await case.open()
-    after = Next(Status.ACCEPTED, at(stopped.hold_until, 60))
+    after = Transition(Status.ACCEPTED, at(stopped.hold_until, 60))
     assert await case.close(stopped, Outcome.NOT_SENT, after, resolved_by="lookup")
     again = await case.open(provider="termii")
 
@@ -114,7 +114,7 @@ async def test_a_sender_that_resumes_after_its_attempt_was_resolved_overwrites_n
 
 async def test_the_message_of_a_late_acceptance_is_its_attempts_own(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
-    await case.close(opened, Outcome.NOT_SENT, Next(Status.FAILED, None), resolved_by="lookup")
+    await case.close(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None), resolved_by="lookup")
     delivery = await case.delivery()
     await case.ledger.keep_late(delivery.id, opened.no, Outcome.ACCEPTED, message)
     assert await case.ledger.claimed_messages("twilio", [message]) == {message}
@@ -129,7 +129,7 @@ async def test_a_late_acceptance_of_a_message_that_is_taken_is_kept_all_the_same
     adopter, late, message = await cases(), await cases(), f"SM-{uuid4()}"
     await adopter.sent(provider_message_id=message)
     opened = await late.open()
-    await late.close(opened, Outcome.UNKNOWN, Next(Status.FAILED, None), resolved_by="policy")
+    await late.close(opened, Outcome.UNKNOWN, Transition(Status.FAILED, None), resolved_by="policy")
     resolved = await late.ledger.keep_late((await late.delivery()).id, 1, Outcome.ACCEPTED, message)
     assert resolved == "unknown"
     assert [attempt["late_outcome"] for attempt in await late.attempts()] == ["accepted"]
@@ -137,7 +137,7 @@ async def test_a_late_acceptance_of_a_message_that_is_taken_is_kept_all_the_same
 
 async def test_a_late_refusal_claims_no_message(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
-    await case.close(opened, Outcome.NOT_SENT, Next(Status.FAILED, None), resolved_by="lookup")
+    await case.close(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None), resolved_by="lookup")
     await case.ledger.keep_late((await case.delivery()).id, opened.no, Outcome.REJECTED, message)
     assert await case.ledger.claimed_messages("twilio", [message]) == set()
 
@@ -150,7 +150,10 @@ async def test_of_a_sender_and_a_resolver_at_once_one_closes_the_attempt(
         opened = await case.open()
         own = await case.closing(opened, Outcome.ACCEPTED, SENT, provider_message_id=f"SM-{uuid4()}")
         resolved = await case.closing(
-            opened, Outcome.NOT_SENT, Next(Status.ACCEPTED, at(opened.hold_until, 60)), resolved_by="lookup"
+            opened,
+            Outcome.NOT_SENT,
+            Transition(Status.ACCEPTED, at(opened.hold_until, 60)),
+            resolved_by="lookup",
         )
         calls = [ledger.close_attempt(own), other_ledger.close_attempt(resolved)]
         answers = await asyncio.gather(*(calls if turn % 2 else calls[::-1]))
@@ -163,9 +166,9 @@ async def test_of_a_sender_and_a_resolver_at_once_one_closes_the_attempt(
 
 async def test_a_stale_resolver_does_not_cost_the_senders_outcome_in_its_group(case: Case) -> None:
     opened = await case.open()
-    noted = await case.close(opened, None, Next(Status.SENDING, at(opened.hold_until, 30)))
+    noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.hold_until, 30)))
     assert noted is not None
-    stale = await case.closing(opened, Outcome.NOT_SENT, Next(Status.FAILED, None))
+    stale = await case.closing(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None))
     fresh = await case.closing(replace(opened, version=noted.version), Outcome.ACCEPTED, SENT)
     answers = await asyncio.gather(case.ledger.close_attempt(stale), case.ledger.close_attempt(fresh))
     assert answers[0] is None
@@ -209,10 +212,12 @@ async def test_of_two_attempts_that_claim_one_message_at_once_one_has_it(
         assert sorted(type(answer).__name__ for answer in answers) == ["Moved", "UniqueViolationError"]
 
 
-@pytest.mark.parametrize("after", [Next(Status.FAILED, None), SENT])
-async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(case: Case, after: Next) -> None:
+@pytest.mark.parametrize("after", [Transition(Status.FAILED, None), SENT])
+async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(
+    case: Case, after: Transition
+) -> None:
     first = await case.open()
-    await case.close(first, Outcome.UNKNOWN, Next(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
     second = await case.open(provider="termii")
     await case.execute(
         "UPDATE notification_attempts SET receipt_status = 'delivered' WHERE notification_id = $1 AND no = 1"
@@ -230,7 +235,7 @@ async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(case:
 @pytest.mark.parametrize("status", ["queued", "sent", "undelivered"])
 async def test_a_lesser_receipt_of_an_earlier_attempt_does_not(case: Case, status: str) -> None:
     first = await case.open()
-    await case.close(first, Outcome.UNKNOWN, Next(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
     second = await case.open(provider="termii")
     await case.execute(
         "UPDATE notification_attempts SET receipt_status = $2 WHERE notification_id = $1 AND no = 1", status
@@ -242,26 +247,26 @@ async def test_a_lesser_receipt_of_an_earlier_attempt_does_not(case: Case, statu
 
 async def test_an_attempt_that_stays_open_waits_even_with_a_delivered_receipt_elsewhere(case: Case) -> None:
     first = await case.open()
-    await case.close(first, Outcome.UNKNOWN, Next(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
     second = await case.open(provider="termii")
     await case.execute(
         "UPDATE notification_attempts SET receipt_status = 'delivered' WHERE notification_id = $1 AND no = 1"
     )
-    moved = await case.close(second, None, Next(Status.SENDING, at(second.hold_until, 30)))
+    moved = await case.close(second, None, Transition(Status.SENDING, at(second.hold_until, 30)))
     assert moved is not None
     assert moved.state is Status.SENDING
 
 
 async def test_a_move_never_touches_a_delivery_with_an_open_attempt(case: Case) -> None:
     opened = await case.open()
-    assert await case.move(Next(Status.CANCELLED, None)) is None
+    assert await case.move(Transition(Status.CANCELLED, None)) is None
     assert (await case.delivery()).version == opened.version
 
 
 async def test_a_move_of_an_older_version_is_refused(case: Case) -> None:
     now = (await case.load()).now
-    assert await case.move(Next(Status.DEFERRED, now))
-    assert await case.move(Next(Status.CANCELLED, None), version=0) is None
+    assert await case.move(Transition(Status.DEFERRED, now))
+    assert await case.move(Transition(Status.CANCELLED, None), version=0) is None
     assert (await case.delivery()).state is Status.DEFERRED
 
 
@@ -269,7 +274,7 @@ async def test_a_move_leaves_what_it_does_not_name(case: Case) -> None:
     before = await case.delivery()
     due_at = at(before.next_pass_at, 60)
     assert await case.move(
-        Next(Status.DEFERRED, due_at, "quiet_hours", event="deferred", data={"why": "night"})
+        Transition(Status.DEFERRED, due_at, "quiet_hours", event="deferred", data={"why": "night"})
     )
     after = await case.delivery()
     assert (after.pass_no, after.next_pass_at, after.expires_at) == (
@@ -278,7 +283,7 @@ async def test_a_move_leaves_what_it_does_not_name(case: Case) -> None:
         before.expires_at,
     )
     assert (after.reason_code, after.due_at) == ("quiet_hours", due_at)
-    changed = Next(Status.DEFERRED, due_at, pass_no=2, next_pass_at=due_at, expires_at=at(due_at, 60))
+    changed = Transition(Status.DEFERRED, due_at, pass_no=2, next_pass_at=due_at, expires_at=at(due_at, 60))
     assert await case.move(changed)
     later = await case.delivery()
     assert (later.pass_no, later.next_pass_at, later.expires_at) == (2, due_at, at(due_at, 60))
@@ -288,14 +293,14 @@ async def test_a_move_leaves_what_it_does_not_name(case: Case) -> None:
 @pytest.mark.parametrize("state", sorted(set(Status) - FINAL))
 async def test_what_is_not_final_must_come_back(case: Case, state: Status) -> None:
     with pytest.raises(ValueError, match=r"sending|come back"):
-        await case.move(Next(state, None))
+        await case.move(Transition(state, None))
 
 
 @pytest.mark.parametrize(("outcome", "state"), [(None, Status.SENT), (Outcome.REJECTED, Status.SENDING)])
 async def test_sending_means_an_open_attempt(case: Case, outcome: Any, state: Status) -> None:
     opened = await case.open()
     with pytest.raises(ValueError, match="exactly while an attempt is open"):
-        await case.close(opened, outcome, Next(state, opened.hold_until))
+        await case.close(opened, outcome, Transition(state, opened.hold_until))
 
 
 async def test_twins_are_the_open_attempts_of_others_with_the_same_text_and_address(cases: Cases) -> None:

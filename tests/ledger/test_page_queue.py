@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from ledger_case import Case, Cases, at
 
-from domain.decisions import Next
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.page_queue import HandOver, PageClaim, PageQueue
 from storage.postgres import Pool
@@ -88,12 +88,14 @@ async def test_without_pages_the_earliest_go_first_whatever_they_are(
 async def test_what_was_tried_is_solo_and_what_was_put_off_is_not(queue: PageQueue, cases: Cases) -> None:
     tried, failed, put_off = await cases(), await cases(), await cases()
     later = at((await put_off.load()).now, 60)
-    await put_off.move(Next(Status.DEFERRED, later, Reason.QUIET_HOURS, next_pass_at=later, release=True))
+    await put_off.move(
+        Transition(Status.DEFERRED, later, Reason.QUIET_HOURS, next_pass_at=later, release=True)
+    )
     assert not await _is_solo(put_off)
     await tried.open()
     assert await _is_solo(tried), "a crash now leaves an attempt to resolve"
     opened = await failed.open()
-    retry = Next(Status.DEFERRED, later, Reason.RETRY, pass_no=1, next_pass_at=later)
+    retry = Transition(Status.DEFERRED, later, Reason.RETRY, pass_no=1, next_pass_at=later)
     await failed.close(opened, Outcome.UNAVAILABLE, retry)
     assert await _is_solo(failed)
 
@@ -108,7 +110,7 @@ async def test_what_is_sent_and_awaits_its_receipt_is_solo_when_that_is_overdue(
 
 async def test_a_parked_one_is_solo(queue: PageQueue, cases: Cases) -> None:
     case = await cases()
-    await case.move(Next(Status.DEAD_LETTERED, at((await case.load()).now, 60), Reason.NO_PROVIDER))
+    await case.move(Transition(Status.DEAD_LETTERED, at((await case.load()).now, 60), Reason.NO_PROVIDER))
     assert await _is_solo(case)
 
 
@@ -134,9 +136,9 @@ async def test_what_was_handed_over_is_started_once_and_then_due_when_it_says(
     opened = await case.open()
     at_s = at(opened.intended_at, 86_400 if parked else 600)
     after = (
-        Next(Status.DEAD_LETTERED, at_s, Reason.PROVIDERS_EXHAUSTED)
+        Transition(Status.DEAD_LETTERED, at_s, Reason.PROVIDERS_EXHAUSTED)
         if parked
-        else Next(Status.DEFERRED, at_s, Reason.RETRY, pass_no=1, next_pass_at=at_s)
+        else Transition(Status.DEFERRED, at_s, Reason.RETRY, pass_no=1, next_pass_at=at_s)
     )
     await case.close(opened, Outcome.UNAVAILABLE, after)
     await queue.hand_over(HandOver(claim, solo=True))

@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest_asyncio
 
-from domain.decisions import Next
 from domain.fingerprint import Fingerprint
 from domain.ids import attempt_ref
 from domain.masking import mask
 from domain.notification import Channel, Lane, Notification, Strategy
 from domain.outcome import Outcome, Receipt, ReceiptStatus
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
@@ -107,7 +107,7 @@ class World:
         notification = await self.load(id)
         delivery = notification.delivery(channel)
         if delivery.state not in {Status.ACCEPTED, Status.DEFERRED}:
-            again = Next(Status.DEFERRED, notification.now, next_pass_at=notification.now)
+            again = Transition(Status.DEFERRED, notification.now, next_pass_at=notification.now)
             await self.ledger.move(Move(id, delivery.id, delivery.version, again))
             delivery = (await self.load(id)).delivery(channel)
         opened = await self.ledger.intend(
@@ -135,7 +135,7 @@ class World:
                     no=opened.no,
                     version=opened.version,
                     outcome=outcome,
-                    next=Next(state, due, next_pass_at=notification.now),
+                    next=Transition(state, due, next_pass_at=notification.now),
                     provider_message_id=message_id,
                 )
             )

@@ -14,11 +14,11 @@ import pytest_asyncio
 from every_statement import FEW, LIVE, PARKED, every_statement
 from plans import FILL, ROWS, TABLES, TEXTS, Explained, partitions_opened, row_id, wasteful, without_index
 
-from domain.decisions import Next
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
+from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.page_queue import HandOver, PageQueue
 from storage.people import People
@@ -95,7 +95,7 @@ async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
         )
     )
     await ledger.renew(Renewal(*keys[0], 2, 1, 10, 30, 86_400, "+1", required=False))
-    after = Next(Status.DEFERRED, later, release=True, event="test")
+    after = Transition(Status.DEFERRED, later, release=True, event="test")
     await asyncio.gather(
         *(
             ledger.close_attempt(
@@ -104,7 +104,7 @@ async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
             for id, delivery in keys
         )
     )
-    over = Next(Status.FAILED, None, event="test")
+    over = Transition(Status.FAILED, None, event="test")
     await asyncio.gather(*(ledger.move(Move(id, delivery, 2, over)) for id, delivery in keys))
     await ledger.keep_late(keys[0][1], 2, Outcome.ACCEPTED, f"SM-{uuid4()}")
     await ledger.open_twins("match-1", keys[0][1])

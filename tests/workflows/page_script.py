@@ -8,7 +8,8 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
-from domain.steps import PageProgress, PageRef, page_queue
+from domain.steps import PageProgress, PageRef
+from temporal.task_queues import page_queue
 from workflows.page import PageWorkflow
 
 Handle = WorkflowHandle[PageWorkflow, PageProgress]

@@ -14,7 +14,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
-from activities.early import not_yet
+from activities.errors import retry_later
 from domain.reasons import Reason
 from domain.status import Status
 from domain.steps import (
@@ -25,9 +25,8 @@ from domain.steps import (
     PassResult,
     Plan,
     Step,
-    channel_queue,
-    task_queue,
 )
+from temporal.task_queues import channel_queue, task_queue
 from workflows.notification import NotificationWorkflow
 
 Handle = WorkflowHandle[NotificationWorkflow, str]
@@ -120,7 +119,7 @@ class Script:
 
 def early(wait_s: float) -> Exception:
     """What a regular pass answers before its time."""
-    return not_yet("twilio: unavailable", wait_s)
+    return retry_later("twilio: unavailable", wait_s)
 
 
 @asynccontextmanager

@@ -1,0 +1,54 @@
+"""Admits deliveries under their user's limits, and drops or defers those that have no place."""
+
+from uuid import UUID
+
+from delivery.snapshots import Snapshots
+from delivery.user_limits import UserLimits
+from domain.decision import decide
+from domain.notification import Delivery, Notification
+from domain.status import SENDABLE
+from domain.steps import LimitResult
+from storage.ledger import Ledger
+from storage.rows import Move
+
+
+class Admission:
+    """Reserves the places of deliveries before their first pass."""
+
+    def __init__(self, ledger: Ledger, snapshots: Snapshots, limits: UserLimits) -> None:
+        self._ledger = ledger
+        self._snapshots = snapshots
+        self._limits = limits
+
+    def is_limited(self, type_name: str, channel: str) -> bool:
+        """Whether a type has any limit on a channel."""
+        return self._limits.apply_to(type_name, channel)
+
+    async def admit_id(
+        self, notification_id: UUID, delivery_id: UUID, loaded: Notification | None = None
+    ) -> LimitResult:
+        """Admit a delivery by its id. `loaded`: the notification as it was read just now.
+
+        Raises storage.group.LedgerError.
+        """
+        notification = loaded or await self._ledger.load(notification_id)
+        if notification is None:
+            return LimitResult(admitted=False)
+        delivery = notification.delivery_by_id(delivery_id)
+        if delivery.state not in SENDABLE:
+            return LimitResult(admitted=False, state=delivery.state)
+        return await self.admit(notification, delivery)
+
+    async def admit(self, notification: Notification, delivery: Delivery) -> LimitResult:
+        """Admit a sendable delivery that was loaded just now, of a type with limits.
+
+        Raises storage.group.LedgerError.
+        """
+        reached = await self._limits.reserve(notification, delivery)
+        if reached is None:
+            return LimitResult(admitted=True)
+        after = decide(self._snapshots.of(notification, delivery), reached)
+        moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
+        if moved is None:
+            return LimitResult(admitted=False)
+        return LimitResult(admitted=False, state=moved.state, reason=after.reason_code)

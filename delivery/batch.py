@@ -1,0 +1,187 @@
+"""One page: claims what is due in its lane, portion by portion, and carries it with bounded concurrency."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from delivery.batch_item import Came, PagePass
+from domain.notification import Lane
+from domain.notification_types import DispatchPolicy
+from domain.paging import Pace
+from domain.steps import PageProgress
+from storage.group import LedgerError
+from storage.page_queue import HandOver, PageClaim, PageQueue
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+PAGE_S_MAX = 120.0
+"""A page takes nothing more after so long: a worker that is upgraded is not held up by its pages."""
+IDLE_S = 1.0
+"""A page whose lane has nothing due looks again for so long before it ends."""
+LOOK_S = 0.1
+LEASE_LEFT_S = 1.0
+"""With less than this left of its lease, a notification is left to whoever claims it next."""
+LEDGER_AWAY_S = 1.0
+
+
+class Page:
+    """One run of a page. Whatever runs beside it, the ledger's compare-and-sets keep it right."""
+
+    def __init__(
+        self,
+        id: UUID,
+        lane: Lane,
+        queue: PageQueue,
+        passes: PagePass,
+        policy: DispatchPolicy,
+        metrics: Metrics,
+    ) -> None:
+        self._id = id
+        self._lane = lane
+        self._queue = queue
+        self._passes = passes
+        self._policy = policy
+        self._metrics = metrics
+        self._places = asyncio.Semaphore(policy.page_concurrency)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._counts: Counter[Came] = Counter()
+        self._taken = 0
+        self._stopping = asyncio.Event()
+        self._ended = ""
+
+    @property
+    def progress(self) -> PageProgress:
+        """How far it is."""
+        counts = self._counts
+        return PageProgress(
+            taken=self._taken,
+            settled=counts[Came.SETTLED],
+            waiting=counts[Came.WAITING],
+            promoted=counts[Came.SOLO],
+            left=counts[Came.LEFT],
+            ended=self._ended,
+        )
+
+    def stop(self, why: str) -> None:
+        """Take nothing more; what is under way ends."""
+        self._ended = self._ended or why
+        self._stopping.set()
+        # Whoever waits for a place learns of it at once; nothing more begins in this one.
+        self._places.release()
+
+    async def drain(self) -> PageProgress:
+        """Carry what is due until the page is full, its lane has nothing more, or it is stopped.
+
+        Returns once nothing of it is under way, also when cancelled: no call is cut short.
+        """
+        try:
+            await self._take()
+        finally:
+            await self._let_end()
+        return self.progress
+
+    async def _let_end(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while self._under_way:
+            try:
+                await asyncio.wait(self._under_way)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _take(self) -> None:
+        pace, ends, idle_since = Pace(), time.monotonic() + PAGE_S_MAX, time.monotonic()
+        seen = self._counts.copy()
+        while not self._stopping.is_set():
+            if self._taken >= self._policy.page_size or time.monotonic() > ends:
+                self.stop("full")
+                return
+            started = time.monotonic()
+            claims = await self._claim(min(pace.portion, self._policy.page_size - self._taken))
+            if claims:
+                await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > IDLE_S:
+                self.stop("nothing more is due")
+                return
+            else:
+                await self._rest(LOOK_S)
+                continue
+            # Since the last look, and so also what came back while it rested.
+            came, seen = self._counts - seen, self._counts.copy()
+            if came[Came.LEFT]:
+                log.warning("page_left_some", page_id=str(self._id), count=came[Came.LEFT])
+            shut = came[Came.WAITING] + came[Came.LEFT]
+            pace = pace.after(came.total() - shut, shut, time.monotonic() - started)
+            await self._rest(pace.rest_s)
+
+    async def _claim(self, limit: int) -> Sequence[PageClaim]:
+        try:
+            claims = await self._queue.claim(self._lane, limit, self._policy.lease_s, self._id)
+        except LedgerError as error:
+            log.warning("page_claiming_failed", page_id=str(self._id), why=type(error).__name__)
+            await self._rest(LEDGER_AWAY_S)
+            return ()
+        if claims:
+            self._metrics.claims.add(len(claims), lane=self._lane)
+            self._taken += len(claims)
+        for claim in claims:
+            self._metrics.due_lag_seconds.record(claim.late_s, lane=self._lane)
+        return claims
+
+    async def _begin(self, claims: Sequence[PageClaim], until: float) -> None:
+        """Begin each as soon as there is a place for it; `until`: when the claims are too old (monotonic)."""
+        for place, claim in enumerate(claims):
+            await self._places.acquire()
+            if self._stopping.is_set() or time.monotonic() > until:
+                self._places.release()
+                self._counts[Came.LEFT] += len(claims) - place
+                if self._stopping.is_set():
+                    await self._give_back(claims[place:])
+                return
+            task = asyncio.create_task(self._carry(claim))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _carry(self, claim: PageClaim) -> None:
+        try:
+            came = await self._come_to(claim)
+            if came is Came.SOLO:
+                await self._queue.hand_over(HandOver(claim, solo=True))
+        except LedgerError as error:
+            # It is due again when its claim ends.
+            log.debug("page_pass_failed", notification_id=str(claim.id), why=type(error).__name__)
+            came = Came.LEFT
+        finally:
+            self._places.release()
+        self._counts[came] += 1
+        self._metrics.paged.add(lane=self._lane, came=came)
+
+    async def _come_to(self, claim: PageClaim) -> Came:
+        try:
+            return await self._passes.run(claim.id)
+        except LedgerError:
+            raise
+        except Exception as error:
+            # It is at fault, and no other: where its own workflow stumbles over it, it can be seen.
+            log.error("page_pass_broke", notification_id=str(claim.id), why=type(error).__name__)
+            return Came.SOLO
+
+    async def _give_back(self, claims: Sequence[PageClaim]) -> None:
+        try:
+            await asyncio.gather(*(self._queue.hand_over(HandOver(claim, solo=False)) for claim in claims))
+        except LedgerError as error:
+            log.warning("page_not_given_back", page_id=str(self._id), why=type(error).__name__)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, or until it is stopped."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._stopping.wait()

@@ -1,0 +1,309 @@
+"""The protocol of a provider call: admission, intent, budget, send, record, and what it says of the address.
+
+First sends, calls repeated under an idempotency key, and adopted messages all go through here.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import structlog
+
+from delivery.evidence import contradicts, selection, sms_size
+from delivery.messages import Messages
+from delivery.provider_health import ProviderHealth
+from delivery.reporting import count_sms
+from domain.contacts import suppression_key
+from domain.masking import mask
+from domain.notification import Attempt, Channel
+from domain.notification_types import Catalog
+from domain.outcome import AddressVerdict, Outcome, SendResult
+from domain.routing import Candidate
+from domain.snapshot import DeliverySnapshot
+from domain.transition import Call, Transition
+from providers.base import Provider
+from storage.group import LedgerError
+from storage.ledger import Ledger
+from storage.rows import Closing, Intent, Moved, OpenAttempt, Renewal
+from storage.verdicts import apply_verdict
+from telemetry.logs import alert
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+DEADLINE_MARGIN_S = 1.0
+"""How much later the send deadline is than the sender's own budget ends: its timers are not exact."""
+BUDGET_S_MIN = 0.2
+"""A call with less of its budget left is not made: it could only end in ambiguity."""
+CLOSE_RETRIES_MAX = 10
+"""How often recording an outcome is retried while Postgres is unavailable (about 15 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeCall:
+    """A call that ended. `snapshot` has the delivery's version after the intent, and the time after
+    the call.
+    """
+
+    snapshot: DeliverySnapshot
+    attempt: Attempt
+    candidate: Candidate
+    result: SendResult
+    latency_ms: int = 0
+
+
+class ProviderCalls:
+    """Makes calls and records what became of them. One for each worker process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        providers: Mapping[str, Provider],
+        health: ProviderHealth,
+        catalog: Catalog,
+        messages: Messages,
+        metrics: Metrics,
+        *,
+        counts_in_flight: bool = True,
+    ) -> None:
+        """`counts_in_flight`: whether these calls count when a provider is asked whether it is crowded."""
+        self._ledger = ledger
+        self._providers = providers
+        self._health = health
+        self._catalog = catalog
+        self._messages = messages
+        self._metrics = metrics
+        self._counts_in_flight = counts_in_flight
+
+    async def admit(self, provider: str) -> str | None:
+        """Reserve a place for one call; returns why there is none. `send` or `repeat` must follow."""
+        return await self._health.enter(provider)
+
+    async def send(self, snapshot: DeliverySnapshot, call: Call) -> MadeCall | None:
+        """Send for the first time, as a new attempt. None: the delivery changed; read it again.
+
+        The place must have been reserved by `admit`.
+        """
+        candidate, delivery = call.candidate, snapshot.delivery
+        size = self._sms_size(snapshot, candidate)
+        intent = Intent(
+            notification_id=snapshot.notification.id,
+            delivery_id=delivery.id,
+            version=delivery.version,
+            provider=candidate.provider,
+            budget_s=self._hold_s(candidate.provider),
+            settling_s=snapshot.context.provider(candidate.provider).visibility_delay_s,
+            suppression_key=suppression_key(delivery.channel, candidate.target.address),
+            target_masked=mask(delivery.channel, candidate.target.address),
+            selection=selection(snapshot, call, size),
+            required=snapshot.context.type.required,
+            device_id=candidate.target.device_id,
+            match_key=self._messages.match_key(snapshot, candidate),
+        )
+        attempt = Attempt(
+            no=0,
+            provider=candidate.provider,
+            pass_no=delivery.pass_no,
+            device_id=candidate.target.device_id,
+            intended_at=snapshot.now,
+            hold_until=snapshot.now,
+        )
+        return await self._call(snapshot, candidate, attempt, self._ledger.intend(intent), size)
+
+    async def repeat(
+        self, snapshot: DeliverySnapshot, attempt: Attempt, candidate: Candidate
+    ) -> MadeCall | None:
+        """Make the call of an open attempt again, under the same key. None: it changed; read it again.
+
+        The place must have been reserved by `admit`.
+        """
+        provider, delivery = self._providers[attempt.provider], snapshot.delivery
+        renewal = Renewal(
+            notification_id=snapshot.notification.id,
+            delivery_id=delivery.id,
+            no=attempt.no,
+            version=delivery.version,
+            budget_s=self._hold_s(attempt.provider),
+            settling_s=snapshot.context.provider(attempt.provider).visibility_delay_s,
+            key_life_s=provider.capabilities.key_life_s,
+            suppression_key=suppression_key(delivery.channel, candidate.target.address),
+            required=snapshot.context.type.required,
+        )
+        size = self._sms_size(snapshot, candidate)
+        return await self._call(snapshot, candidate, attempt, self._ledger.renew(renewal), size)
+
+    def may_repeat(self, snapshot: DeliverySnapshot, attempt: Attempt, candidate: Candidate) -> bool:
+        """Whether a repeated call is certain to send at most once, and the message may still be sent.
+
+        Never once the provider may have forgotten the key, nor with another address or text than the first
+        had.
+        """
+        key_life_s = self._providers[attempt.provider].capabilities.key_life_s
+        forgotten_at = attempt.intended_at + timedelta(seconds=key_life_s - self._hold_s(attempt.provider))
+        return (
+            not snapshot.is_expired
+            and attempt.match_key == self._messages.match_key(snapshot, candidate)
+            and snapshot.now < forgotten_at
+            and not snapshot.permission.is_withdrawn
+        )
+
+    async def record(self, made: MadeCall, after: Transition) -> Moved | None:
+        """Record the result of a call with the transition that follows from it. None: the attempt was
+        resolved in the meantime, and the late outcome is kept as evidence.
+        """
+        result = made.result
+        closing = _closing(made.snapshot, made.attempt, after)
+        closing = replace(
+            closing,
+            # A code on an open attempt says that its sender has given it up (domain/decision.py).
+            code=result.code or result.outcome.value,
+            http_status=result.http_status,
+            provider_message_id=result.provider_message_id,
+            latency_ms=made.latency_ms,
+        )
+        try:
+            moved = await self._close(closing)
+        except asyncpg.UniqueViolationError:
+            # The vendor gave one id to two messages: the id proves nothing then, and is not kept.
+            alert("duplicate_provider_message", provider=made.candidate.provider)
+            moved = await self._close(replace(closing, provider_message_id=None, code="duplicate_message_id"))
+        await self._judge_address(made)
+        if moved is None:
+            await self._keep_late_outcome(made)
+        return moved
+
+    async def settle(
+        self,
+        snapshot: DeliverySnapshot,
+        attempt: Attempt,
+        after: Transition,
+        *,
+        provider_message_id: str | None = None,
+        code: str | None = None,
+    ) -> Moved | None:
+        """Record what was found out about an open attempt otherwise than by a call. None: read it again.
+
+        Raises asyncpg.UniqueViolationError if the provider's message belongs to another attempt.
+        """
+        closing = _closing(snapshot, attempt, after)
+        return await self._close(replace(closing, provider_message_id=provider_message_id, code=code))
+
+    async def _call(
+        self,
+        snapshot: DeliverySnapshot,
+        candidate: Candidate,
+        attempt: Attempt,
+        commit: Awaitable[OpenAttempt | None],
+        size: Mapping[str, Any] | None,
+    ) -> MadeCall | None:
+        started = time.monotonic()
+        try:
+            opened = await commit
+        except BaseException:
+            self._health.leave(candidate.provider)
+            raise
+        if opened is None:
+            self._health.leave(candidate.provider)
+            return None
+        attempt = replace(attempt, no=opened.no, intended_at=opened.intended_at, hold_until=opened.hold_until)
+        result, latency_ms = await self._send_within_budget(snapshot, candidate, attempt, started)
+        self._health.report(candidate.provider, result)
+        count_sms(self._metrics, candidate.provider, size, result)
+        # The database's clock now, as far as we know: ahead by the wait for the intent, and never behind,
+        # so that nothing that is counted from here comes early.
+        committed_at = attempt.hold_until - timedelta(seconds=self._hold_s(candidate.provider))
+        now = committed_at + timedelta(seconds=time.monotonic() - started)
+        return MadeCall(snapshot.at_version(opened.version, now), attempt, candidate, result, latency_ms)
+
+    async def _send_within_budget(
+        self, snapshot: DeliverySnapshot, candidate: Candidate, attempt: Attempt, started: float
+    ) -> tuple[SendResult, int]:
+        """Call the provider within what is left of the budget, which started before the intent
+        (monotonic).
+        """
+        budget_s = self._catalog.provider(candidate.provider).timeout_s - (time.monotonic() - started)
+        if budget_s < BUDGET_S_MIN:
+            return SendResult(Outcome.NOT_SENT, code="hold_passed"), 0
+        message = self._messages.message(snapshot, candidate, attempt.no, attempt.intended_at)
+        called = time.monotonic()
+        with self._health.call(candidate.provider, crowds=self._counts_in_flight):
+            result = await self._providers[candidate.provider].send(message, timeout_s=budget_s)
+        elapsed_s = time.monotonic() - called
+        self._metrics.attempts.add(provider=candidate.provider, outcome=result.outcome)
+        self._metrics.attempt_seconds.record(elapsed_s, provider=candidate.provider)
+        return result, round(elapsed_s * 1000)
+
+    async def _close(self, closing: Closing) -> Moved | None:
+        """Record the outcome, persistently: nobody else knows it as well as we do now.
+
+        Recording it twice is harmless: the second finds the attempt closed with the same outcome.
+        """
+        for retry in range(CLOSE_RETRIES_MAX):
+            try:
+                return await self._ledger.close_attempt(closing)
+            except LedgerError as error:
+                if retry == CLOSE_RETRIES_MAX - 1:
+                    raise
+                log.warning("outcome_not_recorded_yet", delivery_id=str(closing.delivery_id), why=str(error))
+                await asyncio.sleep(min(0.1 * 2**retry, 2.0))
+        raise AssertionError("unreachable")
+
+    async def _keep_late_outcome(self, made: MadeCall) -> None:
+        """The attempt was resolved without us: the evidence is kept, and a contradiction is an alert."""
+        result, delivery = made.result, made.snapshot.delivery
+        resolved = await self._ledger.keep_late(
+            delivery.id, made.attempt.no, result.outcome, result.provider_message_id
+        )
+        if contradicts(result.outcome, resolved):
+            self._metrics.late_outcomes.add(provider=made.candidate.provider)
+            alert(
+                "late_outcome",
+                notification_id=str(made.snapshot.notification.id),
+                provider=made.candidate.provider,
+                resolved_as=resolved,
+                outcome=result.outcome,
+            )
+
+    async def _judge_address(self, made: MadeCall) -> None:
+        result, notification = made.result, made.snapshot.notification
+        if result.address_verdict is AddressVerdict.KEEP:
+            return
+        await apply_verdict(
+            self._ledger.pool,
+            result.address_verdict,
+            tenant=notification.tenant,
+            user_id=notification.user_id,
+            channel=made.snapshot.delivery.channel,
+            address=made.candidate.target.address,
+            code=result.code or "refused",
+            provider=made.candidate.provider,
+            # What the provider knew before that says nothing about a token that was given since.
+            intended_at=min(made.attempt.intended_at, result.dead_since or made.attempt.intended_at),
+        )
+
+    def _sms_size(self, snapshot: DeliverySnapshot, candidate: Candidate) -> dict[str, object] | None:
+        if snapshot.delivery.channel is not Channel.SMS:
+            return None
+        prices = self._catalog.provider(candidate.provider).prices
+        return sms_size(snapshot.notification.content.body, candidate.target.address, prices)
+
+    def _hold_s(self, provider: str) -> float:
+        """How long after the intent nobody else acts on the attempt, in seconds."""
+        return self._catalog.provider(provider).timeout_s + DEADLINE_MARGIN_S
+
+
+def _closing(snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> Closing:
+    closes = after.closes
+    return Closing(
+        notification_id=snapshot.notification.id,
+        delivery_id=snapshot.delivery.id,
+        no=attempt.no,
+        version=snapshot.delivery.version,
+        outcome=closes.outcome if closes else None,
+        next=after,
+        resolved_by=closes.resolved_by if closes else "lookup",
+    )

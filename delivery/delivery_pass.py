@@ -1,0 +1,143 @@
+"""One pass over a delivery: load, decide, execute, until it needs something else than a pass.
+
+It does not know who runs it: the fast path in the first workflow task, the retried activity and batches run
+the same pass. Whatever it reports, the ledger decided: every step is a compare-and-set, and a pass that
+finds the delivery changed reads it again.
+"""
+
+from dataclasses import replace
+from uuid import UUID
+
+import structlog
+
+from delivery.call import ProviderCalls
+from delivery.reporting import alert_parked
+from delivery.resolution import Resolver
+from delivery.snapshots import Snapshots
+from delivery.user_limits import UserLimits
+from domain.call_decision import CallEnded
+from domain.decision import decide
+from domain.notification import Notification
+from domain.outcome import Outcome
+from domain.reasons import Reason
+from domain.required_action import required_action
+from domain.snapshot import DeliverySnapshot
+from domain.status import FINAL, PARKED, REACHED, SENDABLE, Status
+from domain.steps import Action, PassResult
+from domain.transition import Call, Resolve, Transition, Wait
+from storage.ledger import Ledger
+from storage.rows import Move
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+STEPS_MAX = 12
+"""More steps than any route has candidates: a pass that has not ended by then starts over later."""
+_MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
+
+
+class DeliveryPass:
+    """Runs passes. One for each worker process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        snapshots: Snapshots,
+        calls: ProviderCalls,
+        resolver: Resolver,
+        limits: UserLimits,
+        metrics: Metrics,
+        *,
+        parked_workflows_max: int,
+    ) -> None:
+        """`parked_workflows_max`: how many parked notifications keep a waiting workflow."""
+        self._ledger = ledger
+        self._snapshots = snapshots
+        self._calls = calls
+        self._resolver = resolver
+        self._limits = limits
+        self._metrics = metrics
+        self._parked_workflows_max = parked_workflows_max
+
+    async def run(
+        self, notification_id: UUID, delivery_id: UUID, loaded: Notification | None = None
+    ) -> PassResult:
+        """Do what the delivery needs now, and say what it needs next. `loaded`: as it was read just now.
+
+        Raises storage.group.LedgerError when the ledger cannot be asked; nothing is sent then.
+        """
+        for _ in range(STEPS_MAX):
+            notification, loaded = loaded or await self._ledger.load(notification_id), None
+            if notification is None:
+                return PassResult(Action.NOTHING, detail="no such notification")
+            snapshot = self._snapshots.of_id(notification, delivery_id)
+            result = await self._execute(snapshot)
+            if result is not None:
+                return result
+        return PassResult(Action.RETRY, wait_s=1.0, detail="the delivery kept changing")
+
+    async def _execute(self, snapshot: DeliverySnapshot) -> PassResult | None:
+        """One step; None means that the ledger changed and has to be read again."""
+        match decide(snapshot):
+            case Wait() as wait:
+                await self._release_unsent(snapshot, snapshot.delivery.state)
+                return await self._limit_parked(required_action(snapshot, wait))
+            case Transition() as transition:
+                return await self._apply(snapshot, transition)
+            case Resolve(attempt) as resolve if attempt.outcome is None:
+                return await self._resolver.resolve(snapshot, resolve)
+            case Resolve() as resolve:
+                return required_action(snapshot, resolve)
+            case Call() as call:
+                return await self._send(snapshot, call)
+
+    async def _send(self, snapshot: DeliverySnapshot, call: Call) -> PassResult | None:
+        if snapshot.delivery.attempts:
+            # The window counts from the send: a later one takes its place again, or has lost it.
+            reached = await self._limits.reserve(snapshot.notification, snapshot.delivery)
+            if reached is not None:
+                return await self._apply(snapshot, decide(snapshot, reached))
+        while (refused := await self._calls.admit(call.candidate.provider)) is not None:
+            snapshot = snapshot.with_blocked(call.candidate.provider, refused)
+            decision = decide(snapshot)
+            if not isinstance(decision, Call):
+                assert isinstance(decision, Transition), "a route that is blocked sends, waits or ends"
+                return await self._apply(snapshot, decision)
+            call = decision
+        made = await self._calls.send(snapshot, call)
+        if made is None:
+            return None
+        after = decide(made.snapshot, CallEnded(made.attempt, made.result))
+        moved = await self._calls.record(made, after)
+        if moved is None or moved.state is not after.state or after.state is Status.SENDING:
+            return None
+        if after.state in SENDABLE and after.reason_code != Reason.RETRY:
+            return None
+        code = f" ({made.result.code})" if made.result.code else ""
+        detail = f"{call.candidate.provider}: {made.result.outcome}{code}"
+        return await self._concluded(made.snapshot, after, detail)
+
+    async def _apply(self, snapshot: DeliverySnapshot, after: Transition) -> PassResult | None:
+        notification, delivery = snapshot.notification, snapshot.delivery
+        moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
+        return await self._concluded(snapshot, after, after.reason_code or after.state) if moved else None
+
+    async def _concluded(self, snapshot: DeliverySnapshot, after: Transition, detail: str) -> PassResult:
+        """The result after a transition of this pass, and what else follows from it."""
+        if after.state in PARKED:
+            alert_parked(self._metrics, snapshot, after)
+        await self._release_unsent(snapshot, after.state)
+        return await self._limit_parked(required_action(snapshot, after, detail))
+
+    async def _release_unsent(self, snapshot: DeliverySnapshot, state: Status) -> None:
+        """Release the limit places of a delivery that ended without any send."""
+        maybe_sent = any(attempt.outcome in _MAYBE_SENT for attempt in snapshot.delivery.attempts)
+        if state in FINAL and state not in REACHED and not maybe_sent:
+            await self._limits.release(snapshot.notification, snapshot.delivery)
+
+    async def _limit_parked(self, result: PassResult) -> PassResult:
+        """Keep a workflow open for a parked delivery only while few wait."""
+        if result.action is not Action.PARKED:
+            return result
+        kept = await self._ledger.parked_count() <= self._parked_workflows_max
+        return replace(result, hold=kept)

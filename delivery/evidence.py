@@ -1,0 +1,51 @@
+"""What is recorded about an attempt, worked out. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from domain.notification_types import Prices
+from domain.outcome import Outcome
+from domain.segments import segments
+from domain.snapshot import DeliverySnapshot
+from domain.transition import Call
+
+
+def contradicts(outcome: Outcome, resolved: str | None) -> bool:
+    """Whether a late outcome says that a message went out which the ledger does not count as sent.
+
+    `resolved` is how the attempt had been closed, None if it had not.
+    """
+    if outcome is Outcome.ACCEPTED:
+        return resolved not in (None, Outcome.ACCEPTED)
+    return outcome is Outcome.AMBIGUOUS and resolved == Outcome.NOT_SENT
+
+
+def selection(snapshot: DeliverySnapshot, call: Call, size: Mapping[str, object] | None) -> dict[str, Any]:
+    """Why this provider is asked, for the timeline: what the preferences and limits said, and the route.
+
+    `size`: of an SMS, see sms_size.
+    """
+    delivery, type, route = snapshot.delivery, snapshot.context.type, snapshot.route
+    chosen: dict[str, Any] = {
+        "pass": delivery.pass_no + 1,
+        "why": "next in the fallback order" if call.skipped else "first in the fallback order",
+        "skipped": dict(call.skipped),
+        "route": list(route.order),
+        "route_of": route.of,
+        "preferences": "required" if type.required else "allowed",
+        "limit": "reserved" if type.limits_on(delivery.channel) else "none",
+    }
+    return chosen | {"sms": size} if size else chosen
+
+
+def sms_size(text: str, number: str, prices: Prices | None) -> dict[str, object]:
+    """How many segments an SMS takes, in which encoding, and what they should cost if that is known.
+
+    Costs are decimal texts: no digit of money passes through a float.
+    """
+    counted = segments(text)
+    size: dict[str, object] = {"segments": counted.count, "encoding": counted.encoding}
+    price = prices.of(number) if prices else None
+    if prices is None or price is None:
+        return size
+    return size | {"cost": f"{price * counted.count:f}", "currency": prices.currency}

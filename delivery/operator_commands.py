@@ -1,0 +1,213 @@
+"""What clients and operators ask for: cancel, retry, discard, replay.
+
+Each command is a compare-and-set of deliveries in the ledger, whose claim is released, so that the dispatcher
+wakes the workflow: nothing here calls Temporal or a provider.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.decision import decide
+from domain.notification import Delivery, Notification
+from domain.operator_decisions import (
+    Cancel,
+    Command,
+    CommandRefused,
+    Discard,
+    Replay,
+    Retry,
+    check_retry,
+    has_expired,
+    in_closing_order,
+    not_parked,
+)
+from domain.reasons import Reason
+from domain.snapshot import Snapshot
+from domain.status import PARKED, Status
+from domain.transition import Transition
+from storage.ledger import Ledger
+from storage.reads import Filter, Position, Reads
+from storage.rows import Move
+
+_TRIES_MAX = 8
+_REPLAY_CHUNK = 500
+_SAMPLE_MAX = 20
+REPLAY_MAX = 10_000
+"""The most dead letters that one replay takes."""
+
+
+class NoSuchNotification(Exception):
+    """The tenant has no notification with this id."""
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a bulk replay did, or would do. `more`: it stopped at REPLAY_MAX, and there are others."""
+
+    matched: int = 0
+    replayed: int = 0
+    expired: int = 0
+    moved_meanwhile: int = 0
+    more: bool = False
+    last_at: datetime | None = None
+    sample: list[UUID] = field(default_factory=list[UUID])
+
+
+class OperatorCommands:
+    """The commands of one installation."""
+
+    def __init__(self, ledger: Ledger, reads: Reads) -> None:
+        self._ledger = ledger
+        self._reads = reads
+
+    async def cancel(self, tenant: str, id: UUID) -> None:
+        """Cancel every delivery that is not under way. Cancelling again changes nothing.
+
+        Raises NoSuchNotification, or CommandRefused when there is nothing left to cancel.
+        """
+        applied = 0
+        for _ in range(_TRIES_MAX):
+            notification = await self._load(tenant, id)
+            moves = moves_of(notification, Cancel())
+            if not moves:
+                cancelled = any(d.reason_code == Reason.CANCELLED_BY_CLIENT for d in notification.deliveries)
+                if applied or cancelled:
+                    return
+                raise CommandRefused(
+                    "wrong_state", f"The notification is {notification.status}: there is nothing to cancel."
+                )
+            applied += await self._apply(moves)
+        raise _conflict()
+
+    async def retry(self, tenant: str, id: UUID, retry: Retry) -> None:
+        """Send a dead letter again, at once. Raises NoSuchNotification or CommandRefused."""
+        applied = 0
+        for _ in range(_TRIES_MAX):
+            notification = await self._load(tenant, id)
+            moves = moves_of(notification, retry)
+            if applied and not moves:
+                return
+            check_retry(notification, retry)
+            if retry.to and not applied:
+                await self._ledger.readdress(id, retry.to)
+            count = await self._apply(moves)
+            if count == len(moves):
+                return
+            applied += count
+        raise _conflict()
+
+    async def discard(self, tenant: str, id: UUID) -> None:
+        """Close a dead letter without sending it, and the channels that wait behind it.
+
+        Raises NoSuchNotification or CommandRefused.
+        """
+        applied = 0
+        for _ in range(_TRIES_MAX):
+            notification = await self._load(tenant, id)
+            parked = _in(notification, PARKED)
+            if not parked:
+                if applied:
+                    return
+                raise not_parked(notification)
+            # The waiting ones first, or closing the one before them would give them their turn.
+            waiting = moves_of(notification, Discard(), _in(notification, {Status.WAITING}))
+            if await self._apply(waiting) == len(waiting):
+                applied += await self._apply(moves_of(notification, Discard(), parked))
+        raise _conflict()
+
+    async def replay(
+        self,
+        tenant: str,
+        filter: Filter,
+        *,
+        rate_per_s: float,
+        dry_run: bool,
+        expires_at: datetime | None = None,
+    ) -> Replayed:
+        """Send the dead letters that match again, oldest first, `rate_per_s` of them a second.
+
+        Unknown outcomes are left alone: each needs a decision of its own. So are expired ones, unless
+        there is a new `expires_at`.
+        """
+        done = Replayed()
+        found = await self._reads.listed(tenant, filter, REPLAY_MAX + 1)
+        done.more = len(found) > REPLAY_MAX
+        ordered = list(reversed(found[:REPLAY_MAX]))
+        for start in range(0, len(ordered), _REPLAY_CHUNK):
+            chunk = ordered[start : start + _REPLAY_CHUNK]
+            moves = await self._replay_moves(chunk, done, rate_per_s, expires_at)
+            if not dry_run:
+                await self._replay_chunk(moves, done)
+        return done
+
+    async def _replay_moves(
+        self, chunk: Sequence[Position], done: Replayed, rate_per_s: float, expires_at: datetime | None
+    ) -> list[Move]:
+        loaded = await asyncio.gather(*(self._ledger.load(position.id) for position in chunk))
+        moves: list[Move] = []
+        for notification in loaded:
+            dead = _in(notification, {Status.DEAD_LETTERED}) if notification else []
+            if notification is None or not dead:
+                continue
+            done.matched += 1
+            at = notification.now + timedelta(seconds=(done.matched - done.expired - 1) / rate_per_s)
+            if any(has_expired(delivery, at, expires_at) for delivery in dead):
+                done.expired += 1
+                continue
+            if len(done.sample) < _SAMPLE_MAX:
+                done.sample.append(notification.id)
+            done.last_at = at
+            moves += moves_of(notification, Replay(at, expires_at))
+        return moves
+
+    async def _replay_chunk(self, moves: Sequence[Move], done: Replayed) -> None:
+        moved = await asyncio.gather(*(self._ledger.move(move) for move in moves))
+        applied = {move.notification_id for move, result in zip(moves, moved, strict=True) if result}
+        done.replayed += len(applied)
+        done.moved_meanwhile += len({move.notification_id for move in moves} - applied)
+
+    async def _load(self, tenant: str, id: UUID) -> Notification:
+        notification = await self._ledger.load(id)
+        if notification is None or notification.tenant != tenant:
+            raise NoSuchNotification
+        return notification
+
+    async def _apply(self, moves: Sequence[Move]) -> int:
+        """Apply them in this order or together; how many found their delivery as it was."""
+        moved = await asyncio.gather(*(self._ledger.move(move) for move in moves))
+        return sum(result is not None for result in moved)
+
+
+async def cancel_all(ledger: Ledger, ids: Sequence[UUID]) -> int:
+    """Cancel whatever of these notifications is not under way; how many are being sent at this moment."""
+    for _ in range(_TRIES_MAX):
+        loaded = await asyncio.gather(*(ledger.load(id) for id in ids))
+        found = [notification for notification in loaded if notification is not None]
+        moves = [move for notification in found for move in moves_of(notification, Cancel())]
+        if not moves:
+            return sum(len(_in(notification, {Status.SENDING})) for notification in found)
+        await asyncio.gather(*(ledger.move(move) for move in moves))
+    raise _conflict()
+
+
+def moves_of(
+    notification: Notification, command: Command, deliveries: Sequence[Delivery] | None = None
+) -> list[Move]:
+    """What the command changes of the notification, or of these deliveries, the last channel first."""
+    moves: list[Move] = []
+    for delivery in in_closing_order(notification.deliveries if deliveries is None else deliveries):
+        after = decide(Snapshot(notification, delivery, notification.now), command)
+        if isinstance(after, Transition):
+            moves.append(Move(notification.id, delivery.id, delivery.version, after))
+    return moves
+
+
+def _in(notification: Notification, states: "set[Status] | frozenset[Status]") -> list[Delivery]:
+    return [delivery for delivery in notification.deliveries if delivery.state in states]
+
+
+def _conflict() -> CommandRefused:
+    return CommandRefused("changing", "The notification changed while this was being applied. Try again.")

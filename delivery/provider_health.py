@@ -1,0 +1,144 @@
+"""Which providers may be asked now: configured, not drained, circuit closed, tokens left, quick enough."""
+
+import time
+from collections import deque
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+from domain.circuit import Circuit, CircuitState
+from domain.countries import key_for
+from domain.notification import Channel, Recipient
+from domain.notification_types import Catalog, NotificationType
+from domain.outcome import HEALTH_FAILURES, Outcome, SendResult
+from domain.routing import Route
+from providers.base import Provider
+from ratelimit.limiter import Limiter
+
+SLOW_S = 2.0
+"""A provider whose recent p95 is above this is not asked from within a workflow task."""
+IN_FLIGHT_MAX = 40
+"""Nor is one with more calls than this under way in this process."""
+AWAY_S_MAX = 900.0
+"""The longest that a provider's Retry-After keeps it out of the routes; a pass asks it again then."""
+_RECENT = 50
+
+
+class ProviderHealth:
+    """What this process knows of the providers' health. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        catalog: Catalog,
+        routes: Mapping[Channel, tuple[str, ...]],
+        limiter: Limiter,
+        sms_routes: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """`sms_routes`: SMS routes by country or first digits (domain.countries.key_for)."""
+        self._providers = providers
+        self._catalog = catalog
+        self._routes = routes
+        self._limiter = limiter
+        self._sms_routes = sms_routes or {}
+        self._circuits = {name: self._circuit(name) for name in providers}
+        self._seen: dict[str, CircuitState] = dict.fromkeys(providers, CircuitState.CLOSED)
+        self._latencies: dict[str, deque[float]] = {name: deque(maxlen=_RECENT) for name in providers}
+        self._in_flight = dict.fromkeys(providers, 0)
+        self._drained: frozenset[str] = frozenset()
+        self._away_until = dict.fromkeys(providers, 0.0)
+
+    def drain(self, names: frozenset[str]) -> None:
+        """Send nothing new through these providers, and through the others again."""
+        self._drained = names
+
+    def route(self, channel: Channel, type: NotificationType, recipient: Recipient) -> Route:
+        """The channel's providers in fallback order, and why some may not be asked now.
+
+        The type's own order goes before that of the number's country, which goes before the general one.
+        """
+        now = time.monotonic()
+        of, names = self._order(channel, type, recipient)
+        order = [name for name in names if name in self._providers]
+        blocked: dict[str, str] = {}
+        for name in order:
+            if name in self._drained:
+                blocked[name] = "drained"
+            elif now < self._away_until[name]:
+                blocked[name] = "asked_to_wait"
+            elif not self._circuits[name].admits(now):
+                blocked[name] = "circuit_open"
+        return Route(order, blocked, {name: self._providers[name].address_of for name in order}, of)
+
+    def _order(
+        self, channel: Channel, type: NotificationType, recipient: Recipient
+    ) -> tuple[str, tuple[str, ...]]:
+        """Whose order holds, and the order."""
+        if own := type.routes.get(channel):
+            return "type", own
+        if channel is Channel.SMS and recipient.sms and (key := key_for(recipient.sms, self._sms_routes)):
+            return key, self._sms_routes[key]
+        return "general", self._routes[channel]
+
+    def is_fast(self, name: str) -> bool:
+        """Whether the provider has lately been quick, and is not crowded."""
+        latencies = sorted(self._latencies[name])
+        slow = bool(latencies) and latencies[int(len(latencies) * 0.95)] > SLOW_S
+        return not slow and self._in_flight[name] < IN_FLIGHT_MAX
+
+    async def enter(self, name: str) -> str | None:
+        """Take a place for one call; returns why there is none. Who entered calls `call` or `leave`."""
+        if not self._circuits[name].enter(time.monotonic()):
+            return "circuit_open"
+        rate = self._catalog.provider(name).rate_per_s
+        if rate is not None and await self._limiter.take(name, rate) > 0:
+            self._circuits[name].left()
+            return "rate"
+        return None
+
+    def leave(self, name: str) -> None:
+        """Give back the place of a call that was not made."""
+        self._circuits[name].left()
+
+    @contextmanager
+    def call(self, name: str, *, crowds: bool = True) -> Generator[None]:
+        """Around one call: counts its time, and the call itself if it crowds the provider (`is_fast`)."""
+        started = time.monotonic()
+        self._in_flight[name] += crowds
+        try:
+            yield
+        finally:
+            self._in_flight[name] -= crowds
+            self._latencies[name].append(time.monotonic() - started)
+
+    def report(self, name: str, result: SendResult) -> None:
+        """What a call said about the provider's health."""
+        circuit, now = self._circuits[name], time.monotonic()
+        if result.retry_after_s is not None and result.about_provider:
+            self._away_until[name] = now + min(result.retry_after_s, AWAY_S_MAX)
+        if is_ours(result):
+            circuit.left()
+        elif result.outcome in HEALTH_FAILURES and result.about_provider:
+            circuit.failed(now)
+        else:
+            circuit.succeeded()
+
+    def circuit_changes(self) -> dict[str, CircuitState]:
+        """The circuits that changed since the last time this was asked."""
+        now = time.monotonic()
+        changed: dict[str, CircuitState] = {}
+        for name, circuit in self._circuits.items():
+            state = circuit.state(now)
+            if state is not self._seen[name]:
+                self._seen[name] = changed[name] = state
+        return changed
+
+    def _circuit(self, name: str) -> Circuit:
+        policy = self._catalog.provider(name)
+        return Circuit(policy.circuit_failures, policy.circuit_window_s, policy.circuit_open_s)
+
+
+def is_ours(result: SendResult) -> bool:
+    """Whether a refusal was our own and says nothing about the provider: no time left, or a message that
+    the adapter knew it would not take.
+    """
+    return not result.asked or (result.outcome is Outcome.NOT_SENT and result.code == "hold_passed")

@@ -1,0 +1,44 @@
+"""What passes report beside the ledger: alerts to the people on call, and what SMS take and cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from domain.outcome import Outcome, SendResult
+from domain.snapshot import Snapshot
+from domain.transition import Transition
+from telemetry.logs import alert
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def alert_parked(metrics: Metrics, snapshot: Snapshot, after: Transition, **ids: str) -> None:
+    """Count and alert that the delivery was parked. `ids` are ids and codes."""
+    notification, channel = snapshot.notification, snapshot.delivery.channel
+    metrics.dead_letters.add(type=notification.type, channel=channel)
+    alert(
+        after.state,
+        notification_id=str(notification.id),
+        tenant=notification.tenant,
+        type=notification.type,
+        channel=channel,
+        reason=after.reason_code,
+        **ids,
+    )
+
+
+def count_sms(metrics: Metrics, provider: str, size: Mapping[str, Any] | None, result: SendResult) -> None:
+    """Count an accepted SMS by its size (delivery.evidence.sms_size; None: it was no SMS).
+
+    A vendor that counted other segments than we did charges for other ones: prices or our tables are off.
+    """
+    if size is None or result.outcome is not Outcome.ACCEPTED:
+        return
+    metrics.sms_segments.add(size["segments"], provider=provider)
+    if "cost" in size:
+        metrics.sms_cost.add(float(size["cost"]), provider=provider, currency=size["currency"])
+    if result.segments not in (None, size["segments"]):
+        metrics.sms_segments_differ.add(provider=provider)
+        log.warning("segments_differ", provider=provider, ours=size["segments"], theirs=result.segments)

@@ -1,0 +1,192 @@
+"""Resolving an open attempt: find out what the provider has, before anything else is sent.
+
+Where the provider takes an idempotency key, repeating the call under the same key is asking.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from delivery.call import MadeCall, ProviderCalls
+from delivery.messages import Messages
+from delivery.reporting import alert_parked
+from domain.decision import decide
+from domain.notification import Attempt, Channel, Target
+from domain.notification_types import Catalog
+from domain.outcome import Outcome, SendResult
+from domain.required_action import required_action
+from domain.resolution_decision import Finding, Resolved
+from domain.routing import Candidate
+from domain.snapshot import DeliverySnapshot
+from domain.status import PARKED, Status
+from domain.steps import PassResult
+from domain.transition import Resolve, Transition, Wait
+from providers.base import Found, LookupFailed, Provider, Resolves
+from storage.ledger import Ledger
+from storage.receipts import Receipts
+from telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What asking came to. `match`: the provider's message that is this attempt's; `made`: the
+    repeated call.
+    """
+
+    finding: Finding
+    snapshot: DeliverySnapshot
+    match: Found | None = None
+    made: MadeCall | None = None
+    refused: str | None = None
+    """Why the repeated call was not made now."""
+
+
+class Resolver:
+    """Closes open attempts by what their providers say, or by the type's `on_unknown`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        receipts: Receipts,
+        providers: Mapping[str, Provider],
+        calls: ProviderCalls,
+        messages: Messages,
+        catalog: Catalog,
+        metrics: Metrics,
+    ) -> None:
+        self._ledger = ledger
+        self._receipts = receipts
+        self._providers = providers
+        self._calls = calls
+        self._messages = messages
+        self._catalog = catalog
+        self._metrics = metrics
+
+    async def resolve(self, snapshot: DeliverySnapshot, resolve: Resolve) -> PassResult | None:
+        """Resolve the open attempt, or say when to ask again. None: it changed, read it again."""
+        attempt = resolve.attempt
+        asked = await self._ask(snapshot, attempt)
+        if asked is None:
+            return None
+        resolved = _resolved(attempt, resolve.conclusive, asked)
+        after = decide(asked.snapshot, resolved)
+        if isinstance(after, Wait):
+            return await self._ask_later(asked.snapshot, resolved, after)
+        await self._close(asked, attempt, after)
+        return None
+
+    async def _ask(self, snapshot: DeliverySnapshot, attempt: Attempt) -> Asked | None:
+        provider = self._providers.get(attempt.provider)
+        resolves = provider.capabilities.resolves if provider else Resolves.NONE
+        if provider is None or resolves is Resolves.NONE:
+            return Asked(Finding.UNRESOLVABLE, snapshot)
+        target = _target(snapshot, attempt, provider)
+        if resolves is Resolves.IDEMPOTENT:
+            return await self._repeat(snapshot, attempt, target)
+        if target is None:
+            return Asked(Finding.INCONCLUSIVE, snapshot)
+        try:
+            found = await self._look_up(snapshot, attempt, provider, target)
+        except LookupFailed:
+            return Asked(Finding.INCONCLUSIVE, snapshot)
+        return await self._matched(snapshot, attempt, found)
+
+    async def _repeat(
+        self, snapshot: DeliverySnapshot, attempt: Attempt, target: Target | None
+    ) -> Asked | None:
+        """Make the call again under the same key. Only an acceptance, or a refusal of this very recipient,
+        says what became of the first: any other refusal may have been given before the key was looked at.
+        """
+        candidate = Candidate(attempt.provider, target) if target else None
+        if candidate is None or not self._calls.may_repeat(snapshot, attempt, candidate):
+            return Asked(Finding.UNRESOLVABLE, snapshot)
+        refused = await self._calls.admit(attempt.provider)
+        if refused is not None:
+            return Asked(Finding.INCONCLUSIVE, snapshot, refused=refused)
+        made = await self._calls.repeat(snapshot, attempt, candidate)
+        if made is None:
+            return None
+        findings = {
+            Outcome.ACCEPTED: Finding.ACCEPTED,
+            Outcome.REJECTED_RECIPIENT: Finding.RECIPIENT_REJECTED,
+        }
+        finding = findings.get(made.result.outcome, Finding.INCONCLUSIVE)
+        return Asked(finding, made.snapshot, made=made)
+
+    async def _look_up(
+        self, snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider, target: Target
+    ) -> Sequence[Found]:
+        candidate = Candidate(attempt.provider, target)
+        message = self._messages.message(snapshot, candidate, attempt.no, attempt.intended_at)
+        timeout_s = self._catalog.provider(attempt.provider).timeout_s
+        return await provider.lookup(message, timeout_s=timeout_s)
+
+    async def _matched(self, snapshot: DeliverySnapshot, attempt: Attempt, found: Sequence[Found]) -> Asked:
+        """The vendor's messages that can be this attempt's: a certain one, else unclaimed look-alikes."""
+        if certain := next((match for match in found if match.certain), None):
+            return Asked(Finding.ACCEPTED, snapshot, certain)
+        if await self._has_indistinguishable(snapshot, attempt):
+            return Asked(Finding.INDISTINGUISHABLE, snapshot)
+        if found:
+            ids = [match.provider_message_id for match in found]
+            claimed = await self._ledger.claimed_messages(attempt.provider, ids)
+            found = [match for match in found if match.provider_message_id not in claimed]
+        if len(found) > 1:
+            return Asked(Finding.INDISTINGUISHABLE, snapshot)
+        return Asked(Finding.ACCEPTED, snapshot, found[0]) if found else Asked(Finding.NOT_FOUND, snapshot)
+
+    async def _has_indistinguishable(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
+        key = attempt.match_key
+        return key is not None and await self._ledger.open_twins(key, snapshot.delivery.id) > 0
+
+    async def _close(self, asked: Asked, attempt: Attempt, after: Transition) -> None:
+        snapshot, match = asked.snapshot, asked.match
+        if asked.made is not None and asked.finding is not Finding.INCONCLUSIVE:
+            moved = await self._calls.record(asked.made, after)
+        else:
+            message_id = match.provider_message_id if match else None
+            try:
+                moved = await self._calls.settle(snapshot, attempt, after, provider_message_id=message_id)
+            except asyncpg.UniqueViolationError:
+                # Another attempt claimed the message in the meantime: it was not ours.
+                return
+        if moved is not None and moved.state in PARKED:
+            alert_parked(self._metrics, snapshot, after, provider=attempt.provider)
+        if match is not None and match.receipt is not None:
+            await self._receipts.apply_one(snapshot.delivery.id, attempt.no, match.receipt, "lookup")
+
+    async def _ask_later(
+        self, snapshot: DeliverySnapshot, resolved: Resolved, wait: Wait
+    ) -> PassResult | None:
+        if wait.postpone and wait.until is not None:
+            # Being asked about is being worked on: without this it would be claimed again each time.
+            still_open = Transition(Status.SENDING, snapshot.context.lease_after(wait.until))
+            result = resolved.result
+            code = (result.code or result.outcome.value) if result else None
+            if await self._calls.settle(snapshot, resolved.attempt, still_open, code=code) is None:
+                return None
+        return required_action(snapshot, wait)
+
+
+def _resolved(attempt: Attempt, conclusive: bool, asked: Asked) -> Resolved:
+    """The event of a resolution, with how an accepted message was found for the timeline."""
+    if asked.match is not None:
+        data = {"provider": attempt.provider, "certain": asked.match.certain}
+        return Resolved(attempt, asked.finding, conclusive, event="adopted", data=data)
+    if asked.made is not None:
+        data = {"provider": attempt.provider}
+        return Resolved(attempt, asked.finding, conclusive, asked.made.result, event="sent_again", data=data)
+    result = SendResult(Outcome.NOT_SENT, code=asked.refused) if asked.refused else None
+    return Resolved(attempt, asked.finding, conclusive, result)
+
+
+def _target(snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider) -> Target | None:
+    """Where the attempt went, as the recipient is known now; None if that address is gone."""
+    recipient = snapshot.notification.recipient
+    if snapshot.delivery.channel is Channel.PUSH:
+        device = next((d for d in recipient.devices if d.device_id == attempt.device_id), None)
+        token = provider.address_of(device) if device else None
+        return Target(token, attempt.device_id) if token else None
+    address = recipient.address(snapshot.delivery.channel)
+    return Target(address) if address else None

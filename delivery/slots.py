@@ -1,0 +1,45 @@
+"""The slots of a worker process for notifications in their first pass."""
+
+import asyncio
+import contextlib
+import time
+
+RECLAIM_S = 60.0
+"""A slot that was never released (its workflow runs elsewhere, or died) is free again after this."""
+
+
+class InFlightSlots:
+    """The slots for first passes. Local activities hold workflow-task slots, so there are fewer of these."""
+
+    def __init__(self, slots_max: int) -> None:
+        self._slots_max = slots_max
+        self._since: dict[str, float] = {}
+        self._freed = asyncio.Event()
+
+    def free(self) -> int:
+        """How many more may begin now."""
+        oldest = time.monotonic() - RECLAIM_S
+        for notification_id, since in list(self._since.items()):
+            if since > oldest:
+                break
+            del self._since[notification_id]
+        return max(0, self._slots_max - len(self._since))
+
+    def take(self, notification_id: str) -> None:
+        """A first pass starts."""
+        # Moved to the end: `free` looks at the oldest first.
+        self._since.pop(notification_id, None)
+        self._since[notification_id] = time.monotonic()
+
+    def release(self, notification_id: str) -> None:
+        """A first pass is over, whatever it came to."""
+        if self._since.pop(notification_id, None) is not None:
+            self._freed.set()
+
+    async def wait_for(self, count: int, timeout_s: float) -> None:
+        """Wait until `count` slots are free, or `timeout_s` has passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.free() < count:
+                    self._freed.clear()
+                    await self._freed.wait()

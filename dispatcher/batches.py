@@ -1,0 +1,101 @@
+"""Decides which lanes go by pages, and has one page at work for each that has something due."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from dispatcher.listener import Listener
+from domain.ids import page_workflow_id
+from domain.notification import Lane
+from domain.notification_types import DispatchPolicy
+from domain.steps import PageRef
+from storage.page_queue import PageQueue
+from temporal.client import start
+from temporal.task_queues import task_queue
+from workflows.page import PageWorkflow
+
+log = structlog.stdlib.get_logger(__name__)
+
+LOOK_S = 0.2
+"""The backlog is not counted more often than this: each accepted notification wakes the loop."""
+
+
+class BatchStarter:
+    """The loop of one worker process. In each lane it keeps one page running, under an id of its own: that it
+    runs already is Temporal's to say.
+    """
+
+    failure = "paging_failed"
+
+    def __init__(
+        self,
+        client: Client,
+        queue: PageQueue,
+        lanes: Sequence[Lane],
+        policy: DispatchPolicy,
+        listener: Listener,
+    ) -> None:
+        self._client = client
+        self._queue = queue
+        self._policy = policy
+        self._listener = listener
+        self._pages = {lane: uuid4() for lane in lanes if self._may_be_paged(lane)}
+        self._always = {lane for lane in self._pages if lane is Lane.BULK}
+        self._spiking: set[Lane] = set()
+        self._backlog: dict[Lane, int] = {}
+
+    def takes(self, lane: Lane) -> bool:
+        """Whether pages take what is due in the lane now, but for what has a workflow of its own."""
+        return lane in self._always or lane in self._spiking
+
+    def is_busy(self, lane: Lane) -> bool:
+        """Whether pages had work in the lane lately."""
+        return self.takes(lane) and self._backlog.get(lane, 0) > 0
+
+    async def rest(self) -> None:
+        """Wait until something is due, but not less than LOOK_S."""
+        await asyncio.sleep(LOOK_S)
+        await self._listener.wait("herald_due", self._policy.sweep_s, waiter="batches")
+
+    async def round(self) -> None:
+        """Count what is due, and start the pages that are missing."""
+        if not self._pages:
+            return
+        threshold = self._policy.page_threshold
+        self._backlog = await self._queue.backlog(list(self._pages), threshold)
+        for lane, count in self._backlog.items():
+            if lane not in self._always:
+                # Once begun, pages have the lane until it is empty: a workflow each is no faster at the end.
+                if count >= threshold and lane not in self._spiking:
+                    log.info("lane_paged", lane=lane)
+                    self._spiking.add(lane)
+                elif count == 0:
+                    self._spiking.discard(lane)
+            if count and self.takes(lane):
+                await self._start(lane, self._pages[lane])
+
+    async def _start(self, lane: Lane, page_id: UUID) -> None:
+        try:
+            await start(
+                self._client,
+                PageWorkflow.run,
+                PageRef(str(page_id), lane.value),
+                id=page_workflow_id(page_id),
+                task_queue=task_queue(lane),
+                summary=f"page of {lane}",
+            )
+        except RPCError as error:
+            log.warning("page_refused", status=error.status.name, lane=lane)
+
+    def _may_be_paged(self, lane: Lane) -> bool:
+        match self._policy.paging:
+            case "never":
+                return False
+            case "bulk":
+                return lane is Lane.BULK
+            case "spike":
+                return lane is not Lane.CRITICAL

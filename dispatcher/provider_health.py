@@ -1,0 +1,43 @@
+"""Keeps a worker's view of drained providers, and publishes how its circuits stand."""
+
+import structlog
+
+from delivery.provider_health import ProviderHealth
+from dispatcher.listener import Listener
+from domain.circuit import CircuitState
+from storage.postgres import Pool, statement
+from telemetry.logs import alert
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+SWEEP_S = 2.0
+_LEVEL = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
+
+
+class ProviderHealthPublisher:
+    """The loop between one worker process's view of the providers and the table `provider_states`."""
+
+    failure = "provider_watch_failed"
+
+    def __init__(self, pool: Pool, health: ProviderHealth, listener: Listener, metrics: Metrics) -> None:
+        self._pool = pool
+        self._health = health
+        self._listener = listener
+        self._metrics = metrics
+
+    async def rest(self) -> None:
+        """Wait until an operator changes a provider, or the sweep's time has come."""
+        await self._listener.wait("herald_providers", SWEEP_S)
+
+    async def round(self) -> None:
+        """Take over what operators drained, and publish the circuits that changed."""
+        drained = await self._pool.fetch(statement("drained_providers"))
+        self._health.drain(frozenset(row["name"] for row in drained))
+        for name, state in self._health.circuit_changes().items():
+            self._metrics.circuit_state.set(_LEVEL[state], provider=name)
+            if state is CircuitState.OPEN:
+                alert("circuit_open", provider=name)
+            else:
+                log.info("circuit_changed", provider=name, state=state)
+            await self._pool.execute(statement("set_circuit"), name, state.value)

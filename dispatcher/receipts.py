@@ -1,0 +1,99 @@
+"""Applies receipts from the inbox to the ledger, and wakes the workflows that wait for them."""
+
+import asyncio
+
+import structlog
+from temporalio.client import Client
+
+from dispatcher.listener import Listener
+from dispatcher.wakeups import wake
+from domain.notification_types import Catalog
+from storage.receipt_rows import Applied, Changed
+from storage.receipts import Receipts
+from telemetry.logs import alert
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+BATCH = 200
+SWEEP_S = 1.0
+MANY = 3
+"""From so many receipts in a round on, more are likely under way."""
+GATHER_S = 0.005
+GATHER_S_MAX = 0.2
+"""While rounds find several receipts, wait GATHER_S for each that was found, at most GATHER_S_MAX, so that
+the next round is larger: together each costs a fraction, and the two of one message are applied as one.
+"""
+LOW_PRIORITY_DELAY_S = 2.0
+"""How old a receipt must be before a processor of low priority applies it."""
+
+
+class ReceiptProcessor:
+    """The loop of one worker process over the inbox; any number of them may run at once."""
+
+    failure = "relaying_failed"
+
+    def __init__(
+        self,
+        client: Client,
+        receipts: Receipts,
+        catalog: Catalog,
+        listener: Listener,
+        metrics: Metrics,
+        *,
+        low_priority: bool = False,
+    ) -> None:
+        """`low_priority`: its process has something more urgent to do, and other processes apply receipts
+        too.
+        """
+        self._client = client
+        self._receipts = receipts
+        self._catalog = catalog
+        self._listener = listener
+        self._metrics = metrics
+        self._older_than_s = LOW_PRIORITY_DELAY_S if low_priority else 0.0
+        self._taken = 0
+
+    async def round(self) -> None:
+        """Apply one batch of what is due."""
+        self._taken = 0
+        applied = await self._receipts.apply_due(BATCH, self._older_than_s)
+        self._taken = applied.taken
+        await self._report(applied)
+
+    async def rest(self) -> None:
+        """Rest until more has gathered, or something comes in; not at all behind a full batch."""
+        if self._taken == BATCH:
+            return
+        if self._older_than_s:
+            await asyncio.sleep(SWEEP_S)
+        elif self._taken < MANY:
+            await self._listener.wait("herald_receipts", SWEEP_S)
+        else:
+            await asyncio.sleep(min(self._taken * GATHER_S, GATHER_S_MAX))
+
+    async def _report(self, applied: Applied) -> None:
+        for late in applied.late:
+            self._metrics.late_outcomes.add(provider=late.provider)
+            alert(
+                "late_outcome",
+                notification_id=str(late.notification_id),
+                provider=late.provider,
+                resolved_as=late.outcome,
+                outcome="accepted",
+            )
+        for orphan in applied.orphans:
+            log.warning("receipt_orphaned", provider=orphan.provider, status=orphan.status)
+        for change in applied.changed:
+            self._metrics.deliveries.add(channel=change.channel, status=change.state)
+        await asyncio.gather(*(self._wake(change) for change in applied.changed if self._may_wait(change)))
+
+    def _may_wait(self, change: Changed) -> bool:
+        type = self._catalog.types.get(change.type)
+        return change.first or (type is not None and type.await_receipt)
+
+    async def _wake(self, change: Changed) -> None:
+        error = await wake(self._client, change.notification_id)
+        if error is not None:
+            # Not running, or Temporal is away: its own timer, or what is due, finds the ledger changed.
+            log.debug("not_woken", notification_id=str(change.notification_id), status=error.status.name)

@@ -1,0 +1,111 @@
+"""Who is asked next for a delivery that may be sent now, and what it comes to when nobody can be."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from domain.notification import Channel
+from domain.outcome import Outcome, ReceiptStatus
+from domain.reasons import Reason
+from domain.retry import next_pass_at
+from domain.routing import Ranked, rank
+from domain.snapshot import DecisionContext, DeliverySnapshot
+from domain.status import Status
+from domain.transition import Call, Transition
+
+RATE_WAIT_S = 1.0
+"""How long a delivery waits when only a provider's rate keeps it from being sent."""
+
+
+def next_candidate(snapshot: DeliverySnapshot) -> Call | Transition:
+    """The next candidate of this pass, or what the delivery comes to without one."""
+    ranked = rank(snapshot.notification, snapshot.delivery, snapshot.route)
+    if ranked.usable:
+        return Call(ranked.usable[0], ranked.skipped)
+    if not ranked.known:
+        return nowhere_left(snapshot)
+    return failed_pass(snapshot) if ranked.tried else _provider_down(snapshot, ranked)
+
+
+def failed_pass(snapshot: DeliverySnapshot, retry_after_s: float | None = None) -> Transition:
+    """Every provider failed in this pass: the next pass is scheduled, or the schedule is used up.
+
+    `retry_after_s`: how long the provider asked us to wait, where there is no other.
+    """
+    delivery, type, now = snapshot.delivery, snapshot.context.type, snapshot.now
+    passes_failed = delivery.pass_no - delivery.round_pass + 1
+    at = next_pass_at(
+        now,
+        type.retry_s,
+        passes_failed,
+        type.retry_jitter,
+        snapshot.jitter,
+        retry_after_s,
+        delivery.expires_at,
+    )
+    if at is not None:
+        return Transition(
+            Status.DEFERRED,
+            snapshot.context.lease_after(at),
+            Reason.RETRY,
+            pass_no=delivery.pass_no + 1,
+            next_pass_at=at,
+            event="retry",
+            data={"pass": passes_failed, "at": at.isoformat()},
+        )
+    if any(attempt.receipt_status is not None for attempt in delivery.attempts):
+        # A provider took it and reported failure: it is undelivered, and not a dead letter.
+        return Transition(Status.UNDELIVERED, None, Reason.UNDELIVERED, event="exhausted")
+    if snapshot.has_channel_behind:
+        return Transition(Status.UNDELIVERED, None, Reason.PROVIDERS_EXHAUSTED, event="exhausted")
+    parked = park(now, snapshot.context, Status.DEAD_LETTERED, Reason.PROVIDERS_EXHAUSTED)
+    return replace(parked, data={"passes": passes_failed})
+
+
+def park(now: datetime, context: DecisionContext, status: Status, reason: Reason) -> Transition:
+    """Nothing more is done until an operator acts, or retention ends."""
+    return Transition(status, now + timedelta(seconds=context.keep_parked_s), reason, event=status.value)
+
+
+def nowhere_left(snapshot: DeliverySnapshot) -> Transition:
+    """No candidate is left for good: the attempts say why."""
+    delivery = snapshot.delivery
+    outcomes = {attempt.outcome for attempt in delivery.attempts}
+    if Outcome.ACCEPTED in outcomes:
+        reported = any(attempt.receipt_status is ReceiptStatus.UNDELIVERED for attempt in delivery.attempts)
+        reason = Reason.UNDELIVERED if reported else Reason.NO_RECEIPT
+        return Transition(Status.UNDELIVERED, None, reason, event="exhausted")
+    if Outcome.REJECTED_RECIPIENT in outcomes:
+        reason = Reason.NO_DEVICE if delivery.channel is Channel.PUSH else Reason.RECIPIENT_REJECTED
+        return Transition(Status.UNDELIVERED, None, reason, event="exhausted")
+    if not snapshot.notification.recipient.addresses(delivery.channel):
+        return Transition(Status.FAILED, None, Reason.NO_CONTACT, event="failed")
+    if snapshot.has_channel_behind:
+        return Transition(Status.FAILED, None, Reason.NO_PROVIDER, event="failed")
+    return park(snapshot.now, snapshot.context, Status.DEAD_LETTERED, Reason.NO_PROVIDER)
+
+
+def _provider_down(snapshot: DeliverySnapshot, ranked: Ranked) -> Transition:
+    """No provider may be asked now: the delivery waits in the ledger, without using up a pass.
+
+    A channel behind it takes over: `first` promises to reach the user, not to wait.
+    """
+    only_rate = "rate" in ranked.skipped.values()
+    if snapshot.has_channel_behind and not only_rate:
+        return Transition(
+            Status.UNDELIVERED,
+            None,
+            Reason.PROVIDER_DOWN,
+            event="provider_down",
+            data={"skipped": ranked.skipped},
+        )
+    wait_s = RATE_WAIT_S if only_rate else snapshot.context.provider(ranked.known[0].provider).circuit_open_s
+    at = min(snapshot.now + timedelta(seconds=wait_s), snapshot.delivery.expires_at)
+    return Transition(
+        Status.DEFERRED,
+        at,
+        Reason.PROVIDER_DOWN,
+        next_pass_at=at,
+        release=True,
+        event="provider_down",
+        data={"skipped": ranked.skipped, "at": at.isoformat()},
+    )

@@ -1,0 +1,109 @@
+"""The one decision: what a delivery needs next.
+
+Workflow, pass, batch, poll and operator all ask `decide`. It is pure: the snapshot is everything that it
+looks at.
+"""
+
+from typing import TypeAlias, overload
+
+from domain.call_decision import CallEnded, after_call
+from domain.candidate_decision import next_candidate
+from domain.limit_decision import LimitReached, without_place
+from domain.operator_decisions import Cancel, Command, Discard, Replay, Retry, obey
+from domain.overdue_receipt import ReceiptMissing, overdue, silence
+from domain.preferences import Permission
+from domain.reasons import Reason
+from domain.resolution_decision import Resolved, after_resolution
+from domain.snapshot import DeliverySnapshot, Snapshot
+from domain.status import PARKED, SENDABLE, Status
+from domain.transition import Call, Decision, Resolve, Transition, Wait
+from domain.waiting import defer
+
+Event: TypeAlias = CallEnded | Resolved | LimitReached | ReceiptMissing
+"""What may have happened to a delivery, for its decision."""
+
+
+@overload
+def decide(snapshot: DeliverySnapshot, event: None = None) -> Decision: ...
+@overload
+def decide(snapshot: DeliverySnapshot, event: CallEnded | LimitReached | ReceiptMissing) -> Transition: ...
+@overload
+def decide(snapshot: DeliverySnapshot, event: Resolved) -> Transition | Wait: ...
+@overload
+def decide(snapshot: Snapshot, event: Command) -> Transition | Wait: ...
+def decide(snapshot: Snapshot, event: Event | Command | None = None) -> Decision:
+    """What the delivery needs next, after `event`, or as time has passed.
+
+    A command needs neither the type's promises nor a route; everything else does.
+    """
+    if isinstance(event, Cancel | Retry | Discard | Replay):
+        return obey(snapshot, event)
+    if not isinstance(snapshot, DeliverySnapshot):
+        raise TypeError(f"a decision about {event!r} needs the delivery's route and promises")
+    match event:
+        case None:
+            return _as_it_is(snapshot)
+        case CallEnded():
+            return after_call(snapshot, event)
+        case Resolved():
+            return after_resolution(snapshot, event)
+        case LimitReached():
+            return without_place(snapshot, event)
+        case ReceiptMissing():
+            return silence(snapshot)
+
+
+def _as_it_is(snapshot: DeliverySnapshot) -> Decision:
+    delivery = snapshot.delivery
+    if delivery.open_attempt is not None:
+        return _open_attempt(snapshot)
+    if delivery.state in SENDABLE:
+        return _sendable(snapshot)
+    if delivery.state in PARKED and delivery.due_at is not None and delivery.due_at <= snapshot.now:
+        return Transition(Status.FAILED, None, Reason.PARKED_TOO_LONG, event="failed")
+    if (attempt := overdue(snapshot)) is not None:
+        return Resolve(attempt, conclusive=True)
+    return Wait(delivery.due_at)
+
+
+def _open_attempt(snapshot: DeliverySnapshot) -> Wait | Resolve:
+    """Until its deadline has passed an attempt belongs to its sender, who alone may ask earlier, having noted
+    an ambiguous answer (`code`).
+    """
+    attempt = snapshot.delivery.open_attempt
+    assert attempt is not None
+    visible_at = snapshot.visible_at(attempt)
+    conclusive = snapshot.now >= visible_at
+    if not conclusive and attempt.code is None:
+        return Wait(visible_at, f"{attempt.provider}: a call is under way")
+    return Resolve(attempt, conclusive)
+
+
+def _sendable(snapshot: DeliverySnapshot) -> Wait | Call | Transition:
+    delivery = snapshot.delivery
+    if snapshot.is_expired:
+        return Transition(Status.EXPIRED, None, Reason.EXPIRED, event="expired")
+    if snapshot.now < delivery.next_pass_at:
+        at = f"{delivery.next_pass_at:%H:%M:%S}"
+        return Wait(
+            delivery.next_pass_at, f"pass {delivery.pass_no + 1} not before {at} ({delivery.reason_code})"
+        )
+    return _not_permitted(snapshot) or next_candidate(snapshot)
+
+
+def _not_permitted(snapshot: DeliverySnapshot) -> Transition | None:
+    """What the preferences, the contacts and the clock make of it; None if it may be sent.
+
+    Once something was tried, quiet hours no longer hold it up, and a missing address is judged by the
+    attempts.
+    """
+    delivery, check = snapshot.delivery, snapshot.permission
+    match check.permission:
+        case Permission.SUPPRESSED:
+            return Transition(Status.SUPPRESSED, None, check.reason, event="suppressed")
+        case Permission.UNREACHABLE if not delivery.attempts or check.is_withdrawn:
+            return Transition(Status.FAILED, None, check.reason, event="failed")
+        case Permission.DEFERRED if not delivery.attempts and check.until is not None:
+            return defer(delivery, check.until, check.reason)
+        case _:
+            return None

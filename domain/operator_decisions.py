@@ -1,0 +1,148 @@
+"""What clients and operators decide about a delivery: cancel, retry, discard, replay."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+from domain.notification import Channel, Delivery, Notification
+from domain.reasons import Reason
+from domain.snapshot import Snapshot
+from domain.status import PARKED, SENDABLE, Status
+from domain.transition import Transition, Wait
+
+
+class Assume(StrEnum):
+    """What an operator takes an unknown outcome for."""
+
+    SENT = "sent"
+    SEND_AGAIN = "send_again"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Do not send it, if it is not under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send a dead letter again at once: with a new expiry, to other addresses, or take it for sent."""
+
+    expires_at: datetime | None = None
+    to: Mapping[Channel, str] = field(default_factory=dict[Channel, str])
+    assume: Assume | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Close a dead letter without sending it, and the channels that wait behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Send a dead letter again at `at`, as one of many. Unknown outcomes are left alone."""
+
+    at: datetime
+    expires_at: datetime | None = None
+
+
+Command: TypeAlias = Cancel | Retry | Discard | Replay
+
+
+class CommandRefused(Exception):
+    """The notification is not in a status that allows the command.
+
+    `code` is stable; `field` names what the request could have brought to be allowed.
+    """
+
+    def __init__(self, code: str, detail: str, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.field = field
+
+
+def obey(snapshot: Snapshot, command: Command) -> Transition | Wait:
+    """What a command makes of the delivery; Wait where it does not concern it."""
+    state = snapshot.delivery.state
+    match command:
+        case Cancel() if state in SENDABLE or state is Status.WAITING:
+            return Transition(
+                Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, release=True, event="cancelled_by_client"
+            )
+        case Retry(assume=Assume.SENT) if state in PARKED:
+            return Transition(Status.SENT, None, release=True, event="assumed_sent")
+        case Retry() if state in PARKED:
+            data: dict[str, object] = {"to": list(command.to)} if command.to else {}
+            return _send_again(snapshot.now, command.expires_at, "retried", data)
+        case Discard() if state in PARKED:
+            return Transition(Status.FAILED, None, Reason.DISCARDED, release=True, event="discarded")
+        case Discard() if state is Status.WAITING:
+            return Transition(Status.CANCELLED, None, Reason.DISCARDED)
+        case Replay() if state is Status.DEAD_LETTERED:
+            data = {"at": command.at.isoformat()}
+            return _send_again(command.at, command.expires_at, "replayed", data)
+        case _:
+            return Wait(snapshot.delivery.due_at)
+
+
+def _send_again(
+    at: datetime, expires_at: datetime | None, event: str, data: Mapping[str, object]
+) -> Transition:
+    return Transition(
+        Status.ACCEPTED,
+        at,
+        Reason.REPLAYED,
+        new_round=True,
+        next_pass_at=at,
+        expires_at=expires_at,
+        release=True,
+        event=event,
+        data=data,
+    )
+
+
+def check_retry(notification: Notification, retry: Retry) -> None:
+    """Raise CommandRefused unless every parked delivery of the notification may be retried like this."""
+    parked = [delivery for delivery in notification.deliveries if delivery.state in PARKED]
+    if not parked:
+        raise not_parked(notification)
+    unknown = [delivery for delivery in parked if delivery.state is Status.OUTCOME_UNKNOWN]
+    if unknown and retry.assume is None:
+        raise CommandRefused(
+            "assume_required",
+            "A provider may have sent it: say whether to take it for sent, or to send it again.",
+            "assume",
+        )
+    if retry.assume is Assume.SENT:
+        if len(unknown) < len(parked):
+            raise CommandRefused(
+                "wrong_state", "Only an unknown outcome can be taken for sent: this was not sent.", "assume"
+            )
+    elif any(has_expired(delivery, notification.now, retry.expires_at) for delivery in parked):
+        raise CommandRefused("expired", "It has expired: a retry needs a new expiry.", "expires_at")
+    channels = {delivery.channel for delivery in parked}
+    for channel in retry.to:
+        if channel not in channels:
+            raise CommandRefused(
+                "wrong_state", f"There is no dead letter over {channel} to send elsewhere.", f"to/{channel}"
+            )
+
+
+def has_expired(delivery: Delivery, at: datetime, expires_at: datetime | None) -> bool:
+    """Whether nothing may be sent at `at`, where `expires_at` would be the new expiry; None: none."""
+    return (expires_at or delivery.expires_at) <= at
+
+
+def not_parked(notification: Notification) -> CommandRefused:
+    """The refusal of a command that needs a parked delivery."""
+    detail = f"The notification is {notification.status}: no delivery of it waits for an operator."
+    return CommandRefused("wrong_state", detail)
+
+
+def in_closing_order(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """The deliveries with the last channel first: of `strategy: first`, ending a channel gives the next its
+    turn.
+    """
+    return sorted(deliveries, key=lambda delivery: -delivery.position)

@@ -1,0 +1,61 @@
+"""What a decision asks of the workflow that carries the delivery."""
+
+from datetime import datetime
+
+from domain.notification import Strategy
+from domain.reasons import Reason
+from domain.snapshot import DeliverySnapshot
+from domain.status import FINAL, PARKED, REACHED, SENDABLE, Status
+from domain.steps import Action, PassResult
+from domain.transition import Call, Decision, Resolve, Transition, Wait
+
+
+def required_action(snapshot: DeliverySnapshot, decision: Decision, detail: str = "") -> PassResult:
+    """The action, and how long to wait for it. `detail` says why in one line: codes and provider
+    names only.
+    """
+    delivery = snapshot.delivery
+    match decision:
+        case Call():
+            return PassResult(Action.SEND, delivery.state, delivery.reason_code, detail=detail)
+        case Resolve(attempt) if attempt.outcome is None:
+            return PassResult(Action.RETRY, delivery.state, delivery.reason_code, detail=detail)
+        case Resolve():
+            return _settled(snapshot, delivery.state, delivery.reason_code, delivery.due_at, detail)
+        case Wait(until, waits_for) if delivery.open_attempt is not None:
+            wait_s = _seconds(snapshot.now, until)
+            return PassResult(Action.RETRY, delivery.state, wait_s=wait_s, detail=detail or waits_for)
+        case Wait(until, waits_for) if delivery.state in SENDABLE:
+            # What waits for a retry keeps its pending activity; whatever else waits does so in the ledger.
+            action = Action.RETRY if delivery.reason_code == Reason.RETRY else Action.NOTHING
+            wait_s = _seconds(snapshot.now, until)
+            return PassResult(
+                action, delivery.state, delivery.reason_code, wait_s, detail=detail or waits_for
+            )
+        case Wait():
+            return _settled(snapshot, delivery.state, delivery.reason_code, delivery.due_at, detail)
+        case Transition() if decision.reason_code == Reason.RETRY and decision.next_pass_at is not None:
+            wait_s = (decision.next_pass_at - snapshot.now).total_seconds()
+            return PassResult(Action.RETRY, decision.state, decision.reason_code, wait_s, detail=detail)
+        case Transition():
+            return _settled(snapshot, decision.state, decision.reason_code, decision.due_at, detail)
+
+
+def _settled(
+    snapshot: DeliverySnapshot, state: Status, reason: str | None, due_at: datetime | None, detail: str
+) -> PassResult:
+    first = snapshot.notification.strategy is Strategy.FIRST
+    wait_s, hold = _seconds(snapshot.now, due_at), False
+    if state in PARKED:
+        action, hold = Action.PARKED, True
+    elif state is Status.SENT and due_at is not None:
+        action = Action.AWAIT_RECEIPT if wait_s else Action.POLL
+        hold = snapshot.context.type.await_receipt or first
+    else:
+        action = Action.NOTHING
+    missed = state in FINAL and state not in REACHED
+    return PassResult(action, state, reason, wait_s, replan=first and missed, hold=hold, detail=detail)
+
+
+def _seconds(now: datetime, until: datetime | None) -> float:
+    return max(0.0, (until - now).total_seconds()) if until else 0.0

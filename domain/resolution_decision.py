@@ -1,0 +1,121 @@
+"""What follows from asking a provider about an attempt whose outcome is not known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from domain.call_decision import accepted, refused
+from domain.candidate_decision import park
+from domain.notification import Attempt
+from domain.notification_types import OnUnknown
+from domain.outcome import Outcome, SendResult
+from domain.reasons import Reason
+from domain.snapshot import DeliverySnapshot
+from domain.status import Status
+from domain.transition import Closure, Transition, Wait
+
+ASK_AGAIN_S = 30.0
+"""How long after a look-up that settled nothing the provider is asked again."""
+FIRST_ASKS_S = (0.5, 2.0, 5.0)
+"""Soon after an ambiguous answer it is asked more often: most look-ups succeed within seconds."""
+
+
+class Finding(StrEnum):
+    """What asking about an open attempt came to."""
+
+    ACCEPTED = "accepted"
+    """The provider has the message, and it is this attempt's."""
+    RECIPIENT_REJECTED = "recipient_rejected"
+    """The repeated call was refused for this recipient: nothing was sent."""
+    NOT_FOUND = "not_found"
+    """The provider has no such message; whether it was sent depends on whether that is conclusive."""
+    INDISTINGUISHABLE = "indistinguishable"
+    """Several messages, or several open attempts, that nothing tells apart."""
+    INCONCLUSIVE = "inconclusive"
+    """The provider could not be asked, or did not say."""
+    UNRESOLVABLE = "unresolvable"
+    """There is no way to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An open attempt was asked about.
+
+    `conclusive`: see domain.transition.Resolve. `result`: what the repeated call came to, where that was the
+    way of asking. `event` and `data` record in the timeline how an accepted message was found.
+    """
+
+    attempt: Attempt
+    finding: Finding
+    conclusive: bool
+    result: SendResult | None = None
+    event: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def after_resolution(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition | Wait:
+    """What the delivery comes to: the attempt is closed, or asked about again later."""
+    attempt = resolved.attempt
+    match resolved.finding:
+        case Finding.ACCEPTED:
+            after = accepted(snapshot.now, snapshot.context, attempt.provider)
+            by = "lookup" if resolved.result is None else "response"
+            closes = Closure(attempt.no, Outcome.ACCEPTED, by)
+            return replace(after, event=resolved.event, data=resolved.data, closes=closes)
+        case Finding.RECIPIENT_REJECTED:
+            return _unsent(snapshot, attempt, Outcome.REJECTED_RECIPIENT, "response")
+        case Finding.INCONCLUSIVE:
+            return _inconclusive(snapshot, resolved)
+        case _ if not resolved.conclusive:
+            return _ask_again(snapshot, attempt, snapshot.visible_at(attempt))
+        case Finding.NOT_FOUND:
+            return _unsent(snapshot, attempt, Outcome.NOT_SENT, "lookup")
+        case Finding.INDISTINGUISHABLE:
+            return _give_up(snapshot, attempt)
+        case Finding.UNRESOLVABLE:
+            may_report = snapshot.context.provider(attempt.provider).receipts
+            if snapshot.context.type.on_unknown is OnUnknown.RECONCILE and may_report:
+                return _inconclusive(snapshot, resolved)
+            return _give_up(snapshot, attempt)
+
+
+def _unsent(snapshot: DeliverySnapshot, attempt: Attempt, outcome: Outcome, resolved_by: str) -> Transition:
+    after = refused(snapshot, attempt, SendResult(outcome))
+    return replace(after, closes=Closure(attempt.no, outcome, resolved_by))
+
+
+def _inconclusive(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition | Wait:
+    """A type that reconciles keeps asking until its expiry; the others decide once asking is conclusive."""
+    attempt, result = resolved.attempt, resolved.result
+    patient = snapshot.context.type.on_unknown is OnUnknown.RECONCILE and not snapshot.is_expired
+    if resolved.conclusive and not patient:
+        return _give_up(snapshot, attempt)
+    again = _ask_again(snapshot, attempt, snapshot.delivery.expires_at)
+    if result is not None and result.retry_after_s is not None and again.until is not None:
+        left_s = (snapshot.delivery.expires_at - snapshot.now).total_seconds()
+        asked_for = snapshot.now + timedelta(seconds=min(result.retry_after_s, left_s))
+        again = replace(again, until=max(again.until, asked_for))
+    return replace(again, postpone=resolved.conclusive or result is not None)
+
+
+def _give_up(snapshot: DeliverySnapshot, attempt: Attempt) -> Transition:
+    """It cannot be found out: the type says whether another provider may send it."""
+    if snapshot.context.type.on_unknown is OnUnknown.FAILOVER and not snapshot.is_expired:
+        return _unsent(snapshot, attempt, Outcome.UNKNOWN, "policy")
+    after = park(snapshot.now, snapshot.context, Status.OUTCOME_UNKNOWN, Reason.OUTCOME_UNKNOWN)
+    return replace(after, closes=Closure(attempt.no, Outcome.UNKNOWN, "policy"))
+
+
+def _ask_again(snapshot: DeliverySnapshot, attempt: Attempt, latest: datetime) -> Wait:
+    """When the provider is asked next: soon at first, and not after `latest` while that is ahead."""
+    age_s = (snapshot.now - attempt.intended_at).total_seconds()
+    wait_s = next((ask_s for ask_s in FIRST_ASKS_S if age_s < ask_s * 2), ASK_AGAIN_S)
+    left_s = (latest - snapshot.now).total_seconds()
+    if left_s > 0:
+        wait_s = max(0.1, min(wait_s, left_s))
+    return Wait(
+        snapshot.now + timedelta(seconds=wait_s),
+        f"{attempt.provider}: the outcome of attempt {attempt.no} is being looked up",
+    )

@@ -1,0 +1,127 @@
+"""What a decision about a delivery rests on. Nothing else may influence it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from domain.notification import Attempt, Delivery, Notification, Strategy
+from domain.notification_types import Catalog, NotificationType
+from domain.preferences import PermissionCheck, check_permission
+from domain.routing import Route
+from domain.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTraits:
+    """What decisions need to know of a provider. Durations are in seconds.
+
+    `receipts`: it reports deliveries. `visibility_delay_s`: how long after a call "not found" is not yet "not
+    sent". `circuit_open_s`: how long its open circuit lets nothing but a probe through.
+    """
+
+    receipts: bool = False
+    visibility_delay_s: float = 0.0
+    circuit_open_s: float = 30.0
+
+
+UNKNOWN_PROVIDER = ProviderTraits()
+"""A provider that is not configured any more: nothing can be asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionContext:
+    """The promises of a notification's type, and how this installation keeps them. Durations are in
+    seconds.
+    """
+
+    type: NotificationType
+    lease_s: float
+    keep_parked_s: float
+    sms_countries: tuple[str, ...] = ()
+    providers: Mapping[str, ProviderTraits] = field(default_factory=dict[str, ProviderTraits])
+
+    @classmethod
+    def of(
+        cls, catalog: Catalog, type_name: str, providers: Mapping[str, ProviderTraits]
+    ) -> "DecisionContext":
+        """The context of a type in this installation. Raises KeyError for a type that is not configured."""
+        return cls(
+            catalog.types[type_name],
+            catalog.dispatch.lease_s,
+            catalog.parking.keep_s,
+            catalog.sms.countries,
+            providers,
+        )
+
+    def lease_after(self, at: datetime) -> datetime:
+        """When somebody else takes over a delivery that was to be acted on at `at`."""
+        return at + timedelta(seconds=self.lease_s)
+
+    def provider(self, name: str) -> ProviderTraits:
+        """The traits of a provider by name."""
+        return self.providers.get(name, UNKNOWN_PROVIDER)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One delivery as the ledger had it at `now`, by the database's clock."""
+
+    notification: Notification
+    delivery: Delivery
+    now: datetime
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether nothing may be sent any more."""
+        return self.now >= self.delivery.expires_at
+
+    @property
+    def has_channel_behind(self) -> bool:
+        """Whether another channel of a `strategy: first` notification waits for this one."""
+        return self.notification.strategy is Strategy.FIRST and any(
+            other.state is Status.WAITING and other.position > self.delivery.position
+            for other in self.notification.deliveries
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySnapshot(Snapshot):
+    """A delivery with the promises of its type and its route as the providers' health has it now.
+
+    `jitter`, 0 to 1, spreads retries: how much of the type's `retry_jitter` is added to the next wait.
+    """
+
+    context: DecisionContext
+    route: Route
+    jitter: float = 0.0
+
+    @property
+    def permission(self) -> PermissionCheck:
+        """What the preferences, the contacts, the country list and the clock say of sending it."""
+        return check_permission(
+            self.now,
+            self.context.type,
+            self.notification.type,
+            self.delivery.channel,
+            self.notification.recipient,
+            self.context.sms_countries,
+        )
+
+    def with_blocked(self, provider: str, reason: str) -> "DeliverySnapshot":
+        """The same, with one more provider that may not be asked now."""
+        return replace(self, route=replace(self.route, blocked={**self.route.blocked, provider: reason}))
+
+    def with_attempt(self, attempt: Attempt) -> "DeliverySnapshot":
+        """The same, with this attempt added, or in place of the one with its number."""
+        others = (other for other in self.delivery.attempts if other.no != attempt.no)
+        attempts = tuple(sorted((*others, attempt), key=lambda each: each.no))
+        return replace(self, delivery=replace(self.delivery, attempts=attempts))
+
+    def at_version(self, version: int, now: datetime) -> "DeliverySnapshot":
+        """The same after a write of ours: its new version, and the database's clock as far as is known."""
+        return replace(self, delivery=replace(self.delivery, version=version), now=now)
+
+    def visible_at(self, attempt: Attempt) -> datetime:
+        """From when on "not found" means that the attempt was not sent."""
+        delay_s = self.context.provider(attempt.provider).visibility_delay_s
+        return attempt.hold_until + timedelta(seconds=delay_s)

@@ -1,0 +1,85 @@
+"""What can be decided about a delivery: to wait, to call a provider, to resolve an attempt, or a
+transition.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from domain.notification import Attempt
+from domain.outcome import Outcome
+from domain.routing import Candidate
+from domain.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """How a transition closes the attempt that it follows from.
+
+    `resolved_by`: `response`, `lookup` or `policy`, as the ledger records it.
+    """
+
+    number: int
+    outcome: Outcome
+    resolved_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of a delivery. None in `pass_no`, `next_pass_at` or `expires_at` leaves it as it is.
+
+    `due_at`: when something must have happened by; None when nothing is expected any more.
+    `new_round`: the retry schedule starts over with the next pass, as an operator asked.
+    `release`: nobody acts on the delivery before `due_at`, so its claim is given back.
+    `event` and `data` record the reason in the timeline; they never hold contacts or content.
+    `closes`: the open attempt that is closed by the same write.
+    """
+
+    state: Status
+    due_at: datetime | None
+    reason_code: str | None = None
+    pass_no: int | None = None
+    new_round: bool = False
+    next_pass_at: datetime | None = None
+    expires_at: datetime | None = None
+    release: bool = False
+    event: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    closes: Closure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is to be done before `until`; None: nothing is expected any more, or a person must act.
+
+    `postpone`: the delivery's due time moves along, so that nobody claims it in the meantime.
+    `detail` says in one line what it waits for: codes and provider names only.
+    """
+
+    until: datetime | None
+    detail: str = ""
+    postpone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Send through this provider now. `skipped`: why those before it in the route are not asked."""
+
+    candidate: Candidate
+    skipped: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Find out what became of this attempt before anything else is sent.
+
+    An open attempt may have been sent; an accepted one has an overdue receipt. `conclusive`: the provider has
+    had time to make the message visible, so that "not found" means that it was not sent.
+    """
+
+    attempt: Attempt
+    conclusive: bool
+
+
+Decision: TypeAlias = Wait | Call | Resolve | Transition

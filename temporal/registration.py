@@ -1,0 +1,41 @@
+"""Registers the search attributes with a Temporal server."""
+
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from temporal.search_attributes import INDEXED_TYPES, SEARCH_ATTRIBUTES
+
+
+class RegistrationError(Exception):
+    """The search attributes are not registered. The message says with whom, and what to do."""
+
+
+async def register_search_attributes(
+    address: str, namespace: str, *, api_key: str | None = None, tls: bool = False
+) -> list[str]:
+    """Register those that are missing; returns their names. Safe to repeat. Raises RegistrationError.
+
+    A server takes some seconds to let workflows use a new one; on a self-hosted server the caller needs
+    access to the operator service.
+    """
+    try:
+        client = await Client.connect(address, namespace=namespace, api_key=api_key, tls=tls)
+        listed = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=namespace)
+        )
+        missing = {
+            name: INDEXED_TYPES[kind]
+            for name, kind in SEARCH_ATTRIBUTES.items()
+            if name not in listed.custom_attributes
+        }
+        if missing:
+            await client.operator_service.add_search_attributes(
+                AddSearchAttributesRequest(namespace=namespace, search_attributes=missing)
+            )
+    except (RPCError, RuntimeError) as error:
+        raise RegistrationError(
+            f"Temporal at {address}, namespace {namespace}, cannot be prepared: {error}. "
+            "Check HERALD_TEMPORAL__ADDRESS and HERALD_TEMPORAL__NAMESPACE."
+        ) from error
+    return sorted(missing)

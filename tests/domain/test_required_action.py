@@ -1,0 +1,76 @@
+"""What a delivery's workflow is told to do next."""
+
+from datetime import timedelta
+
+import pytest
+from decision_case import NOW, context, delivery, notification, snapshot
+
+from domain.decision import decide
+from domain.notification import Strategy
+from domain.reasons import Reason
+from domain.required_action import required_action
+from domain.status import FINAL, PARKED, REACHED, Status
+from domain.steps import Action
+from domain.transition import Transition
+
+LATER = NOW + timedelta(seconds=60)
+
+
+def test_a_failed_pass_is_retried_at_its_time_and_not_when_it_is_due() -> None:
+    after = Transition(Status.DEFERRED, NOW + timedelta(seconds=90), Reason.RETRY, next_pass_at=LATER)
+    result = required_action(snapshot(delivery()), after, "twilio: unavailable")
+    assert (result.action, result.wait_s, result.detail) == (Action.RETRY, 60, "twilio: unavailable")
+
+
+@pytest.mark.parametrize("reason", [Reason.PROVIDER_DOWN, Reason.QUIET_HOURS, Reason.RATE_LIMITED])
+def test_what_waits_in_the_ledger_needs_no_workflow(reason: Reason) -> None:
+    after = Transition(Status.DEFERRED, LATER, reason, next_pass_at=LATER)
+    assert required_action(snapshot(delivery()), after, "").action is Action.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("await_receipt", "strategy", "hold"),
+    [
+        (False, Strategy.ALL, False),
+        (True, Strategy.ALL, True),
+        (False, Strategy.FIRST, True),
+    ],
+)
+def test_a_receipt_holds_the_workflow_where_somebody_waits_for_it(
+    await_receipt: bool, strategy: Strategy, hold: bool
+) -> None:
+    promised = context(await_receipt=await_receipt, receipt_deadline_s=60)
+    sent = Transition(Status.SENT, LATER)
+    seen = snapshot(delivery(), promised, of=notification(delivery(), strategy=strategy))
+    result = required_action(seen, sent)
+    assert (result.action, result.hold, result.wait_s) == (Action.AWAIT_RECEIPT, hold, 60)
+
+
+def test_an_overdue_receipt_is_polled_and_one_that_is_not_expected_is_not() -> None:
+    seen = snapshot(delivery())
+    overdue = Transition(Status.SENT, NOW - timedelta(seconds=1))
+    assert required_action(seen, overdue).action is Action.POLL
+    assert required_action(seen, Transition(Status.SENT, None)).action is Action.NOTHING
+
+
+@pytest.mark.parametrize("state", sorted(PARKED))
+def test_a_parked_one_waits_for_an_operator(state: Status) -> None:
+    case = delivery(state=state, due_at=LATER)
+    result = required_action(snapshot(case), decide(snapshot(case)))
+    assert (result.action, result.wait_s, result.state) == (Action.PARKED, 60, state)
+
+
+@pytest.mark.parametrize("state", sorted(FINAL))
+def test_another_channel_comes_into_question_only_for_strategy_first_and_a_miss(state: Status) -> None:
+    case = delivery(state=state, due_at=None)
+    alone, first = snapshot(case), snapshot(case, of=notification(case, strategy=Strategy.FIRST))
+    for seen in (alone, first):
+        result = required_action(seen, decide(seen))
+        assert result.action is Action.NOTHING
+        assert result.replan == (seen is first and state not in REACHED)
+
+
+def test_one_that_waits_behind_another_channel_needs_nothing() -> None:
+    case = delivery(state=Status.WAITING, due_at=None, position=1)
+    seen = snapshot(case, of=notification(case, strategy=Strategy.FIRST))
+    assert required_action(seen, decide(seen)).action is Action.NOTHING

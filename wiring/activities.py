@@ -1,0 +1,101 @@
+"""Builds the activities of a worker process over its parts."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from activities.broadcast import Broadcasting
+from activities.check_preferences import CheckPreferences
+from activities.check_rate_limit import CheckRateLimit
+from activities.deliver import Deliver
+from activities.drain_page import DrainPage
+from activities.poll_delivery_status import PollDeliveryStatus
+from activities.reconcile import Reconcile
+from delivery.admission import Admission
+from delivery.batch_item import PagePass
+from delivery.call import ProviderCalls
+from delivery.delivery_pass import DeliveryPass
+from delivery.messages import Messages
+from delivery.overdue_receipts import OverdueReceipts
+from delivery.planner import Planner
+from delivery.resolution import Resolver
+from delivery.snapshots import Snapshots
+from delivery.user_limits import UserLimits
+from domain.ids import namespace
+from storage.broadcast_pages import BroadcastPages
+from wiring.parts import Parts
+
+Activity = Callable[..., Awaitable[Any]]
+
+
+def activities_of(parts: Parts) -> dict[str, Activity]:
+    """Every activity by its name."""
+    return _notifications(parts) | _maintenance(parts) | _broadcasts(parts)
+
+
+def _notifications(parts: Parts) -> dict[str, Activity]:
+    catalog, ledger, metrics = parts.settings.catalog, parts.ledger, parts.metrics
+    messages = Messages(
+        parts.settings.public_url,
+        parts.settings.unsubscribe_secrets[0],
+        parts.settings.secret_key.get_secret_value(),
+    )
+    snapshots = Snapshots(catalog, parts.providers, parts.health)
+    limits = UserLimits(parts.limiter, catalog, metrics)
+    admission = Admission(ledger, snapshots, limits)
+    parked_max = catalog.parking.open_workflows_max
+    planner = Planner(ledger, snapshots, parts.health, metrics, parked_workflows_max=parked_max)
+
+    def passes(*, counts_in_flight: bool) -> DeliveryPass:
+        calls = ProviderCalls(
+            ledger,
+            parts.providers,
+            parts.health,
+            catalog,
+            messages,
+            metrics,
+            counts_in_flight=counts_in_flight,
+        )
+        resolver = Resolver(ledger, parts.receipts, parts.providers, calls, messages, catalog, metrics)
+        return DeliveryPass(
+            ledger, snapshots, calls, resolver, limits, metrics, parked_workflows_max=parked_max
+        )
+
+    # Batches have their own slots: their calls are no reason to keep others' out of the workflow task.
+    items = PagePass(planner, admission, passes(counts_in_flight=False), catalog)
+    overdue = OverdueReceipts(ledger, parts.receipts, parts.providers, snapshots, catalog)
+    slots, prefetched = parts.slots, parts.prefetched
+    return {
+        "check_preferences": CheckPreferences(planner, slots, prefetched).check_preferences,
+        "check_rate_limit": CheckRateLimit(admission, prefetched).check_rate_limit,
+        "deliver": Deliver(passes(counts_in_flight=True), slots, prefetched).deliver,
+        "poll_delivery_status": PollDeliveryStatus(overdue).poll_delivery_status,
+        "drain_page": DrainPage(parts.pages, items, catalog.dispatch, metrics, parts.stopping).drain_page,
+    }
+
+
+def _maintenance(parts: Parts) -> dict[str, Activity]:
+    reconcile = Reconcile(parts.pool, parts.metrics, parts.settings.catalog.retention)
+    return {
+        "requeue_lost": reconcile.requeue_lost,
+        "report_drift": reconcile.report_drift,
+        "watch_dead_letters": reconcile.watch_dead_letters,
+        "keep_house": reconcile.keep_house,
+    }
+
+
+def _broadcasts(parts: Parts) -> dict[str, Activity]:
+    broadcasting = Broadcasting(
+        BroadcastPages(parts.pool),
+        parts.ledger,
+        parts.settings.catalog,
+        namespace(parts.settings.secret_key.get_secret_value()),
+        parts.settings.fingerprint_secrets,
+        parts.metrics,
+    )
+    return {
+        "gather_recipients": broadcasting.gather_recipients,
+        "accept_recipients": broadcasting.accept_recipients,
+        "stop_accepted": broadcasting.stop_accepted,
+        "follow_broadcast": broadcasting.follow_broadcast,
+        "decide_broadcast": broadcasting.decide_broadcast,
+    }

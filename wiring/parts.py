@@ -1,0 +1,100 @@
+"""What one worker process is made of, opened from settings and closed in order."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from delivery.prefetch import PrefetchCache
+from delivery.provider_health import ProviderHealth
+from delivery.slots import InFlightSlots
+from domain.notification import Channel, Lane
+from providers import registry
+from providers.base import Provider
+from ratelimit.limiter import Limiter
+from settings import Settings
+from storage.ledger import Ledger
+from storage.page_queue import PageQueue
+from storage.postgres import Pool, open_pool
+from storage.receipts import Receipts
+from telemetry.metrics import Metrics
+
+LINGER_S = 0.05
+"""How long group commits linger in processes without the critical lane: a statement for each row would be a
+fifth of what a notification costs.
+"""
+GRACE_S = 5.0
+"""How long stopping takes beyond the longest call, in seconds: recording its outcome."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """The stores, providers and shared state of a worker process."""
+
+    settings: Settings
+    lanes: Sequence[Lane]
+    pool: Pool
+    ledger: Ledger
+    receipts: Receipts
+    pages: PageQueue
+    limiter: Limiter
+    providers: Mapping[str, Provider]
+    metrics: Metrics
+    health: ProviderHealth = field(init=False)
+    slots: InFlightSlots = field(init=False)
+    prefetched: PrefetchCache = field(default_factory=PrefetchCache)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the process takes nothing more."""
+
+    def __post_init__(self) -> None:
+        catalog, routes = self.settings.catalog, self.settings.routes
+        self.health = ProviderHealth(
+            self.providers,
+            catalog,
+            {channel: routes.of(channel) for channel in Channel},
+            self.limiter,
+            routes.sms_orders,
+        )
+        self.slots = InFlightSlots(catalog.dispatch.in_flight_max)
+
+    @property
+    def grace_s(self) -> float:
+        """How long stopping waits, in seconds: the longest HTTP budget and a flush."""
+        catalog = self.settings.catalog
+        return max((catalog.provider(name).timeout_s for name in self.providers), default=0) + GRACE_S
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Parts]:
+    """The parts of a worker process, closed in order at the end: nothing taken in is lost."""
+    metrics = Metrics()
+
+    def observe(group: str, rows: int, seconds: float) -> None:
+        metrics.group_rows.record(rows, group=group)
+        metrics.group_flush_seconds.record(seconds, group=group)
+
+    pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
+    limiter = Limiter.connect(settings.valkey_url.get_secret_value())
+    registry.check_routes(settings.routes)
+    providers = registry.build(settings.providers, settings.catalog, settings.public_url)
+    ledger, receipts, pages = (
+        Ledger(pool, pace_s=linger_s(lanes), observe=observe),
+        Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=observe),
+        PageQueue(pool, observe=observe),
+    )
+    parts = Parts(settings, lanes, pool, ledger, receipts, pages, limiter, providers, metrics)
+    try:
+        yield parts
+    finally:
+        await ledger.close(parts.grace_s)
+        await receipts.close(parts.grace_s)
+        await pages.close(parts.grace_s)
+        for provider in providers.values():
+            await provider.aclose()
+        await limiter.aclose()
+        await pool.close()
+
+
+def linger_s(lanes: Sequence[Lane]) -> float:
+    """How long what passes read and write may linger for its group in a process of these lanes."""
+    return 0.0 if Lane.CRITICAL in lanes else LINGER_S

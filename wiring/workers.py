@@ -1,0 +1,119 @@
+"""Builds the Temporal workers and the loops of a worker process over its parts."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from dispatcher.batches import BatchStarter
+from dispatcher.broadcasts import BroadcastStarter
+from dispatcher.dispatcher import Dispatcher
+from dispatcher.listener import Listener
+from dispatcher.loop import Rounds
+from dispatcher.provider_health import ProviderHealthPublisher
+from dispatcher.receipts import ReceiptProcessor
+from dispatcher.wakeups import WorkflowSignals
+from domain.notification import Channel, Lane
+from storage.broadcast_pages import BroadcastPages
+from temporal.task_queues import channel_queue, page_queue, task_queue
+from wiring.activities import Activity, activities_of
+from wiring.parts import Parts
+from workflows.broadcast import BroadcastWorkflow
+from workflows.notification import NotificationWorkflow
+from workflows.page import PageWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
+
+RETRIES_MAX = 50
+"""The most retried passes of one channel that run at once in one process."""
+PAGES_MAX = 3
+"""The most batches that run at once in one process: one for each lane but `critical`."""
+
+
+def workers_of(parts: Parts, client: Client) -> list[Worker]:
+    """The Temporal workers of a process: one for its lanes' workflows, one for each channel's retries."""
+    activities = activities_of(parts)
+    workers: list[Worker] = []
+    for queue in sorted({task_queue(lane) for lane in parts.lanes}):
+        in_flight = parts.settings.catalog.dispatch.in_flight_max
+        workers.append(
+            Worker(
+                client,
+                task_queue=queue,
+                workflows=[NotificationWorkflow, PageWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
+                activities=list(activities.values()),
+                # Import rules hold workflows deterministic (import-linter), tests run them sandboxed.
+                workflow_runner=UnsandboxedWorkflowRunner(),
+                max_concurrent_workflow_tasks=in_flight * 2,
+                max_concurrent_local_activities=in_flight * 4,
+                max_concurrent_activities=RETRIES_MAX,
+                graceful_shutdown_timeout=timedelta(seconds=parts.grace_s),
+            )
+        )
+        lane = Lane.CRITICAL if queue == task_queue(Lane.CRITICAL) else Lane.NORMAL
+        of_channels = [activities["deliver"], activities["poll_delivery_status"]]
+        workers += [
+            _activity_worker(parts, client, channel_queue(lane, channel), of_channels, RETRIES_MAX)
+            for channel in Channel
+        ]
+    if any(lane is not Lane.CRITICAL for lane in parts.lanes):
+        batches = [activities["drain_page"]]
+        workers.append(_activity_worker(parts, client, page_queue(), batches, PAGES_MAX))
+    return workers
+
+
+def _activity_worker(
+    parts: Parts, client: Client, queue: str, activities: Sequence[Activity], slots: int
+) -> Worker:
+    return Worker(
+        client,
+        task_queue=queue,
+        activities=activities,
+        max_concurrent_activities=slots,
+        graceful_shutdown_timeout=timedelta(seconds=parts.grace_s),
+    )
+
+
+def listener_of(parts: Parts) -> Listener:
+    """What wakes the loops of a process."""
+    return Listener(
+        parts.settings.database_url.get_secret_value(),
+        ("herald_due", "herald_receipts", "herald_providers", "herald_wake", "herald_broadcasts"),
+    )
+
+
+def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
+    """The loops of a process, beside the listener and the signals to workflows."""
+    policy = parts.settings.catalog.dispatch
+    batches = BatchStarter(client, parts.pages, parts.lanes, policy, listener)
+    dispatcher = Dispatcher(
+        client,
+        parts.ledger,
+        parts.lanes,
+        policy,
+        parts.slots,
+        parts.prefetched,
+        listener,
+        parts.metrics,
+        batches,
+    )
+    # Receipts come by thousands while a broadcast drains, and would hold up OTPs where there is nothing else.
+    low_priority = set(parts.lanes) == {Lane.CRITICAL}
+    receipts = ReceiptProcessor(
+        client,
+        parts.receipts,
+        parts.settings.catalog,
+        listener,
+        parts.metrics,
+        low_priority=low_priority,
+    )
+    health = ProviderHealthPublisher(parts.pool, parts.health, listener, parts.metrics)
+    loops: list[Rounds] = [health, receipts, dispatcher, batches]
+    if Lane.BULK in parts.lanes:
+        loops.append(BroadcastStarter(client, BroadcastPages(parts.pool), listener))
+    return loops
+
+
+def signals_of(client: Client, listener: Listener) -> WorkflowSignals:
+    """The loop that wakes workflows."""
+    return WorkflowSignals(client, listener)
