@@ -33,7 +33,7 @@ LIBRARIES = {
     },
     "storage": {"asyncpg", "structlog"},
     "ratelimit": {"redis", "structlog"},
-    "telemetry": {"opentelemetry", "prometheus_client", "structlog"},
+    "telemetry": {"prometheus_client", "structlog"},
     "api": {
         *("fastapi", "pydantic", "pydantic_core", "redis", "starlette", "structlog", "temporalio", "uvicorn"),
     },
