@@ -148,8 +148,8 @@ class Plan:
     per_s: Mapping[Way, float]
 
     def amount(self, name: str) -> float:
-        """How much of one thing. Raises StopIteration for what the plan does not name."""
-        return next(need.amount for need in self.needs if need.name == name)
+        """How much of one resource is needed. Raises KeyError for one that the plan does not name."""
+        return {need.name: need.amount for need in self.needs}[name]
 
 
 LEDGER = "more by pages; larger groups; a larger machine; then an installation for each set of tenants"

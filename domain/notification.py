@@ -204,5 +204,8 @@ class Notification:
     """The database's clock when this was read: the `now` of every decision made from it."""
 
     def delivery(self, channel: Channel) -> Delivery:
-        """The delivery over this channel. Raises StopIteration if the notification has none."""
-        return next(delivery for delivery in self.deliveries if delivery.channel == channel)
+        """The delivery over this channel. Raises LookupError if the notification has none."""
+        for delivery in self.deliveries:
+            if delivery.channel == channel:
+                return delivery
+        raise LookupError(f"notification {self.id} has no delivery over {channel}")

@@ -24,7 +24,9 @@ class Outcome(StrEnum):
     """The provider said in its own words that it cannot now; certainly not processed."""
 
     AMBIGUOUS = "ambiguous"
-    """The request was written and the answer does not say whether it was processed."""
+    """The request was written and the answer does not say whether it was processed: the attempt stays open
+    until this is found out. Every other outcome closes it.
+    """
 
     NOT_SENT = "not_sent"
     """Nothing was written, or a look-up proved that nothing was processed."""
@@ -32,14 +34,6 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     """It was ambiguous, could not be resolved, and the type's `on_unknown` closed it."""
 
-
-CONCLUSIVE = frozenset(Outcome) - {Outcome.AMBIGUOUS}
-"""Outcomes that close an attempt. An ambiguous one leaves it open, to be resolved."""
-
-TRY_NEXT = frozenset(
-    {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.NOT_SENT, Outcome.UNKNOWN}
-)
-"""Outcomes after which the next provider may be asked in the same pass."""
 
 HEALTH_FAILURES = frozenset(
     {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.AMBIGUOUS, Outcome.NOT_SENT}

@@ -35,7 +35,7 @@ LIBRARIES = {
     "ratelimit": {"redis", "structlog"},
     "telemetry": {"prometheus_client", "structlog"},
     "api": {
-        *("fastapi", "pydantic", "pydantic_core", "redis", "starlette", "structlog", "temporalio", "uvicorn"),
+        *("fastapi", "pydantic", "pydantic_core", "starlette", "structlog", "temporalio", "uvicorn"),
     },
     "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
