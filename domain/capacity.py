@@ -147,10 +147,6 @@ class Plan:
     saturates_at_per_s: float
     per_s: Mapping[Way, float]
 
-    def amount(self, name: str) -> float:
-        """How much of one resource is needed. Raises KeyError for one that the plan does not name."""
-        return {need.name: need.amount for need in self.needs}[name]
-
 
 LEDGER = "more by pages; larger groups; a larger machine; then an installation for each set of tenants"
 TEMPORAL_STORE = (

@@ -2,23 +2,41 @@
 access, resolved by scope. A word in a string is no use."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from repository import name, tree
+from repository import name, part, tree
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A function, class, constant or method. `owner` is the class of a method."""
+    """A function, class, constant or method; a method is `within` its class."""
 
     path: Path
-    owner: str | None
     name: str
     node: ast.stmt
+    within: ast.ClassDef | None = None
+
+    @property
+    def owner(self) -> str | None:
+        """The class of a method."""
+        return self.within.name if self.within else None
+
+    @property
+    def decorators(self) -> list[str]:
+        """The decorators, without their arguments."""
+        found: list[ast.expr] = getattr(self.node, "decorator_list", [])
+        return [ast.unparse(one.func if isinstance(one, ast.Call) else one) for one in found]
+
+    @property
+    def is_property(self) -> bool:
+        """Whether it is read without a call."""
+        return any(decorator.endswith("property") for decorator in self.decorators)
 
     @property
     def module(self) -> str:
@@ -41,11 +59,11 @@ def definitions(paths: Iterable[Path]) -> Iterator[Definition]:
         for node in tree(path).body:
             for defined in _names_of(node):
                 if not defined.startswith("__"):
-                    yield Definition(path, None, defined, node)
+                    yield Definition(path, defined, node)
             if isinstance(node, ast.ClassDef):
                 for inner in node.body:
                     if isinstance(inner, Function) and not inner.name.startswith("__"):
-                        yield Definition(path, node.name, inner.name, inner)
+                        yield Definition(path, inner.name, inner, node)
 
 
 def _names_of(node: ast.stmt) -> list[str]:
@@ -58,47 +76,77 @@ def _names_of(node: ast.stmt) -> list[str]:
     return []
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A place where a name is used: in a part of the repository, within these definitions."""
+
+    part: str
+    inside: tuple[ast.stmt, ...]
+
+
 class Uses(ast.NodeVisitor):
-    """What the files use: names of modules (`module`, `name`), and attributes of anything."""
+    """What the files use: names of modules (`module`, `name`), and attributes of anything.
+
+    The type of an object is not known here, so that an attribute is a use of every method of its name.
+    Where a field has that name too, only a call is one, or what the method's own class does with it.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self.names: dict[tuple[str, str], list[ast.stmt | None]] = {}
-        self.attributes: dict[str, list[ast.stmt | None]] = {}
-        paths = list(paths)
-        self._modules = {module_of(path) for path in paths}
+        self._names: dict[tuple[str, str], list[Use]] = {}
+        self._attributes: dict[str, list[Use]] = {}
+        self._calls: dict[str, list[Use]] = {}
+        self._own: dict[str, list[Use]] = {}
+        self._fields: set[str] = set()
         for path in paths:
             self._module, self._imported = module_of(path), _imports(tree(path))
+            self._part = part(path)
             self._locals: list[set[str]] = []
             self._inside: list[ast.stmt] = []
             self.visit(tree(path))
 
-    def of(self, definition: Definition) -> bool:
-        """Whether anything outside the definition itself uses it."""
-        if definition.owner:
-            found = self.attributes.get(definition.name, [])
+    def of(self, definition: Definition, parts: Container[str]) -> bool:
+        """Whether anything in these parts, outside the definition itself, uses it."""
+        if not definition.owner:
+            found = self._names.get((definition.module, definition.name), [])
+        elif definition.name in self._fields and not definition.is_property:
+            own = (u for u in self._own.get(definition.name, []) if definition.within in u.inside)
+            found = [*self._calls.get(definition.name, []), *own]
         else:
-            found = self.names.get((definition.module, definition.name), [])
-        return any(definition.node not in inside for inside in found)
+            found = self._attributes.get(definition.name, [])
+        return any(use.part in parts and definition.node not in use.inside for use in found)
 
-    def _used(self, module: str, name: str) -> None:
-        self.names.setdefault((module, name), []).append(tuple(self._inside))
+    def _use(self, uses: dict[Key, list[Use]], name: Key) -> None:
+        uses.setdefault(name, []).append(Use(self._part, tuple(self._inside)))
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Store) or any(node.id in scope for scope in self._locals):
             return
-        if origin := self._imported.get(node.id):
+        for origin in self._imported.get(node.id, {f"{self._module}.{node.id}"}):
             module, _, attribute = origin.rpartition(".")
-            self._used(module, attribute)
-        else:
-            self._used(self._module, node.id)
+            self._use(self._names, (module, attribute))
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if not isinstance(node.ctx, ast.Store):
-            self.attributes.setdefault(node.attr, []).append(tuple(self._inside))
-            origin = self._imported.get(ast.unparse(node.value).partition(".")[0])
-            if origin:
-                path = ".".join([origin, *ast.unparse(node.value).split(".")[1:]])
-                self._used(path, node.attr)
+        if isinstance(node.ctx, ast.Store):
+            self._fields.add(node.attr)
+        else:
+            self._use(self._attributes, node.attr)
+            if isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}:
+                self._use(self._own, node.attr)
+            for owner in self._modules_of(node.value):
+                self._use(self._names, (owner, node.attr))
+        self.generic_visit(node)
+
+    def _modules_of(self, node: ast.expr) -> set[str]:
+        """What an expression may name, as far as imports say: `package.module`."""
+        if isinstance(node, ast.Attribute):
+            return {f"{owner}.{node.attr}" for owner in self._modules_of(node.value)}
+        if isinstance(node, ast.Name) and not any(node.id in scope for scope in self._locals):
+            return self._imported.get(node.id, set())
+        return set()
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Attribute):
+            self._use(self._calls, node.func.attr)
         self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> None:
@@ -110,6 +158,11 @@ class Uses(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._inside.append(node)
+        self._fields |= {
+            inner.target.id
+            for inner in node.body
+            if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name)
+        }
         self.generic_visit(node)
         self._inside.pop()
 
@@ -152,17 +205,17 @@ class Uses(ast.NodeVisitor):
                     continue
 
 
-def _imports(module: ast.Module) -> dict[str, str]:
-    """What each imported name of a file stands for, as a dotted name."""
-    found: dict[str, str] = {}
+def _imports(module: ast.Module) -> dict[str, set[str]]:
+    """What each imported name of a file may stand for, as dotted names: functions import too."""
+    found: dict[str, set[str]] = {}
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
-                found[alias.asname or top] = alias.name if alias.asname else top
+                found.setdefault(alias.asname or top, set()).add(alias.name if alias.asname else top)
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                found.setdefault(alias.asname or alias.name, set()).add(f"{node.module}.{alias.name}")
     return found
 
 
