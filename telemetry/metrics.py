@@ -155,7 +155,7 @@ class Metrics:
     """The instruments of one process, and how to read them. Make one and pass it on."""
 
     def __init__(self) -> None:
-        """With a registry of its own: nothing is registered for the whole process."""
+        """With a separate registry: nothing is registered for the whole process."""
         self._registry = registry = CollectorRegistry()
         self.accepted = Counter(registry, ACCEPTED)
         self.attempts = Counter(registry, ATTEMPTS)
