@@ -5,9 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import redis.asyncio
 import structlog
 from fastapi import FastAPI, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,6 +36,7 @@ from domain.ids import namespace
 from domain.notification import Channel
 from domain.web_push import PUSH_SERVICES
 from providers import registry
+from ratelimit.limiter import Limiter
 from settings import Settings
 from storage import api_keys
 from storage.broadcasts import Broadcasts
@@ -172,10 +172,8 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
 
 
 async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Probes:
-    valkey: Any = redis.asyncio.from_url(
-        settings.valkey_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1
-    )
-    stack.push_async_callback(valkey.aclose)
+    limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
+    stack.push_async_callback(limiter.aclose)
     temporal = settings.temporal
     service = await ServiceClient.connect(
         ConnectConfig(
@@ -192,7 +190,7 @@ async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Prob
     async def temporal_answers() -> None:
         await service.check_health(timeout=timedelta(seconds=1))
 
-    return Probes({"postgres": postgres_answers, "valkey": valkey.ping, "temporal": temporal_answers})
+    return Probes({"postgres": postgres_answers, "valkey": limiter.ping, "temporal": temporal_answers})
 
 
 async def _close_pool(pool: Pool) -> None:

@@ -42,6 +42,8 @@ async def take(provider: str, request: Request, uses: Uses) -> Response:
         raise _refused(provider, uses, refusal) from None
     if receipts:
         await uses.receipts.store(provider, receipts)
+    for receipt in receipts:
+        uses.metrics.receipts.add(provider=provider, status=receipt.status)
     for reply in replies:
         new = await uses.people.hear(provider, reply)
         log.info("reply_heard", provider=provider, word=reply.word, new=new)

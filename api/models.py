@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from api.fields import Email, Metadata, Name, Phone, Request, Shown, Storable, Time, Title
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
+from domain.reasons import Reason
 from domain.status import Status
 from storage.reads import Row
 
@@ -32,6 +33,13 @@ def _known_channel(channel: Any) -> Any:
 
 
 KnownChannel = Annotated[Channel, BeforeValidator(_known_channel)]
+
+
+ReasonCode = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "title": "Reason code", "enum": [str(code) for code in Reason]}),
+]
+"""Documented as the codes of this version; during an upgrade the ledger may hold a newer one."""
 
 
 class ContentIn(Request):
@@ -104,7 +112,7 @@ class DeliveryView(BaseModel):
 
     channel: Channel
     status: Status
-    reason_code: str | None = None
+    reason_code: ReasonCode | None = None
     provider: str | None = None
     attempts: int = 0
     next_pass_at: Shown | None = None
@@ -122,7 +130,7 @@ class NotificationView(BaseModel):
     strategy: Strategy
     channels: list[Channel]
     status: Status
-    reason_code: str | None = None
+    reason_code: ReasonCode | None = None
     created_at: Shown
     send_at: Shown | None = None
     expires_at: Shown
@@ -215,7 +223,7 @@ class Timeline(BaseModel):
 
     id: UUID
     status: Status
-    reason_code: str | None
+    reason_code: ReasonCode | None
     workflow_id: str
     temporal_ui_url: str
     entries: list[TimelineEntry]

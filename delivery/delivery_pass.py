@@ -8,8 +8,6 @@ finds the delivery changed reads it again.
 from dataclasses import replace
 from uuid import UUID
 
-import structlog
-
 from delivery.call import ProviderCalls
 from delivery.reporting import alert_parked
 from delivery.resolution import Resolver
@@ -28,8 +26,6 @@ from domain.transition import Call, Resolve, Transition, Wait
 from storage.ledger import Ledger
 from storage.rows import Move
 from telemetry.metrics import Metrics
-
-log = structlog.stdlib.get_logger(__name__)
 
 STEPS_MAX = 12
 """More steps than any route has candidates: a pass that has not ended by then starts over later."""

@@ -147,10 +147,6 @@ class Plan:
     saturates_at_per_s: float
     per_s: Mapping[Way, float]
 
-    def amount(self, name: str) -> float:
-        """How much of one thing. Raises StopIteration for what the plan does not name."""
-        return next(need.amount for need in self.needs if need.name == name)
-
 
 LEDGER = "more by pages; larger groups; a larger machine; then an installation for each set of tenants"
 TEMPORAL_STORE = (

@@ -9,37 +9,29 @@ class Outcome(StrEnum):
     """What came of one attempt."""
 
     ACCEPTED = "accepted"
-    """The provider took the message."""
+    """The provider accepted the message."""
 
     REJECTED_RECIPIENT = "rejected_recipient"
-    """Refused, and no provider would take it for this recipient: the token or address is bad."""
+    """Refused for this recipient by any provider: the number, address or token is not valid."""
 
     REJECTED = "rejected"
-    """Refused as this provider is configured (credentials, sender, route): another may take it."""
+    """Refused as this provider is configured (credentials, sender, route); another may accept it."""
 
     THROTTLED = "throttled"
-    """Refused for now, certainly not processed (429)."""
+    """Refused for now and not processed (429)."""
 
     UNAVAILABLE = "unavailable"
-    """The provider said in its own words that it cannot now; certainly not processed."""
+    """The provider answered that it cannot process the message now; not processed."""
 
     AMBIGUOUS = "ambiguous"
-    """The request was written and the answer does not say whether it was processed."""
+    """The request was written, and it is not known whether it was processed: the attempt stays open."""
 
     NOT_SENT = "not_sent"
-    """Nothing was written, or a look-up proved that nothing was processed."""
+    """Nothing was written, or a look-up showed that nothing was processed."""
 
     UNKNOWN = "unknown"
-    """It was ambiguous, could not be resolved, and the type's `on_unknown` closed it."""
+    """It was ambiguous, could not be resolved, and the type's `on_unknown` closed the attempt."""
 
-
-CONCLUSIVE = frozenset(Outcome) - {Outcome.AMBIGUOUS}
-"""Outcomes that close an attempt. An ambiguous one leaves it open, to be resolved."""
-
-TRY_NEXT = frozenset(
-    {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.NOT_SENT, Outcome.UNKNOWN}
-)
-"""Outcomes after which the next provider may be asked in the same pass."""
 
 HEALTH_FAILURES = frozenset(
     {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.AMBIGUOUS, Outcome.NOT_SENT}

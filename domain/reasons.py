@@ -1,34 +1,34 @@
-"""Why a delivery stands as it does: every `reason_code` of the API, the ledger and the timeline."""
+"""Why a delivery has its status: every `reason_code` of the API, the ledger and the timeline."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The reason codes, in one place. A code is stable: clients and operators filter by it."""
+    """The reason codes. A code is stable: clients and operators filter by it. Listed in docs/api.md."""
 
     NO_CONTACT = "no_contact"
     """The user has no address on this channel, and the notification brought none."""
 
     COUNTRY_NOT_ALLOWED = "country_not_allowed"
-    """The number is of a country that SMS do not go to (`[sms] countries`)."""
+    """The number belongs to a country that SMS may not go to (`[sms] countries`)."""
 
     OPTED_OUT = "opted_out"
-    """The user does not want this type on this channel."""
+    """The user opted out of this type on this channel."""
 
     SUPPRESSED_ADDRESS = "suppressed_address"
-    """The address is on the suppression list: it bounced, complained or was entered by an operator."""
+    """The address is suppressed: it bounced, complained, answered STOP, or an operator entered it."""
 
     QUIET_HOURS = "quiet_hours"
-    """It waits for the end of the user's quiet hours."""
+    """Deferred to the end of the user's quiet hours."""
 
     RATE_LIMITED = "rate_limited"
-    """The user's limit for this type and channel is used up: dropped, or waiting for a place."""
+    """The user reached the limit of this type on this channel: dropped, or deferred until there is room."""
 
     LIMIT_STORE_LOST = "limit_store_lost"
-    """Limits cannot be checked now, and only critical types go out unchecked."""
+    """Deferred: limits cannot be checked now, and only critical types are sent unchecked."""
 
     EXPIRED = "expired"
-    """Its expiry passed before it could be sent."""
+    """It expired before it could be sent."""
 
     CANCELLED_BY_CLIENT = "cancelled_by_client"
     """The client cancelled it before it was sent."""
@@ -37,34 +37,34 @@ class Reason(StrEnum):
     """An earlier channel of a `strategy: first` notification reached the user."""
 
     PROVIDER_DOWN = "provider_down"
-    """No provider of this channel can be used now: circuits open, drained, or out of tokens."""
+    """Deferred: every provider of this channel is drained, at its rate limit, or has an open circuit."""
 
     RETRY = "retry"
-    """The last pass failed; the next one has its time."""
+    """The last pass failed; the next one is scheduled."""
 
     PROVIDERS_EXHAUSTED = "providers_exhausted"
-    """Every pass of the schedule failed through every provider."""
+    """Every pass of the retry schedule failed through every provider."""
 
     OUTCOME_UNKNOWN = "outcome_unknown"
-    """A provider may have taken it, and nobody can tell."""
+    """A provider may have sent it, and this cannot be found out."""
 
     UNDELIVERED = "undelivered"
-    """A provider took it and later reported that it did not arrive."""
+    """A provider accepted it and later reported that it did not arrive."""
 
     NO_RECEIPT = "no_receipt"
-    """A provider took it, and no receipt came by the deadline."""
+    """A provider accepted it, and no receipt came by the deadline."""
 
     RECIPIENT_REJECTED = "recipient_rejected"
-    """Refused for this recipient for good: the number, address or token is bad."""
+    """The provider refused this recipient permanently: the number, address or token is not valid."""
 
     DISCARDED = "discarded"
     """An operator closed the dead letter without sending it."""
 
     PARKED_TOO_LONG = "parked_too_long"
-    """Nobody decided about the dead letter within the time that they are kept."""
+    """No operator acted on the parked delivery within `[parking] keep_s`."""
 
     NO_DEVICE = "no_device"
-    """Every device token of the user was refused: none is left to send to."""
+    """Every device of the user was refused; none is left to send to."""
 
     NO_PROVIDER = "no_provider"
     """No provider of this channel is configured."""

@@ -160,14 +160,10 @@ class Limiter:
             return 0.0
         return wait_us / 1_000_000
 
-    async def healthy(self) -> bool:
-        """Whether the store answers in time."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._client.ping()
-        except STORE_LOST:
-            return False
-        return True
+    async def ping(self) -> None:
+        """Return once the store answers. Raises one of STORE_LOST if it does not answer in time."""
+        async with asyncio.timeout(self._timeout_s):
+            await self._client.ping()
 
     async def aclose(self) -> None:
         """Close the connections to the store."""

@@ -35,7 +35,6 @@ from simulators.mail import MailSimulator, is_address, magic_part
 USERNAME = "herald"
 PASSWORD = "simulated-smtp-password"
 FROM_EMAIL = "Herald <notices@smtp.herald.example>"
-LINE_BYTES_MAX = 1000
 MAIL_BYTES_MAX = 10 * 1024 * 1024
 
 AT_RCPT: Mapping[str, str] = {

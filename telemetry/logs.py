@@ -33,7 +33,7 @@ _HANDLER_NAME = "herald"
 def configure(level: str = "INFO", format: str = "json") -> None:
     """Send structlog's and the standard library's logs to stderr, as `json` or for a `console`.
 
-    May be called again; the last call holds. Raises ValueError for a level or format that is none.
+    May be called again; the last call holds. Raises ValueError for an unknown level or format.
     HTTP clients and access logs are kept to warnings: they print whole addresses and keys.
     """
     threshold = logging.getLevelNamesMapping().get(level.upper())
@@ -82,7 +82,7 @@ def configure(level: str = "INFO", format: str = "json") -> None:
 
 
 def alert(event: str, **ids: Any) -> None:
-    """Tell the people on duty: an ERROR event with `alert` set. `ids` are ids, codes and counts."""
+    """Alert the operators: an ERROR event with `alert` set. `ids` are ids, codes and counts."""
     structlog.stdlib.get_logger("herald.alert").error(event, alert=True, **ids)
 
 
@@ -90,7 +90,7 @@ def keep_private(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     """The event without private values (a structlog processor).
 
     Values under PRIVATE_KEYS go, whatever they are; texts lose the addresses and credentials in them;
-    of objects whose text nobody can vouch for, the class is told.
+    of objects whose text may be private, only the class is shown.
     """
     return {key: PRIVATE if _is_private(key) else _shown(value) for key, value in event.items()}
 

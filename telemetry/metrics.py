@@ -27,35 +27,64 @@ class Metric(NamedTuple):
 
 
 ACCEPTED = Metric("herald_accepted_total", ("type", "lane"), "Notifications accepted")
-ATTEMPTS = Metric("herald_attempts_total", ("provider", "outcome"), "Attempts closed")
-ATTEMPT_SECONDS = Metric("herald_attempt_seconds", ("provider",), "From intent to outcome", _CALL_S)
-DELIVERIES = Metric("herald_deliveries_total", ("channel", "status"), "Deliveries that came to a status")
-DEAD_LETTERS = Metric("herald_dead_letters_total", ("type", "channel"), "Deliveries dead-lettered")
-DEAD_LETTERS_OPEN = Metric("herald_dead_letters_open", (), "Deliveries parked for an operator now")
-RECEIPTS = Metric("herald_receipts_total", ("provider", "status"), "Receipts taken")
-CALLBACKS_REFUSED = Metric("herald_callbacks_refused_total", ("provider", "code"), "Callbacks refused")
-GROUP_ROWS = Metric("herald_group_rows", ("group",), "Rows of one group commit", _ROWS)
-GROUP_FLUSH_SECONDS = Metric("herald_group_flush_seconds", ("group",), "One group commit", _QUICK_S)
-CLAIMS = Metric("herald_claims_total", ("lane",), "Notifications claimed as due")
-PAGED = Metric("herald_paged_total", ("lane", "came"), "Notifications that pages took, by what they came to")
-DUE_LAG_SECONDS = Metric("herald_due_lag_seconds", ("lane",), "From due to claimed", _LAG_S)
-LIMITER_DENIED = Metric("herald_limiter_denied_total", ("type", "channel"), "Deliveries above a limit")
-LIMITER_LOST = Metric("herald_limiter_lost_total", ("decision",), "Reservations without complete counts")
-LATE_OUTCOMES = Metric("herald_late_outcomes_total", ("provider",), "Outcomes that came after resolution")
-DRIFT = Metric("herald_drift_total", ("kind",), "What reconciliation found amiss")
-REMOVED = Metric("herald_removed_total", ("kind",), "What retention removed: partitions, or rows")
-SMS_SEGMENTS = Metric("herald_sms_segments_total", ("provider",), "Segments of accepted SMS")
-SMS_COST = Metric("herald_sms_cost_total", ("provider", "currency"), "What accepted SMS should cost")
-SMS_SEGMENTS_DIFFER = Metric(
-    "herald_sms_segments_differ_total", ("provider",), "SMS that a vendor counted otherwise than we"
+ATTEMPTS = Metric(
+    "herald_attempts_total",
+    ("provider", "outcome"),
+    "Send calls to a provider, by outcome; an ambiguous one is looked up later",
 )
-CIRCUIT_STATE = Metric("herald_circuit_state", ("provider",), "0 closed, 1 half open, 2 open")
-
-METRICS = (
-    *(ACCEPTED, ATTEMPTS, ATTEMPT_SECONDS, DELIVERIES, DEAD_LETTERS, DEAD_LETTERS_OPEN, RECEIPTS),
-    *(CALLBACKS_REFUSED, GROUP_ROWS, GROUP_FLUSH_SECONDS, CLAIMS, PAGED, DUE_LAG_SECONDS, LIMITER_DENIED),
-    *(LIMITER_LOST, LATE_OUTCOMES, DRIFT, REMOVED, CIRCUIT_STATE),
-    *(SMS_SEGMENTS, SMS_COST, SMS_SEGMENTS_DIFFER),
+ATTEMPT_SECONDS = Metric(
+    "herald_attempt_seconds", ("provider",), "Duration of one send call to a provider", _CALL_S
+)
+DELIVERIES = Metric(
+    "herald_deliveries_total", ("channel", "status"), "Deliveries whose status a receipt changed"
+)
+DEAD_LETTERS = Metric(
+    "herald_dead_letters_total",
+    ("type", "channel"),
+    "Deliveries parked for an operator, as dead letters or with an unknown outcome",
+)
+DEAD_LETTERS_OPEN = Metric(
+    "herald_dead_letters_open", (), "Deliveries parked for an operator, at this worker's last count"
+)
+RECEIPTS = Metric(
+    "herald_receipts_total", ("provider", "status"), "Receipts in accepted callbacks, repeated ones included"
+)
+CALLBACKS_REFUSED = Metric("herald_callbacks_refused_total", ("provider", "code"), "Callbacks refused")
+GROUP_ROWS = Metric("herald_group_rows", ("group",), "Rows written or read by one group commit", _ROWS)
+GROUP_FLUSH_SECONDS = Metric(
+    "herald_group_flush_seconds", ("group",), "Duration of one group commit", _QUICK_S
+)
+CLAIMS = Metric("herald_claims_total", ("lane",), "Notifications claimed as due")
+PAGED = Metric("herald_paged_total", ("lane", "came"), "Notifications carried in batches, by result")
+DUE_LAG_SECONDS = Metric(
+    "herald_due_lag_seconds", ("lane",), "Delay between a notification's due time and its claim", _LAG_S
+)
+LIMITER_DENIED = Metric(
+    "herald_limiter_denied_total", ("type", "channel"), "Deliveries held back by a user's limit"
+)
+LIMITER_LOST = Metric(
+    "herald_limiter_lost_total",
+    ("decision",),
+    "Limit checks without complete counts, by decision: pass or wait",
+)
+LATE_OUTCOMES = Metric(
+    "herald_late_outcomes_total",
+    ("provider",),
+    "Outcomes and receipts that contradict what had been decided without them",
+)
+DRIFT = Metric("herald_drift_total", ("kind",), "Inconsistencies found by the reconciliation")
+REMOVED = Metric("herald_removed_total", ("kind",), "Partitions and rows removed by retention")
+SMS_SEGMENTS = Metric("herald_sms_segments_total", ("provider",), "Segments of accepted SMS")
+SMS_COST = Metric(
+    "herald_sms_cost_total", ("provider", "currency"), "Estimated cost of accepted SMS, in the currency"
+)
+SMS_SEGMENTS_DIFFER = Metric(
+    "herald_sms_segments_differ_total",
+    ("provider",),
+    "Accepted SMS for which the provider counted other segments than Herald",
+)
+CIRCUIT_STATE = Metric(
+    "herald_circuit_state", ("provider",), "State of a provider's circuit: 0 closed, 1 half open, 2 open"
 )
 
 
@@ -92,7 +121,7 @@ class Counter:
         self._family = _Family[prometheus_client.Counter](metric, parent)
 
     def add(self, amount: float = 1, **labels: str) -> None:
-        """Count so many more."""
+        """Count `amount` more."""
         self._family.child(labels).inc(amount)
 
 
@@ -126,7 +155,7 @@ class Metrics:
     """The instruments of one process, and how to read them. Make one and pass it on."""
 
     def __init__(self) -> None:
-        """With a registry of its own: nothing is registered for the whole process."""
+        """With a separate registry: nothing is registered for the whole process."""
         self._registry = registry = CollectorRegistry()
         self.accepted = Counter(registry, ACCEPTED)
         self.attempts = Counter(registry, ATTEMPTS)

@@ -1,7 +1,7 @@
 """A net under texts that others wrote, exception messages above all: what is private in them is taken out.
 
-Our own texts never carry such things. What a text says in plain words (a code, a name) no net can tell,
-so nothing may lean on this one.
+Our own texts never carry such things. No pattern finds what a text says in plain words (a code, a name), so
+nothing may rely on this one.
 """
 
 import re

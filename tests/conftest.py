@@ -144,7 +144,7 @@ def callback_port() -> int:
 
 @pytest_asyncio.fixture(scope="session")
 async def simulators(server_dir: Path, callback_port: int) -> AsyncIterator[Simulators]:
-    """The control API of every vendor's simulator; `simulators.settings()` says where they are.
+    """The control API of every vendor's simulator; its `settings()` say where they are.
 
     One process for the session: use a recipient of your own for each test, and set faults by recipient.
     """

@@ -15,7 +15,7 @@ BEGIN
     RETURN QUERY
     WITH held AS (
         UPDATE notification_attempts a
-        -- Without a code it belongs to its sender again (activities/resolve.py).
+        -- Without a code it belongs to its sender again (domain/decision.py).
         SET hold_until = moment + make_interval(secs => budget_s), code = NULL
         FROM deliveries d
         WHERE d.id = renewed_delivery AND d.version = seen_version AND d.state = 'sending' AND d.expires_at > moment

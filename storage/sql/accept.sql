@@ -1,5 +1,5 @@
 -- Accept: one statement inserts the new notifications with their content, deliveries and due entries.
--- A notification that exists already returns no row; the caller reads it with accepted.sql.
+-- A notification that exists already returns no row; the caller reads it with accepted_before.sql.
 WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::smallint[],

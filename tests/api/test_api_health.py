@@ -24,7 +24,9 @@ async def test_degraded_without_what_only_workers_need(url: str) -> None:
 
 
 async def test_ready_with_everything(database: str, valkey: str, temporal: Temporal) -> None:
-    settings = settings_for(database, valkey_url=valkey, temporal={"address": temporal.address})
+    # Any scheme that the limits accept.
+    store = valkey.replace("redis://", "valkey://")
+    settings = settings_for(database, valkey_url=store, temporal={"address": temporal.address})
     async with (
         served(settings) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as client,

@@ -6,7 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 import pytest_asyncio
+
+from domain.reasons import Reason
 
 KEYLESS = ("/healthz", "/readyz", "/v1/callbacks/{provider}", "/v1/unsubscribe/{token}")
 PROBLEM = "application/problem+json"
@@ -62,6 +65,12 @@ async def test_every_operation_is_whole(document: dict[str, Any]) -> None:
         assert in_path == set(re.findall(r"{(\w+)}", path)), place
         assert all(one["required"] for one in operation.get("parameters", ()) if one["in"] == "path"), place
         assert all(one["description"] for one in operation["responses"].values()), place
+
+
+@pytest.mark.parametrize("schema", ["NotificationView", "DeliveryView", "Timeline"])
+async def test_reason_codes_are_listed(document: dict[str, Any], schema: str) -> None:
+    found = document["components"]["schemas"][schema]["properties"]["reason_code"]["anyOf"]
+    assert {code for one in found for code in one.get("enum", ())} == set(Reason)
 
 
 async def test_what_is_refused_is_documented(document: dict[str, Any]) -> None:

@@ -19,13 +19,14 @@ from domain.notification import (
     Strategy,
 )
 from domain.notification_types import NotificationType, OnUnknown
-from domain.outcome import CONCLUSIVE, Outcome, ReceiptStatus
+from domain.outcome import Outcome, ReceiptStatus
 from domain.routing import Route
 from domain.snapshot import DecisionContext, DeliverySnapshot, ProviderTraits
 from domain.status import Status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PROVIDERS = ("one", "two", "three")
+CONCLUSIVE = frozenset(Outcome) - {Outcome.AMBIGUOUS}
 FAILURES = tuple(sorted(CONCLUSIVE - {Outcome.ACCEPTED, Outcome.REJECTED_RECIPIENT}))
 
 

@@ -21,7 +21,7 @@ from domain.ids import (
     parse_attempt_ref,
     workflow_id,
 )
-from domain.outcome import CONCLUSIVE, FINAL_RECEIPTS, Outcome, ReceiptStatus, advance
+from domain.outcome import FINAL_RECEIPTS, ReceiptStatus, advance
 from domain.reasons import Reason
 from domain.status import ACTIVE, FINAL, ORDER, PARKED, SENDABLE, Status, derive
 
@@ -100,9 +100,6 @@ class TestReceipts:
     @given(reports)
     def test_a_final_report_is_not_undone_by_a_passing_one(self, reported: list[ReceiptStatus]) -> None:
         assert (_after(reported) in FINAL_RECEIPTS) == bool(FINAL_RECEIPTS & set(reported))
-
-    def test_only_an_ambiguous_outcome_leaves_an_attempt_open(self) -> None:
-        assert set(Outcome) - CONCLUSIVE == {Outcome.AMBIGUOUS}
 
 
 class TestIds:

@@ -37,9 +37,9 @@ LIBRARIES = {
     },
     "storage": {"asyncpg", "structlog"},
     "ratelimit": {"redis", "structlog"},
-    "telemetry": {"opentelemetry", "prometheus_client", "structlog"},
+    "telemetry": {"prometheus_client", "structlog"},
     "api": {
-        *("fastapi", "pydantic", "pydantic_core", "redis", "starlette", "structlog", "temporalio", "uvicorn"),
+        *("fastapi", "pydantic", "pydantic_core", "starlette", "structlog", "temporalio", "uvicorn"),
     },
     "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},

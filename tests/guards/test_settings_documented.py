@@ -44,6 +44,19 @@ def test_every_setting_is_documented() -> None:
     assert {v for v in SETTINGS if not re.search(rf"`{v}`|\b{v}\b", text)} == set()
 
 
+def test_every_row_says_what_it_means() -> None:
+    """A setting or key whose row has no text is not documented."""
+    pages = (PAGE, *(PAGE.parent / "providers").glob("*.md"))
+    rows = [
+        (name(page), cells)
+        for page in pages
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 3 and line.startswith("| `")
+    ]
+    assert len(rows) > len(SETTINGS)
+    assert [f"{page}: {cells[0]}" for page, cells in rows if not cells[2]] == []
+
+
 def test_every_key_of_the_catalog_is_documented() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert {key for key in keys(Catalog) if f"`{key.rpartition('.')[2]}`" not in text} == set()

@@ -16,7 +16,7 @@ from devstack.process import Process
 from devstack.valkey import Valkey
 from ratelimit.fallback import NAMES_MAX, LocalCounts
 from ratelimit.keys import LimitKey
-from ratelimit.limiter import ASK_AGAIN_S_MAX, ASK_AGAIN_S_MIN, Limiter, OnLoss, redis_url
+from ratelimit.limiter import ASK_AGAIN_S_MAX, ASK_AGAIN_S_MIN, STORE_LOST, Limiter, OnLoss, redis_url
 
 KEY = LimitKey("u1:otp:sms", max=3, per_s=3600)
 SHORT = LimitKey("u1:otp:push", max=3, per_s=0.2)
@@ -53,7 +53,8 @@ async def test_a_critical_type_passes_up_to_its_limit_in_this_process(away: Limi
 async def test_a_provider_rate_does_not_hold_anything_up_while_the_store_is_away(away: Limiter) -> None:
     assert await away.take("twilio", 0.001) == 0
     assert await away.take("twilio", 0.001) == 0
-    assert not await away.healthy()
+    with pytest.raises(STORE_LOST):
+        await away.ping()
 
 
 async def test_a_flush_is_noticed_and_ordinary_types_wait_for_the_window(
@@ -118,7 +119,7 @@ async def test_a_stalled_store_is_lost_within_the_bound_and_counts_once_when_it_
     try:
         await patient.establish()
         assert (await patient.reserve([KEY], "d0")).admitted
-        await limiter.healthy()
+        await limiter.ping()
         os.kill(process.pid, signal.SIGSTOP)
         began = time.monotonic()
         waiting = await limiter.reserve([KEY], "d1")

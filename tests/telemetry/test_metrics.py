@@ -5,7 +5,8 @@ import socket
 import httpx
 import pytest
 
-from telemetry.metrics import METRICS, Counter, Gauge, Histogram, Metrics
+from telemetry import metrics as definitions
+from telemetry.metrics import Counter, Gauge, Histogram, Metric, Metrics
 
 
 @pytest.fixture
@@ -14,9 +15,15 @@ def metrics() -> Metrics:
 
 
 def test_every_metric_is_exposed_under_its_own_name_and_labels(metrics: Metrics) -> None:
-    instruments = [i for i in vars(metrics).values() if isinstance(i, Counter | Gauge | Histogram)]
-    assert len(instruments) == len(METRICS) == len({metric.name for metric in METRICS})
-    for instrument, metric in zip(instruments, METRICS, strict=True):
+    instruments = {
+        attribute.upper(): instrument
+        for attribute, instrument in vars(metrics).items()
+        if isinstance(instrument, Counter | Gauge | Histogram)
+    }
+    defined = {constant: it for constant, it in vars(definitions).items() if isinstance(it, Metric)}
+    assert instruments.keys() == defined.keys()
+    for constant, metric in defined.items():
+        instrument = instruments[constant]
         labels = dict.fromkeys(metric.labels, "x")
         if isinstance(instrument, Counter):
             instrument.add(**labels)
@@ -27,7 +34,7 @@ def test_every_metric_is_exposed_under_its_own_name_and_labels(metrics: Metrics)
         else:
             instrument.set(1, **labels)
     text = metrics.render().decode()
-    for metric in METRICS:
+    for metric in defined.values():
         shown = f"{metric.name}_count" if metric.buckets else metric.name
         labels = ",".join(f'{label}="x"' for label in sorted(metric.labels))
         assert any(

@@ -1,0 +1,75 @@
+"""Nothing is dead: what production defines is used by production. That a test uses it is not enough."""
+
+import importlib
+import inspect
+from functools import cache
+
+from repository import MODULES, NOT_IN_PRODUCTION, PACKAGES, code, files, part
+from uses import Definition, Uses, definitions
+
+PRODUCTION = (PACKAGES | MODULES) - NOT_IN_PRODUCTION
+
+ENTRY_POINTS = {"cli.app"}
+
+REGISTERING = {
+    *("field_validator", "model_validator", "app.command", "app.callback", "activity.defn"),
+    *("workflow.defn", "workflow.run", "workflow.signal", "workflow.query", "workflow.update"),
+    *("router.get", "router.post", "router.put", "router.patch", "router.delete"),
+    *("direct.post", "uploads.put"),
+}
+"""Decorators by which a framework takes a function, to call it without its name."""
+
+ALLOWED = {
+    "storage.api_keys.ensure": "the development stack, which is no production code, makes its key with it",
+    "storage.upkeep.parked_too_long": "goes with its statement: the planner fails what was parked too long",
+    "domain.notification.Notification.delivery": "the delivery over one channel, for code that follows one",
+    "domain.notification_types.Catalog.receipt_deadline_s": "handed on uncalled, and fields have its name",
+}
+"""What is not used, and why it stays."""
+
+
+@cache
+def uses() -> Uses:
+    return Uses(code())
+
+
+def full_name(definition: Definition) -> str:
+    return ".".join(filter(None, (definition.module, definition.owner, definition.name)))
+
+
+def is_hook(definition: Definition) -> bool:
+    """Whether a library calls it: by its decorator, or because it overrides a method of the library's."""
+    if REGISTERING & set(definition.decorators) or full_name(definition) in ENTRY_POINTS:
+        return True
+    if definition.owner is None:
+        return False
+    owner = getattr(importlib.import_module(definition.module), definition.owner)
+    return any(
+        definition.name in vars(base)
+        for base in inspect.getmro(owner)[1:]
+        if base.__module__.partition(".")[0] not in PACKAGES | MODULES
+    )
+
+
+def unused(defined: frozenset[str], by: frozenset[str]) -> dict[str, Definition]:
+    """What the parts define and no part of `by` uses, by its full name."""
+    return {
+        full_name(definition): definition
+        for definition in definitions(path for path in code() if part(path) in defined)
+        if not uses().of(definition, by) and not is_hook(definition)
+    }
+
+
+def test_production_uses_what_it_defines() -> None:
+    found = unused(PRODUCTION, PRODUCTION)
+    assert [str(one) for name, one in found.items() if name not in ALLOWED] == []
+    assert ALLOWED.keys() - found.keys() == set(), "used, or gone: remove the allowance"
+
+
+def test_the_development_stack_and_the_simulators_are_used() -> None:
+    """By tests and benchmarks, too: they are made for those."""
+    found = unused(NOT_IN_PRODUCTION, PACKAGES | MODULES)
+    others = [path for path in files(".py") if part(path) in {"bench", "tests"}]
+    texts = {path: path.read_text(encoding="utf-8") for path in others}
+    outside = Uses(path for path, text in texts.items() if any(one.name in text for one in found.values()))
+    assert [str(one) for one in found.values() if not outside.of(one, {"bench", "tests"})] == []
