@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.service import ConnectConfig, ServiceClient
 
 from api import (
+    broadcast_uploads,
     broadcasts,
     callbacks,
     dead_letters,
@@ -86,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
         *(part.router for part in (dead_letters, providers, callbacks, unsubscribe)),
-        broadcasts.uploads,
+        broadcast_uploads.router,
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
