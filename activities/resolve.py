@@ -22,7 +22,7 @@ from domain.outcome import Outcome, SendResult
 from domain.reasons import Reason
 from domain.status import PARKED, Status
 from domain.steps import Action, PassResult
-from providers.base import Found, LookupFailed, Message, Provider, Resolves
+from providers.base import AmbiguityResolution, LookupFailed, Match, Message, Provider
 from storage.ledger import Ledger
 from storage.receipts import Receipts
 from storage.rows import Closing
@@ -74,9 +74,9 @@ class Resolver:
                 Action.RETRY, delivery.state, wait_s=wait_s, detail=f"{attempt.provider}: a call is under way"
             )
         conclusive = notification.now >= conclusive_at
-        if provider is not None and provider.capabilities.resolves is Resolves.IDEMPOTENT:
+        if provider is not None and provider.capabilities.resolves is AmbiguityResolution.IDEMPOTENT:
             return await self._repeat(notification, delivery, attempt, rules, provider, conclusive)
-        if provider is None or provider.capabilities.resolves is not Resolves.LOOKUP:
+        if provider is None or provider.capabilities.resolves is not AmbiguityResolution.LOOKUP:
             return await self._unresolvable(notification, delivery, attempt, rules, provider, conclusive)
         try:
             found = await self._candidates(notification, delivery, attempt, provider)
@@ -150,7 +150,7 @@ class Resolver:
 
     async def _candidates(
         self, notification: Notification, delivery: Delivery, attempt: Attempt, provider: Provider
-    ) -> Sequence[Found]:
+    ) -> Sequence[Match]:
         """The vendor's messages that can be this attempt's: certain ones, else unclaimed look-alikes."""
         target = _target(notification, delivery, attempt, provider)
         if target is None:
@@ -186,7 +186,7 @@ class Resolver:
         notification: Notification,
         delivery: Delivery,
         attempt: Attempt,
-        found: Found,
+        found: Match,
         rules: Rules,
         provider: Provider,
     ) -> PassResult | None:
