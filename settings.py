@@ -1,4 +1,4 @@
-"""The settings, and the only reader of the environment. Whatever is below the roots is passed its own."""
+"""The settings, and the only reader of the environment. Everything below the roots is passed its part."""
 
 import os
 import re
@@ -13,37 +13,24 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from pydantic_settings import SettingsError as UnreadableVariable
 
-from domain.countries import CountryKey
-from domain.notification import Channel
 from domain.notification_types import Catalog
-from domain.web_push import PUSH_SERVICES, check_host
-
-
-def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+from providers.settings import ProviderSettings, RouteSettings, SettingsError
 
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-def _hosts(patterns: list[str]) -> list[str]:
-    return [check_host(pattern) for pattern in patterns]
-
-
 def _url(*schemes: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
         scheme, separator, rest = value.get_secret_value().partition("://")
         if scheme not in schemes or not separator or not rest:
-            raise ValueError(
-                f"expected an address that begins with {' or '.join(f'{s}://' for s in schemes)}"
-            )
+            raise ValueError(f"expected a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
         return value
 
     return AfterValidator(check)
@@ -51,187 +38,18 @@ def _url(*schemes: str) -> AfterValidator:
 
 PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
 ValkeyUrl = Annotated[SecretStr, _url("redis", "rediss", "valkey", "valkeys")]
-CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
-class SettingsError(Exception):
-    """The settings cannot be used. The message names each variable and what is wrong with it."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-
-class TemporalSettings(_Part):
+class TemporalSettings(BaseModel):
     """Where Temporal is."""
+
+    model_config = ConfigDict(extra="forbid")
 
     address: str = "127.0.0.1:7233"
     namespace: str = "default"
     ui_url: str = "http://127.0.0.1:8233"
     api_key: SecretStr | None = None
     tls: bool = False
-
-
-class RouteSettings(_Part):
-    """The providers of each channel, in fallback order."""
-
-    sms: CommaSeparated = ["twilio", "termii"]
-    sms_by: dict[CountryKey, CommaSeparated] = Field(default_factory=dict[str, list[str]])
-    """Other orders for the SMS to a country, or to numbers that begin so: `HERALD_ROUTES__SMS__NG`, or
-    all of them as one JSON object (domain.countries.key_for says which of several holds)."""
-    email: CommaSeparated = ["sendgrid", "mailgun"]
-    push: CommaSeparated = ["fcm", "apns"]
-    whatsapp: CommaSeparated = ["whatsapp_cloud"]
-
-    def of(self, channel: Channel) -> tuple[str, ...]:
-        """The fallback order of a channel."""
-        return tuple(getattr(self, channel.value))
-
-    @property
-    def sms_orders(self) -> dict[str, tuple[str, ...]]:
-        """The fallback orders of SMS by country or first digits."""
-        return {key: tuple(names) for key, names in self.sms_by.items()}
-
-
-class TwilioSettings(_Part):
-    """An account of Twilio. `from` is a number in E.164, or an alphanumeric sender."""
-
-    base_url: str = "https://api.twilio.com"
-    account_sid: str
-    auth_token: SecretStr
-    auth_token_previous: SecretStr | None = None
-    """As every `…_previous`: callbacks signed with it are still believed, while the key is rotated."""
-    shared_key: SecretStr | None = None
-    """The secret of a webhook SharedKey: Twilio signs with HMAC-SHA256 then."""
-    shared_key_previous: SecretStr | None = None
-    sender: str = Field(alias="from")
-
-
-class TermiiSettings(_Part):
-    """An account of Termii."""
-
-    base_url: str = "https://api.ng.termii.com"
-    api_key: SecretStr
-    sender_id: str
-    webhook_secret: SecretStr
-    webhook_secret_previous: SecretStr | None = None
-    route: Literal["generic", "dnd"] = "generic"
-    """`dnd` also reaches numbers with do-not-disturb, and by night; Termii enables it per account."""
-
-
-class AfricastalkingSettings(_Part):
-    """An account of Africa's Talking. The callback secret is ours: it stands in the reports' address."""
-
-    base_url: str = "https://api.africastalking.com"
-    username: str
-    api_key: SecretStr
-    sender_id: str | None = None
-    callback_secret: Annotated[SecretStr, Field(min_length=16)]
-    callback_secret_previous: Annotated[SecretStr, Field(min_length=16)] | None = None
-
-
-class SendgridSettings(_Part):
-    """An account of SendGrid. The public key is the one that its Event Webhook signs with."""
-
-    base_url: str = "https://api.sendgrid.com"
-    api_key: SecretStr
-    from_email: str
-    webhook_public_key: str
-    webhook_public_key_previous: str | None = None
-
-
-class MailgunSettings(_Part):
-    """A domain of Mailgun. `base_url` differs for domains in the EU."""
-
-    base_url: str = "https://api.mailgun.net"
-    api_key: SecretStr
-    domain: str
-    from_email: str
-    signing_key: SecretStr
-    signing_key_previous: SecretStr | None = None
-
-
-class ResendSettings(_Part):
-    """An account of Resend. The webhook secret is the signing secret of its webhook (`whsec_…`)."""
-
-    base_url: str = "https://api.resend.com"
-    api_key: SecretStr
-    from_email: str
-    webhook_secret: SecretStr
-    webhook_secret_previous: SecretStr | None = None
-
-
-class SmtpSettings(_Part):
-    """A mail server. `smtps://` is TLS at once; with `smtp://` it is demanded unless `starttls` is off."""
-
-    base_url: str
-    from_email: str
-    username: str | None = None
-    password: SecretStr | None = None
-    starttls: bool = True
-    ca_file: Path | None = None
-
-
-class WhatsAppCloudSettings(_Part):
-    """A business number of the WhatsApp Cloud API, and the app that its webhooks come from."""
-
-    base_url: str = "https://graph.facebook.com"
-    version: str = "v23.0"
-    phone_number_id: str
-    access_token: SecretStr
-    app_secret: SecretStr
-    app_secret_previous: SecretStr | None = None
-    """Still believed while the secret is rotated."""
-    verify_token: SecretStr
-
-
-class FcmSettings(_Part):
-    """A project of Firebase, and the file of a service account that may send."""
-
-    base_url: str = "https://fcm.googleapis.com"
-    token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address, not a secret)
-    project_id: str
-    service_account_file: Path
-
-
-class ApnsSettings(_Part):
-    """A topic of Apple's push service, and the file of its signing key (.p8)."""
-
-    base_url: str = "https://api.push.apple.com"
-    key_file: Path
-    key_id: str
-    team_id: str
-    topic: str
-    ca_file: Path | None = None
-
-
-class WebpushSettings(_Part):
-    """The key that browsers subscribe with, and the push services that subscriptions may be at.
-
-    `base_url`: where requests go instead of to the endpoints themselves, followed by host and path.
-    """
-
-    key_file: Path
-    subject: Annotated[str, Field(pattern=r"^(mailto:[^@\s]+@[^@\s]+\.[^@\s]+|https://[^/\s]+\.[^\s]+)$")]
-    """How a push service reaches whoever runs this. Apple refuses `localhost`."""
-    hosts: Annotated[CommaSeparated, AfterValidator(_hosts)] = [*PUSH_SERVICES]
-    base_url: str | None = None
-
-
-class ProviderSettings(_Part):
-    """The vendors' accounts. A provider without settings is off."""
-
-    twilio: TwilioSettings | None = None
-    termii: TermiiSettings | None = None
-    africastalking: AfricastalkingSettings | None = None
-    sendgrid: SendgridSettings | None = None
-    mailgun: MailgunSettings | None = None
-    resend: ResendSettings | None = None
-    smtp: SmtpSettings | None = None
-    fcm: FcmSettings | None = None
-    apns: ApnsSettings | None = None
-    webpush: WebpushSettings | None = None
-    whatsapp_cloud: WhatsAppCloudSettings | None = None
 
 
 class StoreSettings(BaseSettings):
@@ -246,29 +64,29 @@ class StoreSettings(BaseSettings):
 
 
 class ClientSettings(BaseSettings):
-    """Where the `herald` command finds the API that it talks to, and as whom."""
+    """The API that the `herald` command talks to, and the key that it uses."""
 
     model_config = SettingsConfigDict(env_prefix="HERALD_", extra="ignore")
 
     api_url: str = "http://127.0.0.1:8000"
     api_key: SecretStr | None = None
     data_dir: Path = Path(".herald")
-    """Where a development stack keeps its data: what is not set is read from its `dev.json`."""
+    """Where a development stack keeps its data. Its `dev.json` supplies whatever is not set."""
 
 
 class IdentitySettings(BaseSettings):
-    """What makes this installation's ids its own."""
+    """What the ids of this installation are derived from."""
 
     model_config = SettingsConfigDict(env_prefix="HERALD_", extra="ignore")
 
     secret_key: Annotated[SecretStr, Field(min_length=1)]
-    """Names every notification: ids are derived from it, so it must never change."""
+    """Every notification id is derived from it, so it must never change."""
 
 
 class _Environment(EnvSettingsSource):
-    """The environment, where `HERALD_ROUTES__SMS` is an order and `HERALD_ROUTES__SMS__NG` another.
+    """The environment, where `HERALD_ROUTES__SMS` is one order and `HERALD_ROUTES__SMS__NG` another.
 
-    To pydantic a variable is either a value or the beginning of longer names.
+    pydantic takes a variable either as a value or as the prefix of nested names, never as both.
     """
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -277,27 +95,27 @@ class _Environment(EnvSettingsSource):
 
 
 class Settings(StoreSettings, IdentitySettings):
-    """Everything that an installation may set, as `HERALD_…` variables."""
+    """Everything that an installation can set, as `HERALD_…` variables."""
 
     model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
 
     fingerprint_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
-    """Keys of the submissions' fingerprints by key id; the first one signs. Default: `secret_key`."""
+    """Keys of submission fingerprints, by key id; the first one signs. Default: `secret_key`."""
 
     unsubscribe_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
-    """Keys of the links by which recipients unsubscribe; as `fingerprint_keys`. Default: `secret_key`."""
+    """Keys of unsubscribe links, like `fingerprint_keys`. Default: `secret_key`."""
 
     public_url: Annotated[str, Field(pattern=r"^https?://[!-;=?-~]+$")] = "http://127.0.0.1:8000"
-    """Where providers and recipients reach this API: callbacks and links are built on it."""
+    """Where providers and recipients reach this API: the base of callback URLs and links."""
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     api_nice: Annotated[int, Field(ge=0, le=19)] = 0
-    """How far this API process stands back where processors are short (nice(2)): one that takes callbacks."""
+    """nice(2) level of this API process. Raise it on one that only serves provider callbacks."""
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Where a worker serves its metrics; 0: nowhere. The API serves its own at /metrics."""
+    """Where a worker serves its metrics; 0: it does not. The API serves its own at /metrics."""
     worker_nice: Annotated[int, Field(ge=0, le=19)] = 10
-    """How far a worker without lane `critical` stands back where processors are short (nice(2))."""
+    """nice(2) level of a worker without the lane `critical`, so that an OTP goes first."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
@@ -309,12 +127,12 @@ class Settings(StoreSettings, IdentitySettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What the caller says, then the environment, and nothing else."""
+        """Arguments first, then the environment, and nothing else."""
         return init_settings, _Environment(settings_cls)
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The configured notification types, from the file that `HERALD_CONFIG` names."""
+        """The configured notification types, from the file in `HERALD_CONFIG`."""
         try:
             with self.config.open("rb") as file:
                 return Catalog.model_validate(tomllib.load(file))
@@ -334,19 +152,19 @@ class Settings(StoreSettings, IdentitySettings):
 
     @property
     def unsubscribe_secrets(self) -> tuple[str, ...]:
-        """The keys of unsubscribing links in clear, the signing one first."""
+        """The keys of unsubscribe links in clear, the signing one first."""
         keys = tuple(key.get_secret_value() for key in self.unsubscribe_keys.values())
         return keys or (self.secret_key.get_secret_value(),)
 
 
 def _variable(place: tuple[int | str, ...]) -> str:
-    """The variable that a setting came from. pydantic marks the name of an entry itself with `[key]`."""
+    """The variable behind a setting. pydantic adds `[key]` where the name of an entry is wrong."""
     name = "__".join(str(part) for part in place if part != "[key]").upper()
     return f"HERALD_{name.replace('SMS_BY__', 'SMS__')}"
 
 
 def _misspelt() -> list[str]:
-    """What is wrong with variables that are nearly settings. Kubernetes names others after its services."""
+    """An error for each variable that is almost a setting. Others are left alone: Kubernetes sets some."""
     fields = {**Settings.model_fields, **ClientSettings.model_fields}
     parts = (("temporal", TemporalSettings), ("routes", RouteSettings), ("providers", ProviderSettings))
     inner = [(part, key) for part, kind in parts for key in kind.model_fields]
@@ -356,8 +174,8 @@ def _misspelt() -> list[str]:
         if other or not name or name in fields:
             continue
         joined = [f"{part}__{key}" for part, key in inner if f"{name}_".startswith(f"{part}_{key}_")]
-        if meant := joined or get_close_matches(name, fields, 1, 0.85):  # alike but for a letter or two
-            wrong.append(f"{variable}: is no setting; did you mean HERALD_{meant[0].upper()}?")
+        if meant := joined or get_close_matches(name, fields, 1, 0.85):  # a letter or two off
+            wrong.append(f"{variable} is not a setting; did you mean HERALD_{meant[0].upper()}?")
     return wrong
 
 
@@ -365,7 +183,7 @@ _Read = TypeVar("_Read", bound=BaseSettings)
 
 
 def load() -> Settings:
-    """The settings from the environment. Raises SettingsError with one readable message."""
+    """The settings from the environment. Raises SettingsError, whose message lists every problem."""
     return _read(Settings, _misspelt())
 
 
@@ -388,12 +206,12 @@ def _read(kind: type[_Read], wrong: Sequence[str] = ()) -> _Read:
     try:
         read = kind()
     except UnreadableVariable as error:
-        # Only the field's name is told: the cause may repeat a secret.
+        # Only the field's name: the cause may repeat a secret.
         field = next(iter(re.findall(r'field "(\w+)"', str(error))), "…")
         wrong = [*wrong, f"HERALD_{field.upper()}: expected JSON"]
     except ValidationError as error:
-        told = error.errors(include_url=False, include_input=False)
-        wrong = [*wrong, *(f"{_variable(e['loc'])}: {e['msg']}" for e in told)]
+        found = error.errors(include_url=False, include_input=False)
+        wrong = [*wrong, *(f"{_variable(e['loc'])}: {e['msg']}" for e in found)]
     else:
         if not wrong:
             return read

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.service import ConnectConfig, ServiceClient
 
 from api import (
+    broadcast_uploads,
     broadcasts,
     callbacks,
     dead_letters,
@@ -57,7 +58,7 @@ log = structlog.stdlib.get_logger(__name__)
 def create_app(settings: Settings) -> FastAPI:
     """The API as an ASGI application. It starts without any dependency: /readyz says what is missing.
 
-    Raises settings.SettingsError when the catalog cannot be used.
+    Raises providers.settings.SettingsError when the catalog cannot be used.
     """
     settings.catalog  # noqa: B018 (a wrong catalog must stop the start, not the first request)
     metrics = Metrics()
@@ -87,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
         *(part.router for part in (dead_letters, providers, callbacks, unsubscribe)),
-        broadcasts.uploads,
+        broadcast_uploads.router,
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)

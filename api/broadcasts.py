@@ -1,18 +1,14 @@
 """Broadcasts: one message to many. They are stored, and workers carry them on."""
 
-import hashlib
-import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.message import Message
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
 from api import audience
-from api.auth import KeyedRoute, StreamedRoute, Tenant
+from api.auth import KeyedRoute, Tenant
 from api.broadcast_models import (
     BroadcastIn,
     BroadcastPage,
@@ -24,18 +20,14 @@ from api.broadcast_models import (
     view,
 )
 from api.context import Context, Uses
-from api.limits import drain
 from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
 from api.problems import FieldError, Problem, documented, invalid
 from api.submissions import AHEAD_MAX, key_from
 from domain.broadcasts import (
     DECISIONS,
-    RECIPIENTS_MAX,
     Audience,
     Broadcast,
     Decision,
-    Recipient,
-    Refusal,
     Window,
 )
 from domain.fingerprint import fingerprint, matches
@@ -43,13 +35,7 @@ from domain.ids import broadcast_id, broadcast_workflow_id
 from storage.broadcasts import NewBroadcast
 from storage.reads import Position
 
-LINES_AT_ONCE: Final = 250
-REFUSED_MAX: Final = 10_000
-SHOWN_MAX: Final = 20
-"""So many refused lines are named when an upload is refused whole."""
-
 router = APIRouter(tags=["broadcasts"], route_class=KeyedRoute, responses=documented(401, 503))
-uploads = APIRouter(tags=["broadcasts"], route_class=StreamedRoute, responses=documented(401, 503))
 
 
 @router.post(
@@ -100,7 +86,7 @@ async def list_broadcasts(
     more = len(found) > limit
     last = found[limit - 1] if more else None
     return BroadcastPage(
-        broadcasts=[_view(uses, broadcast) for broadcast in found[:limit]],
+        broadcasts=[view_of(uses, broadcast) for broadcast in found[:limit]],
         next_cursor=cursor_of(Position(last.created_at, last.id)) if last else None,
     )
 
@@ -120,7 +106,7 @@ async def get_refused(
     limit: Limit = 50,
 ) -> RefusedPage:
     """The lines that were not accepted, each with its reason, in order."""
-    found = await uses.broadcasts.refused(await _there(uses, tenant, id), cursor, limit + 1)
+    found = await uses.broadcasts.refused(await find(uses, tenant, id), cursor, limit + 1)
     return RefusedPage(
         refused=[RefusedLine.of(refusal) for refusal in found[:limit]],
         next_cursor=str(found[limit - 1].no) if len(found) > limit else None,
@@ -148,147 +134,20 @@ async def cancel(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
     return await _decide(uses, tenant, id, Decision.CANCEL)
 
 
-@uploads.put(
-    "/broadcasts/{id}/audience",
-    responses=documented(400, 404, 408, 409, 413, 422),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                audience.CSV: {
-                    "schema": {"type": "string"},
-                    "example": "user_id,to_sms,name\nuser-42,,Ada\nuser-43,+2348031236789,Bola\n",
-                },
-                audience.NDJSON: {
-                    "schema": {"type": "string"},
-                    "example": '{"user_id": "user-42", "data": {"name": "Ada"}}\n',
-                },
-            },
-        }
-    },
-)
-async def upload(
-    id: UUID,
-    request: Request,
-    tenant: Tenant,
-    uses: Uses,
-    refused_max: Annotated[
-        int, Query(ge=0, le=REFUSED_MAX, description="With more refused lines nothing is taken.")
-    ] = REFUSED_MAX,
-) -> BroadcastView:
-    """Upload the audience of a draft, as CSV or NDJSON, one recipient a line; the broadcast begins.
-
-    It is read as it comes. A line that cannot be used is refused with its number and reason, and the others
-    are taken. An upload that is cut short counts for nothing: send it again. The same one again changes
-    nothing.
-    """
-    reader = audience.reader(_media_type(request))
-    number = await uses.broadcasts.begin_upload(tenant, id)
-    if number is None:
-        return await _replayed(uses, tenant, id, request)
-    read = _Upload(uses, id, number, refused_max)
-    try:
-        async for chunk in request.stream():
-            await read.take(chunk, reader.feed(chunk))
-        await read.take(b"", reader.finish())
-        await read.store()
-    except ClientDisconnect:
-        raise Problem(400, "audience_cut_short", "The upload was cut short. Send it again.") from None
-    except Problem:
-        await drain(request.receive)
-        raise
-    if not read.total:
-        raise read.problem("audience_empty", "No line of the upload could be used.")
-    ended = await uses.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
-    if not ended:
-        raise _wrong_state("Another upload began, or it was decided on meanwhile.")
-    return await _shown(uses, tenant, id)
-
-
-class _Upload:
-    """What an upload has brought so far: stored in batches, the first few refusals kept for the answer."""
-
-    def __init__(self, uses: Context, id: UUID, number: int, refused_max: int) -> None:
-        self._uses = uses
-        self._id = id
-        self._number = number
-        self._refused_max = refused_max
-        self._hash = hashlib.sha256()
-        self._recipients: list[Recipient] = []
-        self._refusals: list[Refusal] = []
-        self._first: list[Refusal] = []
-        self.taken = 0
-        self.refused_count = 0
-
-    @property
-    def total(self) -> int:
-        """How many lines are something; none when no recipient is among them."""
-        return self.taken + self.refused_count if self.taken else 0
-
-    @property
-    def digest(self) -> bytes:
-        """Of all bytes so far."""
-        return self._hash.digest()
-
-    async def take(self, chunk: bytes, lines: Iterator[audience.Read]) -> None:
-        """Take the lines that these bytes made whole. Raises Problem (422) when too many are refused."""
-        self._hash.update(chunk)
-        for line in lines:
-            if isinstance(line, Recipient):
-                self._recipients.append(line)
-                self.taken += 1
-            else:
-                self._refusals.append(line)
-                self.refused_count += 1
-                if len(self._first) < SHOWN_MAX:
-                    self._first.append(line)
-            if self.refused_count > self._refused_max:
-                message = f"More than {self._refused_max} lines cannot be used: nothing was taken."
-                raise self.problem("audience_refused", message)
-            if self.taken > RECIPIENTS_MAX:
-                raise self.problem("too_long", f"At most {RECIPIENTS_MAX} recipients.")
-            if len(self._recipients) + len(self._refusals) >= LINES_AT_ONCE:
-                await self.store()
-
-    async def store(self) -> None:
-        """Store what is not stored yet."""
-        recipients, self._recipients = self._recipients, []
-        refusals, self._refusals = self._refusals, []
-        await self._uses.broadcasts.put(self._id, self._number, recipients, refusals)
-
-    def problem(self, code: str, detail: str) -> Problem:
-        """Why the upload counts for nothing, with the first lines that were refused."""
-        errors = [FieldError(f"/line/{r.no}{r.pointer}", r.code, r.message) for r in self._first]
-        return Problem(422, code, detail, errors=errors)
-
-
-async def _replayed(uses: Context, tenant: str, id: UUID, request: Request) -> BroadcastView:
-    """The answer to an upload of what is no draft: the broadcast, if this is its audience once more."""
-    broadcast = await _there(uses, tenant, id)
-    if broadcast.digest is None:
-        await drain(request.receive)
-        raise _wrong_state(f"Its audience is a {broadcast.audience}, and it is {broadcast.state}.")
-    hash = hashlib.sha256()
-    async for chunk in request.stream():
-        hash.update(chunk)
-    if not hmac.compare_digest(hash.digest(), broadcast.digest):
-        raise _wrong_state("It has its audience, and this is another one.")
-    return _view(uses, broadcast)
-
-
 async def _decide(uses: Context, tenant: str, id: UUID, decision: Decision) -> BroadcastView:
     decided = await uses.broadcasts.decide(tenant, id, decision)
-    broadcast = await _there(uses, tenant, id)
+    broadcast = await find(uses, tenant, id)
     if not decided and broadcast.state is not DECISIONS[decision].after:
-        raise _wrong_state(f"The broadcast is {broadcast.state}: it cannot be {decision}d.")
-    return _view(uses, broadcast)
+        raise wrong_state(f"The broadcast is {broadcast.state}: it cannot be {decision}d.")
+    return view_of(uses, broadcast)
 
 
 async def _shown(uses: Context, tenant: str, id: UUID) -> BroadcastView:
-    return _view(uses, await _there(uses, tenant, id))
+    return view_of(uses, await find(uses, tenant, id))
 
 
-async def _there(uses: Context, tenant: str, id: UUID) -> Broadcast:
+async def find(uses: Context, tenant: str, id: UUID) -> Broadcast:
+    """A broadcast of this tenant. Raises Problem (404)."""
     broadcast = await uses.broadcasts.get(tenant, id)
     if broadcast is None:
         raise not_found()
@@ -300,11 +159,13 @@ def not_found() -> Problem:
     return Problem(404, "broadcast_not_found", "There is no broadcast with this id.")
 
 
-def _wrong_state(detail: str) -> Problem:
+def wrong_state(detail: str) -> Problem:
+    """The broadcast's state does not allow this."""
     return Problem(409, "wrong_state", detail)
 
 
-def _view(uses: Context, broadcast: Broadcast) -> BroadcastView:
+def view_of(uses: Context, broadcast: Broadcast) -> BroadcastView:
+    """A broadcast as the API shows it."""
     return view(broadcast, broadcast_workflow_id(broadcast.id), uses.workflow_url)
 
 
@@ -350,12 +211,3 @@ def _too_late(now: datetime, body: BroadcastIn) -> FieldError | None:
     if start_at is not None and expires_at is not None and expires_at <= start_at:
         return FieldError("/expires_at", "before_start_at", "it passes before `start_at`")
     return None
-
-
-def _media_type(request: Request) -> str:
-    """What the body is declared as. Raises Problem (400) for another charset than UTF-8."""
-    declared = Message()
-    declared["content-type"] = request.headers.get("content-type", "")
-    if declared.get_content_charset("utf-8") not in ("utf-8", "utf8"):
-        raise Problem(400, "charset", "Send the audience in UTF-8.")
-    return declared.get_content_type()

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from api.context import Uses
 from api.problems import Problem, documented
-from providers.base import Answered, CallbackRefused, CallbackRequest, Challenged, Provider
+from providers.base import AnswersChallenge, CallbackRefused, CallbackRequest, Provider, ReceivesReplies
 
 router = APIRouter(tags=["callbacks"])
 log = structlog.stdlib.get_logger(__name__)
@@ -37,7 +37,7 @@ async def take(provider: str, request: Request, uses: Uses) -> Response:
     )
     try:
         receipts = adapter.parse_callback(callback)
-        replies = adapter.parse_replies(callback) if isinstance(adapter, Answered) else ()
+        replies = adapter.parse_replies(callback) if isinstance(adapter, ReceivesReplies) else ()
     except CallbackRefused as refusal:
         raise _refused(provider, uses, refusal) from None
     if receipts:
@@ -58,7 +58,7 @@ async def take(provider: str, request: Request, uses: Uses) -> Response:
 async def answer(provider: str, request: Request, uses: Uses) -> PlainTextResponse:
     """Answer a provider that asks, before it sends reports here, whether this address is meant."""
     adapter = _adapter(provider, uses)
-    if not isinstance(adapter, Challenged):
+    if not isinstance(adapter, AnswersChallenge):
         raise Problem(404, "callbacks_not_challenged", "This provider asks for no such answer.")
     try:
         return PlainTextResponse(adapter.challenge(dict(request.query_params)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.report import RESULTS, ROOT, shown
 from console import capacity
-from domain.capacity import Demand, Way, plan
+from console.capacity_model import Demand, Way, plan
 
 PAGE = ROOT / "docs" / "capacity.md"
 DATA = ROOT / "console" / capacity.MEASURED

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from console.capacity_model import Cost, Demand, Kept, Need, Plan, Way, plan
 from console.failure import Failure
-from domain.capacity import Cost, Demand, Kept, Need, Plan, Way, plan
 
 MEASURED = "measured.json"
 """Beside this file; `python -m bench.capacity` writes it from the benchmarks' results."""

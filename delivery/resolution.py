@@ -22,7 +22,7 @@ from domain.snapshot import DeliverySnapshot
 from domain.status import PARKED, Status
 from domain.steps import PassResult
 from domain.transition import Resolve, Transition, Wait
-from providers.base import Found, LookupFailed, Provider, Resolves
+from providers.base import AmbiguityResolution, LookupFailed, Match, Provider
 from storage.ledger import Ledger
 from storage.receipts import Receipts
 from telemetry.metrics import Metrics
@@ -36,7 +36,7 @@ class Asked:
 
     finding: Finding
     snapshot: DeliverySnapshot
-    match: Found | None = None
+    match: Match | None = None
     made: MadeCall | None = None
     refused: str | None = None
     """Why the repeated call was not made now."""
@@ -78,11 +78,11 @@ class Resolver:
 
     async def _ask(self, snapshot: DeliverySnapshot, attempt: Attempt) -> Asked | None:
         provider = self._providers.get(attempt.provider)
-        resolves = provider.capabilities.resolves if provider else Resolves.NONE
-        if provider is None or resolves is Resolves.NONE:
+        resolves = provider.capabilities.resolves if provider else AmbiguityResolution.NONE
+        if provider is None or resolves is AmbiguityResolution.NONE:
             return Asked(Finding.UNRESOLVABLE, snapshot)
         target = _target(snapshot, attempt, provider)
-        if resolves is Resolves.IDEMPOTENT:
+        if resolves is AmbiguityResolution.IDEMPOTENT:
             return await self._repeat(snapshot, attempt, target)
         if target is None:
             return Asked(Finding.INCONCLUSIVE, snapshot)
@@ -116,13 +116,13 @@ class Resolver:
 
     async def _look_up(
         self, snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider, target: Target
-    ) -> Sequence[Found]:
+    ) -> Sequence[Match]:
         candidate = Candidate(attempt.provider, target)
         message = self._messages.message(snapshot, candidate, attempt.no, attempt.intended_at)
         timeout_s = self._catalog.provider(attempt.provider).timeout_s
         return await provider.lookup(message, timeout_s=timeout_s)
 
-    async def _matched(self, snapshot: DeliverySnapshot, attempt: Attempt, found: Sequence[Found]) -> Asked:
+    async def _matched(self, snapshot: DeliverySnapshot, attempt: Attempt, found: Sequence[Match]) -> Asked:
         """The vendor's messages that can be this attempt's: a certain one, else unclaimed look-alikes."""
         if certain := next((match for match in found if match.certain), None):
             return Asked(Finding.ACCEPTED, snapshot, certain)

@@ -1,42 +1,42 @@
-"""What every provider adapter offers, and what it is given. One file a vendor implements this."""
+"""The interface of provider adapters, and what they work on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from domain.notification import Channel, Content, Device, Lane, Target
 from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 from domain.replies import Reply
 
 
-class Resolves(StrEnum):
+class AmbiguityResolution(StrEnum):
     """How an ambiguous send is resolved."""
 
     IDEMPOTENT = "idempotent"
-    """The provider takes our key: sending again is the look-up."""
+    """The provider has idempotency keys: repeating the request is the look-up."""
     LOOKUP = "lookup"
-    """The provider can be asked which messages it has."""
+    """The provider's messages can be searched for ours."""
     NONE = "none"
     """It cannot be resolved: the type's `on_unknown` decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one provider can do. The documentation's feature matrix is made from these.
+    """What one provider can do. The feature matrix of the documentation is generated from it.
 
-    `settling_s`: how long after a send "not found" does not yet mean "not sent".
+    `settling_s`: how long after a send "not found" does not prove "not sent".
     `receipts`: whether delivery is reported later, by callback or by polling.
-    `key_life_s`: for how long after the first request the vendor knows our key again (IDEMPOTENT only).
-    `matches_by`: by what a look-up recognises our message, in words; empty where there is none.
-    `replaces`: whether a second copy takes the place of the first where it is shown.
+    `key_life_s`: how long after the first request the vendor recognises our key (IDEMPOTENT only).
+    `matches_by`: what a look-up finds our message by, in words; empty where there is none.
+    `replaces`: whether a second copy replaces the first one on the device.
     `signature`: how callbacks are signed, in words; None: it sends none.
-    `sandbox`: how it is tried without reaching anybody, in words; None: it cannot.
+    `sandbox`: how to try it without reaching anybody, in words; None: there is no way.
     """
 
     channel: Channel
-    resolves: Resolves
+    resolves: AmbiguityResolution
     settling_s: float
     receipts: bool
     polls: bool
@@ -47,18 +47,17 @@ class Capabilities:
     sandbox: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an idempotent provider that does not say for how long."""
-        if (self.resolves is Resolves.IDEMPOTENT) != (self.key_life_s > 0):
-            raise ValueError("key_life_s is declared exactly where the provider takes our key")
+        """Raises ValueError for a `key_life_s` without idempotency keys, or the other way round."""
+        if (self.resolves is AmbiguityResolution.IDEMPOTENT) != (self.key_life_s > 0):
+            raise ValueError("key_life_s must be set for providers with idempotency keys, and for no others")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CodeMeaning:
     """What one of a vendor's codes means for a send: a row of the adapter's translation table.
 
-    `about_provider`: whether a failure speaks about the provider's health (its circuit counts it), and not
-    about this message or its recipient alone. `retry_after_s`: when to come back, in seconds, where the
-    answer itself does not say.
+    `about_provider`: whether a failure is about the provider's health (its circuit counts it), not only about
+    this message or its recipient. `retry_after_s`: how long to wait, where the answer does not say.
     """
 
     outcome: Outcome
@@ -71,10 +70,10 @@ class Verdict:
 class Message:
     """One attempt as an adapter sees it.
 
-    `attempt_ref` travels with the message wherever the vendor takes a reference; `callback_url` is
-    where the vendor reports to (it already carries the reference). `intended_at` is the database's
-    time of the intent, from which look-ups search. `unsubscribe_url` is where the recipient of a mail ends
-    its kind (RFC 8058); None where they cannot. `lane`: how urgent it is, for vendors that tell degrees.
+    `attempt_ref` goes with the message wherever the vendor accepts a reference; `callback_url` is where the
+    vendor sends reports (it includes the reference). `intended_at` is the database's time of the intent,
+    where look-ups start to search. `unsubscribe_url` is where the recipient of a mail unsubscribes (RFC
+    8058); None where they cannot. `lane` is for vendors that distinguish urgency.
     """
 
     attempt_ref: str
@@ -89,8 +88,8 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A message that the provider has and that may be ours. `certain`: it carries our reference."""
+class Match:
+    """A message of the provider that may be ours. `certain`: it carries our reference."""
 
     provider_message_id: str
     certain: bool
@@ -99,7 +98,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class CallbackRequest:
-    """A callback as it came: nothing parsed, nothing trusted. Header names are lower case."""
+    """A callback as received: nothing parsed, nothing trusted. Header names are lower case."""
 
     url: str
     headers: Mapping[str, str]
@@ -109,7 +108,7 @@ class CallbackRequest:
 
 
 class CallbackRefused(Exception):
-    """The callback's signature, age or form is wrong. `code` is stable; nothing of it may be stored."""
+    """The callback's signature, age or form is wrong. `code` is stable. Nothing of it may be stored."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -117,32 +116,28 @@ class CallbackRefused(Exception):
 
 
 class LookupFailed(Exception):
-    """The provider could not be asked now. It says nothing about the message; ask again later."""
+    """The look-up failed. That says nothing about the message; try again later."""
 
 
 class Provider(Protocol):
-    """A vendor's adapter: it builds a request, reads the answer and translates words. No policy.
+    """A vendor's adapter: it builds a request, parses the answer and translates codes. No policy.
 
-    Every method that goes over the network takes `timeout_s`, the whole budget of the call (pool,
-    connect, write, read), in seconds.
+    `timeout_s` is the whole budget of a call over the network (pool, connect, write, read), in seconds.
+    The steps have the same names in every adapter: `build_payload`, `parse_result`, `parse_receipt`,
+    `parse_reply`; a search goes through `_query`, and callbacks through `read_callback` and
+    `verify_signature`.
     """
 
-    @property
-    def name(self) -> str:
-        """The provider's name in routes, settings, attempts and metrics."""
-        ...
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What this provider can do; it never changes."""
-        ...
+    name: ClassVar[str]
+    """The provider's name in routes, settings, attempts and metrics."""
+    capabilities: ClassVar[Capabilities]
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
-        """Ask the vendor to send. Never raises for anything the network or the vendor does."""
+        """Ask the vendor to send. Never raises because of the network or the vendor."""
         ...
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
-        """The vendor's messages that may be this one. Raises LookupFailed when it could not be asked."""
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
+        """The vendor's messages that may be this one. Raises LookupFailed."""
         ...
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
@@ -154,7 +149,7 @@ class Provider(Protocol):
         ...
 
     def address_of(self, device: Device) -> str | None:
-        """The token by which this push provider reaches the device; None for other channels."""
+        """The device's token for this push provider; None for other channels."""
         ...
 
     async def aclose(self) -> None:
@@ -163,18 +158,18 @@ class Provider(Protocol):
 
 
 @runtime_checkable
-class Answered(Protocol):
-    """An adapter whose vendor passes on what people answer, to the same address as its reports."""
+class ReceivesReplies(Protocol):
+    """An adapter whose vendor also sends replies of recipients to the callback URL."""
 
     def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
-        """Verify a callback over its raw bytes; what it says of such answers. Raises CallbackRefused."""
+        """Verify a callback over its raw bytes and return its replies. Raises CallbackRefused."""
         ...
 
 
 @runtime_checkable
-class Challenged(Protocol):
-    """An adapter whose vendor asks, with a GET of the callbacks' address, whether it is meant."""
+class AnswersChallenge(Protocol):
+    """An adapter whose vendor verifies the callback URL with a GET request."""
 
     def challenge(self, query: Mapping[str, str]) -> str:
-        """What the vendor is to be answered, as plain text. Raises CallbackRefused."""
+        """The answer to the vendor, as plain text. Raises CallbackRefused."""
         ...

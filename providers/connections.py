@@ -1,4 +1,4 @@
-"""The connections below providers/http.py: aiohttp's pool, and two things that it does not do by itself."""
+"""The connections below providers/http.py: aiohttp's pool, and two things that it lacks."""
 
 import asyncio
 import ssl
@@ -13,32 +13,32 @@ from aiohttp.payload import BytesPayload
 from aiohttp.tracing import Trace
 
 USER_AGENT = "herald/0.1.0"
-"""Meta's document asks for `name/major.minor.patch`."""
+"""In the form that Meta's document requires: `name/major.minor.patch`."""
 KEEP_ALIVE_S = 15
-"""Idle connections are given up early: one that the vendor closed first makes a send ambiguous."""
+"""Idle connections are closed early: one that the vendor closed first makes a send ambiguous."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How many connections one provider has in a process, and the longest each step of a call may take.
+class ConnectionLimits:
+    """Maximum connections to one provider per process, and the timeout of each step of a call.
 
-    Times are in seconds; the call's own budget bounds them all.
+    Timeouts are in seconds; the budget of the call bounds them all.
     """
 
     connections_max: int = 100
     pool_s: float = 2.0
-    """For a place among the connections, where all are in use."""
+    """For a free connection, when all are in use."""
     connect_s: float = 3.0
-    """For an address, the connection and its TLS."""
+    """For DNS, the connection and TLS."""
     write_s: float = 5.0
-    """For the request's body."""
+    """For writing the request's body."""
     read_s: float = 30.0
-    """For the answer to begin, and between two pieces of it."""
+    """For the start of the answer, and between two chunks of it."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a request has come: the next step after its connection is there writes it."""
+    """How far a request has got. Once it has its connection, the next step writes it."""
 
     connected: bool = False
 
@@ -47,13 +47,13 @@ progress: ContextVar[Progress] = ContextVar("progress")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool that notes in `progress` when a request has got its connection."""
+    """A pool that records in `progress` when a request has its connection."""
 
     async def connect(
         self,
         req: aiohttp.ClientRequest,
         traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (aiohttp's own name for it)
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (the name is aiohttp's)
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         progress.get().connected = True
@@ -61,7 +61,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Body(BytesPayload):
-    """A body that has to be taken within a time: aiohttp bounds the connecting and the reading only."""
+    """A body with a write timeout: aiohttp has timeouts only for connecting and reading."""
 
     def __init__(self, value: bytes, write_s: float) -> None:
         super().__init__(value)
@@ -74,19 +74,19 @@ class Body(BytesPayload):
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    # Read once for all vendors.
+    # Loaded once for all vendors.
     return ssl.create_default_context()
 
 
-def session(limits: Limits) -> aiohttp.ClientSession:
-    """A pool for HTTP/1.1, within a running loop. It keeps no cookies and asks no environment for proxies."""
+def session(limits: ConnectionLimits) -> aiohttp.ClientSession:
+    """A pool for HTTP/1.1; needs a running loop. No cookies, and no proxies from the environment."""
     return aiohttp.ClientSession(
         connector=_Connector(limit=limits.connections_max, keepalive_timeout=KEEP_ALIVE_S, ssl=_trusted()),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT},
         timeout=aiohttp.ClientTimeout(
             total=None,
-            # aiohttp counts the connecting in with the waiting for a place.
+            # aiohttp counts connecting and waiting for a free connection together.
             connect=limits.pool_s + limits.connect_s,
             sock_connect=limits.connect_s,
             sock_read=limits.read_s,

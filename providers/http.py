@@ -1,7 +1,7 @@
-"""HTTP to vendors: one pooled client a provider, one call that ends in an answer or a classified failure.
+"""HTTP to vendors: one pooled client per provider, one call that returns an answer or a classified failure.
 
-Whether a request may have been written decides what a failed send means. The connector says it: until it has
-handed out a connection nothing was written, and from then on everything may have been.
+What a failed send means depends on whether the request may have been written. The connector decides: before
+it hands out a connection nothing was written, and after that everything may have been.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from yarl import URL
 
 from domain.notification import Device
 from domain.outcome import Outcome, SendResult
-from providers.base import Verdict
-from providers.connections import Body, Limits, Progress, progress, session
+from providers.base import CodeMeaning
+from providers.connections import Body, ConnectionLimits, Progress, progress, session
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 RETRY_AFTER_S_MAX = 86_400.0
@@ -33,17 +33,17 @@ _NOT_PROCESSED_REDIRECTS = frozenset({301, 302, 307, 308})
 
 
 class Written(StrEnum):
-    """Whether the vendor may have seen a request that got no usable answer."""
+    """Whether the vendor may have seen a request without a usable answer."""
 
     NO = "no"
-    """Refused, no connection in time, no address: nothing was written."""
+    """Refused, no connection in time, no DNS: nothing was written."""
     MAYBE = "maybe"
-    """Everything after a connection was there."""
+    """Everything after the connection was established."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer. Header names are lower case."""
+    """A complete HTTP answer. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,7 +52,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body as JSON, None when it is not JSON."""
+        """The body as JSON; None when it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -60,34 +60,34 @@ class Answer:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The body as a JSON object, empty when it is anything else."""
+        """The body as a JSON object; empty when it is anything else."""
         value = self.json
         return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """A request without a usable answer. `code` says in our words how it ended."""
+class RequestFailed:
+    """A request without a usable answer. `code` is our own, and says what happened."""
 
     written: Written
     code: str
 
     @property
     def result(self) -> SendResult:
-        """What it means for a send."""
+        """The result of a send that failed so."""
         outcome = Outcome.NOT_SENT if self.written is Written.NO else Outcome.AMBIGUOUS
         return SendResult(outcome, code=self.code)
 
 
 class VendorClient:
-    """One provider's connections, and the only way in which an adapter speaks to its vendor.
+    """One provider's connections, and the only way for an adapter over HTTP/1.1 to reach its vendor.
 
-    HTTP/1.1 over a pool that is opened when it is needed; `base_url` may have a path of its own.
+    The pool is opened when it is first needed. `base_url` may include a path.
     """
 
-    def __init__(self, base_url: str, *, limits: Limits | None = None) -> None:
+    def __init__(self, base_url: str, *, limits: ConnectionLimits | None = None) -> None:
         self._base_url = base_url.rstrip("/")
-        self._limits = limits or Limits()
+        self._limits = limits or ConnectionLimits()
         self._opened: aiohttp.ClientSession | None = None
 
     async def request(
@@ -102,14 +102,14 @@ class VendorClient:
         json: Any = None,
         data: Mapping[str, str | list[str]] | None = None,
         content: bytes | None = None,
-    ) -> Answer | NoAnswer:
-        """Make one request within `timeout_s` seconds, everything included.
+    ) -> Answer | RequestFailed:
+        """Make one request within `timeout_s` seconds in total.
 
-        `path` may be a whole URL, and is spelled on the wire as it is then. Never raises for anything that
-        the network or the vendor does.
+        `path` may be a complete URL, which is then sent as it is. Never raises because of the network or
+        the vendor.
         """
         if timeout_s <= 0:
-            return NoAnswer(Written.NO, "no_time_left")
+            return RequestFailed(Written.NO, "no_time_left")
         sent, body = _content(json, data, content)
         if headers:
             sent.update(headers)
@@ -121,7 +121,7 @@ class VendorClient:
             async with asyncio.timeout(timeout_s):
                 return await self._exchange(method, self._url(path, params), sent, body)
         except Exception as error:
-            # Whatever a transport lets escape must not look like "nothing was sent".
+            # No unexpected error of the transport may look like "nothing was sent".
             return _classify(error, reached)
         finally:
             progress.reset(token)
@@ -134,7 +134,7 @@ class VendorClient:
 
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
-    ) -> Answer | NoAnswer:
+    ) -> Answer | RequestFailed:
         payload = None if body is None else Body(body, self._limits.write_s)
         async with self._session.request(
             method, url, headers=headers, data=payload, allow_redirects=False
@@ -144,13 +144,13 @@ class VendorClient:
                 taken += chunk
                 if len(taken) > BODY_BYTES_MAX:
                     response.close()
-                    return NoAnswer(Written.MAYBE, "answer_too_large")
+                    return RequestFailed(Written.MAYBE, "answer_too_large")
             found = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, found, bytes(taken), datetime.now(UTC))
 
     @property
     def _session(self) -> aiohttp.ClientSession:
-        # Within the running loop, which there may not be yet when the client is made.
+        # Needs the running loop, which may not exist yet when the client is made.
         if self._opened is None:
             self._opened = session(self._limits)
         return self._opened
@@ -195,29 +195,29 @@ _MAYBE_WRITTEN: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-def _classify(error: Exception, reached: Progress) -> NoAnswer:
+def _classify(error: Exception, reached: Progress) -> RequestFailed:
     if not reached.connected:
         for kind, code in _NOT_WRITTEN:
             if isinstance(error, kind):
-                return NoAnswer(Written.NO, code)
+                return RequestFailed(Written.NO, code)
     if isinstance(error.__cause__, ContentEncodingError):
-        return NoAnswer(Written.MAYBE, "answer_malformed")
+        return RequestFailed(Written.MAYBE, "answer_malformed")
     for kind, code in _MAYBE_WRITTEN:
         if isinstance(error, kind):
-            return NoAnswer(Written.MAYBE, code)
-    return NoAnswer(Written.MAYBE, code_of(f"client_error.{type(error).__name__}"))
+            return RequestFailed(Written.MAYBE, code)
+    return RequestFailed(Written.MAYBE, code_of(f"client_error.{type(error).__name__}"))
 
 
 def code_of(vendor_code: object) -> str:
-    """A vendor's code as we keep it: lower case, `[a-z0-9_.:-]`, at most 64 characters.
+    """A vendor's code as we store it: lower case, `[a-z0-9_.:-]`, at most 64 characters.
 
-    Only codes belong here; a vendor's free text may hold the recipient and is never kept.
+    For codes only: a vendor's free text may contain the recipient, and is never stored.
     """
     return _CODE.sub("_", str(vendor_code).lower())[:64]
 
 
 def retry_after_s(answer: Answer) -> float | None:
-    """The wait that `Retry-After` asks for, as seconds or as an HTTP date (RFC 9110, 10.2.3)."""
+    """The wait in `Retry-After`, given in seconds or as an HTTP date (RFC 9110, 10.2.3)."""
     value = answer.headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -231,62 +231,63 @@ def retry_after_s(answer: Answer) -> float | None:
 
 
 def bounded_wait_s(wait_s: float) -> float:
-    """A vendor's wait, never negative and at most a day."""
+    """A vendor's wait, limited to between zero and a day."""
     return min(max(wait_s, 0.0), RETRY_AFTER_S_MAX)
 
 
-def by_status(status: int, *, vendor_form: bool) -> Verdict:
+def by_status(status: int, *, vendor_form: bool) -> CodeMeaning:
     """What an HTTP status means where the vendor's own code says nothing.
 
-    `vendor_form`: the body is the vendor's own error form. A 503 is "not processed" only then: one
-    from something in between says nothing about what lies behind it. Statuses that nobody
-    documents are ambiguous.
+    `vendor_form`: the body is the vendor's own error form. Only then a 503 means "not processed": one from
+    something in between says nothing about the vendor. Undocumented statuses are ambiguous.
     """
     if status == 429:
-        return Verdict(Outcome.THROTTLED)
+        return CodeMeaning(Outcome.THROTTLED)
     if status == 503 and vendor_form:
-        return Verdict(Outcome.UNAVAILABLE)
+        return CodeMeaning(Outcome.UNAVAILABLE)
     if status == 408:
-        # Who gave up waiting, and for what, is not said.
-        return Verdict(Outcome.AMBIGUOUS)
+        # It does not say who timed out, or waiting for what.
+        return CodeMeaning(Outcome.AMBIGUOUS)
     if status == 413:
-        return Verdict(Outcome.REJECTED, about_provider=False)
+        return CodeMeaning(Outcome.REJECTED, about_provider=False)
     if 400 <= status < 500 or status in _NOT_PROCESSED_REDIRECTS:
-        return Verdict(Outcome.REJECTED)
-    return Verdict(Outcome.AMBIGUOUS)
+        return CodeMeaning(Outcome.REJECTED)
+    return CodeMeaning(Outcome.AMBIGUOUS)
 
 
-def refused(answer: Answer, verdict: Verdict, code: object = None, wait_s: float | None = None) -> SendResult:
+def refused(
+    answer: Answer, meaning: CodeMeaning, code: object = None, wait_s: float | None = None
+) -> SendResult:
     """The result of a send that was not accepted. `code`: the vendor's own, else the HTTP status.
 
-    `wait_s`: when to come back, as the vendor says in a way of its own. Its `Retry-After` goes before
-    that, and what the table says comes last.
+    `wait_s`: the wait that the vendor states in its own way. `Retry-After` takes precedence over it, and it
+    over the table.
     """
-    if answer.status == 429 and verdict.outcome is Outcome.AMBIGUOUS:
-        # A 429 was not processed, whatever else it says.
-        verdict = replace(verdict, outcome=Outcome.THROTTLED)
+    if answer.status == 429 and meaning.outcome is Outcome.AMBIGUOUS:
+        # A 429 was not processed, no matter what else it says.
+        meaning = replace(meaning, outcome=Outcome.THROTTLED)
     waits_s = (
         retry_after_s(answer),
         None if wait_s is None else bounded_wait_s(wait_s),
-        verdict.retry_after_s,
+        meaning.retry_after_s,
     )
     return SendResult(
-        verdict.outcome,
+        meaning.outcome,
         code=code_of(f"http_{answer.status}" if code is None else code),
         http_status=answer.status,
         retry_after_s=next((wait_s for wait_s in waits_s if wait_s is not None), None),
-        address_verdict=verdict.address,
-        about_provider=verdict.about_provider,
+        address_verdict=meaning.address,
+        about_provider=meaning.about_provider,
     )
 
 
-class OverHttp:
-    """What adapters over HTTP share whose vendor reaches no devices. `_client`: the vendor's connections."""
+class HttpProvider:
+    """The common part of adapters over HTTP, except push. `_client`: the vendor's connections."""
 
     _client: VendorClient
 
     def address_of(self, device: Device) -> str | None:
-        """None: neither SMS nor mail reaches devices."""
+        """None: these channels do not go to devices."""
         return None
 
     async def aclose(self) -> None:

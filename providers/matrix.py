@@ -1,26 +1,26 @@
-"""The feature matrix of docs/providers/README.md, made of what the adapters declare of themselves.
+"""The feature matrix of docs/providers/README.md, generated from the adapters' capabilities.
 
-`python -m providers.matrix` writes it (`make docs`), and a guard test holds that it is fresh.
+`python -m providers.matrix` writes it (`make docs`), and a guard test fails when it is stale.
 """
 
 import re
 from pathlib import Path
 
-from providers.base import Capabilities, Resolves
+from providers.base import AmbiguityResolution, Capabilities
 from providers.registry import VENDORS
 
 PAGE = Path(__file__).parents[1] / "docs" / "providers" / "README.md"
-BEGIN = "<!-- Made of the adapters' declarations: make docs -->"
+BEGIN = "<!-- Generated from the adapters' capabilities: make docs -->"
 END = "<!-- end -->"
 COLUMNS = (
     "provider",
     "channel",
-    "when nobody knows whether it was sent",
+    "an ambiguous send",
     "settling time",
     "a copy replaces the first",
     "receipts",
     "polls",
-    "callbacks are signed by",
+    "callback signature",
     "sandbox",
 )
 
@@ -32,12 +32,12 @@ def matrix() -> str:
 
 
 def renewed(page: str) -> str:
-    """The page with the table as it is now. Raises ValueError when the page has no place for it."""
+    """The page with an up-to-date table. Raises ValueError when the page has no place for it."""
     found, count = re.subn(
         rf"(?s){re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: f"{BEGIN}\n\n{matrix()}\n\n{END}", page
     )
     if count != 1:
-        raise ValueError(f"the page must hold {BEGIN} and {END} once")
+        raise ValueError(f"the page must contain {BEGIN} and {END} once")
     return found
 
 
@@ -57,12 +57,12 @@ def _row(name: str, known: Capabilities) -> tuple[str, ...]:
 
 def _resolved(known: Capabilities) -> str:
     match known.resolves:
-        case Resolves.IDEMPOTENT:
-            return f"sent again under our key, which is known for {_duration(known.key_life_s)}"
-        case Resolves.LOOKUP:
-            return f"looked up by {known.matches_by}"
-        case Resolves.NONE:
-            return "`on_unknown` decides"
+        case AmbiguityResolution.IDEMPOTENT:
+            return f"is repeated with our key, which is valid for {_duration(known.key_life_s)}"
+        case AmbiguityResolution.LOOKUP:
+            return f"is looked up by {known.matches_by}"
+        case AmbiguityResolution.NONE:
+            return "follows `on_unknown`"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Africa's Talking's bulk SMS, as its own clients and its users' recorded answers describe it.
+"""Africa's Talking's bulk SMS, as its own clients and answers recorded by its users describe it.
 
 Magic recipients: +254700000401 on risk hold · 0403 invalid number · 0404 unsupported number type · 0405
 insufficient balance · 0406 on the blacklist · 0407 no route · 0409 do not disturb · 0500 internal error ·
@@ -6,9 +6,8 @@ insufficient balance · 0406 on the blacklist · 0407 no route · 0409 do not di
 failed as `UserDoesNotExist` · 0602 accepted, then rejected as `UserInBlackList` · 0603 accepted, then
 `AbsentSubscriber`.
 
-Delivery reports are not signed; like the vendor's dashboard it calls the address that it was given, here
-with the secret in its query. The control API's words are sent, delivered and undelivered; its `code` is a
-failure reason.
+Delivery reports are not signed: they go to the configured callback URL, here with the secret in its query.
+The control API's statuses are sent, delivered and undelivered; its `code` is a failure reason.
 """
 
 import secrets
@@ -89,7 +88,7 @@ class AfricasTalking(Simulator):
         return self._told(report)
 
     def incoming(self, sender: str, text: str) -> Outgoing:
-        """A received message; OPT-OUT stands for the menu by which people leave an alphanumeric sender."""
+        """A received message; OPT-OUT simulates the opt-out menu of alphanumeric senders."""
         if text == "OPT-OUT":
             return self._told({"senderId": SENDER_ID, "phoneNumber": sender})
         id, at = f"ATXid_{secrets.token_hex(16)}", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,11 +1,11 @@
 """Apple Push Notification service, the HTTP/2 provider API with token authentication, on its own port.
 
-The device token decides what comes of a message: `unregistered-…` 410 Unregistered · `reinstalled-…` 410
+The device token decides the result of a message: `unregistered-…` 410 Unregistered · `reinstalled-…` 410
 Unregistered since a day ago · `expired-…` 410
 ExpiredToken · `bad-…` 400 BadDeviceToken · `othertopic-…` 400 DeviceTokenNotForTopic · `toomany-…` 429
 TooManyRequests · `unavailable-…` 503 ServiceUnavailable · `internal-…` 500 InternalServerError.
-Everything else is accepted, twice too: like Apple's, it does not tell repeated messages apart.
-A `status` fault's `code` is the reason.
+Everything else is accepted, twice too: like Apple's, it does not recognise repeated messages.
+The `code` of a `status` fault is the reason.
 """
 
 import json
@@ -53,7 +53,7 @@ _MAGIC: dict[str, tuple[int, str]] = {
 
 
 class Apns(Simulator):
-    """The vendor's side. It listens when the process was given a port for it."""
+    """The vendor's side. It listens only when the process has a port for it."""
 
     name: ClassVar[str] = "apns"
 
@@ -63,7 +63,7 @@ class Apns(Simulator):
         key = load_pem_private_key(self.credentials.apns_key_file.read_bytes(), password=None)
         self._public_key = cast("EllipticCurvePrivateKey", key).public_key()
         self.provider_tokens: set[str] = set()
-        """Every provider token seen so far that was good."""
+        """Every valid provider token seen so far."""
         self._expired: set[str] = set()
         self.listener = H2Listener(self._serve, str(self.credentials.apns_server_file))
         self.port: int | None = None
@@ -91,7 +91,7 @@ class Apns(Simulator):
         return web.json_response(body, status=status, headers=headers)
 
     def expire_provider_tokens(self) -> None:
-        """Call every provider token seen so far expired."""
+        """Treat every provider token seen so far as expired."""
         self._expired |= self.provider_tokens
 
     async def start(self) -> None:
@@ -102,7 +102,7 @@ class Apns(Simulator):
         await self.listener.stop()
 
     async def _serve(self, exchange: Exchange) -> None:
-        """One request, through the recipient's faults: what `Simulator.receive` does for HTTP/1.1."""
+        """Apply the recipient's faults to one request, as `Simulator.receive` does for HTTP/1.1."""
         to = exchange.headers.get(":path", "").removeprefix("/3/device/")
         strike = self.faults.strike(to)
         await self.delay(strike.latency_s)
@@ -156,7 +156,7 @@ class Apns(Simulator):
         if fault and fault.kind is Kind.GOAWAY:
             exchange.connection.go_away(exchange.stream_id)
         typed = {"content-type": "text/plain"} if fault and fault.kind is Kind.MISTYPED else {}
-        # Its acceptance has no body: half of it is all of it.
+        # An acceptance has no body that could be cut.
         exchange.respond(200, {"apns-id": message.vendor["apns_id"], **typed})
 
     def _process(self, exchange: Exchange, to: str) -> tuple[int, str] | Received:
@@ -181,7 +181,7 @@ class Apns(Simulator):
             if to.startswith(prefix):
                 return refusal
         apns_id = _id_of(exchange)
-        # A repeated id is a second notification to Apple, so it must be one in this store as well.
+        # To Apple a repeated id is a second notification, so it is stored as one.
         stored_as = apns_id if apns_id not in self.messages else f"{apns_id}#{uuid4().hex[:8]}"
         vendor = {"apns_id": apns_id, "headers": {k: v for k, v in headers.items() if k.startswith("apns-")}}
         return Received(stored_as, to, text, title, payload.get("herald_ref"), vendor=vendor)
@@ -193,7 +193,7 @@ class Apns(Simulator):
         try:
             if jwt.get_unverified_header(token).get("kid") != self.credentials.apns_key_id:
                 return 403, "InvalidProviderToken"
-            # Apple looks at `iat` in its own way, below.
+            # `iat` is checked below, as Apple does it.
             options: Any = {"require": ["iss", "iat"], "verify_iat": False}
             issuer = self.credentials.apns_team_id
             claims = jwt.decode(token, self._public_key, algorithms=["ES256"], issuer=issuer, options=options)
@@ -226,5 +226,5 @@ class Apns(Simulator):
 
 
 def _id_of(exchange: Exchange) -> str:
-    """The client's id as it wrote it, else one of the vendor's own."""
+    """The client's id as sent, else a new one."""
     return exchange.headers.get("apns-id") or str(uuid4()).upper()

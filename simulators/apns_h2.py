@@ -1,6 +1,6 @@
-"""An HTTP/2 server small enough to misbehave on purpose: RST_STREAM, GOAWAY, resets, silence.
+"""A small HTTP/2 server that misbehaves on purpose: RST_STREAM, GOAWAY, resets, silence.
 
-The web servers at hand speak no HTTP/2, or fall over when a handler breaks the connection.
+Existing web servers have no HTTP/2, or break when a handler breaks the connection.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ BODY_BYTES_MAX = 65_536
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and the ways to end it."""
+    """One request, and how to end it."""
 
     connection: "H2Server"
     stream_id: int
@@ -33,11 +33,11 @@ class Exchange:
     body: bytearray = field(default_factory=bytearray)
 
     def respond(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-        """Answer. A client that went away, or gave the stream up, is not told."""
+        """Answer, unless the client is gone or has reset the stream."""
         self.connection.respond(self.stream_id, status, headers, body)
 
     def reset(self, code: h2.errors.ErrorCodes) -> None:
-        """End this stream alone."""
+        """Reset this stream only."""
         self.connection.reset_stream(self.stream_id, code)
 
 
@@ -61,7 +61,7 @@ class H2Server(asyncio.Protocol):
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # By its class no loop's own transport need be one.
+        # A loop's transport need not inherit from asyncio.Transport.
         transport = cast("asyncio.Transport", transport)
         self._transport = transport
         self._connections.add(self)
@@ -100,9 +100,9 @@ class H2Server(asyncio.Protocol):
         self._flush()
 
     def go_away(self, last_stream_id: int) -> None:
-        """Announce the end. Streams up to the last one are still answered, then the connection closes.
+        """Send GOAWAY. Streams up to the last one are still answered, then the connection closes.
 
-        The frame is written past h2, which would not let anything follow it.
+        The frame bypasses h2, which would not send anything after it.
         """
         self._flush()
         if self._transport is not None:
@@ -111,12 +111,12 @@ class H2Server(asyncio.Protocol):
         self._close_when_drained()
 
     def freeze(self) -> None:
-        """Read nothing more: the connection looks alive and is not."""
+        """Stop reading: the connection looks alive, but is not."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def abort(self, *, reset: bool) -> None:
-        """Drop the connection with all its streams; `reset`: with a TCP RST."""
+        """Drop the connection and all its streams; `reset`: with a TCP RST."""
         if self._transport is None:
             return
         connection = self._transport.get_extra_info("socket")
@@ -165,7 +165,7 @@ class H2Server(asyncio.Protocol):
 
 
 class H2Listener:
-    """The listening socket. `port` is where it is once started."""
+    """The listening socket. `port` is set once it has started."""
 
     def __init__(self, handler: Handler, certificate_file: str, streams_max: int = 1000) -> None:
         self._handler = handler
@@ -176,10 +176,10 @@ class H2Listener:
         self._server: asyncio.Server | None = None
         self.connections: set[H2Server] = set()
         self.accepted = 0
-        """How many connections were opened so far."""
+        """The number of connections opened so far."""
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; gives the port."""
+        """Listen, and return the port."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, host, port, ssl=self._context)
         return self._server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""What every vendor's simulator has: received messages, faults, and callbacks that it sends by itself."""
+"""The common part of all simulators: received messages, faults, and callbacks."""
 
 import asyncio
 import contextlib
@@ -27,19 +27,19 @@ from simulators.faults import (
 
 BLACK_HOLE_S_MAX = 120.0
 REPORTS_AT_ONCE = 24
-"""So many callbacks of a vendor are under way at once: what it reports does not hold up what it is sent."""
+"""Maximum concurrent callbacks per vendor, so that reports do not delay requests."""
 CALLBACK_WAITS_S = (0.2, 0.5, 1.0, 2.0)
-"""How long after each failed delivery of a callback the vendor tries again; then it gives up."""
+"""The delay before each retry of a failed callback; after the last one the vendor gives up."""
 MESSAGES_MAX = 200_000
 HTML = "<!DOCTYPE html><html><head><title>Welcome</title></head><body>It works!</body></html>"
 
 
 @dataclass(slots=True)
 class Received:
-    """A message that the vendor processed. `ref` is our reference where the vendor carries one, `headers`
-    are a mail's own fields where the sender chose some.
+    """A message that the vendor processed.
 
-    `status` is in the vendor's own words. `vendor` holds what only this vendor knows of it.
+    `ref`: our reference, where the vendor carries one. `headers`: custom header fields of a mail. `status` is
+    the vendor's own. `vendor`: data that only this vendor has.
     """
 
     id: str
@@ -71,7 +71,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A request that the vendor did not process: refused, or struck by a fault. `status` 0: no answer."""
+    """A request that the vendor did not process: refused, or hit by a fault. `status` 0: no answer."""
 
     to: str
     status: int
@@ -93,10 +93,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the process gives to every simulator.
+    """What every simulator gets from the process.
 
-    `callback_base`: account-level callbacks go to `{callback_base}/{provider}`. `state_dir`: keys and
-    certificates are made there. Ports of their own: 0 is any free port, None is off.
+    `callback_base`: account-level callbacks go to `{callback_base}/{provider}`. `state_dir`: where keys and
+    certificates are made. Ports of APNs and SMTP: 0 is any free port, None is off.
     """
 
     callback_base: str
@@ -107,10 +107,10 @@ class World:
 
 
 class Simulator(ABC):
-    """One vendor. A subclass has its routes, its error form, its callbacks and nothing else.
+    """One vendor. A subclass has its routes, its error form, its callbacks, and nothing else.
 
-    `statuses` translates the control API's general words (sent, delivered, undelivered) into the
-    vendor's own; `progress` are the statuses that it reports before the final one; `magic` gives the
+    `name` is the name of its module. `statuses` translates the control API's statuses (sent, delivered,
+    undelivered) into the vendor's own; `progress`: the statuses reported before the final one; `magic`: the
     final status and code of accepted messages to magic recipients.
     """
 
@@ -143,34 +143,34 @@ class Simulator(ABC):
     def settings(self, base_url: str) -> dict[str, str]:
         """The `HERALD_PROVIDERS__…` variables that point at this simulator.
 
-        `base_url` is the process's address; the vendor's is `{base_url}/{name}`.
+        `base_url` is that of the process; the vendor's is `{base_url}/{name}`.
         """
 
     @abstractmethod
     def refusal(self, fault: Fault) -> web.Response:
-        """The vendor's own error answer for a `status` or `error_rate` fault."""
+        """The vendor's own error answer to a `status` or `error_rate` fault."""
 
     def callback(self, message: Received, status: str, code: str | int | None) -> Outgoing | None:
-        """The signed report that the message has this status (in the vendor's words); None: none is made."""
+        """The signed report of this status (the vendor's own); None: the vendor sends none."""
         return None
 
     def incoming(self, sender: str, text: str) -> Outgoing | None:
-        """The callback that says that somebody sent this to our number; None: none is made."""
+        """The callback for a message that somebody sent to our number; None: the vendor sends none."""
         return None
 
-    async def hear(self, sender: str, text: str) -> bool:
-        """Take a person's message, and pass it on. False: this vendor passes on nothing."""
+    async def receive_reply(self, sender: str, text: str) -> bool:
+        """Receive a person's message and send its callback. False: this vendor sends none."""
         outgoing = self.incoming(sender, text)
         if outgoing:
             await self._deliver(outgoing)
         return outgoing is not None
 
     async def start(self) -> None:
-        """Make keys, open other ports. The HTTP routes are served by the process."""
+        """Make keys, open other ports. The process serves the HTTP routes."""
         return
 
     async def stop(self) -> None:
-        """End what `start` began."""
+        """Undo `start`."""
         return
 
     def messages_of(self, to: str) -> list[Received]:
@@ -179,7 +179,7 @@ class Simulator(ABC):
         return [message for message in self.messages.values() if recipient_key(message.to) == key]
 
     def refuse(self, to: str, status: int, code: str | int | None = None) -> None:
-        """Note a request that was not processed."""
+        """Record a request that was not processed."""
         self.refusals.append(Refused(to, status, code))
 
     async def receive(
@@ -188,9 +188,10 @@ class Simulator(ABC):
         to: str,
         process: Callable[[], web.Response | tuple[Received, web.Response]],
     ) -> web.StreamResponse:
-        """Put one send through the recipient's faults.
+        """Apply the recipient's faults to one send.
 
-        `process` is the vendor's work: it gives a refusal, an earlier answer, or the message and its answer.
+        `process` is the vendor's work: it returns a refusal, an earlier answer, or the message and its
+        answer.
         """
         strike = self.faults.strike(to)
         await self.delay(strike.latency_s)
@@ -203,7 +204,7 @@ class Simulator(ABC):
             return await self._silence(request, fault)
         result = process()
         if isinstance(result, web.Response):
-            # A vendor with idempotency keys repeats an earlier answer: nothing is refused then.
+            # With idempotency keys this may be an earlier answer, which is not a refusal.
             if result.status >= 400:
                 self.refuse(to, result.status)
             return result
@@ -216,7 +217,7 @@ class Simulator(ABC):
     async def look_up(
         self, request: web.Request, to: str, answer: Callable[[], web.Response]
     ) -> web.StreamResponse:
-        """Put one look-up through the recipient's faults for look-ups."""
+        """Apply the recipient's look-up faults to one look-up."""
         strike = self.faults.strike(to, Operation.LOOKUP)
         await self.delay(strike.latency_s)
         fault = strike.fault
@@ -227,7 +228,7 @@ class Simulator(ABC):
         return self._answer(request, answer(), fault)
 
     async def accept(self, message: Received) -> None:
-        """Store a processed message and let its callbacks follow."""
+        """Store a processed message and send its callbacks."""
         if len(self.messages) >= MESSAGES_MAX:
             self.messages.pop(next(iter(self.messages)))
         self.messages[message.id] = message
@@ -242,7 +243,7 @@ class Simulator(ABC):
     async def report(
         self, message: Received, status: str, code: str | int | None = None, copies: int = 1
     ) -> None:
-        """Move the message to this status and send the callback that says so, `copies` times."""
+        """Set the message's status and send its callback, `copies` times."""
         message.status, message.code = self.statuses.get(status, status), code
         outgoing = self.callback(message, message.status, code)
         for _ in range(copies if outgoing else 0):
@@ -256,13 +257,13 @@ class Simulator(ABC):
                 await asyncio.wait_for(self.closing.wait(), seconds)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside the request that caused it, and end it with the process."""
+        """Run something in the background, until the process ends at the latest."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Stop the vendor: callbacks that are still to come are dropped."""
+        """Stop the vendor: pending callbacks are dropped."""
         self.closing.set()
         for task in tuple(self._tasks):
             task.cancel()
@@ -328,7 +329,7 @@ def _without_length(answer: web.Response) -> dict[str, str]:
 
 
 def hang_up(request: web.Request, *, reset: bool) -> web.StreamResponse:
-    """Close the connection without an answer, by a TCP reset if asked."""
+    """Close the connection without an answer; `reset`: with a TCP reset."""
     if request.transport:
         if reset:
             reset_when_closed(request.transport)
@@ -337,7 +338,7 @@ def hang_up(request: web.Request, *, reset: bool) -> web.StreamResponse:
 
 
 def reset_when_closed(transport: asyncio.BaseTransport) -> None:
-    """Let the connection end by a TCP reset."""
+    """Make the connection end with a TCP reset."""
     connection = transport.get_extra_info("socket")
     if connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

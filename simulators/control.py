@@ -1,4 +1,4 @@
-"""The control API: what a vendor received, its faults, and how its callbacks go. And its client."""
+"""The control API and its client: what a vendor received, its faults, and its callback plans."""
 
 import json
 from collections.abc import Mapping
@@ -77,8 +77,8 @@ class Control:
 
     async def _reply(self, request: web.Request) -> web.Response:
         simulator, said = self._of(request), await _body(request)
-        if not await simulator.hear(str(said.get("from", "")), str(said.get("text", ""))):
-            raise _problem(web.HTTPNotFound, "this vendor passes nothing on")
+        if not await simulator.receive_reply(str(said.get("from", "")), str(said.get("text", ""))):
+            raise _problem(web.HTTPNotFound, "this vendor sends no callbacks for replies")
         return web.Response(status=204)
 
     async def _requests(self, request: web.Request) -> web.Response:
@@ -98,7 +98,7 @@ class Control:
         try:
             fault = Fault.from_json(await _body(request))
         except (TypeError, ValueError) as error:
-            raise _problem(web.HTTPUnprocessableEntity, f"not a fault: {error}") from error
+            raise _problem(web.HTTPUnprocessableEntity, f"invalid fault: {error}") from error
         simulator.faults.add(fault)
         return web.json_response(fault.to_json())
 
@@ -114,7 +114,7 @@ class Control:
         try:
             plan = CallbackPlan.from_json(await _body(request))
         except (TypeError, ValueError) as error:
-            raise _problem(web.HTTPUnprocessableEntity, f"not a callback plan: {error}") from error
+            raise _problem(web.HTTPUnprocessableEntity, f"invalid callback plan: {error}") from error
         simulator.plans.put(plan)
         return web.json_response(plan.to_json())
 
@@ -126,7 +126,7 @@ class Control:
         simulator = self._simulators.get(request.match_info["provider"])
         if simulator is None:
             raise _problem(
-                web.HTTPNotFound, f"no such provider; there are {', '.join(sorted(self._simulators))}"
+                web.HTTPNotFound, f"unknown provider; expected one of {', '.join(sorted(self._simulators))}"
             )
         return simulator
 
@@ -146,7 +146,7 @@ def _problem(kind: type[web.HTTPException], detail: str) -> web.HTTPException:
 
 
 class Simulators:
-    """The control API's client, for tests and the demo. Raises httpx.HTTPStatusError when refused."""
+    """The control API's client, for tests and the demo. Raises httpx.HTTPStatusError."""
 
     def __init__(self, base_url: str) -> None:
         self._client = httpx.AsyncClient(
@@ -154,44 +154,44 @@ class Simulators:
         )
 
     async def settings(self) -> dict[str, str]:
-        """The `HERALD_PROVIDERS__…` variables that point an installation at these simulators."""
+        """The `HERALD_PROVIDERS__…` variables for an installation that uses these simulators."""
         return (await self._call("GET", "/settings"))["settings"]
 
     async def messages(
         self, provider: str, to: str | None = None, contains: str | None = None
     ) -> list[dict[str, Any]]:
-        """What the vendor processed, oldest first."""
+        """The messages that the vendor processed, oldest first."""
         return (await self._call("GET", f"/{provider}/messages", to=to, contains=contains))["messages"]
 
     async def count(self, provider: str) -> int:
-        """How many messages the vendor processed: cheap enough to be asked all the time."""
+        """The number of messages that the vendor processed. Cheap enough for polling."""
         return (await self._call("GET", f"/{provider}/count"))["messages"]
 
     async def requests(self, provider: str, to: str | None = None) -> list[dict[str, Any]]:
-        """What the vendor refused or never answered, oldest first."""
+        """The requests that the vendor refused or never answered, oldest first."""
         return (await self._call("GET", f"/{provider}/requests", to=to))["requests"]
 
     async def fault(self, provider: str, kind: str, recipient: str | None = None, **more: Any) -> None:
-        """Add a fault (simulators.faults.Fault); `recipient` None strikes all."""
+        """Add a fault (simulators.faults.Fault); `recipient` None: for all."""
         await self._call("PUT", f"/{provider}/faults", {"kind": kind, "recipient": recipient, **more})
 
     async def heal(self, provider: str, recipient: str | None = None) -> None:
-        """Take away the faults of one recipient, or all of them."""
+        """Remove the faults of one recipient, or all of them."""
         await self._call("DELETE", f"/{provider}/faults", recipient=recipient)
 
     async def callbacks(self, provider: str, recipient: str | None = None, **plan: Any) -> None:
-        """Set how callbacks go (simulators.faults.CallbackPlan)."""
+        """Set a callback plan (simulators.faults.CallbackPlan)."""
         await self._call("PUT", f"/{provider}/callbacks", {"recipient": recipient, **plan})
 
     async def report(
         self, provider: str, message_id: str, status: str, code: str | int | None = None
     ) -> dict[str, Any]:
-        """Make the vendor send one callback now; returns once it was answered or given up."""
+        """Make the vendor send one callback now; returns once it was answered or abandoned."""
         path = f"/{provider}/messages/{quote(message_id, safe='')}/report"
         return await self._call("POST", path, {"status": status, "code": code})
 
     async def reply(self, provider: str, sender: str, text: str) -> None:
-        """Have a person answer; returns once the vendor's callback was answered or given up."""
+        """Send a reply from a person; returns once the vendor's callback was answered or abandoned."""
         await self._call("POST", f"/{provider}/replies", {"from": sender, "text": text})
 
     async def forget(self, provider: str, to: str | None = None) -> None:

@@ -1,8 +1,8 @@
-"""The keys of the simulated push vendors, made once for a state directory and kept there.
+"""The keys of the simulated push vendors, made once per state directory.
 
-FCM: a service account file as Google's console gives it. APNs: a signing key (.p8), an authority and a
-server certificate for the loopback addresses. Web Push: the key that browsers subscribe with. None of them
-opens anything but a simulator.
+FCM: a service account file, as Google's console exports it. APNs: a signing key (.p8), an authority, and a
+server certificate for the loopback addresses. Web Push: the key that browsers subscribe with. They are
+valid for the simulators only.
 """
 
 import json
@@ -32,7 +32,7 @@ Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Where the files are, and the identifiers that go with them."""
+    """The files, and the identifiers that go with them."""
 
     fcm_service_account_file: Path
     apns_key_file: Path
@@ -47,7 +47,7 @@ class Credentials:
 
 
 def write(state_dir: Path) -> Credentials:
-    """Make what is missing in `state_dir` and keep what is there: asking again gives the same files."""
+    """Make the missing files in `state_dir`; existing ones are kept."""
     state_dir.mkdir(parents=True, exist_ok=True)
     credentials = Credentials(
         state_dir / "fcm-service-account.json",
@@ -72,7 +72,7 @@ def _unless_there(file: Path, make: Callable[[], bytes]) -> None:
 
 
 def _put(file: Path, content: bytes) -> None:
-    """Whole or not at all, and readable by its owner only."""
+    """Write a file atomically, readable by its owner only."""
     handle, temporary = tempfile.mkstemp(dir=file.parent)
     with os.fdopen(handle, "wb") as stream:
         stream.write(content)
@@ -97,7 +97,7 @@ def _service_account() -> bytes:
 
 
 def _certificates() -> tuple[bytes, bytes]:
-    """An authority, and a server certificate with its key below it."""
+    """An authority, and a server certificate signed by it, with its key."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name, server_name = _name("Herald simulators"), _name("localhost")
     authority = (
@@ -108,7 +108,7 @@ def _certificates() -> tuple[bytes, bytes]:
     )
     names = [
         x509.DNSName("localhost"),
-        # The name of the service in docker-compose.yml.
+        # The service's name in docker-compose.yml.
         x509.DNSName("simulators"),
         x509.IPAddress(ip_address("127.0.0.1")),
         x509.IPAddress(ip_address("::1")),
@@ -138,7 +138,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # A clock that is a little behind must still find the certificate valid.
+        # The certificate must be valid for clocks that are a little slow.
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + _VALID)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -1,4 +1,4 @@
-"""Faults and callback plans, each for one recipient or for all: scenarios do not leak into each other."""
+"""Faults and callback plans, for one recipient or for all, so that scenarios do not affect each other."""
 
 import random
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def recipient_key(to: str) -> str:
-    """One spelling of an address: the vendors differ about the `+` of a phone number.
+    """A normalised address: vendors differ about the `+` of a phone number.
 
-    A browser's subscription is its endpoint, without the keys that its user writes behind a `#`.
+    A browser's subscription is its endpoint, without the keys after the `#`.
     """
     if to.startswith("https://"):
         to = to.partition("#")[0]
@@ -23,32 +23,32 @@ class Kind(StrEnum):
     STATUS = "status"
     """Answered with `status` in the vendor's own error form; not processed."""
     LATENCY = "latency"
-    """Processed `latency_s` later."""
+    """Processed after `latency_s`."""
     BLACK_HOLE = "black_hole"
     """Neither processed nor answered."""
     RESET = "reset"
     """The connection is reset; not processed."""
     ACCEPT_THEN_CLOSE = "accept_then_close"
-    """Processed, callbacks flow, but the connection is closed without an answer."""
+    """Processed, with callbacks, but the connection is closed without an answer."""
     ACCEPT_THEN_STALL = "accept_then_stall"
-    """Processed, callbacks flow, but the answer comes only `latency_s` later."""
+    """Processed, with callbacks, but answered only after `latency_s`."""
     ERROR_RATE = "error_rate"
-    """As `status`, for a share `rate` of the requests."""
+    """Like `status`, for a share `rate` of the requests."""
     MALFORMED = "malformed"
-    """Processed, and answered with `status` (200) and a page of HTML."""
+    """Processed, and answered with `status` (default 200) and an HTML page."""
     CUT = "cut"
-    """Processed, and answered with the first half of the body, under the usual headers."""
+    """Processed, and answered with the usual headers and half of the body."""
     MISTYPED = "mistyped"
-    """Processed, and answered as always, but as `text/plain`."""
+    """Processed, and answered as usual, but as `text/plain`."""
     RST_STREAM = "rst_stream"
     """HTTP/2 only: the stream is reset, not processed. `code` is the HTTP/2 error (`internal_error`)."""
     GOAWAY = "goaway"
-    """HTTP/2 only: GOAWAY below this stream, not processed. With `code` `graceful` it names this stream
-    as the last: it is still processed and answered, then the connection closes."""
+    """HTTP/2 only: GOAWAY for this stream, not processed. With `code` `graceful` this stream is the last one:
+    it is still processed and answered, then the connection closes."""
 
 
 class Operation(StrEnum):
-    """Which requests a fault strikes."""
+    """Which requests a fault applies to."""
 
     SEND = "send"
     LOOKUP = "lookup"
@@ -68,11 +68,11 @@ class Fault:
     rate: float = 1.0
     times: int | None = None
     stage: str | None = None
-    """SMTP only: `rcpt`, `data` or `dot`. A `status` strikes at `rcpt` without it, all others at `dot`."""
+    """SMTP only: `rcpt`, `data` or `dot`. Default: `rcpt` for a `status`, `dot` for all others."""
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Fault":
-        """Raises TypeError or ValueError when it is not one."""
+        """Raises TypeError or ValueError for an invalid one."""
         known = dict(value)
         known["kind"] = Kind(known.get("kind", ""))
         known["operation"] = Operation(known.get("operation", Operation.SEND))
@@ -91,7 +91,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """What happens to one request: it waits `latency_s`, then meets `fault`, if there is one."""
+    """What happens to one request: a delay of `latency_s`, then `fault`, if there is one."""
 
     latency_s: float = 0.0
     fault: Fault | None = None
@@ -116,7 +116,7 @@ class FaultBook:
         self.faults = [f for f in self.faults if f.recipient is None or recipient_key(f.recipient) != key]
 
     def strike(self, to: str, operation: Operation = Operation.SEND) -> Strike:
-        """What happens to a request for this recipient. A fault of its own goes before one for all."""
+        """What happens to a request for this recipient. Its own faults take precedence over those for all."""
         matching = sorted(
             (fault for fault in self.faults if fault.matches(to, operation)),
             key=lambda f: f.recipient is None,
@@ -135,22 +135,22 @@ class FaultBook:
 
 
 class Mode(StrEnum):
-    """What becomes of a message's callbacks."""
+    """How a message's callbacks are sent."""
 
     NORMAL = "normal"
     EARLY = "early"
     """Sent before the request is answered."""
     LOST = "lost"
-    """Never sent, though the message's status moves on."""
+    """Never sent, but the message's status changes."""
     REPEATED = "repeated"
     """Each sent twice."""
     HELD = "held"
-    """Nothing happens until somebody asks for a report."""
+    """Nothing happens until a report is requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackPlan:
-    """How a message goes on after it was accepted. `final`: in general words, or the vendor's own."""
+    """What happens after a message was accepted. `final`: a general status, or the vendor's own."""
 
     recipient: str | None = None
     mode: Mode = Mode.NORMAL
@@ -160,7 +160,7 @@ class CallbackPlan:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "CallbackPlan":
-        """Raises TypeError or ValueError when it is not one."""
+        """Raises TypeError or ValueError for an invalid one."""
         known = dict(value)
         known["mode"] = Mode(known.get("mode", Mode.NORMAL))
         return cls(**known)
@@ -171,7 +171,7 @@ class CallbackPlan:
 
 @dataclass(slots=True)
 class CallbackPlans:
-    """The callback plans of one vendor, by recipient. `magic` ones belong to magic recipients and stay."""
+    """The callback plans of one vendor, by recipient. The `magic` ones are permanent."""
 
     magic: Mapping[str, CallbackPlan] = field(default_factory=dict[str, CallbackPlan])
     plans: dict[str | None, CallbackPlan] = field(default_factory=dict[str | None, CallbackPlan])
@@ -187,6 +187,6 @@ class CallbackPlans:
             self.plans.pop(recipient_key(recipient), None)
 
     def of(self, to: str) -> CallbackPlan:
-        """The plan for this recipient, else its magic one, else the one for all, else the ordinary one."""
+        """The plan for this recipient, else its magic one, else the one for all, else the default."""
         key = recipient_key(to)
         return self.plans.get(key) or self.magic.get(key) or self.plans.get(None) or CallbackPlan()

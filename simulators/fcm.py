@@ -1,10 +1,10 @@
 """Firebase Cloud Messaging, HTTP v1, and Google's token exchange, as their references describe them.
 
-The device token decides what comes of a message: `unregistered-…` 404 UNREGISTERED · `bad-…` 400 with a
+The device token decides the result of a message: `unregistered-…` 404 UNREGISTERED · `bad-…` 400 with a
 violation of `message.token` · `mismatch-…` 403 SENDER_ID_MISMATCH · `thirdparty-…` 401
 THIRD_PARTY_AUTH_ERROR · `quota-…` 429 with Retry-After · `unavailable-…` 503 · `internal-…` 500.
 Everything else is accepted. Faults for the recipient `token` strike the token exchange. FCM reports
-nothing later, so neither does this.
+nothing later, and neither does this.
 """
 
 import json
@@ -57,7 +57,7 @@ _MAGIC: dict[str, tuple[int, str]] = {
 
 
 class Fcm(Simulator):
-    """The vendor's side. `token_life_s` is how long the next access tokens live, in seconds."""
+    """Mounted below `/fcm`. `token_life_s`: the life of the next access tokens, in seconds."""
 
     name: ClassVar[str] = "fcm"
 
@@ -72,7 +72,7 @@ class Fcm(Simulator):
         self._tokens: dict[str, float] = {}
         self.token_life_s = 3600
         self.exchanges = 0
-        """How many access tokens were given out."""
+        """The number of access tokens issued."""
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
@@ -99,12 +99,12 @@ class Fcm(Simulator):
         return answer
 
     def revoke_tokens(self) -> None:
-        """Refuse every access token given out so far."""
+        """Refuse every access token issued so far."""
         self._tokens.clear()
 
     async def _exchange(self, request: web.Request) -> web.Response:
         form = await request.post()
-        # Only faults for the recipient "token" meet the exchange; those for all are for messages.
+        # Only faults for the recipient "token" apply to the exchange; those for all are for messages.
         named = any(fault.recipient == "token" for fault in self.faults.faults)
         strike = self.faults.strike("token") if named else Strike()
         await self.delay(strike.latency_s)
@@ -129,7 +129,7 @@ class Fcm(Simulator):
                 assertion,
                 self._public_key,
                 algorithms=["RS256"],
-                # Google's own clients name this one whatever endpoint they were given.
+                # Google's own clients send this audience, whatever their endpoint is.
                 audience=[audience, AUDIENCE],
                 issuer=self._client_email,
                 options={"require": ["exp", "iat", "aud", "iss"]},
@@ -180,7 +180,7 @@ class Fcm(Simulator):
 
 
 def _invalid_field(message: dict[str, Any]) -> str | None:
-    """The first field that FCM would refuse, of those that it checks before the token."""
+    """The first invalid field, of those that FCM checks before the token."""
     data, android = message.get("data", {}), message.get("android", {})
     if not all(isinstance(value, str) for value in data.values()):
         return "message.data"

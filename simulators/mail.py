@@ -1,4 +1,4 @@
-"""What the simulated mail vendors share: addresses, magic recipients, and what follows a delivery."""
+"""The common part of the simulated mail vendors: addresses, magic recipients, events after delivery."""
 
 import re
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ _ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 
 
 def is_address(text: str) -> bool:
-    """Whether a text has the form of one mail address."""
+    """Whether a text looks like one mail address."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 def magic_part(address: str) -> str:
-    """The word of an address that may be a magic one."""
+    """The part of an address that may be a magic word."""
     return address.rpartition("@")[0].partition("+")[0].lower()
 
 
 class MailSimulator(Simulator):
     """One mail vendor. An accepted message has the first status of `progress`.
 
-    `magic_words` gives the final status and code to addresses that begin with such a word; `silent`
-    is never reported on. A status of `after_delivery` is reported only once delivery has been.
+    `magic_words`: the final status and code of addresses that start with such a word; `silent` is never
+    reported on. A status in `after_delivery` is only reported after the delivery.
     """
 
     magic_words: ClassVar[Mapping[str, tuple[str, str | None]]] = {}

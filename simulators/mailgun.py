@@ -1,7 +1,7 @@
 """A simulated Mailgun v3: messages, the events API, and signed webhooks.
 
-Magic recipients, by the part before `@` (anything after a `+` in it is ignored, so that each test can
-have its own); a callback plan of the control API for the recipient goes before them:
+Magic recipients, by the part before `@` (anything after a `+` is ignored, so that each test can have its own
+address). A callback plan of the control API for the recipient takes precedence:
 
     invalid@…      refused with 400, "to parameter is not a valid address"
     bounce@…       accepted, then failed: permanent, reason `bounce`
@@ -13,10 +13,10 @@ have its own); a callback plan of the control API for the recipient goes before 
     unsubscribed@… accepted, delivered, then unsubscribed
     silent@…       accepted, and no event after that
 
-Anything else is accepted and delivered. The control API's words are sent (accepted), delivered and
-undelivered (failed); its `code` is a failure's reason, `temporary` for a temporary one.
+Anything else is accepted and delivered. The control API's statuses are sent (accepted), delivered and
+undelivered (failed); its `code` is the reason of a failure, `temporary` for a temporary one.
 
-`lag_s` is how long an event takes, in seconds, until the events API shows it.
+`lag_s`: seconds until the events API shows an event.
 """
 
 import hmac
@@ -63,7 +63,7 @@ def problem(status: int, message: str) -> web.Response:
 
 
 def signed(event: Mapping[str, Any], at: datetime | None = None, token: str | None = None) -> bytes:
-    """A webhook's body with this event, signed at this time (now) with this token (a new one)."""
+    """The body of a webhook with this event, signed now and with a new token by default."""
     timestamp = str(int((at or datetime.now(UTC)).timestamp()))
     token = token or secrets.token_hex(25)
     digest = hmac.new(SIGNING_KEY.encode(), (timestamp + token).encode(), "sha256").hexdigest()
@@ -72,7 +72,7 @@ def signed(event: Mapping[str, Any], at: datetime | None = None, token: str | No
 
 
 class Mailgun(MailSimulator):
-    """Mailgun's account with one domain."""
+    """Mounted below `/mailgun`: an account with one domain."""
 
     name = "mailgun"
     statuses: ClassVar[Mapping[str, str]] = {
@@ -116,7 +116,7 @@ class Mailgun(MailSimulator):
 
     def callback(self, message: Received, status: str, code: str | int | None) -> Outgoing | None:
         events: list[dict[str, Any]] = message.vendor["events"]
-        # The acceptance was logged when it happened.
+        # The `accepted` event was recorded at once.
         event = events[0] if status == "accepted" else self._event(message, status, code)
         if event not in events:
             events.append(event)
@@ -235,7 +235,7 @@ class Mailgun(MailSimulator):
 
 
 def fault_in(form: Form, to: str) -> web.Response | None:
-    """The vendor's refusal of a mail that it cannot send, None when it can."""
+    """The vendor's refusal of a mail that it cannot send; None when it can."""
     for name in ("from", "to", "subject"):
         if not form.get(name):
             return problem(400, f"{name} parameter is missing")

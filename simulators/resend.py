@@ -1,7 +1,7 @@
 """A simulated Resend: emails with idempotency keys, their last event, and Svix-signed webhooks.
 
 Magic recipients are Resend's own test words before the `@` (anything after a `+` is ignored, so that each
-test can have its own); a callback plan of the control API for the recipient goes before them:
+test can have its own address). A callback plan of the control API for the recipient takes precedence:
 
     invalid@…      refused with 422, "Invalid `to` field"
     bounced@…      accepted, sent, then bounced: Permanent, General
@@ -12,10 +12,10 @@ test can have its own); a callback plan of the control API for the recipient goe
     complained@…   accepted, delivered, then complained
     silent@…       accepted, and no event after that
 
-Anything else is accepted and delivered. The control API's words are sent, delivered and undelivered
-(bounced); its `code` is a bounce's sub-type. A key is remembered for 24 hours: with the same body it gives
-the first answer, with another 409 `invalid_idempotent_request`, and while the first is still being
-processed 409 `concurrent_idempotent_requests`.
+Anything else is accepted and delivered. The control API's statuses are sent, delivered and undelivered
+(bounced); its `code` is the sub-type of a bounce. A key is remembered for 24 hours: with the same body it
+returns the first answer, with another 409 `invalid_idempotent_request`, and while the first request is still
+being processed 409 `concurrent_idempotent_requests`.
 """
 
 import base64
@@ -126,7 +126,7 @@ class Resend(MailSimulator):
         data |= _details(status, code)
         event = {"type": f"email.{status}", "created_at": datetime.now(UTC).isoformat(), "data": data}
         body = json.dumps(event).encode()
-        # A repeated webhook keeps its id: one for each status of a message.
+        # A retried webhook keeps its id: there is one per status of a message.
         id = "msg_" + hashlib.sha256(f"{message.id}:{status}".encode()).hexdigest()[:27]
         headers = {"Content-Type": "application/json", **signed(id, body)}
         return Outgoing(f"{self.world.callback_base}/{self.name}", headers, body)
@@ -197,7 +197,7 @@ class Resend(MailSimulator):
 
 
 def _details(status: str, code: str | int | None) -> dict[str, Any]:
-    """What an event has that others do not."""
+    """The fields that only this kind of event has."""
     if status == "bounced":
         sub_type = str(code or "General")
         bounce = {

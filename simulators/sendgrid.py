@@ -1,7 +1,7 @@
 """A simulated SendGrid v3: mail send, Email Logs, Email Activity, and a signed event webhook.
 
-Magic recipients, by the part before `@` (anything after a `+` in it is ignored, so that each test can
-have its own); a callback plan of the control API for the recipient goes before them:
+Magic recipients, by the part before `@` (anything after a `+` is ignored, so that each test can have its own
+address). A callback plan of the control API for the recipient takes precedence:
 
     invalid@…      refused with 400, field personalizations.0.to.0.email
     bounce@…       processed, then a hard bounce (5.1.1)
@@ -10,10 +10,10 @@ have its own); a callback plan of the control API for the recipient goes before 
     deferred@…     processed, then deferred, and nothing more
     spamreport@…   processed, delivered, then reported as spam
     unsubscribe@…  processed, delivered, then unsubscribed
-    silent@…       accepted, and no event ever
+    silent@…       accepted, and no event at all
 
-Anything else is processed and delivered. The control API's words are sent (processed), delivered and
-undelivered (bounce); its `code` is a bounce's SMTP status or a drop's reason.
+Anything else is processed and delivered. The control API's statuses are sent (processed), delivered and
+undelivered (bounce); its `code` is the SMTP status of a bounce or the reason of a drop.
 """
 
 import base64
@@ -34,13 +34,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from simulators.base import Outgoing, Received
 from simulators.faults import Fault
 from simulators.mail import MailSimulator, is_address, magic_part
+from simulators.sendgrid_history import (
+    ACTIVITY_DETAIL,
+    LOG_FIELDS,
+    activity_event,
+    activity_of,
+    conditions_of,
+    meets,
+    summary_of,
+)
 
 API_KEY = "SG.simulated.key"
 FROM_EMAIL = "Herald <notices@herald.example>"
 CUSTOM_ARGS_BYTES_MAX = 10_000
 REFERENCE = "herald_ref"
 
-# A key that everybody can make again opens nothing but this simulator.
+# Derived from a public text: it is valid for this simulator only.
 _SIGNING_KEY = ec.derive_private_key(
     int.from_bytes(hashlib.sha256(b"herald simulated sendgrid event webhook").digest()), ec.SECP256R1()
 )
@@ -59,45 +68,14 @@ MAGIC: Mapping[str, tuple[str, str | None]] = {
 }
 AFTER_DELIVERY = frozenset({"open", "click", "spamreport", "unsubscribe", "group_unsubscribe"})
 
-LOG_STATUS: Mapping[str, str] = {
-    "processed": "processed",
-    "deferred": "deferred",
-    "dropped": "dropped",
-    "bounce": "bounced",
-    "blocked": "blocked",
-}
-ACTIVITY_EVENT: Mapping[str, tuple[str, str]] = {
-    # event webhook → (event_name, bounce_type)
-    "bounce": ("bounced", "hard"),
-    "blocked": ("bounced", "soft"),
-    "spamreport": ("spam_report", "soft"),
-    "open": ("opened", "soft"),
-    "click": ("clicked", "soft"),
-}
-
-DETAIL: Mapping[str, Any] = {
-    "api_key_id": "simulated",
-    "asm_group_id": 1,
-    "categories": [],
-    "originating_ip": "127.0.0.1",
-    "outbound_ip": "127.0.0.1",
-    "outbound_ip_type": "shared",
-    "teammate": "",
-    "template_id": "",
-    "unique_args": "{}",
-}
-"""What Email Activity says of one message beside what it lists: every field is required."""
-
-_CONDITION = re.compile(r'(\w+)\s*(>=|<=|>|<|=)\s*(?:TIMESTAMP\s+)?"([^"]*)"')
-
 
 def problem(status: int, message: str, field: str | None = None) -> web.Response:
-    """SendGrid's error form. Its `help` is there only when there is some."""
+    """SendGrid's error form, without its optional `help`."""
     return web.json_response({"errors": [{"message": message, "field": field}]}, status=status)
 
 
 class SendGrid(MailSimulator):
-    """SendGrid's account as one process sees it."""
+    """Mounted below `/sendgrid`."""
 
     name = "sendgrid"
     statuses: ClassVar[Mapping[str, str]] = {
@@ -141,7 +119,7 @@ class SendGrid(MailSimulator):
         return self.signed([event])
 
     def signed(self, events: Sequence[Mapping[str, Any]], at: datetime | None = None) -> Outgoing:
-        """The event webhook with these events, signed at this time (now)."""
+        """The event webhook with these events, signed at this time (default: now)."""
         body = json.dumps(events, separators=(",", ":")).encode() + b"\r\n"
         timestamp = str(int((at or datetime.now(UTC)).timestamp()))
         signature = _SIGNING_KEY.sign(timestamp.encode() + body, ec.ECDSA(SHA256()))
@@ -208,7 +186,7 @@ class SendGrid(MailSimulator):
             event["response"] = "250 OK"
         if status == "deferred":
             event |= {"response": "451 4.7.1 try again later", "attempt": "1"}
-        # The webhook merges the custom arguments in, whatever they are named.
+        # The webhook merges the custom arguments into the event, whatever their names.
         return {**event, **message.vendor["custom_args"]}
 
     async def _search_logs(self, request: web.Request) -> web.StreamResponse:
@@ -218,15 +196,15 @@ class SendGrid(MailSimulator):
             body = json.loads(await request.read())
         except ValueError:
             return problem(400, "Bad Request")
-        wanted = _CONDITION.findall(str(body.get("query", "")))
-        for name, _, _ in wanted:
-            if name not in ("to_email", "subject", "sg_message_id", "sg_message_id_created_at"):
+        conditions = conditions_of(str(body.get("query", "")))
+        for name, _, _ in conditions:
+            if name not in LOG_FIELDS:
                 return problem(400, f"invalid syntax: '{name}' is not a known field")
-        to = next((value for name, _, value in wanted if name == "to_email"), "")
+        to = next((value for name, _, value in conditions if name == "to_email"), "")
         limit = int(body.get("limit", 10))
 
         def answer() -> web.Response:
-            found = [m for m in self.messages.values() if all(_meets(m, *one) for one in wanted)]
+            found = [m for m in self.messages.values() if all(meets(m, *one) for one in conditions)]
             return web.json_response({"messages": [summary_of(m) for m in found[::-1][:limit]]})
 
         return await self.look_up(request, to, answer)
@@ -253,7 +231,7 @@ class SendGrid(MailSimulator):
     async def _activity(self, request: web.Request) -> web.StreamResponse:
         def answer(message: Received) -> dict[str, Any]:
             events = [activity_event(event) for event in message.vendor["events"]]
-            return {**activity_of(message), **DETAIL, "events": events}
+            return {**activity_of(message), **ACTIVITY_DETAIL, "events": events}
 
         return await self._one(request, answer)
 
@@ -275,7 +253,7 @@ class SendGrid(MailSimulator):
 
 
 def recipient_of(mail: Mapping[str, Any]) -> str:
-    """The first recipient of a mail, as far as there is one."""
+    """The first recipient of a mail; empty when there is none."""
     try:
         return str(mail["personalizations"][0]["to"][0]["email"])
     except (KeyError, IndexError, TypeError):
@@ -283,7 +261,7 @@ def recipient_of(mail: Mapping[str, Any]) -> str:
 
 
 def fault_in(mail: Mapping[str, Any], to: str) -> web.Response | None:
-    """The vendor's refusal of a mail that it cannot send, None when it can."""
+    """The vendor's refusal of a mail that it cannot send; None when it can."""
     personalizations = mail.get("personalizations")
     if not isinstance(personalizations, list) or not personalizations:
         return problem(400, "The personalizations field is required", "personalizations")
@@ -310,61 +288,3 @@ def fault_in(mail: Mapping[str, Any], to: str) -> web.Response | None:
     if len(json.dumps(personalizations[0].get("custom_args") or {})) > CUSTOM_ARGS_BYTES_MAX:
         return problem(400, "The custom_args are too large.", "personalizations.0.custom_args")
     return None
-
-
-def summary_of(message: Received) -> dict[str, Any]:
-    """A message as Email Logs lists it."""
-    return {
-        "from_email": "notices@herald.example",
-        "sg_message_id": message.vendor["sg_message_id"],
-        "subject": message.title,
-        "to_email": message.to,
-        "status": LOG_STATUS.get(message.status, "delivered"),
-        "sg_message_id_created_at": message.received_at.isoformat(),
-    }
-
-
-def activity_of(message: Received) -> dict[str, Any]:
-    """A message as Email Activity lists it."""
-    status = LOG_STATUS.get(message.status, "delivered")
-    return {
-        "from_email": "notices@herald.example",
-        "msg_id": message.vendor["sg_message_id"],
-        "subject": message.title,
-        "to_email": message.to,
-        "status": status if status in ("processed", "delivered") else "not_delivered",
-        "opens_count": 0,
-        "clicks_count": 0,
-        "last_event_time": datetime.now(UTC).isoformat(),
-    }
-
-
-def activity_event(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event of the webhook in Email Activity's words."""
-    word = str(event.get("type") or event["event"])
-    name, bounce_type = ACTIVITY_EVENT.get(word, (word, "soft"))
-    return {
-        "event_name": name,
-        "processed": datetime.fromtimestamp(event["timestamp"], UTC).isoformat(),
-        # Required of every event, whatever it is about.
-        "bounce_type": bounce_type,
-        "http_user_agent": "",
-        "mx_server": "mx.customers.example",
-    }
-
-
-def _meets(message: Received, name: str, operator: str, value: str) -> bool:
-    if name == "sg_message_id_created_at":
-        at = datetime.fromisoformat(value)
-        return {
-            ">=": message.received_at >= at,
-            ">": message.received_at > at,
-            "<=": message.received_at <= at,
-            "<": message.received_at < at,
-        }.get(operator, False)
-    held = {
-        "to_email": message.to,
-        "subject": message.title,
-        "sg_message_id": message.vendor["sg_message_id"],
-    }
-    return operator == "=" and held[name] == value

@@ -1,50 +1,28 @@
-"""All vendors in one process: each below its own prefix, one control API over them."""
+"""All vendors in one process: each below its own prefix, with one control API for all."""
 
 import argparse
 import asyncio
 import gc
+import importlib
+import inspect
+import pkgutil
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import uvloop
 from aiohttp import web
 
-from simulators.africastalking import AfricasTalking
-from simulators.apns import Apns
 from simulators.base import Simulator, World
 from simulators.control import Control
-from simulators.fcm import Fcm
-from simulators.mailgun import Mailgun
-from simulators.resend import Resend
-from simulators.sendgrid import SendGrid
-from simulators.smtp import Smtp
-from simulators.termii import Termii
-from simulators.twilio import Twilio
-from simulators.webpush import WebPush
-from simulators.whatsapp_cloud import WhatsAppCloud
-
-SIMULATORS: tuple[type[Simulator], ...] = (
-    Twilio,
-    Termii,
-    AfricasTalking,
-    SendGrid,
-    Mailgun,
-    Resend,
-    Smtp,
-    Fcm,
-    Apns,
-    WebPush,
-    WhatsAppCloud,
-)
-"""Every vendor, in the order of the documentation. SMTP and APNs open ports of their own in their `start`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The simulators while they run. `url` has no trailing slash."""
+    """The running simulators. `url` has no trailing slash."""
 
     url: str
     simulators: dict[str, Simulator]
@@ -52,9 +30,9 @@ class Running:
 
 @asynccontextmanager
 async def serve(world: World, port: int = 0) -> AsyncGenerator[Running]:
-    """Serve every vendor on `port` (0: any free one) until the block is left."""
+    """Serve every vendor on `port` (0: any free one) until the block ends."""
     world.state_dir.mkdir(parents=True, exist_ok=True)
-    simulators = {kind.name: kind(world) for kind in SIMULATORS}
+    simulators = {kind.name: kind(world) for kind in vendors()}
     app = web.Application(client_max_size=32 * 1024 * 1024)
     app.add_routes(Control(simulators).routes())
     for name, simulator in simulators.items():
@@ -70,6 +48,19 @@ async def serve(world: World, port: int = 0) -> AsyncGenerator[Running]:
         for simulator in simulators.values():
             await simulator.aclose()
         await runner.cleanup()
+
+
+def vendors() -> list[type[Simulator]]:
+    """Every vendor: the simulator that a module of this package defines under the module's own name."""
+    found: list[type[Simulator]] = []
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        defined = vars(importlib.import_module(f"simulators.{module.name}")).values()
+        found += [kind for kind in defined if _is_simulator(kind) and kind.name == module.name]
+    return found
+
+
+def _is_simulator(value: object) -> TypeGuard[type[Simulator]]:
+    return isinstance(value, type) and issubclass(value, Simulator) and not inspect.isabstract(value)
 
 
 def _below(prefix: str, route: web.RouteDef) -> web.RouteDef:
@@ -91,7 +82,7 @@ def main() -> None:
     parser.add_argument("--state-dir", type=Path, required=True, help="keys and certificates are made here")
     args = parser.parse_args()
     world = World(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port, args.smtp_port)
-    # Looking for garbage in all that was sent would stop every vendor at once, and in vain: it is kept.
+    # A full garbage collection would pause every vendor, and free nothing: messages are kept.
     gc.freeze()
     gc.set_threshold(700, 10, 1_000_000)
     uvloop.run(_run(world, args.port))

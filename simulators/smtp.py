@@ -1,18 +1,18 @@
 """A small SMTP server (RFC 5321) with STARTTLS and AUTH PLAIN, on its own port.
 
-It takes mail for nobody but shows it: a mail's id is its Message-ID, its reference the part of that before
-the `@`. Nothing is reported later, so neither does this. Magic recipients, by the part before `@`
-(anything after a `+` in it is ignored):
+It delivers no mail, but shows it: a mail's id is its Message-ID, and its reference is the part of that
+before the `@`. It reports nothing later. Magic recipients, by the part before `@` (anything after a `+` is
+ignored):
 
     unknown@…     550 5.1.1 at RCPT        disabled@…  550 5.2.1 at RCPT
     full@…        552 5.2.2 at RCPT        relay@…     554 5.7.1 at RCPT
-    plain@…       550 at RCPT, without an extended code
+    plain@…       550 at RCPT, without an enhanced code
     greylisted@…  451 4.7.1 at RCPT        spam@…      554 5.7.1 after the final dot
     large@…       552 5.3.4 after the dot  busy@…      451 4.3.0 after the dot
 
-Faults meet a mail once its recipient is named. A `status` fault is the reply's code, and its `code` the
-extended one; 429, which SMTP has not, is 451 4.7.28. `stage` says where (simulators/faults.py).
-`black_hole` and `reset` at the dot leave the content unprocessed; `malformed` is no reply at all, `cut`
+Faults apply once the recipient is known. The `status` of a fault is the reply code, and its `code` the
+enhanced one; 429, which SMTP does not have, becomes 451 4.7.28. `stage` says where (simulators/faults.py).
+`black_hole` and `reset` at the dot leave the content unprocessed; `malformed` is not a valid reply, `cut` is
 half of one.
 """
 
@@ -53,7 +53,7 @@ AT_DOT: Mapping[str, str] = {
 
 
 class Smtp(MailSimulator):
-    """The server. It listens when the process was given a port for it."""
+    """The server. It listens only when the process has a port for it."""
 
     name = "smtp"
 
@@ -66,7 +66,7 @@ class Smtp(MailSimulator):
         self._server: asyncio.Server | None = None
         self.port: int | None = None
         self.connections = 0
-        """How many were opened so far."""
+        """The number of connections opened so far."""
         self._open: set[asyncio.StreamWriter] = set()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -85,7 +85,7 @@ class Smtp(MailSimulator):
         }
 
     def refusal(self, fault: Fault) -> web.Response:
-        """Never asked for: this vendor speaks no HTTP."""
+        """Never called: this vendor has no HTTP API."""
         return web.Response(status=fault.status or 500)
 
     async def start(self) -> None:
@@ -100,7 +100,7 @@ class Smtp(MailSimulator):
         self.hang_up_on_all()
 
     def hang_up_on_all(self) -> None:
-        """Close every connection, whatever is under way."""
+        """Close every connection, whatever its state."""
         for writer in tuple(self._open):
             writer.transport.abort()
 
@@ -117,14 +117,14 @@ class Smtp(MailSimulator):
 
 @dataclass(slots=True)
 class Envelope:
-    """A mail that is under way."""
+    """A mail being received."""
 
     sender: str
     to: str | None = None
     strike: Strike = Strike()  # noqa: RUF009 (immutable)
 
     def fault_at(self, stage: str, *kinds: Kind) -> Fault | None:
-        """The fault that strikes here, if it is of one of the kinds."""
+        """The fault that applies here, if it is of one of these kinds."""
         fault = self.strike.fault
         if fault is None or fault.kind not in kinds:
             return None
@@ -153,7 +153,7 @@ class Conversation:
         }
 
     async def run(self) -> None:
-        """Answer until the client has gone or was hung up on."""
+        """Answer until either side closes the connection."""
         await self._reply("220 simulated.herald.example ESMTP")
         while not self._ended:
             line = await self._line()
@@ -210,7 +210,7 @@ class Conversation:
 
     async def _rcpt(self, rest: str) -> None:
         if self._mail is None or self._mail.to is not None:
-            # One recipient a mail is all that is ever sent here.
+            # Herald sends each mail to one recipient.
             await self._reply("503 5.5.1 MAIL first, then one RCPT")
             return
         to = _path_in(rest, "TO:")
@@ -249,7 +249,7 @@ class Conversation:
         return b"".join(lines)
 
     async def _answer(self, mail: Envelope) -> None:
-        """The reply to a mail that was processed, unless a fault keeps it back."""
+        """The reply to a processed mail, unless a fault suppresses it."""
         kinds = (Kind.ACCEPT_THEN_CLOSE, Kind.ACCEPT_THEN_STALL, Kind.MALFORMED, Kind.CUT)
         fault = mail.fault_at("dot", *kinds)
         if fault and fault.kind is Kind.ACCEPT_THEN_CLOSE:
@@ -266,7 +266,7 @@ class Conversation:
         await self._reply(HTML if fault and fault.kind is Kind.MALFORMED else "250 2.0.0 Queued")
 
     async def _struck(self, stage: str) -> bool:
-        """Let the mail's fault strike where it is, if this is where. Whether it did."""
+        """Apply the mail's fault if this is its stage. Returns whether it applied."""
         assert self._mail
         fault = self._mail.fault_at(stage, Kind.STATUS, Kind.ERROR_RATE, Kind.BLACK_HOLE, Kind.RESET)
         if fault is None:
@@ -313,7 +313,7 @@ class Conversation:
 
 
 def _path_in(rest: str, keyword: str) -> str:
-    """The address of `FROM:<…>` or `TO:<…>`, without what follows it."""
+    """The address in `FROM:<…>` or `TO:<…>`, without parameters."""
     path = rest[len(keyword) :].strip() if rest[: len(keyword)].upper() == keyword else ""
     return path.partition(">")[0].removeprefix("<")
 

@@ -1,4 +1,4 @@
-"""Termii's messaging API, as its documentation and its users' recorded answers describe it.
+"""Termii's messaging API, as its documentation and answers recorded by its users describe it.
 
 Magic recipients: 2340000000001 invalid number · 2340000000002 country inactive · 2340000000003 no such
 route · 2340000000004 accepted, then `DND Active on Phone Number` · 2340000000005 accepted, then
@@ -124,7 +124,7 @@ class Termii(Simulator):
         if not text or body.get("type") != "plain" or body.get("channel") not in ("generic", "dnd"):
             return _error(422, "The given data was invalid")
         message = Received(
-            # Real ids have 25 digits: more than 64 bits hold.
+            # Real ids have 25 digits, more than fit in 64 bits.
             id="30" + str(secrets.randbelow(10**23)).zfill(23),
             to=to,
             text=text,

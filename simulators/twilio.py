@@ -1,6 +1,6 @@
 """Twilio's Programmable Messaging, as its OpenAPI document and its Python SDK 9.13 describe it.
 
-Magic recipients (Twilio's own test numbers, and two more for what it reports later):
+Magic recipients (Twilio's own test numbers, and two more for later reports):
 +15005550001 invalid (21211) · 0002 unroutable (21612) · 0003 no permission for the region (21408) ·
 0004 unsubscribed by STOP (21610) · 0009 not a mobile (21614) · 0015 accepted, then undelivered as
 unknown (30005) · 0016 accepted, then undelivered as a landline (30006).
@@ -27,7 +27,7 @@ ACCOUNT_SID = "AC" + "5e" * 16
 AUTH_TOKEN = "simulated-twilio-auth-token"
 SENDER = "+15005550006"
 BODY_MAX = 1600
-# Row by row, as the standard prints it.
+# In the rows of the standard.
 GSM_7 = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅå" "Δ_ΦΓΛΩΠΨΣΘΞÆæßÉ" " !\"#¤%&'()*+,-./" "0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNO" "PQRSTUVWXYZÄÖÑÜ§" "¿abcdefghijklmno" "pqrstuvwxyzäöñüà"
@@ -111,7 +111,7 @@ class Twilio(Simulator):
         )
 
     def incoming(self, sender: str, text: str) -> Outgoing:
-        """A received message. As Twilio does by itself, STOP keeps its sender from us until START (21610)."""
+        """A received message. Like Twilio, STOP blocks messages to its sender until START (21610)."""
         word = text.strip().lower()
         if word in STOP_WORDS:
             self._stopped.add(sender)
@@ -230,7 +230,7 @@ def _complaint(to: str, sender: str, text: str) -> int | None:
 
 
 def segments_of(text: str) -> int:
-    """How many SMS Twilio makes of a text: 160 or 153 septets of GSM 03.38 each, else 70 or 67 of UTF-16."""
+    """The number of SMS segments of a text: 160 or 153 septets of GSM 03.38 each, else 70 or 67 of UTF-16."""
     sizes = [0 if c in GSM_7 else 1 if c in GSM_7_ESCAPED else None for c in text]
     gsm = None not in sizes
     sizes = [1 + (size or 0) for size in sizes] if gsm else [len(c.encode("utf-16-be")) // 2 for c in text]

@@ -1,16 +1,17 @@
-"""A push service (RFC 8030) that knows its callers (RFC 8292), and the browsers behind it (RFC 8291).
+"""A push service (RFC 8030) that authenticates its callers (RFC 8292), and its browsers (RFC 8291).
 
-It stands for every push service: its paths are the endpoints' hosts and paths. Its errors are Mozilla's. A
-browser's keys are derived from its endpoint, so a subscription needs no registration: `subscription` makes
-one, and so does `GET /subscription/{id}`. An endpoint ends in an id, which decides what comes of a message:
+It simulates every push service: its paths consist of the endpoints' hosts and paths. Its errors are
+Mozilla's. A browser's keys are derived from its endpoint, so a subscription needs no registration:
+`subscription` makes one, and so does `GET /subscription/{id}`. An endpoint ends in an id, which decides the
+result of a message:
 
     unknown-…     404 errno 102            gone-…         410 errno 106
     large-…       413 errno 104            busy-…         429 errno 201, Retry-After
     unavailable-… 503 errno 201            internal-…     500 errno 999
-    otherkey-…    403, in FCM's words: it subscribed with another key
-    offline-…     accepted; a later message with the same Topic takes the place of one that waits
+    otherkey-…    403 as FCM words it: it subscribed with another key
+    offline-…     accepted; a later message with the same Topic replaces the waiting one
 
-Nothing is reported later, so neither does this.
+It reports nothing later.
 """
 
 import base64
@@ -56,7 +57,7 @@ _AUTHORIZATION = re.compile(r"vapid t=([\w.-]+), ?k=([\w-]+)")
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _URGENCIES = frozenset({"very-low", "low", "normal", "high"})
 
-# HTTP status → Mozilla's errno. 504 is from something in between, and 403 Mozilla does not say.
+# HTTP status → Mozilla's errno. 504 comes from something in between, and Mozilla has no 403.
 _ERRNO: Mapping[int, int] = {
     400: 110,
     401: 109,
@@ -79,11 +80,11 @@ _MAGIC: Mapping[str, int] = {
 
 
 class Undecryptable(Exception):
-    """A body that the browser cannot read: it would drop it silently."""
+    """A body that the browser cannot decrypt: it would drop it silently."""
 
 
 class Browser:
-    """The browser that subscribed at an endpoint, and its keys."""
+    """The browser behind an endpoint, and its keys."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
@@ -94,12 +95,12 @@ class Browser:
 
     @property
     def subscription(self) -> dict[str, Any]:
-        """As `PushSubscription.toJSON()` gives it to a page."""
+        """As `PushSubscription.toJSON()` returns it."""
         keys = {"p256dh": _base64url(_point(self._key.public_key())), "auth": _base64url(self._auth)}
         return {"endpoint": self._endpoint, "expirationTime": None, "keys": keys}
 
     def decrypt(self, body: bytes) -> bytes:
-        """What was encrypted for this browser. Raises Undecryptable."""
+        """Decrypt a message for this browser. Raises Undecryptable."""
         return decrypt(body, self._key, self._auth)
 
 
@@ -126,7 +127,7 @@ def subscription(id: str, host: str = HOST) -> dict[str, Any]:
 
 
 class WebPush(Simulator):
-    """The push service. `tokens` holds the good tokens that came, by origin."""
+    """Mounted below `/webpush`. `tokens`: the valid tokens received, by origin."""
 
     name: ClassVar[str] = "webpush"
 
@@ -179,7 +180,7 @@ class WebPush(Simulator):
         try:
             said = json.loads(Browser(endpoint).decrypt(body))
         except (Undecryptable, ValueError):
-            # A browser would drop it, and nobody would know: here the sender is told.
+            # A browser would drop it silently; here the sender gets an error.
             return _error(400)
         headers = {name: request.headers.get(name) for name in ("TTL", "Topic", "Urgency")}
         received = Received(
@@ -196,13 +197,13 @@ class WebPush(Simulator):
         return received, web.Response(status=201, headers=answer)
 
     def _replace(self, message: Received, topic: str | None) -> None:
-        """Of the messages of a topic that wait for a browser the last one is kept (RFC 8030, 5.4)."""
+        """Keep only the last waiting message of a topic (RFC 8030, 5.4)."""
         if topic is not None:
             self.messages.pop(self._waiting.get((message.to, topic), ""), None)
             self._waiting[message.to, topic] = message.id
 
     def _unauthorized(self, request: web.Request, endpoint: str) -> web.Response | None:
-        """The refusal of a caller who does not prove to be the one that the browser subscribed to."""
+        """The refusal of a caller without the key that the browser subscribed with; None for others."""
         found = _AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
         if not found or found[2] != _base64url(_point(self._public_key)):
             return _error(401)
@@ -225,7 +226,7 @@ class WebPush(Simulator):
 
 
 def _malformed(request: web.Request, body: bytes) -> web.Response | None:
-    """The refusal of a request whose headers or size are not those of a push message."""
+    """The refusal of a request with invalid headers or size; None for others."""
     headers = request.headers
     if "TTL" not in headers:
         return _error(400, 111)

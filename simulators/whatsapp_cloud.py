@@ -1,7 +1,7 @@
 """A simulated WhatsApp Cloud API: messages by text and template, and signed status webhooks.
 
-The last four digits of a number decide, whatever its country; a callback plan of the control API for the
-recipient goes before those that are accepted:
+The last four digits of a number decide, in every country. For accepted messages, a callback plan of the
+control API for the recipient takes precedence:
 
     …9926  refused with 131026, not on WhatsApp        …9947  text is refused with 131047: no open window
     …9956  refused with 131056, pair rate limit        …9930  refused with 131030, not on the allowed list
@@ -40,7 +40,7 @@ TEMPLATES: Mapping[str, tuple[int, bool]] = {
     "debit_alert": (2, False),
     "hello_world": (0, False),
 }
-"""Each template's number of parameters, and whether it has a button for the code."""
+"""Each template's number of parameters, and whether it has a copy-code button."""
 
 REFUSED: Mapping[str, tuple[int, int, str]] = {
     "9926": (400, 131026, "Message undeliverable"),
@@ -51,7 +51,7 @@ FAILED: Mapping[str, int] = {"9849": 131049, "9826": 131026}
 SILENT = "9800"
 CLOSED_WINDOW = "9947"
 CODES: Mapping[int, int] = {400: 100, 401: 190, 403: 10, 404: 100, 429: 130429, 500: 131000, 503: 2}
-"""The code that each HTTP status comes with, unless a fault names another."""
+"""The code of each HTTP status, unless a fault has its own."""
 
 
 def problem(status: int, code: int, message: str = "The request was refused.") -> web.Response:
@@ -72,12 +72,12 @@ def signed(body: bytes) -> dict[str, str]:
     return {"Content-Type": "application/json", "X-Hub-Signature-256": f"sha256={digest}"}
 
 
-def webhook(*told: Mapping[str, Any], what: str = "statuses") -> bytes:
+def webhook(*entries: Mapping[str, Any], what: str = "statuses") -> bytes:
     """A webhook's body with these statuses, or these `messages`."""
     value = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783881", "phone_number_id": PHONE_NUMBER_ID},
-        what: list(told),
+        what: list(entries),
     }
     entry = {"id": "102290129340398", "changes": [{"value": value, "field": "messages"}]}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
@@ -108,14 +108,14 @@ class WhatsAppCloud(Simulator):
         return problem(status, int(fault.code or CODES.get(status, 1)))
 
     def plan_of(self, to: str) -> CallbackPlan | None:
-        """What becomes of a message to a magic number."""
+        """The final status and code of a message to a magic number."""
         ending = to[-4:]
         if ending in FAILED:
             return CallbackPlan(to, final="failed", code=FAILED[ending])
         return CallbackPlan(to, final="sent") if ending == SILENT else None
 
     def callback(self, message: Received, status: str, code: str | int | None) -> Outgoing | None:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "id": message.id,
             "status": status,
             "timestamp": str(int(time.time())),
@@ -124,14 +124,14 @@ class WhatsAppCloud(Simulator):
         }
         if status == "failed":
             failed = int(code or 131026)
-            told["errors"] = [
+            fields["errors"] = [
                 {
                     "code": failed,
                     "title": "Message undeliverable",
                     "error_data": {"details": f"To {message.to}"},
                 }
             ]
-        body = webhook({name: value for name, value in told.items() if value is not None})
+        body = webhook({name: value for name, value in fields.items() if value is not None})
         return Outgoing(f"{self.world.callback_base}/{self.name}", signed(body), body)
 
     def incoming(self, sender: str, text: str) -> Outgoing:

@@ -1,4 +1,4 @@
-"""What every mail provider is given in a mail's fields, made safe once for all of them."""
+"""The fields of a mail, made safe once for every mail provider."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from typing import Final
 from providers.base import Message
 
 REFERENCE: Final = "herald_ref"
-"""The name under which a vendor carries our attempt reference back."""
+"""The name under which a vendor returns our attempt reference."""
 
 SUBJECT_CHARS_MAX: Final = 200
 ADDRESS_CHARS_MAX: Final = 254
@@ -21,7 +21,7 @@ _NOT_ONE_ADDRESS = re.compile(r'[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff,;:<
 
 
 def subject_of(message: Message) -> str:
-    """The subject of a mail: the content's title on one line, or the notification type in words.
+    """The subject of a mail: the content's title on one line, else the notification type in words.
 
     Line breaks and other control characters become spaces, so that a title cannot add header fields.
     """
@@ -32,9 +32,9 @@ def subject_of(message: Message) -> str:
 
 
 def unsubscribing(message: Message) -> dict[str, str]:
-    """The header fields by which a mailbox unsubscribes its owner with one click (RFC 2369, RFC 8058).
+    """The header fields for unsubscribing with one click (RFC 2369, RFC 8058).
 
-    None of them where the recipient cannot. Mailboxes believe them only under a DKIM signature.
+    Empty where the recipient cannot unsubscribe. Mailboxes honour them only under a DKIM signature.
     """
     if message.unsubscribe_url is None:
         return {}
@@ -45,10 +45,10 @@ def unsubscribing(message: Message) -> dict[str, str]:
 
 
 def is_one_address(address: str) -> bool:
-    """Whether the text can be handed to a vendor as exactly one recipient.
+    """Whether the text can be given to a vendor as exactly one recipient.
 
-    Vendors read lists and display names in their recipient fields, and header lines in the worst case.
-    What the address must look like beyond that was decided where it was accepted.
+    Vendors accept lists and display names in their recipient fields, and header lines in the worst case.
+    Everything else about the address was checked when it was accepted.
     """
     local, _, domain = address.rpartition("@")
     return (
@@ -57,24 +57,24 @@ def is_one_address(address: str) -> bool:
 
 
 def one_sender(from_email: str) -> str:
-    """The configured sender, with or without a name. Raises ValueError unless it is one, on one line."""
+    """The configured sender, with or without a name. Raises ValueError unless it is one address."""
     found = getaddresses([from_email])
     if len(found) != 1 or not is_one_address(found[0][1]) or not from_email.isprintable():
-        raise ValueError("from_email is not one address, with or without a name before it")
+        raise ValueError("from_email must be one address, optionally with a name: Name <address>")
     return from_email
 
 
 def reference_in(variables: object) -> str | None:
-    """Our attempt reference among the variables that a vendor carried back, if it is there."""
+    """Our attempt reference among the variables that a vendor returned, if it is there."""
     value = variables.get(REFERENCE) if isinstance(variables, dict) else None
     return value if isinstance(value, str) and _REFERENCE_FORM.fullmatch(value) else None
 
 
 def event_key_of(*parts: object) -> str:
-    """The name of a report among its provider's own: the vendor's id of it, or what stands for one.
+    """A key for a report, unique within its provider: the vendor's id of it, or parts that identify it.
 
-    A vendor's id that cannot be stored as it is (control characters, lone surrogates, any length) is
-    named by its hash.
+    One that cannot be stored as it is (control characters, lone surrogates, too long) is replaced by its
+    hash.
     """
     key = ":".join(str(part) for part in parts)
     if _KEY_FORM.fullmatch(key):

@@ -3,19 +3,19 @@
 Sources: Resend's OpenAPI file (resend/resend-openapi: emails, webhook events) and the error table and
 webhook pages of resend/resend-skills, which repeat resend.com/docs.
 
-- It takes an idempotency key, kept for 24 hours: an ambiguous send is resolved by making the same
-  request again with the same key. The answer is then the first one's.
-- A key that Resend knows with another body, or that is in use by another request, proves that an
-  earlier call of the same attempt arrived. What came of that one is not said: it stays ambiguous.
-- Tags allow letters, digits, `_` and `-` only, so our reference rides in one with `_` for its dot.
-- A webhook has no id in its body: `svix-id` names it, and stays the same when it is repeated.
+- It takes an idempotency key, kept for 24 hours: an ambiguous send is resolved by repeating the request
+  with the same key, which returns the first answer.
+- When Resend knows the key with another body, or another request is using it, an earlier call of the same
+  attempt arrived. Its result is not reported, so the send stays ambiguous.
+- Tags allow only letters, digits, `_` and `-`, so our reference is sent with `_` instead of its dot.
+- A webhook's body has no id: the header `svix-id` identifies it, and is the same when it is retried.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import quote
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
@@ -23,15 +23,17 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookV
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, SendResult
 from providers.base import (
+    AmbiguityResolution,
     CallbackRefused,
     CallbackRequest,
     Capabilities,
-    Found,
+    CodeMeaning,
     LookupFailed,
+    Match,
     Message,
-    Resolves,
-    Verdict,
 )
+from providers.code_meanings import AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED, THROTTLED
+from providers.email.event_meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, EventMeaning
 from providers.email.fields import (
     REFERENCE,
     event_key_of,
@@ -41,20 +43,20 @@ from providers.email.fields import (
     subject_of,
     unsubscribing,
 )
-from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
-from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
-from providers.verdicts import AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED, THROTTLED
+from providers.http import Answer, HttpProvider, RequestFailed, by_status, code_of, refused
+from providers.installation import Installation
+from providers.settings import ResendSettings, in_bytes
 
 SETTLING_S: Final = 0.0
-"""Nothing settles later: repeating the request is the look-up."""
+"""No delay: repeating the request is the look-up."""
 KEY_LIFE_S: Final = 86_400.0
 QUOTA_WAIT_S: Final = 3600.0
-"""A quota is back when the day or the month ends, or when somebody buys more."""
-_ARRIVED_BEFORE: Final = Verdict(Outcome.AMBIGUOUS, about_provider=False)
+"""A quota is renewed when the day or the month ends, or when somebody buys more."""
+_ARRIVED_BEFORE: Final = CodeMeaning(Outcome.AMBIGUOUS, about_provider=False)
 SIGNATURE_AGE_S_MAX: Final = 300
-"""What Svix documents, and what the verifying library holds to by itself."""
+"""As Svix documents it; the verifying library enforces it too."""
 
-ERRORS: Final[Mapping[str, Verdict]] = {
+ERRORS: Final[Mapping[str, CodeMeaning]] = {
     "invalid_idempotent_request": _ARRIVED_BEFORE,
     "concurrent_idempotent_requests": _ARRIVED_BEFORE,
     "invalid_idempotency_key": NOT_THIS_MESSAGE,
@@ -74,18 +76,18 @@ ERRORS: Final[Mapping[str, Verdict]] = {
     "method_not_allowed": REJECTED,
     "security_error": NOT_THIS_MESSAGE,
     "rate_limit_exceeded": THROTTLED,
-    "daily_quota_exceeded": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
-    "monthly_quota_exceeded": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
+    "daily_quota_exceeded": CodeMeaning(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
+    "monthly_quota_exceeded": CodeMeaning(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
     "application_error": AMBIGUOUS,
     "internal_server_error": AMBIGUOUS,
 }
-"""What Resend's error names mean for a send. Any other goes by its HTTP status. A `validation_error` may
-be about a field or about our domain, and does not say which."""
+"""Resend's error names. Any other is read by its HTTP status. A `validation_error` may be about a field or
+about our domain, and does not say which."""
 
 _BAD_RECIPIENT: Final = "invalid `to` field"
-"""How the text of a `validation_error` about the recipient begins, in lower case."""
+"""How the text of a `validation_error` about the recipient starts, in lower case."""
 
-EVENTS: Final[Mapping[str, Meaning]] = {
+EVENTS: Final[Mapping[str, EventMeaning]] = {
     "queued": QUEUED,
     "scheduled": QUEUED,
     "sent": QUEUED,
@@ -99,10 +101,10 @@ EVENTS: Final[Mapping[str, Meaning]] = {
     "canceled": FAILED_HERE,
     "suppressed": BAD_ADDRESS,
 }
-"""Events of an email, and the words of `last_event`. `sent` says only that Resend took the request.
-What is not listed says nothing about a message of ours."""
+"""Events of an email, which are also the values of `last_event`. `sent` says only that Resend accepted the
+request. Any other event is ignored."""
 
-BOUNCES: Final[Mapping[tuple[str, str], Meaning]] = {
+BOUNCES: Final[Mapping[tuple[str, str], EventMeaning]] = {
     ("permanent", "general"): BAD_ADDRESS,
     ("permanent", "noemail"): BAD_ADDRESS,
     ("transient", "general"): FAILED_HERE,
@@ -112,22 +114,19 @@ BOUNCES: Final[Mapping[tuple[str, str], Meaning]] = {
     ("transient", "attachmentrejected"): FAILED_HERE,
     ("undetermined", "undetermined"): FAILED_HERE,
 }
-"""Types and sub-types of bounces in lower case. A pair that is not listed is not kept as a code, and says
-nothing about the address."""
+"""Types and sub-types of bounces in lower case. Any other pair is not stored as a code, and says nothing
+about the address."""
 
 _EMAIL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
-class Resend(OverHttp):
-    """Mail through Resend. `from_email` may carry a name; `webhook_secrets` begin with `whsec_`.
+class Resend(HttpProvider):
+    """Mail through Resend. Raises ValueError for an unusable webhook secret."""
 
-    Raises ValueError when a secret is none.
-    """
-
-    name = "resend"
-    capabilities = Capabilities(
+    name: ClassVar[str] = "resend"
+    capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
-        resolves=Resolves.IDEMPOTENT,
+        resolves=AmbiguityResolution.IDEMPOTENT,
         settling_s=SETTLING_S,
         receipts=True,
         polls=True,
@@ -137,25 +136,18 @@ class Resend(OverHttp):
         sandbox="delivered@resend.dev, bounced@resend.dev, complained@resend.dev",
     )
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: str,
-        from_email: str,
-        webhook_secrets: Sequence[str],
-        client: Callable[[str], VendorClient] = VendorClient,
-    ) -> None:
+    def __init__(self, settings: ResendSettings, installation: Installation) -> None:
+        secrets = in_bytes(settings.webhook_secret, settings.webhook_secret_previous)
         try:
-            self._webhooks = [Webhook(secret) for secret in webhook_secrets]
+            self._webhooks = [Webhook(secret.decode()) for secret in secrets]
         except (ValueError, EmptyWebhookSecretError) as error:
-            raise ValueError("the webhook_secret is not what Resend shows: base64 after whsec_") from error
-        self._client = client(base_url)
-        self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._from = one_sender(from_email)
+            raise ValueError("webhook_secret must be base64 after whsec_; copy it from Resend") from error
+        self._client = installation.client(self.name, settings.base_url)
+        self._headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"}
+        self._from = one_sender(settings.from_email)
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
-        """Ask Resend to send one mail. Made again for the same attempt, it gives the first answer."""
+        """Ask Resend to send one mail. Repeated for the same attempt, it returns the first answer."""
         if not is_one_address(message.target.address):
             return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed", asked=False)
         answer = await self._client.request(
@@ -163,40 +155,40 @@ class Resend(OverHttp):
             "/emails",
             timeout_s=timeout_s,
             headers={**self._headers, "Idempotency-Key": message.attempt_ref},
-            json=payload_of(message, self._from),
+            json=build_payload(message, self._from),
         )
-        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+        return answer.result if isinstance(answer, RequestFailed) else parse_result(answer)
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
-        """Nothing: the request made again is the look-up."""
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
+        """Nothing: repeating the request is the look-up."""
         return ()
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
-        """What happened last to a mail; an API key that may only send cannot ask."""
+        """The last event of a mail. An API key that may only send cannot query it."""
         path = f"/emails/{quote(provider_message_id, safe='')}"
         answer = await self._client.request("GET", path, timeout_s=timeout_s, headers=self._headers)
-        if isinstance(answer, NoAnswer):
-            raise LookupFailed(f"Resend could not be asked: {answer.code}")
+        if isinstance(answer, RequestFailed):
+            raise LookupFailed(f"The request to Resend failed: {answer.code}")
         if answer.status == 404 and "name" in answer.fields:
             return None
         if answer.status != 200 or answer.fields.get("id") != provider_message_id:
-            raise LookupFailed(f"Resend could not be asked: it answered HTTP {answer.status}")
-        return last_receipt(answer.fields)
+            raise LookupFailed(f"Resend answered with HTTP {answer.status}")
+        return parse_last_receipt(answer.fields)
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Verify and translate one webhook."""
-        verify(self._webhooks, request)
+        verify_signature(self._webhooks, request)
         try:
             body = json.loads(request.body)
         except (ValueError, RecursionError) as error:
             raise CallbackRefused("malformed", "the webhook's body is not JSON") from error
         fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
-        receipt = receipt_of(fields, request.headers["svix-id"])
+        receipt = parse_receipt(fields, request.headers["svix-id"])
         return [receipt] if receipt else []
 
 
-def payload_of(message: Message, sender: str) -> dict[str, Any]:
-    """The body of `POST /emails`. The same attempt gives the same body, or its key would be refused."""
+def build_payload(message: Message, sender: str) -> dict[str, Any]:
+    """The body of `POST /emails`: the same for the same attempt, or its key would be refused."""
     return {
         "from": sender,
         "to": [message.target.address],
@@ -207,32 +199,32 @@ def payload_of(message: Message, sender: str) -> dict[str, Any]:
     }
 
 
-def result_of(answer: Answer) -> SendResult:
-    """What the answer to a send means. A 2xx without an id is not Resend's and proves nothing."""
+def parse_result(answer: Answer) -> SendResult:
+    """The result of a send. A 2xx without an id is not Resend's, and proves nothing."""
     fields = answer.fields
     if 200 <= answer.status < 300:
-        id = _id_of(fields.get("id"))
-        if id:
-            return SendResult(Outcome.ACCEPTED, http_status=answer.status, provider_message_id=id)
+        email_id = _id_of(fields.get("id"))
+        if email_id:
+            return SendResult(Outcome.ACCEPTED, http_status=answer.status, provider_message_id=email_id)
         return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=answer.status)
-    name, said = fields.get("name"), str(fields.get("message", "")).strip().lower()
+    name, text = fields.get("name"), str(fields.get("message", "")).strip().lower()
     vendor_form = isinstance(name, str)
-    if name == "validation_error" and answer.status < 500 and said.startswith(_BAD_RECIPIENT):
+    if name == "validation_error" and answer.status < 500 and text.startswith(_BAD_RECIPIENT):
         return refused(answer, BAD_RECIPIENT, "to_invalid")
     known = ERRORS.get(name) if vendor_form else None
-    verdict = known or by_status(answer.status, vendor_form=vendor_form)
-    return refused(answer, verdict, name if known else None)
+    meaning = known or by_status(answer.status, vendor_form=vendor_form)
+    return refused(answer, meaning, name if known else None)
 
 
-def last_receipt(email: Mapping[str, Any]) -> Receipt | None:
-    """What happened last to an email that was asked for, as a receipt."""
-    id, event = _id_of(email.get("id")), str(email.get("last_event"))
+def parse_last_receipt(email: Mapping[str, Any]) -> Receipt | None:
+    """The last event of an email resource, as a receipt."""
+    email_id, event = _id_of(email.get("id")), str(email.get("last_event"))
     means = EVENTS.get(event)
-    return _receipt(id, event, means, f"{id}:{event}") if id and means else None
+    return _receipt(email_id, event, means, f"{email_id}:{event}") if email_id and means else None
 
 
-def receipt_of(event: Mapping[str, Any], key: str = "") -> Receipt | None:
-    """One webhook event as a receipt, None when it says nothing about a message of ours.
+def parse_receipt(event: Mapping[str, Any], key: str = "") -> Receipt | None:
+    """One webhook event as a receipt; None when it says nothing about a message of ours.
 
     `key`: the vendor's id of the webhook.
     """
@@ -256,12 +248,12 @@ def receipt_of(event: Mapping[str, Any], key: str = "") -> Receipt | None:
 
 
 def _receipt(
-    id: str, code: str, means: Meaning, key: str, ref: str | None = None, at: object = None
+    email_id: str, code: str, means: EventMeaning, key: str, ref: str | None = None, at: object = None
 ) -> Receipt:
     return Receipt(
         event_key=key,
         status=means.status,
-        provider_message_id=id,
+        provider_message_id=email_id,
         attempt_ref=ref,
         code=code_of(code),
         permanent=means.permanent,
@@ -270,29 +262,29 @@ def _receipt(
     )
 
 
-def _bounce(bounce: object) -> tuple[Meaning, str]:
+def _bounce(bounce: object) -> tuple[EventMeaning, str]:
     fields = cast("dict[str, Any]", bounce) if isinstance(bounce, dict) else {}
     kind, sub = (str(fields.get(name, "")).lower() for name in ("type", "subType"))
     means = BOUNCES.get((kind, sub))
     return (means, f"bounced:{kind}:{sub}") if means else (FAILED_HERE, "bounced")
 
 
-def verify(webhooks: Sequence[Webhook], request: CallbackRequest) -> None:
-    """Refuse a webhook that Resend did not sign with one of the secrets, lately. Raises CallbackRefused."""
+def verify_signature(webhooks: Sequence[Webhook], request: CallbackRequest) -> None:
+    """Raises CallbackRefused unless Resend signed the webhook recently with one of the secrets."""
     signed = {name: request.headers.get(f"svix-{name}", "") for name in ("id", "timestamp", "signature")}
     if not all(signed.values()):
         raise CallbackRefused("signature_missing", "the webhook is not signed")
     stamp = signed["timestamp"]
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
-        raise CallbackRefused("signature_wrong", "the webhook's timestamp is none")
+        raise CallbackRefused("signature_wrong", "the webhook's timestamp is not a number")
     if abs(request.now.timestamp() - int(stamp)) > SIGNATURE_AGE_S_MAX:
-        raise CallbackRefused("too_old", "the webhook was not signed lately")
+        raise CallbackRefused("too_old", "the webhook was signed too long ago, or in the future")
     headers = {f"webhook-{name}": value for name, value in signed.items()}
-    if not any(_believed(webhook, request.body, headers) for webhook in webhooks):
+    if not any(_signed_with(webhook, request.body, headers) for webhook in webhooks):
         raise CallbackRefused("signature_wrong", "the webhook's signature does not match")
 
 
-def _believed(webhook: Webhook, body: bytes, headers: dict[str, str]) -> bool:
+def _signed_with(webhook: Webhook, body: bytes, headers: dict[str, str]) -> bool:
     try:
         webhook.verify(body, headers, json_parse=False)
     except (WebhookVerificationError, ValueError):

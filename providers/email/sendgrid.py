@@ -1,36 +1,37 @@
 """SendGrid v3 (email): mail send, Email Logs, Email Activity and the signed event webhook.
 
 Sources: the OpenAPI files of twilio/sendgrid-oai (mail, logs, email activity) and the API reference
-on twilio.com/docs/sendgrid. The vendor's words for events are in `sendgrid_events`.
+on twilio.com/docs/sendgrid. Events are translated in `sendgrid_events`.
 
 - No idempotency key. An ambiguous send is looked up in the Email Logs (30 days, every account): by
   recipient and time, then message by message for the custom argument that carries our reference.
-- The send's answer has an id that is only the beginning of the message ids used later
-  ("<id>.recvd-…"). The part before the first dot is the id that we keep, everywhere.
-- Polling goes through Email Activity, the only API that finds a message by that beginning. It is a
-  paid addition; without it polls fail and the event webhook is the only source of receipts.
+- The answer to a send has only the prefix of the message ids used later ("<id>.recvd-…"). We keep the
+  part before the first dot everywhere.
+- Polling uses Email Activity, the only API that finds a message by that prefix. It is a paid add-on;
+  without it polls fail, and the event webhook is the only source of receipts.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from email.utils import parseaddr
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import quote
 
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, SendResult
 from providers.base import (
+    AmbiguityResolution,
     CallbackRefused,
     CallbackRequest,
     Capabilities,
-    Found,
+    CodeMeaning,
     LookupFailed,
+    Match,
     Message,
-    Resolves,
-    Verdict,
 )
+from providers.code_meanings import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED
 from providers.email.fields import (
     REFERENCE,
     is_one_address,
@@ -41,25 +42,19 @@ from providers.email.fields import (
 )
 from providers.email.sendgrid_events import (
     MESSAGE_ID,
-    activity_receipt,
     kept_id,
     load_public_key,
-    logged_receipt,
-    receipt_of,
-    verify,
+    parse_activity_receipt,
+    parse_logged_receipt,
+    parse_receipt,
+    verify_signature,
 )
-from providers.http import (
-    Answer,
-    NoAnswer,
-    OverHttp,
-    VendorClient,
-    by_status,
-    refused,
-)
-from providers.verdicts import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED
+from providers.http import Answer, HttpProvider, RequestFailed, by_status, refused
+from providers.installation import Installation
+from providers.settings import SendgridSettings
 
 SETTLING_S: Final = 60.0
-"""How long the logs may lag behind. They promise "near real time" and give no figure."""
+"""How far the logs may lag. They promise "near real time" and give no figure."""
 LOOKUP_BEFORE: Final = timedelta(minutes=5)
 LOOKUP_AFTER: Final = timedelta(minutes=15)
 """The window around the intent; the vendor's clock is not ours."""
@@ -67,26 +62,26 @@ LOGS_LIMIT: Final = 100
 DETAILS_MAX: Final = 20
 
 
-FIELDS: Final[Sequence[tuple[str, Verdict]]] = (
+FIELDS: Final[Sequence[tuple[str, CodeMeaning]]] = (
     ("personalizations.0.to", BAD_RECIPIENT),
     ("personalizations", NOT_THIS_MESSAGE),
     ("subject", NOT_THIS_MESSAGE),
     ("content", NOT_THIS_MESSAGE),
     ("from", REJECTED),
 )
-"""Beginnings of the fields that a 400 complains of. Without a known one it goes by its HTTP status."""
+"""How the field names in a 400 start. Without a known one it is read by its HTTP status."""
 
 
-class SendGrid(OverHttp):
-    """Mail through SendGrid. `from_email` may carry a name; `webhook_public_keys` are base64 DER.
+class SendGrid(HttpProvider):
+    """Mail through SendGrid.
 
-    Raises ValueError when one of them is not an EC public key as SendGrid's settings page shows it.
+    Raises ValueError when a public key is not an EC key as SendGrid's settings page shows it.
     """
 
-    name = "sendgrid"
-    capabilities = Capabilities(
+    name: ClassVar[str] = "sendgrid"
+    capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
-        resolves=Resolves.LOOKUP,
+        resolves=AmbiguityResolution.LOOKUP,
         settling_s=SETTLING_S,
         receipts=True,
         polls=True,
@@ -95,19 +90,12 @@ class SendGrid(OverHttp):
         sandbox="mail_settings.sandbox_mode (accepts, reports nothing)",
     )
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: str,
-        from_email: str,
-        webhook_public_keys: Sequence[str],
-        client: Callable[[str], VendorClient] = VendorClient,
-    ) -> None:
-        self._client = client(base_url)
-        self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._from = sender_of(one_sender(from_email))
-        self._public_keys = [load_public_key(key) for key in webhook_public_keys]
+    def __init__(self, settings: SendgridSettings, installation: Installation) -> None:
+        self._client = installation.client(self.name, settings.base_url)
+        self._headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"}
+        self._from = sender_of(one_sender(settings.from_email))
+        keys = (settings.webhook_public_key, settings.webhook_public_key_previous)
+        self._public_keys = [load_public_key(key) for key in keys if key]
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask SendGrid to send one mail."""
@@ -118,79 +106,82 @@ class SendGrid(OverHttp):
             "/v3/mail/send",
             timeout_s=timeout_s,
             headers=self._headers,
-            json=payload_of(message, self._from),
+            json=build_payload(message, self._from),
         )
-        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+        return answer.result if isinstance(answer, RequestFailed) else parse_result(answer)
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
         """The logged mails to this recipient around the intent that carry our reference.
 
-        A mail that is logged without its custom arguments and has our subject is a candidate that is
-        not certain.
+        A mail with our subject that is logged without its custom arguments is an uncertain match.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._search(message, timeout_s)
         except TimeoutError as error:
-            raise LookupFailed("SendGrid's logs did not answer in time") from error
+            raise LookupFailed("SendGrid's logs timed out") from error
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
-        """What Email Activity has on a mail. Needs the paid Email Activity history."""
+        """Email Activity's record of a mail. Needs the paid Email Activity history."""
         if not MESSAGE_ID.fullmatch(provider_message_id):
-            raise LookupFailed("SendGrid cannot be asked about an id that is not one of its own")
+            raise LookupFailed("This is not one of SendGrid's message ids")
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._activity(provider_message_id, timeout_s)
         except TimeoutError as error:
-            raise LookupFailed("SendGrid's email activity did not answer in time") from error
+            raise LookupFailed("SendGrid's email activity timed out") from error
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
-        """Verify and translate one batch of the event webhook. A malformed event spoils no other."""
-        verify(self._public_keys, request)
+        """Verify and translate one batch of the event webhook. Malformed events are skipped."""
+        verify_signature(self._public_keys, request)
         try:
             events = json.loads(request.body)
         except (ValueError, RecursionError) as error:
             raise CallbackRefused("malformed", "the event webhook's body is not JSON") from error
         if not isinstance(events, list):
             raise CallbackRefused("malformed", "the event webhook's body is not a list of events")
-        receipts = (receipt_of(cast("dict[str, Any]", event)) for event in events if isinstance(event, dict))
+        receipts = (
+            parse_receipt(cast("dict[str, Any]", event)) for event in events if isinstance(event, dict)
+        )
         return [receipt for receipt in receipts if receipt is not None]
 
-    async def _search(self, message: Message, timeout_s: float) -> list[Found]:
+    async def _search(self, message: Message, timeout_s: float) -> list[Match]:
         subject = subject_of(message)
         summaries: dict[str, Mapping[str, Any]] = {}
         for query in log_queries(message):
             body = {"query": query, "limit": LOGS_LIMIT}
-            listed = _messages(await self._ask("POST", "/v3/logs", timeout_s, json=body), "sg_message_id")
+            listed = _messages(await self._query("POST", "/v3/logs", timeout_s, json=body), "sg_message_id")
             if len(listed) >= LOGS_LIMIT:
-                raise LookupFailed("SendGrid has logged more mails to this recipient than can be searched")
+                raise LookupFailed("SendGrid has logged too many mails to this recipient to search")
             summaries.update((str(summary["sg_message_id"]), summary) for summary in listed)
-        # Ours has our subject, unless SendGrid logs it in another form.
-        ordered = sorted(summaries, key=lambda id: summaries[id].get("subject") != subject)
-        found: list[Found] = []
+        # Mails with our subject first; SendGrid may log ours in another form.
+        ordered = sorted(summaries, key=lambda logged: summaries[logged].get("subject") != subject)
+        found: list[Match] = []
         for sg_message_id in ordered[:DETAILS_MAX]:
-            detail = await self._ask("GET", f"/v3/logs/{quote(sg_message_id, safe='')}", timeout_s)
+            detail = await self._query("GET", f"/v3/logs/{quote(sg_message_id, safe='')}", timeout_s)
             carried = detail.get("custom_args")
             if reference_in(carried) == message.attempt_ref:
-                return [Found(kept_id(sg_message_id) or "", certain=True, receipt=logged_receipt(detail))]
+                return [
+                    Match(kept_id(sg_message_id) or "", certain=True, receipt=parse_logged_receipt(detail))
+                ]
             if not isinstance(carried, dict) and summaries[sg_message_id].get("subject") == subject:
-                found.append(Found(kept_id(sg_message_id) or "", certain=False))
+                found.append(Match(kept_id(sg_message_id) or "", certain=False))
         if len(ordered) > DETAILS_MAX:
-            raise LookupFailed("SendGrid has logged more mails to this recipient than can be searched")
+            raise LookupFailed("SendGrid has logged too many mails to this recipient to search")
         return found
 
     async def _activity(self, provider_message_id: str, timeout_s: float) -> Receipt | None:
         query = {"query": f"msg_id LIKE '{provider_message_id}%'", "limit": "10"}
-        listed = _messages(await self._ask("GET", "/v3/messages", timeout_s, params=query), "msg_id")
+        listed = _messages(await self._query("GET", "/v3/messages", timeout_s, params=query), "msg_id")
         # An underscore of the id is a wildcard to LIKE.
         ours = [entry for entry in listed if kept_id(entry["msg_id"]) == provider_message_id]
         if not ours:
             return None
         msg_id = str(ours[0]["msg_id"])
-        detail = await self._ask("GET", f"/v3/messages/{quote(msg_id, safe='')}", timeout_s)
-        return activity_receipt(detail, provider_message_id)
+        detail = await self._query("GET", f"/v3/messages/{quote(msg_id, safe='')}", timeout_s)
+        return parse_activity_receipt(detail, provider_message_id)
 
-    async def _ask(
+    async def _query(
         self,
         method: str,
         path: str,
@@ -202,20 +193,20 @@ class SendGrid(OverHttp):
         answer = await self._client.request(
             method, path, timeout_s=timeout_s, headers=self._headers, params=params, json=json
         )
-        if isinstance(answer, NoAnswer):
-            raise LookupFailed(f"SendGrid could not be asked: {answer.code}")
+        if isinstance(answer, RequestFailed):
+            raise LookupFailed(f"The request to SendGrid failed: {answer.code}")
         if answer.status != 200 or not isinstance(answer.json, dict):
-            raise LookupFailed(f"SendGrid could not be asked: it answered HTTP {answer.status}")
+            raise LookupFailed(f"SendGrid answered with HTTP {answer.status}")
         return answer.fields
 
 
 def sender_of(from_email: str) -> dict[str, str]:
-    """SendGrid's form of a sender that may be written `Name <address>`."""
+    """A sender, perhaps written `Name <address>`, in SendGrid's form."""
     name, address = parseaddr(from_email)
     return {"email": address, "name": name} if name else {"email": address}
 
 
-def payload_of(message: Message, sender: Mapping[str, str]) -> dict[str, Any]:
+def build_payload(message: Message, sender: Mapping[str, str]) -> dict[str, Any]:
     """The body of `POST /v3/mail/send`: one recipient, plain text, our reference as a custom argument."""
     return {
         "personalizations": [
@@ -231,11 +222,11 @@ def payload_of(message: Message, sender: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def result_of(answer: Answer) -> SendResult:
-    """What the answer to a send means. Only a 202 is an acceptance (mail.v3: the only documented 2xx)."""
+def parse_result(answer: Answer) -> SendResult:
+    """The result of a send. Only a 202 is an acceptance (mail.v3: the only documented 2xx)."""
     if answer.status == 202:
-        id = kept_id(answer.headers.get("x-message-id"))
-        return SendResult(Outcome.ACCEPTED, http_status=202, provider_message_id=id)
+        message_id = kept_id(answer.headers.get("x-message-id"))
+        return SendResult(Outcome.ACCEPTED, http_status=202, provider_message_id=message_id)
     errors = answer.fields.get("errors")
     fields = (
         [error.get("field") for error in errors if isinstance(error, dict)]
@@ -244,9 +235,9 @@ def result_of(answer: Answer) -> SendResult:
     )
     field = next((field for field in fields if isinstance(field, str) and field not in ("", "null")), None)
     code = f"http_{answer.status}" + (f":{field}" if field else "")
-    for beginning, verdict in FIELDS if answer.status == 400 and field else ():
+    for beginning, meaning in FIELDS if answer.status == 400 and field else ():
         if f"{field}.".startswith(f"{beginning}."):
-            return refused(answer, verdict, code)
+            return refused(answer, meaning, code)
     reset, wait_s = answer.headers.get("x-ratelimit-reset", ""), None
     if answer.status == 429 and reset.isascii() and reset.isdigit():
         wait_s = float(reset[:15]) - answer.received_at.timestamp()
@@ -256,11 +247,11 @@ def result_of(answer: Answer) -> SendResult:
 def log_queries(message: Message) -> list[str]:
     """The Email Logs queries that find every mail to this recipient around the intent.
 
-    Queries compare case by case, and it is not said in which case an address is kept: both are asked.
+    Queries are case-sensitive, and it is not documented how addresses are stored: both forms are searched.
     """
     address = message.target.address
     if not is_one_address(address):
-        raise LookupFailed("SendGrid's logs cannot be searched for an address of this form")
+        raise LookupFailed("SendGrid's logs cannot be searched for such an address")
     begin = (message.intended_at - LOOKUP_BEFORE).astimezone(UTC)
     end = (message.intended_at + LOOKUP_AFTER).astimezone(UTC)
     window = (
@@ -273,6 +264,6 @@ def log_queries(message: Message) -> list[str]:
 def _messages(listing: Mapping[str, Any], id_field: str) -> list[Mapping[str, Any]]:
     messages = listing.get("messages")
     if not isinstance(messages, list):
-        raise LookupFailed("SendGrid answered without a list of messages")
+        raise LookupFailed("SendGrid's answer has no list of messages")
     entries = [cast("dict[str, Any]", entry) for entry in messages if isinstance(entry, dict)]
     return [entry for entry in entries if kept_id(entry.get(id_field))]

@@ -1,4 +1,4 @@
-"""SendGrid's words for what becomes of a mail, and the signature of its event webhook.
+"""SendGrid's events in our words, and the signature of its event webhook.
 
 Sources: the event webhook reference on twilio.com/docs/sendgrid, the OpenAPI files of
 twilio/sendgrid-oai (logs, email activity), and the official SDK's EventWebhook for the signature.
@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from domain.outcome import Receipt, advance
 from providers.base import CallbackRefused, CallbackRequest
+from providers.email.event_meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, EventMeaning
 from providers.email.fields import event_key_of, reference_in
-from providers.email.meanings import BAD_ADDRESS, DELIVERED, FAILED_HERE, OBJECTED, QUEUED, Meaning
 from providers.http import code_of
 
 SIGNATURE_AGE_S_MAX: Final = 300
 
-EVENTS: Final[Mapping[str, Meaning]] = {
+EVENTS: Final[Mapping[str, EventMeaning]] = {
     "processed": QUEUED,
     "deferred": QUEUED,
     "delivered": DELIVERED,
@@ -36,21 +36,20 @@ EVENTS: Final[Mapping[str, Meaning]] = {
     "unsubscribe": OBJECTED,
     "group_unsubscribe": OBJECTED,
 }
-"""The event webhook's words, beside `bounce` (`BOUNCE_TYPES`). What is not listed says nothing about a
-message of ours."""
+"""The event webhook's types, besides `bounce` (`BOUNCE_TYPES`). Any other is ignored."""
 
-BOUNCE_TYPES: Final[Mapping[str, Meaning]] = {"bounce": BAD_ADDRESS, "blocked": FAILED_HERE}
-"""A block is the receiving server's refusal of this sender, this content or this moment."""
+BOUNCE_TYPES: Final[Mapping[str, EventMeaning]] = {"bounce": BAD_ADDRESS, "blocked": FAILED_HERE}
+"""A block: the receiving server refuses this sender, this content, or mail at this time."""
 
-DROP_REASONS: Final[Mapping[str, Meaning]] = {
+DROP_REASONS: Final[Mapping[str, EventMeaning]] = {
     "bounced address": BAD_ADDRESS,
     "invalid": BAD_ADDRESS,
     "spam reporting address": BAD_ADDRESS,
     "unsubscribed address": BAD_ADDRESS,
 }
-"""Drops that speak about the recipient; the others speak about our account or our content."""
+"""Drops because of the recipient; the others are about our account or our content."""
 
-LOG_STATUSES: Final[Mapping[str, Meaning]] = {
+LOG_STATUSES: Final[Mapping[str, EventMeaning]] = {
     "processed": QUEUED,
     "deferred": QUEUED,
     "delivered": DELIVERED,
@@ -60,7 +59,7 @@ LOG_STATUSES: Final[Mapping[str, Meaning]] = {
 }
 """The statuses of the Email Logs."""
 
-ACTIVITY_EVENTS: Final[Mapping[str, Meaning]] = {
+ACTIVITY_EVENTS: Final[Mapping[str, EventMeaning]] = {
     "processed": QUEUED,
     "deferred": QUEUED,
     "delivered": DELIVERED,
@@ -72,7 +71,7 @@ ACTIVITY_EVENTS: Final[Mapping[str, Meaning]] = {
     "unsubscribe": OBJECTED,
     "group_unsubscribe": OBJECTED,
 }
-"""Email Activity's own words for the same events."""
+"""Email Activity's names for the same events."""
 
 MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """The part of a message id that we keep."""
@@ -81,12 +80,12 @@ _ENHANCED_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}|[1-5]\d\d")
 
 
 def kept_id(vendor_id: object) -> str | None:
-    """The part of a SendGrid message id that all its forms share."""
+    """The part that all forms of a SendGrid message id share."""
     head = vendor_id.strip().partition(".")[0] if isinstance(vendor_id, str) else ""
     return head if MESSAGE_ID.fullmatch(head) else None
 
 
-def logged_receipt(detail: Mapping[str, Any]) -> Receipt | None:
+def parse_logged_receipt(detail: Mapping[str, Any]) -> Receipt | None:
     """A message of the Email Logs as a receipt."""
     status, message_id = detail.get("status"), detail.get("sg_message_id")
     means = LOG_STATUSES.get(status) if isinstance(status, str) else None
@@ -94,9 +93,9 @@ def logged_receipt(detail: Mapping[str, Any]) -> Receipt | None:
     return _receipt(means, key, message_id, code_of(status), detail.get("custom_args"))
 
 
-def activity_receipt(detail: Mapping[str, Any], provider_message_id: str) -> Receipt | None:
-    """The most telling event of a message of Email Activity as a receipt."""
-    best: tuple[str, Meaning] | None = None
+def parse_activity_receipt(detail: Mapping[str, Any], provider_message_id: str) -> Receipt | None:
+    """The event that says most about a message of Email Activity, as a receipt."""
+    best: tuple[str, EventMeaning] | None = None
     events = detail.get("events")
     for event in events if isinstance(events, list) else []:
         name = str(event.get("event_name")) if isinstance(event, dict) else ""
@@ -117,8 +116,8 @@ def activity_receipt(detail: Mapping[str, Any], provider_message_id: str) -> Rec
     )
 
 
-def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
-    """One event of the webhook as a receipt, None when it says nothing about a message of ours."""
+def parse_receipt(event: Mapping[str, Any]) -> Receipt | None:
+    """One event of the webhook as a receipt; None when it says nothing about a message of ours."""
     name = event.get("event")
     means = EVENTS.get(name) if isinstance(name, str) else None
     code = code_of(name)
@@ -133,14 +132,14 @@ def receipt_of(event: Mapping[str, Any]) -> Receipt | None:
             means, code = DROP_REASONS[reason], code_of(f"dropped:{reason}")
     message_id = event.get("sg_message_id")
     at = event.get("timestamp")
-    id = event.get("sg_event_id")
-    key = event_key_of(id) if id else event_key_of(message_id, name, at)
+    event_id = event.get("sg_event_id")
+    key = event_key_of(event_id) if event_id else event_key_of(message_id, name, at)
     occurred_s = at if isinstance(at, int) and 0 < at < 1 << 33 else None
     return _receipt(means, key, message_id, code, event, occurred_s)
 
 
 def _receipt(
-    means: Meaning | None,
+    means: EventMeaning | None,
     key: str,
     message_id: object,
     code: str,
@@ -174,8 +173,8 @@ def load_public_key(webhook_public_key: str) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def verify(keys: Sequence[ec.EllipticCurvePublicKey], request: CallbackRequest) -> None:
-    """Refuse a callback that SendGrid signed with none of the keys, or not lately. Raises CallbackRefused."""
+def verify_signature(keys: Sequence[ec.EllipticCurvePublicKey], request: CallbackRequest) -> None:
+    """Raises CallbackRefused unless SendGrid signed the callback recently with one of the keys."""
     signature = request.headers.get("x-twilio-email-event-webhook-signature", "")
     timestamp = request.headers.get("x-twilio-email-event-webhook-timestamp", "")
     if not signature or not timestamp:

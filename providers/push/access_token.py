@@ -1,7 +1,7 @@
 """Google's access tokens: a service account's signed assertion, exchanged for a token (RFC 7523).
 
-The exchange is Google's documented "service account" flow: RS256, `aud` = the token address, at most
-an hour. PyJWT and our own client do it, because google-auth blocks and brings its own HTTP.
+The exchange is Google's documented "service account" flow: RS256, `aud` = the token URL, at most an hour.
+PyJWT and our own client do it, because google-auth blocks and brings its own HTTP client.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from domain.outcome import Outcome, SendResult
-from providers.http import Answer, NoAnswer, VendorClient, code_of, retry_after_s
+from providers.http import Answer, RequestFailed, VendorClient, code_of, retry_after_s
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -26,12 +26,12 @@ EXCHANGE_S_MAX = 10.0
 _OAUTH_ERROR = re.compile(r"[a-z_]{1,40}")
 _REFRESH_AT = 0.9
 _TRUSTED_UNTIL = 0.98
-AGAIN_S = 5.0
-"""How long after an exchange that failed a token that is still good is not replaced again."""
+RETRY_S = 5.0
+"""How long after a failed exchange the next one starts, while the old token is still valid."""
 
 
 class NoToken(Exception):
-    """There is no access token, so nothing was sent. `result` is what that means for the send."""
+    """There is no access token, so nothing was sent. `result` is the result of the send."""
 
     def __init__(self, result: SendResult) -> None:
         super().__init__(result.code)
@@ -40,7 +40,7 @@ class NoToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """What is needed of a service account's key file."""
+    """The parts of a service account's key file that we need."""
 
     client_email: str
     private_key_id: str
@@ -48,7 +48,7 @@ class ServiceAccount:
 
     @classmethod
     def read(cls, file: Path) -> "ServiceAccount":
-        """Read a key file as the cloud console gives it. Raises ValueError saying what is wrong with it."""
+        """Read a key file from the cloud console. Raises ValueError that says what is wrong with it."""
         try:
             fields = json.loads(file.read_text())
             key = load_pem_private_key(fields["private_key"].encode(), password=None)
@@ -67,7 +67,7 @@ class ServiceAccount:
             ) from None
 
     def assertion(self, audience: str, now_s: float) -> str:
-        """The signed statement that is exchanged for a token."""
+        """The signed assertion that is exchanged for a token."""
         claims = {
             "iss": self.client_email,
             "scope": SCOPE,
@@ -86,10 +86,10 @@ class _Token:
 
 
 class AccessTokens:
-    """The current access token. However many ask, one exchange at a time is on its way.
+    """The current access token. Concurrent callers share one exchange.
 
-    After 90 % of its life a token is replaced in the background while it is still being used; where that
-    fails, it is tried again every few seconds and not with every message.
+    After 90 % of its life a token is replaced in the background while it is still in use; if that fails,
+    it is retried every few seconds, not with every message.
     """
 
     def __init__(
@@ -106,17 +106,17 @@ class AccessTokens:
         self._clock = clock
         self._token: _Token | None = None
         self._exchange: asyncio.Task[_Token] | None = None
-        self._again_at = float("-inf")
+        self._retry_at = float("-inf")
 
     async def get(self, *, timeout_s: float) -> str:
         """A token to send with. Raises NoToken."""
         token, now = self._token, self._clock()
         if token is not None and now < token.useless_at:
-            if now >= max(token.refresh_at, self._again_at):
+            if now >= max(token.refresh_at, self._retry_at):
                 self._begin()
             return token.value
         exchange = self._begin()
-        # The exchange is everybody's: who gives up waiting must not end it for the others.
+        # The exchange is shared: a caller that gives up must not cancel it for the others.
         await asyncio.wait({exchange}, timeout=timeout_s)
         if not exchange.done():
             raise NoToken(SendResult(Outcome.NOT_SENT, code="auth.timeout"))
@@ -125,12 +125,12 @@ class AccessTokens:
         return exchange.result().value
 
     def refuse(self, value: str) -> None:
-        """The vendor refused this token: the next caller gets a new one. A newer one is left alone."""
+        """The vendor refused this token: the next caller gets a new one. A newer token is kept."""
         if self._token is not None and self._token.value == value:
             self._token = None
 
     async def aclose(self) -> None:
-        """End an exchange that is on its way."""
+        """Cancel a running exchange."""
         if self._exchange is not None:
             self._exchange.cancel()
             await asyncio.wait({self._exchange})
@@ -138,20 +138,20 @@ class AccessTokens:
     def _begin(self) -> "asyncio.Task[_Token]":
         if self._exchange is None or self._exchange.done():
             self._exchange = asyncio.create_task(self._fetch(), name="fcm-access-token")
-            self._exchange.add_done_callback(_seen)
+            self._exchange.add_done_callback(_consume_error)
         return self._exchange
 
     async def _fetch(self) -> _Token:
         started = self._clock()
-        # A success makes this old; a failure is not followed by one attempt for every message.
-        self._again_at = started + AGAIN_S
+        # Irrelevant after a success; after a failure it prevents one exchange per message.
+        self._retry_at = started + RETRY_S
         answer = await self._client.request(
             "POST",
             self._token_url,
             timeout_s=EXCHANGE_S_MAX,
             data={"grant_type": GRANT, "assertion": self._account.assertion(self._token_url, started)},
         )
-        if isinstance(answer, NoAnswer):
+        if isinstance(answer, RequestFailed):
             raise NoToken(SendResult(Outcome.NOT_SENT, code=code_of(f"auth.{answer.code}")))
         value, life_s = answer.fields.get("access_token"), answer.fields.get("expires_in", ASSERTION_S)
         if answer.status == 200 and isinstance(value, str) and isinstance(life_s, int | float):
@@ -160,7 +160,7 @@ class AccessTokens:
         refused = 400 <= answer.status < 500 and answer.status != 429
         raise NoToken(
             SendResult(
-                # Whatever the token server says, the message itself was never written.
+                # The message itself was never written, no matter what the token server says.
                 Outcome.REJECTED if refused else Outcome.NOT_SENT,
                 code=f"auth.{_oauth_code(answer)}",
                 http_status=answer.status,
@@ -175,7 +175,7 @@ def _oauth_code(answer: Answer) -> str:
     return code if isinstance(code, str) and _OAUTH_ERROR.fullmatch(code) else f"http_{answer.status}"
 
 
-def _seen(task: "asyncio.Task[_Token]") -> None:
-    """A background exchange may fail unseen: the next caller asks again."""
+def _consume_error(task: "asyncio.Task[_Token]") -> None:
+    """Consume the error of a background exchange: the next caller retries."""
     if not task.cancelled():
         task.exception()

@@ -1,8 +1,8 @@
 """Apple Push Notification service, the HTTP/2 provider API with token authentication.
 
-APNs cannot be asked about a message and does not tell repeated ones apart. All attempts of a delivery
-carry one `apns-collapse-id`, so that a second copy replaces the first on the device. `apns-id` is
-derived from the attempt, so that what Apple logs can be found. Headers, limits and reasons are those of
+APNs has no look-up and does not recognise repeated messages. All attempts of a delivery carry one
+`apns-collapse-id`, so that a second copy replaces the first on the device. `apns-id` is derived from the
+attempt, so that Apple's logs can be searched for it. Headers, limits and reasons are those of
 "Sending notification requests to APNs" and "Handling notification responses from APNs".
 """
 
@@ -13,34 +13,36 @@ import ssl
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from domain.notification import Device
 from domain.outcome import Outcome, SendResult
-from providers.base import Message, Verdict
-from providers.http import Answer, NoAnswer, by_status, refused
-from providers.push.h2_client import CONNECT_S_MAX, H2Client
+from providers.base import Capabilities, CodeMeaning, Message
+from providers.code_meanings import BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
+from providers.http import Answer, RequestFailed, by_status, refused
+from providers.installation import Installation
+from providers.push.h2_client import H2Client
 from providers.push.payload import too_large
 from providers.push.provider_token import FORCED_EVERY_S, ProviderTokens
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
 from providers.push.signing_key import read_key
-from providers.verdicts import BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
+from providers.settings import ApnsSettings
 
-NAME = "apns"
 RETRY_5XX_S = 900.0
-"""Apple asks to wait 15 minutes before sending again after a 5xx."""
+"""Apple asks clients to wait 15 minutes after a 5xx before they send again."""
 
 _REASON = re.compile(r"[A-Za-z]{1,64}")
 _ID_NAMESPACE = uuid5(NAMESPACE_URL, "herald/apns-id")
 
-BY_REASON: dict[str, Verdict] = {
+BY_REASON: dict[str, CodeMeaning] = {
     # The device token.
     "Unregistered": DEAD_TOKEN,
     "ExpiredToken": DEAD_TOKEN,
     "BadDeviceToken": DEAD_TOKEN,
-    # Also what every token gets when our topic is wrong: refuse the message, keep the token.
+    # Every token gets this when our topic is wrong: refuse the message, keep the token.
     "DeviceTokenNotForTopic": BAD_RECIPIENT,
     # Our account.
     "ExpiredProviderToken": REJECTED,
@@ -67,47 +69,41 @@ BY_REASON: dict[str, Verdict] = {
     "PayloadEmpty": NOT_THIS_MESSAGE,
     "PayloadTooLarge": NOT_THIS_MESSAGE,
     # Too many to one device: nobody else has to wait.
-    "TooManyRequests": Verdict(Outcome.THROTTLED, about_provider=False),
-    "TooManyProviderTokenUpdates": Verdict(Outcome.THROTTLED, retry_after_s=FORCED_EVERY_S),
+    "TooManyRequests": CodeMeaning(Outcome.THROTTLED, about_provider=False),
+    "TooManyProviderTokenUpdates": CodeMeaning(Outcome.THROTTLED, retry_after_s=FORCED_EVERY_S),
     "IdleTimeout": UNAVAILABLE,
-    "ServiceUnavailable": Verdict(Outcome.UNAVAILABLE, retry_after_s=RETRY_5XX_S),
+    "ServiceUnavailable": CodeMeaning(Outcome.UNAVAILABLE, retry_after_s=RETRY_5XX_S),
     "Shutdown": UNAVAILABLE,
-    # Whether it went out before the error is not said.
-    "InternalServerError": Verdict(Outcome.AMBIGUOUS, retry_after_s=RETRY_5XX_S),
+    # Apple does not say whether it was sent before the error.
+    "InternalServerError": CodeMeaning(Outcome.AMBIGUOUS, retry_after_s=RETRY_5XX_S),
 }
 """The `reason` of a refusal in our words."""
 
 
 class Apns(SendOnly):
-    """The adapter. Constructing it reads the key and authority files (ValueError when unusable)."""
+    """Push through APNs. Raises ValueError when the key or authority file cannot be used."""
 
+    name: ClassVar[str] = "apns"
     vendor = "APNs"
-    capabilities = replace(SendOnly.capabilities, sandbox="api.sandbox.push.apple.com (development builds)")
+    capabilities: ClassVar[Capabilities] = replace(
+        SendOnly.capabilities, sandbox="api.sandbox.push.apple.com (development builds)"
+    )
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        key_file: Path,
-        key_id: str,
-        team_id: str,
-        topic: str,
-        ca_file: Path | None = None,
-        connect_s: float = CONNECT_S_MAX,
-    ) -> None:
-        self._tokens = ProviderTokens(read_key(key_file), key_id=key_id, team_id=team_id)
-        self._topic = topic
-        self._client = H2Client(base_url, context=_trust(ca_file), connect_s=connect_s)
-
-    @property
-    def name(self) -> str:
-        return NAME
+    def __init__(self, settings: ApnsSettings, installation: Installation) -> None:
+        key = read_key(settings.key_file)
+        self._tokens = ProviderTokens(key, key_id=settings.key_id, team_id=settings.team_id)
+        self._topic = settings.topic
+        self._client = H2Client(
+            settings.base_url,
+            context=_trust(settings.ca_file),
+            connect_s=installation.limits(self.name).connect_s,
+        )
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
-        """Send to one device. A provider token that Apple calls expired is renewed once."""
+        """Send to one device. A provider token that Apple calls expired is replaced once."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        payload = build(message)
+        payload = build_payload(message)
         if refused_here := too_large(len(payload)):
             return refused_here
         token = self._tokens.current()
@@ -116,11 +112,11 @@ class Apns(SendOnly):
             renewed = self._tokens.after_expired(token)
             if renewed is not None:
                 answer = await self._post(message, payload, renewed, deadline - loop.time())
-        return answer.result if isinstance(answer, NoAnswer) else read(answer, apns_id(message))
+        return answer.result if isinstance(answer, RequestFailed) else parse_result(answer, apns_id(message))
 
     async def _post(
         self, message: Message, payload: bytes, token: str, timeout_s: float
-    ) -> Answer | NoAnswer:
+    ) -> Answer | RequestFailed:
         headers = [
             ("authorization", f"bearer {token}"),
             ("apns-topic", self._topic),
@@ -132,7 +128,7 @@ class Apns(SendOnly):
             ("content-type", "application/json"),
             ("content-length", str(len(payload))),
         ]
-        # A token comes from outside: nothing in it may leave its place in the path.
+        # Device tokens are untrusted: quote them so that they cannot change the path.
         path = f"/3/device/{quote(message.target.address, safe='')}"
         return await self._client.post(path, headers, payload, timeout_s=timeout_s)
 
@@ -149,17 +145,17 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
     except OSError as error:
         raise ValueError(
             f"the authority file {ca_file} cannot be used: {error.strerror}; "
-            "point CA_FILE at a PEM file, or leave it out to trust the system's"
+            "point CA_FILE at a PEM file, or leave it out to use the system's authorities"
         ) from None
 
 
 def apns_id(message: Message) -> str:
-    """The `apns-id` of an attempt: a UUID, because Apple takes nothing else."""
+    """The `apns-id` of an attempt: a UUID, because Apple accepts nothing else."""
     return str(uuid5(_ID_NAMESPACE, message.attempt_ref))
 
 
-def build(message: Message) -> bytes:
-    """The payload, as compact JSON."""
+def build_payload(message: Message) -> bytes:
+    """The body of the request, as compact JSON."""
     alert = {"title": message.content.title, "body": message.content.body}
     payload = {
         "aps": {
@@ -172,16 +168,16 @@ def build(message: Message) -> bytes:
 
 
 def reason_of(answer: Answer) -> str | None:
-    """Apple's reason, None when the answer has none in Apple's form."""
+    """Apple's reason; None when the answer has none in Apple's form."""
     reason = answer.fields.get("reason")
     return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else None
 
 
-def read(answer: Answer, sent_id: str) -> SendResult:
-    """The answer in our words."""
+def parse_result(answer: Answer, sent_id: str) -> SendResult:
+    """The result of a send."""
     if answer.status == 200:
         if answer.body:
-            # Apple's acceptance is empty: something in between may have answered.
+            # Apple's acceptance has no body: something in between may have answered.
             return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=200)
         return SendResult(
             Outcome.ACCEPTED,
@@ -189,19 +185,19 @@ def read(answer: Answer, sent_id: str) -> SendResult:
             provider_message_id=answer.headers.get("apns-id", sent_id).lower(),
         )
     reason = reason_of(answer)
-    verdict = BY_REASON.get(reason or "")
-    if verdict is None and answer.status == 410 and reason is not None:
-        verdict = DEAD_TOKEN
-    if verdict is None:
-        verdict = by_status(answer.status, vendor_form=reason is not None)
+    meaning = BY_REASON.get(reason or "")
+    if meaning is None and answer.status == 410 and reason is not None:
+        meaning = DEAD_TOKEN
+    if meaning is None:
+        meaning = by_status(answer.status, vendor_form=reason is not None)
         if reason is not None and answer.status >= 500:
-            verdict = replace(verdict, retry_after_s=RETRY_5XX_S)
-    result = refused(answer, verdict, None if reason is None else _snake(reason))
+            meaning = replace(meaning, retry_after_s=RETRY_5XX_S)
+    result = refused(answer, meaning, None if reason is None else _snake(reason))
     return replace(result, dead_since=_dead_since(answer)) if answer.status == 410 else result
 
 
 def _dead_since(answer: Answer) -> datetime | None:
-    """The `timestamp` of a 410, in milliseconds: when Apple last found that the token was no longer good."""
+    """The `timestamp` of a 410, in milliseconds: when Apple last saw that the token was no longer valid."""
     at_ms = answer.fields.get("timestamp")
     if not isinstance(at_ms, int) or isinstance(at_ms, bool) or not 0 < at_ms < 1 << 43:
         return None

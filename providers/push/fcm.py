@@ -1,95 +1,85 @@
 """Firebase Cloud Messaging, HTTP v1 (the discovery document of `fcm.googleapis.com`, v1).
 
-FCM takes no idempotency key and cannot be asked about a message. What can be done is done: every
-attempt of one delivery has the same collapse key (while it waits for the device) and the same tag (when
-it is shown), so that a second copy replaces the first. The `fid` field replaces `token` in time; a token
-still works, and installation ids are accepted in the same field.
+FCM has no idempotency key and no look-up. Instead every attempt of one delivery has the same collapse key
+(while it waits for the device) and the same tag (when it is shown), so that a second copy replaces the
+first. The `fid` field will replace `token`; a token still works, and installation ids are accepted in the
+same field.
 """
 
 import asyncio
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from domain.notification import Device
 from domain.outcome import Outcome, SendResult
-from providers.base import Message, Verdict
-from providers.http import Answer, NoAnswer, VendorClient, by_status, refused
+from providers.base import Capabilities, CodeMeaning, Message
+from providers.code_meanings import AMBIGUOUS, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
+from providers.http import Answer, RequestFailed, by_status, refused
+from providers.installation import Installation
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
 from providers.push.payload import too_large
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
-from providers.verdicts import AMBIGUOUS, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
+from providers.settings import FcmSettings
 
-NAME = "fcm"
 TTL_S_MAX = 28 * 86_400
 _ENUM_NAME = re.compile(r"[A-Z_]{1,64}")
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
 QUOTA_WAIT_S = 60.0
-"""Google asks for a minute at least after a quota was exceeded (FCM's ErrorCode reference)."""
+"""Google asks clients to wait at least a minute after a quota was exceeded (FCM's ErrorCode reference)."""
 
-BY_ERROR_CODE: dict[str, Verdict] = {
+BY_ERROR_CODE: dict[str, CodeMeaning] = {
     "UNREGISTERED": DEAD_TOKEN,
     # Any field of ours may be the invalid one; only the violation of `message.token` blames the token.
     "INVALID_ARGUMENT": NOT_THIS_MESSAGE,
-    # The token belongs to another project: ours to set right, so the token is kept.
+    # The token belongs to another project: ours to fix, so the token is kept.
     "SENDER_ID_MISMATCH": NOT_THIS_MESSAGE,
     "THIRD_PARTY_AUTH_ERROR": REJECTED,
-    "QUOTA_EXCEEDED": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
+    "QUOTA_EXCEEDED": CodeMeaning(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
     "UNAVAILABLE": UNAVAILABLE,
     "INTERNAL": AMBIGUOUS,
 }
 """`FcmError.errorCode` (FCM's ErrorCode reference) in our words."""
 
-BY_STATUS: dict[str, Verdict] = {
+BY_STATUS: dict[str, CodeMeaning] = {
     "INVALID_ARGUMENT": NOT_THIS_MESSAGE,
     "UNAUTHENTICATED": REJECTED,
     "PERMISSION_DENIED": REJECTED,
-    # Without an FcmError this is the project or the address, never the token.
+    # Without an FcmError this is about the project or the URL, never the token.
     "NOT_FOUND": REJECTED,
-    "RESOURCE_EXHAUSTED": Verdict(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
+    "RESOURCE_EXHAUSTED": CodeMeaning(Outcome.THROTTLED, retry_after_s=QUOTA_WAIT_S),
     "UNAVAILABLE": UNAVAILABLE,
     "INTERNAL": AMBIGUOUS,
     "DEADLINE_EXCEEDED": AMBIGUOUS,
 }
-"""`google.rpc.Code`, where no FcmError comes with it."""
+"""`google.rpc.Code`, where there is no FcmError."""
 
 
 class Fcm(SendOnly):
-    """The adapter. Constructing it reads the service account's file (ValueError when it is unusable)."""
+    """Push through FCM. Raises ValueError when the service account's file cannot be used."""
 
+    name: ClassVar[str] = "fcm"
     vendor = "FCM"
-    capabilities = replace(SendOnly.capabilities, sandbox="validate_only (checked, not delivered)")
+    capabilities: ClassVar[Capabilities] = replace(
+        SendOnly.capabilities, sandbox="validate_only (checked, not delivered)"
+    )
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        token_url: str,
-        project_id: str,
-        service_account_file: Path,
-        client: Callable[[str], VendorClient] = VendorClient,
-    ) -> None:
-        account = ServiceAccount.read(service_account_file)
-        self._client = client(base_url)
-        self._path = f"/v1/projects/{project_id}/messages:send"
-        self._tokens = AccessTokens(account, token_url, self._client)
-
-    @property
-    def name(self) -> str:
-        return NAME
+    def __init__(self, settings: FcmSettings, installation: Installation) -> None:
+        account = ServiceAccount.read(settings.service_account_file)
+        self._client = installation.client(self.name, settings.base_url)
+        self._path = f"/v1/projects/{settings.project_id}/messages:send"
+        self._tokens = AccessTokens(account, settings.token_url, self._client)
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Send to one device. A refused access token is replaced once."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        body = build(message)
+        body = build_payload(message)
         if refused_here := too_large(payload_bytes(body)):
             return refused_here
         try:
@@ -101,9 +91,9 @@ class Fcm(SendOnly):
                 answer = await self._post(body, token, deadline - loop.time())
         except NoToken as error:
             return error.result
-        return answer.result if isinstance(answer, NoAnswer) else read(answer)
+        return answer.result if isinstance(answer, RequestFailed) else parse_result(answer)
 
-    async def _post(self, body: dict[str, Any], token: str, timeout_s: float) -> Answer | NoAnswer:
+    async def _post(self, body: dict[str, Any], token: str, timeout_s: float) -> Answer | RequestFailed:
         headers = {"Authorization": f"Bearer {token}"}
         return await self._client.request("POST", self._path, timeout_s=timeout_s, headers=headers, json=body)
 
@@ -115,8 +105,8 @@ class Fcm(SendOnly):
         await self._client.aclose()
 
 
-def build(message: Message) -> dict[str, Any]:
-    """The request's body. It lives until the notification expires, at most FCM's 28 days."""
+def build_payload(message: Message) -> dict[str, Any]:
+    """The body of the request. FCM keeps it until the notification expires, at most 28 days."""
     same_delivery = replacement_id(message.attempt_ref)
     ttl_s = (message.expires_at - message.intended_at).total_seconds()
     alert = {"title": message.content.title, "body": message.content.body}
@@ -128,8 +118,8 @@ def build(message: Message) -> dict[str, Any]:
             "android": {
                 "priority": "HIGH",
                 "ttl": f"{int(min(max(ttl_s, 0), TTL_S_MAX))}s",
-                # Without one, notification messages collapse under the app's package name: only the
-                # last of all that wait for the device would be kept (FCM, "collapsible messages").
+                # Without one, notification messages collapse under the app's package name, and FCM keeps
+                # only the last one that waits for the device ("collapsible messages").
                 "collapse_key": same_delivery,
                 "notification": {"tag": same_delivery},
             },
@@ -150,8 +140,8 @@ def payload_bytes(body: dict[str, Any]) -> int:
     return len(json.dumps(reaching, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def read(answer: Answer) -> SendResult:
-    """The answer in our words."""
+def parse_result(answer: Answer) -> SendResult:
+    """The result of a send."""
     if answer.status == 200:
         name = answer.fields.get("name")
         if isinstance(name, str) and name:
@@ -168,7 +158,7 @@ def read(answer: Answer) -> SendResult:
 
 
 def _blames_the_token(answer: Answer) -> bool:
-    """Only a violation that names the token speaks about the token."""
+    """Whether a field violation names the token; no other error is about it."""
     violations = [_dicts(detail.get("fieldViolations")) for detail in _details(answer, _BAD_REQUEST)]
     return any(violation.get("field") == "message.token" for violation in chain.from_iterable(violations))
 
@@ -192,5 +182,5 @@ def _fcm_code(answer: Answer) -> str | None:
 
 
 def _word(value: object) -> str | None:
-    """A name of Google's enums; anything else might be text, and text may hold the recipient."""
+    """A name of Google's enums. Anything else might be text, which may contain the recipient."""
     return value if isinstance(value, str) and _ENUM_NAME.fullmatch(value) else None

@@ -1,24 +1,25 @@
-"""HTTP/2 to one vendor over one kept connection, opened when it is needed and replaced when it is over."""
+"""HTTP/2 to one vendor over one kept connection, opened when needed and replaced when it ends."""
 
 import asyncio
 import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from providers.http import Answer, NoAnswer, Written
-from providers.push.h2_connection import H2Connection, NotWritten, Unanswered, connect
+from providers.http import Answer, RequestFailed, Written
+from providers.push.h2_connection import H2Connection, connect
+from providers.push.h2_stream import NotWritten, Unanswered
 
 CONNECT_S_MAX = 3.0
-"""For the connection and its TLS, unless the installation says otherwise."""
+"""For the connection and TLS, unless configured otherwise."""
 IDLE_S_TRUSTED = 60.0
-"""A connection that was silent for longer is asked (PING) before a message is trusted to it."""
+"""A connection that was idle for longer is checked (PING) before a message is sent over it."""
 PING_S_MAX = 1.0
 
 
 class H2Client:
-    """Requests to one origin. Many at once share a connection; one at a time opens it.
+    """Requests to one origin. Concurrent requests share a connection; only one of them opens it.
 
-    `context` says which authorities to trust; HTTP/2 is asked for on it.
+    `context` says which authorities to trust; HTTP/2 is added to it.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class H2Client:
 
     async def post(
         self, path: str, headers: Sequence[tuple[str, str]], body: bytes, *, timeout_s: float
-    ) -> Answer | NoAnswer:
-        """POST within `timeout_s` seconds, everything included. Never raises for what the network does.
+    ) -> Answer | RequestFailed:
+        """POST within `timeout_s` seconds in total. Never raises because of the network.
 
-        A request that certainly was not processed (GOAWAY, REFUSED_STREAM, a connection found closed)
-        is tried once more on a new connection.
+        A request that was certainly not processed (GOAWAY, REFUSED_STREAM, a closed connection) is retried
+        once on a new connection.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -65,10 +66,10 @@ class H2Client:
                 connection = await self._connected(deadline)
                 return await connection.request(fields, body, timeout_s=deadline - loop.time())
             except Unanswered as error:
-                return NoAnswer(Written.MAYBE, error.code)
+                return RequestFailed(Written.MAYBE, error.code)
             except NotWritten as error:
                 if last or error.code not in _RETRIED or loop.time() >= deadline:
-                    return NoAnswer(Written.NO, error.code)
+                    return RequestFailed(Written.NO, error.code)
         raise AssertionError("unreachable: the second round always returns")
 
     async def aclose(self) -> None:
@@ -79,7 +80,7 @@ class H2Client:
         await asyncio.gather(*(connection.aclose() for connection in connections))
 
     async def _connected(self, deadline: float) -> H2Connection:
-        """The connection, a new one if there is none to trust. Raises NotWritten."""
+        """The connection, or a new one if there is none to trust. Raises NotWritten."""
         loop = asyncio.get_running_loop()
         current = self._connection
         if current is not None and current.usable and current.idle_s < self._idle_s_trusted:
@@ -104,7 +105,7 @@ class H2Client:
         return self._connection
 
     def _retire(self, connection: H2Connection) -> None:
-        """Let its last streams end; it closes itself after them."""
+        """Let its last streams end; it closes itself afterwards."""
         self._retiring = {old for old in self._retiring if not old.closed}
         if not connection.closed:
             connection.retire("replaced")

@@ -1,19 +1,17 @@
 """One HTTP/2 connection that knows, for every request, whether the other side may have processed it.
 
-A pooled client cannot tell: it lets one stream's timeout fail its neighbours, and does not notice that
-an idle connection went away until a request was written to it. Here each request has its own deadline,
-GOAWAY and REFUSED_STREAM are read as what they promise (RFC 9113 sections 6.8 and 8.7: not processed),
-and a connection that has been idle is asked before it is trusted. Measured against httpx's HTTP/2 at 50
-in flight: 0.33–0.48 ms CPU a request instead of 1.8–2.0, and one stream's timeout, or a GOAWAY behind an
-unanswered stream, no longer makes its neighbours ambiguous.
+A pooled client does not: the timeout of one stream fails its neighbours, and it notices that an idle
+connection is gone only after writing a request to it. Here each request has its own deadline, GOAWAY and
+REFUSED_STREAM mean "not processed" (RFC 9113 sections 6.8 and 8.7), and an idle connection is checked before
+it is used. Measured against httpx's HTTP/2 with 50 requests in flight: 0.33–0.48 ms CPU per request instead
+of 1.8–2.0, and neither the timeout of one stream, nor a GOAWAY while another is unanswered, makes its
+neighbours ambiguous.
 """
 
 import asyncio
 import contextlib
 import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import cast
 
 import h2.config
@@ -25,41 +23,16 @@ import h2.settings
 from hpack import NeverIndexedHeaderTuple
 
 from providers.http import Answer
+from providers.push.h2_stream import NotWritten, Stream, Unanswered
 
-ANSWER_BYTES_MAX = 65_536
 _PING = b"herald!!"
 _FRAME_HEAD_BYTES = 9
 _FRAME_BYTES_MAX = 16_384
 _GOAWAY = 7
 
 
-class NotWritten(Exception):
-    """The request certainly was not processed: never written, or refused unread. `code` says which."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class Unanswered(Exception):
-    """The request was written and no whole answer came: it may have been processed."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclass(slots=True)
-class _Stream:
-    done: "asyncio.Future[Answer]"
-    opened_at: float
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    body: bytearray = field(default_factory=bytearray)
-
-
 class H2Connection(asyncio.Protocol):
-    """A client connection shared by any number of concurrent requests. Use `connect` to open one."""
+    """A client connection shared by any number of concurrent requests; `connect` opens one."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -68,7 +41,7 @@ class H2Connection(asyncio.Protocol):
         )
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._pong: asyncio.Future[None] | None = None
         self._retired: str | None = None
@@ -76,11 +49,11 @@ class H2Connection(asyncio.Protocol):
         self._closed = self._loop.create_future()
         self.received_at = self._loop.time()
 
-    # The transport's side.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the preface. Server push is off: we only ask."""
-        # uvloop's transport within TLS has all that an asyncio.Transport has, and is none by its class.
+        """Send the preface, with server push turned off."""
+        # uvloop's TLS transport implements asyncio.Transport without inheriting from it.
         self._transport = cast("asyncio.Transport", transport)
         self._h2.local_settings = h2.settings.Settings(
             client=True, initial_values={h2.settings.SettingCodes.ENABLE_PUSH: 0}
@@ -89,10 +62,10 @@ class H2Connection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """Hand every event to the stream that it belongs to.
+        """Pass every event to its stream.
 
-        GOAWAY is read here and kept from h2, which refuses every frame after one: the answers to the
-        streams that the other side still finishes would be lost.
+        GOAWAY is handled here and withheld from h2, which refuses every frame after one and would lose the
+        answers to the streams that the other side still finishes.
         """
         self.received_at = self._loop.time()
         self._received += data
@@ -118,20 +91,20 @@ class H2Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whatever was written and not answered stays unknown."""
+        """What was written and not answered is unknown."""
         self._retired = self._retired or "connection_lost"
         for stream in self._streams.values():
-            _fail(stream, Unanswered("connection_lost"))
+            stream.fail(Unanswered("connection_lost"))
         self._streams.clear()
         self._wake()
         if not self._closed.done():
             self._closed.set_result(None)
 
-    # The caller's side.
+    # Called by the client.
 
     @property
     def usable(self) -> bool:
-        """Whether a new request may be tried on it."""
+        """Whether it takes new requests."""
         return self._retired is None
 
     @property
@@ -141,13 +114,13 @@ class H2Connection(asyncio.Protocol):
 
     @property
     def idle_s(self) -> float:
-        """For how long nothing was received, in seconds; 0 while a request is on its way."""
+        """How long nothing was received, in seconds; 0 while a request is in flight."""
         return 0.0 if self._streams else self._loop.time() - self.received_at
 
     async def request(self, headers: Sequence[tuple[str, str]], body: bytes, *, timeout_s: float) -> Answer:
-        """Send a request whole and wait for the answer.
+        """Send a complete request and wait for the answer.
 
-        Raises NotWritten when it certainly was not processed, Unanswered when nobody can say.
+        Raises NotWritten when it was certainly not processed, Unanswered when it may have been.
         """
         deadline = self._loop.time() + timeout_s
         try:
@@ -162,7 +135,7 @@ class H2Connection(asyncio.Protocol):
             async with asyncio.timeout_at(deadline):
                 return await stream.done
         except TimeoutError:
-            # Equal on a loop whose clock counts milliseconds, as uvloop's does.
+            # They may be equal: uvloop's clock counts milliseconds.
             if self.received_at <= stream.opened_at:
                 self._retired = self._retired or "silent"
             raise Unanswered("timeout") from None
@@ -170,7 +143,7 @@ class H2Connection(asyncio.Protocol):
             self._forget(stream_id)
 
     async def ping(self, *, timeout_s: float) -> bool:
-        """Whether the other side still answers. One that does not is retired."""
+        """Whether the other side still answers. If not, the connection is retired."""
         if not self.usable:
             return False
         if self._pong is None or self._pong.done():
@@ -183,17 +156,17 @@ class H2Connection(asyncio.Protocol):
         return self.usable
 
     def retire(self, code: str) -> None:
-        """Take no new requests; close when the ones on their way are answered."""
+        """Take no new requests; close when those in flight are answered."""
         self._retired = self._retired or code
         self._close_when_drained()
         self._wake()
 
     async def aclose(self) -> None:
-        """Say goodbye and close; a peer that does not answer is not waited for."""
+        """Send GOAWAY and close, without waiting for a peer that does not answer."""
         if self._transport is None or self._closed.done():
             return
         self._retired = self._retired or "closed"
-        with contextlib.suppress(h2.exceptions.ProtocolError):  # closed already: just as well
+        with contextlib.suppress(h2.exceptions.ProtocolError):  # already closed
             self._h2.close_connection()
         self._flush()
         self._close(self._transport)
@@ -201,10 +174,10 @@ class H2Connection(asyncio.Protocol):
         self._transport.abort()
         await asyncio.wait({self._closed}, timeout=1)
 
-    # Inside.
+    # Internals.
 
     async def _room_for(self, size: int) -> None:
-        """Wait until a whole request can be written at once, so that none is ever written by half."""
+        """Wait until a whole request can be written at once: none is ever written in part."""
         while True:
             if self._retired is not None:
                 raise NotWritten(self._retired)
@@ -219,35 +192,35 @@ class H2Connection(asyncio.Protocol):
             self._waiters.append(waiter)
             await waiter
 
-    def _write(self, headers: Sequence[tuple[str, str]], body: bytes) -> tuple[int, _Stream]:
+    def _write(self, headers: Sequence[tuple[str, str]], body: bytes) -> tuple[int, Stream]:
         try:
             stream_id = self._h2.get_next_available_stream_id()
-            # The path holds a device token, and no other value comes twice: hpack neither logs nor
-            # indexes what is marked so.
+            # The path contains a device token, and no header value repeats: keep hpack from logging and
+            # indexing them.
             self._h2.send_headers(stream_id, [NeverIndexedHeaderTuple(*pair) for pair in headers])
             frame = self._h2.max_outbound_frame_size
             for start in range(0, len(body), frame):
                 self._h2.send_data(stream_id, body[start : start + frame])
             self._h2.end_stream(stream_id)
         except h2.exceptions.ProtocolError:
-            # Nothing left the buffer yet; what h2 prepared must not leave it any more.
+            # Nothing was sent yet; drop what h2 prepared.
             self._h2.clear_outbound_data_buffer()
             self._abort("protocol_error")
             raise NotWritten("protocol_error") from None
-        stream = _Stream(self._loop.create_future(), self._loop.time())
+        stream = Stream(self._loop.create_future(), self._loop.time())
         self._streams[stream_id] = stream
         self._flush()
         return stream_id, stream
 
     def _forget(self, stream_id: int) -> None:
-        """Drop a stream that is over, or given up: then its neighbours must not notice."""
+        """Drop a stream that ended or was abandoned, without disturbing its neighbours."""
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return
         if stream.done.done() and not stream.done.cancelled():
             stream.done.exception()
         else:
-            with contextlib.suppress(h2.exceptions.ProtocolError):  # closed by the other side meanwhile
+            with contextlib.suppress(h2.exceptions.ProtocolError):  # closed by the other side
                 self._h2.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
             self._flush()
         self._close_when_drained()
@@ -264,32 +237,11 @@ class H2Connection(asyncio.Protocol):
                 | h2.events.StreamEnded()
                 | h2.events.StreamReset()
             ):
-                stream = self._streams.get(event.stream_id or 0)
-                if stream is not None:
-                    self._take_answer(stream, event)
-                elif isinstance(event, h2.events.DataReceived):
-                    # A late answer to a request that was given up still uses the shared window.
+                if isinstance(event, h2.events.DataReceived):
+                    # Even without a stream: a late answer to an abandoned request uses the shared window.
                     self._acknowledge(event)
-            case _:
-                pass
-
-    def _take_answer(self, stream: _Stream, event: h2.events.Event) -> None:
-        match event:
-            case h2.events.ResponseReceived():
-                pairs = [(_text(name), _text(value)) for name, value in event.headers or ()]
-                stream.headers = dict(pairs)
-                stream.status = int(stream.headers.pop(":status", "0"))
-            case h2.events.DataReceived():
-                self._acknowledge(event)
-                if len(stream.body) < ANSWER_BYTES_MAX:
-                    stream.body += event.data or b""
-            case h2.events.StreamEnded():
-                if not stream.done.done():
-                    answer = Answer(stream.status, stream.headers, bytes(stream.body), datetime.now(UTC))
-                    stream.done.set_result(answer)
-            case h2.events.StreamReset():
-                refused = event.error_code == h2.errors.ErrorCodes.REFUSED_STREAM
-                _fail(stream, NotWritten("refused_stream") if refused else Unanswered("stream_reset"))
+                if stream := self._streams.get(event.stream_id or 0):
+                    stream.take(event)
             case _:
                 pass
 
@@ -297,11 +249,11 @@ class H2Connection(asyncio.Protocol):
         self._h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
-        """The whole frames received so far, with their types (RFC 9113 section 4.1)."""
+        """The complete frames received so far, with their types (RFC 9113 section 4.1)."""
         while len(self._received) >= _FRAME_HEAD_BYTES:
             length = int.from_bytes(self._received[:3], "big")
             if length > _FRAME_BYTES_MAX:
-                raise h2.exceptions.FrameTooLargeError("a frame is longer than was allowed")
+                raise h2.exceptions.FrameTooLargeError("a frame is longer than allowed")
             end = _FRAME_HEAD_BYTES + length
             if len(self._received) < end:
                 return
@@ -310,11 +262,11 @@ class H2Connection(asyncio.Protocol):
             yield frame[3], frame
 
     def _go_away(self, last_stream_id: int) -> None:
-        """No new streams. Those above the last id were not processed; the others may still end well."""
+        """No new streams. Those above the last id were not processed; the others may still be answered."""
         self._retired = self._retired or "goaway"
         for stream_id, stream in self._streams.items():
             if stream_id > last_stream_id:
-                _fail(stream, NotWritten("goaway"))
+                stream.fail(NotWritten("goaway"))
         self._close_when_drained()
 
     def _close_when_drained(self) -> None:
@@ -323,7 +275,7 @@ class H2Connection(asyncio.Protocol):
 
     @staticmethod
     def _close(transport: asyncio.Transport) -> None:
-        """Once: one of asyncio's within TLS forgets at its second close what `abort` would need."""
+        """Close once: closing asyncio's TLS transport twice breaks a later `abort`."""
         if not transport.is_closing():
             transport.close()
 
@@ -345,7 +297,7 @@ class H2Connection(asyncio.Protocol):
 
 
 async def connect(host: str, port: int, context: ssl.SSLContext, *, timeout_s: float) -> H2Connection:
-    """Open a connection. Raises NotWritten when that fails: nothing can have been processed."""
+    """Open a connection. Raises NotWritten when that fails: nothing was processed."""
     try:
         async with asyncio.timeout(timeout_s):
             transport, connection = await asyncio.get_running_loop().create_connection(
@@ -362,12 +314,3 @@ async def connect(host: str, port: int, context: ssl.SSLContext, *, timeout_s: f
         transport.abort()
         raise NotWritten("no_h2")
     return connection
-
-
-def _fail(stream: _Stream, error: Exception) -> None:
-    if not stream.done.done():
-        stream.done.set_exception(error)
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

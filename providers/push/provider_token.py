@@ -1,7 +1,7 @@
 """APNs provider tokens: an ES256 JWT over the team and the time, signed with the team's .p8 key.
 
-Apple accepts a token for an hour and asks for a new one at most every 20 minutes ("Establishing a
-token-based connection to APNs"), so one token serves every request of 40 minutes.
+Apple accepts a token for an hour, and a new one at most every 20 minutes ("Establishing a token-based
+connection to APNs"), so one token is used for 40 minutes.
 """
 
 import time
@@ -15,7 +15,7 @@ FORCED_EVERY_S = 20 * 60
 
 
 class ProviderTokens:
-    """The token that all requests carry. Signing takes under a millisecond, so nobody waits for it."""
+    """The token that all requests carry. Signing takes less than a millisecond, so it is done inline."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class ProviderTokens:
         return self._token
 
     def after_expired(self, refused: str) -> str | None:
-        """The token to try again with, after Apple called `refused` expired; None: do not try again.
+        """The token to retry with after Apple called `refused` expired; None: do not retry.
 
-        Whoever comes second finds the new token there. Apple refuses providers that renew too often,
-        so a token is renewed out of turn once in 20 minutes; a clock that is wrong is not mended by it.
+        A second caller gets the new token. Apple refuses providers that renew too often, so a token is
+        renewed early at most once in 20 minutes; renewing does not help when our clock is wrong.
         """
         if refused != self._token:
             return self._token

@@ -1,23 +1,23 @@
-"""A push vendor takes a message and cannot be asked about it, nor does it report anything later."""
+"""A push vendor accepts a message, has no look-up, and reports nothing later."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 from domain.notification import Channel
 from domain.outcome import Receipt
-from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves
+from providers.base import AmbiguityResolution, CallbackRefused, CallbackRequest, Capabilities, Match, Message
 
 
 class SendOnly:
-    """What an adapter has for look-ups, polls and callbacks where the vendor has none of them."""
+    """Look-ups, polls and callbacks of an adapter whose vendor has none of them."""
 
     vendor: ClassVar[str]
-    """The vendor's name as people write it, for errors."""
-    capabilities = Capabilities(
-        Channel.PUSH, Resolves.NONE, settling_s=0, receipts=False, polls=False, replaces=True
+    """The vendor's name in errors."""
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        Channel.PUSH, AmbiguityResolution.NONE, settling_s=0, receipts=False, polls=False, replaces=True
     )
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
         """Nothing: there is no look-up."""
         return ()
 
@@ -26,5 +26,5 @@ class SendOnly:
         return None
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
-        """Refuse whatever comes: the vendor sends no callbacks."""
+        """Refuse everything: the vendor sends no callbacks."""
         raise CallbackRefused("callbacks_not_supported", f"{self.vendor} sends no callbacks")

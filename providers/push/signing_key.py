@@ -1,4 +1,4 @@
-"""The private key that a push vendor's tokens are signed with: P-256, for ES256."""
+"""The private key that signs a push vendor's tokens: P-256, for ES256."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 
 def read_key(file: Path) -> EllipticCurvePrivateKey:
-    """The signing key of a PEM file (Apple's .p8 is one). Raises ValueError saying what is wrong with it."""
+    """The signing key in a PEM file (Apple's .p8 is one). Raises ValueError saying what is wrong."""
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:

@@ -1,16 +1,15 @@
-"""Web Push: RFC 8030 (the request), RFC 8291 (its encryption) and RFC 8292 (VAPID, who we are).
+"""Web Push: RFC 8030 (the request), RFC 8291 (its encryption) and RFC 8292 (VAPID, our identity).
 
-The address of a device is a browser's subscription: each message goes to its own push service, of which
-there are several behind this one name. None of them takes an idempotency key or can be asked. What can be
-done is done: all attempts of a delivery have one `Topic`, by which a push service replaces the copy that
-waits, and one `tag`, by which a page replaces the copy that is shown.
+The address of a device is a browser's subscription: each message goes to the subscription's own push
+service, and this provider covers several of them. None has an idempotency key or a look-up. Instead all
+attempts of a delivery have one `Topic`, by which a push service replaces a waiting copy, and one `tag`, by
+which a browser replaces a shown one.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection
-from pathlib import Path
+from typing import ClassVar
 
 import http_ece
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -19,26 +18,34 @@ from domain import web_push
 from domain.notification import Device, Lane
 from domain.outcome import Outcome, SendResult
 from domain.web_push import InvalidSubscription, Subscription
-from providers.base import Message, Verdict
-from providers.http import Answer, NoAnswer, VendorClient, by_status, refused
+from providers.base import CodeMeaning, Message
+from providers.code_meanings import (
+    AMBIGUOUS,
+    BAD_RECIPIENT,
+    DEAD_TOKEN,
+    NOT_THIS_MESSAGE,
+    REJECTED,
+    UNAVAILABLE,
+)
+from providers.http import Answer, RequestFailed, by_status, refused
+from providers.installation import Installation
 from providers.push.payload import BYTES_MAX, too_large
 from providers.push.replacement import replacement_id
 from providers.push.send_only import SendOnly
 from providers.push.signing_key import read_key
 from providers.push.vapid import VapidTokens
-from providers.verdicts import AMBIGUOUS, BAD_RECIPIENT, DEAD_TOKEN, NOT_THIS_MESSAGE, REJECTED, UNAVAILABLE
+from providers.settings import WebpushSettings
 
-NAME = "webpush"
 OVERHEAD_BYTES = 86 + 1 + 16
 """The header of aes128gcm with salt and our key, the delimiter, the tag of AES-GCM (RFC 8291, section 4)."""
 PAYLOAD_BYTES_MAX = BYTES_MAX - OVERHEAD_BYTES
 TTL_S_MAX = 28 * 86_400
-"""FCM's longest; the others keep as long or say less themselves."""
+"""FCM's maximum; the others keep a message as long, or shorten it themselves."""
 
 _REASON = re.compile(r"[A-Za-z]{1,64}")
 _OTHER_KEY_TEXT = b"do not correspond to the credentials used to create the subscription"
-# One push service, or one subscription: it says nothing about the others behind the same name.
-_THROTTLED_THERE = Verdict(Outcome.THROTTLED, about_provider=False)
+# One push service, or one subscription: it says nothing about the other push services.
+_THROTTLED_THERE = CodeMeaning(Outcome.THROTTLED, about_provider=False)
 
 URGENCY: dict[Lane, str] = {
     Lane.CRITICAL: "high",
@@ -46,17 +53,17 @@ URGENCY: dict[Lane, str] = {
     Lane.NORMAL: "normal",
     Lane.BULK: "low",
 }
-"""RFC 8030, 5.3: whether a device that saves power is woken for it."""
+"""RFC 8030, 5.3: whether the message may wake a device that saves power."""
 
-BY_ERRNO: dict[int, Verdict] = {
+BY_ERRNO: dict[int, CodeMeaning] = {
     102: DEAD_TOKEN,  # Invalid URL endpoint
     103: DEAD_TOKEN,  # Expired URL endpoint
     104: NOT_THIS_MESSAGE,
     105: DEAD_TOKEN,  # Endpoint became unavailable during request
     106: DEAD_TOKEN,  # Invalid subscription
-    108: BAD_RECIPIENT,  # Router type is invalid: an endpoint that was spoiled
+    108: BAD_RECIPIENT,  # Router type is invalid: a corrupted endpoint
     109: REJECTED,  # Invalid authentication
-    # Between Mozilla and the bridge to the phone's own push service: the first three did not get there.
+    # Between Mozilla and the phone's own push service: the first three did not get there.
     900: UNAVAILABLE,
     901: UNAVAILABLE,
     902: UNAVAILABLE,
@@ -64,14 +71,14 @@ BY_ERRNO: dict[int, Verdict] = {
 }
 """Mozilla's `errno` (autopush, "Error Codes") where it says more than the HTTP status."""
 
-BY_REASON: dict[str, Verdict] = {
-    # The page subscribed with another key than ours. Only the browser can mend it; the subscription is alive.
+BY_REASON: dict[str, CodeMeaning] = {
+    # The page subscribed with another key. Only the browser can fix that; the subscription is alive.
     "VapidPkHashMismatch": BAD_RECIPIENT,
     "BadJwtToken": REJECTED,
 }
 """Apple's `reason` where it says more than the HTTP status."""
 
-BY_STATUS: dict[int, Verdict] = {
+BY_STATUS: dict[int, CodeMeaning] = {
     404: DEAD_TOKEN,
     410: DEAD_TOKEN,
     413: NOT_THIS_MESSAGE,
@@ -79,45 +86,30 @@ BY_STATUS: dict[int, Verdict] = {
     # Windows: the throttle limit is exceeded.
     406: _THROTTLED_THERE,
 }
-"""What RFC 8030 and the push services say by HTTP status; the others mean what they mean everywhere."""
+"""Statuses with a meaning of their own in RFC 8030 and the push services."""
 
 
 class WebPush(SendOnly):
-    """The adapter. Constructing it reads the key file (ValueError when it is unusable).
+    """Web Push, to the configured push services only. Raises ValueError when the key file cannot be used."""
 
-    `hosts`: the push services that it sends to, and to no other. `base_url`: where the requests go instead
-    of to the endpoints themselves; the endpoint's host and path follow it.
-    """
-
+    name: ClassVar[str] = "webpush"
     vendor = "Web Push"
 
-    def __init__(
-        self,
-        *,
-        key_file: Path,
-        subject: str,
-        hosts: Collection[str] = web_push.PUSH_SERVICES,
-        base_url: str | None = None,
-        client: Callable[[str], VendorClient] = VendorClient,
-    ) -> None:
-        self._tokens = VapidTokens(read_key(key_file), subject=subject)
-        self._hosts = tuple(hosts)
-        self._gateway = base_url.rstrip("/") if base_url else None
-        self._client = client(base_url or "")
-
-    @property
-    def name(self) -> str:
-        return NAME
+    def __init__(self, settings: WebpushSettings, installation: Installation) -> None:
+        self._tokens = VapidTokens(read_key(settings.key_file), subject=settings.subject)
+        self._hosts = tuple(settings.hosts)
+        self._gateway = settings.base_url.rstrip("/") if settings.base_url else None
+        self._client = installation.client(self.name, settings.base_url or "")
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
-        """Encrypt for one browser, and send to its push service."""
+        """Encrypt for one browser and send to its push service."""
         try:
             subscription = web_push.read(message.target.address)
         except InvalidSubscription:
             return SendResult(Outcome.REJECTED_RECIPIENT, code="invalid_subscription", asked=False)
         if not web_push.is_push_service(subscription.endpoint, self._hosts):
             return SendResult(Outcome.REJECTED_RECIPIENT, code="endpoint_not_allowed", asked=False)
-        payload = build(message)
+        payload = build_payload(message)
         if refused_here := too_large(len(payload), PAYLOAD_BYTES_MAX):
             return refused_here
         answer = await self._client.request(
@@ -127,7 +119,9 @@ class WebPush(SendOnly):
             headers=self._headers(message, subscription),
             content=encrypted(payload, subscription),
         )
-        return answer.result if isinstance(answer, NoAnswer) else read(answer, message.attempt_ref)
+        return (
+            answer.result if isinstance(answer, RequestFailed) else parse_result(answer, message.attempt_ref)
+        )
 
     def _url(self, subscription: Subscription) -> str:
         if self._gateway is None:
@@ -153,12 +147,12 @@ class WebPush(SendOnly):
 
 
 def topic(message: Message) -> str:
-    """What all attempts of one delivery share: at most 32 letters and digits, for Mozilla takes no others."""
+    """The `Topic` of all attempts of one delivery: at most 32 letters and digits, as Mozilla requires."""
     return re.sub("[^A-Za-z0-9]", "", replacement_id(message.attempt_ref))[:32]
 
 
-def build(message: Message) -> bytes:
-    """The payload, as compact JSON: what the page's service worker is given."""
+def build_payload(message: Message) -> bytes:
+    """The plain payload, as compact JSON: what the page's service worker receives."""
     payload = {
         "title": message.content.title,
         "body": message.content.body,
@@ -170,7 +164,7 @@ def build(message: Message) -> bytes:
 
 
 def encrypted(payload: bytes, subscription: Subscription) -> bytes:
-    """The payload for nobody but this browser: aes128gcm under a key of this message alone (RFC 8291)."""
+    """The payload encrypted for this browser: aes128gcm, with a new key for each message (RFC 8291)."""
     return http_ece.encrypt(
         payload,
         private_key=generate_private_key(SECP256R1()),
@@ -180,35 +174,35 @@ def encrypted(payload: bytes, subscription: Subscription) -> bytes:
     )
 
 
-def read(answer: Answer, sent_ref: str) -> SendResult:
-    """The answer in our words."""
+def parse_result(answer: Answer, sent_ref: str) -> SendResult:
+    """The result of a send."""
     if answer.status in (201, 202):
         return SendResult(
             Outcome.ACCEPTED, http_status=answer.status, provider_message_id=message_id(answer, sent_ref)
         )
     if answer.status < 300:
-        # A push service creates a message (RFC 8030, 5): something in between may have answered.
+        # A push service answers 201 (RFC 8030, 5): something in between may have answered.
         return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=answer.status)
     errno, reason = answer.fields.get("errno"), answer.fields.get("reason")
     if isinstance(errno, int):
-        verdict = BY_ERRNO.get(errno) or _of_status(answer.status, vendor_form=True)
-        return refused(answer, verdict, f"errno_{errno}")
+        meaning = BY_ERRNO.get(errno) or _of_status(answer.status, vendor_form=True)
+        return refused(answer, meaning, f"errno_{errno}")
     if isinstance(reason, str) and _REASON.fullmatch(reason):
-        verdict = BY_REASON.get(reason) or _of_status(answer.status, vendor_form=True)
-        return refused(answer, verdict, reason)
+        meaning = BY_REASON.get(reason) or _of_status(answer.status, vendor_form=True)
+        return refused(answer, meaning, reason)
     if answer.status in (400, 403) and _OTHER_KEY_TEXT in answer.body:
         return refused(answer, BAD_RECIPIENT, "subscribed_with_another_key")
     return refused(answer, _of_status(answer.status, vendor_form=False))
 
 
 def message_id(answer: Answer, sent_ref: str) -> str:
-    """What names the accepted message: a digest of its address, which itself would let anybody withdraw it.
+    """The id of the accepted message: a digest of its URL, because anybody with the URL could delete it.
 
-    Not every push service gives one; our own reference stands for it then.
+    Not every push service returns one; our own reference is used instead.
     """
     location = answer.headers.get("location")
     return hashlib.sha256(location.encode()).hexdigest()[:32] if location else sent_ref
 
 
-def _of_status(status: int, *, vendor_form: bool) -> Verdict:
+def _of_status(status: int, *, vendor_form: bool) -> CodeMeaning:
     return BY_STATUS.get(status) or by_status(status, vendor_form=vendor_form)

@@ -1,42 +1,44 @@
-"""Africa's Talking (SMS): bulk messaging, and delivery reports that nobody signs.
+"""Africa's Talking (SMS): bulk messaging, and unsigned delivery reports.
 
 Sources: the vendor's own clients (AfricasTalkingLtd/africastalking-python and -node.js), its
 documentation of SMS notifications (developers.africastalking.com/docs/sms/notifications), and answers
-recorded by users' clients. There is no machine-readable description.
+recorded by its users. There is no machine-readable description.
 
 - No idempotency key, no reference of ours, and no look-up: its `GET /messaging` lists received messages
-  only. What is ambiguous stays so.
-- The answer is HTTP 201 with a status code for each recipient; a sender that is not known comes as a
-  text beside an empty list. Errors before that are plain text.
-- 500 and 501 for a recipient do not say whether the message went on to the operator: ambiguous.
-- Delivery reports are not signed. What protects them is a secret of ours in the query of the address
-  that they are sent to, so it is checked before anything is read.
+  only. An ambiguous send stays ambiguous.
+- The answer is HTTP 201 with a status code for each recipient; an unknown sender is reported as a text
+  beside an empty list. Earlier errors are plain text.
+- 500 and 501 for a recipient do not say whether the message reached the operator: ambiguous.
+- Delivery reports are not signed. A secret of ours in the query of the callback URL protects them, and
+  is checked before anything is read.
 """
 
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import parse_qsl
 
 from domain.notification import Channel
 from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult
 from domain.replies import Reply, Word, number_of, word_of
 from providers.base import (
+    AmbiguityResolution,
     CallbackRefused,
     CallbackRequest,
     Capabilities,
-    Found,
+    CodeMeaning,
+    Match,
     Message,
-    Resolves,
-    Verdict,
 )
-from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
-from providers.verdicts import ACCEPTED, AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, OBJECTED, REJECTED
+from providers.code_meanings import ACCEPTED, AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, OBJECTED, REJECTED
+from providers.http import Answer, HttpProvider, RequestFailed, by_status, code_of, refused
+from providers.installation import Installation
+from providers.settings import AfricastalkingSettings, in_bytes
 
 FIELDS_MAX: Final = 50
 
-STATUS_CODES: Final[Mapping[int, tuple[str, Verdict]]] = {
+STATUS_CODES: Final[Mapping[int, tuple[str, CodeMeaning]]] = {
     100: ("processed", ACCEPTED),
     101: ("sent", ACCEPTED),
     102: ("queued", ACCEPTED),
@@ -52,14 +54,14 @@ STATUS_CODES: Final[Mapping[int, tuple[str, Verdict]]] = {
     501: ("gateway_error", AMBIGUOUS),
     502: ("rejected_by_gateway", REJECTED),
 }
-"""A recipient's `statusCode`: our code for it, and what it means. Any other goes by its hundred."""
+"""A recipient's `statusCode`: our code for it, and what it means. Any other is read by its hundred."""
 
 MESSAGES: Final[Mapping[str, int]] = {
     "invalidsenderid": 402,
     "invalidphonenumber": 403,
     "insufficientbalance": 405,
 }
-"""Texts beside an empty list of recipients, in lower case, and the status code that they stand for."""
+"""Texts beside an empty list of recipients, in lower case, and the equivalent status code."""
 
 STATUSES: Final[Mapping[str, ReceiptStatus]] = {
     "sent": ReceiptStatus.SENT,
@@ -86,45 +88,33 @@ REASONS: Final[Mapping[str, tuple[bool, AddressVerdict]]] = {
     "deliveryfailure": (False, AddressVerdict.KEEP),
     "donotdisturbrejection": (False, AddressVerdict.KEEP),
 }
-"""Failure reasons in lower case: whether no provider would reach the number, and what becomes of it.
-The vendor writes one of them without its second `s`."""
+"""Failure reasons in lower case: whether no provider could reach the number, and what to do with it.
+The vendor misspells one of them, so both spellings are here."""
 
 _MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SENT_TO_NONE = re.compile(r"sent to 0/\d")
 
 
-class AfricasTalking(OverHttp):
-    """SMS through Africa's Talking. `sender_id`: None is the account's default sender.
+class AfricasTalking(HttpProvider):
+    """SMS through Africa's Talking. The callback URL's parameter `secret` must be one of our secrets."""
 
-    One of `callback_secrets` is the parameter `secret` of the address that delivery reports are sent to.
-    """
-
-    name = "africastalking"
-    capabilities = Capabilities(
+    name: ClassVar[str] = "africastalking"
+    capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.SMS,
-        resolves=Resolves.NONE,
+        resolves=AmbiguityResolution.NONE,
         settling_s=0,
         receipts=True,
         polls=False,
-        signature="none: a secret in the callback's address",
-        sandbox="the user name sandbox, at a host of its own",
+        signature="none: a secret in the callback URL",
+        sandbox="the user name sandbox, on its own host",
     )
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        username: str,
-        api_key: str,
-        sender_id: str | None,
-        callback_secrets: Sequence[str],
-        client: Callable[[str], VendorClient] = VendorClient,
-    ) -> None:
-        self._client = client(base_url)
-        self._username = username
-        self._headers = {"apiKey": api_key, "Accept": "application/json"}
-        self._sender_id = sender_id
-        self._secrets = [secret.encode() for secret in callback_secrets]
+    def __init__(self, settings: AfricastalkingSettings, installation: Installation) -> None:
+        self._client = installation.client(self.name, settings.base_url)
+        self._username = settings.username
+        self._headers = {"apiKey": settings.api_key.get_secret_value(), "Accept": "application/json"}
+        self._sender_id = settings.sender_id
+        self._secrets = in_bytes(settings.callback_secret, settings.callback_secret_previous)
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask Africa's Talking to send one SMS."""
@@ -133,12 +123,12 @@ class AfricasTalking(OverHttp):
             "/version1/messaging",
             timeout_s=timeout_s,
             headers=self._headers,
-            data=form_of(message, self._username, self._sender_id),
+            data=build_payload(message, self._username, self._sender_id),
         )
-        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+        return answer.result if isinstance(answer, RequestFailed) else parse_result(answer)
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
-        """Nothing: there is no look-up of sent messages."""
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
+        """Nothing: sent messages cannot be looked up."""
         return ()
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
@@ -146,34 +136,34 @@ class AfricasTalking(OverHttp):
         return None
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
-        """Check the address's secret and translate one delivery report."""
-        fields = self._believed(request)
+        """Check the URL's secret and translate one delivery report."""
+        fields = self._read_callback(request)
         if "senderId" in fields or "from" in fields:
-            # An opt-out, or a message that somebody sent: no report.
+            # An opt-out, or a received message: not a report.
             return []
         if not fields.get("id") or not fields.get("status"):
             raise CallbackRefused("malformed", "the delivery report has no id or no status")
-        receipt = receipt_of(fields)
+        receipt = parse_receipt(fields)
         return [receipt] if receipt else []
 
     def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
-        """Check the address's secret; an opt-out from our sender, or a received STOP or START."""
-        reply = reply_of(self._believed(request))
+        """Check the URL's secret; an opt-out from our sender, or a received STOP or START."""
+        reply = parse_reply(self._read_callback(request))
         return [reply] if reply else []
 
-    def _believed(self, request: CallbackRequest) -> dict[str, str]:
+    def _read_callback(self, request: CallbackRequest) -> dict[str, str]:
         given = request.query.get("secret", "").encode("utf-8", "replace")
         if not given:
-            raise CallbackRefused("signature_missing", "the delivery report's address has no secret")
+            raise CallbackRefused("signature_missing", "the callback URL has no secret")
         if not any(hmac.compare_digest(given, secret) for secret in self._secrets):
-            raise CallbackRefused("signature_wrong", "the secret of the delivery report's address is wrong")
+            raise CallbackRefused("signature_wrong", "the secret in the callback URL is wrong")
         try:
             return dict(parse_qsl(request.body.decode("ascii"), max_num_fields=FIELDS_MAX))
         except ValueError as error:
             raise CallbackRefused("malformed", "the delivery report is not a form") from error
 
 
-def form_of(message: Message, username: str, sender_id: str | None) -> dict[str, str]:
+def build_payload(message: Message, username: str, sender_id: str | None) -> dict[str, str]:
     """The form of `POST /version1/messaging`, as the vendor's clients send it."""
     form = {
         "username": username,
@@ -184,21 +174,21 @@ def form_of(message: Message, username: str, sender_id: str | None) -> dict[str,
     return form if sender_id is None else {**form, "from": sender_id}
 
 
-def result_of(answer: Answer) -> SendResult:
-    """What the answer to a send means. Only a recipient with an id was accepted."""
+def parse_result(answer: Answer) -> SendResult:
+    """The result of a send. Only a recipient with an id was accepted."""
     data = answer.fields.get("SMSMessageData")
     fields = cast("dict[str, Any]", data) if isinstance(data, dict) else None
     if fields is None or answer.status == 429:
-        # Not the vendor's form: a success without it proves nothing.
+        # Not the vendor's own form: a success status alone proves nothing.
         return refused(answer, by_status(answer.status, vendor_form=False))
     recipients = fields.get("Recipients")
     if isinstance(recipients, list) and len(recipients) == 1 and isinstance(recipients[0], dict):
         return _recipient(answer, cast("dict[str, Any]", recipients[0]))
-    said = str(fields.get("Message", "")).strip().lower()
-    if recipients == [] and said in MESSAGES:
-        code, verdict = STATUS_CODES[MESSAGES[said]]
-        return refused(answer, verdict, code)
-    if recipients == [] and _SENT_TO_NONE.match(said):
+    text = str(fields.get("Message", "")).strip().lower()
+    if recipients == [] and text in MESSAGES:
+        code, meaning = STATUS_CODES[MESSAGES[text]]
+        return refused(answer, meaning, code)
+    if recipients == [] and _SENT_TO_NONE.match(text):
         return refused(answer, NOT_THIS_MESSAGE, "sent_to_none")
     return refused(answer, by_status(answer.status, vendor_form=True))
 
@@ -206,21 +196,21 @@ def result_of(answer: Answer) -> SendResult:
 def _recipient(answer: Answer, recipient: Mapping[str, Any]) -> SendResult:
     status = recipient.get("statusCode")
     status = status if isinstance(status, int) and not isinstance(status, bool) else 0
-    code, verdict = STATUS_CODES.get(status, (f"status_{status}", _unknown(status)))
-    if verdict.outcome is not Outcome.ACCEPTED:
-        return refused(answer, verdict, code)
+    code, meaning = STATUS_CODES.get(status, (f"status_{status}", _unknown(status)))
+    if meaning.outcome is not Outcome.ACCEPTED:
+        return refused(answer, meaning, code)
     id = _id_of(recipient.get("messageId"))
     if id is None:
         return refused(answer, AMBIGUOUS, "answer_malformed")
     return SendResult(Outcome.ACCEPTED, http_status=answer.status, provider_message_id=id)
 
 
-def _unknown(status: int) -> Verdict:
+def _unknown(status: int) -> CodeMeaning:
     return REJECTED if 400 <= status < 500 else AMBIGUOUS
 
 
-def receipt_of(report: Mapping[str, Any]) -> Receipt | None:
-    """A delivery report as a receipt; None when its status is unknown or it names no message."""
+def parse_receipt(report: Mapping[str, Any]) -> Receipt | None:
+    """A delivery report as a receipt; None when its status is unknown or it has no message id."""
     id, word = _id_of(report.get("id")), str(report.get("status", "")).strip().lower()
     status = STATUSES.get(word)
     if id is None or status is None:
@@ -239,9 +229,9 @@ def receipt_of(report: Mapping[str, Any]) -> Receipt | None:
     )
 
 
-def reply_of(fields: Mapping[str, str]) -> Reply | None:
-    """An opt-out (`senderId` and `phoneNumber`, without an id) or a received message as a reply; None when it
-    is none that counts (developers.africastalking.com/docs/sms/notifications).
+def parse_reply(fields: Mapping[str, str]) -> Reply | None:
+    """An opt-out (`senderId` and `phoneNumber`, without an id) or a received message as a reply; None unless
+    it says STOP or START (developers.africastalking.com/docs/sms/notifications).
     """
     if "senderId" in fields:
         said_by = number_of(fields.get("phoneNumber"))
@@ -251,6 +241,6 @@ def reply_of(fields: Mapping[str, str]) -> Reply | None:
 
 
 def _id_of(value: object) -> str | None:
-    """A message id. A refused recipient has the word "None" for one."""
+    """A message id. That of a refused recipient is the word "None"."""
     id = value.strip() if isinstance(value, str) else ""
     return id if _MESSAGE_ID.fullmatch(id) and id != "None" else None

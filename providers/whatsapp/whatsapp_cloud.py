@@ -4,36 +4,35 @@ Sources: Meta's OpenAPI document (facebook/openapi, business-messaging-api v23.0
 pages "Error codes" (May 2026), "Status messages webhook reference" and "Copy code authentication
 templates" on developers.facebook.com.
 
-- Outside of the 24 hours after a person's last message only approved templates are delivered: which one a
-  type uses is said in herald.toml. Without one the text itself is sent, and refused there with 131047.
-- There is no idempotency key and no look-up. `biz_opaque_callback_data` carries our reference and comes
-  back with every status, so a lost answer is resolved by the callback, or by the type's `on_unknown`.
-- Meta asks to go by an error's `code`, and not by its text or the HTTP status.
+- More than 24 hours after a person's last message only approved templates are delivered; herald.toml says
+  which one a type uses. Without one the text itself is sent, and refused with 131047.
+- No idempotency key and no look-up. `biz_opaque_callback_data` carries our reference and comes back with
+  every status, so a lost answer is resolved by the callback, or by the type's `on_unknown`.
+- Meta asks clients to use an error's `code`, not its text or the HTTP status.
 """
 
 import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from domain.notification import Channel, Content
 from domain.notification_types import WhatsAppTemplate
 from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
 from domain.replies import Reply, number_of, word_of
 from providers.base import (
+    AmbiguityResolution,
     CallbackRefused,
     CallbackRequest,
     Capabilities,
-    Found,
+    CodeMeaning,
+    Match,
     Message,
-    Resolves,
-    Verdict,
 )
-from providers.http import Answer, NoAnswer, OverHttp, VendorClient, by_status, code_of, refused
-from providers.verdicts import (
+from providers.code_meanings import (
     AMBIGUOUS,
     BAD_RECIPIENT,
     NOT_THIS_MESSAGE,
@@ -41,24 +40,27 @@ from providers.verdicts import (
     THROTTLED,
     UNAVAILABLE,
 )
+from providers.http import Answer, HttpProvider, RequestFailed, by_status, code_of, refused
+from providers.installation import Installation
+from providers.settings import WhatsAppCloudSettings, in_bytes
 
 TEXT_CHARS_MAX: Final = 4096
 PAIR_WAIT_S: Final = 6.0
-"""One message in six seconds from one number to one person ("Throughput", pair rate limits)."""
+"""One message per six seconds from one number to one person ("Throughput", pair rate limits)."""
 
-ERRORS: Final[Mapping[int, Verdict]] = {
+ERRORS: Final[Mapping[int, CodeMeaning]] = {
     # Authorization.
     **dict.fromkeys((0, 3, 10, 190), REJECTED),
-    # The account, its number, its payment: ours to set right.
+    # The account, its number, its payment: ours to fix.
     **dict.fromkeys(
         (33, 368, 130497, 131005, 131031, 131037, 131042, 131045, 133000, 133005, 133006, 133008), REJECTED
     ),
     **dict.fromkeys((133009, 133010, 133015), REJECTED),
-    # A number of Meta's own test account may write to five recipients only.
+    # A test number may only write to five recipients.
     131030: REJECTED,
     # Limits. 131048 is about all messages of our number, 131056 about one recipient of it.
     **dict.fromkeys((4, 80007, 130429, 131048, 133016), THROTTLED),
-    131056: Verdict(Outcome.THROTTLED, about_provider=False, retry_after_s=PAIR_WAIT_S),
+    131056: CodeMeaning(Outcome.THROTTLED, about_provider=False, retry_after_s=PAIR_WAIT_S),
     # Not now, in Meta's own words.
     **dict.fromkeys((2, 131057, 133004), UNAVAILABLE),
     # "Unknown error" and "a service is unavailable" say nothing about the message.
@@ -68,37 +70,37 @@ ERRORS: Final[Mapping[int, Verdict]] = {
     **dict.fromkeys(
         (132000, 132001, 132005, 132007, 132012, 132015, 132016, 132018, 132068, 132069), NOT_THIS_MESSAGE
     ),
-    # This person: not on WhatsApp, ourselves, in an experiment, out of the window, enough marketing, opted
-    # out of it. Another channel may reach them; a number that is not on WhatsApp today may be tomorrow.
+    # This person: not on WhatsApp, ourselves, in an experiment, outside the 24 hours, over the marketing
+    # limit, opted out of marketing. Another channel may reach them, and a number may join WhatsApp later.
     **dict.fromkeys((131026, 131021, 130472, 131047, 131049, 131050), BAD_RECIPIENT),
 }
-"""Meta's error codes in our words. Any other goes by its HTTP status."""
+"""Meta's error codes in our words. Any other is read by its HTTP status."""
 
 PERMISSIONS: Final = range(200, 300)
-"""Codes of permissions that our access token does not have."""
+"""Codes for permissions that our access token lacks."""
 
 STATUSES: Final[Mapping[str, ReceiptStatus]] = {
     "sent": ReceiptStatus.SENT,
     "delivered": ReceiptStatus.DELIVERED,
-    # "delivered" may be left out where the message was read at once.
+    # "delivered" may be missing where the message was read immediately.
     "read": ReceiptStatus.DELIVERED,
     "played": ReceiptStatus.DELIVERED,
     "failed": ReceiptStatus.UNDELIVERED,
 }
-"""Statuses of a message. What is not listed says nothing that a receipt could."""
+"""Statuses of a message. Any other is ignored."""
 
 _MESSAGE_ID = re.compile(r"wamid\.[A-Za-z0-9+/=_-]{1,200}")
 _REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MESSAGE_STATUS = re.compile(r"[a-z_]{1,40}")
 
 
-class WhatsAppCloud(OverHttp):
-    """Messages from one business number. `templates` are by notification type."""
+class WhatsAppCloud(HttpProvider):
+    """Messages from one business number. Notification types may have a template."""
 
-    name = "whatsapp_cloud"
-    capabilities = Capabilities(
+    name: ClassVar[str] = "whatsapp_cloud"
+    capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.WHATSAPP,
-        resolves=Resolves.NONE,
+        resolves=AmbiguityResolution.NONE,
         settling_s=0,
         receipts=True,
         polls=False,
@@ -106,47 +108,31 @@ class WhatsAppCloud(OverHttp):
         sandbox="a test number of the app, to five recipients",
     )
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        version: str,
-        phone_number_id: str,
-        access_token: str,
-        app_secrets: Sequence[str],
-        verify_token: str,
-        templates: Mapping[str, WhatsAppTemplate],
-        client: Callable[[str], VendorClient] = VendorClient,
-    ) -> None:
-        self._client = client(base_url)
-        self._path = f"/{version}/{phone_number_id}/messages"
-        self._headers = {"Authorization": f"Bearer {access_token}"}
-        self._phone_number_id = phone_number_id
-        self._app_secrets = [secret.encode() for secret in app_secrets]
-        self._verify_token = verify_token
-        self._templates = templates
+    def __init__(self, settings: WhatsAppCloudSettings, installation: Installation) -> None:
+        self._client = installation.client(self.name, settings.base_url)
+        self._path = f"/{settings.version}/{settings.phone_number_id}/messages"
+        self._headers = {"Authorization": f"Bearer {settings.access_token.get_secret_value()}"}
+        self._phone_number_id = settings.phone_number_id
+        self._app_secrets = in_bytes(settings.app_secret, settings.app_secret_previous)
+        self._verify_token = settings.verify_token.get_secret_value().encode()
+        self._templates = {
+            name: of.whatsapp for name, of in installation.catalog.types.items() if of.whatsapp
+        }
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
         """Ask Meta to send one message, by the type's template where it has one."""
         template = self._templates.get(message.type)
-        content = text_of(message.content) if template is None else filled(template, message.content)
-        if content is None:
+        payload = build_payload(message, template)
+        if payload is None:
             code = "text_too_long" if template is None else "template_parameter_missing"
             return SendResult(Outcome.REJECTED, code=code, about_provider=False, asked=False)
-        body = {
-            "messaging_product": "whatsapp",
-            "recipient_type": "individual",
-            "to": message.target.address,
-            "biz_opaque_callback_data": message.attempt_ref,
-            **content,
-        }
         answer = await self._client.request(
-            "POST", self._path, timeout_s=timeout_s, headers=self._headers, json=body
+            "POST", self._path, timeout_s=timeout_s, headers=self._headers, json=payload
         )
-        return answer.result if isinstance(answer, NoAnswer) else result_of(answer)
+        return answer.result if isinstance(answer, RequestFailed) else parse_result(answer)
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
-        """Nothing: Meta cannot be asked about a message."""
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
+        """Nothing: Meta has no look-up."""
         return ()
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
@@ -154,27 +140,27 @@ class WhatsAppCloud(OverHttp):
         return None
 
     def challenge(self, query: Mapping[str, str]) -> str:
-        """What Meta is answered when the webhook's address is entered. Raises CallbackRefused."""
+        """The answer to Meta's check of the webhook's URL. Raises CallbackRefused."""
         token = query.get("hub.verify_token", "").encode(errors="replace")
-        if query.get("hub.mode") != "subscribe" or not hmac.compare_digest(
-            token, self._verify_token.encode()
-        ):
-            raise CallbackRefused("verify_token_wrong", "the verify token is not this installation's")
+        if query.get("hub.mode") != "subscribe" or not hmac.compare_digest(token, self._verify_token):
+            raise CallbackRefused("verify_token_wrong", "the verify token does not match")
         return query.get("hub.challenge", "")
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
         """Verify one webhook and translate its statuses."""
-        statuses = (status for value in self._values(request) for status in _dicts(value.get("statuses")))
-        return [receipt for receipt in map(receipt_of, statuses) if receipt]
+        statuses = (
+            status for value in self._read_callback(request) for status in _dicts(value.get("statuses"))
+        )
+        return [receipt for receipt in map(parse_receipt, statuses) if receipt]
 
     def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
-        """Verify one webhook; of the messages that people wrote, those that are STOP or START."""
-        written = (one for value in self._values(request) for one in _dicts(value.get("messages")))
-        return [reply for reply in map(reply_of, written) if reply]
+        """Verify one webhook; a reply for each received message that says STOP or START."""
+        written = (one for value in self._read_callback(request) for one in _dicts(value.get("messages")))
+        return [reply for reply in map(parse_reply, written) if reply]
 
-    def _values(self, request: CallbackRequest) -> list[dict[str, Any]]:
-        """What a webhook says of our number. Raises CallbackRefused."""
-        verify(self._app_secrets, request)
+    def _read_callback(self, request: CallbackRequest) -> list[dict[str, Any]]:
+        """The changes that a webhook reports for our number. Raises CallbackRefused."""
+        verify_signature(self._app_secrets, request)
         try:
             body = json.loads(request.body)
         except (ValueError, RecursionError) as error:
@@ -184,7 +170,7 @@ class WhatsAppCloud(OverHttp):
             for entry in _dicts(_fields(body).get("entry"))
             for change in _dicts(entry.get("changes"))
         ]
-        # An app may serve several numbers, each perhaps of another installation.
+        # An app may have several numbers, some of them another installation's.
         return [
             value
             for value in values
@@ -192,17 +178,31 @@ class WhatsAppCloud(OverHttp):
         ]
 
 
-def text_of(content: Content) -> dict[str, Any] | None:
-    """A message of its own words, for people who wrote to us lately; None when it is too long."""
+def build_payload(message: Message, template: WhatsAppTemplate | None) -> dict[str, Any] | None:
+    """The body of `POST …/messages`; None when the text is too long, or the template cannot be filled."""
+    content = _text(message.content) if template is None else fill(template, message.content)
+    if content is None:
+        return None
+    return {
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        "to": message.target.address,
+        "biz_opaque_callback_data": message.attempt_ref,
+        **content,
+    }
+
+
+def _text(content: Content) -> dict[str, Any] | None:
+    """A free text, for people who wrote to us in the last 24 hours; None when it is too long."""
     if len(content.body) > TEXT_CHARS_MAX:
         return None
     return {"type": "text", "text": {"preview_url": False, "body": content.body}}
 
 
-def filled(template: WhatsAppTemplate, content: Content) -> dict[str, Any] | None:
-    """The template with what it takes from the content; None when the content does not have it.
+def fill(template: WhatsAppTemplate, content: Content) -> dict[str, Any] | None:
+    """The template with its parameters from the content; None when the content lacks one of them.
 
-    A parameter may hold no line breaks and no runs of spaces (132018): they become one space.
+    A parameter must not contain line breaks or runs of spaces (132018): they become one space.
     """
     values = [parameter.value(content) for parameter in template.parameters]
     if not all(values):
@@ -217,36 +217,38 @@ def filled(template: WhatsAppTemplate, content: Content) -> dict[str, Any] | Non
     return {"type": "template", "template": named | ({"components": components} if components else {})}
 
 
-def result_of(answer: Answer) -> SendResult:
-    """What the answer to a send means. A 2xx without a message id is not Meta's and proves nothing."""
+def parse_result(answer: Answer) -> SendResult:
+    """The result of a send. A 2xx without a message id is not Meta's, and proves nothing."""
     if 200 <= answer.status < 300:
         messages = _dicts(answer.fields.get("messages"))
         sent = messages[0] if messages else {}
-        id, status = sent.get("id"), sent.get("message_status")
-        if not (isinstance(id, str) and _MESSAGE_ID.fullmatch(id)):
+        message_id, status = sent.get("id"), sent.get("message_status")
+        if not (isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id)):
             return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=answer.status)
-        # `held_for_quality_assessment` and `paused`: what becomes of it is told later.
+        # `held_for_quality_assessment` and `paused`: a webhook reports the outcome later.
         code = status if isinstance(status, str) and _MESSAGE_STATUS.fullmatch(status) else None
-        return SendResult(Outcome.ACCEPTED, code=code, http_status=answer.status, provider_message_id=id)
+        return SendResult(
+            Outcome.ACCEPTED, code=code, http_status=answer.status, provider_message_id=message_id
+        )
     error = _fields(answer.fields.get("error"))
     code = _code(error)
-    verdict = _meaning(code) or by_status(answer.status, vendor_form=code is not None)
-    return refused(answer, verdict, code, _regained_after_s(answer))
+    meaning = _meaning(code) or by_status(answer.status, vendor_form=code is not None)
+    return refused(answer, meaning, code, _regained_after_s(answer))
 
 
-def receipt_of(status: Mapping[str, Any]) -> Receipt | None:
-    """One status as a receipt, None when it says nothing about a message of ours."""
-    id, word, ref = status.get("id"), status.get("status"), status.get("biz_opaque_callback_data")
+def parse_receipt(status: Mapping[str, Any]) -> Receipt | None:
+    """One status as a receipt; None when it says nothing about a message of ours."""
+    message_id, word, ref = status.get("id"), status.get("status"), status.get("biz_opaque_callback_data")
     means = STATUSES.get(word) if isinstance(word, str) else None
-    if means is None or not (isinstance(id, str) and _MESSAGE_ID.fullmatch(id)):
+    if means is None or not (isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id)):
         return None
     errors = _dicts(status.get("errors"))
     code = _code(errors[0]) if errors else None
     return Receipt(
         # There are no event ids: a message has each status once.
-        event_key=f"{id}:{word}",
+        event_key=f"{message_id}:{word}",
         status=means,
-        provider_message_id=id,
+        provider_message_id=message_id,
         attempt_ref=ref if isinstance(ref, str) and _REFERENCE.fullmatch(ref) else None,
         code=code_of(word if code is None else code),
         permanent=means is ReceiptStatus.UNDELIVERED and _is_final(_meaning(code)),
@@ -254,20 +256,26 @@ def receipt_of(status: Mapping[str, Any]) -> Receipt | None:
     )
 
 
-def reply_of(message: Mapping[str, Any]) -> Reply | None:
-    """A message that somebody wrote, or the button of ours that they pressed, as a reply; None when it is
-    none that counts.
+def parse_reply(message: Mapping[str, Any]) -> Reply | None:
+    """A received message, or the pressed button of one of ours, as a reply; None unless it says STOP or
+    START.
     """
-    id, said_by = message.get("id"), number_of(message.get("from"))
+    message_id, said_by = message.get("id"), number_of(message.get("from"))
     text = _fields(message.get("text")).get("body") or _fields(message.get("button")).get("text")
     word = word_of(text)
-    if said_by is None or word is None or not (isinstance(id, str) and _MESSAGE_ID.fullmatch(id)):
+    if (
+        said_by is None
+        or word is None
+        or not (isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id))
+    ):
         return None
-    return Reply(Channel.WHATSAPP, said_by, word, event_key=id, said_at=_moment(message.get("timestamp")))
+    return Reply(
+        Channel.WHATSAPP, said_by, word, event_key=message_id, said_at=_moment(message.get("timestamp"))
+    )
 
 
-def verify(secrets: Sequence[bytes], request: CallbackRequest) -> None:
-    """Refuse a webhook that Meta did not sign with one of the app's secrets. Raises CallbackRefused."""
+def verify_signature(secrets: Sequence[bytes], request: CallbackRequest) -> None:
+    """Raises CallbackRefused unless Meta signed the webhook with one of the app's secrets."""
     given = request.headers.get("x-hub-signature-256", "").encode(errors="replace")
     if not given:
         raise CallbackRefused("signature_missing", "the webhook is not signed")
@@ -277,7 +285,7 @@ def verify(secrets: Sequence[bytes], request: CallbackRequest) -> None:
 
 
 def _regained_after_s(answer: Answer) -> float | None:
-    """When a rate-limited account may send again: `X-Business-Use-Case-Usage` tells it in minutes."""
+    """When a rate-limited account may send again: `X-Business-Use-Case-Usage` has it in minutes."""
     try:
         usage = _fields(json.loads(answer.headers.get("x-business-use-case-usage", "")))
     except (ValueError, RecursionError):
@@ -292,14 +300,14 @@ def _code(error: Mapping[str, Any]) -> int | None:
     return code if isinstance(code, int) and not isinstance(code, bool) else None
 
 
-def _meaning(code: int | None) -> Verdict | None:
+def _meaning(code: int | None) -> CodeMeaning | None:
     if code is None:
         return None
     return REJECTED if code in PERMISSIONS else ERRORS.get(code)
 
 
-def _is_final(verdict: Verdict | None) -> bool:
-    return verdict is not None and verdict.outcome is Outcome.REJECTED_RECIPIENT
+def _is_final(meaning: CodeMeaning | None) -> bool:
+    return meaning is not None and meaning.outcome is Outcome.REJECTED_RECIPIENT
 
 
 def _moment(value: object) -> datetime | None:

@@ -8,8 +8,16 @@ from aiohttp import web
 
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, SendResult
-from providers.base import CallbackRefused, CallbackRequest, Capabilities, Found, Message, Resolves, Verdict
-from providers.http import NoAnswer, OverHttp, VendorClient, by_status, refused
+from providers.base import (
+    AmbiguityResolution,
+    CallbackRefused,
+    CallbackRequest,
+    Capabilities,
+    CodeMeaning,
+    Match,
+    Message,
+)
+from providers.http import HttpProvider, RequestFailed, VendorClient, by_status, refused
 from simulators.base import hang_up
 
 KEY_LIFE_S = 3600.0
@@ -39,12 +47,17 @@ class KeyedVendor:
         return hang_up(request, reset=False) if answer == "lost" else web.json_response({"id": f"k-{key}"})
 
 
-class Keyed(OverHttp):
+class Keyed(HttpProvider):
     """It stands in Twilio's place in the routes."""
 
     name = "twilio"
     capabilities = Capabilities(
-        Channel.SMS, Resolves.IDEMPOTENT, settling_s=0, receipts=False, polls=False, key_life_s=KEY_LIFE_S
+        Channel.SMS,
+        AmbiguityResolution.IDEMPOTENT,
+        settling_s=0,
+        receipts=False,
+        polls=False,
+        key_life_s=KEY_LIFE_S,
     )
 
     def __init__(self, base_url: str) -> None:
@@ -58,15 +71,15 @@ class Keyed(OverHttp):
             headers={"Idempotency-Key": message.attempt_ref},
             json={"to": message.target.address, "text": message.content.body, "cb": message.callback_url},
         )
-        if isinstance(answer, NoAnswer):
+        if isinstance(answer, RequestFailed):
             return answer.result
         if answer.status == 422:
-            return refused(answer, Verdict(Outcome.REJECTED_RECIPIENT))
+            return refused(answer, CodeMeaning(Outcome.REJECTED_RECIPIENT))
         if answer.status != 200:
             return refused(answer, by_status(answer.status, vendor_form=True))
         return SendResult(Outcome.ACCEPTED, http_status=200, provider_message_id=answer.fields["id"])
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
         raise AssertionError("a provider that takes a key is not looked through")
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:

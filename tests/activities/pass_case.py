@@ -38,9 +38,10 @@ from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Receipt, SendResult
 from domain.steps import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
-from providers.base import Found, LookupFailed, Message, Provider
+from providers.base import LookupFailed, Match, Message, Provider
+from providers.settings import ProviderSettings
 from ratelimit.limiter import Limiter
-from settings import ProviderSettings, Settings
+from settings import Settings
 from simulators.control import Simulators
 from storage.ledger import Ledger
 from storage.page_queue import PageQueue
@@ -93,7 +94,7 @@ class Dressed:
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self.finds: Sequence[Found] | LookupFailed | None = None
+        self.finds: Sequence[Match] | LookupFailed | None = None
         self.polled: Receipt | LookupFailed | None = None
         self.answers: SendResult | None = None
         self.lookups = 0
@@ -105,7 +106,7 @@ class Dressed:
         result = await self._provider.send(message, timeout_s=timeout_s)
         return self.answers or result
 
-    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Found]:
+    async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
         self.lookups += 1
         if isinstance(self.finds, LookupFailed):
             raise self.finds

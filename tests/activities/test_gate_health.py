@@ -5,7 +5,7 @@ from pass_case import TYPES, Worker
 
 from domain.notification import Channel, Recipient
 from domain.outcome import Outcome, SendResult
-from providers.email.smtp import Stage, refused
+from providers.email.smtp_replies import Stage, parse_result
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_only_a_failure_of_the_provider_opens_its_circuit(
 
 def test_a_mail_server_that_refuses_us_opens_its_circuit(worker: Worker) -> None:
     """Its replies have no HTTP status, and are the vendor's word nevertheless."""
-    us = refused(535, "5.7.8 Authentication credentials invalid", Stage.CONNECTING)
+    us = parse_result(535, "5.7.8 Authentication credentials invalid", Stage.CONNECTING)
     for _ in range(30):
         worker.health.report("sendgrid", us)
     route = worker.health.route(Channel.EMAIL, TYPES["news"], Recipient())

@@ -10,7 +10,7 @@ from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
 from domain.reasons import Reason
 from domain.status import Status
 from domain.steps import Action, PassResult
-from providers.base import Found, LookupFailed
+from providers.base import LookupFailed, Match
 
 Alerts = Callable[[], list[str]]
 
@@ -72,7 +72,7 @@ async def test_an_uncertain_find_that_is_anothers_is_not_adopted(
 async def test_two_finds_cannot_be_told_apart(
     desk: Desk, worker: Worker, dressed: dict[str, Dressed]
 ) -> None:
-    dressed["twilio"].finds = [Found(f"SM{n:032}", certain=False) for n in (1, 2)]
+    dressed["twilio"].finds = [Match(f"SM{n:032}", certain=False) for n in (1, 2)]
     case, _ = await _ambiguous(desk, worker, "stop", "reset")
     result = await worker.settle(case)
     assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
@@ -190,7 +190,7 @@ async def test_a_message_that_was_found_failed_is_sent_through_the_next_provider
 ) -> None:
     id = "SM" + desk.text[-8:].rjust(32, "0")
     failed = Receipt(f"{id}:undelivered", ReceiptStatus.UNDELIVERED, provider_message_id=id, code="30008")
-    dressed["twilio"].finds = [Found(id, certain=False, receipt=failed)]
+    dressed["twilio"].finds = [Match(id, certain=False, receipt=failed)]
     case, result = await _ambiguous(desk, worker, "stop", "reset")
     assert result.state is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]

@@ -7,7 +7,7 @@ import pytest
 from cli_case import ROOT, Herald
 
 from bench import capacity as page
-from domain.capacity import Way
+from console.capacity_model import Way
 
 
 @pytest.fixture

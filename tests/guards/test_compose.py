@@ -60,7 +60,14 @@ def test_what_it_sets_exists_and_what_must_be_set_is(service: str) -> None:
 
 
 def test_every_setting_can_be_set() -> None:
-    assert set().union(*map(herald_variables, OURS)) == variables(Settings).keys()
+    accounts = {name for name in variables(Settings) if name.startswith("HERALD_PROVIDERS__")}
+    assert set().union(*map(herald_variables, OURS)) == variables(Settings).keys() - accounts
+
+
+def test_the_vendors_accounts_reach_who_needs_them_and_nobody_else() -> None:
+    given = {name: service["env_file"] for name, service in SERVICES.items() if service.get("env_file")}
+    accounts = [{"path": "${PROVIDERS_ENV:-./deploy/providers.env}", "required": False}]
+    assert given == dict.fromkeys(OURS, accounts)
 
 
 @pytest.mark.parametrize("service", OURS)

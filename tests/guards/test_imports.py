@@ -11,7 +11,7 @@ from providers import registry
 
 OURS = PACKAGES | MODULES
 
-# Which libraries each part may use, beyond Python's own.
+# Which libraries each part, or one file of it, may use, beyond Python's own.
 LIBRARIES = {
     "domain": {"email_validator", "jinja2", "phonenumbers", "pydantic"},
     "workflows": {"temporalio"},
@@ -44,6 +44,7 @@ LIBRARIES = {
     "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
     "simulators": {"aiohttp", "cryptography", "h2", "httpx", "hyperframe", "jwt", "multidict", "uvloop"},
+    "providers/settings.py": {"pydantic", "pydantic_settings"},
     "settings": {"pydantic", "pydantic_settings"},
     "worker": {"asyncpg", "structlog", "temporalio", "uvloop"},
     "cli": {"typer"},
@@ -51,7 +52,7 @@ LIBRARIES = {
 
 # What the modules at the top may import of ours; import-linter has the packages.
 TOP_MODULES = {
-    "settings": {"domain"},
+    "settings": {"domain", "providers"},
     "worker": {"dispatcher", "domain", "runtime", "settings", "telemetry", "temporal", "wiring"},
     "cli": {"api", "console", "devstack", "domain", "settings", "worker"},
 }
@@ -63,12 +64,16 @@ def imports(path: Path) -> list[tuple[int, str]]:
     ]
 
 
+def libraries_of(path: Path) -> set[str]:
+    return LIBRARIES.get(name(path)) or LIBRARIES[part(path)]
+
+
 def test_every_part_uses_its_own_libraries_only() -> None:
     wrong = [
         f"{name(path)}:{line} imports {module}"
         for path in code()
         for line, module in imports(path)
-        if (top := module.split(".")[0]) not in OURS | LIBRARIES[part(path)]
+        if (top := module.split(".")[0]) not in OURS | libraries_of(path)
         and top not in sys.stdlib_module_names
     ]
     assert wrong == []
@@ -81,18 +86,27 @@ def test_modules_at_the_top_import_what_they_wire(module: str) -> None:
 
 
 def test_vendors_know_nothing_of_each_other() -> None:
-    """Only the lists import a vendor, so that none can reach another, however indirectly."""
+    """Only the registry imports an adapter, so that none can reach another, however indirectly. Simulators
+    need no list: nothing imports one."""
     adapters = {f"providers.{channel}.{vendor}" for vendor, channel in registry.KNOWN.items()}
     simulated = {f"simulators.{vendor}" for vendor in registry.KNOWN}
-    for vendors, listed in ((adapters, "providers/registry.py"), (simulated, "simulators/server.py")):
-        importing = {
-            module.rpartition(".")[0]: name(path)
-            for path in code()
-            if part(path) == part(ROOT / listed)
-            for _, module in imports(path)
-            if module.rpartition(".")[0] in vendors
-        }
-        assert importing == dict.fromkeys(vendors, listed)
+    importing = [
+        (module.rpartition(".")[0], name(path))
+        for path in code()
+        if part(path) in ("providers", "simulators")
+        for _, module in imports(path)
+        if module.rpartition(".")[0] in adapters | simulated
+    ]
+    assert sorted(importing) == sorted((adapter, "providers/registry.py") for adapter in adapters)
+
+
+def test_reading_settings_imports_no_vendor() -> None:
+    """Of the providers, settings.py sees their models alone."""
+    assert {m for _, m in imports(ROOT / "settings.py") if m.startswith("providers")} == {
+        f"providers.settings.{model}" for model in ("ProviderSettings", "RouteSettings", "SettingsError")
+    }
+    ours = {m.split(".")[0] for _, m in imports(ROOT / "providers" / "settings.py")} & OURS
+    assert ours == {"domain"}
 
 
 def test_the_api_has_no_client_of_temporal() -> None:

@@ -1,7 +1,6 @@
-"""What stands in one registry stands in the others: providers, metrics, task queues."""
+"""What stands in one registry stands in the others: metrics, task queues."""
 
 import ast
-import json
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -13,32 +12,12 @@ from repository import ROOT, code, part, tree
 from devstack import herald
 from devstack.ports import Ports
 from domain.notification import Channel, Lane
-from providers import registry
-from settings import ProviderSettings
-from simulators.server import SIMULATORS
 from telemetry import metrics
 from temporal.task_queues import channel_queue, page_queue, task_queue
 from wiring import workers
 from wiring.workers import workers_of
 
-CASES = ROOT / "tests" / "providers"
 METRICS = {name: value for name, value in vars(metrics).items() if isinstance(value, metrics.Metric)}
-
-
-def test_every_provider_has_a_simulator_settings_and_cases() -> None:
-    names = list(registry.KNOWN)
-    assert [simulator.name for simulator in SIMULATORS] == names
-    assert list(ProviderSettings.model_fields) == names
-    cases = [file.stem.removesuffix("_case") for file in CASES.glob("*/*_case.py")]
-    assert sorted(cases) == sorted(names)
-
-
-@pytest.mark.parametrize(("provider", "channel"), registry.KNOWN.items())
-def test_every_provider_has_recorded_answers(provider: str, channel: Channel) -> None:
-    cases = json.loads(
-        (ROOT / f"tests/providers/{channel}/cases/{provider}.json").read_text(encoding="utf-8")
-    )
-    assert cases
 
 
 def test_every_metric_is_named_after_herald_once() -> None:

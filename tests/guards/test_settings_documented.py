@@ -68,7 +68,7 @@ def test_every_key_of_the_catalog_is_documented() -> None:
 def test_no_page_speaks_of_a_setting_that_is_none(page) -> None:
     text = page.read_text(encoding="utf-8")
     spoken = set(re.findall(r"\bHERALD_[A-Z][A-Z0-9_]*[A-Z0-9]\b(?![_{*…])", text))
-    # One for each country: settings.RouteSettings.sms_by.
+    # One for each country: providers.settings.RouteSettings.sms_by.
     spoken = {v for v in spoken if not re.fullmatch(r"HERALD_ROUTES__SMS__([A-Z]{2}|\d+)", v)}
     # Those of Make and of Compose.
     others = {"HERALD_PROVIDERS", "HERALD_SPECS", "HERALD_VERSION"}

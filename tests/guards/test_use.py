@@ -7,6 +7,8 @@ from functools import cache
 from repository import MODULES, NOT_IN_PRODUCTION, PACKAGES, code, files, part
 from uses import Definition, Uses, definitions
 
+from simulators.server import vendors
+
 PRODUCTION = (PACKAGES | MODULES) - NOT_IN_PRODUCTION
 
 ENTRY_POINTS = {"cli.app"}
@@ -72,4 +74,6 @@ def test_the_development_stack_and_the_simulators_are_used() -> None:
     others = [path for path in files(".py") if part(path) in {"bench", "tests"}]
     texts = {path: path.read_text(encoding="utf-8") for path in others}
     outside = Uses(path for path, text in texts.items() if any(one.name in text for one in found.values()))
-    assert [str(one) for one in found.values() if not outside.of(one, {"bench", "tests"})] == []
+    by_module = {f"{simulator.__module__}.{simulator.__name__}" for simulator in vendors()}
+    unknown = [one for name, one in found.items() if name not in by_module]
+    assert [str(one) for one in unknown if not outside.of(one, {"bench", "tests"})] == []

@@ -26,10 +26,14 @@ from domain.notification_types import Catalog
 from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 from providers.base import CallbackRequest, Message, Provider
 from providers.http import Answer
-from settings import ProviderSettings, Settings
+from providers.installation import Installation
+from providers.settings import ProviderSettings
+from settings import Settings
 from simulators.control import Simulators
 
 EMPTY_CATALOG = Catalog(types={})
+INSTALLATION = Installation("http://127.0.0.1:8000", EMPTY_CATALOG)
+"""For adapters that a test makes itself."""
 WAIT_S = 10.0
 _numbers = itertools.count(1)
 
@@ -50,13 +54,13 @@ READ_AT = datetime.fromtimestamp(1767225600, UTC)
 """When every recorded answer came."""
 
 
-def over_http(result_of: Callable[[Answer], SendResult]) -> ReadAnswer:
+def over_http(parse_result: Callable[[Answer], SendResult]) -> ReadAnswer:
     """The reading of recorded answers that have a `status`, `headers` and a `body`."""
 
     def read(recorded: Mapping[str, Any]) -> SendResult:
         body = recorded["body"]
         text = body if isinstance(body, str) else json.dumps(body)
-        return result_of(Answer(recorded["status"], recorded["headers"], text.encode(), READ_AT))
+        return parse_result(Answer(recorded["status"], recorded["headers"], text.encode(), READ_AT))
 
     return read
 
@@ -110,6 +114,8 @@ class Case:
     """The setting that callbacks are verified by, and another value that it may have."""
     signature_age_s: float | None = None
     """How long after it was signed a callback is believed; None: it carries no time."""
+    replies: bool = False
+    """Whether it passes on what recipients reply."""
     push: bool = False
 
 

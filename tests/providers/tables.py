@@ -8,10 +8,10 @@ from types import ModuleType
 from typing import Any, cast
 
 from domain.outcome import AddressVerdict, Outcome, ReceiptStatus
-from providers.base import Verdict
-from providers.email.meanings import Meaning
+from providers.base import CodeMeaning
+from providers.email.event_meanings import EventMeaning
 
-Meant = Verdict | Meaning | ReceiptStatus | AddressVerdict
+Meant = CodeMeaning | EventMeaning | ReceiptStatus | AddressVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ def _beginning(row: object) -> object:
 
 def _others(meant: object) -> Iterator[tuple[str, object]]:
     """The same row with one thing said otherwise, for each thing that it says."""
-    if isinstance(meant, Verdict) and meant.outcome is Outcome.ACCEPTED:
+    if isinstance(meant, CodeMeaning) and meant.outcome is Outcome.ACCEPTED:
         yield "outcome", replace(meant, outcome=Outcome.REJECTED)
-    elif isinstance(meant, Verdict | Meaning):
+    elif isinstance(meant, CodeMeaning | EventMeaning):
         for one in fields(meant):
             yield one.name, replace(meant, **{one.name: _other(getattr(meant, one.name))})
     elif isinstance(meant, ReceiptStatus | AddressVerdict):

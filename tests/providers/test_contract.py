@@ -11,7 +11,7 @@ from contract import CASES, EMPTY_CATALOG, RECORDED, Case, Vendors, message, set
 from domain.notification_types import Catalog, ProviderPolicy
 from domain.outcome import Outcome, SendResult
 from providers import registry
-from providers.base import Provider, Resolves
+from providers.base import AmbiguityResolution, Provider
 from providers.http import VendorClient
 
 BUDGET_S = 5.0
@@ -25,7 +25,7 @@ def test_its_capabilities_are_what_the_suite_tests(case: Case, provider: Provide
     capabilities = provider.capabilities
     assert provider.name == case.name
     assert capabilities.channel is registry.KNOWN[case.name]
-    assert (capabilities.resolves is Resolves.LOOKUP) == case.lookup
+    assert (capabilities.resolves is AmbiguityResolution.LOOKUP) == case.lookup
     assert (capabilities.receipts, capabilities.polls) == (case.receipts, case.polls)
 
 

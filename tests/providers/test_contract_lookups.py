@@ -6,7 +6,7 @@ import pytest
 from contract import Case, Vendors, message, where
 
 from domain.outcome import Outcome, ReceiptStatus
-from providers.base import LookupFailed, Provider, Resolves
+from providers.base import AmbiguityResolution, LookupFailed, Provider
 
 BUDGET_S = 5.0
 
@@ -14,8 +14,8 @@ BUDGET_S = 5.0
 async def cannot_be_asked(case: Case, provider: Provider, vendors: Vendors) -> None:
     """It says so, and a look-up gives nothing even for a message that it has."""
     capabilities = provider.capabilities
-    assert capabilities.resolves is not Resolves.LOOKUP
-    assert bool(capabilities.matches_by) == (capabilities.resolves is Resolves.IDEMPOTENT)
+    assert capabilities.resolves is not AmbiguityResolution.LOOKUP
+    assert bool(capabilities.matches_by) == (capabilities.resolves is AmbiguityResolution.IDEMPOTENT)
     sent = message(case, vendors.listener.url)
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
     assert list(await provider.lookup(sent, timeout_s=BUDGET_S)) == []

@@ -12,8 +12,8 @@ import pytest
 
 from domain.outcome import Outcome
 from providers import http
-from providers.connections import Limits
-from providers.http import Answer, NoAnswer, VendorClient, Written
+from providers.connections import ConnectionLimits
+from providers.http import Answer, RequestFailed, VendorClient, Written
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -40,7 +40,7 @@ async def server(talk: Talk) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def client(url: str, limits: Limits | None = None) -> AsyncGenerator[VendorClient]:
+async def client(url: str, limits: ConnectionLimits | None = None) -> AsyncGenerator[VendorClient]:
     made = VendorClient(url, limits=limits)
     try:
         yield made
@@ -61,7 +61,9 @@ def _closed_port() -> int:
         return listener.getsockname()[1]
 
 
-async def _post(url: str, *, timeout_s: float = 5, limits: Limits | None = None) -> Answer | NoAnswer:
+async def _post(
+    url: str, *, timeout_s: float = 5, limits: ConnectionLimits | None = None
+) -> Answer | RequestFailed:
     async with client(url, limits) as made:
         return await made.request("POST", "/send", timeout_s=timeout_s, json={"to": "+1"})
 
@@ -78,7 +80,9 @@ async def test_an_answer_comes_whole_with_lower_case_headers() -> None:
 
 
 async def test_refused_is_not_written() -> None:
-    assert await _post(f"http://127.0.0.1:{_closed_port()}") == NoAnswer(Written.NO, "connection_refused")
+    assert await _post(f"http://127.0.0.1:{_closed_port()}") == RequestFailed(
+        Written.NO, "connection_refused"
+    )
 
 
 async def test_a_name_without_address_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +90,7 @@ async def test_a_name_without_address_is_not_written(monkeypatch: pytest.MonkeyP
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert await _post("http://vendor.invalid") == NoAnswer(Written.NO, "dns")
+    assert await _post("http://vendor.invalid") == RequestFailed(Written.NO, "dns")
 
 
 @asynccontextmanager
@@ -108,14 +112,14 @@ async def unaccepting() -> AsyncGenerator[str]:
 
 async def test_a_connect_timeout_is_not_written() -> None:
     async with unaccepting() as url:
-        ended = await _post(url, limits=Limits(connect_s=0.2))
-    assert ended == NoAnswer(Written.NO, "connect_timeout")
+        ended = await _post(url, limits=ConnectionLimits(connect_s=0.2))
+    assert ended == RequestFailed(Written.NO, "connect_timeout")
 
 
 async def test_a_budget_that_ends_while_connecting_is_not_written() -> None:
     async with unaccepting() as url:
-        ended = await _post(url, timeout_s=0.2, limits=Limits(connect_s=30))
-    assert isinstance(ended, NoAnswer)
+        ended = await _post(url, timeout_s=0.2, limits=ConnectionLimits(connect_s=30))
+    assert isinstance(ended, RequestFailed)
     assert ended.written is Written.NO
 
 
@@ -125,7 +129,7 @@ async def test_tls_that_fails_is_not_written() -> None:
         writer.write(b"this is not TLS\r\n")
 
     async with server(talk) as url:
-        assert await _post(url.replace("http://", "https://")) == NoAnswer(Written.NO, "tls")
+        assert await _post(url.replace("http://", "https://")) == RequestFailed(Written.NO, "tls")
 
 
 async def test_accept_then_close_may_be_written() -> None:
@@ -133,7 +137,7 @@ async def test_accept_then_close_may_be_written() -> None:
         await _request_of(reader)
 
     async with server(talk) as url:
-        assert await _post(url) == NoAnswer(Written.MAYBE, "connection_lost")
+        assert await _post(url) == RequestFailed(Written.MAYBE, "connection_lost")
 
 
 async def test_closing_at_once_may_be_written() -> None:
@@ -141,7 +145,7 @@ async def test_closing_at_once_may_be_written() -> None:
         return
 
     async with server(talk) as url:
-        assert await _post(url) == NoAnswer(Written.MAYBE, "connection_lost")
+        assert await _post(url) == RequestFailed(Written.MAYBE, "connection_lost")
 
 
 async def test_a_reset_may_be_written() -> None:
@@ -152,7 +156,7 @@ async def test_a_reset_may_be_written() -> None:
         writer.transport.abort()
 
     async with server(talk) as url:
-        assert await _post(url) == NoAnswer(Written.MAYBE, "connection_lost")
+        assert await _post(url) == RequestFailed(Written.MAYBE, "connection_lost")
 
 
 @pytest.mark.parametrize(("timeout_s", "read_s"), [(5, 0.2), (0.2, 30)], ids=["read timeout", "budget"])
@@ -161,8 +165,8 @@ async def test_a_black_hole_may_be_written(timeout_s: float, read_s: float) -> N
         await reader.read()
 
     async with server(talk) as url:
-        ended = await _post(url, timeout_s=timeout_s, limits=Limits(read_s=read_s))
-    assert ended == NoAnswer(Written.MAYBE, "timeout")
+        ended = await _post(url, timeout_s=timeout_s, limits=ConnectionLimits(read_s=read_s))
+    assert ended == RequestFailed(Written.MAYBE, "timeout")
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
@@ -173,9 +177,9 @@ async def test_a_body_that_nobody_takes_may_be_written(timeout_s: float, write_s
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         began = asyncio.get_running_loop().time()
-        async with client(url, Limits(write_s=write_s)) as made:
+        async with client(url, ConnectionLimits(write_s=write_s)) as made:
             ended = await made.request("POST", "/", timeout_s=timeout_s, content=b"x" * 8_000_000)
-    assert ended == NoAnswer(Written.MAYBE, "timeout")
+    assert ended == RequestFailed(Written.MAYBE, "timeout")
     assert asyncio.get_running_loop().time() - began < 2
 
 
@@ -190,8 +194,8 @@ async def test_an_answer_that_never_ends_is_bounded_by_the_budget() -> None:
             await asyncio.sleep(0.02)
 
     async with server(talk) as url:
-        ended = await _post(url, timeout_s=0.3, limits=Limits(read_s=0.2))
-    assert ended == NoAnswer(Written.MAYBE, "timeout")
+        ended = await _post(url, timeout_s=0.3, limits=ConnectionLimits(read_s=0.2))
+    assert ended == RequestFailed(Written.MAYBE, "timeout")
 
 
 async def test_half_an_answer_may_be_written() -> None:
@@ -200,7 +204,7 @@ async def test_half_an_answer_may_be_written() -> None:
         writer.write(b'HTTP/1.1 201 Created\r\nContent-Length: 50\r\n\r\n{"sid":')
 
     async with server(talk) as url:
-        assert await _post(url) == NoAnswer(Written.MAYBE, "answer_cut_short")
+        assert await _post(url) == RequestFailed(Written.MAYBE, "answer_cut_short")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ async def test_a_garbage_status_line_may_be_written(garbage: bytes) -> None:
 
     async with server(talk) as url:
         ended = await _post(url)
-    assert ended == NoAnswer(Written.MAYBE, "answer_malformed")
+    assert ended == RequestFailed(Written.MAYBE, "answer_malformed")
 
 
 async def test_a_body_that_does_not_decompress_may_be_written() -> None:
@@ -228,7 +232,7 @@ async def test_a_body_that_does_not_decompress_may_be_written() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope")
 
     async with server(talk) as url:
-        assert await _post(url) == NoAnswer(Written.MAYBE, "answer_malformed")
+        assert await _post(url) == RequestFailed(Written.MAYBE, "answer_malformed")
 
 
 async def test_an_endless_body_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +244,7 @@ async def test_an_endless_body_is_not_read_to_its_end(monkeypatch: pytest.Monkey
         await writer.drain()
 
     async with server(talk) as url:
-        assert await _post(url) == NoAnswer(Written.MAYBE, "answer_too_large")
+        assert await _post(url) == RequestFailed(Written.MAYBE, "answer_too_large")
 
 
 @pytest.mark.parametrize(("timeout_s", "pool_s"), [(5, 0.1), (0.2, 30)], ids=["pool timeout", "budget"])
@@ -253,14 +257,14 @@ async def test_no_place_in_the_pool_is_not_written(timeout_s: float, pool_s: flo
         await released.wait()
         writer.write(OK)
 
-    limits = Limits(connections_max=1, connect_s=0.1, pool_s=pool_s)
+    limits = ConnectionLimits(connections_max=1, connect_s=0.1, pool_s=pool_s)
     async with server(talk) as url, client(url, limits) as made:
         first = asyncio.create_task(made.request("POST", "/", timeout_s=5))
         await asked.wait()
         second = await made.request("POST", "/", timeout_s=timeout_s)
         released.set()
         assert isinstance(await first, Answer)
-    assert isinstance(second, NoAnswer)
+    assert isinstance(second, RequestFailed)
     assert second.written is Written.NO
 
 
@@ -275,7 +279,7 @@ async def test_a_post_on_a_dropped_pooled_connection_is_never_repeated() -> None
     async with server(talk) as url, client(url) as made:
         assert isinstance(await made.request("POST", "/first", timeout_s=5), Answer)
         ended = await made.request("POST", "/second", timeout_s=5)
-    assert ended == NoAnswer(Written.MAYBE, "connection_lost")
+    assert ended == RequestFailed(Written.MAYBE, "connection_lost")
     assert len(requests) == 2
 
 
@@ -287,7 +291,7 @@ async def test_a_budget_that_is_over_writes_nothing() -> None:
         asked = True
 
     async with server(talk) as url:
-        assert await _post(url, timeout_s=0) == NoAnswer(Written.NO, "no_time_left")
+        assert await _post(url, timeout_s=0) == RequestFailed(Written.NO, "no_time_left")
     assert not asked
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contract import Case, Refusal, over_http
 
 from domain.outcome import Outcome
-from providers.email import mailgun
+from providers.email import mailgun, mailgun_events
 
 _numbers = itertools.count(1)
 
@@ -26,8 +26,8 @@ def _forged(body: bytes) -> Sequence[bytes]:
 CASE = Case(
     name="mailgun",
     recipient=lambda: f"contract.{next(_numbers)}@customers.example",
-    read_answer=over_http(mailgun.result_of),
-    read_report={"callback": mailgun.receipt_of},
+    read_answer=over_http(mailgun.parse_result),
+    read_report={"callback": mailgun_events.parse_receipt},
     refusals=(
         Refusal("invalid+contract@customers.example", Outcome.REJECTED_RECIPIENT, "to_invalid"),
         Refusal(

@@ -12,8 +12,8 @@ _numbers = itertools.count(1)
 CASE = Case(
     name="resend",
     recipient=lambda: f"contract.{next(_numbers)}@customers.example",
-    read_answer=over_http(resend.result_of),
-    read_report={"callback": resend.receipt_of, "poll": resend.last_receipt},
+    read_answer=over_http(resend.parse_result),
+    read_report={"callback": resend.parse_receipt, "poll": resend.parse_last_receipt},
     refusals=(
         Refusal("invalid+contract@customers.example", Outcome.REJECTED_RECIPIENT, "to_invalid"),
         Refusal(

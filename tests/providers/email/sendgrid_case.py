@@ -14,11 +14,11 @@ _numbers = itertools.count(1)
 CASE = Case(
     name="sendgrid",
     recipient=lambda: f"contract.{next(_numbers)}@customers.example",
-    read_answer=over_http(sendgrid.result_of),
+    read_answer=over_http(sendgrid.parse_result),
     read_report={
-        "callback": sendgrid_events.receipt_of,
-        "logs": sendgrid_events.logged_receipt,
-        "activity": lambda detail: sendgrid_events.activity_receipt(detail, "m"),
+        "callback": sendgrid_events.parse_receipt,
+        "logs": sendgrid_events.parse_logged_receipt,
+        "activity": lambda detail: sendgrid_events.parse_activity_receipt(detail, "m"),
     },
     refusals=(
         Refusal(

@@ -5,7 +5,7 @@ import itertools
 from contract import Case, Refusal
 
 from domain.outcome import AddressVerdict, Outcome
-from providers.email.smtp import Stage, refused
+from providers.email.smtp_replies import Stage, parse_result
 
 _numbers = itertools.count(1)
 
@@ -19,7 +19,7 @@ def _refusal(
 CASE = Case(
     name="smtp",
     recipient=lambda: f"contract.{next(_numbers)}@customers.example",
-    read_answer=lambda reply: refused(reply["code"], reply["text"], Stage[reply["stage"]]),
+    read_answer=lambda reply: parse_result(reply["code"], reply["text"], Stage[reply["stage"]]),
     refusals=(
         _refusal("unknown", Outcome.REJECTED_RECIPIENT, "smtp_550:5.1.1", AddressVerdict.SUPPRESS),
         _refusal("disabled", Outcome.REJECTED_RECIPIENT, "smtp_550:5.2.1", AddressVerdict.SUPPRESS),

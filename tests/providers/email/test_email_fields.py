@@ -4,11 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from contract import INSTALLATION
+from pydantic import SecretStr
 
 from domain.notification import Content, Target
 from providers.base import Message
-from providers.email import mailgun, resend, sendgrid, smtp
+from providers.email import mailgun, mailgun_events, resend, sendgrid, smtp
 from providers.email.fields import is_one_address, one_sender, subject_of
+from providers.settings import SendgridSettings
+from simulators import sendgrid as simulated_sendgrid
 
 
 def mail(title: str | None = None, to: str = "ada@example.com", type: str = "debit_alert") -> Message:
@@ -33,8 +37,8 @@ def mail(title: str | None = None, to: str = "ada@example.com", type: str = "deb
 )
 def test_a_subject_is_one_line(title: str | None, subject: str) -> None:
     assert subject_of(mail(title)) == subject
-    assert sendgrid.payload_of(mail(title), {})["subject"] == subject
-    assert mailgun.payload_of(mail(title), "x@example.com")["subject"] == subject
+    assert sendgrid.build_payload(mail(title), {})["subject"] == subject
+    assert mailgun.build_payload(mail(title), "x@example.com")["subject"] == subject
 
 
 def test_a_type_without_words_has_a_subject() -> None:
@@ -77,7 +81,10 @@ def test_a_sender_that_is_not_one_stops_the_start(sender: str) -> None:
         one_sender(sender)
     with pytest.raises(ValueError, match="from_email"):
         sendgrid.SendGrid(
-            base_url="http://127.0.0.1:9", api_key="k", from_email=sender, webhook_public_keys=[]
+            SendgridSettings(
+                api_key=SecretStr("k"), from_email=sender, webhook_public_key=simulated_sendgrid.PUBLIC_KEY
+            ),
+            INSTALLATION,
         )
 
 
@@ -87,9 +94,9 @@ def test_a_sender_may_have_a_name() -> None:
 
 
 def test_the_reference_goes_where_each_vendor_carries_it() -> None:
-    [personalization] = sendgrid.payload_of(mail(), {})["personalizations"]
+    [personalization] = sendgrid.build_payload(mail(), {})["personalizations"]
     assert personalization["custom_args"] == {"herald_ref": "ref.1"}
-    form = mailgun.payload_of(mail(), "n@example.com")
+    form = mailgun.build_payload(mail(), "n@example.com")
     assert (form["o:tag"], form["v:herald_ref"]) == ("ref.1", "ref.1")
 
 
@@ -116,7 +123,7 @@ def test_logs_are_searched_around_the_intent_in_both_spellings() -> None:
     ],
 )
 def test_an_event_of_mailgun_is_ours_by_its_tag_or_variable(event: dict[str, object], ours: bool) -> None:
-    assert mailgun.carries(event, "ref.1") is ours
+    assert mailgun_events.carries(event, "ref.1") is ours
 
 
 LINK = "https://notifications.an-installation-with-a-long-name.example.com/herald/v1/unsubscribe/" + "a" * 43
@@ -125,18 +132,18 @@ FIELDS = {"List-Unsubscribe": f"<{LINK}>", "List-Unsubscribe-Post": "List-Unsubs
 
 def test_a_mail_that_its_recipient_may_end_says_how_in_every_vendors_form() -> None:
     endable = replace(mail(), unsubscribe_url=LINK)
-    assert sendgrid.payload_of(endable, {})["headers"] == FIELDS
-    assert resend.payload_of(endable, "n@example.com")["headers"] == FIELDS
-    form = mailgun.payload_of(endable, "n@example.com")
+    assert sendgrid.build_payload(endable, {})["headers"] == FIELDS
+    assert resend.build_payload(endable, "n@example.com")["headers"] == FIELDS
+    form = mailgun.build_payload(endable, "n@example.com")
     assert {name[2:]: value for name, value in form.items() if name.startswith("h:")} == FIELDS
-    letter = smtp.letter_of(endable, "n@example.com", "id@example.com").decode("ascii")
+    letter = smtp.build_payload(endable, "n@example.com", "id@example.com").decode("ascii")
     # Whole, on a line of its own: an address in encoded words is none to a mailbox.
     assert f"List-Unsubscribe: <{LINK}>\r\n" in letter
     assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in letter
 
 
 def test_a_mail_that_must_arrive_says_nothing_of_it() -> None:
-    assert "headers" not in sendgrid.payload_of(mail(), {})
-    assert "headers" not in resend.payload_of(mail(), "n@example.com")
-    assert not any(name.startswith("h:") for name in mailgun.payload_of(mail(), "n@example.com"))
-    assert b"List-Unsubscribe" not in smtp.letter_of(mail(), "n@example.com", "id@example.com")
+    assert "headers" not in sendgrid.build_payload(mail(), {})
+    assert "headers" not in resend.build_payload(mail(), "n@example.com")
+    assert not any(name.startswith("h:") for name in mailgun.build_payload(mail(), "n@example.com"))
+    assert b"List-Unsubscribe" not in smtp.build_payload(mail(), "n@example.com", "id@example.com")

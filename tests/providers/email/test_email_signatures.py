@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from providers.base import CallbackRefused, CallbackRequest
-from providers.email import mailgun
-from providers.email.sendgrid_events import load_public_key, verify
+from providers.email import mailgun_webhooks
+from providers.email.sendgrid_events import load_public_key, verify_signature
 from simulators import mailgun as simulated_mailgun
 from simulators import sendgrid as simulated_sendgrid
 from simulators.base import World
@@ -43,7 +43,7 @@ def recorded(**changed: str) -> tuple[str, CallbackRequest]:
 
 def test_what_sendgrid_itself_signed_is_believed() -> None:
     key, request = recorded()
-    verify([load_public_key(key)], request)
+    verify_signature([load_public_key(key)], request)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_sendgrid_itself_signed_is_believed() -> None:
 def test_what_sendgrid_did_not_sign_is_refused(changed: dict[str, str]) -> None:
     key, request = recorded(**changed)
     with pytest.raises(CallbackRefused) as refused:
-        verify([load_public_key(key)], request)
+        verify_signature([load_public_key(key)], request)
     assert refused.value.code == "signature_wrong"
 
 
@@ -74,10 +74,10 @@ def test_a_sendgrid_signature_has_an_age(
 ) -> None:
     request = replace(signed_by_sendgrid, now=NOW + timedelta(seconds=age_s))
     if believed:
-        verify([KEY], request)
+        verify_signature([KEY], request)
         return
     with pytest.raises(CallbackRefused) as refused:
-        verify([KEY], request)
+        verify_signature([KEY], request)
     assert refused.value.code == "too_old"
 
 
@@ -85,7 +85,7 @@ def test_a_sendgrid_signature_has_an_age(
 def test_an_unsigned_event_webhook_is_refused(signed_by_sendgrid: CallbackRequest, missing: str) -> None:
     headers = {name: value for name, value in signed_by_sendgrid.headers.items() if name != missing}
     with pytest.raises(CallbackRefused) as refused:
-        verify([KEY], replace(signed_by_sendgrid, headers=headers))
+        verify_signature([KEY], replace(signed_by_sendgrid, headers=headers))
     assert refused.value.code == "signature_missing"
 
 
@@ -117,12 +117,14 @@ def mailgun_signature() -> dict[str, str]:
 
 
 def test_what_mailgun_signed_is_believed() -> None:
-    mailgun.verify([MAILGUN_KEY], mailgun_signature(), NOW)
+    mailgun_webhooks.verify_signature([MAILGUN_KEY], mailgun_signature(), NOW)
 
 
 def test_mailguns_timestamp_may_be_a_number() -> None:
     signature = mailgun_signature()
-    mailgun.verify([MAILGUN_KEY], {**signature, "timestamp": int(signature["timestamp"])}, NOW)
+    mailgun_webhooks.verify_signature(
+        [MAILGUN_KEY], {**signature, "timestamp": int(signature["timestamp"])}, NOW
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,22 +142,26 @@ def test_mailguns_timestamp_may_be_a_number() -> None:
 )
 def test_what_mailgun_did_not_sign_is_refused(changed: dict[str, object], code: str) -> None:
     with pytest.raises(CallbackRefused) as refused:
-        mailgun.verify([MAILGUN_KEY], {**mailgun_signature(), **changed}, NOW)
+        mailgun_webhooks.verify_signature([MAILGUN_KEY], {**mailgun_signature(), **changed}, NOW)
     assert refused.value.code == code
 
 
 def test_another_mailgun_key_is_refused() -> None:
     with pytest.raises(CallbackRefused) as refused:
-        mailgun.verify([b"another"], mailgun_signature(), NOW)
+        mailgun_webhooks.verify_signature([b"another"], mailgun_signature(), NOW)
     assert refused.value.code == "signature_wrong"
 
 
-@pytest.mark.parametrize("age_s", [mailgun.SIGNATURE_AGE_S_MAX + 1, -mailgun.SIGNATURE_AGE_S_MAX - 1])
+@pytest.mark.parametrize(
+    "age_s", [mailgun_webhooks.SIGNATURE_AGE_S_MAX + 1, -mailgun_webhooks.SIGNATURE_AGE_S_MAX - 1]
+)
 def test_an_old_mailgun_signature_is_refused(age_s: int) -> None:
     with pytest.raises(CallbackRefused) as refused:
-        mailgun.verify([MAILGUN_KEY], mailgun_signature(), NOW + timedelta(seconds=age_s))
+        mailgun_webhooks.verify_signature([MAILGUN_KEY], mailgun_signature(), NOW + timedelta(seconds=age_s))
     assert refused.value.code == "too_old"
 
 
 def test_a_mailgun_webhook_is_still_believed_at_its_second_repetition() -> None:
-    mailgun.verify([MAILGUN_KEY], mailgun_signature(), NOW + timedelta(minutes=15, seconds=30))
+    mailgun_webhooks.verify_signature(
+        [MAILGUN_KEY], mailgun_signature(), NOW + timedelta(minutes=15, seconds=30)
+    )

@@ -10,13 +10,15 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from contract import CASES, EMPTY_CATALOG, Vendors, listening, message, settings_from
+from contract import CASES, EMPTY_CATALOG, INSTALLATION, Vendors, listening, message, settings_from
+from pydantic import SecretStr
 
 from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus
 from providers import registry
 from providers.base import CallbackRefused, CallbackRequest, LookupFailed, Message, Provider
 from providers.email.mailgun import Mailgun
 from providers.email.sendgrid import DETAILS_MAX, SendGrid
+from providers.settings import MailgunSettings, SendgridSettings
 from simulators import mailgun as simulated_mailgun
 from simulators import sendgrid as simulated_sendgrid
 from simulators.base import World
@@ -213,20 +215,20 @@ async def test_a_title_cannot_add_header_lines(post: Post, vendor: str) -> None:
 
 
 async def test_wrong_credentials_are_refused_without_naming_them(post: Post) -> None:
-    sendgrid = SendGrid(
+    sendgrid = SendgridSettings(
         base_url=f"{post.url}/sendgrid",
-        api_key="SG.secret-of-ours",
+        api_key=SecretStr("SG.secret-of-ours"),
         from_email="n@example.com",
-        webhook_public_keys=[simulated_sendgrid.PUBLIC_KEY],
+        webhook_public_key=simulated_sendgrid.PUBLIC_KEY,
     )
-    mailgun = Mailgun(
+    mailgun = MailgunSettings(
         base_url=f"{post.url}/mailgun",
-        api_key="key-secret-of-ours",
+        api_key=SecretStr("key-secret-of-ours"),
         domain=simulated_mailgun.DOMAIN,
         from_email="n@example.com",
-        signing_keys=["signing-secret-of-ours"],
+        signing_key=SecretStr("signing-secret-of-ours"),
     )
-    for provider in (sendgrid, mailgun):
+    for provider in (SendGrid(sendgrid, INSTALLATION), Mailgun(mailgun, INSTALLATION)):
         sent = mail()
         result = await provider.send(sent, timeout_s=BUDGET_S)
         assert (result.outcome, result.http_status) == (Outcome.REJECTED, 401)

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import resend as sdk
-from contract import CASES, Vendors, message
+from contract import CASES, INSTALLATION, Vendors, message
+from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook
 from waiting import until
 
 from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus
 from providers.base import CallbackRefused, CallbackRequest, LookupFailed, Message
 from providers.email.fields import REFERENCE
-from providers.email.resend import Resend, payload_of, verify
+from providers.email.resend import Resend, build_payload, verify_signature
+from providers.settings import ResendSettings
 from simulators import resend as simulated
 
 BUDGET_S = 5.0
@@ -79,8 +81,10 @@ async def test_a_request_beside_one_under_way_says_so(vendors: Vendors) -> None:
 
 def test_a_repeated_request_is_the_same_to_the_letter(vendors: Vendors) -> None:
     sent = mail(vendors)
-    assert payload_of(sent, "n@example.com") == payload_of(replace(sent, callback_url=None), "n@example.com")
-    [tag] = payload_of(sent, "n@example.com")["tags"]
+    assert build_payload(sent, "n@example.com") == build_payload(
+        replace(sent, callback_url=None), "n@example.com"
+    )
+    [tag] = build_payload(sent, "n@example.com")["tags"]
     assert tag == {"name": REFERENCE, "value": sent.attempt_ref.replace(".", "_")}
     assert len(sent.attempt_ref) <= simulated.KEY_CHARS_MAX
 
@@ -125,12 +129,13 @@ async def test_a_poll_about_an_unknown_mail_tells_nothing_and_one_without_the_ri
     vendors: Vendors,
 ) -> None:
     assert await vendors.providers["resend"].poll("00000000-never", timeout_s=BUDGET_S) is None
-    stranger = Resend(
+    settings = ResendSettings(
         base_url=vendors.variables["HERALD_PROVIDERS__RESEND__BASE_URL"],
-        api_key="re_secret_of_ours",
+        api_key=SecretStr("re_secret_of_ours"),
         from_email=simulated.FROM_EMAIL,
-        webhook_secrets=[simulated.WEBHOOK_SECRET],
+        webhook_secret=SecretStr(simulated.WEBHOOK_SECRET),
     )
+    stranger = Resend(settings, INSTALLATION)
     with pytest.raises(LookupFailed) as failed:
         await stranger.poll("00000000-never", timeout_s=BUDGET_S)
     result = await stranger.send(mail(vendors), timeout_s=BUDGET_S)
@@ -183,7 +188,7 @@ async def test_the_official_sdk_understands_the_simulator(
 def test_a_rotated_secret_signs_beside_the_old_one() -> None:
     request = signed()
     both = {**request.headers, "svix-signature": f"v1,AAAA {request.headers['svix-signature']}"}
-    verify([Webhook(simulated.WEBHOOK_SECRET)], replace(request, headers=both))
+    verify_signature([Webhook(simulated.WEBHOOK_SECRET)], replace(request, headers=both))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +207,7 @@ def test_a_rotated_secret_signs_beside_the_old_one() -> None:
 def test_whatever_is_signed_cannot_be_changed(header: str, value: str, code: str) -> None:
     request = signed()
     with pytest.raises(CallbackRefused) as refused:
-        verify(
+        verify_signature(
             [Webhook(simulated.WEBHOOK_SECRET)], replace(request, headers={**request.headers, header: value})
         )
     assert refused.value.code == code
@@ -211,19 +216,24 @@ def test_whatever_is_signed_cannot_be_changed(header: str, value: str, code: str
 @pytest.mark.parametrize("ago_s", [301, -301])
 def test_a_signature_has_an_age(ago_s: int) -> None:
     with pytest.raises(CallbackRefused) as refused:
-        verify([Webhook(simulated.WEBHOOK_SECRET)], signed(datetime.fromtimestamp(time.time() - ago_s, UTC)))
+        verify_signature(
+            [Webhook(simulated.WEBHOOK_SECRET)], signed(datetime.fromtimestamp(time.time() - ago_s, UTC))
+        )
     assert refused.value.code == "too_old"
 
 
 def test_a_body_that_is_no_text_is_refused() -> None:
     request = signed()
     with pytest.raises(CallbackRefused):
-        verify([Webhook(simulated.WEBHOOK_SECRET)], replace(request, body=b"\xff\xfe"))
+        verify_signature([Webhook(simulated.WEBHOOK_SECRET)], replace(request, body=b"\xff\xfe"))
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é"])
 def test_a_secret_that_is_none_stops_the_start(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook_secret"):
         Resend(
-            base_url="http://127.0.0.1:9", api_key="k", from_email="n@example.com", webhook_secrets=[secret]
+            ResendSettings(
+                api_key=SecretStr("k"), from_email="n@example.com", webhook_secret=SecretStr(secret)
+            ),
+            INSTALLATION,
         )

@@ -17,12 +17,13 @@ import pytest
 import pytest_asyncio
 from aiosmtpd.smtp import SMTP as Peer
 from aiosmtpd.smtp import AuthResult
-from contract import CASES, message
+from contract import CASES, INSTALLATION, message
 
 from domain.outcome import Outcome, SendResult
 from providers.base import Message
 from providers.email import smtp
 from providers.email.smtp import Smtp, stuffed
+from providers.settings import SmtpSettings
 from simulators import smtp as simulated
 from simulators.base import World
 from simulators.faults import Fault
@@ -49,7 +50,7 @@ def adapter(vendor: simulated.Smtp, **changes: Any) -> Smtp:
         "starttls": True,
         "ca_file": Path(given["HERALD_PROVIDERS__SMTP__CA_FILE"]),
     }
-    return Smtp(**{**mine, **changes})
+    return Smtp(SmtpSettings.model_validate({**mine, **changes}), INSTALLATION)
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,7 @@ from oracle import base_url, callbacks_of
 
 from providers.base import CallbackRefused
 from providers.email.fields import REFERENCE
-from providers.email.mailgun import SIGNATURE_AGE_S_MAX
+from providers.email.mailgun_webhooks import SIGNATURE_AGE_S_MAX
 from simulators import mailgun as simulated
 
 

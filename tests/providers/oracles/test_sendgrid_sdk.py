@@ -15,7 +15,7 @@ from sendgrid.helpers.eventwebhook import EventWebhook, EventWebhookHeader
 from sendgrid.helpers.mail import CustomArg, Mail
 
 from providers.email.fields import REFERENCE
-from providers.email.sendgrid_events import load_public_key, verify
+from providers.email.sendgrid_events import load_public_key, verify_signature
 from simulators import sendgrid as simulated
 
 FROM = "notices@herald.example"
@@ -110,5 +110,5 @@ async def test_it_believes_what_the_simulator_signs(vendors: Vendors) -> None:
         assert webhook.verify_signature(body, signature, timestamp)
         assert not webhook.verify_signature(body.rstrip(), signature, timestamp)
         assert not webhook.verify_signature(body, signature, str(int(timestamp) + 1))
-        verify([load_public_key(simulated.PUBLIC_KEY)], callback)
+        verify_signature([load_public_key(simulated.PUBLIC_KEY)], callback)
         assert json.loads(body)[0]["sg_message_id"]

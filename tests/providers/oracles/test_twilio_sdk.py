@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import pytest
-from contract import CASES, Vendors, message
+from contract import CASES, EMPTY_CATALOG, Vendors, message
 from oracle import BUDGET_S, base_url, callbacks_of
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
@@ -17,7 +17,10 @@ from twilio.rest import Client
 
 from domain.outcome import Outcome
 from providers.base import CallbackRefused, CallbackRequest
-from providers.sms.twilio import Twilio, algorithm_of
+from providers.installation import Installation
+from providers.settings import TwilioSettings
+from providers.sms.twilio import Twilio
+from providers.sms.twilio_callbacks import algorithm_of
 from simulators.twilio import ACCOUNT_SID, AUTH_TOKEN, SENDER
 
 TO = CASES["twilio"].recipient
@@ -130,13 +133,12 @@ async def test_it_believes_what_the_simulator_signs(vendors: Vendors) -> None:
 
 def adapter(**changes: Any) -> Twilio:
     known = {
-        "base_url": "http://127.0.0.1:9",
         "account_sid": ACCOUNT_SID,
         "auth_token": AUTH_TOKEN,
         "sender": SENDER,
-        "public_url": PUBLIC_URL,
     }
-    return Twilio(**{**known, **changes})
+    settings = TwilioSettings.model_validate({**known, **changes})
+    return Twilio(settings, Installation(PUBLIC_URL, EMPTY_CATALOG))
 
 
 def callback(path: str, body: bytes, signature: str, content_type: str, **headers: str) -> CallbackRequest:
@@ -152,7 +154,7 @@ def test_the_adapter_believes_a_form_that_it_signs(algorithm: str, port: str) ->
     signature = RequestValidator("shared").compute_signature(PUBLIC_URL + port + CALLBACK, FORM, algorithm)
     settings = {"x-twilio-webhooks-signature-settings": f"key=webhooks_sharedkey_1,algorithm={algorithm}"}
     body, kind = urlencode(FORM).encode(), "application/x-www-form-urlencoded"
-    provider = adapter(webhook_keys=["shared"])
+    provider = adapter(shared_key="shared")
     [receipt] = provider.parse_callback(callback(CALLBACK, body, signature, kind, **settings))
     assert (receipt.provider_message_id, receipt.attempt_ref) == (FORM["MessageSid"], "a.1")
     others = (

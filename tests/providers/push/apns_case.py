@@ -12,7 +12,7 @@ _numbers = itertools.count(1)
 CASE = Case(
     name="apns",
     recipient=lambda: f"{next(_numbers):064x}",
-    read_answer=over_http(lambda answer: apns.read(answer, "sent-id")),
+    read_answer=over_http(lambda answer: apns.parse_result(answer, "sent-id")),
     refusals=(
         Refusal(
             "unregistered-1", Outcome.REJECTED_RECIPIENT, "unregistered", AddressVerdict.DEACTIVATE_TOKEN

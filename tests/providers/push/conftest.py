@@ -11,12 +11,14 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from contract import INSTALLATION
 
 from domain.ids import attempt_ref
 from domain.notification import Content, Target
 from providers.base import Message
 from providers.push.apns import Apns
 from providers.push.fcm import Fcm
+from providers.settings import ApnsSettings, FcmSettings
 from simulators import apns as apns_simulator
 from simulators import fcm as fcm_simulator
 from simulators.base import World
@@ -64,20 +66,20 @@ def apns_options(vendors: Running, apns_vendor: apns_simulator.Apns) -> dict[str
 
 @pytest_asyncio.fixture
 async def fcm(fcm_options: dict[str, Any]) -> AsyncIterator[Fcm]:
-    adapter = Fcm(**fcm_options)
+    adapter = Fcm(FcmSettings(**fcm_options), INSTALLATION)
     yield adapter
     await adapter.aclose()
 
 
 @pytest_asyncio.fixture
 async def apns(apns_options: dict[str, Any]) -> AsyncIterator[Apns]:
-    adapter = Apns(**apns_options)
+    adapter = Apns(ApnsSettings(**apns_options), INSTALLATION)
     yield adapter
     await adapter.aclose()
 
 
 def options(settings: dict[str, str]) -> dict[str, Any]:
-    """The adapter's arguments from its variables: the last part of each name, files as paths."""
+    """The adapter's settings from its variables: the last part of each name, files as paths."""
     named = {name.rpartition("__")[2].lower(): value for name, value in settings.items()}
     return {name: Path(value) if name.endswith("_file") else value for name, value in named.items()}
 

@@ -12,7 +12,7 @@ _numbers = itertools.count(1)
 CASE = Case(
     name="fcm",
     recipient=lambda: f"fcm-token-{next(_numbers)}",
-    read_answer=over_http(fcm.read),
+    read_answer=over_http(fcm.parse_result),
     refusals=(
         Refusal(
             "unregistered-1", Outcome.REJECTED_RECIPIENT, "unregistered", AddressVerdict.DEACTIVATE_TOKEN

@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
+from contract import INSTALLATION
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,9 +17,10 @@ from domain.ids import parse_attempt_ref
 from domain.notification import Content
 from domain.outcome import AddressVerdict, Outcome
 from providers.http import Answer
-from providers.push.apns import BY_REASON, Apns, apns_id, read
+from providers.push.apns import BY_REASON, Apns, apns_id, parse_result
 from providers.push.provider_token import FORCED_EVERY_S, RENEW_AFTER_S, ProviderTokens
 from providers.push.signing_key import read_key
+from providers.settings import ApnsSettings
 from simulators.faults import Fault, Kind
 
 SENT_ID = "0f0c4e7e-6f3c-5a53-9d4b-0d7b0a1f7a11"
@@ -68,7 +70,7 @@ async def test_magic_tokens(apns, a_message, to, outcome, code, verdict):
 
 @given(st.sampled_from([400, 403, 404, 429, 500, 503]), st.none() | st.text() | st.sampled_from([*BY_REASON]))
 def test_a_reason_never_raises_and_never_carries_text(status, reason):
-    result = read(answer(status, {"reason": reason}), SENT_ID)
+    result = parse_result(answer(status, {"reason": reason}), SENT_ID)
     assert result.outcome is not Outcome.ACCEPTED
     assert result.code is not None
     assert set(result.code) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")
@@ -129,7 +131,7 @@ def test_a_provider_token_is_reused_for_forty_minutes(apns_options):
 
 
 async def test_credentials_that_apple_does_not_know_are_rejected(apns_options, a_message):
-    adapter = Apns(**{**apns_options, "key_id": "OTHER"})
+    adapter = Apns(ApnsSettings(**{**apns_options, "key_id": "OTHER"}), INSTALLATION)
     try:
         result = await adapter.send(a_message(), timeout_s=5)
     finally:
@@ -140,14 +142,14 @@ async def test_credentials_that_apple_does_not_know_are_rejected(apns_options, a
 async def test_unusable_files_say_what_to_do(apns_options, tmp_path: Path):
     file = tmp_path / "broken"
     with pytest.raises(ValueError, match="point KEY_FILE"):
-        Apns(**{**apns_options, "key_file": file})
+        Apns(ApnsSettings(**{**apns_options, "key_file": file}), INSTALLATION)
     with pytest.raises(ValueError, match="point CA_FILE"):
-        Apns(**{**apns_options, "ca_file": file})
+        Apns(ApnsSettings(**{**apns_options, "ca_file": file}), INSTALLATION)
     file.write_text("nothing")
     with pytest.raises(ValueError, match="P-256"):
-        Apns(**{**apns_options, "key_file": file})
+        Apns(ApnsSettings(**{**apns_options, "key_file": file}), INSTALLATION)
     with pytest.raises(ValueError, match="not an https address"):
-        Apns(**{**apns_options, "base_url": "http://127.0.0.1:1"})
+        Apns(ApnsSettings(**{**apns_options, "base_url": "http://127.0.0.1:1"}), INSTALLATION)
 
 
 async def test_no_device_token_reaches_results_or_logs(apns, a_message, caplog):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract import INSTALLATION
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,8 @@ from domain.outcome import AddressVerdict, Outcome
 from providers.http import Answer, VendorClient
 from providers.push import access_token
 from providers.push.access_token import AccessTokens, NoToken, ServiceAccount
-from providers.push.fcm import Fcm, build, read
+from providers.push.fcm import Fcm, build_payload, parse_result
+from providers.settings import FcmSettings
 from simulators.faults import Fault, Kind
 
 
@@ -47,7 +49,7 @@ def test_attempts_of_one_delivery_replace_each_other(a_message):
     first = a_message()
     delivery, _ = parse_attempt_ref(first.attempt_ref)
     second = replace(first, attempt_ref=attempt_ref(delivery, 2))
-    one, two = build(first)["message"], build(second)["message"]
+    one, two = build_payload(first)["message"], build_payload(second)["message"]
     assert one["android"] == two["android"]
     assert one["data"] != two["data"]
 
@@ -56,7 +58,7 @@ def test_attempts_of_one_delivery_replace_each_other(a_message):
 def test_ttl_stays_within_what_fcm_takes(a_message, life, ttl):
     message = a_message()
     message = replace(message, expires_at=message.intended_at + life)
-    assert build(message)["message"]["android"]["ttl"] == ttl
+    assert build_payload(message)["message"]["android"]["ttl"] == ttl
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from([200, 400, 401, 404, 429, 500, 503]), JSON)
 def test_no_form_of_answer_raises(status, body):
-    result = read(answer(status, {"error": body}))
+    result = parse_result(answer(status, {"error": body}))
     assert result.outcome is not Outcome.ACCEPTED
     assert result.address_verdict is AddressVerdict.KEEP
 
@@ -170,7 +172,7 @@ async def test_a_token_is_replaced_ahead_while_it_is_used(fcm_options, fcm_vendo
 async def test_an_exchange_that_fails_is_not_repeated_with_every_message(
     fcm_options, fcm_vendor, until, monkeypatch
 ):
-    monkeypatch.setattr(access_token, "AGAIN_S", 1.5)
+    monkeypatch.setattr(access_token, "RETRY_S", 1.5)
     ahead_s = 0.0
     fcm_vendor.token_life_s = 40
     client = VendorClient(fcm_options["base_url"])
@@ -217,7 +219,7 @@ async def test_a_foreign_key_is_refused_by_the_exchange(fcm_options, a_message, 
     account = json.loads(fcm_options["service_account_file"].read_text())
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**account, "private_key_id": "unknown"}))
-    adapter = Fcm(**{**fcm_options, "service_account_file": other})
+    adapter = Fcm(FcmSettings(**{**fcm_options, "service_account_file": other}), INSTALLATION)
     try:
         result = await adapter.send(a_message(), timeout_s=5)
     finally:

@@ -9,11 +9,13 @@ import time
 import httpx
 import jwt
 import pytest
+from contract import INSTALLATION
 
 from domain.outcome import Outcome
 from providers.http import Answer, Written
 from providers.push.apns import Apns
 from providers.push.h2_client import H2Client
+from providers.settings import ApnsSettings
 from simulators import apns_h2
 from simulators.faults import Fault, Kind
 
@@ -166,14 +168,14 @@ async def test_who_is_cancelled_leaves_the_connection_usable(apns, apns_vendor, 
 
 async def test_a_refused_connection_was_not_written(apns_options, apns_vendor, a_message):
     await apns_vendor.listener.stop()
-    adapter = Apns(**apns_options)
+    adapter = Apns(ApnsSettings(**apns_options), INSTALLATION)
     result = await adapter.send(a_message(), timeout_s=5)
     await adapter.aclose()
     assert (result.outcome, result.code) == (Outcome.NOT_SENT, "connection_refused")
 
 
 async def test_an_unknown_authority_was_not_written(apns_options, apns_vendor, a_message):
-    adapter = Apns(**{**apns_options, "ca_file": None})
+    adapter = Apns(ApnsSettings(**{**apns_options, "ca_file": None}), INSTALLATION)
     result = await adapter.send(a_message(), timeout_s=5)
     await adapter.aclose()
     assert (result.outcome, result.code) == (Outcome.NOT_SENT, "certificate")
@@ -182,7 +184,9 @@ async def test_an_unknown_authority_was_not_written(apns_options, apns_vendor, a
 async def test_a_server_that_never_shakes_hands_was_not_written(apns_options, a_message):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        adapter = Apns(**{**apns_options, "base_url": f"https://127.0.0.1:{port}"})
+        adapter = Apns(
+            ApnsSettings(**{**apns_options, "base_url": f"https://127.0.0.1:{port}"}), INSTALLATION
+        )
         result = await adapter.send(a_message(), timeout_s=0.2)
         await adapter.aclose()
     assert (result.outcome, result.code) == (Outcome.NOT_SENT, "connect_timeout")

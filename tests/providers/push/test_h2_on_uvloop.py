@@ -9,8 +9,10 @@ import pytest
 import test_h2
 import uvloop
 from conftest import options
+from contract import INSTALLATION
 
 from providers.push.apns import Apns
+from providers.settings import ApnsSettings
 from simulators.base import World
 from simulators.server import serve
 
@@ -32,7 +34,7 @@ CASES: tuple[Case, ...] = (
 async def _run(case: Case, keys: Path, a_message: Callable[..., Any]) -> None:
     async with serve(World("http://127.0.0.1:9", keys, apns_port=0)) as running:
         vendor = running.simulators["apns"]
-        adapter = Apns(**options(vendor.settings(running.url)))
+        adapter = Apns(ApnsSettings(**options(vendor.settings(running.url))), INSTALLATION)
         await case(adapter, vendor, a_message)
         await adapter.aclose()
 

@@ -11,8 +11,8 @@ from providers.push import apns, fcm
 from providers.push.payload import BYTES_MAX, too_large
 
 COUNTS = {
-    "apns": lambda message: len(apns.build(message)),
-    "fcm": lambda message: fcm.payload_bytes(fcm.build(message)),
+    "apns": lambda message: len(apns.build_payload(message)),
+    "fcm": lambda message: fcm.payload_bytes(fcm.build_payload(message)),
 }
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

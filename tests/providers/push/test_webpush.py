@@ -11,6 +11,7 @@ from uuid import uuid4
 import jwt
 import pytest
 import pytest_asyncio
+from contract import INSTALLATION
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -20,7 +21,8 @@ from domain.outcome import AddressVerdict, Outcome
 from domain.web_push import Subscription
 from providers.push.signing_key import read_key
 from providers.push.vapid import LIFE_S, RENEW_AFTER_S, VapidTokens
-from providers.push.webpush import PAYLOAD_BYTES_MAX, TTL_S_MAX, WebPush, build
+from providers.push.webpush import PAYLOAD_BYTES_MAX, TTL_S_MAX, WebPush, build_payload
+from providers.settings import WebpushSettings
 from simulators import webpush as simulated
 from simulators.webpush import Undecryptable, decrypt
 
@@ -53,7 +55,7 @@ def options(vendors, vendor) -> dict[str, Any]:
 
 @pytest_asyncio.fixture
 async def adapter(options):
-    adapter = WebPush(**options)
+    adapter = WebPush(WebpushSettings.model_construct(**options), INSTALLATION)
     yield adapter
     await adapter.aclose()
 
@@ -135,7 +137,7 @@ async def test_the_lane_says_how_urgent_it_is(adapter, vendor, a_message, lane, 
 
 async def test_what_does_not_fit_is_not_sent(adapter, vendor, a_message):
     message = a_message(browser("long"), content=Content("₦"))
-    room = PAYLOAD_BYTES_MAX - len(build(message))
+    room = PAYLOAD_BYTES_MAX - len(build_payload(message))
     fits = replace(message, content=Content("₦" + "a" * room))
     assert (await adapter.send(fits, timeout_s=5)).outcome is Outcome.ACCEPTED
     (received,) = vendor.messages.values()
@@ -195,7 +197,7 @@ async def test_another_key_than_the_browsers_subscribed_with_is_refused(options,
     key = tmp_path / "other.pem"
     other = derive_private_key(7, SECP256R1())
     key.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
-    adapter = WebPush(**{**options, "key_file": key})
+    adapter = WebPush(WebpushSettings.model_construct(**{**options, "key_file": key}), INSTALLATION)
     result = await adapter.send(a_message(browser("ada")), timeout_s=5)
     await adapter.aclose()
     assert (result.outcome, result.code) == (Outcome.REJECTED, "errno_109")
@@ -203,14 +205,14 @@ async def test_another_key_than_the_browsers_subscribed_with_is_refused(options,
 
 @pytest.mark.parametrize("subject", ["mailto:x@localhost", "nobody"])
 async def test_a_subject_that_reaches_nobody_is_refused(options, a_message, subject):
-    adapter = WebPush(**{**options, "subject": subject})
+    adapter = WebPush(WebpushSettings.model_construct(**{**options, "subject": subject}), INSTALLATION)
     result = await adapter.send(a_message(browser("ada")), timeout_s=5)
     await adapter.aclose()
     assert (result.outcome, result.code) == (Outcome.REJECTED, "errno_109")
 
 
 def test_a_device_is_reached_by_its_subscription_only(options):
-    adapter = WebPush(**options)
+    adapter = WebPush(WebpushSettings.model_construct(**options), INSTALLATION)
     assert adapter.address_of(Device("phone", "fcm", "apns")) is None
     assert adapter.address_of(Device("browser", webpush=browser("ada"))) == browser("ada")
 

@@ -6,7 +6,7 @@ from contract import Case, Refusal, over_http
 
 from domain.outcome import AddressVerdict, Outcome
 from domain.web_push import Subscription
-from providers.push.webpush import read
+from providers.push.webpush import parse_result
 from simulators import webpush
 
 _numbers = itertools.count(1)
@@ -21,7 +21,7 @@ def browser(id: str) -> str:
 CASE = Case(
     name="webpush",
     recipient=lambda: browser(f"browser-{next(_numbers)}"),
-    read_answer=over_http(lambda answer: read(answer, "sent-ref")),
+    read_answer=over_http(lambda answer: parse_result(answer, "sent-ref")),
     refusals=(
         Refusal(
             browser("unknown-1"), Outcome.REJECTED_RECIPIENT, "errno_102", AddressVerdict.DEACTIVATE_TOKEN

@@ -12,8 +12,8 @@ _numbers = itertools.count(254712000000)
 CASE = Case(
     name="africastalking",
     recipient=lambda: f"+{next(_numbers)}",
-    read_answer=over_http(africastalking.result_of),
-    read_report={"callback": africastalking.receipt_of},
+    read_answer=over_http(africastalking.parse_result),
+    read_report={"callback": africastalking.parse_receipt},
     refusals=(
         Refusal("+254700000000", Outcome.REJECTED, "sent_to_none"),
         Refusal("+254700000401", Outcome.REJECTED, "risk_hold"),
@@ -44,4 +44,5 @@ CASE = Case(
     # Nothing is signed: whoever knows the address may say anything, but not nothing.
     forge=lambda body: (b"", b"\xff\xfe", body.replace(b"id=", b"no=")),
     never=(Outcome.UNAVAILABLE,),
+    replies=True,
 )

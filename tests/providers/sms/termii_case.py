@@ -12,8 +12,8 @@ _numbers = itertools.count(2348032000000)
 CASE = Case(
     name="termii",
     recipient=lambda: f"+{next(_numbers)}",
-    read_answer=over_http(termii.result_of),
-    read_report={"callback": termii.receipt_of},
+    read_answer=over_http(termii.parse_result),
+    read_report={"callback": termii.parse_receipt},
     refusals=(
         Refusal("+2340000000001", Outcome.REJECTED_RECIPIENT, "invalid_phone_number"),
         Refusal("+2340000000002", Outcome.REJECTED, "country_inactive"),
@@ -21,4 +21,5 @@ CASE = Case(
     ),
     signature_headers=("x-termii-signature",),
     key_setting="WEBHOOK_SECRET",
+    replies=True,
 )

@@ -9,13 +9,16 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from contract import CASES, EMPTY_CATALOG, Vendors, message, settings_from
+from contract import CASES, EMPTY_CATALOG, INSTALLATION, Vendors, message, settings_from
+from pydantic import SecretStr
 
 from domain.outcome import ReceiptStatus
 from providers import registry
 from providers.base import LookupFailed, Provider
+from providers.settings import TwilioSettings
 from providers.sms import twilio
-from providers.sms.twilio import Twilio, form_of, spellings
+from providers.sms.twilio import Twilio, build_payload
+from providers.sms.twilio_callbacks import spellings
 
 BUDGET_S = 5.0
 SMS = [pytest.param(name, id=name) for name in ("twilio", "termii")]
@@ -106,13 +109,13 @@ async def scripted() -> AsyncIterator[tuple[Provider, list[Any], list[web.Reques
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    adapter = Twilio(
+    settings = TwilioSettings(
         base_url=f"http://127.0.0.1:{runner.addresses[0][1]}",
         account_sid="AC1",
-        auth_token="t",
+        auth_token=SecretStr("t"),
         sender="+15005550006",
-        public_url="http://127.0.0.1:8000",
     )
+    adapter = Twilio(settings, INSTALLATION)
     yield adapter, pages, requests
     await adapter.aclose()
     await runner.cleanup()
@@ -191,18 +194,18 @@ async def test_a_list_that_is_none_proves_nothing(scripted: Scripted, vendors: V
 def test_what_is_left_until_expiry_is_twilios_validity(left_s: int, validity: str) -> None:
     sent = message(CASES["twilio"], "http://127.0.0.1:8000")
     sent = replace(sent, expires_at=sent.intended_at + timedelta(seconds=left_s))
-    assert form_of(sent, "+1")["ValidityPeriod"] == validity
+    assert build_payload(sent, "+1")["ValidityPeriod"] == validity
 
 
 def test_twilio_is_told_where_to_report_and_from_whom_to_send() -> None:
     sent = message(CASES["twilio"], "https://herald.example")
-    form = form_of(sent, "MG" + "0" * 32)
+    form = build_payload(sent, "MG" + "0" * 32)
     assert form["MessagingServiceSid"] == "MG" + "0" * 32
     assert "From" not in form
     callback = urlsplit(form["StatusCallback"])
     assert callback.query == f"ref={sent.attempt_ref}"
     assert "rc=" in callback.fragment
-    assert "StatusCallback" not in form_of(replace(sent, callback_url=None), "Herald")
+    assert "StatusCallback" not in build_payload(replace(sent, callback_url=None), "Herald")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import pytest_asyncio
+from contract import EMPTY_CATALOG, INSTALLATION
+from pydantic import SecretStr
 
 from providers.base import CallbackRefused, CallbackRequest
+from providers.installation import Installation
+from providers.settings import TermiiSettings, TwilioSettings
 from providers.sms import termii, twilio
 from simulators.twilio import sign
 
@@ -21,8 +25,8 @@ CASES = {
     for file in sorted((Path(__file__).parent / "cases").glob("*.json"))
 }
 VENDORS = {name: importlib.import_module(f"providers.sms.{name}") for name in CASES}
-RESULT_OF = {name: vendor.result_of for name, vendor in VENDORS.items()}
-RECEIPT_OF = {name: vendor.receipt_of for name, vendor in VENDORS.items()}
+RESULT_OF = {name: vendor.parse_result for name, vendor in VENDORS.items()}
+RECEIPT_OF = {name: vendor.parse_receipt for name, vendor in VENDORS.items()}
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
@@ -36,20 +40,16 @@ def each(kind: str) -> list[Any]:
 
 def _adapter(vendor: str, case: dict[str, Any]) -> twilio.Twilio | termii.Termii:
     if vendor == "twilio":
-        return twilio.Twilio(
-            base_url="http://127.0.0.1:9",
+        settings = TwilioSettings(
             account_sid="AC1",
             auth_token=case["token"],
             sender="+15005550006",
-            public_url=case["public_url"],
-            webhook_keys=[case["shared_key"]] if "shared_key" in case else (),
+            shared_key=case.get("shared_key"),
         )
+        return twilio.Twilio(settings, Installation(case["public_url"], EMPTY_CATALOG))
     return termii.Termii(
-        base_url="http://127.0.0.1:9",
-        api_key="k",
-        sender_id="Herald",
-        webhook_secrets=[case["secret"]],
-        route="dnd",
+        TermiiSettings(api_key=SecretStr("k"), sender_id="Herald", webhook_secret=case["secret"]),
+        INSTALLATION,
     )
 
 

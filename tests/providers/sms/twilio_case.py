@@ -12,8 +12,8 @@ _numbers = itertools.count(2348031000000)
 CASE = Case(
     name="twilio",
     recipient=lambda: f"+{next(_numbers)}",
-    read_answer=over_http(twilio.result_of),
-    read_report={"callback": twilio.receipt_of},
+    read_answer=over_http(twilio.parse_result),
+    read_report={"callback": twilio.parse_receipt},
     refusals=(
         Refusal("+15005550001", Outcome.REJECTED_RECIPIENT, "21211"),
         Refusal("+15005550002", Outcome.REJECTED, "21612"),
@@ -24,4 +24,5 @@ CASE = Case(
     carries_ref=True,
     signature_headers=("x-twilio-signature",),
     key_setting="AUTH_TOKEN",
+    replies=True,
 )

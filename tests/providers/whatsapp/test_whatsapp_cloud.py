@@ -14,8 +14,8 @@ from domain.notification import Content
 from domain.notification_types import Catalog, WhatsAppTemplate
 from domain.outcome import Outcome
 from providers import registry
-from providers.base import CallbackRefused, CallbackRequest, Challenged
-from providers.whatsapp.whatsapp_cloud import filled
+from providers.base import AnswersChallenge, CallbackRefused, CallbackRequest
+from providers.whatsapp.whatsapp_cloud import fill
 from simulators import whatsapp_cloud as simulated
 
 BUDGET_S = 5.0
@@ -59,8 +59,8 @@ async def test_a_type_is_said_by_its_template(
 
 async def test_what_cannot_be_said_is_not_sent(vendors: Vendors) -> None:
     otp = WhatsAppTemplate.model_validate(OTP)
-    assert filled(otp, Content("There is no code in this.")) is None
-    assert filled(WhatsAppTemplate.model_validate(DEBIT), Content("A body without a title")) is None
+    assert fill(otp, Content("There is no code in this.")) is None
+    assert fill(WhatsAppTemplate.model_validate(DEBIT), Content("A body without a title")) is None
     sent = message(CASES["whatsapp_cloud"], vendors.listener.url, text="x" * 4097)
     result = await vendors.providers["whatsapp_cloud"].send(sent, timeout_s=BUDGET_S)
     assert (result.outcome, result.code, result.about_provider) == (Outcome.REJECTED, "text_too_long", False)
@@ -70,10 +70,10 @@ async def test_what_cannot_be_said_is_not_sent(vendors: Vendors) -> None:
 def test_a_template_takes_a_group_of_what_it_finds() -> None:
     parameters = [{"match": r"paid ([0-9.,]+)"}, {"match": r"to (\w+)"}]
     template = WhatsAppTemplate.model_validate({"template": "paid", "parameters": parameters})
-    said = filled(template, Content("You paid 5,000.00 to Ada"))
+    said = fill(template, Content("You paid 5,000.00 to Ada"))
     assert said
     assert [part["text"] for part in said["template"]["components"][0]["parameters"]] == ["5,000.00", "Ada"]
-    none = filled(WhatsAppTemplate(template="hello_world"), Content("anything"))
+    none = fill(WhatsAppTemplate(template="hello_world"), Content("anything"))
     assert none == {
         "type": "template",
         "template": {"name": "hello_world", "language": {"policy": "deterministic", "code": "en"}},
@@ -124,7 +124,7 @@ def test_a_webhook_without_statuses_says_nothing(vendors: Vendors, body: bytes) 
 
 def test_the_challenge_is_answered_to_who_knows_the_token(vendors: Vendors) -> None:
     provider = vendors.providers["whatsapp_cloud"]
-    assert isinstance(provider, Challenged)
+    assert isinstance(provider, AnswersChallenge)
     asked = {
         "hub.mode": "subscribe",
         "hub.challenge": "1158201444",
@@ -140,6 +140,6 @@ def test_the_challenge_is_answered_to_who_knows_the_token(vendors: Vendors) -> N
             provider.challenge({**asked, **wrong})
     with pytest.raises(CallbackRefused):
         provider.challenge({})
-    assert [name for name, adapter in vendors.providers.items() if isinstance(adapter, Challenged)] == [
+    assert [name for name, adapter in vendors.providers.items() if isinstance(adapter, AnswersChallenge)] == [
         provider.name
     ]

@@ -12,8 +12,8 @@ _numbers = itertools.count(2348090000000)
 CASE = Case(
     name="whatsapp_cloud",
     recipient=lambda: f"+{next(_numbers)}",
-    read_answer=over_http(whatsapp_cloud.result_of),
-    read_report={"callback": whatsapp_cloud.receipt_of},
+    read_answer=over_http(whatsapp_cloud.parse_result),
+    read_report={"callback": whatsapp_cloud.parse_receipt},
     refusals=(
         Refusal("+2348030009926", Outcome.REJECTED_RECIPIENT, "131026"),
         Refusal("+2348030009947", Outcome.REJECTED_RECIPIENT, "131047"),
@@ -27,4 +27,5 @@ CASE = Case(
     carries_ref=True,
     signature_headers=("x-hub-signature-256",),
     key_setting="APP_SECRET",
+    replies=True,
 )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from domain.capacity import Assumed, Cost, Demand, Kept, Plan, Way, plan
+from console.capacity_model import Assumed, Cost, Demand, Kept, Plan, Way, plan
 
 NOTHING = Cost(*([0.0] * 12))
 WORKFLOW = Cost(
