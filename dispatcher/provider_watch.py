@@ -6,7 +6,8 @@ from activities.provider_gate import ProviderGate
 from dispatcher.away import LEDGER_AWAY
 from dispatcher.listener import Listener
 from domain.circuit import CircuitState
-from storage.postgres import Pool, statement
+from storage.postgres import Pool
+from storage.providers import drained, record_circuit
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
 
@@ -35,12 +36,11 @@ class ProviderWatch:
             await self._listener.wait("herald_providers", SWEEP_S)
 
     async def _once(self) -> None:
-        drained = await self._pool.fetch(statement("drained_providers"))
-        self._gate.drain(frozenset(row["name"] for row in drained))
+        self._gate.drain(await drained(self._pool))
         for name, state in self._gate.circuit_changes().items():
             self._metrics.circuit_state.set(_LEVEL[state], provider=name)
             if state is CircuitState.OPEN:
                 alert("circuit_open", provider=name)
             else:
                 log.info("circuit_changed", provider=name, state=state)
-            await self._pool.execute(statement("set_circuit"), name, state.value)
+            await record_circuit(self._pool, name, state.value)

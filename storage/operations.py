@@ -16,9 +16,9 @@ from domain.notification import Channel, Delivery, Notification
 from domain.reasons import Reason
 from domain.status import PARKED, SENDABLE, Status
 from storage.ledger import Ledger
-from storage.postgres import statement
 from storage.reads import Filter, Position, Reads
 from storage.rows import Move
+from storage.statements import statement
 
 _TRIES_MAX = 8
 _REPLAY_CHUNK = 500

@@ -62,7 +62,7 @@ async def test_a_callback_is_stored_once(api: httpx.AsyncClient, pool: Pool, sid
             assert answer.status_code == 200, answer.text
     row = await pool.fetchrow("SELECT * FROM receipt_inbox WHERE provider_message_id = $1", sid)
     assert row is not None
-    assert (row["delivery_id"], row["no"], row["status"]) == (delivery, 1, "delivered")
+    assert (row["delivery_id"], row["attempt_number"], row["status"]) == (delivery, 1, "delivered")
 
 
 async def test_mailgun_signs_in_its_body(api: httpx.AsyncClient, pool: Pool) -> None:
