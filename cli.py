@@ -64,10 +64,8 @@ def migrate(
 ) -> None:
     """Bring the database up to date, and Temporal's search attributes if it answers."""
     from console.migration import run
-    from storage.migrate import Phase
 
-    phases = [phase for phase, asked in ((Phase.BEFORE, before), (Phase.AFTER, after)) if asked]
-    run(phases or list(Phase), only_show=show)
+    run(before=before, after=after, only_show=show)
 
 
 @app.command(rich_help_panel=RUN)

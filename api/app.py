@@ -42,7 +42,7 @@ from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.operations import Operations
 from storage.people import People
-from storage.postgres import Pool, open_pool
+from storage.postgres import Pool, open_pool, ping
 from storage.reads import Reads
 from storage.receipts import Receipts
 from telemetry.metrics import CONTENT_TYPE, Metrics
@@ -185,7 +185,7 @@ async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Prob
     )
 
     async def postgres_answers() -> None:
-        await pool.fetchval("SELECT 1", timeout=1)
+        await ping(pool, timeout_s=1)
 
     async def temporal_answers() -> None:
         await service.check_health(timeout=timedelta(seconds=1))

@@ -13,12 +13,14 @@ from settings import StoreSettings
 from storage.migrate import Phase, SchemaError, Step, migrate, pending_steps
 
 
-def run(phases: Sequence[Phase], *, only_show: bool) -> None:
+def run(*, before: bool, after: bool, only_show: bool) -> None:
     """Migrate, and say what was done; or only show what would be. Raises Failure when that is impossible.
 
-    Temporal may be away: notifications are accepted without it, and it can be registered with later.
+    `before`, `after`: only that phase; neither: both. Temporal may be away: notifications are accepted
+    without it, and it can be registered with later.
     """
-    asyncio.run(_run(places.stores(), phases, only_show))
+    phases = [phase for phase, asked in ((Phase.BEFORE, before), (Phase.AFTER, after)) if asked]
+    asyncio.run(_run(places.stores(), phases or list(Phase), only_show))
 
 
 async def _run(stores: StoreSettings, phases: Sequence[Phase], only_show: bool) -> None:

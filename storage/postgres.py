@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from storage.statements import row_types
+from storage.statements import row_types, statement
 
 if TYPE_CHECKING:
     Connection: TypeAlias = (
@@ -43,7 +43,7 @@ async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     # connection. Here it meets all of ours at once; of a database that is not migrated yet, later.
     with suppress(asyncpg.UndefinedObjectError):
         types = ", ".join(f"NULL::{name}[]" for name in row_types())
-        await connection.prepare(f"SELECT NULL::status, {types}")
+        await connection.prepare(f"SELECT NULL::status, {types}", timeout=5)
 
 
 _SESSION = {
@@ -61,6 +61,11 @@ _SESSION = {
     # A relay that was stopped in the middle of its transaction holds up its notifications no longer than so.
     "idle_in_transaction_session_timeout": "10s",
 }
+
+
+async def ping(pool: Pool, timeout_s: float) -> None:
+    """Ask Postgres for an answer. Raises what UNREACHABLE names when none comes in time."""
+    await pool.fetchval(statement("ping"), timeout=timeout_s)
 
 
 async def _nothing_to_reset(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

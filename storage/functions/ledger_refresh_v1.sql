@@ -4,22 +4,28 @@
 -- is parked, has a workflow of its own from then on (`dedicated_workflow`): no batch takes it.
 CREATE FUNCTION ledger_refresh_v1(ids uuid[], released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    is_due boolean;
-    oldest timestamptz;
-    newest timestamptz;
+    is_due     boolean;
+    found      uuid[];
+    accepted   timestamptz[];
+    lanes      smallint[];
+    strategies text[];
+    oldest     timestamptz;
+    newest     timestamptz;
 BEGIN
-    -- The months whose contents may have to go: the other partitions are not even opened.
-    SELECT min(accepted_at), max(accepted_at) INTO oldest, newest FROM notifications WHERE id = ANY(ids) AND scrub;
+    -- With the months whose contents may have to go: the other partitions are not even opened.
+    SELECT array_agg(id), array_agg(accepted_at), array_agg(lane), array_agg(strategy),
+           min(accepted_at) FILTER (WHERE scrub), max(accepted_at) FILTER (WHERE scrub)
+    INTO found, accepted, lanes, strategies, oldest, newest FROM notifications WHERE id = ANY(ids);
     WITH derived AS (
-        SELECT n.id, n.lane, n.strategy, own.*
-        FROM notifications n CROSS JOIN LATERAL (
-            SELECT max(d.status) AS status, min(d.due_at) AS due_at,
-                   (array_agg(d.reason_code ORDER BY d.status DESC, d.position))[1] AS reason_code,
-                   bool_or(d.attempts_made > 0 OR d.pass_number > 0
-                           OR d.status IN ('outcome_unknown', 'dead_lettered')) AS dedicated_workflow
-            FROM deliveries d WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id
-        ) own
-        WHERE n.id = ANY(ids) AND own.status IS NOT NULL
+        SELECT n.id, n.lane, n.strategy, max(d.status) AS status, min(d.due_at) AS due_at,
+               (array_agg(d.reason_code ORDER BY d.status DESC, d.position))[1] AS reason_code,
+               bool_or(d.attempts_made > 0 OR d.pass_number > 0
+                       OR d.status IN ('outcome_unknown', 'dead_lettered')) AS dedicated_workflow
+        FROM unnest(found, accepted, lanes, strategies) AS n (id, accepted_at, lane, strategy)
+             -- One look at the key for each, whatever the statistics say: a plain join may walk all deliveries.
+             CROSS JOIN LATERAL (SELECT * FROM deliveries d
+                                 WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id OFFSET 0) d
+        GROUP BY n.id, n.lane, n.strategy
     ), changed AS (
         UPDATE notifications n
         SET status = derived.status,

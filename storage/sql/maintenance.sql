@@ -92,3 +92,7 @@ DELETE FROM receipt_inbox WHERE (provider, event_key) IN (
     FOR UPDATE SKIP LOCKED
 )
 RETURNING event_key
+
+-- name: ping
+-- Whether Postgres answers.
+SELECT 1

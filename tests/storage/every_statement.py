@@ -2,6 +2,7 @@
 line here: its arguments over the filling of tests/storage/plans.py, and how many rows it may read of a table.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -79,77 +80,53 @@ def _receipts(now: datetime) -> dict[str, Asked]:
     numbers = range(1, 11)
     deliveries, ones = [row_id("d", no) for no in numbers], [1] * 10
     twilio, keys = ["twilio"] * 10, [f"event-{no}" for no in numbers]
+    rows = [_receipt_fields(no, now) for no in numbers]
     return {
         "find_addresses": Asked((deliveries, ones)),
         "remove_applied_receipts": Asked((twilio, keys)),
         "find_receipt_attempts": Asked((deliveries, ones)),
         "record_attempt_receipts": Asked(
-            (
-                [
-                    {
-                        "delivery_id": row_id("d", no),
-                        "number": 1,
-                        "accepted_at": now - timedelta(milliseconds=no),
-                        "receipt_status": "delivered",
-                        "receipt_at": now,
-                        "closes": False,
-                        "late": False,
-                    }
-                    for no in numbers
-                ],
-            )
+            (_fields(rows, "delivery_id number accepted_at receipt_status late"),)
         ),
         "claim_receipts": Asked((10, None, None, 0.0)),
-        "update_deliveries_by_receipts": Asked(
-            (
-                [
-                    {
-                        "delivery_id": row_id("d", no),
-                        "version": 0,
-                        "status": "delivered",
-                        "event": "test",
-                        "data": "{}",
-                    }
-                    for no in numbers
-                ],
-            )
-        ),
+        "update_deliveries_by_receipts": Asked((_fields(rows, "delivery_id version status event data"),)),
         "find_final": Asked(([row_id("n", no) for no in numbers],)),
         "keep_receipts": Asked(
-            (
-                [
-                    {
-                        "delivery_id": row_id("d", no),
-                        "attempt_number": 1,
-                        "provider": "twilio",
-                        "event_key": f"event-{no}",
-                        "accepted_at": now - timedelta(milliseconds=no),
-                        "status": "delivered",
-                        "permanent": False,
-                        "received_at": now,
-                        "source": "callback",
-                    }
-                    for no in numbers
-                ],
-            )
+            (_fields(rows, f"delivery_id attempt_number accepted_at received_at source {_REPORT}"),)
         ),
         "postpone_receipts": Asked((twilio, keys, [1.0] * 10)),
         "read_deliveries": Asked((deliveries,)),
-        "store_receipts": Asked(
-            (
-                [
-                    {
-                        "provider": "twilio",
-                        "event_key": f"event-{no}",
-                        "status": "delivered",
-                        "permanent": False,
-                        "address_verdict": "keep",
-                    }
-                    for no in numbers
-                ],
-            )
-        ),
+        "store_receipts": Asked((_fields(rows, f"address_verdict {_REPORT}"),)),
     }
+
+
+_REPORT = "provider event_key status permanent"
+
+
+def _receipt_fields(no: int, now: datetime) -> dict[str, Any]:
+    return {
+        "delivery_id": row_id("d", no),
+        "number": 1,
+        "attempt_number": 1,
+        "accepted_at": now - timedelta(milliseconds=no),
+        "receipt_status": "delivered",
+        "late": False,
+        "version": 0,
+        "status": "delivered",
+        "event": "test",
+        "data": "{}",
+        "provider": "twilio",
+        "event_key": f"event-{no}",
+        "permanent": False,
+        "received_at": now,
+        "source": "callback",
+        "address_verdict": "keep",
+    }
+
+
+def _fields(rows: Sequence[Mapping[str, Any]], names: str) -> list[dict[str, Any]]:
+    """Of each row the fields that its row type has."""
+    return [{name: row[name] for name in names.split()} for row in rows]
 
 
 def _upkeep() -> dict[str, Asked]:
@@ -158,6 +135,7 @@ def _upkeep() -> dict[str, Asked]:
     orphans = "the orphans' own index holds nothing else"
     return {
         "ensure_partitions": Asked((3,)),
+        "ping": Asked(),
         "remove_old_messages": Asked((1, 10)),
         # As if the coming month had begun long ago: everything is old.
         "remove_old_notifications": Asked((-1, 10), whole="the first tenant is the first row of an index"),
