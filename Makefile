@@ -7,11 +7,11 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test conformance docs bench bench-pages check format lock lock-check clean
+.PHONY: help demo dev test conformance release-data docs bench bench-pages check format lock lock-check clean
 
 help: ## List the targets
 	@echo "Herald. Two commands to begin with: make demo, make dev."
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/run.stamp ## Run every scenario on the embedded stack and print what happened
 	@$(BIN)/herald demo
@@ -28,6 +28,9 @@ HERALD_SPECS ?= ../shared/specs
 
 conformance: $(VENV)/dev.stamp $(if $(wildcard $(HERALD_SPECS)),$(VENV)/prism.stamp) ## Hold adapters and simulators to the vendors' OpenAPI documents (HERALD_SPECS=…)
 	@HERALD_SPECS=$(HERALD_SPECS) $(BIN)/python tests/conformance
+
+release-data: $(VENV)/dev.stamp ## Write what the upgrade tests of later releases need of this one (before it is tagged)
+	@PYTHONPATH=. $(BIN)/python tests/storage/release_data.py
 
 docs: $(VENV)/run.stamp ## Write the providers' feature matrix (docs/providers/README.md) from their declarations
 	@$(BIN)/python -m providers.matrix

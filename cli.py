@@ -53,11 +53,19 @@ def demo(
 
 
 @app.command(rich_help_panel=RUN)
-def migrate() -> None:
+def migrate(
+    before: Annotated[
+        bool, typer.Option("--before", help="Only what runs before the processes are replaced.")
+    ] = False,
+    after: Annotated[bool, typer.Option("--after", help="Only what runs once they all are.")] = False,
+    show: Annotated[
+        bool, typer.Option("--status", "--dry-run", help="Show what would run, and change nothing.")
+    ] = False,
+) -> None:
     """Bring the database up to date, and Temporal's search attributes if it answers."""
     from console.migration import run
 
-    run()
+    run(before=before, after=after, only_show=show)
 
 
 @app.command(rich_help_panel=RUN)

@@ -43,8 +43,8 @@ from storage import api_keys
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.people import People
-from storage.postgres import Pool, open_pool
-from storage.provider_states import ProviderStates
+from storage.postgres import Pool, open_pool, ping
+from storage.providers import Providers
 from storage.reads import Reads
 from storage.receipts import Receipts
 from telemetry.metrics import CONTENT_TYPE, Metrics
@@ -154,7 +154,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         reads=reads,
         people=People(pool),
         commands=OperatorCommands(ledger, reads),
-        provider_states=ProviderStates(pool),
+        provider_states=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
         probes=await _probes(settings, pool, stack),
@@ -186,7 +186,7 @@ async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Prob
     )
 
     async def postgres_answers() -> None:
-        await pool.fetchval("SELECT 1", timeout=1)
+        await ping(pool, timeout_s=1)
 
     async def temporal_answers() -> None:
         await service.check_health(timeout=timedelta(seconds=1))

@@ -16,7 +16,7 @@ from providers.base import Provider
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.people import People
-from storage.provider_states import ProviderStates
+from storage.providers import Providers
 from storage.reads import Reads
 from storage.receipts import Receipts
 from telemetry.metrics import Metrics
@@ -36,7 +36,7 @@ class Context:
     reads: Reads
     people: People
     commands: OperatorCommands
-    provider_states: ProviderStates
+    provider_states: Providers
     broadcasts: Broadcasts
     receipts: Receipts
     probes: Probes

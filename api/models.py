@@ -140,7 +140,7 @@ class NotificationView(BaseModel):
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """The view of a row of storage/sql/shown.sql."""
+        """The view of a row of the statement notification_view."""
         deliveries = [DeliveryView.model_validate(item) for item in row["deliveries"] or ()]
         return cls(
             **{name: row[name] for name in _SAME},

@@ -12,7 +12,7 @@ from api.fields import Request, Shown
 from api.problems import Problem, documented
 from domain.circuit import CircuitState
 from domain.notification import Channel
-from storage.provider_states import ProviderState
+from storage.providers import ProviderState
 
 router = APIRouter(
     prefix="/providers", tags=["providers"], route_class=KeyedRoute, responses=documented(401, 422, 503)
@@ -52,7 +52,7 @@ class ProviderPatch(Request):
 @router.get("")
 async def list_providers(tenant: Tenant, uses: Uses) -> ProvidersView:
     """Every provider with its place, state and circuit."""
-    states = await uses.provider_states.all()
+    states = await uses.provider_states.states()
     views = [_view(uses, name, states.get(name)) for name in uses.known_providers]
     channels = list(Channel)
     views.sort(key=lambda v: (channels.index(v.channel), v.order is None, v.order or 0, v.name))
@@ -70,8 +70,8 @@ async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, uses: U
         raise Problem(404, "provider_not_found", "There is no provider of this name.")
     if name not in uses.providers:
         raise Problem(409, "provider_off", "The provider has no settings: it is off until it has some.")
-    await uses.provider_states.set(name, body.state)
-    states = await uses.provider_states.all()
+    await uses.provider_states.set_state(name, body.state)
+    states = await uses.provider_states.states()
     return _view(uses, name, states.get(name))
 
 

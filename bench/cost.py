@@ -12,7 +12,7 @@ from temporalio.client import Client
 from bench.counters import Counts, cpu_seconds, top_statements
 from bench.harness import PARTS, Running
 from bench.report import Report
-from storage.postgres import SQL
+from storage.statements import statements
 
 IDLE_S = 5.0
 SETTLE_S = 1.5
@@ -107,9 +107,9 @@ class Meter:
 
 
 def _statements() -> dict[str, str]:
-    """Herald's statements by how they begin, each with the name of its file."""
+    """The names of Herald's statements, by how they begin."""
     found: dict[str, str] = {}
-    for path in SQL.glob("*.sql"):
-        lines = (line.partition("--")[0] for line in path.read_text(encoding="utf-8").splitlines())
-        found[" ".join(" ".join(lines).split())[:_BEGINNING]] = path.name
+    for name, one in statements().items():
+        lines = (line.partition("--")[0] for line in one.text.splitlines())
+        found[" ".join(" ".join(lines).split())[:_BEGINNING]] = name
     return found

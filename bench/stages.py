@@ -27,7 +27,7 @@ SELECT n.id, m.provider_message_id,
        extract(epoch FROM a.intended_at)::float8 AS intended
 FROM notifications n
 JOIN notification_attempts a ON a.notification_id = n.id
-JOIN provider_messages m ON m.delivery_id = a.delivery_id AND m.no = a.no
+JOIN provider_messages m ON m.delivery_id = a.delivery_id AND m.attempt_number = a.number
 WHERE n.type = $1"""
 
 Stages = Sequence[Sequence[float]]

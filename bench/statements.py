@@ -6,7 +6,6 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from domain.fingerprint import Fingerprint
-from domain.ids import delivery_id
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
@@ -19,8 +18,8 @@ HOT: Final = {
     "accept": "INSERT INTO notifications (",
     "claim": "FOR UPDATE SKIP LOCKED",
     "load": "json_agg(d ORDER BY d.position)",
-    "intend": "ledger_intend(",
-    "close": "ledger_close(",
+    "intend": "ledger_intend_v1(",
+    "close": "ledger_close_v1(",
 }
 """The statements of a notification's way, by words that only they have."""
 
@@ -64,10 +63,10 @@ async def measure(database_url: str, group: int, rounds: int) -> dict[str, Cost]
 async def _round(ledger: Ledger, group: int) -> None:
     await ledger.accept_all([_submission() for _ in range(group)])
     claims = await ledger.claim(Lane.BULK, group, 60)
-    ids = [claim.id for claim in claims]
-    if len(ids) != group or None in await asyncio.gather(*map(ledger.load, ids)):
-        raise RuntimeError(f"of {group} notifications {len(ids)} could be claimed: does a worker run?")
-    intents = [_intent(id) for id in ids]
+    loaded = await asyncio.gather(*(ledger.load(claim.id) for claim in claims))
+    intents = [_intent(one.id, one.delivery(Channel.SMS).id) for one in loaded if one]
+    if len(intents) != group:
+        raise RuntimeError(f"of {group} notifications {len(intents)} could be claimed: does a worker run?")
     opened = await asyncio.gather(*map(ledger.intend, intents))
     closings = [_closing(intent, one) for intent, one in zip(intents, opened, strict=True) if one]
     if len(closings) != group or None in await asyncio.gather(*map(ledger.close_attempt, closings)):
@@ -91,10 +90,10 @@ def _submission() -> Submission:
     )
 
 
-def _intent(id: UUID) -> Intent:
+def _intent(id: UUID, delivery_id: UUID) -> Intent:
     return Intent(
         notification_id=id,
-        delivery_id=delivery_id(id, Channel.SMS.value),
+        delivery_id=delivery_id,
         version=0,
         provider="twilio",
         budget_s=10,

@@ -1,6 +1,7 @@
 """Brings the stores up to date: the database's schema, and the search attributes of Temporal."""
 
 import asyncio
+from collections.abc import Sequence
 
 import asyncpg
 import typer
@@ -8,32 +9,52 @@ import typer
 from console import places
 from console.failure import Failure
 from settings import StoreSettings
-from storage.migrate import MigrationChanged, migrate
+from storage.migrate import Phase, SchemaError, Step, migrate, pending_steps
 from temporal.registration import RegistrationError, register_search_attributes
 
 
-def run() -> None:
-    """Migrate, and say what was done. Raises Failure when the database cannot be migrated.
+def run(*, before: bool, after: bool, only_show: bool) -> None:
+    """Migrate, and say what was done; or only show what would be. Raises Failure when that is impossible.
 
-    Temporal may be away: notifications are accepted without it, and it can be registered with later.
+    `before`, `after`: only that phase; neither: both. Temporal may be away: notifications are accepted
+    without it, and it can be registered with later.
     """
-    asyncio.run(_run(places.stores()))
+    phases = [phase for phase, asked in ((Phase.BEFORE, before), (Phase.AFTER, after)) if asked]
+    asyncio.run(_run(places.stores(), phases or list(Phase), only_show))
 
 
-async def _run(stores: StoreSettings) -> None:
+async def _run(stores: StoreSettings, phases: Sequence[Phase], only_show: bool) -> None:
+    url = stores.database_url.get_secret_value()
     try:
-        ran = await migrate(stores.database_url.get_secret_value())
-    except MigrationChanged as error:
+        if only_show:
+            _show(await pending_steps(url, phases))
+            return
+        ran = await migrate(url, phases)
+    except SchemaError as error:
         raise Failure(str(error)) from None
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, ValueError, asyncpg.InterfaceError) as error:
         raise Failure(
-            f"The database cannot be migrated ({type(error).__name__}: {error}). "
+            f"The database cannot be reached ({type(error).__name__}: {error}). "
             "HERALD_DATABASE_URL says where it is."
         ) from None
+    except asyncpg.PostgresError as error:
+        raise Failure(f"Postgres refused to migrate ({type(error).__name__}: {error}).") from None
     for name in ran:
         typer.echo(f"ran {name}")
     if not ran:
         typer.echo("the database is up to date")
+    if Phase.BEFORE in phases:
+        await _register(stores)
+
+
+def _show(steps: Sequence[Step]) -> None:
+    for step in steps:
+        typer.echo(f"{step.phase}: {step.name}")
+    if not steps:
+        typer.echo("the database is up to date")
+
+
+async def _register(stores: StoreSettings) -> None:
     temporal = stores.temporal
     try:
         missing = await register_search_attributes(

@@ -19,7 +19,7 @@ from devstack.supervisor import Supervisor
 from devstack.temporal import Temporal
 from devstack.valkey import Valkey
 from storage import api_keys
-from storage.migrate import MigrationChanged, migrate
+from storage.migrate import SchemaError, migrate
 from temporal.registration import RegistrationError, register_search_attributes
 
 TENANT = "dev"
@@ -187,9 +187,9 @@ class Stack:
             if _DATABASE_URL not in self._outside:
                 await self._postgres.ensure_database()
             if ran := await migrate(database_url):
-                self._say(f"migrated the database: {', '.join(ran)}")
+                self._say(f"migrated the database: {len(ran)} steps, the last is {ran[-1]}")
             await api_keys.ensure(database_url, TENANT, self.api_key)
-        except MigrationChanged as error:
+        except SchemaError as error:
             raise DevStackError(str(error)) from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DevStackError(f"The database cannot be prepared: {error}") from error

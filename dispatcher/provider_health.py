@@ -5,7 +5,8 @@ import structlog
 from delivery.provider_health import ProviderHealth
 from dispatcher.listener import Listener
 from domain.circuit import CircuitState
-from storage.postgres import Pool, statement
+from storage.postgres import Pool
+from storage.providers import Providers
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
 
@@ -21,7 +22,7 @@ class ProviderHealthPublisher:
     failure = "provider_watch_failed"
 
     def __init__(self, pool: Pool, health: ProviderHealth, listener: Listener, metrics: Metrics) -> None:
-        self._pool = pool
+        self._providers = Providers(pool)
         self._health = health
         self._listener = listener
         self._metrics = metrics
@@ -32,12 +33,11 @@ class ProviderHealthPublisher:
 
     async def round(self) -> None:
         """Take over what operators drained, and publish the circuits that changed."""
-        drained = await self._pool.fetch(statement("drained_providers"))
-        self._health.drain(frozenset(row["name"] for row in drained))
+        self._health.drain(await self._providers.drained())
         for name, state in self._health.circuit_changes().items():
             self._metrics.circuit_state.set(_LEVEL[state], provider=name)
             if state is CircuitState.OPEN:
                 alert("circuit_open", provider=name)
             else:
                 log.info("circuit_changed", provider=name, state=state)
-            await self._pool.execute(statement("set_circuit"), name, state.value)
+            await self._providers.record_circuit(name, state.value)

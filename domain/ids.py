@@ -1,4 +1,4 @@
-"""Identifiers: everything about a notification is named by one UUID derived from what the client sent."""
+"""Identifiers: a notification is named by a UUID that is derived from what the client sent."""
 
 import hashlib
 import hmac
@@ -19,11 +19,6 @@ def notification_id(namespace: UUID, tenant: str, user_id: str, type: str, idemp
     """
     parts = (tenant, user_id, type, idempotency_key)
     return uuid5(namespace, "".join(f"{len(part)}:{part}" for part in parts))
-
-
-def delivery_id(notification_id: UUID, channel: str) -> UUID:
-    """The id of a notification's delivery over one channel."""
-    return uuid5(notification_id, channel)
 
 
 def broadcast_id(namespace: UUID, tenant: str, idempotency_key: str) -> UUID:

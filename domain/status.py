@@ -1,8 +1,9 @@
 """The one status vocabulary, for deliveries and for the notifications derived from them.
 
 The order of the members is the derivation: a notification's status is the greatest status among its
-deliveries. Postgres holds the same order in the enum type `status` (storage/migrations/0001_ledger.sql),
-so that `max(state)` derives it in SQL; tests/ledger/test_status_order.py keeps the two alike.
+deliveries. Postgres holds the same order in the enum type `status`
+(storage/migrations/0001_before_ledger.sql), so that `max(status)` derives it in SQL;
+tests/ledger/test_status_order.py keeps the two alike.
 """
 
 from collections.abc import Iterable

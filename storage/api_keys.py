@@ -7,7 +7,8 @@ from datetime import datetime
 
 import asyncpg
 
-from storage.postgres import Connection, Pool, statement
+from storage.postgres import Connection, Pool
+from storage.statements import statement
 
 PREFIX_LENGTH = 8
 
@@ -47,7 +48,7 @@ async def create(connection: Connection | Pool, tenant: str, name: str, key: str
     parts = split(key)
     if parts is None:
         raise ValueError("an API key has the form hk_<8 characters>_<secret>")
-    stored = await connection.fetchval(statement("key_create"), parts[0], tenant, name, parts[1])
+    stored = await connection.fetchval(statement("create_api_key"), parts[0], tenant, name, parts[1])
     if stored is None:
         raise ValueError(f"another API key has the prefix {parts[0]} already: create one anew")
     return key
@@ -64,16 +65,16 @@ async def ensure(database_url: str, tenant: str, key: str) -> None:
 
 async def revoke(pool: Pool, prefix: str) -> bool:
     """Revoke a key by its prefix; False if there is no such key that is still good."""
-    return bool(await pool.fetchval(statement("key_revoke"), prefix))
+    return bool(await pool.fetchval(statement("revoke_api_key"), prefix))
 
 
 async def listed(pool: Pool) -> list[ApiKey]:
     """Every key, newest first."""
-    rows = await pool.fetch(statement("keys_listed"))
+    rows = await pool.fetch(statement("list_api_keys"))
     return [ApiKey(**dict(row)) for row in rows]
 
 
 async def lookup(pool: Pool, prefix: str) -> tuple[str, bytes] | None:
     """The tenant and digest of a key that is still good."""
-    row = await pool.fetchrow(statement("key_lookup"), prefix)
+    row = await pool.fetchrow(statement("find_api_key"), prefix)
     return (row["tenant"], row["digest"]) if row else None

@@ -10,10 +10,12 @@ from typing import Final
 from uuid import UUID
 
 from domain.broadcasts import Broadcast, Recipient, Refusal, State
-from storage.broadcasts import Broadcasts, refusal_columns
-from storage.ledger import accept_rows
-from storage.postgres import Pool, statement
+from storage import row_types
+from storage.acceptance import accept_rows
+from storage.broadcasts import Broadcasts, recipient_from
+from storage.postgres import Pool
 from storage.rows import Acceptance, Submission
+from storage.statements import statement
 
 LEASE_S: Final = 60.0
 """A broadcast that nobody carried on for so long is due: its workflow is started again."""
@@ -50,15 +52,15 @@ class BroadcastPages(Broadcasts):
 
     async def gather(self, id: UUID) -> bool:
         """Make recipients of the next users that match the query; whether that was all of them."""
-        row = await self._pages.fetchrow(statement("broadcast_gather"), id, _GATHER, LEASE_S)
+        row = await self._pages.fetchrow(statement("gather_recipients"), id, _GATHER, LEASE_S)
         return row is None or row["whole"]
 
     async def next(self, broadcast: Broadcast, limit: int) -> list[Recipient]:
         """The recipients after the cursor, in order."""
         rows = await self._pages.fetch(
-            statement("broadcast_next"), broadcast.id, broadcast.upload, broadcast.cursor, limit
+            statement("next_recipients"), broadcast.id, broadcast.upload, broadcast.cursor, limit
         )
-        return [Recipient(**dict(row)) for row in rows]
+        return [recipient_from(row) for row in rows]
 
     async def accept(
         self, broadcast: Broadcast, lines: Sequence[Line], refusals: Sequence[Refusal], last_no: int
@@ -69,7 +71,7 @@ class BroadcastPages(Broadcasts):
         asyncpg.DataError when a line holds what cannot be stored: nothing of the page was.
         """
         async with self._pages.acquire(timeout=5) as connection, connection.transaction():
-            if not await connection.fetch(statement("broadcast_lock"), broadcast.id, broadcast.cursor):
+            if not await connection.fetch(statement("lock_broadcast"), broadcast.id, broadcast.cursor):
                 return None
             acceptances = await accept_rows(connection, [line.submission for line in lines]) if lines else []
             ours = [id for line, a in zip(lines, acceptances, strict=True) if (id := _accepted(line, a))]
@@ -79,9 +81,9 @@ class BroadcastPages(Broadcasts):
                 if not _accepted(line, acceptance)
             ]
             await connection.execute(
-                statement("broadcast_advance"),
+                statement("advance_broadcast"),
                 *(broadcast.id, broadcast.upload, broadcast.cursor, last_no, ours),
-                *refusal_columns([*refusals, *twice]),
+                [row_types.broadcast_refusal(refusal) for refusal in (*refusals, *twice)],
                 LEASE_S,
             )
             return len(ours)
@@ -89,44 +91,44 @@ class BroadcastPages(Broadcasts):
     async def end(self, broadcast: Broadcast, state: State, reason: str | None = None) -> bool:
         """Bring a running broadcast to its end; False if it moved meanwhile."""
         row = await self._pages.fetchrow(
-            statement("broadcast_end"), broadcast.id, broadcast.cursor, state.value, reason
+            statement("end_broadcast"), broadcast.id, broadcast.cursor, state.value, reason
         )
         return row is not None
 
     async def abandon(self, broadcast: Broadcast, reason: str) -> bool:
         """Cancel a draft whose time is over; False if its upload began meanwhile."""
-        return await self._pages.fetchrow(statement("broadcast_abandon"), broadcast.id, reason) is not None
+        return await self._pages.fetchrow(statement("abandon_draft"), broadcast.id, reason) is not None
 
     async def clear(self, id: UUID) -> bool:
         """Drop recipients of a broadcast that is over; whether none is left."""
-        return len(await self._pages.fetch(statement("broadcast_clear"), id, _CLEAR)) < _CLEAR
+        return len(await self._pages.fetch(statement("clear_recipients"), id, _CLEAR)) < _CLEAR
 
     async def ended(self, id: UUID) -> None:
         """Nothing is expected of it any more."""
-        await self._pages.execute(statement("broadcast_ended"), id)
+        await self._pages.execute(statement("finish_broadcast"), id)
 
     async def expected(self, id: UUID, in_s: float) -> None:
         """Somebody comes back to it in so many seconds; it is due a while later."""
-        await self._pages.execute(statement("broadcast_due"), id, in_s + LEASE_S)
+        await self._pages.execute(statement("expect_broadcast"), id, in_s + LEASE_S)
 
     async def unstopped(self, id: UUID, after: int) -> tuple[int, list[UUID]] | None:
         """The next page of a cancelled broadcast that may still send: its number and notifications."""
-        row = await self._pages.fetchrow(statement("broadcast_unstopped"), id, after)
-        return (row["last_no"], row["notification_ids"]) if row else None
+        row = await self._pages.fetchrow(statement("next_unstopped_chunk"), id, after)
+        return (row["last_number"], row["notification_ids"]) if row else None
 
     async def stopped(self, id: UUID, page: int) -> None:
         """Nothing of this page will be sent any more."""
-        await self._pages.execute(statement("broadcast_stopped"), id, page)
+        await self._pages.execute(statement("mark_chunk_stopped"), id, page)
 
     async def claim(self, limit: int, lease_s: float) -> list[DueBroadcast]:
         """Claim broadcasts that somebody must come back to; they are due again after `lease_s` seconds."""
-        rows = await self._pages.fetch(statement("broadcasts_claim"), limit, lease_s)
+        rows = await self._pages.fetch(statement("claim_broadcasts"), limit, lease_s)
         return [DueBroadcast(row["id"], row["tenant"], row["type"], tuple(row["channels"])) for row in rows]
 
     async def tidy(self, rows_max: int, limit: int) -> None:
         """Fold the tallies of broadcasts that have more rows of them than that, so many at most."""
-        for row in await self._pages.fetch(statement("broadcasts_untidy"), rows_max, limit):
-            await self._pages.execute(statement("broadcast_fold"), row["broadcast_id"])
+        for row in await self._pages.fetch(statement("list_unfolded_tallies"), rows_max, limit):
+            await self._pages.execute(statement("fold_tallies"), row["broadcast_id"])
 
 
 def _accepted(line: Line, acceptance: Acceptance) -> UUID | None:

@@ -21,9 +21,12 @@ from domain.broadcasts import (
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Strategy
 from domain.status import Status
+from storage import row_types
+from storage.acceptance import fingerprint_of
 from storage.group import CommitUnknown
-from storage.postgres import UNREACHABLE, Connection, Pool, statement
+from storage.postgres import UNREACHABLE, Connection, Pool
 from storage.reads import Position
+from storage.statements import statement
 
 DRAFT_KEPT_S: Final = 7 * 86_400.0
 """A draft whose audience was not uploaded within so long is abandoned, in seconds."""
@@ -65,7 +68,7 @@ class Broadcasts:
         """
         try:
             async with self._pool.acquire(timeout=5) as connection, connection.transaction():
-                row = await connection.fetchrow(statement("broadcast_create"), *_values(new))
+                row = await connection.fetchrow(statement("create_broadcast"), *_values(new))
                 if row is not None:
                     await put_recipients(connection, new.id, 0, new.recipients)
                     return True, new.id, new.fingerprint
@@ -77,8 +80,8 @@ class Broadcasts:
 
     async def named(self, tenant: str, idempotency_key: str) -> tuple[UUID, Fingerprint] | None:
         """The broadcast of a key, and what the key was first used for."""
-        row = await self._pool.fetchrow(statement("broadcast_named"), tenant, idempotency_key)
-        return (row["id"], _fingerprint(row)) if row else None
+        row = await self._pool.fetchrow(statement("find_broadcast_by_key"), tenant, idempotency_key)
+        return (row["id"], fingerprint_of(row)) if row else None
 
     async def get(self, tenant: str, id: UUID) -> Broadcast | None:
         """A broadcast as it is now; None if this tenant has none with this id."""
@@ -87,15 +90,15 @@ class Broadcasts:
 
     async def read(self, id: UUID) -> Broadcast | None:
         """A broadcast of whatever tenant as it is now."""
-        row = await self._pool.fetchrow(statement("broadcast_shown"), [id])
+        row = await self._pool.fetchrow(statement("broadcast_view"), [id])
         return _broadcast(row) if row else None
 
     async def listed(self, tenant: str, limit: int, after: Position | None) -> list[Broadcast]:
         """A page of a tenant's broadcasts, newest first."""
         place = (after.accepted_at, after.id) if after else (None, None)
-        rows = await self._pool.fetch(statement("broadcasts_listed"), tenant, limit, *place)
+        rows = await self._pool.fetch(statement("list_broadcasts"), tenant, limit, *place)
         ids = [row["id"] for row in rows]
-        found = {row["id"]: row for row in await self._pool.fetch(statement("broadcast_shown"), ids)}
+        found = {row["id"]: row for row in await self._pool.fetch(statement("broadcast_view"), ids)}
         return [_broadcast(found[id]) for id in ids if id in found]
 
     async def decide(self, tenant: str, id: UUID, decision: Decision) -> bool:
@@ -103,13 +106,13 @@ class Broadcasts:
         decided = DECISIONS[decision]
         reason = Ended.CANCELLED_BY_CLIENT if decision is Decision.CANCEL else None
         row = await self._pool.fetchrow(
-            statement("broadcast_decide"), id, tenant, [*decided.before], decided.after.value, reason
+            statement("decide_broadcast"), id, tenant, [*decided.before], decided.after.value, reason
         )
         return row is not None
 
     async def begin_upload(self, tenant: str, id: UUID) -> int | None:
         """Begin to replace a draft's audience; the number of the upload, or None if it is no draft."""
-        return await self._pool.fetchval(statement("broadcast_upload_begin"), id, tenant, DRAFT_KEPT_S)
+        return await self._pool.fetchval(statement("begin_upload"), id, tenant, DRAFT_KEPT_S)
 
     async def put(
         self, id: UUID, upload: int, recipients: Sequence[Recipient], refusals: Sequence[Refusal]
@@ -119,20 +122,23 @@ class Broadcasts:
             await put_recipients(connection, id, upload, recipients)
             if refusals:
                 await connection.execute(
-                    statement("broadcast_refuse"), id, upload, *refusal_columns(refusals)
+                    statement("add_refusals"),
+                    id,
+                    upload,
+                    [row_types.broadcast_refusal(row) for row in refusals],
                 )
 
     async def end_upload(self, id: UUID, upload: int, total: int, refused: int, digest: bytes) -> bool:
         """Let the upload be the audience; False if a newer one began, or the draft is none any more."""
-        row = await self._pool.fetchrow(statement("broadcast_upload_end"), id, upload, total, refused, digest)
+        row = await self._pool.fetchrow(statement("end_upload"), id, upload, total, refused, digest)
         return row is not None
 
     async def refused(self, broadcast: Broadcast, after: int, limit: int) -> list[Refusal]:
         """The lines that were not accepted, in order, after this one."""
         rows = await self._pool.fetch(
-            statement("broadcast_refused"), broadcast.id, broadcast.upload, after, limit
+            statement("list_refusals"), broadcast.id, broadcast.upload, after, limit
         )
-        return [Refusal(row["no"], row["code"], row["message"], row["pointer"]) for row in rows]
+        return [Refusal(row["number"], row["code"], row["message"], row["pointer"]) for row in rows]
 
 
 async def put_recipients(
@@ -142,24 +148,16 @@ async def put_recipients(
     if not recipients:
         return
     await connection.execute(
-        statement("broadcast_put"),
+        statement("add_recipients"),
         id,
         upload,
-        [recipient.no for recipient in recipients],
-        [recipient.user_id for recipient in recipients],
-        [json.dumps(dict(r.addresses)) if r.addresses else None for r in recipients],
-        [json.dumps(dict(r.data)) if r.data else None for r in recipients],
+        [row_types.broadcast_recipient(row) for row in recipients],
     )
 
 
-def refusal_columns(refusals: Sequence[Refusal]) -> tuple[list[int], list[str], list[str], list[str]]:
-    """Refusals as the statements take them."""
-    return (
-        [refusal.no for refusal in refusals],
-        [refusal.code for refusal in refusals],
-        [refusal.pointer for refusal in refusals],
-        [refusal.message for refusal in refusals],
-    )
+def recipient_from(row: Any) -> Recipient:
+    """The recipient of one row of next_recipients."""
+    return Recipient(row["number"], row["user_id"], row["addresses"], row["data"])
 
 
 def _values(new: NewBroadcast) -> tuple[Any, ...]:
@@ -177,10 +175,6 @@ def _values(new: NewBroadcast) -> tuple[Any, ...]:
     )
 
 
-def _fingerprint(row: Any) -> Fingerprint:
-    return Fingerprint(row["fingerprint"], row["fingerprint_key_id"], row["fingerprint_version"])
-
-
 _SAME = (
     *("id", "tenant", "idempotency_key", "reason_code", "type", "title", "body", "data", "metadata", "query"),
     *("rate_per_s", "start_at", "expires_at", "next_at", "upload", "digest", "total", "accepted", "refused"),
@@ -192,8 +186,8 @@ def _broadcast(row: Any) -> Broadcast:
     window = row["window_start"]
     return Broadcast(
         **{name: row[name] for name in _SAME},
-        fingerprint=_fingerprint(row),
-        state=State(row["state"]),
+        fingerprint=fingerprint_of(row),
+        state=State(row["status"]),
         channels=tuple(Channel(channel) for channel in row["channels"]),
         strategy=Strategy(row["strategy"]),
         audience=Audience(row["audience"]),

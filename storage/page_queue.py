@@ -8,7 +8,8 @@ import asyncpg
 
 from domain.notification import LANE_RANK, Lane
 from storage.group import Group, LedgerUnavailable, Observe
-from storage.postgres import UNREACHABLE, Connection, Pool, statement
+from storage.postgres import UNREACHABLE, Connection, Pool
+from storage.statements import statement
 
 LANES = tuple(Lane)
 
@@ -44,7 +45,7 @@ class PageQueue:
 
     async def claim(self, lane: Lane, limit: int, lease_s: float, page_id: UUID) -> list[PageClaim]:
         """Claim up to `limit` notifications of a lane for a page, for `lease_s` seconds; the earliest."""
-        rows = await self._ask("claim_page", LANE_RANK[lane], limit, lease_s, page_id)
+        rows = await self._ask(statement("claim_batch"), LANE_RANK[lane], limit, lease_s, page_id)
         return [PageClaim(row["id"], row["claim"], row["late_s"]) for row in rows]
 
     async def hand_over(self, hand_over: HandOver) -> None:
@@ -53,24 +54,24 @@ class PageQueue:
 
     async def backlog(self, lanes: Sequence[Lane], up_to: int) -> dict[Lane, int]:
         """How many notifications of each lane are due that a page may take, counted up to `up_to`."""
-        rows = await self._ask("backlog", [LANE_RANK[lane] for lane in lanes], up_to)
+        rows = await self._ask(statement("count_backlog"), [LANE_RANK[lane] for lane in lanes], up_to)
         return {LANES[row["lane"]]: row["count"] for row in rows}
 
     async def close(self, timeout_s: float) -> None:
         """Take nothing more in, and write what was taken in."""
         await self._hand_overs.close(timeout_s)
 
-    async def _ask(self, name: str, *arguments: object) -> "list[asyncpg.Record]":
+    async def _ask(self, query: str, *arguments: object) -> "list[asyncpg.Record]":
         try:
             async with self._pool.acquire(timeout=5) as connection:
-                return await connection.fetch(statement(name), *arguments)
+                return await connection.fetch(query, *arguments)
         except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
             raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
 
 
 async def _hand_over(connection: Connection, rows: Sequence[HandOver]) -> list[None]:
     await connection.fetch(
-        statement("hand_over"),
+        statement("hand_over_claims"),
         [row.claim.id for row in rows],
         [row.claim.token for row in rows],
         [row.solo for row in rows],

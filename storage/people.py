@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 from domain.contacts import suppression_key
 from domain.notification import Channel, Device, QuietHours
 from domain.replies import Reply
-from storage.postgres import Pool, statement
+from storage.postgres import Pool
+from storage.statements import statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class People:
 
     async def contacts(self, tenant: str, user_id: str) -> Contacts | None:
         """The user's addresses; None if there is no such user."""
-        row = await self._pool.fetchrow(statement("user"), tenant, user_id)
+        row = await self._pool.fetchrow(statement("find_user"), tenant, user_id)
         return Contacts(row["phone"], row["email"], row["whatsapp"]) if row else None
 
     async def set_contacts(self, tenant: str, user_id: str, contacts: Contacts) -> None:
@@ -86,9 +87,9 @@ class People:
     async def devices(self, tenant: str, user_id: str) -> list[RegisteredDevice] | None:
         """The user's devices, the preferred one first; None if there is no such user."""
         async with self._pool.acquire(timeout=5) as connection:
-            if await connection.fetchrow(statement("user"), tenant, user_id) is None:
+            if await connection.fetchrow(statement("find_user"), tenant, user_id) is None:
                 return None
-            rows = await connection.fetch(statement("devices"), tenant, user_id)
+            rows = await connection.fetch(statement("list_devices"), tenant, user_id)
         return [RegisteredDevice(**dict(row)) for row in rows]
 
     async def set_devices(self, tenant: str, user_id: str, devices: Sequence[Device]) -> None:
@@ -108,10 +109,10 @@ class People:
     async def preferences(self, tenant: str, user_id: str) -> Preferences | None:
         """What the user wants; None if there is no such user."""
         async with self._pool.acquire(timeout=5) as connection:
-            user = await connection.fetchrow(statement("user"), tenant, user_id)
+            user = await connection.fetchrow(statement("find_user"), tenant, user_id)
             if user is None:
                 return None
-            rows = await connection.fetch(statement("settings"), tenant, user_id)
+            rows = await connection.fetch(statement("list_settings"), tenant, user_id)
         return Preferences(
             {(row["type"], Channel(row["channel"])): row["enabled"] for row in rows},
             user["time_zone"],
@@ -141,7 +142,7 @@ class People:
 
     async def subscription(self, delivery_id: UUID) -> Subscription | None:
         """What the user of this delivery gets by it; None once the delivery is gone (retention)."""
-        return _subscription(await self._pool.fetchrow(statement("subscription"), delivery_id))
+        return _subscription(await self._pool.fetchrow(statement("find_subscription"), delivery_id))
 
     async def unsubscribe(self, delivery_id: UUID) -> Subscription | None:
         """The user of this delivery wants its type over its channel no more; None once it is gone.
@@ -172,7 +173,7 @@ class People:
         if after:
             values += after
             conditions += f" AND (channel, address) > (${len(values) - 1}, ${len(values)})"
-        query = statement("suppressions").replace("/* of */ = $1", whose)
+        query = statement("list_suppressions").replace("/* of */ = $1", whose)
         query = query.replace("/* conditions */", conditions)
         rows = await self._pool.fetch(query, *values)
         return [_suppression(row) for row in rows]
@@ -192,7 +193,7 @@ class People:
     async def is_stopped(self, channel: Channel, address: str) -> bool:
         """Whether somebody at this address told our senders to stop: no tenant may lift that."""
         key = suppression_key(channel, address)
-        return bool(await self._pool.fetchval(statement("stopped"), channel.value, key))
+        return bool(await self._pool.fetchval(statement("is_suppressed_globally"), channel.value, key))
 
     async def hear(self, provider: str, reply: Reply) -> bool:
         """Take what a person answered: STOP suppresses the address for every tenant, START lifts exactly
@@ -201,7 +202,7 @@ class People:
         key = suppression_key(reply.channel, reply.address)
         event_key, word = reply.event_key or uuid4().hex, reply.word.value
         row = await self._pool.fetchrow(
-            statement("hear"), provider, event_key, reply.channel.value, key, word, reply.said_at
+            statement("record_reply"), provider, event_key, reply.channel.value, key, word, reply.said_at
         )
         return row is not None
 

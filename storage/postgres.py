@@ -1,13 +1,12 @@
-"""Connections to Postgres, and the named statements of storage/sql/."""
+"""Connections to Postgres."""
 
 import json
-from functools import cache
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-SQL = Path(__file__).with_name("sql")
+from storage.statements import row_types, statement
 
 if TYPE_CHECKING:
     Connection: TypeAlias = (
@@ -33,18 +32,6 @@ NOT_STORABLE: tuple[type[Exception], ...] = (asyncpg.DataError, asyncpg.Integrit
 """What a statement raises for a value that Postgres cannot hold. Their messages may repeat the value."""
 
 
-@cache
-def statement(name: str) -> str:
-    """The text of storage/sql/`name`.sql."""
-    return SQL.joinpath(f"{name}.sql").read_text(encoding="utf-8")
-
-
-@cache
-def call(function: str, arguments: int) -> str:
-    """The statement that calls a function of storage/functions/ with so many arguments."""
-    return f"SELECT * FROM {function}({', '.join(f'${no}' for no in range(1, arguments + 1))})"  # noqa: S608 (names of ours)
-
-
 def _dump(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
@@ -52,6 +39,11 @@ def _dump(value: Any) -> str:
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=_dump, decoder=json.loads, schema="pg_catalog")
+    # asyncpg asks the catalogue, for some 15 ms, whenever a statement brings a type that is new to its
+    # connection. Here it meets all of ours at once; of a database that is not migrated yet, later.
+    with suppress(asyncpg.UndefinedObjectError):
+        types = ", ".join(f"NULL::{name}[]" for name in row_types())
+        await connection.prepare(f"SELECT NULL::status, {types}", timeout=5)
 
 
 _SESSION = {
@@ -69,6 +61,11 @@ _SESSION = {
     # A relay that was stopped in the middle of its transaction holds up its notifications no longer than so.
     "idle_in_transaction_session_timeout": "10s",
 }
+
+
+async def ping(pool: Pool, timeout_s: float) -> None:
+    """Ask Postgres for an answer. Raises what UNREACHABLE names when none comes in time."""
+    await pool.fetchval(statement("ping"), timeout=timeout_s)
 
 
 async def _nothing_to_reset(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -9,7 +9,8 @@ from uuid import UUID
 from domain.notification import Channel
 from domain.status import PARKED, SENDABLE, Status
 from storage.group import Group, Observe
-from storage.postgres import Connection, Pool, statement
+from storage.postgres import Connection, Pool
+from storage.statements import statement
 
 LOOKS_MAX = 10_000
 """So many are looked at for one page: some 20 ms, whatever the size of the ledger."""
@@ -72,9 +73,11 @@ _MATCHES: Final = {
     "status": "n.status = {}::text::status",
     "reason_code": "n.reason_code = {}",
     # Scalar subqueries, for EXISTS may become a join that walks every delivery.
-    "channel": "(SELECT true FROM deliveries d WHERE d.notification_id = n.id AND d.channel = {})",
+    "channel": "(SELECT true FROM deliveries d WHERE d.accepted_at = n.accepted_at"
+    " AND d.notification_id = n.id AND d.channel = {})",
     "provider": "(SELECT true FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id"
-    " AND a.accepted_at = d.accepted_at WHERE d.notification_id = n.id AND a.provider = {} LIMIT 1)",
+    " AND a.accepted_at = d.accepted_at WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id"
+    " AND a.provider = {} LIMIT 1)",
 }
 """Conditions that each has to be looked at for."""
 
@@ -89,13 +92,13 @@ class Reads:
         )
 
     async def notification(self, tenant: str, id: UUID) -> Row | None:
-        """A notification as it is shown now (storage/sql/shown.sql)."""
+        """A notification as it is shown now (statement notification_view)."""
         row = await self._shown.submit(id)
         return row if row is not None and row["tenant"] == tenant else None
 
     async def notifications(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Row]:
         """Several at once; those that are not there are missing."""
-        rows = await self._pool.fetch(statement("shown"), list(ids))
+        rows = await self._pool.fetch(statement("notification_view"), list(ids))
         return {row["id"]: dict(row) for row in rows if row["tenant"] == tenant}
 
     async def listed(
@@ -122,7 +125,7 @@ class Reads:
         if _is_live(filter) or not _conditions(filter, _MATCHES):
             return Page(found, None)
         places, values = _places(filter, after, 3)
-        query = statement("listed_to").replace("/* places */", places)
+        query = statement("last_notification_looked_at").replace("/* places */", places)
         end = await self._pool.fetchrow(query, tenant, looks_max, *values)
         return Page(found, Position(end["accepted_at"], end["id"]) if end else None)
 
@@ -131,9 +134,9 @@ class Reads:
     ) -> list[Position]:
         values: list[Any] = [tenant, limit]
         if _is_live(filter):
-            text = statement("listed_live")
+            text = statement("list_live_notifications")
         else:
-            text = statement("listed")
+            text = statement("list_notifications")
             values.append(looks_max)
         places, placed = _places(filter, after, len(values) + 1)
         values += placed
@@ -150,7 +153,7 @@ class Reads:
         """A notification's attempts in order; None if there is no such notification."""
         if await self.notification(tenant, id) is None:
             return None
-        return [dict(row) for row in await self._pool.fetch(statement("attempts"), id)]
+        return [dict(row) for row in await self._pool.fetch(statement("list_attempts"), id)]
 
     async def story(self, tenant: str, id: UUID) -> Story | None:
         """Everything about a notification, as of one moment; None if there is no such notification."""
@@ -158,12 +161,12 @@ class Reads:
             self._pool.acquire(timeout=5) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            row = await connection.fetchrow(statement("shown"), [id])
+            row = await connection.fetchrow(statement("notification_view"), [id])
             if row is None or row["tenant"] != tenant:
                 return None
-            attempts = await connection.fetch(statement("attempts"), id)
-            events = await connection.fetch(statement("events"), id, row["accepted_at"])
-            receipts = await connection.fetch(statement("receipts_shown"), id)
+            attempts = await connection.fetch(statement("list_attempts"), id)
+            events = await connection.fetch(statement("list_timeline"), id, row["accepted_at"])
+            receipts = await connection.fetch(statement("list_receipts"), id)
         return Story(dict(row), *([dict(item) for item in items] for items in (attempts, events, receipts)))
 
     async def close(self, timeout_s: float) -> None:
@@ -172,7 +175,9 @@ class Reads:
 
 
 async def _shown(connection: Connection, ids: Sequence[UUID]) -> list[Row | None]:
-    found = {row["id"]: dict(row) for row in await connection.fetch(statement("shown"), list(ids))}
+    found = {
+        row["id"]: dict(row) for row in await connection.fetch(statement("notification_view"), list(ids))
+    }
     return [found.get(id) for id in ids]
 
 

@@ -1,10 +1,9 @@
 """Applies receipts to the ledger, inside a transaction of the caller's.
 
-As every ledger write: its notifications are locked first, in id order (ledger_lock); `first` notifications
-advance and the queue is refreshed last (advance.sql, refresh.sql).
+As every ledger write: its notifications are locked first, in id order (ledger_lock_v1); `first` notifications
+advance and the queue is refreshed last (ledger_advance_v1, ledger_refresh_v1).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +16,10 @@ from domain.notification import Attempt, Channel, Delivery
 from domain.outcome import AddressVerdict, Outcome, ReceiptStatus
 from domain.receipt_policy import AttemptChange, Decision, decide
 from domain.status import Status
-from storage.postgres import Connection, call, statement
+from storage import row_types
+from storage.postgres import Connection
 from storage.receipt_rows import Applied, Changed, LateAcceptance, Matched, ReceiptDeadline
+from storage.statements import call, statement
 from storage.verdicts import apply_verdict
 
 
@@ -43,7 +44,7 @@ async def apply(
     if not receipts:
         return Applied()
     notifications = list({row.notification_id for row in receipts})
-    first = set(await connection.fetchval(call("ledger_lock", 1), notifications))
+    first = set(await connection.fetchval(call("ledger_lock_v1"), notifications))
     fresh = await _keep(connection, receipts)
     if not fresh:
         return Applied(taken=len(receipts))
@@ -69,20 +70,7 @@ async def _keep(connection: Connection, receipts: Sequence[Matched]) -> dict[UUI
     """Keep receipts as evidence; returns those that are new, by delivery."""
     by_key = {(row.delivery_id, row.provider, row.event_key): row for row in reversed(receipts)}
     rows = [by_key[key] for key in sorted(by_key)]
-    kept = await connection.fetch(
-        statement("receipt_keep"),
-        [row.delivery_id for row in rows],
-        [row.report.no for row in rows],
-        [row.provider for row in rows],
-        [row.event_key for row in rows],
-        [row.accepted_at for row in rows],
-        [row.report.status.value for row in rows],
-        [row.report.code for row in rows],
-        [row.report.permanent for row in rows],
-        [row.occurred_at for row in rows],
-        [row.received_at for row in rows],
-        [row.source for row in rows],
-    )
+    kept = await connection.fetch(statement("keep_receipts"), [row_types.kept_receipt(row) for row in rows])
     fresh: dict[UUID, list[Matched]] = {}
     for row in kept:
         key = (row["delivery_id"], row["provider"], row["event_key"])
@@ -91,7 +79,7 @@ async def _keep(connection: Connection, receipts: Sequence[Matched]) -> dict[UUI
 
 
 async def _read(connection: Connection, delivery_ids: Sequence[UUID]) -> dict[UUID, _Case]:
-    rows = await connection.fetch(statement("receipt_read"), list(delivery_ids))
+    rows = await connection.fetch(statement("read_deliveries"), list(delivery_ids))
     return {id: _case(list(group)) for id, group in groupby(rows, key=lambda row: row["id"])}
 
 
@@ -101,10 +89,10 @@ def _case(rows: Sequence[Any]) -> _Case:
         id=row["id"],
         channel=Channel(row["channel"]),
         position=row["position"],
-        state=Status(row["state"]),
+        state=Status(row["status"]),
         reason_code=row["reason_code"],
         version=row["version"],
-        pass_no=row["pass_no"],
+        pass_no=row["pass_number"],
         next_pass_at=row["next_pass_at"],
         expires_at=row["expires_at"],
         due_at=row["due_at"],
@@ -118,18 +106,18 @@ def _case(rows: Sequence[Any]) -> _Case:
         accepted_at=row["accepted_at"],
         now=row["now"],
         content_kept=row["content_kept"],
-        proven=frozenset(item["no"] for item in rows if item["late_outcome"] == Outcome.ACCEPTED),
+        proven=frozenset(item["number"] for item in rows if item["late_outcome"] == Outcome.ACCEPTED),
     )
 
 
 def _attempt(row: Any) -> Attempt:
     return Attempt(
-        no=row["no"],
+        no=row["number"],
         provider=row["provider"],
-        pass_no=row["attempt_pass_no"],
+        pass_no=row["attempt_pass_number"],
         device_id=row["device_id"],
         intended_at=row["intended_at"],
-        hold_until=row["hold_until"],
+        hold_until=row["send_deadline"],
         outcome=Outcome(row["outcome"]) if row["outcome"] else None,
         code=row["code"],
         provider_message_id=row["provider_message_id"],
@@ -159,20 +147,18 @@ async def _write_attempts(
     decisions: Mapping[UUID, Decision],
     fresh: Mapping[UUID, Sequence[Matched]],
 ) -> None:
-    changes = [(id, change) for id, decision in decisions.items() for change in decision.attempts]
-    await connection.execute(
-        statement("receipt_attempts"),
-        [id for id, _ in changes],
-        [change.no for _, change in changes],
-        [cases[id].accepted_at for id, _ in changes],
-        [change.receipt.status.value if change.receipt else None for _, change in changes],
-        [change.receipt.code if change.receipt else None for _, change in changes],
-        [change.receipt.at if change.receipt else None for _, change in changes],
-        [change.provider_message_id for _, change in changes],
-        [change.closes for _, change in changes],
-        ["callback" if fresh[id][0].source == "callback" else "lookup" for id, _ in changes],
-        [_proves(cases[id], change) for id, change in changes],
-    )
+    learnt = [
+        row_types.attempt_receipt(
+            id,
+            cases[id].accepted_at,
+            change,
+            resolved_by="callback" if fresh[id][0].source == "callback" else "lookup",
+            late=_proves(cases[id], change),
+        )
+        for id, decision in decisions.items()
+        for change in decision.attempts
+    ]
+    await connection.execute(statement("record_attempt_receipts"), learnt)
 
 
 async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) -> None:
@@ -185,11 +171,11 @@ async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) 
     if not verdicts:
         return
     rows = await connection.fetch(
-        statement("receipt_addresses"), [id for id, _ in verdicts], [no for _, no in verdicts]
+        statement("find_addresses"), [id for id, _ in verdicts], [no for _, no in verdicts]
     )
     # In one order everywhere, so that two relays cannot wait for each other.
     for row in sorted(rows, key=lambda row: (row["tenant"], row["channel"], row["address"] or "")):
-        channel, receipt = Channel(row["channel"]), verdicts[row["delivery_id"], row["no"]]
+        channel, receipt = Channel(row["channel"]), verdicts[row["delivery_id"], row["number"]]
         if not row["address"] or mask(channel, row["address"]) != row["target_masked"]:
             continue
         # A push address is its token: to suppress it is to empty it.
@@ -214,29 +200,23 @@ async def _write_deliveries(
     rows = [(cases[id], decision.delivery) for id, decision in moved.items() if decision.delivery]
     if not rows:
         return set()
-    await connection.execute(
-        statement("receipt_deliveries"),
-        [case.delivery.id for case, _ in rows],
-        [case.delivery.version for case, _ in rows],
-        [change.state.value for _, change in rows],
-        [change.reason_code for _, change in rows],
-        [change.next_pass_at for _, change in rows],
-        [change.due_at for _, change in rows],
-        [change.event for _, change in rows],
-        [json.dumps(dict(change.data)) for _, change in rows],
-    )
+    updates = [
+        row_types.update(case.notification_id, case.delivery.id, case.delivery.version, change)
+        for case, change in rows
+    ]
+    await connection.execute(statement("update_deliveries_by_receipts"), updates)
     notifications = list({case.notification_id for case, _ in rows})
     advancing = [id for id in notifications if id in first]
     if advancing:
-        await connection.execute(call("ledger_advance", 1), advancing)
+        await connection.execute(call("ledger_advance_v1"), advancing)
     released = [
         case.notification_id
         for case, change in rows
         # The next channel must be picked up at once too, and not after somebody's lease.
         if change.release or (case.notification_id in first and change.state is Status.UNDELIVERED)
     ]
-    await connection.execute(call("ledger_refresh", 2), notifications, released)
-    return {row["id"] for row in await connection.fetch(statement("receipt_final"), notifications)}
+    await connection.execute(statement("refresh_notifications"), notifications, released)
+    return {row["id"] for row in await connection.fetch(statement("find_final"), notifications)}
 
 
 def _changed(case: _Case, decision: Decision, final: set[UUID], first: set[UUID]) -> Changed:

@@ -18,10 +18,12 @@ import asyncpg
 from domain.ids import parse_attempt_ref
 from domain.outcome import AddressVerdict, Receipt, ReceiptStatus
 from domain.receipt_policy import Report, unmatched_wait_s
+from storage import row_types
 from storage.group import Group, LedgerError, LedgerUnavailable, Observe
-from storage.postgres import NOT_STORABLE, UNREACHABLE, Connection, Pool, statement
+from storage.postgres import NOT_STORABLE, UNREACHABLE, Connection, Pool
 from storage.receipt_application import apply
 from storage.receipt_rows import Applied, Matched, Orphan, ReceiptDeadline, Source, none_expected
+from storage.statements import statement
 
 PACE_S = 0.02
 """Vendors wait for seconds, and report thousands at once: a few are gathered before they are stored."""
@@ -141,7 +143,7 @@ class Receipts:
         applied = await apply(connection, [_matched(row) for row in matched], self._receipt_deadline)
         if matched:
             await connection.execute(
-                statement("receipt_applied"),
+                statement("remove_applied_receipts"),
                 [row["provider"] for row in matched],
                 [row["event_key"] for row in matched],
             )
@@ -161,9 +163,11 @@ class Receipts:
     async def _apply_polled(self, connection: Connection, rows: Sequence[_Polled]) -> list[Applied | None]:
         async with connection.transaction():
             attempts = await connection.fetch(
-                statement("receipt_attempt"), [row.delivery_id for row in rows], [row.no for row in rows]
+                statement("find_receipt_attempts"),
+                [row.delivery_id for row in rows],
+                [row.no for row in rows],
             )
-            known = {(row["delivery_id"], row["no"]): row for row in attempts}
+            known = {(row["delivery_id"], row["number"]): row for row in attempts}
             receipts = [
                 _polled(known[row.delivery_id, row.no], row)
                 for row in rows
@@ -192,20 +196,12 @@ async def _store(connection: Connection, rows: Sequence[_Stored]) -> list[bool]:
     first: dict[tuple[str, str], _Stored] = {}
     for row in rows:
         first.setdefault((row.provider, row.receipt.event_key), row)
-    receipts = [row.receipt for row in first.values()]
-    attempts = [_attempt_of(receipt) for receipt in receipts]
     inserted = await connection.fetch(
-        statement("receipt_store"),
-        [provider for provider, _ in first],
-        [key for _, key in first],
-        [receipt.provider_message_id for receipt in receipts],
-        [attempt[0] if attempt else None for attempt in attempts],
-        [attempt[1] if attempt else None for attempt in attempts],
-        [receipt.status.value for receipt in receipts],
-        [receipt.code for receipt in receipts],
-        [receipt.permanent for receipt in receipts],
-        [receipt.address_verdict.value for receipt in receipts],
-        [receipt.occurred_at for receipt in receipts],
+        statement("store_receipts"),
+        [
+            row_types.inbox_receipt(row.provider, row.receipt, _attempt_of(row.receipt))
+            for row in first.values()
+        ],
     )
     new = {(row["provider"], row["event_key"]) for row in inserted}
     results: list[bool] = []
@@ -224,7 +220,7 @@ def _attempt_of(receipt: Receipt) -> tuple[UUID, int] | None:
 async def _claim(
     limit: int, older_than_s: float, provider: str | None, event_key: str | None, connection: Connection
 ) -> list[Any]:
-    return await connection.fetch(statement("receipt_claim"), limit, provider, event_key, older_than_s)
+    return await connection.fetch(statement("claim_receipts"), limit, provider, event_key, older_than_s)
 
 
 async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:
@@ -232,7 +228,7 @@ async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:
         return Applied()
     waits = [unmatched_wait_s(row["tries"]) for row in rows]
     await connection.execute(
-        statement("receipt_postpone"),
+        statement("postpone_receipts"),
         [row["provider"] for row in rows],
         [row["event_key"] for row in rows],
         waits,
@@ -247,7 +243,7 @@ async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:
 
 def _matched(row: Any) -> Matched:
     report = Report(
-        row["no"],
+        row["number"],
         ReceiptStatus(row["status"]),
         row["occurred_at"] or row["received_at"],
         code=row["code"],

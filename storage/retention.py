@@ -12,7 +12,8 @@ from time import monotonic
 import asyncpg
 
 from domain.notification_types import RetentionPolicy
-from storage.postgres import Connection, Pool, statement
+from storage.postgres import Connection, Pool
+from storage.statements import statement
 
 BATCH = 2000
 _LOCK_WAIT_S = 2.0
@@ -37,10 +38,10 @@ async def retain(pool: Pool, policy: RetentionPolicy, *, within_s: float, batch:
     ends = monotonic() + within_s
     partitions = await drop_partitions(pool, policy.keep_months)
     messages, more_messages = await _in_batches(
-        pool, "retention_messages", policy.keep_months, ends, batch=batch
+        pool, statement("remove_old_messages"), policy.keep_months, ends, batch=batch
     )
     notifications, more = await _in_batches(
-        pool, "retention_notifications", policy.idempotency_months, ends, batch=batch
+        pool, statement("remove_old_notifications"), policy.idempotency_months, ends, batch=batch
     )
     return Removed(tuple(partitions), messages, notifications, more or more_messages)
 
@@ -57,7 +58,7 @@ async def drop_partitions(pool: Pool, keep_months: int, lock_wait_s: float = _LO
     async with pool.acquire() as connection:
         await connection.execute(f"SET lock_timeout = '{round(lock_wait_s * 1000)}ms'")
         try:
-            for row in await connection.fetch(statement("retention_partitions"), keep_months):
+            for row in await connection.fetch(statement("list_old_partitions"), keep_months):
                 await _drop(connection, row["parent"], row["name"], row["state"])
                 dropped.append(row["name"])
         except _NOT_NOW:
@@ -78,12 +79,12 @@ async def _drop(connection: Connection, parent: str, partition: str, state: str)
 
 
 async def _in_batches(
-    pool: Pool, name: str, months: int, ends: float, *, batch: int, clock: Callable[[], float] = monotonic
+    pool: Pool, query: str, months: int, ends: float, *, batch: int, clock: Callable[[], float] = monotonic
 ) -> tuple[int, bool]:
     """Repeat a removal until nothing is left or the time is over: how many went, and whether more may."""
     removed = 0
     while clock() < ends:
-        count: int = await pool.fetchval(statement(name), months, batch)
+        count: int = await pool.fetchval(query, months, batch)
         removed += count
         if count < batch:
             return removed, False

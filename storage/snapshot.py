@@ -1,4 +1,4 @@
-"""Turns a row of load.sql into a domain.notification.Notification."""
+"""Turns a row of load_notifications into a domain.notification.Notification."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,7 +24,7 @@ LANES = tuple(Lane)
 
 
 def notification_from(row: Any) -> Notification:
-    """The notification of one row of load.sql."""
+    """The notification of one row of load_notifications."""
     attempts: dict[str, list[Attempt]] = {}
     for item in row["attempts"] or ():
         attempts.setdefault(item["delivery_id"], []).append(_attempt(item))
@@ -56,10 +56,10 @@ def _delivery(item: Mapping[str, Any], attempts: Mapping[str, list[Attempt]]) ->
         id=UUID(item["id"]),
         channel=Channel(item["channel"]),
         position=item["position"],
-        state=Status(item["state"]),
+        state=Status(item["status"]),
         reason_code=item["reason_code"],
         version=item["version"],
-        pass_no=item["pass_no"],
+        pass_no=item["pass_number"],
         round_pass=item["round_pass"],
         next_pass_at=datetime.fromisoformat(item["next_pass_at"]),
         expires_at=datetime.fromisoformat(item["expires_at"]),
@@ -70,12 +70,12 @@ def _delivery(item: Mapping[str, Any], attempts: Mapping[str, list[Attempt]]) ->
 
 def _attempt(item: Mapping[str, Any]) -> Attempt:
     return Attempt(
-        no=item["no"],
+        no=item["number"],
         provider=item["provider"],
-        pass_no=item["pass_no"],
+        pass_no=item["pass_number"],
         device_id=item["device_id"],
         intended_at=datetime.fromisoformat(item["intended_at"]),
-        hold_until=datetime.fromisoformat(item["hold_until"]),
+        hold_until=datetime.fromisoformat(item["send_deadline"]),
         outcome=Outcome(item["outcome"]) if item["outcome"] else None,
         code=item["code"],
         provider_message_id=item["provider_message_id"],

@@ -6,7 +6,8 @@ Claiming what is due mends almost everything by itself. These mend what claiming
 from dataclasses import dataclass
 
 from domain.status import Status
-from storage.postgres import Pool, statement
+from storage.postgres import Pool
+from storage.statements import statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +39,34 @@ class DeadLetters:
 
 async def drift(pool: Pool, live_max: int = 200_000) -> Drift:
     """Count what cannot be, at one moment; of what is live the oldest `live_max` are looked at."""
-    row = await pool.fetchrow(statement("upkeep_drift"), live_max)
+    row = await pool.fetchrow(statement("count_drift"), live_max)
     assert row is not None
     return Drift(**dict(row))
 
 
 async def requeue_live_without_due(pool: Pool, limit: int) -> int:
     """Give live notifications their place in the queue back; returns how many had lost it."""
-    return len(await pool.fetch(statement("upkeep_requeue"), limit))
+    return len(await pool.fetch(statement("requeue_lost"), limit))
 
 
 async def age_dead_letters(pool: Pool) -> list[DeadLetters]:
     """Dead letters and unknown outcomes, counted by tenant, type and status."""
     return [
         DeadLetters(row["tenant"], row["type"], Status(row["status"]), row["count"], row["oldest_age_s"])
-        for row in await pool.fetch(statement("upkeep_dead_letters"))
+        for row in await pool.fetch(statement("count_dead_letters"))
     ]
-
-
-async def parked_too_long(pool: Pool, grace_s: float, limit: int) -> int:
-    """How many parked deliveries should have been failed more than `grace_s` seconds ago, at most `limit`.
-
-    Failing them is their workflows' work, which the queue wakes: a count here says that it does not.
-    """
-    return await pool.fetchval(statement("upkeep_parked_too_long"), grace_s, limit)
 
 
 async def revive_orphans(pool: Pool, limit: int) -> int:
     """Make orphan receipts due again whose message is known by now; returns how many."""
-    return len(await pool.fetch(statement("upkeep_revive_orphans"), limit))
+    return len(await pool.fetch(statement("revive_orphans"), limit))
 
 
 async def drop_orphans(pool: Pool, older_than_s: float, limit: int = 10_000) -> int:
     """Drop up to `limit` receipts that have been orphans for `older_than_s` seconds; returns how many."""
-    return len(await pool.fetch(statement("upkeep_drop_orphans"), older_than_s, limit))
+    return len(await pool.fetch(statement("drop_orphans"), older_than_s, limit))
 
 
 async def ensure_partitions(pool: Pool, months_ahead: int) -> None:
     """Make sure that there are partitions for the coming months."""
-    await pool.execute("SELECT ensure_partitions($1)", months_ahead)
+    await pool.execute(statement("ensure_partitions"), months_ahead)

@@ -5,7 +5,8 @@ from datetime import datetime
 from domain.contacts import suppression_key
 from domain.notification import Channel
 from domain.outcome import AddressVerdict
-from storage.postgres import Connection, Pool, statement
+from storage.postgres import Connection, Pool
+from storage.statements import statement
 
 
 async def apply_verdict(
@@ -25,8 +26,10 @@ async def apply_verdict(
     """
     if verdict is AddressVerdict.SUPPRESS:
         key = suppression_key(channel, address)
-        await pool.execute(statement("suppress_verdict"), tenant, channel.value, key, code, provider)
+        await pool.execute(statement("suppress_by_verdict"), tenant, channel.value, key, code, provider)
     elif verdict is AddressVerdict.STOPPED:
-        await pool.execute(statement("stop"), channel.value, suppression_key(channel, address), provider)
+        await pool.execute(
+            statement("suppress_globally"), channel.value, suppression_key(channel, address), provider
+        )
     elif verdict is AddressVerdict.DEACTIVATE_TOKEN:
         await pool.execute(statement("deactivate_token"), tenant, user_id, address, code, intended_at)

@@ -88,7 +88,7 @@ async def give_past(running: Running, rows: int) -> Past:
 
     # The largest first, so that none is left alone at the end.
     await asyncio.gather(*map(job, (BY_MONTH[0], *WHOLE, *BY_MONTH[1:])))
-    await running.query("SELECT ensure_partitions(3)")
+    await running.query("SELECT ensure_partitions_v1(3)")
     await running.query("CHECKPOINT")
     await _settings(running, "ALTER SYSTEM RESET ALL", *_REMAINING)
     await running.query("CREATE EXTENSION IF NOT EXISTS pg_prewarm")

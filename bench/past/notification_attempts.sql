@@ -1,9 +1,10 @@
 INSERT INTO notification_attempts (
-    delivery_id, no, accepted_at, notification_id, channel, provider, pass_no, target_masked, selection, match_key,
-    intended_at, hold_until, outcome, code, http_status, provider_message_id, resolved_by, latency_ms, closed_at,
+    delivery_id, number, accepted_at, notification_id, channel, provider, pass_number, target_masked, selection, match_key,
+    intended_at, send_deadline, outcome, code, http_status, provider_message_id, resolved_by, latency_ms, closed_at,
     receipt_status, receipt_at
 )
-SELECT md5('d' || no)::uuid, 1, at, md5('n' || no)::uuid, 'sms', 'twilio', 0, '+234•••••' || lpad((no % $5)::text, 4, '0'),
+SELECT (lpad(to_hex((EXTRACT(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || left(md5('d' || no), 3) || '8'
+        || right(md5('d' || no), 15))::uuid, 1, at, md5('n' || no)::uuid, 'sms', 'twilio', 0, '+234•••••' || lpad((no % $5)::text, 4, '0'),
        '{"sms": {"encoding": "gsm7", "segments": 1}, "why": "first in the fallback order", "pass": 1, "limit": "none",
          "route": ["twilio", "termii"], "skipped": {}, "route_of": "general", "preferences": "allowed"}',
        md5('k' || no), at, at + interval '11 seconds', 'accepted', 'accepted', 201, 'SM' || md5('m' || no), 'response', 9,

@@ -25,7 +25,7 @@ SELECT count(*) FROM pg_stat_activity
 WHERE $1 = ANY(pg_blocking_pids(pid)) AND query LIKE '%ledger_intend%'
 """
 _OPEN_ATTEMPTS = """
-SELECT count(*), count(*) FILTER (WHERE hold_until < clock_timestamp()) AS passed
+SELECT count(*), count(*) FILTER (WHERE send_deadline < clock_timestamp()) AS passed
 FROM notification_attempts WHERE notification_id = $1 AND outcome IS NULL
 """
 

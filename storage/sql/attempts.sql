@@ -1,10 +1,47 @@
--- The evidence of one notification: its attempts in order. An SMS has its size and its expected cost.
-SELECT a.channel, a.no, a.provider, a.pass_no, a.device_id, a.target_masked, a.selection - 'sms' AS selection,
+-- name: list_attempts
+-- The attempts of one notification, in order. An SMS has its size and its expected cost. `no`, `pass_no` and
+-- `hold_until` are the API's names.
+SELECT a.channel, a.number AS no, a.provider, a.pass_number AS pass_no, a.device_id, a.target_masked,
+       a.selection - 'sms' AS selection,
        (a.selection -> 'sms' ->> 'segments')::integer AS segments, a.selection -> 'sms' ->> 'encoding' AS encoding,
        a.selection -> 'sms' ->> 'cost' AS cost, a.selection -> 'sms' ->> 'currency' AS currency, a.intended_at,
-       a.hold_until, a.outcome, a.code, a.http_status, a.provider_message_id, a.resolved_by, a.latency_ms,
-       a.closed_at, a.receipt_status, a.receipt_code, a.receipt_at, a.late_outcome, a.late_at
-FROM deliveries d
+       a.send_deadline AS hold_until, a.outcome, a.code, a.http_status, a.provider_message_id, a.resolved_by,
+       a.latency_ms, a.closed_at, a.receipt_status, a.receipt_code, a.receipt_at, a.late_outcome, a.late_at
+FROM notifications n
+JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id
 JOIN notification_attempts a ON a.delivery_id = d.id AND a.accepted_at = d.accepted_at
-WHERE d.notification_id = $1
-ORDER BY a.intended_at, d.position, a.no
+WHERE n.id = $1
+ORDER BY a.intended_at, d.position, a.number
+
+-- name: record_late_outcome
+-- An outcome that came after its attempt had been resolved without it: kept beside, never instead. The message of
+-- an accepted one becomes this attempt's, so that no look-up adopts it and its receipts find their way.
+WITH kept AS (
+    UPDATE notification_attempts a
+    SET late_outcome = $3, late_at = clock_timestamp(),
+        provider_message_id = COALESCE(a.provider_message_id, $4)
+    FROM deliveries d
+    WHERE d.id = $1 AND a.delivery_id = d.id AND a.number = $2 AND a.accepted_at = d.accepted_at
+      AND a.outcome IS NOT NULL
+    RETURNING a.delivery_id, a.number, a.accepted_at, a.provider, a.outcome
+), message AS (
+    INSERT INTO provider_messages (provider, provider_message_id, delivery_id, attempt_number, accepted_at)
+    SELECT provider, $4, delivery_id, number, accepted_at
+    FROM kept WHERE $3 = 'accepted' AND $4 IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT outcome FROM kept
+
+-- name: find_claimed_messages
+-- Which of these messages of a provider belong to an attempt already.
+SELECT provider_message_id FROM provider_messages
+WHERE provider = $1 AND provider_message_id = ANY($2::text[])
+
+-- name: count_indistinguishable_attempts
+-- Other open attempts with the same text to the same address: a look-up cannot tell them apart.
+SELECT count(*) FROM notification_attempts
+WHERE match_key = $1 AND outcome IS NULL AND delivery_id <> $2
+
+-- name: has_attempts
+-- Whether anything was ever tried.
+SELECT EXISTS (SELECT FROM notification_attempts)

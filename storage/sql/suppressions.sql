@@ -1,6 +1,53 @@
--- A page of a tenant's suppressed addresses. storage/people.py puts the conditions that are asked for in place
--- of the marker, so that each combination is a statement with a plan of its own. What people said to a sender of
--- all tenants (`*`) is shown to whoever names the address: the others' numbers are nobody's business.
+-- name: list_suppressions
+-- A page of a tenant's suppressed addresses. storage/people.py puts the conditions that are asked for in place of
+-- the marker, so that each combination is a statement with its own plan. What users answered to a sender of all
+-- tenants (`*`) is shown only to a tenant that names the address: other numbers are none of its business.
 SELECT channel, address, reason, source, created_at FROM suppressions
 WHERE tenant /* of */ = $1 /* conditions */
 ORDER BY channel, address LIMIT $2
+
+-- name: suppress
+-- Suppress an address; one that was suppressed before keeps its first reason.
+INSERT INTO suppressions (tenant, channel, address, reason, source) VALUES ($1, $2, $3, $4, 'api')
+ON CONFLICT (tenant, channel, address) DO UPDATE SET reason = suppressions.reason
+RETURNING channel, address, reason, source, created_at
+
+-- name: suppress_by_verdict
+-- A provider says that an address takes nothing any more; the first reason is kept.
+INSERT INTO suppressions (tenant, channel, address, reason, source) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING
+
+-- name: suppress_globally
+-- A provider says that the user told the sender to stop. START lifts it (record_reply).
+INSERT INTO suppressions (tenant, channel, address, reason, source) VALUES ('*', $1, $2, 'stop', $3)
+ON CONFLICT DO NOTHING
+
+-- name: is_suppressed_globally
+-- Whether the user told our senders to stop.
+SELECT true FROM suppressions WHERE tenant = '*' AND channel = $1 AND address = $2
+
+-- name: unsuppress
+-- Allow an address again.
+DELETE FROM suppressions WHERE tenant = $1 AND channel = $2 AND address = $3 RETURNING true
+
+-- name: record_reply
+-- What a user answered: kept once, and acted on unless they have said something later. START lifts what STOP brought
+-- about and nothing else: a bounce, a complaint or an operator's suppression is another row.
+WITH recorded AS (
+    INSERT INTO replies (provider, event_key, channel, address, word, said_at)
+    VALUES ($1, $2, $3, $4, $5, LEAST(COALESCE($6, now()), now()))
+    ON CONFLICT DO NOTHING
+    RETURNING provider, channel, address, word, said_at
+), newest AS (
+    SELECT r.* FROM recorded r
+    WHERE NOT EXISTS (SELECT FROM replies later
+                      WHERE later.channel = r.channel AND later.address = r.address AND later.said_at > r.said_at)
+), stopped AS (
+    INSERT INTO suppressions (tenant, channel, address, reason, source)
+    SELECT '*', channel, address, 'stop', provider FROM newest WHERE word = 'stop'
+    ON CONFLICT DO NOTHING
+), started AS (
+    DELETE FROM suppressions s USING newest n
+    WHERE n.word = 'start' AND s.tenant = '*' AND s.channel = $3 AND s.address = $4 AND s.reason = 'stop'
+)
+SELECT word FROM recorded

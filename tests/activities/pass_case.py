@@ -212,7 +212,7 @@ class Case:
 
     async def attempts(self) -> list[asyncpg.Record]:
         return await self.ledger.pool.fetch(
-            "SELECT * FROM notification_attempts WHERE notification_id = $1 ORDER BY channel, no", self.id
+            "SELECT * FROM notification_attempts WHERE notification_id = $1 ORDER BY channel, number", self.id
         )
 
     async def outcomes(self) -> list[tuple[str, str | None]]:
@@ -242,7 +242,7 @@ class Case:
             past,
         )
         await self.execute(
-            "UPDATE notification_attempts SET hold_until = hold_until - $2::interval"
+            "UPDATE notification_attempts SET send_deadline = send_deadline - $2::interval"
             " WHERE notification_id = $1",
             past,
         )

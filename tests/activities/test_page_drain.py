@@ -114,7 +114,7 @@ async def test_what_failed_is_handed_over_at_once_and_no_page_takes_it_again(
     await _each_sent_once(fine)
     due, delivery = await _due(failing), await failing.delivery()
     assert due
-    assert (due["now"], due["solo"], due["page_id"]) == (True, True, None)
+    assert (due["now"], due["dedicated_workflow"], due["batch_id"]) == (True, True, None)
     assert (delivery.state, delivery.reason_code, delivery.pass_no) == (Status.DEFERRED, Reason.RETRY, 1)
     assert delivery.next_pass_at > (await failing.load()).now, "no retry before its time"
     assert (await worker.page().drain()).taken == 0
@@ -165,7 +165,7 @@ async def test_one_that_cannot_be_read_holds_up_nobody_and_can_be_seen(desk: Des
     await _each_sent_once(cases)
     due = await _due(poison)
     assert due
-    assert (due["solo"], due["now"]) == (True, True)
+    assert (due["dedicated_workflow"], due["now"]) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ async def test_what_no_page_may_send_is_handed_over_unsent(
         await desk.fail(case)
         await worker.run(case)
         # As if the queue had forgotten it, and the reconciliation had put it back.
-        await case.execute("UPDATE due SET solo = false, due_at = now() WHERE id = $1")
+        await case.execute("UPDATE due SET dedicated_workflow = false, due_at = now() WHERE id = $1")
         await desk.heal(case)
     assert (await worker.page().drain()).promoted == 1
     assert await case.received() == []
     due = await _due(case)
     assert due
-    assert due["solo"]
+    assert due["dedicated_workflow"]
 
 
 async def test_limits_hold_in_pages_and_what_waits_for_a_place_waits_in_the_ledger(
@@ -205,7 +205,7 @@ async def test_limits_hold_in_pages_and_what_waits_for_a_place_waits_in_the_ledg
     statuses = sorted([(await case.load()).status for case in cases])
     assert statuses == [Status.DEFERRED] * 3 + [Status.SENT] * 2
     waiting = [due for case in cases if (due := await _due(case))]
-    assert [(due["solo"], due["now"]) for due in waiting] == [(False, False)] * 3
+    assert [(due["dedicated_workflow"], due["now"]) for due in waiting] == [(False, False)] * 3
 
 
 async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through(
@@ -284,9 +284,13 @@ async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back
         progress = await draining
         assert progress.settled + progress.left == progress.taken == 40
         assert progress.settled == 4
-        due = await desk.ledger.pool.fetch("SELECT due_at <= now() AS now, solo, lease_until FROM due")
+        due = await desk.ledger.pool.fetch(
+            "SELECT due_at <= now() AS now, dedicated_workflow, lease_until FROM due"
+        )
         assert len(due) == progress.left
-        assert {(row["now"], row["solo"], row["lease_until"]) for row in due} == {(True, False, None)}
+        assert {(row["now"], row["dedicated_workflow"], row["lease_until"]) for row in due} == {
+            (True, False, None)
+        }
     else:
         draining.cancel()
         with pytest.raises(asyncio.CancelledError):

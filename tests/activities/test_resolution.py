@@ -88,12 +88,12 @@ async def test_two_open_twins_cannot_be_told_apart(desk: Desk, worker: Worker) -
         delivery = await case.delivery()
         # Intents of senders that are gone: nobody will ever say what came of them.
         await case.execute(
-            "UPDATE deliveries SET state = 'sending', attempts_made = 1, version = version + 1"
+            "UPDATE deliveries SET status = 'sending', attempts_made = 1, version = version + 1"
             " WHERE notification_id = $1"
         )
         await case.execute(
-            "INSERT INTO notification_attempts (delivery_id, no, accepted_at, notification_id, channel,"
-            " provider, pass_no, target_masked, selection, match_key, intended_at, hold_until)"
+            "INSERT INTO notification_attempts (delivery_id, number, accepted_at, notification_id, channel,"
+            " provider, pass_number, target_masked, selection, match_key, intended_at, send_deadline)"
             " SELECT $2, 1, accepted_at, id, 'sms', 'twilio', 0, 'x', '{}', $3, now(), now() - interval '1 h'"
             " FROM notifications WHERE id = $1",
             *(delivery.id, f"key of {desk.text}"),

@@ -165,8 +165,8 @@ async def test_a_csv_is_read_however_it_is_cut_and_bad_lines_are_told(
     shown = answer.json()
     assert (shown["state"], shown["progress"]["total"], shown["progress"]["refused"]) == ("running", 10, 6)
     assert await refused(api, id) == CSV_REFUSED
-    rows = await pool.fetch("SELECT * FROM broadcast_recipients WHERE broadcast_id = $1 ORDER BY no", id)
-    assert [(row["no"], row["user_id"], row["addresses"], row["data"]["name"]) for row in rows] == [
+    rows = await pool.fetch("SELECT * FROM broadcast_recipients WHERE broadcast_id = $1 ORDER BY number", id)
+    assert [(row["number"], row["user_id"], row["addresses"], row["data"]["name"]) for row in rows] == [
         (2, "ada", {"sms": "+2348031236789"}, "Ada"),
         (3, "bola", None, 'Bola "B"\nLagos'),
         (11, "gus", None, "Gus"),
@@ -197,8 +197,8 @@ async def test_ndjson_is_read_and_bad_lines_are_told(api: httpx.AsyncClient, poo
     }
     text = (await api.get(f"/broadcasts/{id}/refused")).text
     assert SECRET not in text
-    rows = await pool.fetch("SELECT * FROM broadcast_recipients WHERE broadcast_id = $1 ORDER BY no", id)
-    assert [(row["no"], row["user_id"], row["data"]) for row in rows] == [
+    rows = await pool.fetch("SELECT * FROM broadcast_recipients WHERE broadcast_id = $1 ORDER BY number", id)
+    assert [(row["number"], row["user_id"], row["data"]) for row in rows] == [
         (1, "ada", {"items": [1, 2]}),
         (8, "chi", None),
     ]

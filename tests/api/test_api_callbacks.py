@@ -62,7 +62,7 @@ async def test_a_callback_is_stored_once(api: httpx.AsyncClient, pool: Pool, sid
             assert answer.status_code == 200, answer.text
     row = await pool.fetchrow("SELECT * FROM receipt_inbox WHERE provider_message_id = $1", sid)
     assert row is not None
-    assert (row["delivery_id"], row["no"], row["status"]) == (delivery, 1, "delivered")
+    assert (row["delivery_id"], row["attempt_number"], row["status"]) == (delivery, 1, "delivered")
     async with httpx.AsyncClient(base_url=root(api), trust_env=False) as operator:
         text = (await operator.get("/metrics")).text
     assert 'herald_receipts_total{provider="twilio",status="delivered"} 2.0' in text

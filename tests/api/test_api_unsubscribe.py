@@ -1,6 +1,7 @@
 """The link in a mail by which its recipient ends that kind of mail: no key, no cookie, one click."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +10,6 @@ import pytest
 import pytest_asyncio
 from api_case import Submit, loaded
 
-from domain.ids import delivery_id
 from domain.notification import Channel
 from domain.unsubscribe import token_of
 from storage.ledger import Ledger
@@ -30,11 +30,26 @@ async def mailbox(url: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def mailed(submit: Submit, **changes: Any) -> tuple[dict[str, Any], str]:
-    """An accepted mail, and its link's token."""
-    to = {"email": f"{uuid4().hex}@example.com"}
-    shown = await submit(channels=["email"], to=to, **{"type": "statement", **changes})
-    return shown, token_of(SECRET, delivery_id(UUID(shown["id"]), "email"))
+@dataclass(frozen=True)
+class Mailed:
+    """Submits a mail; returns it as it was accepted, and its link's token."""
+
+    submit: Submit
+    ledger: Ledger
+
+    async def __call__(self, **changes: Any) -> tuple[dict[str, Any], str]:
+        to = {"email": f"{uuid4().hex}@example.com"}
+        shown = await self.submit(channels=["email"], to=to, **{"type": "statement", **changes})
+        return shown, await self.token(shown)
+
+    async def token(self, shown: dict[str, Any], secret: str = SECRET) -> str:
+        return token_of(secret, (await loaded(self.ledger, shown["id"])).delivery(Channel.EMAIL).id)
+
+
+@pytest.fixture
+def mailed(submit: Submit, ledger: Ledger) -> Mailed:
+    """Mails with their links: `shown, token = await mailed()`."""
+    return Mailed(submit, ledger)
 
 
 async def preferences(api: httpx.AsyncClient, user_id: str) -> dict[str, Any]:
@@ -62,24 +77,24 @@ async def may_be_sent(ledger: Ledger, id: str) -> bool:
 
 
 async def test_a_click_ends_the_type_for_its_recipient(
-    api: httpx.AsyncClient, submit: Submit, ledger: Ledger, mailbox: httpx.AsyncClient
+    api: httpx.AsyncClient, mailed: Mailed, ledger: Ledger, mailbox: httpx.AsyncClient
 ) -> None:
-    shown, token = await mailed(submit)
+    shown, token = await mailed()
     answer = await mailbox.post(token, **CLICK)
     assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
     assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}}
     # What is accepted already, and whatever comes after it.
-    again, _ = await mailed(submit, user_id=shown["user_id"])
-    other, _ = await mailed(submit, user_id=shown["user_id"], type="marketing")
+    again, _ = await mailed(user_id=shown["user_id"])
+    other, _ = await mailed(user_id=shown["user_id"], type="marketing")
     assert [await may_be_sent(ledger, id["id"]) for id in (shown, again, other)] == [False, False, True]
-    somebody, _ = await mailed(submit)
+    somebody, _ = await mailed()
     assert await may_be_sent(ledger, somebody["id"])
 
 
 async def test_a_click_is_told_once_in_the_timeline(
-    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+    api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
-    shown, token = await mailed(submit)
+    shown, token = await mailed()
     for _ in range(3):
         assert (await mailbox.post(token, **CLICK)).status_code == 200
     timeline = (await api.get(f"/notifications/{shown['id']}/timeline")).json()["entries"]
@@ -89,9 +104,9 @@ async def test_a_click_is_told_once_in_the_timeline(
 
 
 async def test_a_click_counts_again_after_the_user_came_back(
-    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+    api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
-    shown, token = await mailed(submit)
+    shown, token = await mailed()
     await mailbox.post(token, **CLICK)
     wanted = {"types": {"statement": {"email": True}, "*": {"push": False}}}
     assert (await api.put(f"/users/{shown['user_id']}/preferences", json=wanted)).status_code == 200
@@ -100,9 +115,9 @@ async def test_a_click_counts_again_after_the_user_came_back(
 
 
 async def test_opening_the_link_changes_nothing(
-    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+    api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
-    shown, token = await mailed(submit)
+    shown, token = await mailed()
     for method in ("GET", "HEAD", "GET"):
         page = await mailbox.request(method, token)
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -118,9 +133,9 @@ async def test_opening_the_link_changes_nothing(
 
 @pytest.mark.parametrize("body", [b"", b"\xff\x00", b"{", b"List-Unsubscribe=Two-Clicks"])
 async def test_the_address_says_everything(
-    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient, body: bytes
+    api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient, body: bytes
 ) -> None:
-    shown, token = await mailed(submit)
+    shown, token = await mailed()
     headers = {
         "Content-Type": "multipart/form-data; boundary=x",
         "Authorization": "Bearer nobody",
@@ -131,10 +146,10 @@ async def test_the_address_says_everything(
 
 
 async def test_other_links_lead_nowhere(
-    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+    api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
-    shown, token = await mailed(submit)
-    nobodys = [token_of("another secret", delivery_id(UUID(shown["id"]), "email")), token_of(SECRET, uuid4())]
+    shown, token = await mailed()
+    nobodys = [await mailed.token(shown, "another secret"), token_of(SECRET, uuid4())]
     for wrong in (*nobodys, token[:-1], token.swapcase(), token * 2, "%00", "%FF", str(uuid4())):
         for method in ("GET", "POST"):
             answer = await mailbox.request(method, wrong)
@@ -146,9 +161,9 @@ async def test_other_links_lead_nowhere(
 
 
 async def test_a_click_brings_little(
-    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient
+    api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
-    shown, token = await mailed(submit)
+    shown, token = await mailed()
 
     async def piecewise() -> AsyncIterator[bytes]:
         for _ in range(5):
@@ -161,9 +176,9 @@ async def test_a_click_brings_little(
 
 
 async def test_a_click_counts_when_its_evidence_has_no_month_any_more(
-    api: httpx.AsyncClient, submit: Submit, mailbox: httpx.AsyncClient, pool: Pool
+    api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient, pool: Pool
 ) -> None:
-    shown, token = await mailed(submit)
+    shown, token = await mailed()
     await pool.execute("DELETE FROM notification_contents WHERE notification_id = $1", UUID(shown["id"]))
     assert (await mailbox.post(token)).status_code == 200
     assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}}
@@ -171,8 +186,8 @@ async def test_a_click_counts_when_its_evidence_has_no_month_any_more(
     assert (await mailbox.post(token)).status_code == 404
 
 
-async def test_the_name_of_a_type_is_text(submit: Submit, mailbox: httpx.AsyncClient, pool: Pool) -> None:
-    shown, token = await mailed(submit)
+async def test_the_name_of_a_type_is_text(mailed: Mailed, mailbox: httpx.AsyncClient, pool: Pool) -> None:
+    shown, token = await mailed()
     await pool.execute(
         "UPDATE deliveries SET type = '<script>_&' WHERE notification_id = $1", UUID(shown["id"])
     )

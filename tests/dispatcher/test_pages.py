@@ -62,7 +62,7 @@ async def _own_runs(client: Client, ids: list[UUID]) -> list[UUID]:
 
 async def _page_of(office: Office, ids: list[UUID]) -> str | None:
     return await office.ledger.pool.fetchval(
-        "SELECT page_id::text FROM due WHERE id = ANY($1) AND page_id IS NOT NULL LIMIT 1", ids
+        "SELECT batch_id::text FROM due WHERE id = ANY($1) AND batch_id IS NOT NULL LIMIT 1", ids
     )
 
 

@@ -14,7 +14,6 @@ import domain.reasons
 from domain.fingerprint import Fingerprint, fingerprint, matches
 from domain.ids import (
     attempt_ref,
-    delivery_id,
     match_key,
     namespace,
     notification_id,
@@ -110,7 +109,6 @@ class TestIds:
         id = notification_id(self.SPACE, "acme", "user-1", "otp", "key-1")
         assert UUID("c32be471-3ddb-591e-9ece-add44c80c567") == self.SPACE
         assert id == UUID("e2c72c05-dec3-5f24-bc92-7a351a7e0379")
-        assert delivery_id(id, "sms") == UUID("fc9bcc01-e716-5f21-b022-b969288e229c")
         assert workflow_id(id) == f"ntf-{id}"
         assert match_key("a secret", "sms", "+2348031236789", "hi") == "3b025f4c7fbc320d9b801aced50b153a"
 

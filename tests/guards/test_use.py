@@ -23,7 +23,6 @@ REGISTERING = {
 
 ALLOWED = {
     "storage.api_keys.ensure": "the development stack, which is no production code, makes its key with it",
-    "storage.upkeep.parked_too_long": "goes with its statement: the planner fails what was parked too long",
     "domain.notification.Notification.delivery": "the delivery over one channel, for code that follows one",
     "domain.notification_types.Catalog.receipt_deadline_s": "handed on uncalled, and fields have its name",
 }

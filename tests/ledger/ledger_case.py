@@ -149,7 +149,8 @@ class Case:
 
     async def attempts(self) -> list[asyncpg.Record]:
         return await self.ledger.pool.fetch(
-            "SELECT * FROM notification_attempts WHERE notification_id = $1 ORDER BY delivery_id, no", self.id
+            "SELECT * FROM notification_attempts WHERE notification_id = $1 ORDER BY delivery_id, number",
+            self.id,
         )
 
     async def timeline(self) -> list[str]:

@@ -15,8 +15,9 @@ from domain.outcome import Outcome
 from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.postgres import SQL, Pool, call, statement
+from storage.postgres import Pool
 from storage.rows import Claim
+from storage.statements import FUNCTIONS, call, statement, statements
 
 LEASE_S = 60.0
 
@@ -123,7 +124,7 @@ async def test_two_claimers_never_share(ledger: Ledger, other_ledger: Ledger) ->
 async def test_a_claimer_does_not_wait_for_another(cases: Cases, ledger: Ledger, pool: Pool) -> None:
     first = await cases()
     async with pool.acquire() as holder, holder.transaction():
-        held = await holder.fetch(statement("claim"), 2, 10, LEASE_S, [True, False])
+        held = await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, [True, False])
         assert [row["id"] for row in held] == [first.id]
         second = await cases()
         assert await asyncio.wait_for(_claim(ledger), timeout=5) == [second.id]
@@ -133,7 +134,7 @@ async def test_a_claim_that_is_rolled_back_is_due_still(case: Case, ledger: Ledg
     async with pool.acquire() as holder:
         transaction = holder.transaction()
         await transaction.start()
-        await holder.fetch(statement("claim"), 2, 10, LEASE_S, [True, False])
+        await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, [True, False])
         await transaction.rollback()
     assert await _claim(ledger) == [case.id]
 
@@ -141,7 +142,7 @@ async def test_a_claim_that_is_rolled_back_is_due_still(case: Case, ledger: Ledg
 async def test_a_writer_may_hold_what_is_claimed(case: Case, ledger: Ledger, pool: Pool) -> None:
     # The claim takes the queue's row only, so that dispatch never waits for a pass.
     async with pool.acquire() as holder, holder.transaction():
-        await holder.fetch(call("ledger_lock", 1), [case.id])
+        await holder.fetch(call("ledger_lock_v1"), [case.id])
         assert await asyncio.wait_for(_claim(ledger), timeout=5) == [case.id]
 
 
@@ -276,10 +277,10 @@ async def test_there_are_four_lanes(case: Case, lane: int) -> None:
         await case.execute("UPDATE notifications SET lane = $2 WHERE id = $1", lane)
 
 
-@pytest.mark.parametrize("name", ["claim", "claim_page"])
+@pytest.mark.parametrize("name", ["claim_due", "claim_batch"])
 async def test_a_claims_commit_does_not_wait_for_the_disk(name: str, cases: Cases, pool: Pool) -> None:
     case = await cases()
-    which = [True, False] if name == "claim" else uuid4()
+    which = [True, False] if name == "claim_due" else uuid4()
     async with pool.acquire() as connection:
         await connection.execute("SET synchronous_commit = on")
         async with connection.transaction():
@@ -290,6 +291,7 @@ async def test_a_claims_commit_does_not_wait_for_the_disk(name: str, cases: Case
 
 
 def test_only_what_a_crash_may_take_back_does_not_wait_for_the_disk() -> None:
-    files = [*SQL.glob("*.sql"), *SQL.with_name("functions").glob("*.sql")]
-    hasty = {file.name for file in files if "synchronous_commit" in file.read_text(encoding="utf-8")}
-    assert hasty == {"claim.sql", "claim_page.sql", "receipt_claim.sql"}
+    texts = {name: one.text for name, one in statements().items()}
+    texts |= {path.stem: path.read_text(encoding="utf-8") for path in FUNCTIONS.glob("*.sql")}
+    hasty = {name for name, text in texts.items() if "synchronous_commit" in text}
+    assert hasty == {"claim_due", "claim_batch", "claim_receipts"}

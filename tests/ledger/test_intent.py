@@ -118,7 +118,7 @@ async def test_the_hold_starts_when_the_lock_was_given(case: Case, pool: Pool) -
     "state", [status for status in Status if status not in ("accepted", "scheduled", "deferred")]
 )
 async def test_only_what_waits_to_be_sent_is_sent(case: Case, state: Status) -> None:
-    await case.execute("UPDATE deliveries SET state = $2::status WHERE notification_id = $1", state.value)
+    await case.execute("UPDATE deliveries SET status = $2::status WHERE notification_id = $1", state.value)
     assert await case.intend() is None
 
 

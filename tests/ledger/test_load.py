@@ -53,7 +53,7 @@ async def test_attempts_come_with_their_delivery_in_order(cases: Cases) -> None:
     )
     await case.sent(provider_message_id=(message := f"m-{uuid4()}"))
     await case.execute(
-        "UPDATE notification_attempts SET receipt_status = 'queued' WHERE notification_id = $1 AND no = 2"
+        "UPDATE notification_attempts SET receipt_status = 'queued' WHERE notification_id = $1 AND number = 2"
     )
     sms, email = (await case.load()).deliveries
     assert email.attempts == ()

@@ -119,7 +119,8 @@ async def test_the_message_of_a_late_acceptance_is_its_attempts_own(case: Case) 
     await case.ledger.keep_late(delivery.id, opened.no, Outcome.ACCEPTED, message)
     assert await case.ledger.claimed_messages("twilio", [message]) == {message}
     owner = await case.ledger.pool.fetchrow(
-        "SELECT delivery_id, no FROM provider_messages WHERE provider_message_id = $1", message
+        "SELECT delivery_id, attempt_number AS no FROM provider_messages WHERE provider_message_id = $1",
+        message,
     )
     assert owner is not None
     assert tuple(owner) == (delivery.id, opened.no)
@@ -220,7 +221,8 @@ async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(
     await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
     second = await case.open(provider="termii")
     await case.execute(
-        "UPDATE notification_attempts SET receipt_status = 'delivered' WHERE notification_id = $1 AND no = 1"
+        "UPDATE notification_attempts SET receipt_status = 'delivered'"
+        " WHERE notification_id = $1 AND number = 1"
     )
     moved = await case.close(second, Outcome.ACCEPTED, replace(after, reason_code="retry", event="told"))
     assert moved is not None
@@ -238,7 +240,8 @@ async def test_a_lesser_receipt_of_an_earlier_attempt_does_not(case: Case, statu
     await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
     second = await case.open(provider="termii")
     await case.execute(
-        "UPDATE notification_attempts SET receipt_status = $2 WHERE notification_id = $1 AND no = 1", status
+        "UPDATE notification_attempts SET receipt_status = $2 WHERE notification_id = $1 AND number = 1",
+        status,
     )
     moved = await case.close(second, Outcome.ACCEPTED, SENT)
     assert moved is not None
@@ -250,7 +253,8 @@ async def test_an_attempt_that_stays_open_waits_even_with_a_delivered_receipt_el
     await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
     second = await case.open(provider="termii")
     await case.execute(
-        "UPDATE notification_attempts SET receipt_status = 'delivered' WHERE notification_id = $1 AND no = 1"
+        "UPDATE notification_attempts SET receipt_status = 'delivered'"
+        " WHERE notification_id = $1 AND number = 1"
     )
     moved = await case.close(second, None, Transition(Status.SENDING, at(second.hold_until, 30)))
     assert moved is not None

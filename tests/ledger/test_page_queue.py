@@ -37,7 +37,7 @@ async def _take(queue: PageQueue, limit: int = 100, page: UUID = PAGE) -> list[P
 async def _is_solo(case: Case) -> bool:
     due = await case.due()
     assert due is not None
-    return due["solo"]
+    return due["dedicated_workflow"]
 
 
 async def test_a_page_takes_what_is_due_once_and_its_claim_ends(queue: PageQueue, cases: Cases) -> None:
@@ -49,7 +49,7 @@ async def test_a_page_takes_what_is_due_once_and_its_claim_ends(queue: PageQueue
     assert [taken.id for taken in await _take(queue)] == [second.id]
     due = await first.due()
     assert due is not None
-    assert (due["page_id"], due["claim"]) == (PAGE, claim.token)
+    assert (due["batch_id"], due["claim"]) == (PAGE, claim.token)
     assert due["due_at"] == due["lease_until"] > at(due["now"], LEASE_S - 5)
     await first.execute("UPDATE due SET due_at = now() WHERE id = $1")
     assert [taken.id for taken in await _take(queue)] == [first.id]
@@ -170,7 +170,7 @@ async def test_a_claim_that_somebody_else_has_since_is_not_handed_over(
     await queue.hand_over(HandOver(claim, solo=True))
     due = await case.due()
     assert due is not None
-    assert (due["claim"], due["solo"]) == (second.token, False)
+    assert (due["claim"], due["dedicated_workflow"]) == (second.token, False)
     assert due["lease_until"] is not None
 
 

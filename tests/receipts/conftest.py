@@ -152,7 +152,7 @@ class World:
 
     async def attempt_rows(self, id: UUID) -> Sequence[Mapping[str, Any]]:
         return await self.pool.fetch(
-            "SELECT * FROM notification_attempts WHERE notification_id = $1 ORDER BY delivery_id, no", id
+            "SELECT * FROM notification_attempts WHERE notification_id = $1 ORDER BY delivery_id, number", id
         )
 
     async def events(self, id: UUID) -> list[str]:

@@ -11,8 +11,9 @@ from domain.outcome import Receipt, ReceiptStatus
 from domain.receipt_policy import UNMATCHED_WAITS_S
 from domain.status import Status
 from storage.group import LedgerUnavailable, QueueFull
-from storage.postgres import open_pool, statement
+from storage.postgres import open_pool
 from storage.receipts import Receipts
+from storage.statements import statement
 from tests.receipts.conftest import World, deadline, receipt
 
 
@@ -41,7 +42,7 @@ async def test_a_callback_repeated_after_it_was_applied_changes_nothing(world: W
     await world.attempt(id, provider="termii")
     await world.pool.execute(
         "UPDATE notification_attempts SET outcome = 'not_sent' WHERE delivery_id"
-        " IN (SELECT id FROM deliveries WHERE notification_id = $1) AND no = 2",
+        " IN (SELECT id FROM deliveries WHERE notification_id = $1) AND number = 2",
         id,
     )
     [before] = await _versions(world, [id])
@@ -69,7 +70,7 @@ async def test_applying_receipts_does_not_wait_for_the_disk(world: World) -> Non
     async with world.pool.acquire() as connection:
         await connection.execute("SET synchronous_commit = on")
         async with connection.transaction():
-            assert len(await connection.fetch(statement("receipt_claim"), 10, None, None, 0.0)) == 1
+            assert len(await connection.fetch(statement("claim_receipts"), 10, None, None, 0.0)) == 1
             assert await connection.fetchval("SHOW synchronous_commit") == "off"
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
 
@@ -180,7 +181,7 @@ async def test_relays_and_senders_of_one_notification_take_turns(world: World) -
             await asyncio.sleep(0.01)
         assert not relay.done()
         await connection.execute(
-            "UPDATE deliveries SET state = 'cancelled', version = version + 1, due_at = NULL"
+            "UPDATE deliveries SET status = 'cancelled', version = version + 1, due_at = NULL"
             " WHERE notification_id = $1",
             id,
         )
@@ -224,7 +225,7 @@ async def test_a_receipt_that_cannot_be_kept_holds_up_no_other(world: World) -> 
     applied = await world.receipts.apply_due(100)
     assert [changed.notification_id for changed in applied.changed] == [good]
     assert await world.inbox() == 1
-    await world.pool.execute("SELECT ensure_partitions(3)")
+    await world.pool.execute("SELECT ensure_partitions_v1(3)")
 
 
 async def test_a_bad_receipt_does_not_cost_the_others_of_its_callback(world: World) -> None:

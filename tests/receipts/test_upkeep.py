@@ -113,7 +113,7 @@ async def test_sending_without_an_open_attempt(world: World) -> None:
 
 async def test_an_open_attempt_that_is_not_sending(world: World) -> None:
     id, _ = await world.sent(outcome=None)
-    await world.pool.execute("UPDATE deliveries SET state = 'cancelled' WHERE notification_id = $1", id)
+    await world.pool.execute("UPDATE deliveries SET status = 'cancelled' WHERE notification_id = $1", id)
     await world.pool.execute("UPDATE notifications SET status = 'cancelled' WHERE id = $1", id)
     assert await _drift(world) == {"open_attempt_not_sending": 1}
 
@@ -163,15 +163,6 @@ async def test_dead_letters_are_counted_with_their_age(world: World) -> None:
     assert (unknown.type, unknown.status) == ("marketing", Status.OUTCOME_UNKNOWN)
     assert (dead.tenant, dead.type, dead.status, dead.count) == ("t1", "debit_alert", Status.DEAD_LETTERED, 2)
     assert 300 <= dead.oldest_age_s < 360
-
-
-async def test_what_is_parked_too_long_is_counted(world: World) -> None:
-    id, _ = await world.sent(outcome=Outcome.REJECTED, state=Status.DEAD_LETTERED)
-    assert await upkeep.parked_too_long(world.pool, 300, 10) == 0
-    await world.pool.execute(
-        "UPDATE deliveries SET due_at = now() - interval '6 min' WHERE notification_id = $1", id
-    )
-    assert await upkeep.parked_too_long(world.pool, 300, 10) == 1
 
 
 async def _months(pool: Pool) -> set[str]:

@@ -8,11 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from storage.ledger import Ledger
-from storage.postgres import SQL
+from storage.statements import FUNCTIONS, statements
 
 ROWS = 50_000
-FUNCTION_FILES = SQL.with_name("functions")
-TEXTS = {path.stem: path.read_text() for path in (*SQL.glob("*.sql"), *FUNCTION_FILES.glob("*.sql"))}
+TEXTS = {name: one.text for name, one in statements().items()}
+TEXTS |= {
+    path.stem: text for path in FUNCTIONS.glob("*.sql") if "CREATE FUNCTION" in (text := path.read_text())
+}
 TABLES = (
     "notifications",
     "notification_contents",
@@ -31,7 +33,7 @@ TABLES = (
     "broadcasts",
     "broadcast_recipients",
     "broadcast_refusals",
-    "broadcast_pages",
+    "broadcast_chunks",
     "broadcast_tallies",
 )
 
@@ -42,7 +44,7 @@ SELECT md5('n' || no)::uuid, 'acme', 'user-' || no, 'debit_alert', 'key-' || no,
        'first', CASE WHEN no % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, $accepted,
        now() + interval '1 day', CASE WHEN no % 5 > 0 THEN now() END
 FROM generate_series(1, $rows) no;
-INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, state, attempts_made,
+INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, status, attempts_made,
                         next_pass_at, expires_at, due_at, accepted_at)
 SELECT md5('d' || no)::uuid, md5('n' || no)::uuid, 'acme', 'user-' || no, 'debit_alert', 'sms', 0,
        CASE WHEN no % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, 1, now(), now() + interval '1 day',
@@ -51,8 +53,9 @@ FROM generate_series(1, $rows) no;
 INSERT INTO notification_contents (notification_id, accepted_at, body, to_sms)
 SELECT md5('n' || no)::uuid, $accepted, 'You were debited', '+2348031230000'
 FROM generate_series(1, $rows) no;
-INSERT INTO notification_attempts (delivery_id, no, accepted_at, notification_id, channel, provider, pass_no,
-                                   target_masked, selection, match_key, intended_at, hold_until, outcome)
+INSERT INTO notification_attempts (delivery_id, number, accepted_at, notification_id, channel, provider,
+                                   pass_number, target_masked, selection, match_key, intended_at,
+                                   send_deadline, outcome)
 SELECT md5('d' || no)::uuid, 1, $accepted, md5('n' || no)::uuid, 'sms', 'twilio', 0, '+234', '{}',
        'match-' || no, now(), now(), 'accepted'
 FROM generate_series(1, $rows) no;
@@ -73,8 +76,8 @@ FROM generate_series(1, $rows) no, unnest(ARRAY['sms', 'email', 'push']) channel
 INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token)
 SELECT 'acme', 'user-' || no, device, 'fcm-' || device || no, 'apns-' || device || no
 FROM generate_series(1, $rows) no, unnest(ARRAY['one', 'two']) device;
-INSERT INTO receipts (delivery_id, no, provider, event_key, accepted_at, status, permanent, received_at,
-                      source)
+INSERT INTO receipts (delivery_id, attempt_number, provider, event_key, accepted_at, status, permanent,
+                      received_at, source)
 SELECT md5('d' || no)::uuid, 1, 'twilio', 'SM-' || no || '/sent', $accepted, 'sent', false, now(), 'callback'
 FROM generate_series(1, $rows) no;
 INSERT INTO timeline (notification_id, accepted_at, kind)
@@ -87,17 +90,17 @@ FROM generate_series(1, $rows) no;
 INSERT INTO api_keys (prefix, tenant, name, digest)
 SELECT 'key' || no, 'acme', 'backend', '\\x00' FROM generate_series(1, $rows / 10) no;
 INSERT INTO broadcasts (id, tenant, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
-                        state, type, channels, strategy, body, data, metadata, audience, query, created_at,
+                        status, type, channels, strategy, body, data, metadata, audience, query, created_at,
                         due_at)
 SELECT md5('b' || no)::uuid, 'acme', 'key-' || no, '\\x00', 'k', 1,
        CASE WHEN no % 10 = 0 THEN 'running' ELSE 'completed' END, 'marketing', '{sms}', 'all', 'Hello', '{}',
        '{}', 'query', '{}', $accepted, CASE WHEN no % 10 = 0 THEN now() END
 FROM generate_series(1, $rows / 10) no;
-INSERT INTO broadcast_recipients (broadcast_id, upload, no, user_id)
+INSERT INTO broadcast_recipients (broadcast_id, upload, number, user_id)
 SELECT md5('b' || no % 50)::uuid, 0, no, 'user-' || no FROM generate_series(1, $rows) no;
-INSERT INTO broadcast_refusals (broadcast_id, upload, no, code, pointer, message)
+INSERT INTO broadcast_refusals (broadcast_id, upload, number, code, pointer, message)
 SELECT md5('b' || no % 50)::uuid, 0, no, 'charset', '', '' FROM generate_series(1, $rows) no;
-INSERT INTO broadcast_pages (broadcast_id, last_no, notification_ids)
+INSERT INTO broadcast_chunks (broadcast_id, last_number, notification_ids)
 SELECT md5('b' || no % 50)::uuid, no, '{}' FROM generate_series(1, $rows / 10) no;
 INSERT INTO broadcast_tallies (broadcast_id, status, change)
 SELECT md5('b' || no % 500)::uuid, 'sent', 1 FROM generate_series(1, $rows / 10) no;
@@ -111,6 +114,15 @@ def _flat(text: str) -> str:
 
 
 _FLAT = {name: _flat(text) for name, text in TEXTS.items()}
+
+
+def _name(query: str) -> str | None:
+    """The statement that a query is. Its beginning says it: conditions follow, and Postgres omits an INTO."""
+    for name, whole in _FLAT.items():
+        fixed, marked, _ = whole.partition(" /*")
+        if query.startswith(fixed) if marked else query[:150] in whole:
+            return name
+    return None
 
 
 class Explained:
@@ -171,9 +183,7 @@ class Explained:
         found: dict[str, list[dict[str, Any]]] = {}
         for text in self._heard:
             plan = json.loads(text.split("plan:", 1)[1])
-            # A function's SELECT … INTO is told without its INTO: the beginning names the statement.
-            told = _flat(plan["Query Text"])[:150]
-            if name := next((name for name, whole in _FLAT.items() if told in whole), None):
+            if name := _name(_flat(plan["Query Text"])):
                 found.setdefault(name, []).append(plan["Plan"])
         self._heard = []
         return found

@@ -14,7 +14,7 @@ INSERT INTO notifications (id, tenant, user_id, type, idempotency_key, fingerpri
 SELECT md5('n' || no)::uuid, 'acme', 'user-' || no, 'marketing', 'key-' || no, '\\x00', 'k', 1, 3, 'all',
        'sending', now(), now() + interval '1 day'
 FROM generate_series(1, 5000) no;
-INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, state, attempts_made,
+INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, status, attempts_made,
                         next_pass_at, expires_at, accepted_at)
 SELECT md5('d' || no)::uuid, md5('n' || no)::uuid, 'acme', 'user-' || no, 'marketing', 'sms', 0, 'sending', 1,
        now(), now() + interval '1 day', now()
@@ -22,8 +22,8 @@ FROM generate_series(1, 5000) no;
 """
 """In one transaction, at one moment."""
 ATTEMPTED = """
-INSERT INTO notification_attempts (delivery_id, no, accepted_at, notification_id, channel, provider, pass_no,
-                                   target_masked, selection, intended_at, hold_until)
+INSERT INTO notification_attempts (delivery_id, number, accepted_at, notification_id, channel, provider,
+                                   pass_number, target_masked, selection, intended_at, send_deadline)
 SELECT id, 1, accepted_at, notification_id, 'sms', 'twilio', 0, '+234', '{}', now(), now() FROM deliveries
 """
 IDS = [row_id("n", no) for no in range(1, 21)]

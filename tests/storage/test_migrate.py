@@ -1,19 +1,33 @@
-"""Migrations: each once, in order, whoever runs them and how often; and the partitions that they make."""
+"""Migrations and functions: each once, in order, whoever runs them and how often; and the partitions."""
 
 import asyncio
 import itertools
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
 from devstack.postgres import Postgres
-from storage.migrate import MIGRATIONS, MigrationChanged, migrate
+from storage.migrate import (
+    MIGRATIONS,
+    MigrationChanged,
+    Phase,
+    Release,
+    SchemaError,
+    StepFailed,
+    WrongPhase,
+    migrate,
+    pending_steps,
+    steps,
+)
+from storage.statements import FUNCTIONS
 
-NAMES = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
+NAMES = [step.name for step in steps(Release())]
 PARTITIONED = ("notification_attempts", "notification_contents", "receipts", "timeline")
 _numbers = itertools.count(1)
 
@@ -68,20 +82,18 @@ async def test_of_two_processes_at_once_each_migration_runs_in_one(empty: str) -
     assert [
         (process.returncode, errors) for process, (_, errors) in zip(processes, outputs, strict=True)
     ] == [(0, b"")] * 2
-    assert sorted(output.decode().split() for output, _ in outputs) == [[], NAMES]
+    assert sorted((output.decode().split() for output, _ in outputs), key=len) == [[], NAMES]
 
 
 async def test_a_migration_that_fails_leaves_no_trace_and_runs_again(empty: str) -> None:
     connection = await asyncpg.connect(empty)
     await connection.execute("CREATE TABLE provider_states (id integer)")
-    try:
+    with pytest.raises(StepFailed, match=r"Migration 0005_before_installation failed \(DuplicateTableError"):
         await migrate(empty)
-    except asyncpg.DuplicateTableError:
-        ran = [row["name"] for row in await connection.fetch("SELECT name FROM schema_migrations ORDER BY 1")]
-    else:
-        raise AssertionError("it ran over a table that was there")
+    rows = await connection.fetch("SELECT name FROM schema_migrations ORDER BY ran_at")
+    ran = [row["name"] for row in rows]
     assert ran == NAMES[: len(ran)]
-    assert await connection.fetchval("SELECT to_regclass('users')") is None
+    assert await connection.fetchval("SELECT to_regclass('api_keys')") is None
     await connection.execute("DROP TABLE provider_states")
     assert await migrate(empty) == NAMES[len(ran) :]
     await connection.close()
@@ -99,7 +111,7 @@ async def test_there_are_partitions_from_last_month_to_three_ahead(
 
 async def test_partitions_hold_whole_months_of_utc(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     await connection.execute("SET timezone TO 'Pacific/Auckland'")
-    await connection.execute("SELECT ensure_partitions(4)")
+    await connection.execute("SELECT ensure_partitions_v1(4)")
     await connection.execute("SET timezone TO 'UTC'")
     bounds = await connection.fetch(
         "SELECT pg_get_expr(relpartbound, oid) AS bound FROM pg_class"
@@ -113,7 +125,7 @@ async def test_partitions_are_made_once_by_two_at_once(database: str) -> None:
     connections = [await asyncpg.connect(database) for _ in range(2)]
     try:
         before = await _partitions(connections[0])
-        await asyncio.gather(*(each.execute("SELECT ensure_partitions(6)") for each in connections))
+        await asyncio.gather(*(each.execute("SELECT ensure_partitions_v1(6)") for each in connections))
         after = await _partitions(connections[0])
         assert len(after) == 4 * 8 > len(before)
     finally:
@@ -151,7 +163,7 @@ async def test_making_partitions_waits_for_no_writer_and_no_reader(database: str
                 " VALUES (gen_random_uuid(), now(), 'test')"
             )
             await maker.execute("SET lock_timeout = '2s'")
-            await maker.execute("SELECT ensure_partitions(9)")
+            await maker.execute("SELECT ensure_partitions_v1(9)")
     finally:
         await writer.close()
         await maker.close()
@@ -164,3 +176,77 @@ async def test_a_database_of_another_version_is_refused(empty: str) -> None:
     await connection.close()
     with pytest.raises(MigrationChanged, match=NAMES[0]):
         await migrate(empty)
+
+
+async def test_a_function_is_not_changed_once_it_was_created(empty: str, tmp_path: Path) -> None:
+    await migrate(empty)
+    release = _copy(tmp_path)
+    changed = release.functions / "suppression_key_v1.sql"
+    changed.write_text(changed.read_text().replace("lower(address)", "address"))
+    (release.migrations / "0006_before_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
+    with pytest.raises(MigrationChanged, match=r"Function suppression_key_v1 .* add a new version of it"):
+        await migrate(empty, release=release)
+    connection = await asyncpg.connect(empty)
+    assert await connection.fetchval("SELECT to_regclass('added')") is None, "refused before anything ran"
+    await connection.close()
+
+
+async def test_the_older_release_still_starts_between_the_phases_of_the_newer(
+    empty: str, tmp_path: Path
+) -> None:
+    await migrate(empty)
+    release = _copy(tmp_path)
+    (release.migrations / "0006_before_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
+    (release.migrations / "0007_after_test.sql").write_text("-- A test.\nDROP TABLE replies;\n")
+    assert await migrate(empty, [Phase.BEFORE], release) == ["0006_before_test"]
+    assert await migrate(empty, [Phase.BEFORE]) == []
+    assert await migrate(empty, [Phase.AFTER], release) == ["0007_after_test"]
+    with pytest.raises(MigrationChanged, match="0007_after_test ran on this database and is not part"):
+        await migrate(empty, [Phase.BEFORE])
+
+
+async def test_phases_run_in_their_order(empty: str, tmp_path: Path) -> None:
+    await migrate(empty)
+    release = _copy(tmp_path)
+    for name in ("0006_before_a", "0007_after_b", "0008_before_c", "0009_after_d"):
+        (release.migrations / f"{name}.sql").write_text(f"-- A test.\nCREATE TABLE t{name} ();\n")
+    with pytest.raises(WrongPhase, match="0006_before_a has not run yet: run `herald migrate --before`"):
+        await migrate(empty, [Phase.AFTER], release)
+    with pytest.raises(WrongPhase, match="0007_after_b belongs to an earlier release"):
+        await migrate(empty, [Phase.BEFORE], release)
+    expected = ["0006_before_a", "0007_after_b", "0008_before_c", "0009_after_d"]
+    assert [step.name for step in await pending_steps(empty, release=release)] == expected
+    assert await migrate(empty, release=release) == expected
+
+
+async def test_a_new_database_has_no_processes_to_wait_for(empty: str, tmp_path: Path) -> None:
+    release = _copy(tmp_path)
+    (release.migrations / "0006_after_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
+    assert (await migrate(empty, [Phase.BEFORE], release))[-1] == "0006_after_test"
+    assert await migrate(empty, [Phase.AFTER], release) == []
+
+
+async def test_what_would_run_is_shown_without_running_it(empty: str) -> None:
+    assert [step.name for step in await pending_steps(empty)] == NAMES
+    connection = await asyncpg.connect(empty)
+    assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+    await connection.close()
+
+
+def test_functions_come_after_those_that_they_name(tmp_path: Path) -> None:
+    release = _copy(tmp_path)
+    (release.functions / "a_v1.sql").write_text("CREATE FUNCTION a_v1() … SELECT b_v1() -- and z_v1\n")
+    (release.functions / "b_v1.sql").write_text("CREATE FUNCTION b_v1() …\n")
+    order = [step.name for step in steps(release)]
+    assert order.index("b_v1") < order.index("a_v1")
+    (release.functions / "b_v1.sql").write_text("CREATE FUNCTION b_v1() … SELECT a_v1()\n")
+    with pytest.raises(SchemaError, match="functions name each other"):
+        steps(release)
+
+
+def _copy(folder: Path) -> Release:
+    """The tree's migrations and functions, to be changed."""
+    release = Release(folder / "migrations", folder / "functions")
+    shutil.copytree(MIGRATIONS, release.migrations)
+    shutil.copytree(FUNCTIONS, release.functions)
+    return release

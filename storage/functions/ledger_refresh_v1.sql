@@ -1,0 +1,72 @@
+-- The last step of every ledger write: derive from the deliveries the notifications' status, whether their content
+-- must go, and their place in the queue. `released` are those whose claim is given back: nobody holds them any
+-- more, so they are due when their deliveries say, not when the lease ends. What something was tried for, or what
+-- is parked, has a workflow of its own from then on (`dedicated_workflow`): no batch takes it.
+CREATE FUNCTION ledger_refresh_v1(ids uuid[], released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    is_due     boolean;
+    found      uuid[];
+    accepted   timestamptz[];
+    lanes      smallint[];
+    strategies text[];
+    oldest     timestamptz;
+    newest     timestamptz;
+BEGIN
+    -- With the months whose contents may have to go: the other partitions are not even opened.
+    SELECT array_agg(id), array_agg(accepted_at), array_agg(lane), array_agg(strategy),
+           min(accepted_at) FILTER (WHERE scrub), max(accepted_at) FILTER (WHERE scrub)
+    INTO found, accepted, lanes, strategies, oldest, newest FROM notifications WHERE id = ANY(ids);
+    WITH derived AS (
+        SELECT n.id, n.lane, n.strategy, max(d.status) AS status, min(d.due_at) AS due_at,
+               (array_agg(d.reason_code ORDER BY d.status DESC, d.position))[1] AS reason_code,
+               bool_or(d.attempts_made > 0 OR d.pass_number > 0
+                       OR d.status IN ('outcome_unknown', 'dead_lettered')) AS dedicated_workflow
+        FROM unnest(found, accepted, lanes, strategies) AS n (id, accepted_at, lane, strategy)
+             -- One look at the key for each, whatever the statistics say: a plain join may walk all deliveries.
+             CROSS JOIN LATERAL (SELECT * FROM deliveries d
+                                 WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id OFFSET 0) d
+        GROUP BY n.id, n.lane, n.strategy
+    ), changed AS (
+        UPDATE notifications n
+        SET status = derived.status,
+            reason_code = derived.reason_code,
+            final_at = CASE WHEN derived.due_at IS NULL THEN COALESCE(n.final_at, now()) END
+        FROM derived
+        WHERE n.id = derived.id
+          AND (n.status, n.reason_code, n.final_at IS NULL)
+              IS DISTINCT FROM (derived.status, derived.reason_code, derived.due_at IS NOT NULL)
+        RETURNING n.id, n.accepted_at, n.final_at, n.scrub, n.broadcast_id,
+                  old.status AS status_before, new.status AS status_after
+    ), tallied AS (
+        INSERT INTO broadcast_tallies (broadcast_id, status, change)
+        SELECT changed.broadcast_id, tally.status, sum(tally.change)
+        FROM changed CROSS JOIN LATERAL (
+            VALUES (changed.status_before, -1), (changed.status_after, 1)) AS tally (status, change)
+        WHERE changed.broadcast_id IS NOT NULL AND changed.status_before <> changed.status_after
+        GROUP BY changed.broadcast_id, tally.status
+    ), scrubbed AS (
+        UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
+        FROM changed
+        WHERE c.notification_id = ANY(ids) AND c.notification_id = changed.id AND c.accepted_at = changed.accepted_at
+          AND c.accepted_at BETWEEN oldest AND newest
+          AND changed.scrub AND changed.final_at IS NOT NULL AND c.scrubbed_at IS NULL
+    ), removed AS (
+        DELETE FROM due USING derived WHERE due.id = derived.id AND derived.due_at IS NULL
+    ), queued AS (
+        INSERT INTO due (id, lane, due_at, dedicated_workflow)
+        SELECT id, lane, due_at, dedicated_workflow OR strategy = 'first' FROM derived WHERE due_at IS NOT NULL
+        ON CONFLICT (id) DO UPDATE
+        SET due_at = CASE WHEN due.id = ANY(released) THEN excluded.due_at
+                          ELSE GREATEST(excluded.due_at, due.lease_until) END,
+            lease_until = CASE WHEN due.id = ANY(released) THEN NULL ELSE due.lease_until END,
+            batch_id = CASE WHEN due.id = ANY(released) THEN NULL ELSE due.batch_id END,
+            dedicated_workflow = due.dedicated_workflow OR excluded.dedicated_workflow
+        RETURNING due_at
+    )
+    SELECT COALESCE(bool_or(due_at <= clock_timestamp()), false) INTO is_due FROM queued;
+    IF is_due THEN
+        PERFORM pg_notify('herald_due', '');
+    END IF;
+    -- Settled for good by somebody else: a workflow may still be waiting for it.
+    PERFORM pg_notify('herald_wake', id::text) FROM notifications WHERE id = ANY(released) AND final_at IS NOT NULL;
+END $$;

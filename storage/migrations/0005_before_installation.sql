@@ -1,0 +1,19 @@
+-- The installation: its providers as operators and circuits see them, and who may submit.
+
+-- No row: the provider is active and its circuit closed.
+CREATE TABLE provider_states (
+    name       text PRIMARY KEY,
+    state      text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'drained')),
+    circuit    text NOT NULL DEFAULT 'closed' CHECK (circuit IN ('closed', 'open', 'half_open')),
+    circuit_at timestamptz,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE api_keys (
+    prefix     text PRIMARY KEY,
+    tenant     text NOT NULL,
+    name       text NOT NULL,
+    digest     bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    revoked_at timestamptz
+);

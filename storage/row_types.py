@@ -1,0 +1,204 @@
+"""What the grouped writes hand to Postgres: a mapping by field name for each row type of storage/functions/.
+
+asyncpg puts the values in their places. A field that is left out would be NULL, so
+tests/storage/test_row_types.py holds that none is.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from domain.broadcasts import Recipient, Refusal
+from domain.notification import LANE_RANK
+from domain.outcome import Receipt
+from domain.receipt_policy import AttemptChange
+from domain.transition import Transition
+from storage.receipt_rows import Matched
+from storage.rows import Closing, Intent, Move, Renewal, Submission
+
+Fields: TypeAlias = dict[str, Any]
+
+
+def submission(row: Submission) -> Fields:
+    """A submission_v1."""
+    return {
+        "id": row.id,
+        "tenant": row.tenant,
+        "user_id": row.user_id,
+        "type": row.type,
+        "idempotency_key": row.idempotency_key,
+        "fingerprint": row.fingerprint.digest,
+        "fingerprint_key_id": row.fingerprint.key_id,
+        "fingerprint_version": row.fingerprint.version,
+        "lane": LANE_RANK[row.lane],
+        "strategy": row.strategy.value,
+        "channels": row.channels,
+        "scrub": row.scrub,
+        "send_at": row.send_at,
+        "expires_at": row.expires_at,
+        "expires_s": row.expires_s,
+        "title": row.title,
+        "body": row.body,
+        "to_sms": row.to_sms,
+        "to_email": row.to_email,
+        "to_push": row.to_push,
+        "to_whatsapp": row.to_whatsapp,
+        "metadata": _json(row.metadata),
+        "broadcast_id": row.broadcast_id,
+        "dedicated_workflow": row.solo,
+    }
+
+
+def intent(row: Intent) -> Fields:
+    """An intent_v1."""
+    return {
+        "notification_id": row.notification_id,
+        "delivery_id": row.delivery_id,
+        "version": row.version,
+        "provider": row.provider,
+        "budget_s": row.budget_s,
+        "visibility_delay_s": row.settling_s,
+        "device_id": row.device_id,
+        "address": row.suppression_key,
+        "target_masked": row.target_masked,
+        "match_key": row.match_key,
+        "selection": _json(row.selection),
+        "required": row.required,
+    }
+
+
+def renewal(row: Renewal) -> Fields:
+    """A renewal_v1."""
+    return {
+        "notification_id": row.notification_id,
+        "delivery_id": row.delivery_id,
+        "number": row.no,
+        "version": row.version,
+        "budget_s": row.budget_s,
+        "visibility_delay_s": row.settling_s,
+        "key_life_s": row.key_life_s,
+        "address": row.suppression_key,
+        "required": row.required,
+    }
+
+
+def attempt_outcome(row: Closing) -> Fields:
+    """An attempt_outcome_v1."""
+    next = row.next
+    return {
+        "notification_id": row.notification_id,
+        "delivery_id": row.delivery_id,
+        "number": row.no,
+        "version": row.version,
+        "outcome": row.outcome.value if row.outcome else None,
+        "code": row.code,
+        "http_status": row.http_status,
+        "provider_message_id": row.provider_message_id,
+        "latency_ms": row.latency_ms,
+        "resolved_by": row.resolved_by,
+        "status": next.state.value,
+        "reason_code": next.reason_code,
+        "pass_number": next.pass_no,
+        "next_pass_at": next.next_pass_at,
+        "due_at": next.due_at,
+        "release": next.release,
+        "event": next.event,
+        "data": _json(next.data),
+    }
+
+
+def delivery_update(row: Move) -> Fields:
+    """A delivery_update_v1."""
+    return update(row.notification_id, row.delivery_id, row.version, row.next)
+
+
+def update(notification_id: UUID, delivery_id: UUID, version: int, next: Transition) -> Fields:
+    """A delivery_update_v1 of a delivery that was seen at `version`."""
+    return {
+        "notification_id": notification_id,
+        "delivery_id": delivery_id,
+        "version": version,
+        "status": next.state.value,
+        "reason_code": next.reason_code,
+        "pass_number": next.pass_no,
+        "new_round": next.new_round,
+        "next_pass_at": next.next_pass_at,
+        "due_at": next.due_at,
+        "expires_at": next.expires_at,
+        "release": next.release,
+        "event": next.event,
+        "data": _json(next.data),
+    }
+
+
+def inbox_receipt(provider: str, receipt: Receipt, attempt: tuple[UUID, int] | None) -> Fields:
+    """An inbox_receipt_v1; `attempt` is what the provider carried back."""
+    delivery_id, number = attempt or (None, None)
+    return {
+        "provider": provider,
+        "event_key": receipt.event_key,
+        "provider_message_id": receipt.provider_message_id,
+        "delivery_id": delivery_id,
+        "attempt_number": number,
+        "status": receipt.status.value,
+        "code": receipt.code,
+        "permanent": receipt.permanent,
+        "address_verdict": receipt.address_verdict.value,
+        "occurred_at": receipt.occurred_at,
+    }
+
+
+def kept_receipt(row: Matched) -> Fields:
+    """A receipt_v1."""
+    return {
+        "delivery_id": row.delivery_id,
+        "attempt_number": row.report.no,
+        "provider": row.provider,
+        "event_key": row.event_key,
+        "accepted_at": row.accepted_at,
+        "status": row.report.status.value,
+        "code": row.report.code,
+        "permanent": row.report.permanent,
+        "occurred_at": row.occurred_at,
+        "received_at": row.received_at,
+        "source": row.source,
+    }
+
+
+def attempt_receipt(
+    delivery_id: UUID, accepted_at: Any, change: AttemptChange, *, resolved_by: str, late: bool
+) -> Fields:
+    """An attempt_receipt_v1."""
+    receipt = change.receipt
+    return {
+        "delivery_id": delivery_id,
+        "number": change.no,
+        "accepted_at": accepted_at,
+        "receipt_status": receipt.status.value if receipt else None,
+        "receipt_code": receipt.code if receipt else None,
+        "receipt_at": receipt.at if receipt else None,
+        "provider_message_id": change.provider_message_id,
+        "closes": change.closes,
+        "resolved_by": resolved_by,
+        "late": late,
+    }
+
+
+def broadcast_recipient(row: Recipient) -> Fields:
+    """A broadcast_recipient_v1."""
+    return {
+        "number": row.no,
+        "user_id": row.user_id,
+        "addresses": _json(row.addresses) if row.addresses else None,
+        "data": _json(row.data) if row.data else None,
+    }
+
+
+def broadcast_refusal(row: Refusal) -> Fields:
+    """A broadcast_refusal_v1."""
+    return {"number": row.no, "code": row.code, "pointer": row.pointer, "message": row.message}
+
+
+def _json(value: Mapping[Any, Any]) -> str:
+    return json.dumps(dict(value)) if value else "{}"

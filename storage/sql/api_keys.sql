@@ -1,0 +1,19 @@
+-- name: create_api_key
+-- Store an API key. The same key again is valid again; one that only shares its prefix is somebody else's, and
+-- returns no row.
+INSERT INTO api_keys (prefix, tenant, name, digest) VALUES ($1, $2, $3, $4)
+ON CONFLICT (prefix) DO UPDATE SET revoked_at = NULL
+WHERE api_keys.digest = excluded.digest AND api_keys.tenant = excluded.tenant
+RETURNING prefix
+
+-- name: find_api_key
+-- The tenant and the digest of a key that is still valid.
+SELECT tenant, digest FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL
+
+-- name: revoke_api_key
+-- Revoke a key that was still valid.
+UPDATE api_keys SET revoked_at = now() WHERE prefix = $1 AND revoked_at IS NULL RETURNING true
+
+-- name: list_api_keys
+-- Every API key, newest first.
+SELECT prefix, tenant, name, created_at, revoked_at FROM api_keys ORDER BY created_at DESC

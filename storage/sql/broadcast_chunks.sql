@@ -1,0 +1,141 @@
+-- name: gather_recipients
+-- The next $2 users that a query looks at become recipients if they match. One statement a step, so that a step that
+-- is repeated starts where the one before ended.
+WITH b AS (
+    SELECT id, tenant, query, gathered_to, total FROM broadcasts
+    WHERE id = $1 AND status = 'running' AND gathered_to IS NOT NULL
+    FOR NO KEY UPDATE
+), looked_at AS (
+    SELECT u.user_id, u.phone, u.email, u.whatsapp, u.time_zone
+    FROM b, LATERAL (
+        SELECT * FROM users WHERE users.tenant = b.tenant AND users.user_id > b.gathered_to
+        ORDER BY users.user_id LIMIT $2
+    ) u
+), matching AS (
+    SELECT l.user_id, row_number() OVER (ORDER BY l.user_id) AS place
+    FROM looked_at l, b
+    WHERE (b.query ->> 'time_zone' IS NULL OR l.time_zone = b.query ->> 'time_zone')
+      AND CASE b.query ->> 'has_contact'
+          WHEN 'sms' THEN l.phone IS NOT NULL
+          WHEN 'email' THEN l.email IS NOT NULL
+          WHEN 'whatsapp' THEN COALESCE(l.whatsapp, l.phone) IS NOT NULL
+          -- A look at the key for each user: EXISTS may become a join that reads the whole table.
+          WHEN 'push' THEN (
+              SELECT true FROM devices d WHERE d.tenant = b.tenant AND d.user_id = l.user_id
+                AND COALESCE(d.fcm_token, d.apns_token, d.webpush) IS NOT NULL LIMIT 1)
+          ELSE true END
+      AND (b.query -> 'setting' IS NULL OR b.query -> 'setting' = 'null' OR (
+          SELECT s.enabled = (b.query -> 'setting' ->> 'enabled')::boolean FROM user_notification_settings s
+          WHERE s.tenant = b.tenant AND s.user_id = l.user_id
+            AND s.channel = b.query -> 'setting' ->> 'channel' AND s.type = b.query -> 'setting' ->> 'type'))
+), added AS (
+    INSERT INTO broadcast_recipients (broadcast_id, upload, number, user_id)
+    SELECT b.id, 0, b.total + matching.place, matching.user_id FROM matching, b
+)
+UPDATE broadcasts
+SET total = b.total + (SELECT count(*) FROM matching),
+    gathered_to = CASE WHEN (SELECT count(*) FROM looked_at) = $2 THEN (SELECT max(user_id) FROM looked_at) END,
+    due_at = now() + make_interval(secs => $3)
+FROM b WHERE broadcasts.id = b.id
+RETURNING broadcasts.gathered_to IS NULL AS whole
+
+-- name: next_recipients
+-- The next recipients of a broadcast, in order.
+SELECT number, user_id, addresses, data
+FROM broadcast_recipients
+WHERE broadcast_id = $1 AND upload = $2 AND number > $3
+ORDER BY number
+LIMIT $4
+
+-- name: lock_broadcast
+-- Before a chunk is accepted, in its transaction: the broadcast runs, and its cursor is where the chunk begins.
+-- No row: it was paused or cancelled, or somebody else accepted this chunk.
+SELECT id FROM broadcasts WHERE id = $1 AND status = 'running' AND cursor = $2 FOR NO KEY UPDATE
+
+-- name: advance_broadcast
+-- A chunk was accepted: remove its recipients, keep its refusals and notifications, move the cursor on.
+-- The rate counts from when the chunk before allowed this one, so that a late chunk does not slow the others.
+WITH removed AS (
+    DELETE FROM broadcast_recipients WHERE broadcast_id = $1 AND upload = $2 AND number > $3 AND number <= $4
+), chunk AS (
+    INSERT INTO broadcast_chunks (broadcast_id, last_number, notification_ids)
+    SELECT $1, $4, $5::uuid[] WHERE cardinality($5::uuid[]) > 0
+), refusals AS (
+    INSERT INTO broadcast_refusals (broadcast_id, upload, number, code, pointer, message)
+    SELECT $1, $2, number, code, pointer, message FROM unnest($6::broadcast_refusal_v1[])
+)
+UPDATE broadcasts
+SET cursor = $4,
+    accepted = accepted + cardinality($5::uuid[]),
+    refused = refused + cardinality($6::broadcast_refusal_v1[]),
+    next_at = GREATEST(next_at, now() - interval '1 second')
+              + make_interval(secs => COALESCE(cardinality($5::uuid[]) / rate_per_s, 0)),
+    due_at = now() + make_interval(secs => $7)
+WHERE id = $1
+
+-- name: end_broadcast
+-- End a running broadcast, if its cursor is still where its end was seen.
+UPDATE broadcasts SET status = $3, reason_code = $4
+WHERE id = $1 AND status = 'running' AND cursor = $2
+RETURNING id
+
+-- name: abandon_draft
+-- Cancel a draft whose audience never came, unless an upload of it began again.
+UPDATE broadcasts SET status = 'cancelled', reason_code = $2
+WHERE id = $1 AND status = 'draft' AND due_at < now() + interval '1 hour'
+RETURNING id
+
+-- name: clear_recipients
+-- Remove recipients that will not be accepted any more, $2 at a time: of a broadcast that is over, or of uploads that
+-- were cut short.
+DELETE FROM broadcast_recipients WHERE (broadcast_id, upload, number) IN (
+    SELECT r.broadcast_id, r.upload, r.number
+    FROM broadcasts b JOIN broadcast_recipients r ON r.broadcast_id = b.id
+    WHERE b.id = $1 AND b.status IN ('completed', 'cancelled')
+    LIMIT $2
+)
+RETURNING number
+
+-- name: finish_broadcast
+-- Nothing is expected of it any more; what uploads that were cut short had refused is of no use.
+WITH removed AS (
+    DELETE FROM broadcast_refusals r USING broadcasts b
+    WHERE b.id = $1 AND r.broadcast_id = $1 AND r.upload <> b.upload
+)
+UPDATE broadcasts SET ended_at = now(), due_at = NULL
+WHERE id = $1 AND status IN ('completed', 'cancelled') AND ended_at IS NULL
+
+-- name: expect_broadcast
+-- Somebody comes back to it within $2 seconds; if nobody does, it is due.
+UPDATE broadcasts SET due_at = now() + make_interval(secs => $2)
+WHERE id = $1 AND ended_at IS NULL AND status NOT IN ('draft', 'paused')
+
+-- name: next_unstopped_chunk
+-- The next chunk of a cancelled broadcast, after $2, that may still hold something to stop.
+SELECT last_number, notification_ids FROM broadcast_chunks
+WHERE broadcast_id = $1 AND last_number > $2 AND NOT stopped
+ORDER BY last_number LIMIT 1
+
+-- name: mark_chunk_stopped
+-- Nothing of this chunk will be sent any more.
+UPDATE broadcast_chunks SET stopped = true WHERE broadcast_id = $1 AND last_number = $2
+
+-- name: claim_broadcasts
+-- Broadcasts that somebody must come back to, for $2 seconds; at most $1.
+UPDATE broadcasts SET due_at = now() + make_interval(secs => $2)
+WHERE id = ANY(ARRAY(
+    SELECT id FROM broadcasts WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+))
+RETURNING id, tenant, type, channels
+
+-- name: list_unfolded_tallies
+-- Broadcasts with more than $1 rows of tallies, at most $2.
+SELECT broadcast_id FROM broadcast_tallies GROUP BY broadcast_id HAVING count(*) > $1 LIMIT $2
+
+-- name: fold_tallies
+-- Fold a broadcast's tallies: the same sums in fewer rows. Two at once fold what each of them got hold of.
+WITH old AS (
+    DELETE FROM broadcast_tallies WHERE broadcast_id = $1 RETURNING status, change
+)
+INSERT INTO broadcast_tallies (broadcast_id, status, change)
+SELECT $1, status, sum(change) FROM old GROUP BY status HAVING sum(change) <> 0

@@ -1,0 +1,80 @@
+-- name: create_broadcast
+-- A new broadcast; no row if its key was used before. One whose audience is known starts at once.
+INSERT INTO broadcasts (
+    id, tenant, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version, status, type, channels, strategy,
+    title, body, data, metadata, audience, query, gathered_to, rate_per_s, window_start, window_end, window_zone,
+    start_at, expires_at, total, started_at, due_at
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, $9::text[], $10,
+    $11, $12, $13::jsonb, $14::jsonb, $15, $16::jsonb, CASE WHEN $15 = 'query' THEN '' END, $17, $18, $19, $20,
+    $21, $22, $23, CASE WHEN $7 = 'running' THEN now() END,
+    now() + CASE WHEN $7 = 'running' THEN interval '0' ELSE make_interval(secs => $24) END
+)
+ON CONFLICT DO NOTHING
+RETURNING id, (CASE WHEN $7 = 'running' THEN pg_notify('herald_broadcasts', '') END)
+
+-- name: find_broadcast_by_key
+-- What is stored under a broadcast's key: its id may have been derived with another secret. The tenant is hidden from
+-- the planner, which would otherwise walk through all of a tenant's broadcasts while it knows no better.
+SELECT id, fingerprint, fingerprint_key_id, fingerprint_version
+FROM broadcasts WHERE idempotency_key = $2 AND tenant || '' = $1
+
+-- name: broadcast_view
+-- Broadcasts as they are now, with the statuses of their notifications.
+SELECT b.*, now() AS now,
+       b.status <> 'cancelled' OR (
+            SELECT true FROM broadcast_chunks c WHERE c.broadcast_id = b.id AND NOT c.stopped LIMIT 1
+       ) IS NULL AS stopped,
+       (SELECT json_object_agg(status, change) FROM (
+            SELECT status, sum(change)::bigint AS change FROM broadcast_tallies
+            WHERE broadcast_id = b.id GROUP BY status) t) AS changes
+FROM broadcasts b
+WHERE b.id = ANY($1::uuid[])
+
+-- name: list_broadcasts
+-- A page of a tenant's broadcasts, newest first; $3 and $4 are where the page before ended.
+SELECT id, created_at FROM broadcasts
+WHERE tenant = $1 AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid))
+ORDER BY created_at DESC, id DESC
+LIMIT $2
+
+-- name: decide_broadcast
+-- Pause, resume or cancel, if its status allows it. Whoever carries it on is woken; a paused one is left alone.
+UPDATE broadcasts
+SET status = $4,
+    reason_code = $5,
+    due_at = CASE WHEN $4 <> 'paused' THEN now() END
+WHERE id = $1 AND tenant = $2 AND status = ANY($3::text[]) AND ended_at IS NULL
+RETURNING id, pg_notify('herald_broadcasts', '')
+
+-- name: begin_upload
+-- A new upload of a draft's audience: it has its own rows, and the draft is not abandoned.
+UPDATE broadcasts SET upload = upload + 1, due_at = now() + make_interval(secs => $3)
+WHERE id = $1 AND tenant = $2 AND audience = 'upload' AND status = 'draft'
+RETURNING upload
+
+-- name: end_upload
+-- The upload is complete and still the newest: it becomes the audience, and the broadcast runs.
+UPDATE broadcasts
+SET status = 'running', total = $3, refused = $4, digest = $5, started_at = now(), due_at = now()
+WHERE id = $1 AND upload = $2 AND status = 'draft'
+RETURNING id, pg_notify('herald_broadcasts', '')
+
+-- name: add_recipients
+-- Recipients of one upload, or of a list.
+INSERT INTO broadcast_recipients (broadcast_id, upload, number, user_id, addresses, data)
+SELECT $1, $2, number, user_id, addresses::jsonb, data::jsonb FROM unnest($3::broadcast_recipient_v1[])
+
+-- name: add_refusals
+-- Lines that were not accepted, and why. One that was recorded before stays as it was.
+INSERT INTO broadcast_refusals (broadcast_id, upload, number, code, pointer, message)
+SELECT $1, $2, number, code, pointer, message FROM unnest($3::broadcast_refusal_v1[])
+ON CONFLICT DO NOTHING
+
+-- name: list_refusals
+-- A page of the lines of an upload that were not accepted, in order, after line $3.
+SELECT number, code, pointer, message
+FROM broadcast_refusals
+WHERE broadcast_id = $1 AND upload = $2 AND number > $3
+ORDER BY number
+LIMIT $4

@@ -1,0 +1,84 @@
+-- name: claim_due
+-- Claim up to $2 notifications of one lane that are due, for $3 seconds. The claim pushes due_at forward by the
+-- lease, so that whatever is not moved in time comes back by itself; its token tells a holder from a later one.
+-- $4 says which kinds: those with a workflow of their own, those that a batch may take; each kind has its own order
+-- in the index. What a batch handed over is due so that its workflow is started, and may have nothing to do for
+-- long: after that it is due when its deliveries say, not after each lease.
+-- The commit does not wait for the disk. A claim that a crash takes back is due again, and whoever acted on it finds
+-- the workflow running, or the delivery as another left it.
+WITH picked AS (
+    SELECT next.id, next.due_at
+    FROM unnest($4::boolean[]) AS kind (dedicated_workflow),
+         LATERAL (SELECT id, due_at FROM due
+                  WHERE lane = $1 AND due.dedicated_workflow = kind.dedicated_workflow AND due_at <= now()
+                  ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) next
+    ORDER BY next.due_at LIMIT $2
+), claimed AS (
+    UPDATE due
+    SET claim = gen_random_uuid(),
+        batch_id = NULL,
+        lease_until = now() + make_interval(secs => $3),
+        due_at = GREATEST(
+            now() + make_interval(secs => $3),
+            (SELECT min(d.due_at)
+             FROM notifications n JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id
+             WHERE n.id = due.id))
+    WHERE due.id = ANY(ARRAY(SELECT id FROM picked))
+    RETURNING due.id, due.claim
+)
+SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.accepted_at, claimed.claim,
+       EXTRACT(EPOCH FROM now() - picked.due_at)::float8 AS late_s,
+       (SELECT array_agg(channel ORDER BY position) FROM deliveries d
+        WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id) AS channels,
+       addresses_v1(c, u) AS addresses,
+       (SELECT set_config('synchronous_commit', 'off', true)) AS commits
+FROM claimed JOIN picked USING (id) JOIN notifications n USING (id)
+LEFT JOIN notification_contents c ON c.accepted_at = n.accepted_at AND c.notification_id = n.id
+LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
+
+-- name: claim_batch
+-- Like claim_due, for a batch: what needs no workflow of its own, and of it only the id. Nor does its commit wait
+-- for the disk.
+WITH picked AS (
+    SELECT id, due_at FROM due WHERE lane = $1 AND dedicated_workflow = false AND due_at <= now()
+    ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE due
+    SET claim = gen_random_uuid(),
+        batch_id = $4,
+        lease_until = now() + make_interval(secs => $3),
+        due_at = now() + make_interval(secs => $3)
+    WHERE due.id = ANY(ARRAY(SELECT id FROM picked))
+    RETURNING due.id, due.claim
+)
+SELECT id, claim, EXTRACT(EPOCH FROM now() - due_at)::float8 AS late_s,
+       (SELECT set_config('synchronous_commit', 'off', true)) AS commits
+FROM claimed JOIN picked USING (id) ORDER BY due_at
+
+-- name: hand_over_claims
+-- Claims that a batch does not carry any further: due at once, for a workflow of their own where $3 says so, as long
+-- as the claim holds. What somebody is writing at this moment is left to its lease.
+WITH held AS (
+    SELECT due.id, input.dedicated_workflow
+    FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS input (id, claim, dedicated_workflow)
+    JOIN due ON due.id = ANY($1::uuid[]) AND due.id = input.id AND due.claim = input.claim
+    ORDER BY due.id FOR UPDATE OF due SKIP LOCKED
+), handed_over AS (
+    UPDATE due
+    SET due_at = now(), lease_until = NULL, batch_id = NULL,
+        dedicated_workflow = due.dedicated_workflow OR held.dedicated_workflow
+    FROM held WHERE due.id = ANY($1::uuid[]) AND due.id = held.id
+    RETURNING due.id
+)
+SELECT id, (SELECT pg_notify('herald_due', '')) FROM handed_over
+
+-- name: give_back_claim
+-- A claim that could not be acted on: due again in $3 seconds, if it is still this claim.
+UPDATE due SET due_at = now() + make_interval(secs => $3), lease_until = NULL WHERE id = $1 AND claim = $2
+
+-- name: count_backlog
+-- How much a batch may take in each lane that is due now, counted up to $2.
+SELECT lane, (SELECT count(*) FROM (
+    SELECT FROM due
+    WHERE due.lane = input.lane AND dedicated_workflow = false AND due_at <= now() LIMIT $2) AS found) AS count
+FROM unnest($1::smallint[]) AS input (lane)

@@ -1,2 +1,0 @@
--- Whether anything was ever tried.
-SELECT EXISTS (SELECT FROM notification_attempts)

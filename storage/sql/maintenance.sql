@@ -1,0 +1,98 @@
+-- name: ensure_partitions
+-- Partitions for the coming $1 months.
+SELECT ensure_partitions_v1($1)
+
+-- name: count_drift
+-- Contradictions in the ledger. Each write leaves it consistent, so that every count here but `overdue` is a fault.
+-- Of what is live, the oldest $1 are looked at.
+WITH live AS (
+    SELECT id, status, accepted_at FROM notifications
+    WHERE final_at IS NULL OR status >= 'outcome_unknown'
+    ORDER BY accepted_at LIMIT $1
+), derived AS (
+    -- Each by its key, whatever the statistics say: a join may walk all deliveries, an aggregate of each may not.
+    SELECT live.id, live.status, live.accepted_at, own.status AS derived_status, own.expects, own.unsent
+    FROM live CROSS JOIN LATERAL (
+        SELECT max(d.status) AS status,
+               COALESCE(bool_or(d.due_at IS NOT NULL OR d.status >= 'outcome_unknown'), false) AS expects,
+               count(*) FILTER (WHERE d.status = 'sending' AND NOT EXISTS (
+                   SELECT FROM notification_attempts a
+                   WHERE a.delivery_id = d.id AND a.accepted_at = d.accepted_at AND a.outcome IS NULL)) AS unsent
+        FROM deliveries d WHERE d.accepted_at = live.accepted_at AND d.notification_id = live.id
+    ) own
+)
+SELECT (SELECT count(*) FROM derived
+        WHERE expects AND accepted_at < now() - interval '1 minute'
+          AND (SELECT true FROM due WHERE due.id = derived.id) IS NULL) AS live_without_due,
+       (SELECT COALESCE(sum(unsent), 0)::bigint FROM derived) AS sending_without_open_attempt,
+       (SELECT count(*) FROM notification_attempts a
+        WHERE a.outcome IS NULL
+          AND (SELECT d.status FROM deliveries d WHERE d.id = a.delivery_id) IS DISTINCT FROM 'sending')
+           AS open_attempt_not_sending,
+       (SELECT count(*) FROM due
+        WHERE lane = ANY('{0,1,2,3}') AND dedicated_workflow = ANY('{true,false}')
+          AND due_at < now() - interval '5 minutes') AS overdue,
+       (SELECT count(*) FROM receipt_inbox WHERE orphaned_at IS NOT NULL) AS orphan_receipts,
+       (SELECT count(*) FROM derived WHERE status IS DISTINCT FROM derived_status) AS status_mismatch
+
+-- name: requeue_lost
+-- Live notifications that lost their place in the queue get it back: when their deliveries say, or now.
+-- A notification that is being written at this moment is left to its writer.
+WITH lost AS (
+    SELECT n.id, n.lane, n.accepted_at FROM notifications n
+    WHERE (n.final_at IS NULL OR n.status >= 'outcome_unknown')
+      AND n.accepted_at < now() - interval '1 minute'
+      AND NOT EXISTS (SELECT FROM due WHERE due.id = n.id)
+      AND EXISTS (SELECT FROM deliveries d
+                  WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id
+                    AND (d.due_at IS NOT NULL OR d.status >= 'outcome_unknown'))
+    ORDER BY n.accepted_at LIMIT $1
+    FOR NO KEY UPDATE OF n SKIP LOCKED
+)
+INSERT INTO due (id, lane, due_at)
+SELECT id, lane, GREATEST(now(), (SELECT min(due_at) FROM deliveries d
+                                  WHERE d.accepted_at = lost.accepted_at AND d.notification_id = lost.id))
+FROM lost
+ON CONFLICT DO NOTHING
+RETURNING id, (SELECT pg_notify('herald_due', ''))
+
+-- name: count_dead_letters
+-- What waits for an operator, and the age of the oldest.
+SELECT tenant, type, status, count(*) AS count,
+       EXTRACT(epoch FROM now() - min(accepted_at))::float8 AS oldest_age_s
+FROM notifications
+WHERE status IN ('outcome_unknown', 'dead_lettered')
+GROUP BY tenant, type, status
+ORDER BY tenant, type, status
+
+-- name: revive_orphans
+-- Orphan receipts whose message has become an attempt's since (a look-up found it) are due again.
+UPDATE receipt_inbox SET orphaned_at = NULL, due_at = now()
+WHERE (provider, event_key) IN (
+    SELECT i.provider, i.event_key
+    FROM receipt_inbox i,
+         -- With a limit, one look at the key for each orphan: a plain join may walk every message there is.
+         LATERAL (SELECT * FROM provider_messages
+                  WHERE provider = i.provider AND provider_message_id = i.provider_message_id LIMIT 1) m,
+         LATERAL (SELECT FROM notification_attempts
+                  WHERE delivery_id = m.delivery_id AND number = m.attempt_number AND accepted_at = m.accepted_at
+                  LIMIT 1) a
+    WHERE i.orphaned_at IS NOT NULL
+    LIMIT $1
+    FOR UPDATE OF i SKIP LOCKED
+)
+RETURNING event_key, (SELECT pg_notify('herald_receipts', ''))
+
+-- name: drop_orphans
+-- Drop receipts that have been orphans for $1 seconds, $2 at a time.
+DELETE FROM receipt_inbox WHERE (provider, event_key) IN (
+    SELECT provider, event_key FROM receipt_inbox
+    WHERE orphaned_at < now() - make_interval(secs => $1)
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING event_key
+
+-- name: ping
+-- Whether Postgres answers.
+SELECT 1

@@ -1,0 +1,172 @@
+"""A small life of two notifications, by the code of storage: what a release's processes say to Postgres.
+
+It has stages, so that the lives of two releases can take turns in one database.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.fingerprint import Fingerprint
+from domain.ids import attempt_ref, notification_id
+from domain.notification import Channel, Lane, Notification, QuietHours, Strategy
+from domain.outcome import Outcome, Receipt, ReceiptStatus
+from domain.status import Status
+from domain.transition import Transition
+from storage.ledger import Ledger
+from storage.page_queue import HandOver, PageQueue
+from storage.people import Contacts, People, Preferences
+from storage.reads import Filter, Reads
+from storage.receipts import Receipts
+from storage.rows import Closing, Intent, Move, Renewal, Submission
+
+TENANT = "acme"
+NAMESPACE = UUID("6f0c1a52-7d0b-4c1e-9a52-0f6d8c7f1b11")
+PHONE = "+2348031230000"
+
+
+class Life:
+    """One user's two notifications in one lane: `sent` is delivered at the second try, `ended` is cancelled.
+
+    `user`, `lane`: nobody else's in the database, so that claims find nothing but these two.
+    """
+
+    def __init__(self, pool: Any, user: str, lane: Lane) -> None:
+        self.user, self.lane = user, lane
+        self.sent, self.ended = (notification_id(NAMESPACE, TENANT, user, "otp", key) for key in ("1", "2"))
+        self._ledger, self._queue = Ledger(pool), PageQueue(pool)
+        self._receipts, self._reads, self._people = Receipts(pool), Reads(pool), People(pool)
+        self._reference = ""
+
+    @property
+    def stages(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What happens, in order."""
+        return {
+            "accept": self.accept,
+            "batch": self.batch,
+            "claim": self.claim,
+            "first attempt": self.first_attempt,
+            "second attempt": self.second_attempt,
+            "receipt": self.receipt,
+            "updates": self.updates,
+            "views": self.views,
+        }
+
+    async def accept(self) -> None:
+        await self._people.set_contacts(TENANT, self.user, Contacts(PHONE, "ada@example.com"))
+        settings = {("otp", Channel.SMS): True, ("*", Channel.EMAIL): False}
+        await self._people.set_preferences(
+            TENANT, self.user, Preferences(settings, "UTC", QuietHours("22:00", "07:00"))
+        )
+        both = [
+            self._submission(self.sent, "1", Strategy.ALL),
+            self._submission(self.ended, "2", Strategy.FIRST),
+        ]
+        assert [one.created for one in await self._ledger.accept_all(both)] == [True, True]
+        again = await self._ledger.accept(both[0])
+        assert (again.created, again.id) == (False, self.sent)
+
+    async def batch(self) -> None:
+        claims = await self._queue.claim(self.lane, 5, 60, self.sent)
+        assert [claim.id for claim in claims] == [self.sent]
+        await self._queue.hand_over(HandOver(claims[0], solo=True))
+
+    async def claim(self) -> None:
+        claims = await self._ledger.claim(self.lane, 5, 60)
+        assert {claim.id for claim in claims} == {self.sent, self.ended}
+
+    async def first_attempt(self) -> None:
+        notification, opened = await self._intend()
+        renewed = await self._ledger.renew(
+            Renewal(
+                *(self.sent, notification.deliveries[0].id, opened.no, opened.version, 10, 30, 3600, PHONE),
+                required=False,
+            )
+        )
+        assert renewed is not None
+        again = Transition(
+            Status.DEFERRED, notification.now, "retry", 1, next_pass_at=notification.now, event="deferred"
+        )
+        await self._close(notification, renewed, Outcome.UNAVAILABLE, again)
+
+    async def second_attempt(self) -> None:
+        notification, opened = await self._intend()
+        delivery = notification.deliveries[0]
+        assert await self._ledger.open_twins(f"match {self.sent}", delivery.id) == 0
+        waits = Transition(Status.SENT, notification.now + timedelta(hours=1))
+        await self._close(notification, opened, Outcome.ACCEPTED, waits, f"SM {self.sent}")
+        assert await self._ledger.claimed_messages("twilio", [f"SM {self.sent}"])
+        self._reference = attempt_ref(delivery.id, opened.no)
+
+    async def receipt(self) -> None:
+        reports = [
+            Receipt(f"one {self.sent}", ReceiptStatus.SENT, attempt_ref=self._reference),
+            Receipt(f"two {self.sent}", ReceiptStatus.DELIVERED, provider_message_id=f"SM {self.sent}"),
+        ]
+        assert await self._receipts.store("twilio", reports) == 2
+        applied = await self._receipts.apply_due(5)
+        assert [(one.state, one.final) for one in applied.changed] == [(Status.DELIVERED, True)]
+
+    async def updates(self) -> None:
+        sms, email = (await self._load(self.ended)).deliveries
+        assert email.state is Status.WAITING
+        failed = Transition(Status.FAILED, None, "no_contact", release=True, event="failed")
+        assert await self._ledger.move(Move(self.ended, sms.id, sms.version, failed))
+        email = (await self._load(self.ended)).delivery(Channel.EMAIL)
+        assert email.state is Status.ACCEPTED
+        over = Transition(Status.CANCELLED, None, "cancelled_by_client", release=True)
+        assert await self._ledger.move(Move(self.ended, email.id, email.version, over))
+
+    async def views(self) -> None:
+        story = await self._reads.story(TENANT, self.sent)
+        assert story is not None
+        assert (story.notification["status"], len(story.attempts), len(story.receipts)) == ("delivered", 2, 2)
+        ended = await self._reads.notification(TENANT, self.ended)
+        assert ended is not None
+        assert ended["status"] == "failed"
+        for filter, count in (
+            (Filter(user_id=self.user), 2),
+            (Filter(user_id=self.user, provider="twilio", channel=Channel.SMS), 1),
+        ):
+            assert len((await self._reads.page(TENANT, filter, 5)).positions) == count
+        assert await self._people.preferences(TENANT, self.user) is not None
+
+    def _submission(self, id: UUID, key: str, strategy: Strategy) -> Submission:
+        channels = (Channel.SMS,) if strategy is Strategy.ALL else (Channel.SMS, Channel.EMAIL)
+        return Submission(
+            *(id, TENANT, self.user, "otp", key, Fingerprint(b"digest", "k1"), self.lane, strategy, channels),
+            body="Your code is 123456",
+        )
+
+    async def _load(self, id: UUID) -> Notification:
+        notification = await self._ledger.load(id)
+        assert notification is not None
+        return notification
+
+    async def _intend(self) -> tuple[Notification, Any]:
+        notification = await self._load(self.sent)
+        delivery = notification.deliveries[0]
+        opened = await self._ledger.intend(
+            Intent(
+                *(self.sent, delivery.id, delivery.version, "twilio", 10, 30, PHONE, "+•", {"why": "first"}),
+                required=False,
+                match_key=f"match {self.sent}",
+            )
+        )
+        assert opened is not None
+        return notification, opened
+
+    async def _close(
+        self,
+        notification: Notification,
+        opened: Any,
+        outcome: Outcome,
+        next: Transition,
+        message: str | None = None,
+    ) -> None:
+        closing = Closing(
+            *(self.sent, notification.deliveries[0].id, opened.no, opened.version, outcome, next),
+            provider_message_id=message,
+        )
+        assert await self._ledger.close_attempt(closing) is not None

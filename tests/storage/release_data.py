@@ -1,0 +1,140 @@
+"""What a release leaves to the tests of later ones, in releases/<version>/: `make release-data` writes it.
+
+schema.sql: what made its database, step by step; statements.json: what its processes may say, with the types;
+life.json: what they said in a small life (life.py), and what Postgres answered.
+"""
+
+import asyncio
+import json
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from life import Life
+from recording import Recorder, Said
+
+from devstack.ports import free_port
+from devstack.postgres import Postgres
+from devstack.process import Process
+from domain.notification import Lane
+from storage.migrate import Release, migrate, steps
+from storage.postgres import open_pool
+from storage.statements import call, statements
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RELEASES = HERE / "releases"
+
+USER, LANE = "released", Lane.NORMAL
+"""Of the recorded life."""
+
+
+@dataclass(frozen=True)
+class Types:
+    """The names of a statement's parameters' types, and its columns with theirs."""
+
+    parameters: list[str]
+    columns: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Released:
+    """The data of one release."""
+
+    version: str
+    steps: Mapping[str, str]
+    """The texts of its migrations and functions by name, in the order in which they ran."""
+    statements: Mapping[str, tuple[str, Types]]
+    life: Mapping[str, list[Said]]
+
+
+def newest() -> Released:
+    """The newest release that there is data of."""
+    folder = max(RELEASES.iterdir(), key=lambda path: [int(part) for part in path.name.split(".")])
+    _, *parts = re.split(
+        r"^-- step: (\w+)\n", (folder / "schema.sql").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    said = json.loads((folder / "statements.json").read_text(encoding="utf-8"))
+    return Released(
+        folder.name,
+        dict(zip(parts[::2], parts[1::2], strict=True)),
+        {name: (one["text"], Types(one["parameters"], one["columns"])) for name, one in said.items()},
+        json.loads((folder / "life.json").read_text(encoding="utf-8")),
+    )
+
+
+def texts() -> dict[str, str]:
+    """The statements of this tree and the calls of its functions, by name."""
+    found = {name: one.text for name, one in statements().items()}
+    for path in sorted((ROOT / "storage").glob("*.py")):
+        for name in re.findall(r'\bcall\("(\w+)"\)', path.read_text(encoding="utf-8")):
+            found[name] = call(name)
+    return found
+
+
+async def types_of(connection: Any, text: str) -> Types:
+    """The types of a statement, as Postgres prepares it."""
+    prepared = await connection.prepare(text)
+    return Types(
+        [parameter.name for parameter in prepared.get_parameters()],
+        [[attribute.name, attribute.type.name] for attribute in prepared.get_attributes()],
+    )
+
+
+async def _made(postgres: Postgres) -> dict[str, str]:
+    """The data of this tree, by the file that it belongs in."""
+    await postgres.ensure_database()
+    await migrate(postgres.url())
+    pool = await open_pool(postgres.url(), size_max=1)
+    async with pool.acquire() as connection:
+        said: dict[str, Any] = {}
+        for name, text in sorted(texts().items()):
+            types = await types_of(connection, text)
+            said[name] = {"text": text, "parameters": types.parameters, "columns": types.columns}
+        life = await _recorded(connection)
+    await pool.close()
+    schema = "".join(f"-- step: {step.name}\n{step.text}" for step in steps(Release()))
+    return {"schema.sql": schema, "statements.json": _dumped(said), "life.json": _dumped(life)}
+
+
+async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[Said]]:
+    recorder = Recorder(connection)
+    life: dict[str, list[Said]] = {}
+    for stage, happens in Life(recorder, USER, LANE).stages.items():
+        recorder.said = life[stage] = []
+        await happens()
+    return life
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+async def _of_this_tree(directory: Path) -> dict[str, str]:
+    server = Postgres(directory / "postgres", free_port(), durable=False)
+    process = Process(server.part(), directory / "logs")
+    await process.start()
+    try:
+        return await _made(server)
+    finally:
+        await process.stop()
+
+
+def _main() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    with tempfile.TemporaryDirectory() as directory:
+        made = asyncio.run(_of_this_tree(Path(directory)))
+    folder = RELEASES / version
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    print(f"wrote {folder.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    _main()
