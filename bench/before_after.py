@@ -75,7 +75,7 @@ COMPARED: Mapping[str, Sequence[Compared]] = {
         Compared("Postgres CPU of a single request", "ms", r"closed loop, single: Postgres CPU each"),
     ),
     "drain": (
-        Compared("one workflow each", "/s", r"cost per notification, one workflow each: drained meanwhile"),
+        Compared("one workflow each", "/s", r"submitted to provider-accepted: sms"),
         *(_cost("one workflow each", part) for part in ("together", "worker", "temporal", "postgres")),
         _cost("one workflow each, awaiting its receipt", "together"),
         _cost("in batches", "together"),

@@ -41,16 +41,16 @@ async def measure(bench: Bench) -> Report:
     report = Report("drain", "Draining, one workflow each")
     size = bench.option("size", bench.scaled(400, 60, essential=600))
     report.scale = {"notifications": size, "in_flight": IN_FLIGHT}
-    if not bench.essential:
-        async with AsyncExitStack() as open:
-            running = await open.enter_async_context(bench.stack(catalog=paging("never")))
-            traffic = await open.enter_async_context(Traffic(running))
-            await traffic.add_users(size * (2 * bench.repetitions + 1))
-            await _Rates(bench, running, traffic, size).measure(report)
+    async with AsyncExitStack() as open:
+        running = await open.enter_async_context(bench.stack(catalog=paging("never")))
+        traffic = await open.enter_async_context(Traffic(running))
+        await traffic.add_users(size * (2 * bench.repetitions + 1))
+        rates = _Rates(bench, running, traffic, size)
+        await (rates.measure_sms(report) if bench.essential else rates.measure(report))
     async with AsyncExitStack() as open:
         running = await open.enter_async_context(bench.stack(catalog=paging("bulk"), statements=True))
         traffic = await open.enter_async_context(Traffic(running))
-        await _Costs(bench, running, traffic, report, size).measure()
+        await _Costs(bench, running, traffic, report).measure()
     report.notes += [
         "The Temporal baseline: an eagerly started workflow with one local activity that does nothing, by a "
         "worker with the same settings and as many in flight, on the same server, in turns. Where receipts "
@@ -69,12 +69,19 @@ class _Rates:
         self._size = size
         self._rates: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
+    async def measure_sms(self, report: Report) -> None:
+        """Measure only SMS to provider-accepted."""
+        await self._running.instant_vendors(callbacks=False)
+        await self._warm_up(ALERT)
+        for _ in range(self._bench.repetitions):
+            await self._sms_accepted()
+        report.add("sms", self._rates[TO_ACCEPTED]["sms"], "/s", group=TO_ACCEPTED)
+
     async def measure(self, report: Report) -> None:
         """Measure each rate beside its baseline, in turns: rates fall a little as Temporal's store grows."""
         await self._running.instant_vendors()
         for kind in (AWAITED, *CHANNELS.values()):
-            await self._traffic.drain(kind, max(10, self._size // 10), DRAIN_S_MAX)
-            await self._traffic.quiet()
+            await self._warm_up(kind)
         for number in range(self._bench.repetitions):
             await self._running.instant_vendors(callbacks=False)
             await in_turns(number, self._baseline, self._sms_accepted)
@@ -87,6 +94,10 @@ class _Rates:
                 self._add(TO_DELIVERED, channel, await self._until_delivered(kind))
         self._report(report, TO_ACCEPTED, "sms", BASELINE)
         self._report(report, TO_DELIVERED, "sms, awaiting its receipt", f"{BASELINE}, awaiting")
+
+    async def _warm_up(self, kind: Kind) -> None:
+        await self._traffic.drain(kind, max(10, self._size // 10), DRAIN_S_MAX)
+        await self._traffic.quiet()
 
     def _add(self, group: str, name: str, per_s: float) -> None:
         self._rates[group][name].append(per_s)
@@ -162,14 +173,12 @@ async def in_turns(number: int, *measures: Callable[[], Awaitable[None]]) -> Non
 class _Costs:
     """One interval for each way of delivery, on a stack that counts statements."""
 
-    def __init__(
-        self, bench: Bench, running: Running, traffic: Traffic, report: Report, essential_size: int
-    ) -> None:
+    def __init__(self, bench: Bench, running: Running, traffic: Traffic, report: Report) -> None:
         self._bench = bench
         self._running = running
         self._traffic = traffic
         self._report = report
-        self._each = bench.scaled(400, 40, essential=essential_size)
+        self._each = bench.scaled(400, 40)
         self._warm_up = max(10, self._each // 10)
 
     async def measure(self) -> None:
@@ -188,7 +197,6 @@ class _Costs:
             drained = await self._traffic.drain(kind, count, DRAIN_S_MAX)
             await self._receipts_processed(count, kind)
             group = f"{COSTS}{way}"
-            self._report.add("drained meanwhile", drained.per_s, "/s", group=group)
             await meter.end(self._report, group, count)
             self._bench.say(f"  {way}: {drained.per_s:,.0f}/s")
             if way == BATCHES:

@@ -25,6 +25,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 _LABELS = (
     ("what one costs, ", "cost per notification, "),
+    ("accepted to provider-accepted", "submitted to provider-accepted"),
     ("by pages", "in batches"),
     ("a workflow each", "one workflow each"),
     ("each receipt at once", "immediate receipts"),
@@ -33,7 +34,6 @@ _LABELS = (
     ("statements, 100 at once", "statements, 100 in a group"),
     ("nothing else running: p", "idle: p"),
 )
-_RATE = "accepted to provider-accepted: sms"
 
 
 def is_earlier(checkout: Path) -> bool:
@@ -49,8 +49,6 @@ def command(topic: str, output: Path, options: Mapping[str, str]) -> list[str]:
 
 def label(earlier: str) -> str:
     """Today's label for a figure."""
-    if earlier == _RATE:
-        return "cost per notification, one workflow each: drained meanwhile"
     for old, new in _LABELS:
         earlier = earlier.replace(old, new)
     return earlier

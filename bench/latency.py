@@ -60,8 +60,7 @@ async def measure(bench: Bench) -> Report:
 async def _run(bench: Bench, runs: _Runs, bulk: int, seconds: float) -> None:
     """One run on a new stack: vendors still send the reports of an earlier run for minutes."""
     async with bench.stack(catalog=paging("bulk")) as running, Traffic(running) as traffic:
-        if not bench.essential:
-            await traffic.add_users(bulk)
+        await traffic.add_users(bulk)
         await running.instant_vendors()
         runs.idle.append(await alone(traffic, seconds))
         runs.idle_stages.append(await stages(traffic, OTP))

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.cost import COSTS
 from bench.tables import OPEN_LOOP, SIDE_BY_SIDE, Results
 
 
@@ -44,11 +43,11 @@ def plots_of(results: Results) -> list[Lines | Bars]:
 
 
 def _rates(results: Results) -> dict[str, dict[str, float]]:
-    """The figures per second by group. Without open loops, whose rate is the load's own, and costs."""
+    """The figures per second by group. Without open loops, whose rate is the load's own."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for figure in results["figures"]:
         group, name = figure["group"], figure["name"]
-        if figure["unit"] != "/s" or not group or group.startswith((COSTS, OPEN_LOOP)):
+        if figure["unit"] != "/s" or not group or group.startswith(OPEN_LOOP):
             continue
         prefix = next((prefix for prefix in SIDE_BY_SIDE if group.startswith(prefix)), None)
         if prefix:
