@@ -7,11 +7,11 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test conformance release-data docs bench bench-pages check format lock lock-check clean
+.PHONY: help demo dev test conformance release-data docs bench bench-pages bench-compare check format lock lock-check clean
 
 help: ## List the targets
 	@echo "Herald. Two commands to begin with: make demo, make dev."
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/run.stamp ## Run every scenario on the embedded stack and print what happened
 	@$(BIN)/herald demo
@@ -35,11 +35,15 @@ release-data: $(VENV)/dev.stamp ## Write what the upgrade tests of later release
 docs: $(VENV)/run.stamp ## Write the providers' feature matrix (docs/providers/README.md) from their declarations
 	@$(BIN)/python -m providers.matrix
 
-bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure everything and write docs/performance.md (ARGS="drain pages" for some, "--small drain" writes nothing)
+bench: $(VENV)/bench.stamp $(VENV)/restate.stamp ## Measure everything and update docs/performance.md (ARGS="drain batches" for some topics)
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-pages: $(VENV)/bench.stamp ## Write docs/performance.md, its plots and docs/comparison.md from bench/results
+bench-pages: $(VENV)/bench.stamp ## Update docs/performance.md and docs/comparison.md from bench/results, and draw the plots
 	@$(BIN)/python -m bench.publish
+	@$(BIN)/python -m bench.plots
+
+bench-compare: $(VENV)/bench.stamp ## Measure another checkout and this one in turns (BEFORE=DIR, ARGS="accept drain")
+	@$(BIN)/python -m bench.before_after --before $(BEFORE) $(ARGS)
 
 check: $(VENV)/dev.stamp ## Lint, types, layers, lock files and guard tests
 	@$(BIN)/ruff check .
@@ -101,8 +105,8 @@ $(VENV)/prism.stamp: tests/conformance/package-lock.json $(VENV)/dev.stamp
 	@echo "installing Prism into $(VENV) …"
 	$(call NPM_CI,prism)
 
-# Without it the benchmarks say that Restate is not here, and go on.
-$(VENV)/restate.stamp: bench/peers/package-lock.json $(VENV)/bench.stamp
+# Optional: without it the benchmarks leave Restate out.
+$(VENV)/restate.stamp: bench/comparison/package-lock.json $(VENV)/bench.stamp
 	$(call NPM_CI,restate) || echo "Restate's server could not be installed: it is left out"
 
 # The stamp says that the environment was made whole: one whose making was interrupted is made anew.

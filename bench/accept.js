@@ -1,4 +1,4 @@
-// Open loop: single notifications, or batches, at a constant rate. k6 sends when the time has come, not when it can.
+// Open loop: single notifications, or batches, at a constant rate, whether or not earlier requests were answered.
 import http from 'k6/http';
 import exec from 'k6/execution';
 

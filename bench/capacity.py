@@ -1,6 +1,6 @@
-"""Writes what `herald capacity` calculates from, and docs/capacity.md's tables: `python -m bench.capacity`.
+"""Writes the data of `herald capacity` and the tables of docs/capacity.md: `python -m bench.capacity`.
 
-The costs come from bench/results/drain.json and growth.json; what a topic has not measured stays as it was.
+The costs come from bench/results/drain.json and growth.json. Whatever they do not have stays as it is.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.cost import COSTS
 from bench.report import RESULTS, ROOT, shown
 from console import capacity
 from console.capacity_model import Demand, Way, plan
@@ -19,9 +20,9 @@ DATA = ROOT / "console" / capacity.MEASURED
 RATES = (100, 1_000, 10_000)
 
 _GROUPS = {
-    Way.WORKFLOW: "what one costs, a workflow each",
-    Way.AWAITING: "what one costs, a workflow each, awaiting its receipt",
-    Way.PAGE: "what one costs, by pages",
+    Way.WORKFLOW: f"{COSTS}one workflow each",
+    Way.AWAITING: f"{COSTS}one workflow each, awaiting its receipt",
+    Way.PAGE: f"{COSTS}in batches",
 }
 _COSTS = {
     "api_cpu_ms": ("CPU of api", "CPU of callbacks"),
@@ -32,7 +33,7 @@ _COSTS = {
     "statements": ("SQL statements",),
     "commits": ("commits",),
     "wal_bytes": ("WAL",),
-    "valkey_commands": ("Valkey commands, those in scripts too",),
+    "valkey_commands": ("Valkey commands, including those in scripts",),
     "history_events": ("history events",),
     "state_transitions": ("state transitions",),
     "history_bytes": ("bytes of history",),
@@ -41,7 +42,7 @@ _BLOCK = re.compile(r"(<!-- (?P<name>\w+): begin -->\n).*?(<!-- (?P=name): end -
 
 
 def costs_of(drain: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """What each way costs, from the list that the topic `drain` makes; ways that it has not are missing."""
+    """The costs of each way of delivery, from the results of `drain`. Ways without results are missing."""
     groups: dict[str, dict[str, float]] = defaultdict(dict)
     for figure in drain["figures"]:
         groups[figure["group"]][figure["name"]] = figure["value"]
@@ -55,13 +56,13 @@ def costs_of(drain: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def kept_of(growth: Mapping[str, Any]) -> dict[str, float]:
-    """What one leaves in the ledger, from the topic `growth`; empty if it did not measure that."""
+    """The bytes that one notification leaves in the ledger, if the results of `growth` have them."""
     names = {"evidence of one": "evidence_bytes", "keys of one": "key_bytes"}
     return {names[figure["name"]]: figure["value"] for figure in growth["figures"] if figure["name"] in names}
 
 
 def updated(data: Mapping[str, Any], results: Path = RESULTS) -> dict[str, Any]:
-    """The data with what the results say."""
+    """The data, updated from the results."""
     found = dict(data)
     drain, growth = results / "drain.json", results / "growth.json"
     if drain.exists():
@@ -81,7 +82,7 @@ def updated(data: Mapping[str, Any], results: Path = RESULTS) -> dict[str, Any]:
 
 
 def written(page: str) -> str:
-    """The page with its tables as `herald capacity` has them."""
+    """The page with the tables of `herald capacity`."""
     known = capacity.measured()
     blocks = {"inputs": _inputs(known), "plans": _plans(known)}
     return _BLOCK.sub(lambda block: block[1] + blocks[block["name"]] + block[3], page)

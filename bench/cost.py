@@ -1,6 +1,7 @@
-"""What one notification costs: CPU of every part, statements, commits, bytes and Temporal's own counts."""
+"""The cost of one notification: CPU of every part, statements, commits, bytes and Temporal's own counts."""
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,16 @@ from storage.statements import statements
 IDLE_S = 5.0
 SETTLE_S = 1.5
 """Postgres' statistics of other sessions arrive within a second."""
-STATEMENTS_TOLD = 8
+STATEMENTS_SHOWN = 8
 _BEGINNING = 60
+_FUNCTION = re.compile(r"SELECT \* FROM (ledger_\w+)\(")
+COSTS, STATEMENTS = "cost per notification, ", "Postgres time per notification, "
+"""How the groups of figures begin; what follows is the way of delivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """Temporal's counts of one workflow: the medians of a sample."""
+    """Temporal's counts for one workflow: the medians of a sample."""
 
     events: float
     transitions: float
@@ -31,7 +35,7 @@ class Histories:
 
     @classmethod
     async def of(cls, client: Client, workflow_ids: Sequence[str]) -> Self:
-        """As the server describes them. Raises RPCError for one that it does not know."""
+        """Ask the server. Raises RPCError for an unknown workflow."""
         infos = [
             (await client.get_workflow_handle(id).describe()).raw_description.workflow_execution_info
             for id in workflow_ids
@@ -42,8 +46,8 @@ class Histories:
             median(info.history_size_bytes for info in infos),
         )
 
-    def tell(self, report: Report, group: str, each: float = 1) -> None:
-        """Add them to a report, as shares of `each` notifications."""
+    def add_to(self, report: Report, group: str, each: float = 1) -> None:
+        """Add them to a report, divided by `each` notifications."""
         report.add("history events", self.events / each, "", group=group)
         report.add("state transitions", self.transitions / each, "", group=group)
         report.add("bytes of history", self.bytes / each, "bytes", group=group)
@@ -51,7 +55,7 @@ class Histories:
 
 @dataclass(slots=True)
 class Meter:
-    """Counts stretches, less what the idle stack costs anyway (sweeps, heartbeats, its own upkeep)."""
+    """Measures intervals, less what the idle stack costs (sweeps, heartbeats, maintenance)."""
 
     running: Running
     _idle: Counts = field(default_factory=Counts)
@@ -59,24 +63,24 @@ class Meter:
     _since: float = 0.0
 
     async def idle(self) -> None:
-        """Learn what nothing costs."""
+        """Measure the idle stack."""
         before = await self.running.counts()
         await asyncio.sleep(IDLE_S)
         self._idle = (await self.running.counts()).since(before)
 
     async def begin(self) -> None:
-        """A stretch begins."""
+        """Start an interval."""
         await self.running.query("SELECT pg_stat_statements_reset()")
         self._before, self._since = await self.running.counts(), time.monotonic()
 
     def server_ms(self, count: int) -> float:
-        """CPU of Temporal's server since the stretch began, for each of `count`, in milliseconds."""
+        """CPU of Temporal's server since the start of the interval: milliseconds for each of `count`."""
         spent = cpu_seconds(self.running.pid("temporal")) - self._before.cpu_s["temporal"]
         share = (time.monotonic() - self._since) / IDLE_S
         return max(0.0, spent - self._idle.cpu_s["temporal"] * share) * 1000 / count
 
     async def end(self, report: Report, group: str, count: int) -> None:
-        """The stretch ended: what each of `count` notifications cost. Adds figures, and its statements."""
+        """End the interval: add what each of `count` notifications cost, and the costliest statements."""
         seconds = time.monotonic() - self._since
         await asyncio.sleep(SETTLE_S)
         spent = (await self.running.counts()).since(self._before)
@@ -95,19 +99,23 @@ class Meter:
         report.add("WAL", beyond("postgres", "wal_bytes"), "bytes", group=group)
         report.add("Valkey round trips", beyond("valkey", "evalsha"), "", group=group)
         commands = sum(beyond("valkey", name) for name in spent.valkey)
-        report.add("Valkey commands, those in scripts too", commands, "", group=group)
+        report.add("Valkey commands, including those in scripts", commands, "", group=group)
         names = _statements()
-        for row in await top_statements(self.running.database_url, STATEMENTS_TOLD):
-            what = next((name for begins, name in names.items() if row["query"].startswith(begins)), None)
-            took = f"{row['ms'] * 1000 / count:.0f} µs of Postgres for each notification"
-            calls = row["calls"] / count
+        for row in await top_statements(self.running.database_url, STATEMENTS_SHOWN):
+            query = row["query"]
+            what = next((name for begins, name in names.items() if query.startswith(begins)), None)
+            function = _FUNCTION.match(query)
             report.add(
-                what or row["query"][:_BEGINNING], calls, "calls", group=f"statements, {group}", note=took
+                what or (f"{function[1]}()" if function else query[:_BEGINNING]),
+                row["ms"] * 1000 / count,
+                "µs",
+                group=f"{STATEMENTS}{group.removeprefix(COSTS)}",
+                note=f"{row['calls'] / count:.3g} calls",
             )
 
 
 def _statements() -> dict[str, str]:
-    """The names of Herald's statements, by how they begin."""
+    """The name of each of Herald's statements, by the statement's first characters."""
     found: dict[str, str] = {}
     for name, one in statements().items():
         lines = (line.partition("--")[0] for line in one.text.splitlines())

@@ -1,4 +1,4 @@
-"""What a measured stretch cost: CPU seconds of every part, and the stores' own counts."""
+"""What a measured interval cost: CPU seconds of every part, and the stores' own counters."""
 
 import os
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and of every process below it, also of those that have ended.
+    """User and system time of a process and all its descendants, including those that have ended.
 
-    0 for a process that is gone. Source: proc(5), /proc/pid/stat fields 14 to 17.
+    0 if the process is gone. Source: proc(5), /proc/pid/stat fields 14 to 17.
     """
-    return sum(_own_cpu_seconds(member) for member in family(pid))
+    return sum(_own_cpu_seconds(member) for member in _family(pid))
 
 
 def resident_mb(pid: int) -> float:
-    """The resident size of a process and of those below it, in MiB; shared pages count for each."""
-    return sum(_resident_pages(member) for member in family(pid)) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """The resident size of a process and its descendants in MiB; shared memory counts once per process."""
+    return sum(_resident_pages(member) for member in _family(pid)) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @dataclass(slots=True)
 class Counts:
-    """Counters at one moment, or, as the difference of two, over a stretch.
+    """Counters at one moment, or, as the difference of two, over an interval.
 
-    `cpu_s` by part. `postgres`: of pg_stat_database, and `statements` and `wal_bytes` where they are kept.
-    `valkey`: commands by name.
+    `cpu_s` by part. `postgres`: from pg_stat_database and pg_stat_wal, plus `statements` if Postgres counts
+    them. `valkey`: commands by name.
     """
 
     cpu_s: dict[str, float] = field(default_factory=dict[str, float])
@@ -39,17 +39,12 @@ class Counts:
     valkey: dict[str, float] = field(default_factory=dict[str, float])
 
     def since(self, before: "Counts") -> "Counts":
-        """What happened between `before` and this."""
+        """The difference to an earlier moment."""
         return Counts(
             _difference(self.cpu_s, before.cpu_s),
             _difference(self.postgres, before.postgres),
             _difference(self.valkey, before.valkey),
         )
-
-    @property
-    def valkey_commands(self) -> float:
-        """All commands that clients and scripts ran; a script's inner commands count too."""
-        return sum(self.valkey.values())
 
 
 async def postgres_counts(database_url: str) -> dict[str, float]:
@@ -90,7 +85,7 @@ async def top_statements(database_url: str, limit: int = 12) -> list[dict[str, A
 
 
 async def valkey_counts(url: str) -> dict[str, float]:
-    """Calls by command, without those that connections make for themselves."""
+    """Calls by command, without those for connection set-up."""
     client: Any = redis.asyncio.from_url(url)
     try:
         stats: Mapping[str, Mapping[str, Any]] = await client.info("commandstats")
@@ -103,20 +98,20 @@ async def valkey_counts(url: str) -> dict[str, float]:
     }
 
 
-def family(pid: int) -> list[int]:
-    """The process and all that descend from it."""
+def _family(pid: int) -> list[int]:
+    """The process and all its descendants."""
     found, pending = list[int](), [pid]
     while pending:
         member = pending.pop()
         found.append(member)
-        with suppress(OSError):  # it ended meanwhile
+        with suppress(OSError):  # it has ended
             for thread in os.listdir(f"/proc/{member}/task"):
                 pending += _children(member, thread)
     return found
 
 
 def _children(pid: int, thread: str) -> list[int]:
-    """The processes that a thread began, and that still run; none if it ended meanwhile."""
+    """The running child processes of a thread; none if the thread has ended."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()]
     except OSError:
@@ -128,7 +123,7 @@ def _own_cpu_seconds(pid: int) -> float:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0.0
-    # The name may hold spaces and parentheses: what follows it begins behind the last one.
+    # The name may contain spaces and parentheses; the other fields follow the last parenthesis.
     fields = stat.rpartition(")")[2].split()
     return sum(int(value) for value in fields[11:15]) / _TICKS_S
 

@@ -1,4 +1,4 @@
-"""Growth: what a notification costs beside many old ones in the ledger, and beside many open workflows."""
+"""Growth: the cost of a notification in a large ledger, and with many open workflows."""
 
 import asyncio
 import time
@@ -13,8 +13,8 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from bench import statements
 from bench.harness import Bench, Running
+from bench.history_seed import MONTHS, SHARED_BUFFERS, seed_history
 from bench.load import percentile
-from bench.past import MONTHS, SHARED_BUFFERS, give_past
 from bench.report import Report, Series, at_most
 from domain.ids import workflow_id
 from domain.notification import Channel, Lane
@@ -31,22 +31,32 @@ from workflows.notification import NotificationWorkflow
 FLAT = at_most(1.2)
 """Within 20 % of the smallest size."""
 RATE_PER_S = 25
-"""Well below what a workflow each can do, so that the cost and not a queue is measured."""
+"""Well below the capacity of one workflow each, so that no queue builds up."""
 GROUP = 100
+SMALLEST = 10_000
+"""Rows of the ledger that the larger ones are compared with."""
 STARTS_AT_ONCE = 64
 
-Taken = dict[tuple[str, str], float]
-"""What one stretch came to: a value by its name and unit."""
-Samples = Mapping[int, Sequence[Taken]]
+FIVE_STATEMENTS = {1: "the five statements, one by one", GROUP: f"the five statements, {GROUP} in a group"}
+
+Values = dict[tuple[str, str], float]
+"""The measurements of one repetition: a value by name and unit."""
+Samples = Mapping[int, Sequence[Values]]
 
 
 async def measure(bench: Bench) -> Report:
-    """Three sizes of each kind side by side, measured in turns; each figure against the smallest size."""
+    """Three sizes side by side, measured in turns; each figure against the smallest size.
+
+    Essential: the statements alone, at the smallest size and at `rows`.
+    """
     report = Report("growth", "Growth of the ledger, and of what is open in Temporal")
     notifications = bench.option("notifications", bench.scaled(200, 50))
     report.scale = {"notifications": notifications, "rate_per_s": RATE_PER_S, "months": MONTHS}
-    if rows := bench.option("rows", bench.scaled(10_000_000, 50_000)):
-        await _ledgers(bench, report, (10_000, rows // 10, rows), notifications)
+    if rows := bench.option("rows", bench.scaled(10_000_000, 50_000, essential=3_000_000)):
+        sizes = (SMALLEST, rows) if bench.essential else (SMALLEST, rows // 10, rows)
+        await _ledgers(bench, report, sizes, notifications)
+    if bench.essential:
+        return report
     if opened := bench.option("open", bench.scaled(100_000, 1000)):
         await _open_workflows(bench, report, (opened // 100, opened // 10, opened), notifications)
     return report
@@ -55,46 +65,50 @@ async def measure(bench: Bench) -> Report:
 async def _ledgers(bench: Bench, report: Report, sizes: Sequence[int], notifications: int) -> None:
     async def prepare(running: Running, size: int) -> None:
         await running.stack.stop("worker", "worker_critical")
-        past = await give_past(running, size)
+        seeded = await seed_history(running, size)
         report.notes.append(
             f"{size:,} notifications with deliveries, attempts, contents, two receipts each and timelines "
-            f"over {MONTHS} months were generated in {past.seconds:.0f} s: {past.megabytes:,.0f} MiB"
+            f"over {MONTHS} months were generated in {seeded.seconds:.0f} s: {seeded.megabytes:,.0f} MiB."
         )
         bench.say(f"  {report.notes[-1]}")
         if size == sizes[-1]:
             group = f"{size:,} rows in the ledger"
-            report.add("keys of one", past.key_bytes, "bytes", group=group, note="notification and delivery")
-            report.add("evidence of one", past.evidence_bytes, "bytes", group=group, note="all else")
+            report.add(
+                "keys of one", seeded.key_bytes, "bytes", group=group, note="notification and delivery"
+            )
+            report.add("evidence of one", seeded.evidence_bytes, "bytes", group=group, note="all else")
 
-    async def measured(running: Running) -> Taken:
-        taken = await _statements(running)
+    async def measured(running: Running) -> Values:
+        values = await _statements(running)
+        if bench.essential:
+            return values
         await running.stack.resume("worker")
-        taken |= await _way(running, notifications)
+        values |= await _delivered(running, notifications)
         await running.stack.stop("worker")
-        return taken | await _reads(running)
+        return values | await _reads(running)
 
     report.notes.append(
-        f"Postgres has {SHARED_BUFFERS} of shared memory, and its indexes in it at the beginning"
+        f"Postgres has {SHARED_BUFFERS} of shared buffers, with the indexes loaded at the beginning."
     )
     samples = await _side_by_side(bench, sizes, prepare, measured)
-    _tell(report, samples, "rows in the ledger")
+    _add(report, samples, "rows in the ledger")
 
 
 async def _open_workflows(bench: Bench, report: Report, sizes: Sequence[int], notifications: int) -> None:
     async def prepare(running: Running, size: int) -> None:
         started = time.monotonic()
         await _open(running.temporal_address, size)
-        report.notes.append(f"{size:,} workflows were opened in {time.monotonic() - started:.0f} s")
+        report.notes.append(f"{size:,} workflows were opened in {time.monotonic() - started:.0f} s.")
         bench.say(f"  {report.notes[-1]}")
 
-    async def measured(running: Running) -> Taken:
-        return await _way(running, notifications)
+    async def measured(running: Running) -> Values:
+        return await _delivered(running, notifications)
 
     samples = await _side_by_side(bench, sizes, prepare, measured)
-    _tell(report, samples, "open workflows")
+    _add(report, samples, "open workflows")
     report.notes.append(
-        "the open workflows are notification workflows with their search attributes whose first task is a "
-        "day away (start_delay): a timer each, as a parked one has, and no history beyond the start"
+        "The open workflows are notification workflows with search attributes whose first task is a day away "
+        "(start_delay): each has a timer, like a parked one, and no history after the start."
     )
 
 
@@ -102,10 +116,10 @@ async def _side_by_side(
     bench: Bench,
     sizes: Sequence[int],
     prepare: Callable[[Running, int], Awaitable[None]],
-    measured: Callable[[Running], Awaitable[Taken]],
+    measured: Callable[[Running], Awaitable[Values]],
 ) -> Samples:
-    """A stack for each size, all prepared first, then measured in turns, so that a drift strikes all."""
-    samples: dict[int, list[Taken]] = defaultdict(list)
+    """One stack for each size: all prepared first, then measured in turns, so that drift affects all."""
+    samples: dict[int, list[Values]] = defaultdict(list)
     async with AsyncExitStack() as open:
         stacks = {size: await open.enter_async_context(bench.stack(statements=True)) for size in sizes}
         for size, running in stacks.items():
@@ -113,31 +127,31 @@ async def _side_by_side(
             await prepare(running, size)
         for repetition in range(bench.repetitions + 1):
             for size, running in stacks.items():
-                taken = await measured(running)
-                # The first round opens connections and makes plans: it counts for nothing.
+                values = await measured(running)
+                # The first round opens connections and plans statements: it does not count.
                 if repetition:
-                    samples[size].append(taken)
+                    samples[size].append(values)
                 bench.say(
                     f"  {size:,}: "
-                    + ", ".join(f"{name} {value:.3g} {unit}" for (name, unit), value in taken.items())
+                    + ", ".join(f"{name} {value:.3g} {unit}" for (name, unit), value in values.items())
                 )
     return samples
 
 
-async def _way(running: Running, notifications: int) -> Taken:
-    """Notifications come in at a constant rate and are delivered, a workflow each: what each one cost."""
+async def _delivered(running: Running, notifications: int) -> Values:
+    """The cost of each notification, submitted at a constant rate and delivered with one workflow each."""
     before = await running.counts()
     latencies = await _submitted(running, notifications)
 
-    async def over() -> bool:
+    async def nothing_due() -> bool:
         return not await running.value("SELECT EXISTS (SELECT FROM due)")
 
-    await running.until("everything is delivered", over, 120)
+    await running.until("everything is delivered", nothing_due, 120)
     spent = (await running.counts()).since(before)
-    taken = {(f"CPU of {part}", "ms"): spent.cpu_s[part] * 1000 / notifications for part in _PARTS}
+    values = {(f"CPU of {part}", "ms"): spent.cpu_s[part] * 1000 / notifications for part in _PARTS}
     return {
-        ("CPU of all", "ms"): sum(taken.values()),
-        **taken,
+        ("CPU of all", "ms"): sum(values.values()),
+        **values,
         ("WAL", "kB"): spent.postgres["wal_bytes"] / 1000 / notifications,
         ("accepted, p50", "ms"): percentile(latencies, 50),
     }
@@ -147,7 +161,7 @@ _PARTS = ("api", "callbacks", "worker", "temporal", "postgres")
 
 
 async def _submitted(running: Running, notifications: int) -> list[float]:
-    """Submit at the rate; the milliseconds until each answer, from when it should have been sent, sorted."""
+    """Submit on schedule; the milliseconds from each scheduled time to its answer, sorted."""
     started, latencies = time.perf_counter(), list[float]()
 
     async def one(place: int) -> None:
@@ -168,32 +182,32 @@ async def _submitted(running: Running, notifications: int) -> list[float]:
     return sorted(latencies)
 
 
-async def _statements(running: Running) -> Taken:
-    """The hot statements, alone and in groups. No worker runs meanwhile."""
-    taken: Taken = {}
+async def _statements(running: Running) -> Values:
+    """The hot statements, one at a time and in groups. No worker runs meanwhile."""
+    values: Values = {}
     for group, rounds in ((1, 100), (GROUP, 10)):
         costs = await statements.measure(running.database_url, group, rounds)
         if group > 1:
-            taken |= {(f"{name}, {group} at once", "ms"): cost.ms for name, cost in costs.items()}
-        whole = f"the five statements, {group} at once"
-        taken[whole, "ms"] = sum(cost.ms for cost in costs.values())
-        taken[whole, "kB of WAL"] = sum(cost.wal_bytes for cost in costs.values()) / 1000
-        taken[whole, "blocks"] = sum(cost.blocks for cost in costs.values())
-        taken[whole, "blocks not in shared memory"] = sum(cost.missed for cost in costs.values())
-    return taken
+            values |= {(f"{name}, {group} in a group", "ms"): cost.ms for name, cost in costs.items()}
+        whole = FIVE_STATEMENTS[group]
+        values[whole, "ms"] = sum(cost.ms for cost in costs.values())
+        values[whole, "kB of WAL"] = sum(cost.wal_bytes for cost in costs.values()) / 1000
+        values[whole, "blocks"] = sum(cost.blocks for cost in costs.values())
+        values[whole, "blocks not in shared buffers"] = sum(cost.missed for cost in costs.values())
+    return values
 
 
-async def _reads(running: Running) -> Taken:
-    """What is listed and shown, and a round of the reconciliation, in milliseconds: the median of several."""
+async def _reads(running: Running) -> Values:
+    """API reads and one round of the reconciliation: the median of several, in milliseconds."""
     pool = await open_pool(running.database_url, size_max=1)
     reads = Reads(pool)
     oldest = await running.value("SELECT id FROM notifications ORDER BY tenant, accepted_at, id LIMIT 1")
     asked: dict[str, Callable[[], Awaitable[object]]] = {
         "the newest 50": lambda: reads.page("dev", Filter(), 50),
         "a user's 50": lambda: reads.page("dev", Filter(user_id="user-7"), 50),
-        "50 of a type that none has": lambda: reads.page("dev", Filter(type="otp"), 50),
-        "the oldest, with its story": lambda: reads.story("dev", oldest),
-        "a round of the reconciliation": lambda: _reconciled(pool),
+        "50 of a type that nobody sent": lambda: reads.page("dev", Filter(type="otp"), 50),
+        "the oldest, with its timeline": lambda: reads.story("dev", oldest),
+        "one reconciliation round": lambda: _reconciled(pool),
     }
     try:
         return {(name, "ms"): await _median_ms(ask) for name, ask in asked.items()}
@@ -213,18 +227,18 @@ async def _reconciled(pool: Pool) -> None:
 
 
 async def _median_ms(ask: Callable[[], Awaitable[object]], times: int = 7) -> float:
-    taken: list[float] = []
+    values: list[float] = []
     for _ in range(times):
         started = time.perf_counter()
         await ask()
-        taken.append((time.perf_counter() - started) * 1000)
-    return percentile(sorted(taken), 50)
+        values.append((time.perf_counter() - started) * 1000)
+    return percentile(sorted(values), 50)
 
 
 async def _open(address: str, count: int) -> None:
-    """Open so many notification workflows whose first task is a day away."""
+    """Open `count` notification workflows whose first task is a day away."""
     client = await Client.connect(address)
-    places = asyncio.Semaphore(STARTS_AT_ONCE)
+    slots = asyncio.Semaphore(STARTS_AT_ONCE)
     attributes = TypedSearchAttributes(
         [
             SearchAttributePair(TENANT, "dev"),
@@ -235,7 +249,7 @@ async def _open(address: str, count: int) -> None:
 
     async def start() -> None:
         id = uuid4()
-        async with places:
+        async with slots:
             await client.start_workflow(
                 NotificationWorkflow.run,
                 NotificationRef(str(id)),
@@ -250,24 +264,26 @@ async def _open(address: str, count: int) -> None:
         await asyncio.gather(*(start() for _ in range(min(1000, count - first))))
 
 
-def _tell(report: Report, samples: Samples, what: str) -> None:
-    """Each value at the smallest size, then the others as ratios to it, repetition by repetition."""
+def _add(report: Report, samples: Samples, what: str) -> None:
+    """Add each value at the smallest size, and the others as ratios to it, repetition by repetition."""
     smallest, *larger = sorted(samples)
     lines: dict[str, list[tuple[float, float]]] = {}
     for name, unit in samples[smallest][0]:
-        there = [taken[name, unit] for taken in samples[smallest]]
-        report.add(name, there, unit, group=f"{smallest:,} {what}")
+        bases = [values[name, unit] for values in samples[smallest]]
+        report.add(name, bases, unit, group=f"{smallest:,} {what}")
         for size in larger:
             group = f"{size:,} {what} against {smallest:,}"
-            if unit in _IN_RATIO and all(there):
-                ratios = [taken[name, unit] / base for taken, base in zip(samples[size], there, strict=True)]
+            if unit in _IN_RATIO and all(bases):
+                ratios = [
+                    values[name, unit] / base for values, base in zip(samples[size], bases, strict=True)
+                ]
                 figure = report.add(
                     f"{name}, {unit}", ratios, "×", FLAT if unit == "ms" else None, group=group
                 )
                 lines.setdefault(f"{name}, {unit}", [(smallest, 1.0)]).append((size, figure.value))
             else:
-                report.add(name, [taken[name, unit] for taken in samples[size]], unit, group=group)
-    report.series.append(Series(f"cost beside {what}", what, f"against {smallest:,}", lines))
+                report.add(name, [values[name, unit] for values in samples[size]], unit, group=group)
+    report.series.append(Series(f"cost with {what}", what, f"against {smallest:,}", lines))
 
 
 _IN_RATIO = frozenset({"ms", "kB", "kB of WAL", "blocks"})

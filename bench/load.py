@@ -1,9 +1,9 @@
-"""A frugal HTTP load generator in a process of its own: `python -m bench.load < load.json`.
+"""A cheap HTTP load generator in its own process. Reads a `Load` as JSON from standard input.
 
-Requests are written as bytes and answers read no further than status and length, so that the generator
-takes little of a machine that it shares with what it measures. Closed loop: each connection sends its next
-request when the last was answered. Open loop: requests are sent when their time has come, and latency
-counts from that time, so that queueing is not hidden (coordinated omission).
+It writes requests as bytes and reads only the status and length of answers, because it shares the machine
+with what it measures. Closed loop: each connection sends its next request when the last was answered. Open
+loop: requests are sent on schedule, and latency counts from the scheduled time, so that queueing shows
+(no coordinated omission).
 """
 
 import asyncio
@@ -13,11 +13,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
+
+from bench.child import output_of_module
 
 SENT_AT = "@sent_at@"
 NUMBER = "@number@"
@@ -27,12 +28,12 @@ GIVE_UP_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send. `body` is sent once for each request, with NUMBER replaced by `prefix` and a running
-    number that begins at `first`, and SENT_AT by when it was to be sent (seconds since the epoch).
+    """What to send. In each request's `body`, NUMBER is replaced by `prefix` and a running number that starts
+    at `first`, and SENT_AT by the scheduled time (seconds since the epoch).
 
     `rate_per_s`: open loop at this rate; None: closed loop over `connections`. The load ends after
-    `seconds`, or after `requests` if that comes first. `items`: the body is repeated so many times, as the
-    `notifications` of one batch.
+    `seconds`, or after `requests` if that comes first. `items`: how many times each request repeats the
+    body, as the `notifications` of one batch.
     """
 
     url: str
@@ -49,7 +50,7 @@ class Load:
 
 @dataclass(slots=True)
 class Result:
-    """What came of it. Latencies are in milliseconds, of every answer, sorted.
+    """The outcome. Latencies are in milliseconds, of every answer, sorted.
 
     `began` is when the first request was sent, in seconds since the epoch.
     """
@@ -67,43 +68,28 @@ class Result:
         return self.answered / self.seconds
 
     def percentile_ms(self, percent: float) -> float:
-        """The latency that so many percent of the answers did not exceed (nearest rank)."""
+        """The latency that `percent` of the answers did not exceed (nearest rank)."""
         return percentile(self.latencies_ms, percent)
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The value that so many percent of the sorted values do not exceed (nearest rank)."""
+    """The value that `percent` of the sorted values do not exceed (nearest rank)."""
     return ordered[max(0, -(-int(len(ordered) * percent * 100) // 10_000) - 1)]
 
 
 async def run(load: Load) -> Result:
-    """Run a load in a process of its own. Raises RuntimeError when it fails, or an answer was not 2xx."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.load"),
-        cwd=Path(__file__).parent.parent,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    """Run a load in its own process. Raises RuntimeError when it fails, or when an answer was not 2xx."""
+    output = await output_of_module(
+        "bench.load", json.dumps(asdict(load)), within_s=load.seconds + 2 * GIVE_UP_S
     )
-    try:
-        async with asyncio.timeout(load.seconds + 2 * GIVE_UP_S):
-            output, errors = await process.communicate(json.dumps(asdict(load)).encode())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise RuntimeError(
-            f"the load ended with {process.returncode}: {errors.decode(errors='replace')[-600:]}"
-        )
     result = Result(**json.loads(output))
     if refused := {status: n for status, n in result.statuses.items() if not status.startswith("2")}:
-        raise RuntimeError(f"{load.url} did not take every request: {refused}")
+        raise RuntimeError(f"{load.url} refused requests: {refused}")
     return result
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection with one request under way at most."""
+    """One keep-alive connection with at most one request in flight."""
 
     def __init__(self, generator: "_Generator") -> None:
         self._generator = generator

@@ -1,16 +1,18 @@
-"""Draws the plots of docs/performance.md as small SVG files; the same results give the same bytes."""
+"""Draws every result into docs/performance as SVG, which Git ignores: `python -m bench.plots`."""
 
 from pathlib import Path
 
 import matplotlib as mpl
 
-from bench.publish import Bars, Lines
+from bench.plot_data import Bars, Lines, plots_of
+from bench.publish import PAGE, read
 from bench.report import shown
 
 mpl.use("svg")
 
 from matplotlib import pyplot as plt
 
+PLOTS = PAGE.with_suffix("")
 STYLE = {
     "svg.hashsalt": "herald",
     "svg.fonttype": "none",
@@ -24,11 +26,18 @@ STYLE = {
 }
 WIDTH_IN, HEIGHT_IN, BAR_IN = 7.0, 3.2, 0.38
 LOG_FROM = 30
-"""Bars that differ by more than this factor stand on a logarithmic axis."""
+"""Bars that differ by more than this factor get a logarithmic axis."""
 
 
-def draw(plot: Lines | Bars, path: Path) -> None:
-    """Draw one plot into a file."""
+def main() -> None:
+    """Draw the plots of every topic that has results."""
+    PLOTS.mkdir(exist_ok=True)
+    for results in read().values():
+        for plot in plots_of(results):
+            _draw(plot, PLOTS / plot.file)
+
+
+def _draw(plot: Lines | Bars, path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = _lines(plot) if isinstance(plot, Lines) else _bars(plot)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
@@ -60,3 +69,7 @@ def _bars(plot: Bars) -> plt.Figure:
     axes.margins(x=0.12)
     axes.grid(visible=False, axis="y")
     return figure
+
+
+if __name__ == "__main__":
+    main()

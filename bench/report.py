@@ -1,4 +1,4 @@
-"""What a topic measured: figures with their targets, series for plots, and the facts of the machine."""
+"""What a topic measured: figures with targets, series for plots, and facts about the machine."""
 
 import json
 import os
@@ -26,13 +26,13 @@ _LIBRARIES = ("temporalio", "fastapi", "uvicorn", "asyncpg", "pydantic", "redis"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a figure should be: `at_least` or `at_most` a value in the figure's own unit."""
+    """The goal for a figure: `at_least` or `at_most` a value, in the figure's unit."""
 
     kind: Literal["at_least", "at_most"]
     value: float
 
     def met(self, value: float) -> bool:
-        """Whether the value is on the right side."""
+        """Whether the value reaches the goal."""
         return value >= self.value if self.kind == "at_least" else value <= self.value
 
     def __str__(self) -> str:
@@ -51,9 +51,9 @@ def at_most(value: float) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value: the median of its samples, which are kept in the order they were taken.
+    """One measured value: the median of its samples, which keep the order in which they were taken.
 
-    `group` heads the figures that belong together. `note` says what the reader must know to read it.
+    `group` is the heading of figures that belong together. `note` explains the figure.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points for a plot: `lines` by their label, each a list of (x, y)."""
+    """Points for a plot: `lines` by label, each a list of (x, y)."""
 
     name: str
     x_label: str
@@ -99,7 +99,7 @@ class Series:
 
 @dataclass(slots=True)
 class Report:
-    """Everything a topic found. `scale` says how large the run was, `notes` what a reader must know."""
+    """Everything a topic measured. `scale` has the sizes of the run, `notes` what explains the figures."""
 
     topic: str
     title: str
@@ -118,7 +118,7 @@ class Report:
         group: str = "",
         note: str = "",
     ) -> Figure:
-        """Add a figure from one value or from several repetitions; returns it."""
+        """Add a figure from one value or several repetitions, and return it."""
         taken = (samples,) if isinstance(samples, int | float) else tuple(samples)
         figure = Figure(name, tuple(float(sample) for sample in taken), unit, target, group, note)
         self.figures.append(figure)
@@ -136,7 +136,7 @@ class Report:
         }
 
     def write(self, directory: Path = RESULTS) -> None:
-        """Keep it as `<topic>.json`."""
+        """Write it to `<topic>.json`."""
         directory.mkdir(parents=True, exist_ok=True)
         document = self.to_json(machine_facts())
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
@@ -160,7 +160,7 @@ def table(reports: Sequence[Report]) -> Table:
 
 
 def shown(value: float) -> str:
-    """A value for people: three significant digits, thousands separated."""
+    """A value as text: three significant digits, or whole numbers with thousands separators."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -169,7 +169,7 @@ def shown(value: float) -> str:
 
 
 def machine_facts() -> dict[str, Any]:
-    """What the figures depend on, without anything that names the machine or its owner."""
+    """What the figures depend on, without naming the machine or its owner."""
     return {
         "cpus": os.cpu_count(),
         "cpu_model": _cpu_model(),

@@ -1,4 +1,4 @@
-"""A small ASGI application in a process of its own, served as Herald's API is."""
+"""Serves a small ASGI application in its own process, as Herald's API is served."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from devstack.process import Part, Process
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     url: str
     pid: int
@@ -22,7 +22,7 @@ class Server:
 
 @asynccontextmanager
 async def served(module: str, logs: Path, environment: Mapping[str, str]) -> AsyncGenerator[Server]:
-    """Serve `module:app` by uvicorn, in one process, until the block is left. Raises DevStackError."""
+    """Serve `module:app` with uvicorn, in one process, inside the block. Raises DevStackError."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = Process(

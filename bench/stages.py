@@ -1,25 +1,23 @@
-"""Where an OTP's time goes: what the ledger, Temporal and the vendor each wrote down of its way."""
+"""Where an OTP's time goes: the timestamps of the ledger, Temporal and the vendor."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 from temporalio.client import Client
 
-from bench.flow import Flow, Kind
 from bench.load import percentile
 from bench.report import Report
+from bench.traffic import Kind, Traffic
 from domain.ids import workflow_id
 from temporal.search_attributes import TYPE
 
 STAGES = (
     "sent → accepted",
-    "accepted → its workflow started",
-    "started → the intent",
-    "intent → the vendor",
+    "accepted → workflow started",
+    "workflow started → intent",
+    "intent → vendor",
 )
-"""Each from the time noted at its begin to the next one's. What is noted before a commit counts the commit
-into the stage that follows.
-"""
+"""Each ends where the next begins. A commit after its timestamp counts into the next stage."""
 
 _TIMES = """
 SELECT n.id, m.provider_message_id,
@@ -31,19 +29,19 @@ JOIN provider_messages m ON m.delivery_id = a.delivery_id AND m.attempt_number =
 WHERE n.type = $1"""
 
 Stages = Sequence[Sequence[float]]
-"""Of each OTP the milliseconds of each stage."""
+"""The milliseconds of each stage, for each OTP."""
 
 
-async def stages(flow: Flow, kind: Kind, until: float = float("inf")) -> Stages:
-    """Of what the vendor holds with a stamp and was to be sent before `until` (seconds since the epoch)."""
-    client = await Client.connect(flow.running.temporal_address)
+async def stages(traffic: Traffic, kind: Kind, until: float = float("inf")) -> Stages:
+    """The stages of every stamped message scheduled before `until` (seconds since the epoch)."""
+    client = await Client.connect(traffic.running.temporal_address)
     started = {
         run.id: run.start_time.timestamp()
         async for run in client.list_workflows(f"{TYPE.name} = '{kind.type}'")
     }
-    stamps = await flow.stamps(kind.vendor)
+    stamps = await traffic.stamps(kind.vendor)
     found: list[Sequence[float]] = []
-    for row in await flow.running.query(_TIMES, kind.type):
+    for row in await traffic.running.query(_TIMES, kind.type):
         stamp, began = stamps.get(row["provider_message_id"]), started.get(workflow_id(row["id"]))
         if stamp is None or began is None or stamp.sent_at >= until:
             continue
@@ -52,8 +50,8 @@ async def stages(flow: Flow, kind: Kind, until: float = float("inf")) -> Stages:
     return found
 
 
-def tell_stages(report: Report, group: str, runs: Sequence[Stages]) -> None:
-    """Add each stage's mean and 99th percentile: means add up, percentiles do not."""
+def add_stages(report: Report, group: str, runs: Sequence[Stages]) -> None:
+    """Add each stage's mean and 99th percentile. Only the means add up."""
     for place, stage in enumerate(STAGES):
         each = [sorted(otp[place] for otp in run) for run in runs]
         report.add(f"{stage}: mean", [sum(run) / len(run) for run in each], "ms", group=group)

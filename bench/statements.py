@@ -1,4 +1,4 @@
-"""What the hot statements cost by themselves: a way over the ledger, in groups of a fixed size."""
+"""The cost of the hot statements alone: notifications go through the ledger in groups of a fixed size."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ HOT: Final = {
     "intend": "ledger_intend_v1(",
     "close": "ledger_close_v1(",
 }
-"""The statements of a notification's way, by words that only they have."""
+"""The statements that every notification needs, by text that identifies each."""
 
 _COUNTED = """
 SELECT query, calls, total_exec_time AS ms, wal_bytes::float8 AS wal_bytes,
@@ -32,8 +32,8 @@ FROM pg_stat_statements WHERE toplevel
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a statement took for each notification: milliseconds in Postgres, bytes of WAL, blocks looked at,
-    and those of them that were not in Postgres' own memory.
+    """The cost of a statement per notification: milliseconds in Postgres, bytes of WAL, blocks touched, and
+    how many of those were not in shared buffers (`missed`).
     """
 
     ms: float
@@ -43,9 +43,9 @@ class Cost:
 
 
 async def measure(database_url: str, group: int, rounds: int) -> dict[str, Cost]:
-    """Carry `rounds` groups of `group` notifications over the ledger, over one connection; no worker may run.
+    """Take `rounds` groups of `group` notifications through the ledger on one connection. No worker may run.
 
-    Needs pg_stat_statements, whose counts begin anew.
+    Needs pg_stat_statements, and resets it.
     """
     pool = await open_pool(database_url, size_max=1)
     ledger = Ledger(pool)
@@ -66,11 +66,11 @@ async def _round(ledger: Ledger, group: int) -> None:
     loaded = await asyncio.gather(*(ledger.load(claim.id) for claim in claims))
     intents = [_intent(one.id, one.delivery(Channel.SMS).id) for one in loaded if one]
     if len(intents) != group:
-        raise RuntimeError(f"of {group} notifications {len(intents)} could be claimed: does a worker run?")
+        raise RuntimeError(f"of {group} notifications {len(intents)} could be claimed: is a worker running?")
     opened = await asyncio.gather(*map(ledger.intend, intents))
     closings = [_closing(intent, one) for intent, one in zip(intents, opened, strict=True) if one]
     if len(closings) != group or None in await asyncio.gather(*map(ledger.close_attempt, closings)):
-        raise RuntimeError(f"of {group} intents {len(closings)} were granted: does somebody else send?")
+        raise RuntimeError(f"of {group} intents {len(closings)} were granted: is something else sending?")
 
 
 def _submission() -> Submission:

@@ -1,29 +1,13 @@
-"""The endpoint that Herald's is compared with: it starts the workflow itself, and answers when it has."""
+"""An endpoint to compare Herald's with: it starts the workflow itself and answers once Temporal has it."""
 
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from pydantic import BaseModel
 from temporalio.client import Client
 
-
-class Content(BaseModel):
-    body: str
-
-
-class To(BaseModel):
-    sms: str
-
-
-class Notification(BaseModel):
-    user_id: str
-    type: str
-    channels: list[str]
-    content: Content
-    to: To
-    idempotency_key: str
+from bench.endpoints.notification import Notification, health
 
 
 @asynccontextmanager
@@ -33,17 +17,13 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-
-
-@app.get("/healthz")
-async def healthz() -> str:
-    return "ok"
+app.include_router(health)
 
 
 @app.post("/notifications", status_code=202)
 async def submit(notification: Notification) -> dict[str, str]:
     id = f"direct-{notification.idempotency_key}"
-    # Nobody works on this queue: starting is all that is measured.
+    # No worker polls this queue: only the start is measured.
     await app.state.temporal.start_workflow(
         "Notification", notification.model_dump(), id=id, task_queue="nobody"
     )

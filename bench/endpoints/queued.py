@@ -1,47 +1,27 @@
-"""The endpoint that Herald's is compared with: it puts a task into Celery's queue and answers.
+"""An endpoint to compare Herald's with: it puts a task into Celery's queue and answers.
 
-Once as a coroutine, in which `.delay()` holds up everybody else, and once as a plain function, which FastAPI
-runs in a thread. Redis keeps the queue; there is no check of an idempotency key and no record of its own.
+Once as a coroutine, in which `.delay()` blocks the event loop, and once as a plain function, which FastAPI
+runs in a thread. Redis keeps the queue. Idempotency keys are not checked, and nothing else is stored.
 """
 
 import os
 
 from celery import Celery
 from fastapi import FastAPI
-from pydantic import BaseModel
+
+from bench.endpoints.notification import Notification, health
 
 celery = Celery("queued", broker=os.environ["HERALD_VALKEY_URL"].replace("/0", "/9"))
 celery.conf.update(task_ignore_result=True)
 
 
-class Content(BaseModel):
-    body: str
-
-
-class To(BaseModel):
-    sms: str
-
-
-class Notification(BaseModel):
-    user_id: str
-    type: str
-    channels: list[str]
-    content: Content
-    to: To
-    idempotency_key: str
-
-
 @celery.task
 def send(notification: dict[str, object]) -> None:
-    """What a worker would do; none runs."""
+    """The worker's task; no worker runs."""
 
 
 app = FastAPI()
-
-
-@app.get("/healthz")
-async def healthz() -> str:
-    return "ok"
+app.include_router(health)
 
 
 @app.post("/coroutine", status_code=202)

@@ -7,6 +7,7 @@ import pytest
 from cli_case import ROOT, Herald
 
 from bench import capacity as page
+from bench.cost import COSTS
 from console.capacity_model import Way
 
 
@@ -53,7 +54,7 @@ def test_costs_are_taken_from_what_was_measured() -> None:
     assert [name for name in names if name not in told and not name.startswith("CPU of ")] == []
     drain = {
         "figures": [
-            {"group": "what one costs, by pages", "name": name, "value": float(place)}
+            {"group": f"{COSTS}in batches", "name": name, "value": float(place)}
             for place, name in enumerate(names)
         ]
     }

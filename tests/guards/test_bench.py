@@ -1,7 +1,8 @@
-"""The benchmarks stay runnable by their names, without being run here."""
+"""The benchmarks can be run by name, their pages match their results, and two checkouts can be compared."""
 
 import ast
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -12,10 +13,15 @@ from typing import Any
 from repository import ROOT
 
 from bench.__main__ import TOPICS
+from bench.before_after import COMPARED, by_label, turns
+from bench.comparison import page as comparison
+from bench.cost import COSTS
 from bench.counters import cpu_seconds
 from bench.drain import in_turns
-from bench.publish import PAGE, Bars, Lines, plots_of, read, told, written
+from bench.plot_data import Bars, Lines, plots_of
+from bench.publish import IMPORTANT, PAGE, read, summary, written
 from bench.report import Report, Series, at_least, at_most, shown
+from bench.tables import section
 
 BENCH = ROOT / "bench"
 
@@ -88,33 +94,109 @@ def results_of(report: Report) -> dict[str, Any]:
     return report.to_json({**facts, "uncommitted_changes": False})
 
 
-def test_what_is_compared_stands_side_by_side_and_each_target_says_whether_it_was_met() -> None:
+def test_related_groups_share_a_table_and_each_figure_shows_its_target() -> None:
     report = Report("drain", "Draining")
-    for way, cost in (("a workflow each", 15.0), ("by pages", 0.5)):
-        report.add("CPU of temporal", cost, "ms", group=f"what one costs, {way}")
+    for way, cost in (("one workflow each", 15.0), ("in batches", 0.5)):
+        report.add("CPU of temporal", cost, "ms", group=f"{COSTS}{way}")
+        report.add("commits", 1, "", group=f"{COSTS}{way}")
+    report.add("p50", 20, "ms", group="idle")
+    report.add("p50", 30, "ms", group="busy")
     report.add("sms", 50, "/s", group="drained")
-    report.add("bare", 70, "/s", group="drained")
+    report.add("baseline", 70, "/s", group="drained")
     report.add("against", 50 / 70, "×", at_least(0.85), group="drained", note="in turns")
-    report.series.append(Series("a curve", "s", "n", {"line": [(0, 0), (1, 2)]}))
-    results = results_of(report)
-    text = told(results)
-    assert "| what one costs | a workflow each | by pages |" in text
+    text = section(results_of(report))
+    assert "| cost per notification | one workflow each | in batches |" in text
     assert "| CPU of temporal, ms | 15 | 0.5 |" in text
-    assert "| against (in turns) | 0.714 × | ≥ 0.85 | ✗ |" in text
-    curve, bars = plots_of(results)
+    assert "|  | p50, ms |\n|---|--:|\n| idle | 20 |\n| busy | 30 |" in text
+    assert "| against | 0.714× ✗ ≥ 0.85 (in turns) |" in text
+
+
+def test_each_series_and_each_group_of_rates_is_a_plot() -> None:
+    report = Report("drain", "Draining")
+    report.add("sms", 50, "/s", group="drained")
+    report.add("baseline", 70, "/s", group="drained")
+    report.series.append(Series("a curve", "s", "n", {"line": [(0, 0), (1, 2)]}))
+    curve, bars = plots_of(results_of(report))
     assert (curve.file, bars.file) == ("drain-a-curve.svg", "drain-drained.svg")
     assert isinstance(curve, Lines)
     assert isinstance(bars, Bars)
-    assert bars.bars == {"sms": 50, "bare": 70}
+    assert bars.bars == {"sms": 50, "baseline": 70}
+
+
+def test_only_the_text_between_markers_is_generated() -> None:
+    report = Report("drain", "Draining")
+    report.add("sms", 50, "/s", at_least(60), group="drained")
     page = "<!-- figures: drain: begin -->\nold\n<!-- figures: drain: end -->\nprose\n"
-    assert "old" not in written(page, {"drain": results})
+    results = {"drain": results_of(report)}
+    assert "old" not in written(page, results)
     assert written(page, {}).endswith("<!-- figures: drain: end -->\nprose\n")
+    assert "0 of 1 targets are met. Missed:\n\n- **drain, drained**: sms 50 /s" in summary(results)
 
 
 def test_the_page_says_what_the_results_say() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert page == written(page, read()), "stale: make bench-pages"
+    page, results = PAGE.read_text(encoding="utf-8"), read()
+    assert page == written(page, results), "stale: make bench-pages"
     blocks = set(re.findall(r"<!-- figures: ([\w-]+): begin -->", page))
-    assert set(TOPICS) - {"peers"} <= blocks
-    plots = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page)
-    assert [plot for plot in plots if not (PAGE.parent / plot).exists()] == []
+    assert blocks == set(TOPICS) - {"comparison"} | {"summary"}
+    assert len([line for line in summary(results).splitlines() if line.startswith("| ")]) == 1 + len(
+        IMPORTANT
+    )
+    alternatives = comparison.PAGE.read_text(encoding="utf-8")
+    assert comparison.table(results["comparison"]) in alternatives, "stale: make bench-pages"
+
+
+def test_topics_alternate_between_the_two_sides_in_both_orders() -> None:
+    assert turns(2, ["accept", "drain"]) == [
+        *(("before", "accept"), ("after", "accept"), ("before", "drain"), ("after", "drain")),
+        *(("after", "accept"), ("before", "accept"), ("after", "drain"), ("before", "drain")),
+    ]
+
+
+def test_every_compared_figure_is_in_the_results_that_are_kept() -> None:
+    missing = [
+        compared.label
+        for topic, results in read().items()
+        for compared in COMPARED.get(topic, ())
+        if compared.value(by_label(results, earlier=False)) is None
+    ]
+    assert missing == []
+
+
+CHECKOUT = """
+import json, pathlib, sys
+output = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+figures = [
+    {"group": "closed loop, single", "name": "accepted", "unit": "/s", "value": RATE},
+    {"group": "closed loop, single", "name": "server CPU each", "unit": "ms", "value": 100 / RATE},
+]
+(output / "accept.json").write_text(json.dumps({"figures": figures}))
+"""
+
+
+def test_two_checkouts_are_measured_with_their_own_code_and_compared(tmp_path: Path) -> None:
+    for side, rate in (("before", 100), ("after", 200)):
+        (tmp_path / side / ".venv" / "bin").mkdir(parents=True)
+        (tmp_path / side / ".venv" / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+        (tmp_path / side / "bench").mkdir()
+        code = CHECKOUT.replace("RATE", str(rate))
+        (tmp_path / side / "bench" / "__main__.py").write_text(code, encoding="utf-8")
+    sides = ("--before", str(tmp_path / "before"), "--after", str(tmp_path / "after"))
+    output = tmp_path / "compared.json"
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench.before_after", *sides, "--repetitions", "2"),
+            *("--output", str(output), "accept"),
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    rows = {row["figure"]: row for row in json.loads(output.read_text(encoding="utf-8"))["figures"]}
+    rate, cpu = rows["single requests"], rows["server CPU of a single request"]
+    assert (rate["before"], rate["after"], rate["ratio"]) == (100, 200, 2)
+    assert (cpu["before"], cpu["after"], cpu["ratio"]) == (1, 0.5, 2)
+    assert rate["samples"] == {"before": [100, 100], "after": [200, 200]}
+    assert rows["batches of 1,000, in notifications"]["ratio"] is None
+    assert "single requests" in ran.stdout

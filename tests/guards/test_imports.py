@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -174,9 +175,32 @@ def test_nothing_waits_in_a_way_that_forgets_to_stop() -> None:
     assert wrong == []
 
 
+def test_no_module_imports_itself_through_others() -> None:
+    """Late imports inside functions count too: they only hide a circle."""
+    modules = {_module(path): path for path in files(".py") if part(path) in OURS | {"bench"}}
+    graph = {
+        module: {
+            target
+            for _, named in imports(path)
+            for target in [named if named in modules else named.rpartition(".")[0]]
+            if target in modules and target != module
+        }
+        for module, path in modules.items()
+    }
+    assert any(graph.values())
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"an import circle: {' <- '.join(error.args[1])}")
+
+
 def test_every_python_file_belongs_to_a_part() -> None:
     parts = OURS | {"tests", "bench"}
     assert {name(path) for path in files(".py") if part(path) not in parts} == set()
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def _run_on_import(module: ast.Module) -> list[ast.stmt]:
