@@ -75,9 +75,9 @@ class NotificationIn(Request):
     )
     content: ContentIn
     to: ToIn | None = None
-    priority: Lane | None = Field(
+    lane: Lane | None = Field(
         default=None,
-        description="Default: the type's. `critical` is for types that are critical by themselves.",
+        description="Default: the type's lane. Only types whose lane is `critical` may use `critical`.",
     )
     send_at: Time | None = Field(default=None, description="Not before this time, at most a year ahead.")
     expires_at: Time | None = Field(
@@ -126,7 +126,7 @@ class NotificationView(BaseModel):
     user_id: str
     type: str
     idempotency_key: str
-    priority: Lane
+    lane: Lane
     strategy: Strategy
     channels: list[Channel]
     status: Status
@@ -144,7 +144,7 @@ class NotificationView(BaseModel):
         deliveries = [DeliveryView.model_validate(item) for item in row["deliveries"] or ()]
         return cls(
             **{name: row[name] for name in _SAME},
-            priority=LANES[row["lane"]],
+            lane=LANES[row["lane"]],
             channels=[delivery.channel for delivery in deliveries],
             created_at=row["accepted_at"],
             deliveries=deliveries,

@@ -67,9 +67,9 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
     if kind is None:
         known = ", ".join(context.catalog.types)
         raise invalid([FieldError("/type", "unknown_type", f"there is no such type; there are {known}")])
-    if request.priority is Lane.CRITICAL and kind.priority is not Lane.CRITICAL:
-        message = f"only types that are critical by themselves may be sent as critical: {request.type} is not"
-        raise invalid([FieldError("/priority", "priority_not_allowed", message)])
+    if request.lane is Lane.CRITICAL and kind.lane is not Lane.CRITICAL:
+        message = f"only types whose own lane is critical may use it; the lane of {request.type} is {kind.lane}"
+        raise invalid([FieldError("/lane", "lane_not_allowed", message)])
     supplied = request.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
     keys = context.fingerprint_keys
     to = request.to
@@ -80,7 +80,7 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
         type=request.type,
         idempotency_key=key,
         fingerprint=fingerprint(keys, next(iter(keys)), supplied),
-        lane=request.priority or kind.priority,
+        lane=request.lane or kind.lane,
         strategy=request.strategy,
         channels=tuple(request.channels),
         body=request.content.body,
@@ -134,7 +134,7 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
         user_id=submission.user_id,
         type=submission.type,
         idempotency_key=submission.idempotency_key,
-        priority=submission.lane,
+        lane=submission.lane,
         strategy=submission.strategy,
         channels=list(submission.channels),
         status=status,

@@ -32,7 +32,7 @@ def entries(story: Story) -> list[TimelineEntry]:
 def _accepted(row: Row) -> TimelineEntry:
     data = {
         "type": row["type"],
-        "priority": LANES[row["lane"]],
+        "lane": LANES[row["lane"]],
         "strategy": row["strategy"],
         "channels": [delivery["channel"] for delivery in row["deliveries"] or ()],
         "send_at": _text(row["send_at"]),

@@ -22,7 +22,7 @@ def told(notification: Json, timeline: Json) -> list[Table | str]:
     facts: dict[str, Text | str] = {
         "notification": notification["id"],
         "status": coloured(timeline["status"]).append(f" ({reason})" if reason else "", style=""),
-        "what": f"{notification['type']} for {notification['user_id']}, {notification['priority']}, "
+        "what": f"{notification['type']} for {notification['user_id']}, {notification['lane']}, "
         f"{notification['strategy']} of {', '.join(notification['channels'])}",
         "accepted": notification["created_at"],
         "expires": notification["expires_at"],
