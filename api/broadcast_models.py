@@ -185,7 +185,7 @@ class BroadcastView(BaseModel):
     """A broadcast as it is now. `reason_code` says why it was cancelled."""
 
     id: UUID
-    state: State
+    status: State
     reason_code: str | None
     type: str
     channels: list[Channel]
@@ -239,6 +239,7 @@ def view(broadcast: Broadcast, workflow_id: str, workflow_url: str) -> Broadcast
     eta = broadcast.eta_s
     return BroadcastView(
         **{name: getattr(broadcast, name) for name in _SAME},
+        status=broadcast.state,
         channels=list(broadcast.channels),
         metadata=dict(broadcast.metadata),
         window=_window(broadcast.window),
@@ -262,6 +263,6 @@ def _window(window: Window | None) -> WindowView | None:
 
 _COUNTS = ("active", "sent", "delivered", "failed", "suppressed", "cancelled", "parked")
 _SAME = (
-    *("id", "state", "reason_code", "type", "strategy", "audience", "rate_per_s", "start_at", "expires_at"),
+    *("id", "reason_code", "type", "strategy", "audience", "rate_per_s", "start_at", "expires_at"),
     *("idempotency_key", "created_at", "started_at", "ended_at"),
 )

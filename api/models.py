@@ -177,7 +177,7 @@ class AttemptView(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     channel: Channel
-    no: int
+    number: int = Field(validation_alias="no")
     pass_no: int
     provider: str
     device_id: str | None

@@ -27,7 +27,7 @@ class ProviderView(BaseModel):
     name: str
     channel: Channel
     order: int | None
-    state: Literal["active", "drained", "off"]
+    status: Literal["active", "drained", "off"]
     circuit: CircuitState
     circuit_at: Shown | None
 
@@ -44,9 +44,9 @@ class ProvidersView(BaseModel):
 class ProviderPatch(Request):
     """`drained`: nothing new is sent through it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "drained"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "drained"}]})
 
-    state: Literal["active", "drained"]
+    status: Literal["active", "drained"]
 
 
 @router.get("")
@@ -70,7 +70,7 @@ async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, uses: U
         raise Problem(404, "provider_not_found", "There is no provider of this name.")
     if name not in uses.providers:
         raise Problem(409, "provider_off", "The provider has no settings: it is off until it has some.")
-    await uses.provider_states.set(name, body.state)
+    await uses.provider_states.set(name, body.status)
     states = await uses.provider_states.all()
     return _view(uses, name, states.get(name))
 
@@ -78,13 +78,13 @@ async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, uses: U
 def _view(context: Context, name: str, stored: ProviderState | None) -> ProviderView:
     channel = context.known_providers[name]
     route = context.routes[channel]
-    state = stored.state if stored else "active"
+    status = stored.state if stored else "active"
     return ProviderView.model_validate(
         {
             "name": name,
             "channel": channel,
             "order": route.index(name) + 1 if name in route else None,
-            "state": state if name in context.providers else "off",
+            "status": status if name in context.providers else "off",
             "circuit": stored.circuit if stored else CircuitState.CLOSED,
             "circuit_at": stored.circuit_at if stored else None,
         }

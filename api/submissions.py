@@ -68,7 +68,7 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
         known = ", ".join(context.catalog.types)
         raise invalid([FieldError("/type", "unknown_type", f"there is no such type; there are {known}")])
     if request.lane is Lane.CRITICAL and kind.lane is not Lane.CRITICAL:
-        message = f"only types whose own lane is critical may use it; the lane of {request.type} is {kind.lane}"
+        message = f"only types whose lane is critical may use it; the lane of {request.type} is {kind.lane}"
         raise invalid([FieldError("/lane", "lane_not_allowed", message)])
     supplied = request.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
     keys = context.fingerprint_keys

@@ -9,7 +9,7 @@ from domain.status import FINAL, PARKED, Status
 from storage.reads import Row, Story
 
 _ATTEMPT: Final = (
-    *("no", "pass_no", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
+    *("pass_no", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
     *("http_status", "provider_message_id", "resolved_by", "latency_ms"),
     *("segments", "encoding", "cost", "currency"),
 )
@@ -51,8 +51,10 @@ def _plan(row: Row) -> TimelineEntry:
 
 
 def _attempt(row: Row) -> Iterator[TimelineEntry]:
-    yield _entry(row["intended_at"], "attempt", row, {name: row[name] for name in _ATTEMPT})
-    of = {"no": row["no"], "provider": row["provider"]}
+    yield _entry(
+        row["intended_at"], "attempt", row, {"number": row["no"]} | {name: row[name] for name in _ATTEMPT}
+    )
+    of = {"number": row["no"], "provider": row["provider"]}
     if row["closed_at"] and row["resolved_by"] != "response":
         data = {**of, "outcome": row["outcome"], "code": row["code"], "resolved_by": row["resolved_by"]}
         yield _entry(row["closed_at"], "attempt_resolved", row, data)
@@ -61,8 +63,9 @@ def _attempt(row: Row) -> Iterator[TimelineEntry]:
 
 
 def _receipt(row: Row) -> TimelineEntry:
-    names = ("no", "provider", "status", "code", "permanent", "source")
-    data = {name: row[name] for name in names} | {"occurred_at": _text(row["occurred_at"])}
+    names = ("provider", "status", "code", "permanent", "source")
+    data = {"number": row["no"]} | {name: row[name] for name in names}
+    data["occurred_at"] = _text(row["occurred_at"])
     return _entry(row["received_at"], "receipt", row, data)
 
 

@@ -56,7 +56,7 @@ def send(
     ] = None,
     key: Annotated[str | None, typer.Option(help="The idempotency key. Default: a random one.")] = None,
     strategy: Annotated[str, typer.Option(help="all: every channel. first: until one reaches.")] = "all",
-    lane: Annotated[str | None, typer.Option(help="critical, high, normal or bulk. Default: the type's.")] = None,
+    lane: Annotated[str | None, typer.Option(help="critical, high, normal or bulk.")] = None,
     send_at: Annotated[str | None, typer.Option(help="Not before: RFC 3339, or from now (10m, 2h).")] = None,
     expires_at: Annotated[str | None, typer.Option(help="Not after: RFC 3339, or from now.")] = None,
     as_json: AsJson = False,

@@ -72,7 +72,7 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
         "POST",
         {"expires_at": "2030-01-01T00:00:00Z", "to": {"sms": "+2348031236789"}, "assume": "sent"},
     ),
-    "/providers/{id}": ("PATCH", {"state": "active"}),
+    "/providers/{id}": ("PATCH", {"status": "active"}),
 }
 
 LISTS = {
