@@ -27,9 +27,9 @@ from api import (
     users,
 )
 from api.auth import Keys
-from api.context import Context
+from api.body_limit import BodyLimit
+from api.context import AppContext
 from api.health import Probes
-from api.limits import BodyLimit
 from api.methods import HeadAsGet
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
@@ -128,7 +128,7 @@ class LastResort:
             await problem.response()(scope, receive, send)
 
 
-async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Context:
+async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:
     pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
     stack.push_async_callback(_close_pool, pool)
 
@@ -147,7 +147,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         stack.push_async_callback(provider.aclose)
     secret = settings.secret_key.get_secret_value()
     temporal = settings.temporal
-    return Context(
+    return AppContext(
         keys=Keys(partial(api_keys.lookup, pool)),
         ledger=ledger,
         reads=reads,

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from api import audience
 from api.auth import KeyedRoute, StreamedRoute, Tenant
+from api.body_limit import drain
 from api.broadcast_models import (
     BroadcastIn,
     BroadcastPage,
@@ -23,8 +24,7 @@ from api.broadcast_models import (
     RefusedPage,
     view,
 )
-from api.context import Context, Uses
-from api.limits import drain
+from api.context import AppContext, Ctx
 from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
 from api.problems import FieldError, Problem, documented, invalid
 from api.submissions import AHEAD_MAX, key_from
@@ -62,7 +62,7 @@ uploads = APIRouter(tags=["broadcasts"], route_class=StreamedRoute, responses=do
         **documented(400, 413, 422),
     },
 )
-async def create(body: BroadcastIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
+async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx) -> Response:
     """Create a broadcast: it is durable before the answer, and begins by itself once its audience is known.
 
     202: new. 200 with `Idempotency-Replayed: true`: the same key and body were sent before. 422
@@ -71,56 +71,56 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, uses: Uses
     """
     key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
     supplied = body.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
-    new = _new(uses, tenant, body, key, supplied)
+    new = _new(ctx, tenant, body, key, supplied)
     if late := _too_late(datetime.now(UTC), body):
-        found = await uses.broadcasts.named(tenant, key)
+        found = await ctx.broadcasts.named(tenant, key)
         if found is None:
             raise invalid([late])
         created, id, stored = False, *found
     else:
-        created, id, stored = await uses.broadcasts.create(new)
-    if not created and not matches(uses.fingerprint_keys, stored, supplied):
+        created, id, stored = await ctx.broadcasts.create(new)
+    if not created and not matches(ctx.fingerprint_keys, stored, supplied):
         raise Problem(
             422,
             "idempotency_key_reused",
             "This idempotency key was used before with another body. Repeat the first body to see that "
             "broadcast, or use a new key.",
         )
-    shown = await _shown(uses, tenant, id)
+    shown = await _shown(ctx, tenant, id)
     headers = {"Location": f"/v1/broadcasts/{id}"} | ({} if created else {"Idempotency-Replayed": "true"})
     return Response(shown.model_dump_json(), 202 if created else 200, headers, "application/json")
 
 
 @router.get("/broadcasts", responses=documented(422))
 async def list_broadcasts(
-    tenant: Tenant, uses: Uses, cursor: Cursor = None, limit: Limit = 50
+    tenant: Tenant, ctx: Ctx, cursor: Cursor = None, limit: Limit = 50
 ) -> BroadcastPage:
     """Broadcasts, newest first."""
-    found = await uses.broadcasts.listed(tenant, limit + 1, position_of(cursor) if cursor else None)
+    found = await ctx.broadcasts.listed(tenant, limit + 1, position_of(cursor) if cursor else None)
     more = len(found) > limit
     last = found[limit - 1] if more else None
     return BroadcastPage(
-        broadcasts=[_view(uses, broadcast) for broadcast in found[:limit]],
+        broadcasts=[_view(ctx, broadcast) for broadcast in found[:limit]],
         next_cursor=cursor_of(Position(last.created_at, last.id)) if last else None,
     )
 
 
 @router.get("/broadcasts/{id}", responses=documented(404, 422))
-async def get_broadcast(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
+async def get_broadcast(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
     """One broadcast as it is now, with its progress."""
-    return await _shown(uses, tenant, id)
+    return await _shown(ctx, tenant, id)
 
 
 @router.get("/broadcasts/{id}/refused", responses=documented(404, 422))
 async def get_refused(
     id: UUID,
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     cursor: Annotated[int, Query(ge=0, description="`next_cursor` of the page before.")] = 0,
     limit: Limit = 50,
 ) -> RefusedPage:
     """The lines that were not accepted, each with its reason, in order."""
-    found = await uses.broadcasts.refused(await _there(uses, tenant, id), cursor, limit + 1)
+    found = await ctx.broadcasts.refused(await _there(ctx, tenant, id), cursor, limit + 1)
     return RefusedPage(
         refused=[RefusedLine.of(refusal) for refusal in found[:limit]],
         next_cursor=str(found[limit - 1].no) if len(found) > limit else None,
@@ -128,24 +128,24 @@ async def get_refused(
 
 
 @router.post("/broadcasts/{id}/pause", responses=documented(404, 409, 422))
-async def pause(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
+async def pause(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
     """Accept no more recipients until it is resumed. What was accepted goes on."""
-    return await _decide(uses, tenant, id, Decision.PAUSE)
+    return await _decide(ctx, tenant, id, Decision.PAUSE)
 
 
 @router.post("/broadcasts/{id}/resume", responses=documented(404, 409, 422))
-async def resume(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
+async def resume(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
     """Go on where it was paused."""
-    return await _decide(uses, tenant, id, Decision.RESUME)
+    return await _decide(ctx, tenant, id, Decision.RESUME)
 
 
 @router.post("/broadcasts/{id}/cancel", responses=documented(404, 409, 422))
-async def cancel(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
+async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
     """Accept no more recipients, and stop what was accepted and is not under way. It cannot be resumed.
 
     Stopping takes its time: `progress.active` falls until nothing is on its way any more (`ended_at`).
     """
-    return await _decide(uses, tenant, id, Decision.CANCEL)
+    return await _decide(ctx, tenant, id, Decision.CANCEL)
 
 
 @uploads.put(
@@ -171,7 +171,7 @@ async def upload(
     id: UUID,
     request: Request,
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     refused_max: Annotated[
         int, Query(ge=0, le=REFUSED_MAX, description="With more refused lines nothing is taken.")
     ] = REFUSED_MAX,
@@ -183,10 +183,10 @@ async def upload(
     nothing.
     """
     reader = audience.reader(_media_type(request))
-    number = await uses.broadcasts.begin_upload(tenant, id)
+    number = await ctx.broadcasts.begin_upload(tenant, id)
     if number is None:
-        return await _replayed(uses, tenant, id, request)
-    read = _Upload(uses, id, number, refused_max)
+        return await _replayed(ctx, tenant, id, request)
+    read = _Upload(ctx, id, number, refused_max)
     try:
         async for chunk in request.stream():
             await read.take(chunk, reader.feed(chunk))
@@ -199,17 +199,17 @@ async def upload(
         raise
     if not read.total:
         raise read.problem("audience_empty", "No line of the upload could be used.")
-    ended = await uses.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
+    ended = await ctx.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
     if not ended:
         raise _wrong_state("Another upload began, or it was decided on meanwhile.")
-    return await _shown(uses, tenant, id)
+    return await _shown(ctx, tenant, id)
 
 
 class _Upload:
     """What an upload has brought so far: stored in batches, the first few refusals kept for the answer."""
 
-    def __init__(self, uses: Context, id: UUID, number: int, refused_max: int) -> None:
-        self._uses = uses
+    def __init__(self, ctx: AppContext, id: UUID, number: int, refused_max: int) -> None:
+        self._ctx = ctx
         self._id = id
         self._number = number
         self._refused_max = refused_max
@@ -254,7 +254,7 @@ class _Upload:
         """Store what is not stored yet."""
         recipients, self._recipients = self._recipients, []
         refusals, self._refusals = self._refusals, []
-        await self._uses.broadcasts.put(self._id, self._number, recipients, refusals)
+        await self._ctx.broadcasts.put(self._id, self._number, recipients, refusals)
 
     def problem(self, code: str, detail: str) -> Problem:
         """Why the upload counts for nothing, with the first lines that were refused."""
@@ -262,34 +262,34 @@ class _Upload:
         return Problem(422, code, detail, errors=errors)
 
 
-async def _replayed(uses: Context, tenant: str, id: UUID, request: Request) -> BroadcastView:
+async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) -> BroadcastView:
     """The answer to an upload of what is no draft: the broadcast, if this is its audience once more."""
-    broadcast = await _there(uses, tenant, id)
+    broadcast = await _there(ctx, tenant, id)
     if broadcast.digest is None:
         await drain(request.receive)
         raise _wrong_state(f"Its audience is a {broadcast.audience}, and it is {broadcast.state}.")
-    hash = hashlib.sha256()
+    digest = hashlib.sha256()
     async for chunk in request.stream():
-        hash.update(chunk)
-    if not hmac.compare_digest(hash.digest(), broadcast.digest):
+        digest.update(chunk)
+    if not hmac.compare_digest(digest.digest(), broadcast.digest):
         raise _wrong_state("It has its audience, and this is another one.")
-    return _view(uses, broadcast)
+    return _view(ctx, broadcast)
 
 
-async def _decide(uses: Context, tenant: str, id: UUID, decision: Decision) -> BroadcastView:
-    decided = await uses.broadcasts.decide(tenant, id, decision)
-    broadcast = await _there(uses, tenant, id)
+async def _decide(ctx: AppContext, tenant: str, id: UUID, decision: Decision) -> BroadcastView:
+    decided = await ctx.broadcasts.decide(tenant, id, decision)
+    broadcast = await _there(ctx, tenant, id)
     if not decided and broadcast.state is not DECISIONS[decision].after:
         raise _wrong_state(f"The broadcast is {broadcast.state}: it cannot be {decision}d.")
-    return _view(uses, broadcast)
+    return _view(ctx, broadcast)
 
 
-async def _shown(uses: Context, tenant: str, id: UUID) -> BroadcastView:
-    return _view(uses, await _there(uses, tenant, id))
+async def _shown(ctx: AppContext, tenant: str, id: UUID) -> BroadcastView:
+    return _view(ctx, await _there(ctx, tenant, id))
 
 
-async def _there(uses: Context, tenant: str, id: UUID) -> Broadcast:
-    broadcast = await uses.broadcasts.get(tenant, id)
+async def _there(ctx: AppContext, tenant: str, id: UUID) -> Broadcast:
+    broadcast = await ctx.broadcasts.get(tenant, id)
     if broadcast is None:
         raise not_found()
     return broadcast
@@ -304,21 +304,21 @@ def _wrong_state(detail: str) -> Problem:
     return Problem(409, "wrong_state", detail)
 
 
-def _view(uses: Context, broadcast: Broadcast) -> BroadcastView:
-    return view(broadcast, broadcast_workflow_id(broadcast.id), uses.workflow_url)
+def _view(ctx: AppContext, broadcast: Broadcast) -> BroadcastView:
+    return view(broadcast, broadcast_workflow_id(broadcast.id), ctx.workflow_url)
 
 
 def _new(
-    uses: Context, tenant: str, body: BroadcastIn, key: str, supplied: Mapping[str, Any]
+    ctx: AppContext, tenant: str, body: BroadcastIn, key: str, supplied: Mapping[str, Any]
 ) -> NewBroadcast:
-    if body.type not in uses.catalog.types:
-        known = ", ".join(uses.catalog.types)
+    if body.type not in ctx.catalog.types:
+        known = ", ".join(ctx.catalog.types)
         raise invalid([FieldError("/type", "unknown_type", f"there is no such type; there are {known}")])
-    asked, window, keys = body.audience, body.window, uses.fingerprint_keys
+    asked, window, keys = body.audience, body.window, ctx.fingerprint_keys
     recipients = asked.recipients if isinstance(asked, ListIn) else []
     query = asked.model_dump(mode="json", exclude={"kind"}) if isinstance(asked, QueryIn) else None
     return NewBroadcast(
-        id=broadcast_id(uses.namespace, tenant, key),
+        id=broadcast_id(ctx.namespace, tenant, key),
         tenant=tenant,
         idempotency_key=key,
         fingerprint=fingerprint(keys, next(iter(keys)), supplied),

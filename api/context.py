@@ -23,7 +23,7 @@ from telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class AppContext:
     """The API's parts and the plain values that it needs of the settings.
 
     `push_services` are the hosts that browsers' subscriptions may be at (domain.web_push).
@@ -53,10 +53,10 @@ class Context:
     workflow_url: str
 
 
-async def _context(request: Request) -> Context:
+async def _context(request: Request) -> AppContext:
     # A coroutine: FastAPI would run a plain function in a thread, and that costs more than what it does.
     return request.app.state.context
 
 
-Uses = Annotated[Context, Depends(_context)]
+Ctx = Annotated[AppContext, Depends(_context)]
 """The context, in a route."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.fields import Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
 from api.notifications import Cursor, Limit, conflict, not_found, page
@@ -100,9 +100,9 @@ class ReplayOut(BaseModel):
 @router.get("")
 async def list_dead_letters(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     user_id: Annotated[Name | None, Query()] = None,
-    type: Annotated[Name | None, Query()] = None,
+    type_: Annotated[Name | None, Query(alias="type")] = None,
     status: Annotated[Status | None, Query(description="`dead_lettered` or `outcome_unknown`.")] = None,
     channel: Annotated[Channel | None, Query()] = None,
     provider: Annotated[Name | None, Query()] = None,
@@ -115,9 +115,9 @@ async def list_dead_letters(
     """Notifications that wait for an operator, newest first."""
     if status is not None and status not in PARKED:
         raise invalid([FieldError("/query/status", "not_one_of", f"one of {', '.join(sorted(PARKED))}")])
-    filter = Filter(
+    matching = Filter(
         user_id=user_id,
-        type=type,
+        type=type_,
         status=status,
         channel=channel,
         provider=provider,
@@ -126,18 +126,18 @@ async def list_dead_letters(
         created_before=created_before,
         parked=True,
     )
-    return await page(uses, tenant, filter, cursor, limit)
+    return await page(ctx, tenant, matching, cursor, limit)
 
 
 @router.post("/replay")
-async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
+async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
     """Send the dead letters that match again, `rate_per_s` of them a second, 10,000 at most.
 
     Unknown outcomes are left alone: each needs a decision of its own.
     """
     _check_expiry(body.expires_at)
     asked = body.filter
-    filter = Filter(
+    matching = Filter(
         type=asked.type,
         status=Status.DEAD_LETTERED,
         channel=asked.channel,
@@ -147,8 +147,8 @@ async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
         created_before=asked.created_before,
         parked=True,
     )
-    done = await uses.commands.replay(
-        tenant, filter, rate_per_s=body.rate_per_s, dry_run=body.dry_run, expires_at=body.expires_at
+    done = await ctx.commands.replay(
+        tenant, matching, rate_per_s=body.rate_per_s, dry_run=body.dry_run, expires_at=body.expires_at
     )
     return ReplayOut(
         dry_run=body.dry_run,
@@ -163,7 +163,7 @@ async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
 
 
 @router.post("/{id}/retry", responses=documented(404, 409))
-async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = None) -> NotificationView:
+async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None) -> NotificationView:
     """Send it again at once, with its whole schedule before it.
 
     409 `wrong_state`: it does not wait for an operator. 409 `expired` and `assume_required`: the request
@@ -171,7 +171,7 @@ async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = Non
     """
     body = body or RetryIn()
     _check_expiry(body.expires_at)
-    if body.to and (refusal := country_refused(uses, body.to.sms)):
+    if body.to and (refusal := country_refused(ctx, body.to.sms)):
         raise invalid([refusal])
     how = Retry(
         body.expires_at,
@@ -179,28 +179,28 @@ async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = Non
         body.assume,
     )
     try:
-        await uses.commands.retry(tenant, id, how)
+        await ctx.commands.retry(tenant, id, how)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:
         raise conflict(refusal) from None
-    return await _now(uses, tenant, id)
+    return await _now(ctx, tenant, id)
 
 
 @router.post("/{id}/discard", responses=documented(404, 409))
-async def discard(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
+async def discard(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
     """Close it without sending. 409 `wrong_state`: it does not wait for an operator."""
     try:
-        await uses.commands.discard(tenant, id)
+        await ctx.commands.discard(tenant, id)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:
         raise conflict(refusal) from None
-    return await _now(uses, tenant, id)
+    return await _now(ctx, tenant, id)
 
 
-async def _now(context: Context, tenant: str, id: UUID) -> NotificationView:
-    row = await context.reads.notification(tenant, id)
+async def _now(ctx: AppContext, tenant: str, id: UUID) -> NotificationView:
+    row = await ctx.reads.notification(tenant, id)
     if row is None:
         raise not_found()
     return NotificationView.of(row)

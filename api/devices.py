@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.auth import Tenant
-from api.context import Uses
+from api.context import Ctx
 from api.fields import Endpoint, Name, PublicKey, Request, SharedSecret, Shown, Token
 from api.problems import FieldError, invalid, pointer
 from api.users import UserId, user_not_found, user_router
@@ -132,25 +132,25 @@ class DevicesView(BaseModel):
 
 
 @router.put("/devices")
-async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, uses: Uses) -> DevicesView:
+async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx) -> DevicesView:
     """Replace a user's devices. One that a provider called dead is active again once its token is given."""
     elsewhere = [
         number
         for number, device in enumerate(body.devices)
-        if device.webpush and not is_push_service(device.webpush.endpoint, uses.push_services)
+        if device.webpush and not is_push_service(device.webpush.endpoint, ctx.push_services)
     ]
     if elsewhere:
-        message = f"its host is not a push service that is known here: {', '.join(uses.push_services)}"
+        message = f"its host is not a push service that is known here: {', '.join(ctx.push_services)}"
         places = [pointer("devices", number, "webpush", "endpoint") for number in elsewhere]
         raise invalid([FieldError(place, "endpoint_not_allowed", message) for place in places])
-    await uses.people.set_devices(tenant, user_id, [device.device for device in body.devices])
-    return await get_devices(user_id, tenant, uses)
+    await ctx.people.set_devices(tenant, user_id, [device.device for device in body.devices])
+    return await get_devices(user_id, tenant, ctx)
 
 
 @router.get("/devices")
-async def get_devices(user_id: UserId, tenant: Tenant, uses: Uses) -> DevicesView:
+async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx) -> DevicesView:
     """A user's devices."""
-    devices = await uses.people.devices(tenant, user_id)
+    devices = await ctx.people.devices(tenant, user_id)
     if devices is None:
         raise user_not_found()
     return DevicesView(devices=[DeviceView.of(device) for device in devices])

@@ -15,7 +15,7 @@ from api.requests import JsonRequest, require_json
 
 
 class DirectRoute(KeyedRoute):
-    """A keyed route whose endpoint takes `body`, `request`, `tenant` and `uses`, and answers by itself.
+    """A keyed route whose endpoint takes `body`, `request`, `tenant` and `ctx`, and answers by itself.
 
     FastAPI makes the document of the signature, and checks the body as it does everywhere. Solving the
     other three for every request would cost more than accepting a notification does.
@@ -47,8 +47,8 @@ class DirectRoute(KeyedRoute):
             body, errors = field.validate(await _value(request), {}, loc=("body",))
             if errors:
                 raise RequestValidationError(errors)
-            tenant, uses = request.state.tenant, request.app.state.context
-            return await endpoint(body=body, request=request, tenant=tenant, uses=uses)
+            tenant, ctx = request.state.tenant, request.app.state.context
+            return await endpoint(body=body, request=request, tenant=tenant, ctx=ctx)
 
         return direct
 
@@ -65,5 +65,5 @@ async def _value(request: Request) -> Any:
         raise HTTPException(400) from None
 
 
-def _error(type: str, message: str, *place: int) -> dict[str, Any]:
-    return {"type": type, "loc": ("body", *place), "msg": message}
+def _error(kind: str, message: str, *place: int) -> dict[str, Any]:
+    return {"type": kind, "loc": ("body", *place), "msg": message}

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.direct import DirectRoute
 from api.fields import Name, Time
 from api.models import (
@@ -67,7 +67,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
         **documented(400, 413, 422),
     },
 )
-async def submit(body: NotificationIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
+async def submit(body: NotificationIn, request: Request, tenant: Tenant, ctx: Ctx) -> Response:
     """Accept a notification: it is durable before the answer. Repeating the request never sends twice.
 
     202: new. 200 with `Idempotency-Replayed: true`: the same key and body were accepted before; the answer
@@ -75,38 +75,38 @@ async def submit(body: NotificationIn, request: Request, tenant: Tenant, uses: U
     The same key with another `user_id` or `type` is another notification.
     """
     key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
-    prepared = prepare(uses, tenant, body, key)
-    acceptance = await _accept(uses, prepared)
+    prepared = prepare(ctx, tenant, body, key)
+    acceptance = await _accept(ctx, prepared)
     if acceptance.created:
-        uses.metrics.accepted.add(type=body.type, lane=prepared.submission.lane)
+        ctx.metrics.accepted.add(type=body.type, lane=prepared.submission.lane)
         return _answer(202, accepted_view(prepared.submission, acceptance))
-    if not is_same(uses, prepared, acceptance):
+    if not is_same(ctx, prepared, acceptance):
         raise reused()
-    row = await uses.reads.notification(tenant, acceptance.id)
+    row = await ctx.reads.notification(tenant, acceptance.id)
     return _answer(200, NotificationView.of(_there(row)), {"Idempotency-Replayed": "true"})
 
 
 @direct.post("/notifications/batch", response_model=BatchOut, responses=documented(400, 413, 422))
-async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
+async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, ctx: Ctx) -> Response:
     """Accept up to 1,000 notifications in one transaction, each judged by itself.
 
     The answer is 200 whatever became of the items; each item's `status` is 202, 200 (replayed), or 422
     with a `problem`. An item that is refused does not hold up the others.
     """
-    results = [_prepare_item(uses, tenant, index, item) for index, item in enumerate(body.notifications)]
+    results = [_prepare_item(ctx, tenant, index, item) for index, item in enumerate(body.notifications)]
     late = [item.submission.id for item in results if isinstance(item, Prepared) and item.refused_if_new]
-    known = await uses.ledger.accepted(late) if late else {}
+    known = await ctx.ledger.accepted(late) if late else {}
     for index, item in enumerate(results):
         if isinstance(item, Prepared) and item.refused_if_new and item.submission.id not in known:
             results[index] = _refused(index, invalid([item.refused_if_new]))
     ready = [item for item in results if isinstance(item, Prepared)]
-    acceptances = await uses.ledger.accept_all([item.submission for item in ready]) if ready else []
+    acceptances = await ctx.ledger.accept_all([item.submission for item in ready]) if ready else []
     replayed = [acceptance.id for acceptance in acceptances if not acceptance.created]
-    rows = await uses.reads.notifications(tenant, replayed) if replayed else {}
-    _count(uses, ready, acceptances)
+    rows = await ctx.reads.notifications(tenant, replayed) if replayed else {}
+    _count(ctx, ready, acceptances)
     answers = iter(zip(ready, acceptances, strict=True))
     items = [
-        _item(uses, index, *next(answers), rows) if isinstance(result, Prepared) else result
+        _item(ctx, index, *next(answers), rows) if isinstance(result, Prepared) else result
         for index, result in enumerate(results)
     ]
     out = BatchOut(
@@ -122,9 +122,9 @@ async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, uses: Us
 @router.get("/notifications", responses=documented(422))
 async def list_notifications(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     user_id: Annotated[Name | None, Query()] = None,
-    type: Annotated[Name | None, Query()] = None,
+    type_: Annotated[Name | None, Query(alias="type")] = None,
     status: Annotated[Status | None, Query()] = None,
     channel: Annotated[Channel | None, Query()] = None,
     provider: Annotated[Name | None, Query(description="Some attempt went through it.")] = None,
@@ -134,37 +134,37 @@ async def list_notifications(
     limit: Limit = 50,
 ) -> NotificationPage:
     """Notifications, newest first."""
-    filter = Filter(
+    matching = Filter(
         user_id=user_id,
-        type=type,
+        type=type_,
         status=status,
         channel=channel,
         provider=provider,
         created_after=created_after,
         created_before=created_before,
     )
-    return await page(uses, tenant, filter, cursor, limit)
+    return await page(ctx, tenant, matching, cursor, limit)
 
 
 @router.get("/notifications/{id}", responses=documented(404, 422))
-async def get_notification(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
+async def get_notification(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
     """One notification as it is now."""
-    return NotificationView.of(_there(await uses.reads.notification(tenant, id)))
+    return NotificationView.of(_there(await ctx.reads.notification(tenant, id)))
 
 
 @router.get("/notifications/{id}/attempts", responses=documented(404, 422))
-async def get_attempts(id: UUID, tenant: Tenant, uses: Uses) -> AttemptList:
+async def get_attempts(id: UUID, tenant: Tenant, ctx: Ctx) -> AttemptList:
     """The evidence: every call to a provider that was intended, and what came of it."""
-    rows = await uses.reads.attempts(tenant, id)
+    rows = await ctx.reads.attempts(tenant, id)
     if rows is None:
         raise not_found()
     return AttemptList(attempts=[AttemptView.model_validate(row) for row in rows])
 
 
 @router.get("/notifications/{id}/timeline", responses=documented(404, 422))
-async def get_timeline(id: UUID, tenant: Tenant, uses: Uses) -> Timeline:
+async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx) -> Timeline:
     """Every decision in order: acceptance, plan, attempts, receipts, end."""
-    story = await uses.reads.story(tenant, id)
+    story = await ctx.reads.story(tenant, id)
     if story is None:
         raise not_found()
     workflow = workflow_id(id)
@@ -173,33 +173,33 @@ async def get_timeline(id: UUID, tenant: Tenant, uses: Uses) -> Timeline:
         status=story.notification["status"],
         reason_code=story.notification["reason_code"],
         workflow_id=workflow,
-        temporal_ui_url=f"{uses.workflow_url}{workflow}",
+        temporal_ui_url=f"{ctx.workflow_url}{workflow}",
         entries=entries(story),
     )
 
 
 @router.post("/notifications/{id}/cancel", responses=documented(404, 409, 422))
-async def cancel(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
+async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
     """Cancel whatever is not under way yet. 409 `wrong_state` when there is nothing left to cancel.
 
     A channel that is being sent to at this moment is not stopped. Cancelling again changes nothing.
     """
     try:
-        await uses.commands.cancel(tenant, id)
+        await ctx.commands.cancel(tenant, id)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:
         raise conflict(refusal) from None
-    return NotificationView.of(_there(await uses.reads.notification(tenant, id)))
+    return NotificationView.of(_there(await ctx.reads.notification(tenant, id)))
 
 
 async def page(
-    context: Context, tenant: str, filter: Filter, cursor: str | None, limit: int
+    ctx: AppContext, tenant: str, matching: Filter, cursor: str | None, limit: int
 ) -> NotificationPage:
     """A page of the notifications that match. Raises Problem (422) for a cursor that is none."""
     after = position_of(cursor) if cursor else None
-    found = await context.reads.page(tenant, filter, limit, after)
-    rows = await context.reads.notifications(tenant, [position.id for position in found.positions])
+    found = await ctx.reads.page(tenant, matching, limit, after)
+    rows = await ctx.reads.notifications(tenant, [position.id for position in found.positions])
     return NotificationPage(
         notifications=[
             NotificationView.of(rows[position.id]) for position in found.positions if position.id in rows
@@ -219,22 +219,22 @@ def conflict(refusal: CommandRefused) -> Problem:
     return Problem(409, refusal.code, refusal.detail, errors=errors)
 
 
-async def _accept(context: Context, prepared: Prepared) -> Acceptance:
+async def _accept(ctx: AppContext, prepared: Prepared) -> Acceptance:
     if prepared.refused_if_new is None:
-        return await context.ledger.accept(prepared.submission)
+        return await ctx.ledger.accept(prepared.submission)
     id = prepared.submission.id
-    known = await context.ledger.accepted([id])
+    known = await ctx.ledger.accepted([id])
     if id not in known:
         raise invalid([prepared.refused_if_new])
     return Acceptance(id, False, known[id])
 
 
-def _prepare_item(context: Context, tenant: str, index: int, item: Any) -> Prepared | BatchItem:
+def _prepare_item(ctx: AppContext, tenant: str, index: int, item: Any) -> Prepared | BatchItem:
     try:
         request = NotificationIn.model_validate(item)
         if request.idempotency_key is None:
             raise invalid([FieldError("/idempotency_key", "required", "each item needs a key of its own")])
-        return prepare(context, tenant, request, request.idempotency_key)
+        return prepare(ctx, tenant, request, request.idempotency_key)
     except ValidationError as error:
         return _refused(index, invalid(field_errors(error.errors(include_url=False), in_body=True)))
     except Problem as problem:
@@ -247,23 +247,23 @@ def _refused(index: int, problem: Problem) -> BatchItem:
     return BatchItem(index=index, status=problem.status, problem=placed.document())
 
 
-def _count(context: Context, prepared: Sequence[Prepared], acceptances: Sequence[Acceptance]) -> None:
+def _count(ctx: AppContext, prepared: Sequence[Prepared], acceptances: Sequence[Acceptance]) -> None:
     created = Counter(
         (item.submission.type, item.submission.lane)
         for item, acceptance in zip(prepared, acceptances, strict=True)
         if acceptance.created
     )
-    for (type, lane), amount in created.items():
-        context.metrics.accepted.add(amount, type=type, lane=lane)
+    for (name, lane), amount in created.items():
+        ctx.metrics.accepted.add(amount, type=name, lane=lane)
 
 
 def _item(
-    context: Context, index: int, prepared: Prepared, acceptance: Acceptance, rows: Mapping[UUID, Row]
+    ctx: AppContext, index: int, prepared: Prepared, acceptance: Acceptance, rows: Mapping[UUID, Row]
 ) -> BatchItem:
     if acceptance.created:
         view = accepted_view(prepared.submission, acceptance)
         return BatchItem(index=index, status=202, id=acceptance.id, notification=view)
-    if not is_same(context, prepared, acceptance):
+    if not is_same(ctx, prepared, acceptance):
         return _refused(index, reused())
     view = NotificationView.of(rows[acceptance.id])
     return BatchItem(index=index, status=200, id=acceptance.id, replayed=True, notification=view)

@@ -11,8 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.body_sizes import too_large_message
 from api.methods import allowed
-from api.sizes import too_large
 from storage.group import CommitUnknown, LedgerError, LedgerUnavailable, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
 
@@ -192,10 +192,10 @@ def field_errors(errors: Sequence[Any], *, in_body: bool = False) -> list[FieldE
     ]
 
 
-def _code(type: str) -> str:
-    if type in _OWN_TYPES or type.startswith("unknown_"):
-        return type
-    return VALIDATION_CODES.get(type, "wrong_type" if type.endswith("_type") else "invalid")
+def _code(kind: str) -> str:
+    if kind in _OWN_TYPES or kind.startswith("unknown_"):
+        return kind
+    return VALIDATION_CODES.get(kind, "wrong_type" if kind.endswith("_type") else "invalid")
 
 
 def pointer(*parts: str | int) -> str:
@@ -204,12 +204,12 @@ def pointer(*parts: str | int) -> str:
     return "".join(f"/{part}" for part in escaped)
 
 
-def _place(location: Sequence[str | int], type: str) -> str:
+def _place(location: Sequence[str | int], kind: str) -> str:
     parts = list(location)
     if parts and parts[0] == "body":
         del parts[0]
     # pydantic's own mark for an object's name, as opposed to its value; a field may be called that too.
-    if parts and parts[-1] == "[key]" and type != "extra_forbidden":
+    if parts and parts[-1] == "[key]" and kind != "extra_forbidden":
         del parts[-1]
     return pointer(*parts)
 
@@ -241,7 +241,7 @@ def install(app: FastAPI) -> None:
         elif error.status_code == 404:
             detail = "There is no such route."
         elif error.status_code == 413:
-            detail = too_large(request.scope["path"])
+            detail = too_large_message(request.scope["path"])
         elif error.status_code == 405:
             # The router names the methods of the first route that fits the path only.
             headers["Allow"] = allowed(app, request.scope)

@@ -39,6 +39,6 @@ class BoundedHeads(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """All of it has come: nobody need watch how long its body takes (api.limits)."""
+        """All of it has come: nobody need watch how long its body takes (api.body_limit)."""
         self.scope.setdefault("state", {})[WHOLE] = True
         super().on_message_complete()

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.fields import Request, Shown
 from api.problems import Problem, documented
 from domain.circuit import CircuitState
@@ -50,41 +50,41 @@ class ProviderPatch(Request):
 
 
 @router.get("")
-async def list_providers(tenant: Tenant, uses: Uses) -> ProvidersView:
+async def list_providers(tenant: Tenant, ctx: Ctx) -> ProvidersView:
     """Every provider with its place, state and circuit."""
-    states = await uses.provider_states.all()
-    views = [_view(uses, name, states.get(name)) for name in uses.known_providers]
+    states = await ctx.provider_states.all()
+    views = [_view(ctx, name, states.get(name)) for name in ctx.known_providers]
     channels = list(Channel)
     views.sort(key=lambda v: (channels.index(v.channel), v.order is None, v.order or 0, v.name))
     return ProvidersView(
         providers=views,
-        routes=uses.routes,
-        type_routes={name: kind.routes for name, kind in uses.catalog.types.items() if kind.routes},
+        routes=ctx.routes,
+        type_routes={name: kind.routes for name, kind in ctx.catalog.types.items() if kind.routes},
     )
 
 
 @router.patch("/{name}", responses=documented(404, 409))
-async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, uses: Uses) -> ProviderView:
+async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, ctx: Ctx) -> ProviderView:
     """Drain a provider, or let it send again. It holds for the whole installation, within seconds."""
-    if name not in uses.known_providers:
+    if name not in ctx.known_providers:
         raise Problem(404, "provider_not_found", "There is no provider of this name.")
-    if name not in uses.providers:
+    if name not in ctx.providers:
         raise Problem(409, "provider_off", "The provider has no settings: it is off until it has some.")
-    await uses.provider_states.set(name, body.status)
-    states = await uses.provider_states.all()
-    return _view(uses, name, states.get(name))
+    await ctx.provider_states.set(name, body.status)
+    states = await ctx.provider_states.all()
+    return _view(ctx, name, states.get(name))
 
 
-def _view(context: Context, name: str, stored: ProviderState | None) -> ProviderView:
-    channel = context.known_providers[name]
-    route = context.routes[channel]
+def _view(ctx: AppContext, name: str, stored: ProviderState | None) -> ProviderView:
+    channel = ctx.known_providers[name]
+    route = ctx.routes[channel]
     status = stored.state if stored else "active"
     return ProviderView.model_validate(
         {
             "name": name,
             "channel": channel,
             "order": route.index(name) + 1 if name in route else None,
-            "status": status if name in context.providers else "off",
+            "status": status if name in ctx.providers else "off",
             "circuit": stored.circuit if stored else CircuitState.CLOSED,
             "circuit_at": stored.circuit_at if stored else None,
         }

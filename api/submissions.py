@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from api.context import Context
+from api.context import AppContext
 from api.models import DeliveryView, NotificationIn, NotificationView
 from api.problems import FieldError, Problem, invalid
 from domain.fingerprint import fingerprint, matches
@@ -61,20 +61,20 @@ def key_from(header: list[str], in_body: str | None) -> str:
     return key
 
 
-def prepare(context: Context, tenant: str, request: NotificationIn, key: str) -> Prepared:
+def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> Prepared:
     """The submission of a request. Raises Problem (422) for what the configuration does not know."""
-    kind = context.catalog.types.get(request.type)
+    kind = ctx.catalog.types.get(request.type)
     if kind is None:
-        known = ", ".join(context.catalog.types)
+        known = ", ".join(ctx.catalog.types)
         raise invalid([FieldError("/type", "unknown_type", f"there is no such type; there are {known}")])
     if request.lane is Lane.CRITICAL and kind.lane is not Lane.CRITICAL:
         message = f"only types whose lane is critical may use it; the lane of {request.type} is {kind.lane}"
         raise invalid([FieldError("/lane", "lane_not_allowed", message)])
     supplied = request.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
-    keys = context.fingerprint_keys
+    keys = ctx.fingerprint_keys
     to = request.to
     submission = Submission(
-        id=notification_id(context.namespace, tenant, request.user_id, request.type, key),
+        id=notification_id(ctx.namespace, tenant, request.user_id, request.type, key),
         tenant=tenant,
         user_id=request.user_id,
         type=request.type,
@@ -96,14 +96,14 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
         scrub=kind.scrub_when_final,
         solo=needs_workflow(kind, request.strategy),
     )
-    if Channel.SMS in request.channels and (refusal := country_refused(context, submission.to_sms)):
+    if Channel.SMS in request.channels and (refusal := country_refused(ctx, submission.to_sms)):
         return Prepared(submission, supplied, refusal)
     return Prepared(submission, supplied, _too_late(datetime.now(UTC), request))
 
 
-def is_same(context: Context, prepared: Prepared, acceptance: Acceptance) -> bool:
+def is_same(ctx: AppContext, prepared: Prepared, acceptance: Acceptance) -> bool:
     """Whether what was accepted before had the same body."""
-    return matches(context.fingerprint_keys, acceptance.fingerprint, prepared.supplied)
+    return matches(ctx.fingerprint_keys, acceptance.fingerprint, prepared.supplied)
 
 
 def reused() -> Problem:
@@ -146,9 +146,9 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
     )
 
 
-def country_refused(context: Context, number: str | None) -> FieldError | None:
+def country_refused(ctx: AppContext, number: str | None) -> FieldError | None:
     """What is wrong with an SMS to the number of `/to/sms`, if its country is not one that SMS go to."""
-    countries = context.catalog.sms.countries
+    countries = ctx.catalog.sms.countries
     if number is None or is_allowed(number, countries):
         return None
     message = f"SMS go to numbers of {', '.join(countries)} only"

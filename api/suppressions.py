@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Uses
+from api.context import Ctx
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, field_errors, invalid
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
@@ -70,7 +70,7 @@ class SuppressionPage(BaseModel):
 @router.get("")
 async def list_suppressions(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     channel: Annotated[Channel | None, Query()] = None,
     address: Annotated[Address | None, Query()] = None,
     cursor: Annotated[str | None, Query()] = None,
@@ -84,7 +84,7 @@ async def list_suppressions(
             raise invalid([FieldError("/query/channel", "required", "an address is one of a channel")])
         address = _normalised(channel, address, "/query/address")
     after = _position(cursor) if cursor else None
-    found = await uses.people.suppressions(tenant, channel, address, limit + 1, after)
+    found = await ctx.people.suppressions(tenant, channel, address, limit + 1, after)
     views = [SuppressionView.of(suppression) for suppression in found[:limit]]
     more = len(found) > limit
     return SuppressionPage(
@@ -93,23 +93,23 @@ async def list_suppressions(
 
 
 @router.post("", status_code=201)
-async def suppress(body: SuppressionIn, tenant: Tenant, uses: Uses) -> SuppressionView:
+async def suppress(body: SuppressionIn, tenant: Tenant, ctx: Ctx) -> SuppressionView:
     """Suppress an address. One that was suppressed before keeps its first reason."""
     address = _normalised(body.channel, body.address, "/address")
-    return SuppressionView.of(await uses.people.suppress(tenant, body.channel, address, body.reason))
+    return SuppressionView.of(await ctx.people.suppress(tenant, body.channel, address, body.reason))
 
 
 @router.delete("", status_code=204, responses=documented(404, 409))
 async def unsuppress(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     channel: Annotated[Channel, Query()],
     address: Annotated[Address, Query()],
 ) -> Response:
     """Write to an address again, unless the person there told our senders to stop."""
     normalised = _normalised(channel, address, "/query/address")
-    if not await uses.people.unsuppress(tenant, channel, normalised):
-        if await uses.people.is_stopped(channel, normalised):
+    if not await ctx.people.unsuppress(tenant, channel, normalised):
+        if await ctx.people.is_stopped(channel, normalised):
             raise Problem(
                 409,
                 "stopped_by_recipient",

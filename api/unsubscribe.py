@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse
 
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.problems import Problem, documented
 from domain.unsubscribe import delivery_named_by
 from storage.people import Subscription
@@ -51,28 +51,28 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/{token}", response_class=Response, responses=_ANSWERS)
-async def ask(token: Token, uses: Uses) -> HTMLResponse:
+async def ask(token: Token, ctx: Ctx) -> HTMLResponse:
     """Ask a person who followed the link whether they mean it. Nothing is changed."""
-    found = await uses.people.subscription(_delivery(token, uses))
+    found = await ctx.people.subscription(_delivery(token, ctx))
     if found is None:
         raise _unknown()
     return _page(found) if found.wanted else _done(found)
 
 
 @router.post("/{token}", response_class=Response, responses=_ANSWERS | documented(408, 413))
-async def unsubscribe(token: Token, request: Request, uses: Uses) -> HTMLResponse:
+async def unsubscribe(token: Token, request: Request, ctx: Ctx) -> HTMLResponse:
     """End this type of mail for its recipient, for everything that is not yet being sent. Said again, it
     changes nothing. The body (`List-Unsubscribe=One-Click`) is not needed: the address says everything.
     """
     await request.body()
-    found = await uses.people.unsubscribe(_delivery(token, uses))
+    found = await ctx.people.unsubscribe(_delivery(token, ctx))
     if found is None:
         raise _unknown()
     return _done(found)
 
 
-def _delivery(token: str, uses: Context) -> UUID:
-    delivery_id = delivery_named_by(token, uses.unsubscribe_secrets)
+def _delivery(token: str, ctx: AppContext) -> UUID:
+    delivery_id = delivery_named_by(token, ctx.unsubscribe_secrets)
     if delivery_id is None:
         raise _unknown()
     return delivery_id
@@ -96,8 +96,8 @@ def _done(found: Subscription) -> HTMLResponse:
     return _html("You are unsubscribed", text)
 
 
-def _words(type: str) -> str:
-    return html.escape(type.replace("_", " "))
+def _words(name: str) -> str:
+    return html.escape(name.replace("_", " "))
 
 
 def _html(title: str, text: str, form: str = "") -> HTMLResponse:

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Uses
+from api.context import Ctx
 from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
 from api.problems import FieldError, Problem, documented, invalid, pointer
 from domain.notification import Channel, QuietHours
@@ -81,16 +81,16 @@ class PreferencesBody(Request):
 
 
 @router.put("/contacts")
-async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, uses: Uses) -> ContactsBody:
+async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, ctx: Ctx) -> ContactsBody:
     """Replace a user's addresses. They are stored in one spelling: E.164, and the domain in lower case."""
-    await uses.people.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
+    await ctx.people.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
     return body
 
 
 @router.get("/contacts")
-async def get_contacts(user_id: UserId, tenant: Tenant, uses: Uses) -> ContactsBody:
+async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx) -> ContactsBody:
     """A user's addresses."""
-    contacts = await uses.people.contacts(tenant, user_id)
+    contacts = await ctx.people.contacts(tenant, user_id)
     if contacts is None:
         raise user_not_found()
     # Stored addresses are shown as they are, whatever the rules have become since.
@@ -101,12 +101,12 @@ async def get_contacts(user_id: UserId, tenant: Tenant, uses: Uses) -> ContactsB
 
 @router.put("/preferences")
 async def put_preferences(
-    user_id: UserId, body: PreferencesBody, tenant: Tenant, uses: Uses
+    user_id: UserId, body: PreferencesBody, tenant: Tenant, ctx: Ctx
 ) -> PreferencesBody:
     """Replace what a user wants. An opt-out holds for everything that is not yet being sent."""
-    unknown = [name for name in body.types if name != ANY_TYPE and name not in uses.catalog.types]
+    unknown = [name for name in body.types if name != ANY_TYPE and name not in ctx.catalog.types]
     if unknown:
-        message = f"there is no such type; there are {', '.join(uses.catalog.types)}, and `*` for all"
+        message = f"there is no such type; there are {', '.join(ctx.catalog.types)}, and `*` for all"
         raise invalid([FieldError(pointer("types", name), "unknown_type", message) for name in unknown])
     settings = {
         (name, channel): enabled
@@ -114,14 +114,14 @@ async def put_preferences(
         for channel, enabled in channels.items()
     }
     quiet = QuietHours(body.quiet_hours.start, body.quiet_hours.end) if body.quiet_hours else None
-    await uses.people.set_preferences(tenant, user_id, Preferences(settings, body.time_zone, quiet))
+    await ctx.people.set_preferences(tenant, user_id, Preferences(settings, body.time_zone, quiet))
     return body
 
 
 @router.get("/preferences")
-async def get_preferences(user_id: UserId, tenant: Tenant, uses: Uses) -> PreferencesBody:
+async def get_preferences(user_id: UserId, tenant: Tenant, ctx: Ctx) -> PreferencesBody:
     """What a user wants."""
-    preferences = await uses.people.preferences(tenant, user_id)
+    preferences = await ctx.people.preferences(tenant, user_id)
     if preferences is None:
         raise user_not_found()
     types: dict[str, dict[Channel, bool]] = {}

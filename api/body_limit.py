@@ -6,9 +6,9 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.body_sizes import BODY_BYTES_MAX, bytes_max, too_large_message
 from api.problems import Problem
 from api.protocol import WHOLE
-from api.sizes import BODY_BYTES_MAX, bytes_max, too_large
 
 BODY_WITHIN_S: Final = 30.0
 """How long the next part of a body may take."""
@@ -38,7 +38,7 @@ class BodyLimit:
             if b"expect" not in headers:
                 await drain(receive)
             problem = Problem(
-                413, "body_too_large", too_large(scope["path"]), headers={"Connection": "close"}
+                413, "body_too_large", too_large_message(scope["path"]), headers={"Connection": "close"}
             )
             await problem.response()(scope, receive, send)
             return

@@ -18,7 +18,7 @@ def bytes_max(path: str) -> int:
     return AUDIENCE_BYTES_MAX if _AUDIENCE.fullmatch(path) else BODY_BYTES_MAX
 
 
-def too_large(path: str) -> str:
+def too_large_message(path: str) -> str:
     """What is said of a body that has more."""
     if _AUDIENCE.fullmatch(path):
         return f"The audience is larger than {AUDIENCE_BYTES_MAX // 1_000_000_000} GB."
