@@ -1,4 +1,4 @@
-"""Bounds on what a request may bring, before anything of it is read into memory."""
+"""Limits the size and the pace of a request's body, before it is read into memory."""
 
 import asyncio
 from typing import Final
@@ -11,17 +11,17 @@ from api.problems import Problem
 from api.protocol import WHOLE
 
 BODY_WITHIN_S: Final = 30.0
-"""How long the next part of a body may take."""
+"""How long the next part of a body may take to arrive."""
 _DRAIN_BYTES_MAX: Final = 8 * BODY_BYTES_MAX
 _DRAIN_S: Final = 2.0
 
 
 class BodyLimit:
-    """Refuses bodies above what their path may bring (413), and those that pause longer than BODY_WITHIN_S
+    """Refuses bodies larger than their path allows (413), and those that pause longer than BODY_WITHIN_S
     (408).
 
-    The rest of a refused body is read and dropped within bounds: a connection that is closed on unread
-    data is reset, and its client would never see the answer.
+    The rest of a refused body is read and dropped, within limits: closing a connection with unread data
+    resets it, and its client would never see the response.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -74,7 +74,7 @@ class _Limited:
 
 
 async def drain(receive: Receive) -> None:
-    """Read and drop what is left of a body, within bounds."""
+    """Read and drop the rest of a body, up to a size and a time."""
     dropped = 0
     try:
         async with asyncio.timeout(_DRAIN_S):

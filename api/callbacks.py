@@ -1,4 +1,4 @@
-"""What providers report: verified over its raw bytes, stored, then acknowledged."""
+"""Providers' callbacks: each is verified over its raw bytes, stored, and then acknowledged."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -15,20 +15,22 @@ router = APIRouter(tags=["callbacks"])
 log = structlog.stdlib.get_logger(__name__)
 
 _STATUS: Final = {"malformed": 400, "callbacks_not_supported": 404}
-"""Everything else that an adapter refuses is about the signature, or its age."""
+"""Every other refusal of an adapter concerns the signature or its age: 401."""
 
 
-@router.post("/callbacks/{provider}", responses=documented(400, 401, 404, 413, 503))
+@router.post(
+    "/callbacks/{provider}", summary="Receive a callback", responses=documented(400, 401, 404, 413, 503)
+)
 async def take(provider: str, request: Request, ctx: Ctx) -> Response:
-    """Take a provider's report, or what a person answered. It is durable before the answer; 503 asks the
-    provider to repeat it. Answers that are neither STOP nor START are not kept.
+    """Accept a provider's callback: receipts, or a recipient's reply. It is stored before the response; a 503
+    makes the provider repeat it. Replies that are neither STOP nor START are not stored.
     """
     adapter = _adapter(provider, ctx)
     path: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]
     asked = path + b"?" + query if query else path
     callback = CallbackRequest(
-        # What the provider called is what it signed: our public address, and the path byte for byte.
+        # The provider signed the URL that it called: the public address, and the path byte for byte.
         url=ctx.public_url + asked.decode("latin-1"),
         headers=dict(request.headers),
         query=dict(request.query_params),
@@ -52,14 +54,15 @@ async def take(provider: str, request: Request, ctx: Ctx) -> Response:
 
 @router.get(
     "/callbacks/{provider}",
+    summary="Answer a challenge",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"example": "1158201444"}}}, **documented(401, 404)},
 )
 async def answer(provider: str, request: Request, ctx: Ctx) -> PlainTextResponse:
-    """Answer a provider that asks, before it sends reports here, whether this address is meant."""
+    """Answer the challenge with which a provider verifies this address before it sends callbacks."""
     adapter = _adapter(provider, ctx)
     if not isinstance(adapter, Challenged):
-        raise Problem(404, "callbacks_not_challenged", "This provider asks for no such answer.")
+        raise Problem(404, "callbacks_not_challenged", "This provider does not send challenges.")
     try:
         return PlainTextResponse(adapter.challenge(dict(request.query_params)))
     except CallbackRefused as refusal:
@@ -69,7 +72,7 @@ async def answer(provider: str, request: Request, ctx: Ctx) -> PlainTextResponse
 def _adapter(provider: str, ctx: AppContext) -> Provider:
     adapter = ctx.providers.get(provider)
     if adapter is None:
-        raise Problem(404, "provider_not_found", "No provider of this name is configured.")
+        raise Problem(404, "provider_not_found", "No provider with this name is configured.")
     return adapter
 
 

@@ -1,4 +1,4 @@
-"""What waits for an operator: dead letters, and sends whose outcome nobody knows."""
+"""What waits for an operator: dead letters, and sends whose outcome is unknown."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -29,7 +29,7 @@ router = APIRouter(
 
 
 class RetryTo(Request):
-    """Other addresses than those that failed."""
+    """Addresses to use instead of those that failed."""
 
     sms: Phone | None = None
     email: Email | None = None
@@ -37,7 +37,7 @@ class RetryTo(Request):
 
 
 class RetryIn(Request):
-    """How to send it again. An expired one needs a new `expires_at`; an unknown outcome needs `assume`."""
+    """How to send it again. `expires_at` is required once it expired, `assume` for an unknown outcome."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"to": {"sms": "+2348031236789"}}]})
 
@@ -47,7 +47,7 @@ class RetryIn(Request):
 
 
 class ReplayFilter(Request):
-    """Which dead letters; what is not said is not asked. `provider`: some attempt went through it."""
+    """Which dead letters to replay; an omitted field matches all. `provider`: any attempt used it."""
 
     type: Name | None = None
     channel: Channel | None = None
@@ -76,15 +76,15 @@ class ReplayIn(Request):
     dry_run: StrictBool = True
     rate_per_s: Annotated[float, Field(gt=0, le=1000)] = 10
     expires_at: Time | None = Field(
-        default=None, description="A new expiry, without which expired ones stay."
+        default=None, description="A new expiry. Without it, expired dead letters are skipped."
     )
 
 
 class ReplayOut(BaseModel):
-    """What was done, or with `dry_run` what would be: `replayed` is 0 then.
+    """What was done, or with `dry_run` what would be done (`replayed` is 0 then).
 
-    `expired` need a new expiry, `moved_meanwhile` were decided on by somebody else. `more`: there are
-    more than one replay takes; ask again. `last_at`: when the last one is sent.
+    `expired`: skipped for lack of a new expiry. `moved_meanwhile`: skipped, had already been handled.
+    `more`: more match than one replay can handle; run it again. `last_at`: when the last one is sent.
     """
 
     dry_run: bool
@@ -97,7 +97,7 @@ class ReplayOut(BaseModel):
     sample: list[UUID]
 
 
-@router.get("")
+@router.get("", summary="List dead letters")
 async def list_dead_letters(
     tenant: Tenant,
     ctx: Ctx,
@@ -112,9 +112,11 @@ async def list_dead_letters(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> NotificationPage:
-    """Notifications that wait for an operator, newest first."""
+    """List the notifications that wait for an operator, newest first."""
     if status is not None and status not in PARKED:
-        raise invalid([FieldError("/query/status", "not_one_of", f"one of {', '.join(sorted(PARKED))}")])
+        raise invalid(
+            [FieldError("/query/status", "not_one_of", f"expected one of {', '.join(sorted(PARKED))}")]
+        )
     matching = Filter(
         user_id=user_id,
         type=type_,
@@ -129,11 +131,11 @@ async def list_dead_letters(
     return await page(ctx, tenant, matching, cursor, limit)
 
 
-@router.post("/replay")
+@router.post("/replay", summary="Replay dead letters")
 async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
-    """Send the dead letters that match again, `rate_per_s` of them a second, 10,000 at most.
+    """Send the matching dead letters again: `rate_per_s` per second, at most 10,000.
 
-    Unknown outcomes are left alone: each needs a decision of its own.
+    Unknown outcomes are skipped: each needs its own decision.
     """
     _check_expiry(body.expires_at)
     asked = body.filter
@@ -162,12 +164,12 @@ async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
     )
 
 
-@router.post("/{id}/retry", responses=documented(404, 409))
+@router.post("/{id}/retry", summary="Retry a dead letter", responses=documented(404, 409))
 async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None) -> NotificationView:
-    """Send it again at once, with its whole schedule before it.
+    """Send a dead letter again at once, with a full retry schedule.
 
-    409 `wrong_state`: it does not wait for an operator. 409 `expired` and `assume_required`: the request
-    must bring what its pointer names.
+    409 `wrong_state`: it is not waiting for an operator. 409 `expired` or `assume_required`: the request
+    needs the field that the pointer names.
     """
     body = body or RetryIn()
     _check_expiry(body.expires_at)
@@ -187,9 +189,9 @@ async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None)
     return await _now(ctx, tenant, id)
 
 
-@router.post("/{id}/discard", responses=documented(404, 409))
+@router.post("/{id}/discard", summary="Discard a dead letter", responses=documented(404, 409))
 async def discard(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
-    """Close it without sending. 409 `wrong_state`: it does not wait for an operator."""
+    """Close a dead letter without sending it. 409 `wrong_state`: it is not waiting for an operator."""
     try:
         await ctx.commands.discard(tenant, id)
     except NoSuchNotification:

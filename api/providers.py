@@ -1,4 +1,4 @@
-"""The providers: in which order they are asked, and whether they may be."""
+"""Providers: their order in the routes, their status and circuit, and draining them."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -20,8 +20,8 @@ router = APIRouter(
 
 
 class ProviderView(BaseModel):
-    """A provider. `order` is its place in its channel's route, null when it has none; `off`: it has no
-    settings. `circuit` is what a worker last reported.
+    """A provider. `order` is its position in its channel's route, null if it is not in it. `off`: it is not
+    configured. `circuit` is what a worker last reported.
     """
 
     name: str
@@ -33,8 +33,9 @@ class ProviderView(BaseModel):
 
 
 class ProvidersView(BaseModel):
-    """Every provider, by channel and order, those without a place last. `routes` are the general ones,
-    `type_routes` those of types that differ."""
+    """Every provider, by channel and order, those without an order last. `routes` are the general ones,
+    `type_routes` those of types that differ.
+    """
 
     providers: list[ProviderView]
     routes: Mapping[Channel, tuple[str, ...]]
@@ -49,9 +50,9 @@ class ProviderPatch(Request):
     status: Literal["active", "drained"]
 
 
-@router.get("")
+@router.get("", summary="List providers")
 async def list_providers(tenant: Tenant, ctx: Ctx) -> ProvidersView:
-    """Every provider with its place, state and circuit."""
+    """List every provider with its order, status and circuit."""
     states = await ctx.provider_states.all()
     views = [_view(ctx, name, states.get(name)) for name in ctx.known_providers]
     channels = list(Channel)
@@ -63,13 +64,13 @@ async def list_providers(tenant: Tenant, ctx: Ctx) -> ProvidersView:
     )
 
 
-@router.patch("/{name}", responses=documented(404, 409))
+@router.patch("/{name}", summary="Drain or activate a provider", responses=documented(404, 409))
 async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, ctx: Ctx) -> ProviderView:
-    """Drain a provider, or let it send again. It holds for the whole installation, within seconds."""
+    """Drain a provider, or activate it again. This affects the whole installation, within seconds."""
     if name not in ctx.known_providers:
-        raise Problem(404, "provider_not_found", "There is no provider of this name.")
+        raise Problem(404, "provider_not_found", "There is no provider with this name.")
     if name not in ctx.providers:
-        raise Problem(409, "provider_off", "The provider has no settings: it is off until it has some.")
+        raise Problem(409, "provider_off", "This provider is not configured.")
     await ctx.provider_states.set(name, body.status)
     states = await ctx.provider_states.all()
     return _view(ctx, name, states.get(name))

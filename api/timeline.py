@@ -1,4 +1,4 @@
-"""One order for everything that happened to a notification."""
+"""A notification's timeline: everything that happened to it, in one order."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,7 +16,7 @@ _ATTEMPT: Final = (
 
 
 def entries(story: Story) -> list[TimelineEntry]:
-    """Acceptance, decisions, attempts, receipts and the end, by time; alike ones in this order."""
+    """Return acceptance, decisions, attempts, receipts and the end by time; equal times keep this order."""
     found = [
         _accepted(story.notification),
         *(_entry(row["at"], row["kind"], row, row["data"]) for row in story.events),
@@ -42,8 +42,8 @@ def _accepted(row: Row) -> TimelineEntry:
 
 
 def _plan(row: Row) -> TimelineEntry:
-    """What was decided for a channel before anything was sent; one that nothing was sent for has an event
-    with its reason instead.
+    """Return what was decided for a channel before its first attempt. A channel without an attempt has an
+    event with the reason instead.
     """
     chosen = row["selection"]
     data = {name: chosen.get(name) for name in ("preferences", "limit", "route", "route_of", "skipped")}

@@ -110,7 +110,7 @@ async def test_it_is_paused_resumed_and_cancelled(api: httpx.AsyncClient) -> Non
 
     async def decide(what: str) -> tuple[int, str]:
         answer = await api.post(f"{path}/{what}")
-        return answer.status_code, answer.json().get("status") or answer.json()["code"]
+        return answer.status_code, answer.json().get("code") or answer.json()["status"]
 
     assert await decide("resume") == (200, "running")
     assert await decide("pause") == (200, "paused")

@@ -1,0 +1,172 @@
+"""Uploading a broadcast's audience: a stream of CSV or NDJSON, stored as it is read."""
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from email.message import Message
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from starlette.requests import ClientDisconnect
+
+from api import audience
+from api.auth import StreamedRoute, Tenant
+from api.body_limit import drain
+from api.broadcast_models import BroadcastView
+from api.broadcasts import load, load_view, view_of, wrong_state
+from api.context import AppContext, Ctx
+from api.problems import FieldError, Problem, documented
+from domain.broadcasts import RECIPIENTS_MAX, Recipient, Refusal
+
+LINES_AT_ONCE: Final = 250
+REFUSED_MAX: Final = 10_000
+SHOWN_MAX: Final = 20
+"""How many refused lines the error names when a whole upload is refused."""
+
+router = APIRouter(tags=["broadcasts"], route_class=StreamedRoute, responses=documented(401, 503))
+
+
+@router.put(
+    "/broadcasts/{id}/audience",
+    summary="Upload an audience",
+    responses=documented(400, 404, 408, 409, 413, 422),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                audience.CSV: {
+                    "schema": {"type": "string"},
+                    "example": "user_id,to_sms,name\nuser-42,,Ada\nuser-43,+2348031236789,Bola\n",
+                },
+                audience.NDJSON: {
+                    "schema": {"type": "string"},
+                    "example": '{"user_id": "user-42", "data": {"name": "Ada"}}\n',
+                },
+            },
+        }
+    },
+)
+async def upload(
+    id: UUID,
+    request: Request,
+    tenant: Tenant,
+    ctx: Ctx,
+    refused_max: Annotated[
+        int,
+        Query(
+            ge=0,
+            le=REFUSED_MAX,
+            description="With more refused lines than this, the whole upload is refused.",
+        ),
+    ] = REFUSED_MAX,
+) -> BroadcastView:
+    """Upload the audience of a draft as CSV or NDJSON, one recipient a line, and start the broadcast.
+
+    The body is read as a stream. A line that cannot be used is refused with its number and reason; the others
+    are accepted. An upload that is cut short has no effect: send it again. Repeating a complete one changes
+    nothing.
+    """
+    reader = audience.reader(_media_type(request))
+    number = await ctx.broadcasts.begin_upload(tenant, id)
+    if number is None:
+        return await _replayed(ctx, tenant, id, request)
+    read = _Upload(ctx, id, number, refused_max)
+    try:
+        async for chunk in request.stream():
+            await read.take(chunk, reader.feed(chunk))
+        await read.take(b"", reader.finish())
+        await read.store()
+    except ClientDisconnect:
+        raise Problem(400, "audience_cut_short", "The upload was cut short. Send it again.") from None
+    except Problem:
+        await drain(request.receive)
+        raise
+    if not read.total:
+        raise read.problem("audience_empty", "The upload has no usable line.")
+    ended = await ctx.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
+    if not ended:
+        raise wrong_state("Another upload started, or the broadcast was cancelled, in the meantime.")
+    return await load_view(ctx, tenant, id)
+
+
+class _Upload:
+    """An upload in progress: lines are stored in portions, the first refusals kept for the error."""
+
+    def __init__(self, ctx: AppContext, id: UUID, number: int, refused_max: int) -> None:
+        self._ctx = ctx
+        self._id = id
+        self._number = number
+        self._refused_max = refused_max
+        self._hash = hashlib.sha256()
+        self._recipients: list[Recipient] = []
+        self._refusals: list[Refusal] = []
+        self._first: list[Refusal] = []
+        self.taken = 0
+        self.refused_count = 0
+
+    @property
+    def total(self) -> int:
+        """The number of recipients and refused lines; 0 if there is no recipient."""
+        return self.taken + self.refused_count if self.taken else 0
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of all bytes so far."""
+        return self._hash.digest()
+
+    async def take(self, chunk: bytes, lines: Iterator[audience.Read]) -> None:
+        """Take the lines that these bytes completed. Raises Problem (422) when too many are refused."""
+        self._hash.update(chunk)
+        for line in lines:
+            if isinstance(line, Recipient):
+                self._recipients.append(line)
+                self.taken += 1
+            else:
+                self._refusals.append(line)
+                self.refused_count += 1
+                if len(self._first) < SHOWN_MAX:
+                    self._first.append(line)
+            if self.refused_count > self._refused_max:
+                message = f"More than {self._refused_max} lines were refused: nothing was accepted."
+                raise self.problem("audience_refused", message)
+            if self.taken > RECIPIENTS_MAX:
+                raise self.problem("too_long", f"An audience has at most {RECIPIENTS_MAX} recipients.")
+            if len(self._recipients) + len(self._refusals) >= LINES_AT_ONCE:
+                await self.store()
+
+    async def store(self) -> None:
+        """Store the lines that are not stored yet."""
+        recipients, self._recipients = self._recipients, []
+        refusals, self._refusals = self._refusals, []
+        await self._ctx.broadcasts.put(self._id, self._number, recipients, refusals)
+
+    def problem(self, code: str, detail: str) -> Problem:
+        """Build the problem that refuses the whole upload, with the first refused lines."""
+        errors = [FieldError(f"/line/{r.no}{r.pointer}", r.code, r.message) for r in self._first]
+        return Problem(422, code, detail, errors=errors)
+
+
+async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) -> BroadcastView:
+    """Answer an upload to a broadcast that is not a draft: return it if this is its audience again."""
+    broadcast = await load(ctx, tenant, id)
+    if broadcast.digest is None:
+        await drain(request.receive)
+        raise wrong_state(
+            f"Its status is {broadcast.state} and its audience {broadcast.audience}: it takes no upload."
+        )
+    digest = hashlib.sha256()
+    async for chunk in request.stream():
+        digest.update(chunk)
+    if not hmac.compare_digest(digest.digest(), broadcast.digest):
+        raise wrong_state("The broadcast already has a different audience.")
+    return view_of(ctx, broadcast)
+
+
+def _media_type(request: Request) -> str:
+    """Return the declared media type. Raises Problem (400) for a charset other than UTF-8."""
+    declared = Message()
+    declared["content-type"] = request.headers.get("content-type", "")
+    if declared.get_content_charset("utf-8") not in ("utf-8", "utf8"):
+        raise Problem(400, "charset", "Send the audience in UTF-8.")
+    return declared.get_content_type()
