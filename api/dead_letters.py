@@ -37,7 +37,7 @@ class RetryTo(Request):
 
 
 class RetryIn(Request):
-    """How to send it again. `expires_at` is required once it expired, `assume` for an unknown outcome."""
+    """How to send it again. Required: `expires_at` if it has expired, `assume` if its outcome is unknown."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"to": {"sms": "+2348031236789"}}]})
 

@@ -64,8 +64,8 @@ async def healthz() -> Health:
     "/readyz", summary="Readiness", responses={503: {"model": Readiness, "description": "Postgres is down"}}
 )
 async def readyz(request: Request, response: Response) -> Readiness:
-    """Report which dependencies are down. 503 only if Postgres is: without the others, notifications are
-    accepted and wait.
+    """Report which dependencies are down. 503 only if Postgres is down: without the others,
+    notifications are accepted and wait.
     """
     probes: Probes = request.app.state.context.probes
     readiness = await probes.ask()

@@ -115,7 +115,7 @@ class BatchIn(Request):
 
 
 class DeliveryView(BaseModel):
-    """A notification over one channel. `provider` is the last one that was called."""
+    """A notification over one channel. `provider` is the last one called; `next_pass_at`: the next try."""
 
     channel: Channel
     status: Status
@@ -178,8 +178,10 @@ class NotificationPage(BaseModel):
 class AttemptView(BaseModel):
     """One intent to call a provider, and its outcome, which is null while the attempt is open.
 
-    `selection`: why this provider was chosen. `resolved_by`: how the outcome was found out. `segments` and
-    `encoding` are set for SMS; `cost` is an estimate, set for providers whose prices are configured.
+    `number` counts the attempts of a delivery, `pass_no` the passes over its providers. `selection`: why this
+    provider was chosen. `hold_until`: until when it may be called. `resolved_by`: how the outcome was found
+    out. `late_outcome`: an outcome that arrived after the attempt was closed. `segments` and `encoding` are
+    set for SMS; `cost` is an estimate, set for providers whose prices are configured.
     """
 
     model_config = ConfigDict(extra="ignore")

@@ -196,9 +196,9 @@ async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx) -> Timeline:
     "/notifications/{id}/cancel", summary="Cancel a notification", responses=documented(404, 409, 422)
 )
 async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
-    """Cancel every delivery that is not being sent yet. 409 `wrong_state`: there is nothing to cancel.
+    """Cancel every delivery of a notification that is not being sent at this moment.
 
-    A delivery that is being sent at this moment is not stopped. Repeating the request changes nothing.
+    409 `wrong_state`: there is nothing to cancel. Repeating the request changes nothing.
     """
     try:
         await ctx.commands.cancel(tenant, id)

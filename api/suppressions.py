@@ -72,8 +72,8 @@ async def list_suppressions(
     tenant: Tenant,
     ctx: Ctx,
     channel: Annotated[Channel | None, Query()] = None,
-    address: Annotated[Address | None, Query()] = None,
-    cursor: Annotated[str | None, Query()] = None,
+    address: Annotated[Address | None, Query(description="Needs `channel`.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SuppressionPage:
     """List the tenant's suppressed addresses. With `address` and its `channel`, the result includes a STOP
