@@ -73,10 +73,10 @@ def api() -> None:
     """Serve the REST API."""
     from api.serve import run
     from console import places
-    from console.priority import stand_back
+    from console.process_priority import lower_process_priority
 
     settings = places.all_settings()
-    stand_back(settings.api_nice)
+    lower_process_priority(settings.api_nice)
     run(settings)
 
 
@@ -92,7 +92,7 @@ def worker(
     """
     import worker as process
     from console import places
-    from console.priority import stand_back
+    from console.process_priority import lower_process_priority
     from domain.notification import Lane
 
     try:
@@ -101,7 +101,7 @@ def worker(
         raise Failure(f"--lanes {lanes}: {error}; there are {', '.join(Lane)}.") from None
     settings = places.all_settings()
     if Lane.CRITICAL not in chosen:
-        stand_back(settings.worker_nice)
+        lower_process_priority(settings.worker_nice)
     process.main(settings, chosen)
 
 

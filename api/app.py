@@ -1,4 +1,4 @@
-"""The API, wired from the settings."""
+"""Builds the API from the settings."""
 
 import traceback
 from collections.abc import AsyncGenerator
@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.service import ConnectConfig, ServiceClient
 
 from api import (
-    broadcast_uploads,
     broadcasts,
     callbacks,
     dead_letters,
@@ -25,12 +24,13 @@ from api import (
     providers,
     suppressions,
     unsubscribe,
+    uploads,
     users,
 )
 from api.auth import Keys
-from api.context import Context
+from api.body_limit import BodyLimit
+from api.context import AppContext
 from api.health import Probes
-from api.limits import BodyLimit
 from api.methods import HeadAsGet
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
@@ -50,17 +50,17 @@ from storage.receipts import Receipts
 from telemetry.metrics import CONTENT_TYPE, Metrics
 
 FLUSH_S: Final = 4.0
-"""How long the end waits for what was taken in to be written."""
+"""How long shutdown waits for accepted writes to reach the database."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API as an ASGI application. It starts without any dependency: /readyz says what is missing.
+    """Build the API as an ASGI application. It starts even if its dependencies are down: /readyz shows which.
 
-    Raises providers.settings.SettingsError when the catalog cannot be used.
+    Raises providers.settings.SettingsError when the catalog is not valid.
     """
-    settings.catalog  # noqa: B018 (a wrong catalog must stop the start, not the first request)
+    settings.catalog  # noqa: B018 (an invalid catalog must fail the start, not the first request)
     metrics = Metrics()
 
     @asynccontextmanager
@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         summary="Delivers notifications once, through whichever provider works, and keeps the evidence.",
         lifespan=lifespan,
-        # FastAPI's own spans and measures would hold paths, in which users and addresses are.
+        # FastAPI's own spans and metrics would contain paths, and with them user ids and addresses.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         strict_content_type=False,
         redirect_slashes=False,
@@ -83,12 +83,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
-    # A request is matched twice on every level of routers: none for these, and one for each of the others.
+    # Every level of routers matches a request twice: these routes have no level above them, the others one.
     app.router.routes.extend(notifications.direct.routes)
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
-        *(part.router for part in (dead_letters, providers, callbacks, unsubscribe)),
-        broadcast_uploads.router,
+        *(part.router for part in (dead_letters, providers, callbacks, unsubscribe, uploads)),
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
@@ -102,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class LastResort:
-    """Answers what nobody expected with a problem, and logs where it happened without its text."""
+    """Answers an unexpected error with a problem, and logs where it happened, without its text."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -125,11 +124,11 @@ class LastResort:
             log.error("request_failed", error=type(error).__name__, where=where, method=scope["method"])
             if started:
                 return
-            problem = problems.Problem(500, "internal", "Something unexpected happened. It was logged.")
+            problem = problems.Problem(500, "internal", "Internal error; it has been logged.")
             await problem.response()(scope, receive, send)
 
 
-async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Context:
+async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:
     pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
     stack.push_async_callback(_close_pool, pool)
 
@@ -148,7 +147,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         stack.push_async_callback(provider.aclose)
     secret = settings.secret_key.get_secret_value()
     temporal = settings.temporal
-    return Context(
+    return AppContext(
         keys=Keys(partial(api_keys.lookup, pool)),
         ledger=ledger,
         reads=reads,
@@ -195,5 +194,5 @@ async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Prob
 
 
 async def _close_pool(pool: Pool) -> None:
-    # Its connections may be stuck in a server that is gone.
+    # Closing gracefully could hang: the server behind a connection may be gone.
     pool.terminate()

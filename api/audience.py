@@ -1,6 +1,6 @@
-"""Uploaded audiences, read as they come: CSV and NDJSON, a recipient a line, never more than one in memory.
+"""Reads uploaded audiences as a stream: CSV and NDJSON, one recipient a line, one recipient in memory.
 
-A line that cannot be used is refused with its number and a reason, and the ones around it are not harmed.
+A line that cannot be used is refused with its number and a reason; the lines around it are accepted.
 """
 
 import csv
@@ -24,7 +24,7 @@ Read = Recipient | Refusal
 
 
 class _Lines:
-    """Splits what comes into numbered lines. One that is too long is dropped to its end, and told as None."""
+    """Splits the stream into numbered lines. A line that is too long is dropped and yielded as None."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -58,17 +58,17 @@ class _Lines:
 
 
 class NdjsonReader:
-    """Reads an object of `user_id`, `to` and `data` from each line; empty lines are nothing."""
+    """Reads one object of `user_id`, `to` and `data` from each line; empty lines are skipped."""
 
     def __init__(self) -> None:
         self._lines = _Lines()
 
     def feed(self, chunk: bytes) -> Iterator[Read]:
-        """What is whole after these bytes."""
+        """Yield what these bytes complete."""
         return self._read(self._lines.feed(chunk))
 
     def finish(self) -> Iterator[Read]:
-        """What is left at the end."""
+        """Yield the rest at the end of the upload."""
         return self._read(self._lines.finish())
 
     def _read(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[Read]:
@@ -80,10 +80,10 @@ class NdjsonReader:
 
 
 class CsvReader:
-    """Reads comma-separated values (RFC 4180) below a line of names: `user_id`, and `to_` with a channel for
-    an address; every other column is a value of the template. A quoted value may go over several lines.
+    """Reads comma-separated values (RFC 4180). The first line names the columns: `user_id`, `to_` with a
+    channel (`to_sms`) for an address; every other column is a template value. A quoted value may span lines.
 
-    A quote that is never closed costs its own line only: the lines behind it are read again by themselves.
+    A quote that is never closed costs its own line only: the lines after it are read again, one by one.
     """
 
     def __init__(self) -> None:
@@ -94,11 +94,11 @@ class CsvReader:
         self._open_quotes = 0
 
     def feed(self, chunk: bytes) -> Iterator[Read]:
-        """What is whole after these bytes. Raises Problem (422) for a first line that names no columns."""
+        """Yield what these bytes complete. Raises Problem (422) if the first line is not a header."""
         return self._read(self._lines.feed(chunk))
 
     def finish(self) -> Iterator[Read]:
-        """What is left at the end. Raises Problem (422) when nothing came."""
+        """Yield the rest at the end of the upload. Raises Problem (422) if the upload is empty."""
         yield from self._read(self._lines.finish())
         while self._open:
             yield from self._give_up()
@@ -131,9 +131,9 @@ class CsvReader:
         return record
 
     def _give_up(self) -> Iterator[Read]:
-        """The first line's quote is not closed: refuse that line, and read the others anew."""
+        """Refuse the first open line, whose quote is never closed, and read the lines after it again."""
         (no, _), *others = self._close()
-        yield Refusal(no, "csv_quote_open", "a quote is opened and not closed")
+        yield Refusal(no, "csv_quote_open", "a quoted value is never closed")
         for other in others:
             yield from self._take(*other)
 
@@ -146,12 +146,14 @@ class CsvReader:
         except UnicodeDecodeError:
             return _not_utf_8(no)
         except (csv.Error, ValueError):
-            return Refusal(no, "csv_invalid", "the line is not CSV: a quote within a value is doubled")
+            return Refusal(
+                no, "csv_invalid", "the line is not valid CSV: double every quote inside a quoted value"
+            )
         if len(cells) != len(self._names):
             return Refusal(
                 no,
                 "csv_columns",
-                f"the line has {len(cells)} values, and there are {len(self._names)} columns",
+                f"the line has {len(cells)} values, but the header has {len(self._names)} columns",
             )
         item: dict[str, Any] = {"to": {}, "data": {}}
         for name, cell in zip(self._names, cells, strict=True):
@@ -165,7 +167,7 @@ class CsvReader:
 
 
 def reader(media_type: str) -> CsvReader | NdjsonReader:
-    """What reads this kind of upload. Raises Problem (400) for another kind."""
+    """Return a reader for this media type. Raises Problem (400) for any other type."""
     if media_type == CSV:
         return CsvReader()
     if media_type == NDJSON:
@@ -177,12 +179,12 @@ def _header(line: bytes | None) -> list[str]:
     try:
         (names,) = csv.reader([(line or b"").decode()], strict=True)
     except (UnicodeDecodeError, csv.Error, ValueError):
-        raise _no_header("the first line holds no column names") from None
+        raise _no_header("the first line has no column names") from None
     names = [name.strip() for name in names]
     if "user_id" not in names:
-        raise _no_header("the first line names no column `user_id`")
+        raise _no_header("the first line has no column `user_id`")
     if "" in names or len(set(names)) < len(names):
-        raise _no_header("every column needs a name of its own")
+        raise _no_header("every column needs a unique name")
     return names
 
 
@@ -211,13 +213,13 @@ def _recipient(no: int, item: Any) -> Read:
 
 
 def recipient_of(no: int, given: RecipientIn) -> Recipient:
-    """A recipient as it was validated."""
+    """Build a recipient from a validated line."""
     addresses = given.to.model_dump(mode="json", exclude_none=True) if given.to else None
     return Recipient(no, given.user_id, addresses or None, given.data or None)
 
 
 def _too_long(no: int) -> Refusal:
-    return Refusal(no, "line_too_long", f"the line has more than {LINE_BYTES_MAX} bytes")
+    return Refusal(no, "line_too_long", f"the line is longer than {LINE_BYTES_MAX} bytes")
 
 
 def _not_utf_8(no: int) -> Refusal:

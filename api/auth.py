@@ -1,4 +1,4 @@
-"""Who calls: `Authorization: Bearer hk_…`, a key of one tenant."""
+"""Authentication: `Authorization: Bearer hk_…`, where a key belongs to one tenant."""
 
 import asyncio
 import hmac
@@ -16,35 +16,39 @@ from api.requests import JsonRequest, refuse_unknown_query, require_json
 from storage import api_keys
 
 TTL_S: Final = 2.0
-"""A revoked key stops working so many seconds later, at the latest."""
+"""How long a key is cached: a revoked key stops working within this time."""
 CACHED_MAX: Final = 10_000
 
 Found = tuple[str, bytes] | None
 Lookup = Callable[[str], Awaitable[Found]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-_DOCUMENTED = HTTPBearer(auto_error=False, description="An API key: `hk_…`, made by `herald keys create`.")
+_DOCUMENTED = HTTPBearer(
+    auto_error=False, description="An API key, `hk_…`, created with `herald keys create`."
+)
 
 
 class Keys:
-    """Looks keys up, at most once in TTL_S for each, however many requests ask at once."""
+    """Looks up each key at most once per TTL_S, also when many requests need it at the same time."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._cached: OrderedDict[str, tuple[float, asyncio.Task[Found]]] = OrderedDict()
 
     async def tenant_of(self, authorization: str | None) -> str:
-        """The tenant that the header's key belongs to. Raises Problem (401)."""
+        """Return the tenant of the header's key. Raises Problem (401)."""
         if authorization is None:
             raise _unauthorized("api_key_missing", "Send an API key as `Authorization: Bearer hk_…`.")
         scheme, _, key = authorization.partition(" ")
         parts = api_keys.split(key.strip()) if scheme.lower() == "bearer" else None
         if parts is None:
-            raise _unauthorized("api_key_invalid", "The Authorization header holds no API key (`hk_…`).")
+            raise _unauthorized(
+                "api_key_invalid", "The Authorization header does not contain an API key (`hk_…`)."
+            )
         prefix, digest = parts
         found = await self._find(prefix)
         if found is None or not hmac.compare_digest(found[1], digest):
-            raise _unauthorized("api_key_invalid", "The API key is unknown or was revoked.")
+            raise _unauthorized("api_key_invalid", "The API key is unknown or revoked.")
         return found[0]
 
     async def _find(self, prefix: str) -> Found:
@@ -57,7 +61,7 @@ class Keys:
             if len(self._cached) > CACHED_MAX:
                 self._cached.popitem(last=False)
         task = cached[1]
-        # Shielded: others may await the same look-up when this caller goes away.
+        # Shielded: other requests may await the same look-up when this one is cancelled.
         return task.result() if task.done() else await asyncio.shield(task)
 
     async def _ask(self, prefix: str) -> Found:
@@ -67,13 +71,13 @@ class Keys:
             self._cached.pop(prefix, None)
             raise
         if found is None:
-            # A key that is created next must work at once.
+            # Not cached: a key that is created next must work at once.
             self._cached.pop(prefix, None)
         return found
 
 
 class KeyedRoute(APIRoute):
-    """A route that asks for the key before it looks at anything else of the request."""
+    """A route that checks the API key before it reads anything else of the request."""
 
     def get_route_handler(self) -> Handler:
         handle = self.handler()
@@ -88,20 +92,20 @@ class KeyedRoute(APIRoute):
         return authenticated
 
     def handler(self) -> Handler:
-        """What answers a request whose key is good."""
+        """Return the handler of requests with a valid key."""
         return super().get_route_handler()
 
     def readable(self, request: Request) -> Request:
-        """The request as the route reads it: its body is JSON. Raises Problem (400)."""
+        """Return the request as the route reads it: its body is JSON. Raises Problem (400)."""
         require_json(request)
         return JsonRequest(request.scope, request.receive)
 
 
 class StreamedRoute(KeyedRoute):
-    """A keyed route that reads its body by itself, as it comes."""
+    """A keyed route that streams its body itself."""
 
     def readable(self, request: Request) -> Request:
-        """The request as it is."""
+        """Return the request unchanged."""
         return request
 
 
@@ -110,7 +114,7 @@ async def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) ->
 
 
 Tenant = Annotated[str, Depends(_tenant)]
-"""The caller's tenant, in a route of a KeyedRoute router."""
+"""The caller's tenant, as a parameter of a keyed route."""
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

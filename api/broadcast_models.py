@@ -1,4 +1,4 @@
-"""What a broadcast is submitted as, and how it is shown."""
+"""The request and response bodies of broadcasts."""
 
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
@@ -49,47 +49,49 @@ def _template(chars_max: int) -> Any:
 
 
 class RecipientIn(Request):
-    """One of an audience: a user, and what the template says to this one."""
+    """One recipient: a user, and the template values for them."""
 
     user_id: Name
     to: ToIn | None = None
-    data: Metadata = Field(default_factory=dict, description="Values of the template, over the common ones.")
+    data: Metadata = Field(
+        default_factory=dict, description="Template values; they override the broadcast's `data`."
+    )
 
 
 class ListIn(Request):
-    """The recipients, in the request itself."""
+    """A list of recipients in the request itself."""
 
     kind: Literal["list"]
     recipients: Annotated[list[RecipientIn], Field(min_length=1, max_length=LIST_MAX)]
 
 
 class UploadIn(Request):
-    """The recipients follow: `PUT /v1/broadcasts/{id}/audience`. Until then the broadcast is a draft."""
+    """An audience that `PUT /v1/broadcasts/{id}/audience` uploads; until then the broadcast is a draft."""
 
     kind: Literal["upload"]
 
 
 class SettingIn(Request):
-    """A stored preference, exactly: users that never said anything do not have it."""
+    """A preference that is stored exactly like this: users who never set it do not match."""
 
-    type: Name = Field(description="A type, or `*` for what was said about all.")
+    type: Name = Field(description="A type, or `*` for the setting that covers all types.")
     channel: KnownChannel
     enabled: bool
 
 
 class QueryIn(Request):
-    """Users of this tenant for whom everything holds that is said here, as they are when it starts."""
+    """The tenant's users who match every condition given here when the broadcast starts."""
 
     kind: Literal["query"]
     has_contact: KnownChannel | None = Field(
-        default=None, description="Who has a number, an address or a device for this channel."
+        default=None, description="Users with a number, an address or a device for this channel."
     )
     time_zone: TimeZone | None = None
     setting: SettingIn | None = None
 
 
 class TemplateIn(Request):
-    """What is said, in a small part of Jinja2: values, filters, `if` and `for`. See docs/broadcasts.md."""
+    """The message, in a subset of Jinja2: values, filters, `if` and `for`. See docs/broadcasts.md."""
 
     body: Annotated[str, Field(min_length=1, max_length=TEMPLATE_CHARS_MAX), Storable]
     title: Title | None = None
@@ -106,7 +108,7 @@ class TemplateIn(Request):
 
 
 class WindowIn(Request):
-    """Times of day between which recipients are accepted; `end` may be the next day's."""
+    """Times of day between which recipients are accepted. An `end` before `start` is on the next day."""
 
     start: LocalTime
     end: LocalTime
@@ -115,33 +117,40 @@ class WindowIn(Request):
     @model_validator(mode="after")
     def _lasts(self) -> Self:
         if self.start == self.end:
-            raise PydanticCustomError("window_empty", "`start` and `end` are the same: for all day send none")
+            raise PydanticCustomError(
+                "window_empty", "`start` and `end` are the same; omit `window` for all day"
+            )
         return self
 
 
 class BroadcastIn(Request):
-    """One message to many. It goes through lane `bulk`, whatever its type says."""
+    """One message to many recipients. It uses lane `bulk`, whatever the lane of its type."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    type: Name = Field(description="One of the configured types.", examples=["marketing"])
+    type: Name = Field(description="A configured type.", examples=["marketing"])
     channels: Annotated[list[KnownChannel], Field(min_length=1, max_length=len(Channel))]
     strategy: Strategy = Strategy.ALL
     template: TemplateIn
-    data: Metadata = Field(default_factory=dict, description="Values of the template for every recipient.")
+    data: Metadata = Field(default_factory=dict, description="Template values that all recipients share.")
     audience: Annotated[ListIn | UploadIn | QueryIn, Field(discriminator="kind")]
     rate_per_s: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
-        default=None, description="So many recipients a second are accepted at most."
+        default=None, description="At most this many recipients are accepted per second."
     )
     window: WindowIn | None = None
-    start_at: Time | None = Field(default=None, description="Not before this time, at most a year ahead.")
+    start_at: Time | None = Field(
+        default=None, description="When to start accepting recipients; at most a year ahead."
+    )
     expires_at: Time | None = Field(
-        default=None, description="Nothing is sent after this time. Default: by the type, from acceptance."
+        default=None,
+        description="Nothing is sent after this time. Default: the type's expiry, from acceptance.",
     )
     metadata: Metadata = Field(
-        default_factory=dict, description="Kept and shown with each notification, never sent."
+        default_factory=dict, description="Stored and returned with each notification, never sent."
     )
-    idempotency_key: Name | None = Field(default=None, description="Instead of the Idempotency-Key header.")
+    idempotency_key: Name | None = Field(
+        default=None, description="An alternative to the Idempotency-Key header."
+    )
 
     @field_validator("channels")
     @classmethod
@@ -160,13 +169,13 @@ class WindowView(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far it is. Each accepted notification is one of the kinds behind `accepted`.
+    """The recipients counted by status. Each accepted one counts once, in a field from `active` to `parked`.
 
-    `active` is still on its way; `sent` was taken by a provider and no receipt has said more; `failed` also
-    counts expired ones, `suppressed` those above a limit, `parked` waits for an operator.
+    `active`: not finished. `sent`: accepted by a provider, and no receipt has said more. `failed` includes
+    the expired ones, `suppressed` those above a limit. `parked`: waiting for an operator.
     """
 
-    total: int = Field(description="Recipients that are known; of a query it grows until all are gathered.")
+    total: int = Field(description="Recipients known so far; for a query this grows until all are gathered.")
     accepted: int
     refused: int
     active: int
@@ -178,14 +187,16 @@ class Progress(BaseModel):
     parked: int
     waits_for: Waits | None = None
     waits_until: Shown | None = None
-    eta_s: float | None = Field(description="Until nothing is left, at the pace so far; null when unknown.")
+    eta_s: float | None = Field(
+        description="Seconds until all is finished, at the pace so far; null if unknown."
+    )
 
 
 class BroadcastView(BaseModel):
     """A broadcast as it is now. `reason_code` says why it was cancelled."""
 
     id: UUID
-    state: State
+    status: State
     reason_code: str | None
     type: str
     channels: list[Channel]
@@ -199,21 +210,21 @@ class BroadcastView(BaseModel):
     idempotency_key: str
     created_at: Shown
     started_at: Shown | None
-    ended_at: Shown | None = Field(description="Since when nothing of it is on its way any more.")
+    ended_at: Shown | None = Field(description="When its last notification finished.")
     progress: Progress
     workflow_id: str
     temporal_ui_url: str
 
 
 class BroadcastPage(BaseModel):
-    """Newest first. `next_cursor` asks for the next page; it is missing on the last one."""
+    """Broadcasts, newest first. `next_cursor` requests the next page; it is null on the last one."""
 
     broadcasts: list[BroadcastView]
     next_cursor: str | None = None
 
 
 class RefusedLine(BaseModel):
-    """A recipient that was not accepted. `line` is its line in an upload, its place in a list, from 1."""
+    """A refused recipient. `line` is its line in the upload or its position in the list, from 1."""
 
     line: int
     code: str = Field(examples=["invalid_contact"])
@@ -222,23 +233,24 @@ class RefusedLine(BaseModel):
 
     @classmethod
     def of(cls, refusal: Refusal) -> Self:
-        """The view of a refusal."""
+        """Build the view of a refusal."""
         return cls(line=refusal.no, code=refusal.code, pointer=refusal.pointer, message=refusal.message)
 
 
 class RefusedPage(BaseModel):
-    """Refused lines in order. `next_cursor` asks for the next page; it is missing on the last one."""
+    """Refused lines, in order. `next_cursor` requests the next page; it is null on the last one."""
 
     refused: list[RefusedLine]
     next_cursor: str | None = None
 
 
 def view(broadcast: Broadcast, workflow_id: str, workflow_url: str) -> BroadcastView:
-    """How a broadcast is shown."""
+    """Build the view of a broadcast."""
     counts, waits = broadcast.counts, broadcast.waits
     eta = broadcast.eta_s
     return BroadcastView(
         **{name: getattr(broadcast, name) for name in _SAME},
+        status=broadcast.state,
         channels=list(broadcast.channels),
         metadata=dict(broadcast.metadata),
         window=_window(broadcast.window),
@@ -262,6 +274,6 @@ def _window(window: Window | None) -> WindowView | None:
 
 _COUNTS = ("active", "sent", "delivered", "failed", "suppressed", "cancelled", "parked")
 _SAME = (
-    *("id", "state", "reason_code", "type", "strategy", "audience", "rate_per_s", "start_at", "expires_at"),
+    *("id", "reason_code", "type", "strategy", "audience", "rate_per_s", "start_at", "expires_at"),
     *("idempotency_key", "created_at", "started_at", "ended_at"),
 )

@@ -1,4 +1,4 @@
-"""Broadcasts: one message to many. They are stored, and workers carry them on."""
+"""Broadcasts: one message to many recipients. The API stores them, workers process them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from api.broadcast_models import (
     RefusedPage,
     view,
 )
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
 from api.problems import FieldError, Problem, documented, invalid
 from api.submissions import AHEAD_MAX, key_from
@@ -40,146 +40,148 @@ router = APIRouter(tags=["broadcasts"], route_class=KeyedRoute, responses=docume
 
 @router.post(
     "/broadcasts",
+    summary="Create a broadcast",
     status_code=202,
     response_model=BroadcastView,
     openapi_extra={"parameters": [dict(KEY_HEADER)]},
     responses={
-        200: {"model": BroadcastView, "description": "Created before, as it is now (replayed)"},
+        200: {"model": BroadcastView, "description": "Created before; the broadcast as it is now"},
         **documented(400, 413, 422),
     },
 )
-async def create(body: BroadcastIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
-    """Create a broadcast: it is durable before the answer, and begins by itself once its audience is known.
+async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx) -> Response:
+    """Create a broadcast. It is stored before the response, and starts once its audience is known.
 
-    202: new. 200 with `Idempotency-Replayed: true`: the same key and body were sent before. 422
-    `idempotency_key_reused`: the key was used for another body. A template that cannot be used is refused
-    here; a recipient whose data does not fit it becomes a refused line.
+    202: it is new. 200 with `Idempotency-Replayed: true`: the same key and body were sent before; the
+    response is the broadcast as it is now. 422 `idempotency_key_reused`: the key was used with another body.
+    An invalid template is refused; a recipient whose data does not fit it becomes a refused line.
     """
     key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
     supplied = body.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
-    new = _new(uses, tenant, body, key, supplied)
+    new = _new(ctx, tenant, body, key, supplied)
     if late := _too_late(datetime.now(UTC), body):
-        found = await uses.broadcasts.named(tenant, key)
+        found = await ctx.broadcasts.named(tenant, key)
         if found is None:
             raise invalid([late])
         created, id, stored = False, *found
     else:
-        created, id, stored = await uses.broadcasts.create(new)
-    if not created and not matches(uses.fingerprint_keys, stored, supplied):
+        created, id, stored = await ctx.broadcasts.create(new)
+    if not created and not matches(ctx.fingerprint_keys, stored, supplied):
         raise Problem(
             422,
             "idempotency_key_reused",
-            "This idempotency key was used before with another body. Repeat the first body to see that "
+            "This idempotency key was used before with another body. Send the first body again to get that "
             "broadcast, or use a new key.",
         )
-    shown = await _shown(uses, tenant, id)
+    shown = await load_view(ctx, tenant, id)
     headers = {"Location": f"/v1/broadcasts/{id}"} | ({} if created else {"Idempotency-Replayed": "true"})
     return Response(shown.model_dump_json(), 202 if created else 200, headers, "application/json")
 
 
-@router.get("/broadcasts", responses=documented(422))
+@router.get("/broadcasts", summary="List broadcasts", responses=documented(422))
 async def list_broadcasts(
-    tenant: Tenant, uses: Uses, cursor: Cursor = None, limit: Limit = 50
+    tenant: Tenant, ctx: Ctx, cursor: Cursor = None, limit: Limit = 50
 ) -> BroadcastPage:
-    """Broadcasts, newest first."""
-    found = await uses.broadcasts.listed(tenant, limit + 1, position_of(cursor) if cursor else None)
+    """List broadcasts, newest first."""
+    found = await ctx.broadcasts.listed(tenant, limit + 1, position_of(cursor) if cursor else None)
     more = len(found) > limit
     last = found[limit - 1] if more else None
     return BroadcastPage(
-        broadcasts=[view_of(uses, broadcast) for broadcast in found[:limit]],
+        broadcasts=[view_of(ctx, broadcast) for broadcast in found[:limit]],
         next_cursor=cursor_of(Position(last.created_at, last.id)) if last else None,
     )
 
 
-@router.get("/broadcasts/{id}", responses=documented(404, 422))
-async def get_broadcast(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
-    """One broadcast as it is now, with its progress."""
-    return await _shown(uses, tenant, id)
+@router.get("/broadcasts/{id}", summary="Get a broadcast", responses=documented(404, 422))
+async def get_broadcast(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
+    """Get a broadcast as it is now, with its progress."""
+    return await load_view(ctx, tenant, id)
 
 
-@router.get("/broadcasts/{id}/refused", responses=documented(404, 422))
+@router.get("/broadcasts/{id}/refused", summary="List refused lines", responses=documented(404, 422))
 async def get_refused(
     id: UUID,
     tenant: Tenant,
-    uses: Uses,
-    cursor: Annotated[int, Query(ge=0, description="`next_cursor` of the page before.")] = 0,
+    ctx: Ctx,
+    cursor: Annotated[int, Query(ge=0, description="`next_cursor` of the previous page.")] = 0,
     limit: Limit = 50,
 ) -> RefusedPage:
-    """The lines that were not accepted, each with its reason, in order."""
-    found = await uses.broadcasts.refused(await find(uses, tenant, id), cursor, limit + 1)
+    """List the refused lines of a broadcast in order, each with its reason."""
+    found = await ctx.broadcasts.refused(await load(ctx, tenant, id), cursor, limit + 1)
     return RefusedPage(
         refused=[RefusedLine.of(refusal) for refusal in found[:limit]],
         next_cursor=str(found[limit - 1].no) if len(found) > limit else None,
     )
 
 
-@router.post("/broadcasts/{id}/pause", responses=documented(404, 409, 422))
-async def pause(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
-    """Accept no more recipients until it is resumed. What was accepted goes on."""
-    return await _decide(uses, tenant, id, Decision.PAUSE)
+@router.post("/broadcasts/{id}/pause", summary="Pause a broadcast", responses=documented(404, 409, 422))
+async def pause(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
+    """Stop accepting recipients until the broadcast is resumed. What was accepted is still sent."""
+    return await _decide(ctx, tenant, id, Decision.PAUSE)
 
 
-@router.post("/broadcasts/{id}/resume", responses=documented(404, 409, 422))
-async def resume(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
-    """Go on where it was paused."""
-    return await _decide(uses, tenant, id, Decision.RESUME)
+@router.post("/broadcasts/{id}/resume", summary="Resume a broadcast", responses=documented(404, 409, 422))
+async def resume(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
+    """Resume a paused broadcast where it stopped."""
+    return await _decide(ctx, tenant, id, Decision.RESUME)
 
 
-@router.post("/broadcasts/{id}/cancel", responses=documented(404, 409, 422))
-async def cancel(id: UUID, tenant: Tenant, uses: Uses) -> BroadcastView:
-    """Accept no more recipients, and stop what was accepted and is not under way. It cannot be resumed.
+@router.post("/broadcasts/{id}/cancel", summary="Cancel a broadcast", responses=documented(404, 409, 422))
+async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
+    """Cancel a broadcast: accept no more recipients, and stop what is not being sent. It cannot be resumed.
 
-    Stopping takes its time: `progress.active` falls until nothing is on its way any more (`ended_at`).
+    This takes time: `progress.active` falls, and `ended_at` is set when its last notification has finished.
     """
-    return await _decide(uses, tenant, id, Decision.CANCEL)
+    return await _decide(ctx, tenant, id, Decision.CANCEL)
 
 
-async def _decide(uses: Context, tenant: str, id: UUID, decision: Decision) -> BroadcastView:
-    decided = await uses.broadcasts.decide(tenant, id, decision)
-    broadcast = await find(uses, tenant, id)
+async def _decide(ctx: AppContext, tenant: str, id: UUID, decision: Decision) -> BroadcastView:
+    decided = await ctx.broadcasts.decide(tenant, id, decision)
+    broadcast = await load(ctx, tenant, id)
     if not decided and broadcast.state is not DECISIONS[decision].after:
-        raise wrong_state(f"The broadcast is {broadcast.state}: it cannot be {decision}d.")
-    return view_of(uses, broadcast)
+        raise wrong_state(f"The broadcast is {broadcast.state}: it does not allow {decision}.")
+    return view_of(ctx, broadcast)
 
 
-async def _shown(uses: Context, tenant: str, id: UUID) -> BroadcastView:
-    return view_of(uses, await find(uses, tenant, id))
+async def load_view(ctx: AppContext, tenant: str, id: UUID) -> BroadcastView:
+    """Return the view of a broadcast as it is now. Raises Problem (404)."""
+    return view_of(ctx, await load(ctx, tenant, id))
 
 
-async def find(uses: Context, tenant: str, id: UUID) -> Broadcast:
-    """A broadcast of this tenant. Raises Problem (404)."""
-    broadcast = await uses.broadcasts.get(tenant, id)
+async def load(ctx: AppContext, tenant: str, id: UUID) -> Broadcast:
+    """Return a broadcast of the tenant. Raises Problem (404)."""
+    broadcast = await ctx.broadcasts.get(tenant, id)
     if broadcast is None:
         raise not_found()
     return broadcast
 
 
 def not_found() -> Problem:
-    """There is no such broadcast in this tenant."""
+    """Build the problem for a broadcast that the tenant does not have."""
     return Problem(404, "broadcast_not_found", "There is no broadcast with this id.")
 
 
 def wrong_state(detail: str) -> Problem:
-    """The broadcast's state does not allow this."""
+    """Build the problem for a broadcast whose status does not allow the request."""
     return Problem(409, "wrong_state", detail)
 
 
-def view_of(uses: Context, broadcast: Broadcast) -> BroadcastView:
-    """A broadcast as the API shows it."""
-    return view(broadcast, broadcast_workflow_id(broadcast.id), uses.workflow_url)
+def view_of(ctx: AppContext, broadcast: Broadcast) -> BroadcastView:
+    """Build the view of a broadcast, with the address of its workflow."""
+    return view(broadcast, broadcast_workflow_id(broadcast.id), ctx.workflow_url)
 
 
 def _new(
-    uses: Context, tenant: str, body: BroadcastIn, key: str, supplied: Mapping[str, Any]
+    ctx: AppContext, tenant: str, body: BroadcastIn, key: str, supplied: Mapping[str, Any]
 ) -> NewBroadcast:
-    if body.type not in uses.catalog.types:
-        known = ", ".join(uses.catalog.types)
-        raise invalid([FieldError("/type", "unknown_type", f"there is no such type; there are {known}")])
-    asked, window, keys = body.audience, body.window, uses.fingerprint_keys
+    if body.type not in ctx.catalog.types:
+        known = ", ".join(ctx.catalog.types)
+        raise invalid([FieldError("/type", "unknown_type", f"unknown type; expected one of {known}")])
+    asked, window, keys = body.audience, body.window, ctx.fingerprint_keys
     recipients = asked.recipients if isinstance(asked, ListIn) else []
     query = asked.model_dump(mode="json", exclude={"kind"}) if isinstance(asked, QueryIn) else None
     return NewBroadcast(
-        id=broadcast_id(uses.namespace, tenant, key),
+        id=broadcast_id(ctx.namespace, tenant, key),
         tenant=tenant,
         idempotency_key=key,
         fingerprint=fingerprint(keys, next(iter(keys)), supplied),
@@ -203,11 +205,11 @@ def _new(
 def _too_late(now: datetime, body: BroadcastIn) -> FieldError | None:
     start_at, expires_at = body.start_at, body.expires_at
     if expires_at is not None and expires_at <= now:
-        return FieldError("/expires_at", "in_the_past", "it has passed already")
+        return FieldError("/expires_at", "in_the_past", "this time has passed")
     if start_at is not None and start_at > now + AHEAD_MAX:
         return FieldError("/start_at", "out_of_range", f"at most {AHEAD_MAX.days} days ahead")
     if expires_at is not None and expires_at > now + 2 * AHEAD_MAX:
         return FieldError("/expires_at", "out_of_range", f"at most {2 * AHEAD_MAX.days} days ahead")
     if start_at is not None and expires_at is not None and expires_at <= start_at:
-        return FieldError("/expires_at", "before_start_at", "it passes before `start_at`")
+        return FieldError("/expires_at", "before_start_at", "it is not later than `start_at`")
     return None

@@ -1,4 +1,4 @@
-"""What the routes work with: built once when the API starts, and passed in."""
+"""What the routes work with: built once at start-up and passed to them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """The API's parts and the plain values that it needs of the settings.
+class AppContext:
+    """The API's parts, and the settings that it needs.
 
-    `push_services` are the hosts that browsers' subscriptions may be at (domain.web_push).
-    `known_providers` are those that could be configured, `providers` those that are.
-    `workflow_url` is the address of a workflow in the Temporal Web UI, up to its id.
+    `push_services`: the hosts that browsers' subscriptions may use (domain.web_push).
+    `known_providers`: all that can be configured; `providers`: those that are.
+    `workflow_url`: the address of a workflow in the Temporal Web UI, without its id.
     """
 
     keys: Keys
@@ -53,10 +53,10 @@ class Context:
     workflow_url: str
 
 
-async def _context(request: Request) -> Context:
-    # A coroutine: FastAPI would run a plain function in a thread, and that costs more than what it does.
+async def _context(request: Request) -> AppContext:
+    # A coroutine: FastAPI would run a plain function in a thread, which costs more than the call.
     return request.app.state.context
 
 
-Uses = Annotated[Context, Depends(_context)]
-"""The context, in a route."""
+Ctx = Annotated[AppContext, Depends(_context)]
+"""The context, as a parameter of a route."""

@@ -1,4 +1,4 @@
-"""What waits for an operator: dead letters, and sends whose outcome nobody knows."""
+"""What waits for an operator: dead letters, and sends whose outcome is unknown."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.fields import Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
 from api.notifications import Cursor, Limit, conflict, not_found, page
@@ -29,7 +29,7 @@ router = APIRouter(
 
 
 class RetryTo(Request):
-    """Other addresses than those that failed."""
+    """Addresses to use instead of those that failed."""
 
     sms: Phone | None = None
     email: Email | None = None
@@ -37,7 +37,7 @@ class RetryTo(Request):
 
 
 class RetryIn(Request):
-    """How to send it again. An expired one needs a new `expires_at`; an unknown outcome needs `assume`."""
+    """How to send it again. Required: `expires_at` if it has expired, `assume` if its outcome is unknown."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"to": {"sms": "+2348031236789"}}]})
 
@@ -47,7 +47,7 @@ class RetryIn(Request):
 
 
 class ReplayFilter(Request):
-    """Which dead letters; what is not said is not asked. `provider`: some attempt went through it."""
+    """Which dead letters to replay; an omitted field matches all. `provider`: any attempt used it."""
 
     type: Name | None = None
     channel: Channel | None = None
@@ -76,15 +76,15 @@ class ReplayIn(Request):
     dry_run: StrictBool = True
     rate_per_s: Annotated[float, Field(gt=0, le=1000)] = 10
     expires_at: Time | None = Field(
-        default=None, description="A new expiry, without which expired ones stay."
+        default=None, description="A new expiry. Without it, expired dead letters are skipped."
     )
 
 
 class ReplayOut(BaseModel):
-    """What was done, or with `dry_run` what would be: `replayed` is 0 then.
+    """What was done, or with `dry_run` what would be done (`replayed` is 0 then).
 
-    `expired` need a new expiry, `moved_meanwhile` were decided on by somebody else. `more`: there are
-    more than one replay takes; ask again. `last_at`: when the last one is sent.
+    `expired`: skipped for lack of a new expiry. `moved_meanwhile`: skipped, had already been handled.
+    `more`: more match than one replay can handle; run it again. `last_at`: when the last one is sent.
     """
 
     dry_run: bool
@@ -97,12 +97,12 @@ class ReplayOut(BaseModel):
     sample: list[UUID]
 
 
-@router.get("")
+@router.get("", summary="List dead letters")
 async def list_dead_letters(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     user_id: Annotated[Name | None, Query()] = None,
-    type: Annotated[Name | None, Query()] = None,
+    type_: Annotated[Name | None, Query(alias="type")] = None,
     status: Annotated[Status | None, Query(description="`dead_lettered` or `outcome_unknown`.")] = None,
     channel: Annotated[Channel | None, Query()] = None,
     provider: Annotated[Name | None, Query()] = None,
@@ -112,12 +112,14 @@ async def list_dead_letters(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> NotificationPage:
-    """Notifications that wait for an operator, newest first."""
+    """List the notifications that wait for an operator, newest first."""
     if status is not None and status not in PARKED:
-        raise invalid([FieldError("/query/status", "not_one_of", f"one of {', '.join(sorted(PARKED))}")])
-    filter = Filter(
+        raise invalid(
+            [FieldError("/query/status", "not_one_of", f"expected one of {', '.join(sorted(PARKED))}")]
+        )
+    matching = Filter(
         user_id=user_id,
-        type=type,
+        type=type_,
         status=status,
         channel=channel,
         provider=provider,
@@ -126,18 +128,18 @@ async def list_dead_letters(
         created_before=created_before,
         parked=True,
     )
-    return await page(uses, tenant, filter, cursor, limit)
+    return await page(ctx, tenant, matching, cursor, limit)
 
 
-@router.post("/replay")
-async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
-    """Send the dead letters that match again, `rate_per_s` of them a second, 10,000 at most.
+@router.post("/replay", summary="Replay dead letters")
+async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
+    """Send the matching dead letters again: `rate_per_s` per second, at most 10,000.
 
-    Unknown outcomes are left alone: each needs a decision of its own.
+    Unknown outcomes are skipped: each needs its own decision.
     """
     _check_expiry(body.expires_at)
     asked = body.filter
-    filter = Filter(
+    matching = Filter(
         type=asked.type,
         status=Status.DEAD_LETTERED,
         channel=asked.channel,
@@ -147,8 +149,8 @@ async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
         created_before=asked.created_before,
         parked=True,
     )
-    done = await uses.commands.replay(
-        tenant, filter, rate_per_s=body.rate_per_s, dry_run=body.dry_run, expires_at=body.expires_at
+    done = await ctx.commands.replay(
+        tenant, matching, rate_per_s=body.rate_per_s, dry_run=body.dry_run, expires_at=body.expires_at
     )
     return ReplayOut(
         dry_run=body.dry_run,
@@ -162,16 +164,16 @@ async def replay(body: ReplayIn, tenant: Tenant, uses: Uses) -> ReplayOut:
     )
 
 
-@router.post("/{id}/retry", responses=documented(404, 409))
-async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = None) -> NotificationView:
-    """Send it again at once, with its whole schedule before it.
+@router.post("/{id}/retry", summary="Retry a dead letter", responses=documented(404, 409))
+async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None) -> NotificationView:
+    """Send a dead letter again at once, with a full retry schedule.
 
-    409 `wrong_state`: it does not wait for an operator. 409 `expired` and `assume_required`: the request
-    must bring what its pointer names.
+    409 `wrong_state`: it is not waiting for an operator. 409 `expired` or `assume_required`: the request
+    needs the field that the pointer names.
     """
     body = body or RetryIn()
     _check_expiry(body.expires_at)
-    if body.to and (refusal := country_refused(uses, body.to.sms)):
+    if body.to and (refusal := country_refused(ctx, body.to.sms)):
         raise invalid([refusal])
     how = Retry(
         body.expires_at,
@@ -179,28 +181,28 @@ async def retry(id: UUID, tenant: Tenant, uses: Uses, body: RetryIn | None = Non
         body.assume,
     )
     try:
-        await uses.commands.retry(tenant, id, how)
+        await ctx.commands.retry(tenant, id, how)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:
         raise conflict(refusal) from None
-    return await _now(uses, tenant, id)
+    return await _now(ctx, tenant, id)
 
 
-@router.post("/{id}/discard", responses=documented(404, 409))
-async def discard(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
-    """Close it without sending. 409 `wrong_state`: it does not wait for an operator."""
+@router.post("/{id}/discard", summary="Discard a dead letter", responses=documented(404, 409))
+async def discard(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
+    """Close a dead letter without sending it. 409 `wrong_state`: it is not waiting for an operator."""
     try:
-        await uses.commands.discard(tenant, id)
+        await ctx.commands.discard(tenant, id)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:
         raise conflict(refusal) from None
-    return await _now(uses, tenant, id)
+    return await _now(ctx, tenant, id)
 
 
-async def _now(context: Context, tenant: str, id: UUID) -> NotificationView:
-    row = await context.reads.notification(tenant, id)
+async def _now(ctx: AppContext, tenant: str, id: UUID) -> NotificationView:
+    row = await ctx.reads.notification(tenant, id)
     if row is None:
         raise not_found()
     return NotificationView.of(row)

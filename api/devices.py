@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.auth import Tenant
-from api.context import Uses
+from api.context import Ctx
 from api.fields import Endpoint, Name, PublicKey, Request, SharedSecret, Shown, Token
 from api.problems import FieldError, invalid, pointer
 from api.users import UserId, user_not_found, user_router
@@ -18,16 +18,16 @@ router = user_router()
 
 
 class SubscriptionKeys(BaseModel):
-    """What a browser's messages are encrypted with, in base64url."""
+    """The keys that encrypt a browser's messages, in base64url."""
 
     p256dh: PublicKey
     auth: SharedSecret
 
 
 class SubscriptionIn(Request):
-    """A browser's push subscription, as `PushSubscription.toJSON()` gives it.
+    """A browser's push subscription, as `PushSubscription.toJSON()` returns it.
 
-    `expirationTime` is not kept: a push service says when a subscription is dead.
+    `expirationTime` is not stored: the push service reports when a subscription has ended.
     """
 
     endpoint: Endpoint
@@ -36,12 +36,12 @@ class SubscriptionIn(Request):
 
     @property
     def text(self) -> str:
-        """As a device's address is kept."""
+        """The form in which a device's address is stored."""
         return Subscription(self.endpoint, self.keys.p256dh, self.keys.auth).text
 
 
 class DeviceIn(Request):
-    """A device. One with several addresses is reached in the order of the push route."""
+    """A device. If it has several addresses, they are tried in the order of the push route."""
 
     device_id: Name
     fcm_token: Token | None = None
@@ -56,13 +56,13 @@ class DeviceIn(Request):
 
     @property
     def device(self) -> Device:
-        """As it is kept."""
+        """The device as it is stored."""
         subscription = self.webpush.text if self.webpush else None
         return Device(self.device_id, self.fcm_token, self.apns_token, subscription)
 
 
 class DevicesIn(Request):
-    """All of a user's devices, the preferred one first."""
+    """All of a user's devices, in order of preference."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -94,14 +94,14 @@ class SubscriptionView(BaseModel):
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """The view of a stored one, whatever the rules have become since."""
+        """Build the view of a stored subscription, unchecked: the rules may have changed since."""
         known = stored(text)
         keys = SubscriptionKeys.model_construct(p256dh=known.p256dh, auth=known.auth)
         return cls.model_construct(endpoint=known.endpoint, keys=keys)
 
 
 class DeviceView(BaseModel):
-    """A registered device. A token that a provider called dead is gone, and `deactivated_reason` says why."""
+    """A registered device. `deactivated_reason` is set when a provider reported its token as dead."""
 
     device_id: str
     fcm_token: str | None
@@ -113,7 +113,7 @@ class DeviceView(BaseModel):
 
     @classmethod
     def of(cls, device: RegisteredDevice) -> Self:
-        """The view of a stored one."""
+        """Build the view of a stored device."""
         return cls(
             device_id=device.device_id,
             fcm_token=device.fcm_token,
@@ -131,26 +131,26 @@ class DevicesView(BaseModel):
     devices: list[DeviceView]
 
 
-@router.put("/devices")
-async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, uses: Uses) -> DevicesView:
-    """Replace a user's devices. One that a provider called dead is active again once its token is given."""
+@router.put("/devices", summary="Replace a user's devices")
+async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx) -> DevicesView:
+    """Replace a user's devices. A deactivated one becomes active when its token is sent again."""
     elsewhere = [
         number
         for number, device in enumerate(body.devices)
-        if device.webpush and not is_push_service(device.webpush.endpoint, uses.push_services)
+        if device.webpush and not is_push_service(device.webpush.endpoint, ctx.push_services)
     ]
     if elsewhere:
-        message = f"its host is not a push service that is known here: {', '.join(uses.push_services)}"
+        message = f"unknown push service; the host must be one of {', '.join(ctx.push_services)}"
         places = [pointer("devices", number, "webpush", "endpoint") for number in elsewhere]
         raise invalid([FieldError(place, "endpoint_not_allowed", message) for place in places])
-    await uses.people.set_devices(tenant, user_id, [device.device for device in body.devices])
-    return await get_devices(user_id, tenant, uses)
+    await ctx.people.set_devices(tenant, user_id, [device.device for device in body.devices])
+    return await get_devices(user_id, tenant, ctx)
 
 
-@router.get("/devices")
-async def get_devices(user_id: UserId, tenant: Tenant, uses: Uses) -> DevicesView:
-    """A user's devices."""
-    devices = await uses.people.devices(tenant, user_id)
+@router.get("/devices", summary="Get a user's devices")
+async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx) -> DevicesView:
+    """Get a user's devices."""
+    devices = await ctx.people.devices(tenant, user_id)
     if devices is None:
         raise user_not_found()
     return DevicesView(devices=[DeviceView.of(device) for device in devices])

@@ -1,4 +1,4 @@
-"""The kinds of values that requests bring: each refuses what cannot be stored or kept."""
+"""The types of values in requests: each refuses what cannot be stored."""
 
 import json
 import unicodedata
@@ -33,7 +33,7 @@ from domain.web_push import InvalidSubscription, check_endpoint, check_public_ke
 METADATA_BYTES_MAX: Final = 16_384
 METADATA_DEPTH_MAX: Final = 16
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
-"""Unicode's categories of control characters and of what parts lines and paragraphs."""
+"""Unicode's categories of control characters, and of line and paragraph separators."""
 
 
 def _storable(value: Any) -> Any:
@@ -56,7 +56,7 @@ def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects are nested, without recursion; stops counting above the limit."""
+    """Return how deep lists and objects are nested; without recursion, and stopping above the limit."""
     level, depth = [value], 0
     while level and depth <= METADATA_DEPTH_MAX:
         level = [
@@ -70,11 +70,13 @@ def _depth(value: Any) -> int:
 
 
 def _time_text(value: Any) -> Any:
-    # Left to itself, pydantic would also take numbers, and numbers in texts, for Unix times.
+    # By default, pydantic would also read numbers, and strings of digits, as Unix times.
     if isinstance(value, str) and "T" not in value.upper():
         raise PydanticCustomError("invalid_time", "expected RFC 3339, such as 2026-11-22T18:30:00Z")
     if not isinstance(value, str | datetime):
-        raise PydanticCustomError("invalid_time", "expected a text in RFC 3339, such as 2026-11-22T18:30:00Z")
+        raise PydanticCustomError(
+            "invalid_time", "expected a string in RFC 3339, such as 2026-11-22T18:30:00Z"
+        )
     return value
 
 
@@ -125,18 +127,18 @@ def _local_time(text: str) -> str:
 
 def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text):
-        raise PydanticCustomError("not_one_line", "a title is one line: no line breaks or control characters")
+        raise PydanticCustomError("not_one_line", "a title must be one line, without control characters")
     return text
 
 
 Storable = BeforeValidator(_storable)
-"""Refuses text that cannot be stored. It comes last in an annotation: bounds behind it would count items."""
+"""Refuses text that cannot be stored. Last in an annotation: length bounds after it would count items."""
 
 Text = Annotated[str, Storable]
 Title = Annotated[str, Field(min_length=1, max_length=TITLE_CHARS_MAX), AfterValidator(_one_line), Storable]
-"""A mail's subject, or its template: whoever could break its line could add header fields."""
+"""A mail's subject or its template. It is one line, since a line break could add header fields."""
 Name = Annotated[str, Field(min_length=1, max_length=255), Storable]
-"""An identifier that a client chose."""
+"""An identifier chosen by a client."""
 
 Time = Annotated[
     AwareDatetime,
@@ -144,7 +146,7 @@ Time = Annotated[
     AfterValidator(_in_utc),
     Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T18:30:00Z"]),
 ]
-"""RFC 3339 with an offset, kept in UTC."""
+"""RFC 3339 with an offset, converted to UTC."""
 
 Phone = Annotated[str, Field(max_length=64, examples=["+2348031236789"]), AfterValidator(_phone)]
 Email = Annotated[str, Field(max_length=320, examples=["ada@example.com"]), AfterValidator(_email)]
@@ -153,7 +155,7 @@ Endpoint = Annotated[str, _of_subscription(check_endpoint)]
 PublicKey = Annotated[str, Field(max_length=96), _of_subscription(check_public_key)]
 SharedSecret = Annotated[str, Field(max_length=32), _of_subscription(check_secret)]
 Address = Annotated[str, Field(min_length=1, max_length=4096), Storable]
-"""Where something is sent to, over a channel that is told beside it."""
+"""An address on the channel that is given with it."""
 
 TimeZone = Annotated[
     str, Field(max_length=64, examples=["Africa/Lagos"]), Storable, AfterValidator(_time_zone)
@@ -162,7 +164,7 @@ LocalTime = Annotated[str, Field(max_length=5, examples=["22:00"]), AfterValidat
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 
 
-# Many of one batch, or of one answer, are the same time.
+# Many times in one request or response are equal.
 @lru_cache(maxsize=256)
 def _iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -171,10 +173,10 @@ def _iso(value: datetime) -> str:
 Shown = Annotated[
     datetime, PlainSerializer(_iso, when_used="json"), Field(examples=["2026-11-22T18:30:00.000Z"])
 ]
-"""A time in an answer: RFC 3339, in UTC, to the millisecond."""
+"""A time in a response: RFC 3339, in UTC, to the millisecond."""
 
 
 class Request(BaseModel):
-    """A request's body: what it does not know, it refuses."""
+    """A request's body. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")

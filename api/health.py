@@ -1,4 +1,4 @@
-"""Whether this process is alive, and which of what it depends on is down."""
+"""Whether this process is alive, and which of its dependencies are down."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,32 +10,32 @@ from pydantic import BaseModel
 PROBE_S: Final = 1.5
 
 Probe = Callable[[], Awaitable[object]]
-"""Returns when the dependency answers; raises, or takes its time, when it does not."""
+"""Returns when the dependency answers; raises or hangs when it does not."""
 
 router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """`unavailable` without Postgres, `degraded` without another dependency."""
+    """`unavailable`: Postgres is down. `degraded`: another dependency is down."""
 
     status: Literal["ok", "degraded", "unavailable"]
     dependencies: Mapping[str, Literal["up", "down"]]
 
 
 class Probes:
-    """Asks every dependency at once, and waits PROBE_S for them at most."""
+    """Probes every dependency at once, for at most PROBE_S."""
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
         self._probes = probes
 
     async def ask(self) -> Readiness:
-        """What is up."""
+        """Return which dependencies are up."""
         answers = await asyncio.gather(*(_answers(probe) for probe in self._probes.values()))
         up = dict(zip(self._probes, answers, strict=True))
         status = "ok" if all(answers) else "degraded" if up["postgres"] else "unavailable"
@@ -49,21 +49,24 @@ async def _answers(probe: Probe) -> bool:
         async with asyncio.timeout(PROBE_S):
             await probe()
     except Exception:
-        # Whatever it says, it is of no use now.
+        # Whatever the error, the dependency cannot be used now.
         return False
     return True
 
 
-@router.get("/healthz")
+@router.get("/healthz", summary="Liveness")
 async def healthz() -> Health:
-    """Alive."""
+    """Report that the process is alive."""
     return Health()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "Postgres is down"}})
+@router.get(
+    "/readyz", summary="Readiness", responses={503: {"model": Readiness, "description": "Postgres is down"}}
+)
 async def readyz(request: Request, response: Response) -> Readiness:
-    """Which dependency is down. 503 only without Postgres: without the others, notifications are
-    accepted and wait."""
+    """Report which dependencies are down. 503 only if Postgres is down: without the others,
+    notifications are accepted and wait.
+    """
     probes: Probes = request.app.state.context.probes
     readiness = await probes.ask()
     if readiness.status == "unavailable":

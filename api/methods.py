@@ -1,4 +1,4 @@
-"""Which methods a route answers: HEAD wherever GET is (RFC 9110, section 9.1)."""
+"""Which methods a path supports: HEAD wherever GET is (RFC 9110, section 9.1)."""
 
 from typing import Final
 
@@ -29,7 +29,7 @@ class HeadAsGet:
 
 
 def allowed(app: FastAPI, scope: Scope) -> str:
-    """The methods that some route takes for this path, as the `Allow` header names them."""
+    """Return the methods that any route supports for this path, in the form of the `Allow` header."""
     taken = [
         method
         for method in _METHODS

@@ -1,4 +1,4 @@
-"""What is submitted, and how notifications are shown."""
+"""The request and response bodies of notifications."""
 
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -28,7 +28,9 @@ EXAMPLE: dict[str, JsonValue] = {
 
 def _known_channel(channel: Any) -> Any:
     if isinstance(channel, str) and channel not in tuple(Channel):
-        raise PydanticCustomError("unknown_channel", "there are {known}", {"known": ", ".join(Channel)})
+        raise PydanticCustomError(
+            "unknown_channel", "unknown channel; expected one of {known}", {"known": ", ".join(Channel)}
+        )
     return channel
 
 
@@ -39,11 +41,11 @@ ReasonCode = Annotated[
     str,
     WithJsonSchema({"type": "string", "title": "Reason code", "enum": [str(code) for code in Reason]}),
 ]
-"""Documented as the codes of this version; during an upgrade the ledger may hold a newer one."""
+"""The codes of this version; during an upgrade, the ledger may hold newer ones."""
 
 
 class ContentIn(Request):
-    """What is said. `title` is a mail's subject and a push message's headline."""
+    """The message. `title` is a mail's subject and a push message's headline."""
 
     body: Annotated[str, Field(min_length=1, max_length=100_000), Storable]
     title: Title | None = None
@@ -52,7 +54,8 @@ class ContentIn(Request):
 class ToIn(Request):
     """Addresses for this notification only, instead of the user's own.
 
-    `push` is the id of one of the user's registered devices. WhatsApp goes to the user's phone otherwise.
+    `push`: the id of one of the user's registered devices. `whatsapp` defaults to the user's stored WhatsApp
+    number, or else to their phone.
     """
 
     sms: Phone | None = None
@@ -62,12 +65,12 @@ class ToIn(Request):
 
 
 class NotificationIn(Request):
-    """A notification to deliver. The same idempotency key with another `user_id` or `type` is another one."""
+    """A notification to deliver. Its idempotency key is unique within its `user_id` and `type`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     user_id: Name
-    type: Name = Field(description="One of the configured types.", examples=["debit_alert"])
+    type: Name = Field(description="A configured type.", examples=["debit_alert"])
     channels: Annotated[list[KnownChannel], Field(min_length=1, max_length=len(Channel))]
     strategy: Strategy = Field(
         default=Strategy.ALL,
@@ -75,16 +78,20 @@ class NotificationIn(Request):
     )
     content: ContentIn
     to: ToIn | None = None
-    priority: Lane | None = Field(
+    lane: Lane | None = Field(
         default=None,
-        description="Default: the type's. `critical` is for types that are critical by themselves.",
+        description="Default: the type's lane. Only types whose lane is `critical` may use `critical`.",
     )
-    send_at: Time | None = Field(default=None, description="Not before this time, at most a year ahead.")
+    send_at: Time | None = Field(
+        default=None, description="When to send it; at most a year ahead. Default: at once."
+    )
     expires_at: Time | None = Field(
-        default=None, description="Nothing is sent after this time. Default: by the type."
+        default=None, description="Nothing is sent after this time. Default: the type's expiry."
     )
-    metadata: Metadata = Field(default_factory=dict, description="Kept and shown, never sent.")
-    idempotency_key: Name | None = Field(default=None, description="Instead of the Idempotency-Key header.")
+    metadata: Metadata = Field(default_factory=dict, description="Stored and returned, never sent.")
+    idempotency_key: Name | None = Field(
+        default=None, description="An alternative to the Idempotency-Key header."
+    )
 
     @field_validator("channels")
     @classmethod
@@ -95,7 +102,7 @@ class NotificationIn(Request):
 
 
 class BatchIn(Request):
-    """Up to 1,000 notifications, each judged by itself. Each brings its own `idempotency_key`."""
+    """Up to 1,000 notifications, each accepted or refused separately. Each needs an `idempotency_key`."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"notifications": [{**EXAMPLE, "idempotency_key": "txn-981"}]}]}
@@ -108,7 +115,7 @@ class BatchIn(Request):
 
 
 class DeliveryView(BaseModel):
-    """A notification over one channel. `provider` is the last one that was asked."""
+    """A notification over one channel. `provider` is the last one called; `next_pass_at`: the next try."""
 
     channel: Channel
     status: Status
@@ -126,7 +133,7 @@ class NotificationView(BaseModel):
     user_id: str
     type: str
     idempotency_key: str
-    priority: Lane
+    lane: Lane
     strategy: Strategy
     channels: list[Channel]
     status: Status
@@ -140,11 +147,11 @@ class NotificationView(BaseModel):
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """The view of a row of the statement notification_view."""
+        """Build the view of a row of the statement notification_view."""
         deliveries = [DeliveryView.model_validate(item) for item in row["deliveries"] or ()]
         return cls(
             **{name: row[name] for name in _SAME},
-            priority=LANES[row["lane"]],
+            lane=LANES[row["lane"]],
             channels=[delivery.channel for delivery in deliveries],
             created_at=row["accepted_at"],
             deliveries=deliveries,
@@ -158,9 +165,10 @@ _SAME = (
 
 
 class NotificationPage(BaseModel):
-    """Newest first. `next_cursor` asks for the next page; it is missing on the last one.
+    """Notifications, newest first. `next_cursor` requests the next page; it is null on the last one.
 
-    A page looks at 10,000 notifications at most: one that few match is short, even empty, and not the last.
+    A page examines at most 10,000 notifications: if few of them match, it can be short or even empty without
+    being the last.
     """
 
     notifications: list[NotificationView]
@@ -168,16 +176,18 @@ class NotificationPage(BaseModel):
 
 
 class AttemptView(BaseModel):
-    """One intent to call a provider and what came of it; `outcome` is null while it is open.
+    """One intent to call a provider, and its outcome, which is null while the attempt is open.
 
-    `selection` says why this provider was chosen, `resolved_by` how the outcome came to be known. An SMS
-    has its `segments` and `encoding`; `cost` is an estimate, for providers whose prices are configured.
+    `number` counts the attempts of a delivery, `pass_no` the passes over its providers. `selection`: why this
+    provider was chosen. `hold_until`: until when it may be called. `resolved_by`: how the outcome was found
+    out. `late_outcome`: an outcome that arrived after the attempt was closed. `segments` and `encoding` are
+    set for SMS; `cost` is an estimate, set for providers whose prices are configured.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     channel: Channel
-    no: int
+    number: int = Field(validation_alias="no")
     pass_no: int
     provider: str
     device_id: str | None
@@ -204,13 +214,13 @@ class AttemptView(BaseModel):
 
 
 class AttemptList(BaseModel):
-    """A notification's attempts in order."""
+    """A notification's attempts, in order."""
 
     attempts: list[AttemptView]
 
 
 class TimelineEntry(BaseModel):
-    """One thing that happened. `data` depends on `kind` and holds ids, codes and masked values only."""
+    """One event. `data` depends on `kind`, and contains only ids, codes and masked values."""
 
     at: Shown
     kind: str = Field(examples=["attempt"])
@@ -219,7 +229,7 @@ class TimelineEntry(BaseModel):
 
 
 class Timeline(BaseModel):
-    """Every decision about a notification in order."""
+    """Every decision about a notification, in order."""
 
     id: UUID
     status: Status
@@ -230,7 +240,7 @@ class Timeline(BaseModel):
 
 
 class BatchItem(BaseModel):
-    """One notification of a batch: `status` is what a request of its own would have been answered with."""
+    """The result for one notification. `status` is what a request for it alone would have returned."""
 
     index: int
     status: int = Field(examples=[202])
@@ -241,7 +251,7 @@ class BatchItem(BaseModel):
 
 
 class BatchOut(BaseModel):
-    """The items in the order given."""
+    """The results, in the order of the request."""
 
     accepted: int
     replayed: int

@@ -1,4 +1,4 @@
-"""Submitting notifications, and following them."""
+"""Submitting notifications and following them."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.direct import DirectRoute
 from api.fields import Name, Time
 from api.models import (
@@ -47,66 +47,72 @@ KEY_HEADER: Final[Mapping[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Names this submission, within its tenant, user and type. Required unless the body has "
-    "`idempotency_key`.",
+    "description": "The client's name for this request, which makes repeating it harmless. Required unless "
+    "the body has `idempotency_key`.",
     "schema": {"type": "string", "maxLength": 255},
     "example": "txn-981",
 }
 
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @direct.post(
     "/notifications",
+    summary="Submit a notification",
     status_code=202,
     response_model=NotificationView,
     openapi_extra={"parameters": [dict(KEY_HEADER)]},
     responses={
-        200: {"model": NotificationView, "description": "Accepted before, as it is now (replayed)"},
+        200: {"model": NotificationView, "description": "Accepted before; the notification as it is now"},
         **documented(400, 413, 422),
     },
 )
-async def submit(body: NotificationIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
-    """Accept a notification: it is durable before the answer. Repeating the request never sends twice.
+async def submit(body: NotificationIn, request: Request, tenant: Tenant, ctx: Ctx) -> Response:
+    """Accept a notification. It is stored before the response; repeating the request never sends twice.
 
-    202: new. 200 with `Idempotency-Replayed: true`: the same key and body were accepted before; the answer
-    is the notification as it is now. 422 `idempotency_key_reused`: the key was used for another body.
-    The same key with another `user_id` or `type` is another notification.
+    202: it is new. 200 with `Idempotency-Replayed: true`: the same key and body were accepted before; the
+    response is the notification as it is now. 422 `idempotency_key_reused`: the key was used with another
+    body. The same key with another `user_id` or `type` is another notification.
     """
     key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
-    prepared = prepare(uses, tenant, body, key)
-    acceptance = await _accept(uses, prepared)
+    prepared = prepare(ctx, tenant, body, key)
+    acceptance = await _accept(ctx, prepared)
     if acceptance.created:
-        uses.metrics.accepted.add(type=body.type, lane=prepared.submission.lane)
+        ctx.metrics.accepted.add(type=body.type, lane=prepared.submission.lane)
         return _answer(202, accepted_view(prepared.submission, acceptance))
-    if not is_same(uses, prepared, acceptance):
+    if not is_same(ctx, prepared, acceptance):
         raise reused()
-    row = await uses.reads.notification(tenant, acceptance.id)
+    row = await ctx.reads.notification(tenant, acceptance.id)
     return _answer(200, NotificationView.of(_there(row)), {"Idempotency-Replayed": "true"})
 
 
-@direct.post("/notifications/batch", response_model=BatchOut, responses=documented(400, 413, 422))
-async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, uses: Uses) -> Response:
-    """Accept up to 1,000 notifications in one transaction, each judged by itself.
+@direct.post(
+    "/notifications/batch",
+    summary="Submit a batch of notifications",
+    response_model=BatchOut,
+    responses=documented(400, 413, 422),
+)
+async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, ctx: Ctx) -> Response:
+    """Accept up to 1,000 notifications in one transaction, each accepted or refused separately.
 
-    The answer is 200 whatever became of the items; each item's `status` is 202, 200 (replayed), or 422
-    with a `problem`. An item that is refused does not hold up the others.
+    The response is 200 whatever the results; each item's `status` is 202 (new), 200 (replayed), or 422 with
+    a `problem`. A refused item does not affect the others.
     """
-    results = [_prepare_item(uses, tenant, index, item) for index, item in enumerate(body.notifications)]
+    results = [_prepare_item(ctx, tenant, index, item) for index, item in enumerate(body.notifications)]
     late = [item.submission.id for item in results if isinstance(item, Prepared) and item.refused_if_new]
-    known = await uses.ledger.accepted(late) if late else {}
+    known = await ctx.ledger.accepted(late) if late else {}
     for index, item in enumerate(results):
         if isinstance(item, Prepared) and item.refused_if_new and item.submission.id not in known:
             results[index] = _refused(index, invalid([item.refused_if_new]))
     ready = [item for item in results if isinstance(item, Prepared)]
-    acceptances = await uses.ledger.accept_all([item.submission for item in ready]) if ready else []
+    acceptances = await ctx.ledger.accept_all([item.submission for item in ready]) if ready else []
     replayed = [acceptance.id for acceptance in acceptances if not acceptance.created]
-    rows = await uses.reads.notifications(tenant, replayed) if replayed else {}
-    _count(uses, ready, acceptances)
+    rows = await ctx.reads.notifications(tenant, replayed) if replayed else {}
+    _count(ctx, ready, acceptances)
     answers = iter(zip(ready, acceptances, strict=True))
     items = [
-        _item(uses, index, *next(answers), rows) if isinstance(result, Prepared) else result
+        _item(ctx, index, *next(answers), rows) if isinstance(result, Prepared) else result
         for index, result in enumerate(results)
     ]
     out = BatchOut(
@@ -115,56 +121,64 @@ async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, uses: Us
         refused=sum(item.problem is not None for item in items),
         results=items,
     )
-    # Serialised here: FastAPI would go over a thousand items twice.
+    # Serialised here: FastAPI would process a thousand items twice.
     return Response(out.model_dump_json(), media_type="application/json")
 
 
-@router.get("/notifications", responses=documented(422))
+@router.get("/notifications", summary="List notifications", responses=documented(422))
 async def list_notifications(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     user_id: Annotated[Name | None, Query()] = None,
-    type: Annotated[Name | None, Query()] = None,
+    type_: Annotated[Name | None, Query(alias="type")] = None,
     status: Annotated[Status | None, Query()] = None,
     channel: Annotated[Channel | None, Query()] = None,
-    provider: Annotated[Name | None, Query(description="Some attempt went through it.")] = None,
+    provider: Annotated[Name | None, Query(description="Any attempt used this provider.")] = None,
     created_after: Annotated[Time | None, Query()] = None,
     created_before: Annotated[Time | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> NotificationPage:
-    """Notifications, newest first."""
-    filter = Filter(
+    """List notifications, newest first."""
+    matching = Filter(
         user_id=user_id,
-        type=type,
+        type=type_,
         status=status,
         channel=channel,
         provider=provider,
         created_after=created_after,
         created_before=created_before,
     )
-    return await page(uses, tenant, filter, cursor, limit)
+    return await page(ctx, tenant, matching, cursor, limit)
 
 
-@router.get("/notifications/{id}", responses=documented(404, 422))
-async def get_notification(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
-    """One notification as it is now."""
-    return NotificationView.of(_there(await uses.reads.notification(tenant, id)))
+@router.get("/notifications/{id}", summary="Get a notification", responses=documented(404, 422))
+async def get_notification(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
+    """Get a notification as it is now."""
+    return NotificationView.of(_there(await ctx.reads.notification(tenant, id)))
 
 
-@router.get("/notifications/{id}/attempts", responses=documented(404, 422))
-async def get_attempts(id: UUID, tenant: Tenant, uses: Uses) -> AttemptList:
-    """The evidence: every call to a provider that was intended, and what came of it."""
-    rows = await uses.reads.attempts(tenant, id)
+@router.get(
+    "/notifications/{id}/attempts",
+    summary="List the attempts of a notification",
+    responses=documented(404, 422),
+)
+async def get_attempts(id: UUID, tenant: Tenant, ctx: Ctx) -> AttemptList:
+    """List the attempts of a notification: every intended call to a provider, and its outcome."""
+    rows = await ctx.reads.attempts(tenant, id)
     if rows is None:
         raise not_found()
     return AttemptList(attempts=[AttemptView.model_validate(row) for row in rows])
 
 
-@router.get("/notifications/{id}/timeline", responses=documented(404, 422))
-async def get_timeline(id: UUID, tenant: Tenant, uses: Uses) -> Timeline:
-    """Every decision in order: acceptance, plan, attempts, receipts, end."""
-    story = await uses.reads.story(tenant, id)
+@router.get(
+    "/notifications/{id}/timeline",
+    summary="Get the timeline of a notification",
+    responses=documented(404, 422),
+)
+async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx) -> Timeline:
+    """Get every decision about a notification in order: acceptance, plan, attempts, receipts, end."""
+    story = await ctx.reads.story(tenant, id)
     if story is None:
         raise not_found()
     workflow = workflow_id(id)
@@ -173,33 +187,35 @@ async def get_timeline(id: UUID, tenant: Tenant, uses: Uses) -> Timeline:
         status=story.notification["status"],
         reason_code=story.notification["reason_code"],
         workflow_id=workflow,
-        temporal_ui_url=f"{uses.workflow_url}{workflow}",
+        temporal_ui_url=f"{ctx.workflow_url}{workflow}",
         entries=entries(story),
     )
 
 
-@router.post("/notifications/{id}/cancel", responses=documented(404, 409, 422))
-async def cancel(id: UUID, tenant: Tenant, uses: Uses) -> NotificationView:
-    """Cancel whatever is not under way yet. 409 `wrong_state` when there is nothing left to cancel.
+@router.post(
+    "/notifications/{id}/cancel", summary="Cancel a notification", responses=documented(404, 409, 422)
+)
+async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
+    """Cancel every delivery of a notification that is not being sent at this moment.
 
-    A channel that is being sent to at this moment is not stopped. Cancelling again changes nothing.
+    409 `wrong_state`: there is nothing to cancel. Repeating the request changes nothing.
     """
     try:
-        await uses.commands.cancel(tenant, id)
+        await ctx.commands.cancel(tenant, id)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:
         raise conflict(refusal) from None
-    return NotificationView.of(_there(await uses.reads.notification(tenant, id)))
+    return NotificationView.of(_there(await ctx.reads.notification(tenant, id)))
 
 
 async def page(
-    context: Context, tenant: str, filter: Filter, cursor: str | None, limit: int
+    ctx: AppContext, tenant: str, matching: Filter, cursor: str | None, limit: int
 ) -> NotificationPage:
-    """A page of the notifications that match. Raises Problem (422) for a cursor that is none."""
+    """Return a page of the matching notifications. Raises Problem (422) for an invalid cursor."""
     after = position_of(cursor) if cursor else None
-    found = await context.reads.page(tenant, filter, limit, after)
-    rows = await context.reads.notifications(tenant, [position.id for position in found.positions])
+    found = await ctx.reads.page(tenant, matching, limit, after)
+    rows = await ctx.reads.notifications(tenant, [position.id for position in found.positions])
     return NotificationPage(
         notifications=[
             NotificationView.of(rows[position.id]) for position in found.positions if position.id in rows
@@ -209,32 +225,32 @@ async def page(
 
 
 def not_found() -> Problem:
-    """There is no such notification in this tenant."""
+    """Build the problem for a notification that the tenant does not have."""
     return Problem(404, "notification_not_found", "There is no notification with this id.")
 
 
 def conflict(refusal: CommandRefused) -> Problem:
-    """The notification is in the wrong state for what was asked."""
+    """Build the problem for a notification whose status does not allow the command."""
     errors = [FieldError(f"/{refusal.field}", refusal.code, refusal.detail)] if refusal.field else []
     return Problem(409, refusal.code, refusal.detail, errors=errors)
 
 
-async def _accept(context: Context, prepared: Prepared) -> Acceptance:
+async def _accept(ctx: AppContext, prepared: Prepared) -> Acceptance:
     if prepared.refused_if_new is None:
-        return await context.ledger.accept(prepared.submission)
+        return await ctx.ledger.accept(prepared.submission)
     id = prepared.submission.id
-    known = await context.ledger.accepted([id])
+    known = await ctx.ledger.accepted([id])
     if id not in known:
         raise invalid([prepared.refused_if_new])
     return Acceptance(id, False, known[id])
 
 
-def _prepare_item(context: Context, tenant: str, index: int, item: Any) -> Prepared | BatchItem:
+def _prepare_item(ctx: AppContext, tenant: str, index: int, item: Any) -> Prepared | BatchItem:
     try:
         request = NotificationIn.model_validate(item)
         if request.idempotency_key is None:
-            raise invalid([FieldError("/idempotency_key", "required", "each item needs a key of its own")])
-        return prepare(context, tenant, request, request.idempotency_key)
+            raise invalid([FieldError("/idempotency_key", "required", "each item needs an idempotency key")])
+        return prepare(ctx, tenant, request, request.idempotency_key)
     except ValidationError as error:
         return _refused(index, invalid(field_errors(error.errors(include_url=False), in_body=True)))
     except Problem as problem:
@@ -247,23 +263,23 @@ def _refused(index: int, problem: Problem) -> BatchItem:
     return BatchItem(index=index, status=problem.status, problem=placed.document())
 
 
-def _count(context: Context, prepared: Sequence[Prepared], acceptances: Sequence[Acceptance]) -> None:
+def _count(ctx: AppContext, prepared: Sequence[Prepared], acceptances: Sequence[Acceptance]) -> None:
     created = Counter(
         (item.submission.type, item.submission.lane)
         for item, acceptance in zip(prepared, acceptances, strict=True)
         if acceptance.created
     )
-    for (type, lane), amount in created.items():
-        context.metrics.accepted.add(amount, type=type, lane=lane)
+    for (name, lane), amount in created.items():
+        ctx.metrics.accepted.add(amount, type=name, lane=lane)
 
 
 def _item(
-    context: Context, index: int, prepared: Prepared, acceptance: Acceptance, rows: Mapping[UUID, Row]
+    ctx: AppContext, index: int, prepared: Prepared, acceptance: Acceptance, rows: Mapping[UUID, Row]
 ) -> BatchItem:
     if acceptance.created:
         view = accepted_view(prepared.submission, acceptance)
         return BatchItem(index=index, status=202, id=acceptance.id, notification=view)
-    if not is_same(context, prepared, acceptance):
+    if not is_same(ctx, prepared, acceptance):
         return _refused(index, reused())
     view = NotificationView.of(rows[acceptance.id])
     return BatchItem(index=index, status=200, id=acceptance.id, replayed=True, notification=view)
@@ -281,13 +297,13 @@ def _there(row: Row | None) -> Row:
 
 
 def cursor_of(position: Position) -> str:
-    """The `next_cursor` that asks for what comes after this."""
+    """Return the `next_cursor` that requests what follows this position."""
     text = f"{position.accepted_at.isoformat()} {position.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def position_of(cursor: str) -> Position:
-    """Where a `next_cursor` leads. Raises Problem (422) for one that is none."""
+    """Return the position of a `next_cursor`. Raises Problem (422) for an invalid one."""
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         at, _, id = text.partition(" ")
@@ -295,6 +311,6 @@ def position_of(cursor: str) -> Position:
         if position.accepted_at.tzinfo is None or not 2000 < position.accepted_at.year < 9000:
             raise ValueError(at)
     except (ValueError, binascii.Error):
-        message = "it is not a `next_cursor` of this list"
+        message = "invalid cursor: use the `next_cursor` of this list"
         raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
     return position

@@ -1,6 +1,7 @@
-"""The OpenAPI document: what FastAPI makes of the routes, corrected where its defaults are not ours."""
+"""The OpenAPI document: what FastAPI generates, corrected where it does not describe this API."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -9,11 +10,11 @@ from api.problems import MEDIA_TYPE, documented
 
 _SCHEMAS: Final = "#/components/schemas/"
 _OF_BODIES: Final = (400, 408, 413)
-"""What any route that reads a body may answer."""
+"""Errors that any route with a body may return."""
 
 
 def correct(app: FastAPI) -> None:
-    """Have the document say that errors are problems, and nothing else."""
+    """Make the document describe errors as problems only, and successes by the name of their status."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -31,6 +32,7 @@ def _correct(document: dict[str, Any]) -> None:
             if "requestBody" in operation:
                 _add_problems(responses)
             _only_problems(responses)
+            _name_successes(responses)
             operation["responses"] = dict(sorted(responses.items()))
     _drop_unused(document)
 
@@ -50,8 +52,14 @@ def _only_problems(responses: dict[str, Any]) -> None:
             del responses[status]
 
 
+def _name_successes(responses: dict[str, Any]) -> None:
+    for status, response in responses.items():
+        if response["description"] == "Successful Response":
+            response["description"] = HTTPStatus(int(status)).phrase
+
+
 def _drop_unused(document: dict[str, Any]) -> None:
-    """Drop the schemas that nothing leads to: FastAPI's own form of validation errors."""
+    """Drop the schemas that nothing refers to: FastAPI's own validation errors."""
     schemas: dict[str, Any] = document["components"]["schemas"]
     used: set[str] = set()
     found = set(_names(document["paths"]))
@@ -62,7 +70,7 @@ def _drop_unused(document: dict[str, Any]) -> None:
 
 
 def _names(value: Any) -> Iterator[str]:
-    """The schemas that a part of the document refers to."""
+    """Yield the schemas that a part of the document refers to."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "$ref" and isinstance(inner, str):

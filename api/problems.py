@@ -11,8 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.body_sizes import too_large_message
 from api.methods import allowed
-from api.sizes import too_large
 from storage.group import CommitUnknown, LedgerError, LedgerUnavailable, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
 
@@ -49,7 +49,7 @@ VALIDATION_CODES: Final[Mapping[str, str]] = {
     "datetime_parsing": "invalid_time",
     "datetime_from_date_parsing": "invalid_time",
 }
-"""pydantic's error types in our words. A type of our own (PydanticCustomError) is its own code."""
+"""The codes of pydantic's error types. Our types (PydanticCustomError) are codes already."""
 
 _OWN_TYPES: Final = frozenset(
     {
@@ -71,8 +71,8 @@ _OWN_TYPES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong. `pointer` is a JSON pointer (RFC 6901) into the body; what came otherwise
-    is under `/query`, `/path` or `/header`.
+    """One error in a request. `pointer` is a JSON pointer (RFC 6901) into the body, or starts with `/query`,
+    `/path` or `/header`.
     """
 
     pointer: str
@@ -81,7 +81,7 @@ class FieldError:
 
 
 class Problem(Exception):
-    """An answer that is an error."""
+    """An error response."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def document(self) -> dict[str, Any]:
-        """The problem details object."""
+        """Return the problem details object."""
         document: dict[str, Any] = {
             "type": f"urn:herald:problem:{self.code}",
             "title": HTTPStatus(self.status).phrase,
@@ -116,7 +116,7 @@ class Problem(Exception):
         return document
 
     def response(self) -> Response:
-        """The answer. ASCII only: a pointer may name a field whose name cannot be encoded."""
+        """Return the response. It is ASCII only: a pointer may name a field that UTF-8 cannot encode."""
         return Response(
             json.dumps(self.document()).encode("ascii"),
             status_code=self.status,
@@ -126,7 +126,7 @@ class Problem(Exception):
 
 
 class FieldErrorView(BaseModel):
-    """One thing that is wrong with a request."""
+    """One error in a request."""
 
     pointer: str = Field(examples=["/to/sms"])
     code: str = Field(examples=["invalid_contact"])
@@ -134,7 +134,7 @@ class FieldErrorView(BaseModel):
 
 
 class ProblemView(BaseModel):
-    """RFC 9457 problem details. `code` is stable; `detail` is for people."""
+    """RFC 9457 problem details. `code` is stable; `detail` is for humans and may change."""
 
     type: str = Field(examples=["urn:herald:problem:validation_failed"])
     title: str
@@ -145,7 +145,7 @@ class ProblemView(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems."""
+    """Return the `responses` of a route that may answer with these problems."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemView"}}
     return {
         status: {
@@ -158,30 +158,29 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
-    """A request that was understood and is not valid."""
+    """Build the problem for a request that was read but is not valid."""
     first = errors[0]
     return Problem(422, "validation_failed", f"{first.pointer or 'body'}: {first.message}", errors=errors)
 
 
 def unavailable(error: BaseException) -> Problem:
-    """The ledger cannot be reached: nothing is lost by trying again."""
+    """Build the problem for a ledger that cannot be reached; repeating the request is safe."""
     code = "ledger_unavailable"
     if isinstance(error, QueueFull):
         code = "overloaded"
     elif isinstance(error, CommitUnknown):
         code = "commit_unknown"
     detail = {
-        "overloaded": "More requests wait than may. Nothing was taken in: try again shortly.",
-        "commit_unknown": "The connection to the database was lost while writing, so that it is not known "
-        "whether this was stored. Repeat the request with the same idempotency key: it is stored once.",
-        "ledger_unavailable": "The database cannot be reached. Try again shortly with the same "
-        "idempotency key.",
+        "overloaded": "Too many requests are queued. Nothing was accepted; retry shortly.",
+        "commit_unknown": "The connection to the database was lost during the write, so it is unknown "
+        "whether the request was stored. Repeat it with the same idempotency key: it is stored once.",
+        "ledger_unavailable": "The database cannot be reached. Retry shortly with the same idempotency key.",
     }[code]
     return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 def field_errors(errors: Sequence[Any], *, in_body: bool = False) -> list[FieldError]:
-    """pydantic's errors in our form; never with the input. `in_body`: the locations begin in the body."""
+    """Convert pydantic's errors, without the input. `in_body`: their locations start within the body."""
     return [
         FieldError(
             _place(error["loc"] if not in_body else ("body", *error["loc"]), error["type"]),
@@ -192,30 +191,30 @@ def field_errors(errors: Sequence[Any], *, in_body: bool = False) -> list[FieldE
     ]
 
 
-def _code(type: str) -> str:
-    if type in _OWN_TYPES or type.startswith("unknown_"):
-        return type
-    return VALIDATION_CODES.get(type, "wrong_type" if type.endswith("_type") else "invalid")
+def _code(kind: str) -> str:
+    if kind in _OWN_TYPES or kind.startswith("unknown_"):
+        return kind
+    return VALIDATION_CODES.get(kind, "wrong_type" if kind.endswith("_type") else "invalid")
 
 
 def pointer(*parts: str | int) -> str:
-    """The JSON pointer (RFC 6901) to what these names and indexes lead to."""
+    """Return the JSON pointer (RFC 6901) of these names and indexes."""
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
     return "".join(f"/{part}" for part in escaped)
 
 
-def _place(location: Sequence[str | int], type: str) -> str:
+def _place(location: Sequence[str | int], kind: str) -> str:
     parts = list(location)
     if parts and parts[0] == "body":
         del parts[0]
-    # pydantic's own mark for an object's name, as opposed to its value; a field may be called that too.
-    if parts and parts[-1] == "[key]" and type != "extra_forbidden":
+    # pydantic marks an object's key, as opposed to its value, like this; a field may have this name too.
+    if parts and parts[-1] == "[key]" and kind != "extra_forbidden":
         del parts[-1]
     return pointer(*parts)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the application with a problem."""
+    """Make the application answer every error with a problem."""
 
     def problem(_: Request, error: Problem) -> Response:
         return error.response()
@@ -231,7 +230,7 @@ def install(app: FastAPI) -> None:
 
     def http(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, Problem):
-            # FastAPI's words for whatever went wrong while it read the body.
+            # FastAPI wraps every error that occurs while it reads the body.
             return error.__cause__.response()
         code = STATUS_CODES.get(error.status_code, "error")
         detail = HTTPStatus(error.status_code).phrase
@@ -241,9 +240,9 @@ def install(app: FastAPI) -> None:
         elif error.status_code == 404:
             detail = "There is no such route."
         elif error.status_code == 413:
-            detail = too_large(request.scope["path"])
+            detail = too_large_message(request.scope["path"])
         elif error.status_code == 405:
-            # The router names the methods of the first route that fits the path only.
+            # The router lists only the methods of the first route that matches the path.
             headers["Allow"] = allowed(app, request.scope)
         return Problem(error.status_code, code, detail, headers=headers).response()
 
@@ -251,7 +250,7 @@ def install(app: FastAPI) -> None:
         return unavailable(error).response()
 
     def unstorable(_: Request, error: Exception) -> Response:
-        return Problem(422, "not_storable", "The request holds a value that cannot be stored.").response()
+        return Problem(422, "not_storable", "The request contains a value that cannot be stored.").response()
 
     handlers: list[tuple[type[Exception], Any]] = [
         (Problem, problem),

@@ -1,7 +1,6 @@
-"""HTTP/1.1 for the API: uvicorn's httptools protocol, with a bound on what comes before a body.
+"""HTTP/1.1 for the API: uvicorn's httptools protocol, with a limit on the size of a request's head.
 
-httptools costs half of what h11 does, and bounds nothing: a request line or a header without an end would be
-gathered for as long as it comes.
+httptools costs half of what h11 does and has no limits: it would buffer an endless request line or header.
 """
 
 from typing import Final
@@ -9,19 +8,19 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 WHOLE: Final = "herald.whole"
-"""Set in the `state` of a request's scope when its body has come to its end."""
+"""Set in the `state` of a request's scope once its whole body has arrived."""
 HEAD_BYTES_MAX: Final = 65_536
-"""Above this a request line and its headers are refused with 400, and the connection is closed."""
+"""A longer request line with headers is answered 400, and the connection closed."""
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """Counts what has come of a request until its headers are complete."""
+    """Counts the bytes of a request until its headers are complete."""
 
     _in_head = True
     _head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Take what came. A head that begins in the middle of a piece is counted from the next one on."""
+        """Process received bytes. A head that starts in the middle of them counts from the next ones on."""
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -29,16 +28,16 @@ class BoundedHeads(HttpToolsProtocol):
             self.send_400_response("The request line and headers are longer than 64 KiB.")
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Note that a request begins."""
         self._in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its headers are complete."""
+        """Note that the headers are complete."""
         self._in_head, self._head_bytes = False, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """All of it has come: nobody need watch how long its body takes (api.limits)."""
+        """Note that the body is complete, so that api.body_limit does not time it."""
         self.scope.setdefault("state", {})[WHOLE] = True
         super().on_message_complete()

@@ -1,4 +1,4 @@
-"""The providers: in which order they are asked, and whether they may be."""
+"""Providers: their order in the routes, their status and circuit, and draining them."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.fields import Request, Shown
 from api.problems import Problem, documented
 from domain.circuit import CircuitState
@@ -20,21 +20,22 @@ router = APIRouter(
 
 
 class ProviderView(BaseModel):
-    """A provider. `order` is its place in its channel's route, null when it has none; `off`: it has no
-    settings. `circuit` is what a worker last reported.
+    """A provider. `order` is its position in its channel's route, null if it is not in it. `off`: it is not
+    configured. `circuit` is what a worker last reported.
     """
 
     name: str
     channel: Channel
     order: int | None
-    state: Literal["active", "drained", "off"]
+    status: Literal["active", "drained", "off"]
     circuit: CircuitState
     circuit_at: Shown | None
 
 
 class ProvidersView(BaseModel):
-    """Every provider, by channel and order, those without a place last. `routes` are the general ones,
-    `type_routes` those of types that differ."""
+    """Every provider, by channel and order, those without an order last. `routes` are the general ones,
+    `type_routes` those of types that differ.
+    """
 
     providers: list[ProviderView]
     routes: Mapping[Channel, tuple[str, ...]]
@@ -44,47 +45,47 @@ class ProvidersView(BaseModel):
 class ProviderPatch(Request):
     """`drained`: nothing new is sent through it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "drained"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "drained"}]})
 
-    state: Literal["active", "drained"]
+    status: Literal["active", "drained"]
 
 
-@router.get("")
-async def list_providers(tenant: Tenant, uses: Uses) -> ProvidersView:
-    """Every provider with its place, state and circuit."""
-    states = await uses.provider_states.states()
-    views = [_view(uses, name, states.get(name)) for name in uses.known_providers]
+@router.get("", summary="List providers")
+async def list_providers(tenant: Tenant, ctx: Ctx) -> ProvidersView:
+    """List every provider with its order, status and circuit."""
+    states = await ctx.provider_states.states()
+    views = [_view(ctx, name, states.get(name)) for name in ctx.known_providers]
     channels = list(Channel)
     views.sort(key=lambda v: (channels.index(v.channel), v.order is None, v.order or 0, v.name))
     return ProvidersView(
         providers=views,
-        routes=uses.routes,
-        type_routes={name: kind.routes for name, kind in uses.catalog.types.items() if kind.routes},
+        routes=ctx.routes,
+        type_routes={name: kind.routes for name, kind in ctx.catalog.types.items() if kind.routes},
     )
 
 
-@router.patch("/{name}", responses=documented(404, 409))
-async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, uses: Uses) -> ProviderView:
-    """Drain a provider, or let it send again. It holds for the whole installation, within seconds."""
-    if name not in uses.known_providers:
-        raise Problem(404, "provider_not_found", "There is no provider of this name.")
-    if name not in uses.providers:
-        raise Problem(409, "provider_off", "The provider has no settings: it is off until it has some.")
-    await uses.provider_states.set_state(name, body.state)
-    states = await uses.provider_states.states()
-    return _view(uses, name, states.get(name))
+@router.patch("/{name}", summary="Drain or activate a provider", responses=documented(404, 409))
+async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, ctx: Ctx) -> ProviderView:
+    """Drain a provider, or activate it again. This affects the whole installation, within seconds."""
+    if name not in ctx.known_providers:
+        raise Problem(404, "provider_not_found", "There is no provider with this name.")
+    if name not in ctx.providers:
+        raise Problem(409, "provider_off", "This provider is not configured.")
+    await ctx.provider_states.set_state(name, body.status)
+    states = await ctx.provider_states.states()
+    return _view(ctx, name, states.get(name))
 
 
-def _view(context: Context, name: str, stored: ProviderState | None) -> ProviderView:
-    channel = context.known_providers[name]
-    route = context.routes[channel]
-    state = stored.state if stored else "active"
+def _view(ctx: AppContext, name: str, stored: ProviderState | None) -> ProviderView:
+    channel = ctx.known_providers[name]
+    route = ctx.routes[channel]
+    status = stored.state if stored else "active"
     return ProviderView.model_validate(
         {
             "name": name,
             "channel": channel,
             "order": route.index(name) + 1 if name in route else None,
-            "state": state if name in context.providers else "off",
+            "status": status if name in ctx.providers else "off",
             "circuit": stored.circuit if stored else CircuitState.CLOSED,
             "circuit_at": stored.circuit_at if stored else None,
         }

@@ -1,4 +1,4 @@
-"""What a request must be before its route sees it: JSON in UTF-8, and no query that nobody reads."""
+"""What a request must be before its route sees it: JSON in UTF-8, without unknown query parameters."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ class JsonRequest(Request):
     """A request whose body is JSON in UTF-8 (RFC 8259, section 8.1); a byte order mark is ignored."""
 
     async def json(self) -> Any:
-        """The body's value. Raises Problem (400), and json.JSONDecodeError for what is not JSON."""
+        """Return the body's value. Raises Problem (400), or json.JSONDecodeError if it is not JSON."""
         body = await self.body()
         # UTF-16 of plain text is often valid UTF-8 too, with a NUL in every other byte.
         if not json.detect_encoding(body).startswith("utf-8"):
@@ -27,17 +27,17 @@ class JsonRequest(Request):
         except UnicodeDecodeError:
             raise _not_utf_8("The body") from None
         except RecursionError:
-            raise Problem(400, "too_deep", "The body is nested too deeply to be read.") from None
+            raise Problem(400, "too_deep", "The body is nested too deeply.") from None
         except json.JSONDecodeError:
             raise
         except ValueError:
             digits = sys.get_int_max_str_digits()
-            detail = f"The body holds an integer of more than {digits} digits."
+            detail = f"The body contains an integer of more than {digits} digits."
             raise Problem(400, "number_too_long", detail) from None
 
 
 def require_json(request: Request) -> None:
-    """Refuse a body that is declared as something else than JSON in UTF-8. Raises Problem (400)."""
+    """Refuse a body that is declared as anything but JSON in UTF-8. Raises Problem (400)."""
     given = request.headers.get("content-type")
     if given is None or given == "application/json" or request.method in _BODILESS:
         return
@@ -51,10 +51,12 @@ def require_json(request: Request) -> None:
 
 
 def refuse_unknown_query(request: Request, known: Collection[str]) -> None:
-    """A filter that is misspelt would otherwise match everything. Raises Problem (422)."""
+    """Refuse unknown parameters: a misspelt filter would match everything. Raises Problem (422)."""
     if not request.scope["query_string"]:
         return
-    message = f"there is no such parameter; there are {', '.join(known)}" if known else "it takes no query"
+    message = (
+        f"unknown parameter; expected one of {', '.join(known)}" if known else "no parameters are allowed"
+    )
     unknown = [
         FieldError(pointer("query", name), "unknown_field", message)
         for name in request.query_params

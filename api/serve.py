@@ -1,4 +1,4 @@
-"""Runs the API until it is told to stop."""
+"""Runs the API until SIGTERM or SIGINT."""
 
 import asyncio
 import gc
@@ -13,26 +13,26 @@ from settings import Settings
 from telemetry import logs
 
 DRAIN_S: Final = 8
-"""How long requests that are under way may take to end."""
+"""How long open requests may take to finish at shutdown."""
 KEEP_ALIVE_S: Final = 75
 """How long an idle connection is kept: longer than clients and load balancers keep theirs (up to a minute),
-or a request meets a connection that is just being closed.
+so that no request is sent on a connection that is just being closed.
 """
 GARBAGE: Final = (5_000, 20, 100)
-"""After how many new objects they are looked through for cycles: what a request makes has none, and with
-Python's 700 looking took a twelfth of the API's time.
+"""The garbage collector's thresholds. Requests create no reference cycles, and with Python's default of 700
+new objects, looking for them took a twelfth of the API's time.
 """
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT: then nothing new is taken, and what is under way is answered.
+    """Serve until SIGTERM or SIGINT, then accept nothing new and finish the open requests.
 
-    Raises SettingsError, before anything is served, when the routes or a provider's settings cannot be used.
+    Raises SettingsError, before serving, when the routes or a provider's settings are not valid.
     """
     logs.configure(settings.log_level, settings.log_format)
     asyncio.run(_try_providers(settings))
     app = create_app(settings)
-    # What was imported and made stays: looking through it for garbage again would stop requests for 0.1 s.
+    # What exists now stays: looking through it for garbage would stop requests for 0.1 s.
     gc.freeze()
     gc.set_threshold(*GARBAGE)
     uvicorn.run(

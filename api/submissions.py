@@ -1,11 +1,11 @@
-"""From a validated request to a submission for the ledger, and back to what the client is told."""
+"""Turns a validated request into a submission for the ledger, and its acceptance into a response."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from api.context import Context
+from api.context import AppContext
 from api.models import DeliveryView, NotificationIn, NotificationView
 from api.problems import FieldError, Problem, invalid
 from domain.fingerprint import fingerprint, matches
@@ -19,15 +19,15 @@ from storage.rows import Acceptance, Submission
 
 KEY_CHARS_MAX: Final = 255
 AHEAD_MAX: Final = timedelta(days=366)
-"""How far ahead a notification may be scheduled, and how long after that it may live."""
+"""How far ahead a notification may be scheduled, and how long after that it may expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A submission with the fields that its fingerprint stands for.
+    """A submission, and the fields that its fingerprint covers.
 
-    `refused_if_new` says what the clock or the countries that SMS go to have against it: it holds for a
-    new notification, and not for the honest retry of one that was accepted before.
+    `refused_if_new`: an error of its times or of the country of its number. It refuses a new notification,
+    but not the repeated request for one that was accepted earlier.
     """
 
     submission: Submission
@@ -36,10 +36,12 @@ class Prepared:
 
 
 def key_from(header: list[str], in_body: str | None) -> str:
-    """The idempotency key of a request. Raises Problem (400)."""
+    """Return the idempotency key of a request. Raises Problem (400)."""
     given = set(header)
     if len(given) > 1:
-        raise Problem(400, "idempotency_key_conflict", "There are several Idempotency-Key headers.")
+        raise Problem(
+            400, "idempotency_key_conflict", "The request has several different Idempotency-Key headers."
+        )
     if not given and in_body is None:
         raise Problem(
             400,
@@ -61,26 +63,26 @@ def key_from(header: list[str], in_body: str | None) -> str:
     return key
 
 
-def prepare(context: Context, tenant: str, request: NotificationIn, key: str) -> Prepared:
-    """The submission of a request. Raises Problem (422) for what the configuration does not know."""
-    kind = context.catalog.types.get(request.type)
+def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> Prepared:
+    """Build the submission of a request. Raises Problem (422) for a type or lane that is not allowed."""
+    kind = ctx.catalog.types.get(request.type)
     if kind is None:
-        known = ", ".join(context.catalog.types)
-        raise invalid([FieldError("/type", "unknown_type", f"there is no such type; there are {known}")])
-    if request.priority is Lane.CRITICAL and kind.priority is not Lane.CRITICAL:
-        message = f"only types that are critical by themselves may be sent as critical: {request.type} is not"
-        raise invalid([FieldError("/priority", "priority_not_allowed", message)])
+        known = ", ".join(ctx.catalog.types)
+        raise invalid([FieldError("/type", "unknown_type", f"unknown type; expected one of {known}")])
+    if request.lane is Lane.CRITICAL and kind.lane is not Lane.CRITICAL:
+        message = f"only types whose lane is critical may use it; the lane of {request.type} is {kind.lane}"
+        raise invalid([FieldError("/lane", "lane_not_allowed", message)])
     supplied = request.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
-    keys = context.fingerprint_keys
+    keys = ctx.fingerprint_keys
     to = request.to
     submission = Submission(
-        id=notification_id(context.namespace, tenant, request.user_id, request.type, key),
+        id=notification_id(ctx.namespace, tenant, request.user_id, request.type, key),
         tenant=tenant,
         user_id=request.user_id,
         type=request.type,
         idempotency_key=key,
         fingerprint=fingerprint(keys, next(iter(keys)), supplied),
-        lane=request.priority or kind.priority,
+        lane=request.lane or kind.lane,
         strategy=request.strategy,
         channels=tuple(request.channels),
         body=request.content.body,
@@ -96,28 +98,28 @@ def prepare(context: Context, tenant: str, request: NotificationIn, key: str) ->
         scrub=kind.scrub_when_final,
         solo=needs_workflow(kind, request.strategy),
     )
-    if Channel.SMS in request.channels and (refusal := country_refused(context, submission.to_sms)):
+    if Channel.SMS in request.channels and (refusal := country_refused(ctx, submission.to_sms)):
         return Prepared(submission, supplied, refusal)
     return Prepared(submission, supplied, _too_late(datetime.now(UTC), request))
 
 
-def is_same(context: Context, prepared: Prepared, acceptance: Acceptance) -> bool:
-    """Whether what was accepted before had the same body."""
-    return matches(context.fingerprint_keys, acceptance.fingerprint, prepared.supplied)
+def is_same(ctx: AppContext, prepared: Prepared, acceptance: Acceptance) -> bool:
+    """Return whether the notification that was accepted before had the same body."""
+    return matches(ctx.fingerprint_keys, acceptance.fingerprint, prepared.supplied)
 
 
 def reused() -> Problem:
-    """The key was used before, for another body."""
+    """Build the problem for a key that was used before with another body."""
     return Problem(
         422,
         "idempotency_key_reused",
-        "This idempotency key was used before with another body, for the same user and type. Repeat the "
-        "first body to see that notification, or use a new key.",
+        "This idempotency key was used before with another body, for the same user and type. Send the "
+        "first body again to get that notification, or use a new key.",
     )
 
 
 def accepted_view(submission: Submission, acceptance: Acceptance) -> NotificationView:
-    """A notification that was accepted just now, without reading it back."""
+    """Build the view of a notification that was just accepted, without reading it back."""
     accepted_at, expires_at, status = acceptance.accepted_at, acceptance.expires_at, acceptance.status
     assert accepted_at is not None
     assert expires_at is not None
@@ -134,7 +136,7 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
         user_id=submission.user_id,
         type=submission.type,
         idempotency_key=submission.idempotency_key,
-        priority=submission.lane,
+        lane=submission.lane,
         strategy=submission.strategy,
         channels=list(submission.channels),
         status=status,
@@ -146,23 +148,23 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
     )
 
 
-def country_refused(context: Context, number: str | None) -> FieldError | None:
-    """What is wrong with an SMS to the number of `/to/sms`, if its country is not one that SMS go to."""
-    countries = context.catalog.sms.countries
+def country_refused(ctx: AppContext, number: str | None) -> FieldError | None:
+    """Return the error for a number in `/to/sms` whose country SMS may not go to, or None."""
+    countries = ctx.catalog.sms.countries
     if number is None or is_allowed(number, countries):
         return None
-    message = f"SMS go to numbers of {', '.join(countries)} only"
+    message = f"SMS may only go to numbers of {', '.join(countries)}"
     return FieldError("/to/sms", Reason.COUNTRY_NOT_ALLOWED, message)
 
 
 def _too_late(now: datetime, request: NotificationIn) -> FieldError | None:
     send_at, expires_at = request.send_at, request.expires_at
     if expires_at is not None and expires_at <= now:
-        return FieldError("/expires_at", "in_the_past", "it has passed already")
+        return FieldError("/expires_at", "in_the_past", "this time has passed")
     if send_at is not None and send_at > now + AHEAD_MAX:
         return FieldError("/send_at", "out_of_range", f"at most {AHEAD_MAX.days} days ahead")
     if expires_at is not None and expires_at > now + 2 * AHEAD_MAX:
         return FieldError("/expires_at", "out_of_range", f"at most {2 * AHEAD_MAX.days} days ahead")
     if send_at is not None and expires_at is not None and expires_at <= send_at:
-        return FieldError("/expires_at", "before_send_at", "it passes before `send_at`")
+        return FieldError("/expires_at", "before_send_at", "it is not later than `send_at`")
     return None

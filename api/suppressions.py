@@ -1,4 +1,4 @@
-"""Addresses that nothing is sent to, whatever the type."""
+"""Suppressed addresses: nothing is sent to them, whatever the type."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Uses
+from api.context import Ctx
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, field_errors, invalid
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
@@ -30,7 +30,7 @@ _ADDRESSES: dict[AddressKind, TypeAdapter[str]] = {
 
 
 class SuppressionIn(Request):
-    """An address: a phone number, an email address, a device's token or a subscription's endpoint."""
+    """An address to suppress: a phone number, email address, device token or subscription's endpoint."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -44,8 +44,8 @@ class SuppressionIn(Request):
 
 
 class SuppressionView(BaseModel):
-    """A suppressed address. `source`: `api`, or the provider that reported it. `reason`: `stop` where the
-    person said so to a sender of ours; nobody but them takes that back.
+    """A suppressed address. `source`: `api`, or the provider that reported it. `reason` is `stop` if the
+    recipient replied STOP; only the recipient can lift that.
     """
 
     channel: Channel
@@ -61,30 +61,30 @@ class SuppressionView(BaseModel):
 
 
 class SuppressionPage(BaseModel):
-    """By channel and address. `next_cursor` asks for the next page; it is missing on the last one."""
+    """Suppressions, by channel and address. `next_cursor` requests the next page; null on the last one."""
 
     suppressions: list[SuppressionView]
     next_cursor: str | None = None
 
 
-@router.get("")
+@router.get("", summary="List suppressions")
 async def list_suppressions(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     channel: Annotated[Channel | None, Query()] = None,
-    address: Annotated[Address | None, Query()] = None,
-    cursor: Annotated[str | None, Query()] = None,
+    address: Annotated[Address | None, Query(description="Needs `channel`.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SuppressionPage:
-    """The tenant's suppressed addresses. `address` needs its `channel`, and also shows what the person there
-    told our senders.
+    """List the tenant's suppressed addresses. With `address` and its `channel`, the result includes a STOP
+    from the recipient.
     """
     if address is not None:
         if channel is None:
-            raise invalid([FieldError("/query/channel", "required", "an address is one of a channel")])
+            raise invalid([FieldError("/query/channel", "required", "`address` needs its `channel`")])
         address = _normalised(channel, address, "/query/address")
     after = _position(cursor) if cursor else None
-    found = await uses.people.suppressions(tenant, channel, address, limit + 1, after)
+    found = await ctx.people.suppressions(tenant, channel, address, limit + 1, after)
     views = [SuppressionView.of(suppression) for suppression in found[:limit]]
     more = len(found) > limit
     return SuppressionPage(
@@ -92,28 +92,28 @@ async def list_suppressions(
     )
 
 
-@router.post("", status_code=201)
-async def suppress(body: SuppressionIn, tenant: Tenant, uses: Uses) -> SuppressionView:
-    """Suppress an address. One that was suppressed before keeps its first reason."""
+@router.post("", summary="Suppress an address", status_code=201)
+async def suppress(body: SuppressionIn, tenant: Tenant, ctx: Ctx) -> SuppressionView:
+    """Suppress an address. If it is suppressed already, it keeps its first reason."""
     address = _normalised(body.channel, body.address, "/address")
-    return SuppressionView.of(await uses.people.suppress(tenant, body.channel, address, body.reason))
+    return SuppressionView.of(await ctx.people.suppress(tenant, body.channel, address, body.reason))
 
 
-@router.delete("", status_code=204, responses=documented(404, 409))
+@router.delete("", summary="Lift a suppression", status_code=204, responses=documented(404, 409))
 async def unsuppress(
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     channel: Annotated[Channel, Query()],
     address: Annotated[Address, Query()],
 ) -> Response:
-    """Write to an address again, unless the person there told our senders to stop."""
+    """Lift the suppression of an address. 409 `stopped_by_recipient`: only the recipient can lift it."""
     normalised = _normalised(channel, address, "/query/address")
-    if not await uses.people.unsuppress(tenant, channel, normalised):
-        if await uses.people.is_stopped(channel, normalised):
+    if not await ctx.people.unsuppress(tenant, channel, normalised):
+        if await ctx.people.is_stopped(channel, normalised):
             raise Problem(
                 409,
                 "stopped_by_recipient",
-                "Somebody at this address told our sender to stop. They take it back by sending START to it.",
+                "The recipient replied STOP. Only they can lift it, by sending START to the same sender.",
             )
         raise Problem(404, "suppression_not_found", "This address is not suppressed.")
     return Response(status_code=204)
@@ -137,6 +137,6 @@ def _position(cursor: str) -> tuple[str, str]:
         adapter = TypeAdapter(tuple[Channel, Text])
         channel, address = adapter.validate_python((channel, address))
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        message = "it is not a `next_cursor` of this list"
+        message = "invalid cursor: use the `next_cursor` of this list"
         raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
     return channel.value, address

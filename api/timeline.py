@@ -1,4 +1,4 @@
-"""One order for everything that happened to a notification."""
+"""A notification's timeline: everything that happened to it, in one order."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,14 +9,14 @@ from domain.status import FINAL, PARKED, Status
 from storage.reads import Row, Story
 
 _ATTEMPT: Final = (
-    *("no", "pass_no", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
+    *("pass_no", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
     *("http_status", "provider_message_id", "resolved_by", "latency_ms"),
     *("segments", "encoding", "cost", "currency"),
 )
 
 
 def entries(story: Story) -> list[TimelineEntry]:
-    """Acceptance, decisions, attempts, receipts and the end, by time; alike ones in this order."""
+    """Return acceptance, decisions, attempts, receipts and the end by time; equal times keep this order."""
     found = [
         _accepted(story.notification),
         *(_entry(row["at"], row["kind"], row, row["data"]) for row in story.events),
@@ -32,7 +32,7 @@ def entries(story: Story) -> list[TimelineEntry]:
 def _accepted(row: Row) -> TimelineEntry:
     data = {
         "type": row["type"],
-        "priority": LANES[row["lane"]],
+        "lane": LANES[row["lane"]],
         "strategy": row["strategy"],
         "channels": [delivery["channel"] for delivery in row["deliveries"] or ()],
         "send_at": _text(row["send_at"]),
@@ -42,8 +42,8 @@ def _accepted(row: Row) -> TimelineEntry:
 
 
 def _plan(row: Row) -> TimelineEntry:
-    """What was decided for a channel before anything was sent; one that nothing was sent for has an event
-    with its reason instead.
+    """Return what was decided for a channel before its first attempt. A channel without an attempt has an
+    event with the reason instead.
     """
     chosen = row["selection"]
     data = {name: chosen.get(name) for name in ("preferences", "limit", "route", "route_of", "skipped")}
@@ -51,8 +51,10 @@ def _plan(row: Row) -> TimelineEntry:
 
 
 def _attempt(row: Row) -> Iterator[TimelineEntry]:
-    yield _entry(row["intended_at"], "attempt", row, {name: row[name] for name in _ATTEMPT})
-    of = {"no": row["no"], "provider": row["provider"]}
+    yield _entry(
+        row["intended_at"], "attempt", row, {"number": row["no"]} | {name: row[name] for name in _ATTEMPT}
+    )
+    of = {"number": row["no"], "provider": row["provider"]}
     if row["closed_at"] and row["resolved_by"] != "response":
         data = {**of, "outcome": row["outcome"], "code": row["code"], "resolved_by": row["resolved_by"]}
         yield _entry(row["closed_at"], "attempt_resolved", row, data)
@@ -61,8 +63,9 @@ def _attempt(row: Row) -> Iterator[TimelineEntry]:
 
 
 def _receipt(row: Row) -> TimelineEntry:
-    names = ("no", "provider", "status", "code", "permanent", "source")
-    data = {name: row[name] for name in names} | {"occurred_at": _text(row["occurred_at"])}
+    names = ("provider", "status", "code", "permanent", "source")
+    data = {"number": row["no"]} | {name: row[name] for name in names}
+    data["occurred_at"] = _text(row["occurred_at"])
     return _entry(row["received_at"], "receipt", row, data)
 
 

@@ -1,7 +1,7 @@
-"""The link in a mail by which its recipient ends that kind of mail (RFC 8058), without a key or a cookie.
+"""The unsubscribe link of a mail (RFC 8058), which needs neither a key nor a cookie.
 
 A mailbox posts to it when its owner clicks "unsubscribe"; a person who opens it gets a page with a button
-that does the same. Opening it changes nothing: scanners of mails open every link.
+that does the same. Opening it changes nothing, because mail scanners open every link.
 """
 
 import html
@@ -12,14 +12,14 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse
 
-from api.context import Context, Uses
+from api.context import AppContext, Ctx
 from api.problems import Problem, documented
 from domain.unsubscribe import delivery_named_by
 from storage.people import Subscription
 
 router = APIRouter(prefix="/unsubscribe", tags=["unsubscribe"])
 
-Token = Annotated[str, Path(max_length=64, description="What the mail's `List-Unsubscribe` holds.")]
+Token = Annotated[str, Path(max_length=64, description="The token in the mail's `List-Unsubscribe` header.")]
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -28,7 +28,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
 }
-"""The page brings nothing with it and asks nobody else, and its address stays where it is."""
+"""The page loads nothing from elsewhere, and its address is passed to no other site."""
 
 _PAGE: Final = Template(
     """<!doctype html>
@@ -50,29 +50,31 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.get("/{token}", response_class=Response, responses=_ANSWERS)
-async def ask(token: Token, uses: Uses) -> HTMLResponse:
-    """Ask a person who followed the link whether they mean it. Nothing is changed."""
-    found = await uses.people.subscription(_delivery(token, uses))
+@router.get("/{token}", summary="Show the unsubscribe page", response_class=Response, responses=_ANSWERS)
+async def ask(token: Token, ctx: Ctx) -> HTMLResponse:
+    """Show a page that asks for confirmation. This changes nothing."""
+    found = await ctx.people.subscription(_delivery(token, ctx))
     if found is None:
         raise _unknown()
     return _page(found) if found.wanted else _done(found)
 
 
-@router.post("/{token}", response_class=Response, responses=_ANSWERS | documented(408, 413))
-async def unsubscribe(token: Token, request: Request, uses: Uses) -> HTMLResponse:
-    """End this type of mail for its recipient, for everything that is not yet being sent. Said again, it
-    changes nothing. The body (`List-Unsubscribe=One-Click`) is not needed: the address says everything.
+@router.post(
+    "/{token}", summary="Unsubscribe", response_class=Response, responses=_ANSWERS | documented(408, 413)
+)
+async def unsubscribe(token: Token, request: Request, ctx: Ctx) -> HTMLResponse:
+    """Turn off this type of mail for its recipient, for everything that is not yet being sent. Repeating it
+    changes nothing. The body (`List-Unsubscribe=One-Click`) may be omitted.
     """
     await request.body()
-    found = await uses.people.unsubscribe(_delivery(token, uses))
+    found = await ctx.people.unsubscribe(_delivery(token, ctx))
     if found is None:
         raise _unknown()
     return _done(found)
 
 
-def _delivery(token: str, uses: Context) -> UUID:
-    delivery_id = delivery_named_by(token, uses.unsubscribe_secrets)
+def _delivery(token: str, ctx: AppContext) -> UUID:
+    delivery_id = delivery_named_by(token, ctx.unsubscribe_secrets)
     if delivery_id is None:
         raise _unknown()
     return delivery_id
@@ -82,22 +84,22 @@ def _unknown() -> Problem:
     return Problem(
         404,
         "unsubscribe_link_unknown",
-        "This link is not complete, or of a mail that was sent too long ago. Use the link of a newer mail.",
+        "This link is incomplete or too old. Use the link in a newer mail.",
     )
 
 
 def _page(found: Subscription) -> HTMLResponse:
-    text = f"Stop sending you notifications of the kind <b>{_words(found.type)}</b> by {found.channel}?"
+    text = f"Stop sending you <b>{_words(found.type)}</b> notifications by {found.channel}?"
     return _html("Unsubscribe", text, _FORM)
 
 
 def _done(found: Subscription) -> HTMLResponse:
-    text = f"You get no more notifications of the kind <b>{_words(found.type)}</b> by {found.channel}."
+    text = f"You will get no more <b>{_words(found.type)}</b> notifications by {found.channel}."
     return _html("You are unsubscribed", text)
 
 
-def _words(type: str) -> str:
-    return html.escape(type.replace("_", " "))
+def _words(name: str) -> str:
+    return html.escape(name.replace("_", " "))
 
 
 def _html(title: str, text: str, form: str = "") -> HTMLResponse:

@@ -7,18 +7,18 @@ from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.auth import KeyedRoute, Tenant
-from api.context import Uses
+from api.context import Ctx
 from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
 from api.problems import FieldError, Problem, documented, invalid, pointer
 from domain.notification import Channel, QuietHours
 from domain.preferences import ANY_TYPE
 from storage.people import Contacts, Preferences
 
-UserId = Annotated[Name, Path(description="The client's own id of the user.")]
+UserId = Annotated[Name, Path(description="The client's own id for the user.")]
 
 
 def user_router() -> APIRouter:
-    """A router for what belongs to a user."""
+    """Return a router for the resources of a user."""
     return APIRouter(
         prefix="/users/{user_id:path}",
         tags=["users"],
@@ -39,11 +39,11 @@ class ContactsBody(Request):
 
     phone: Phone | None = None
     email: Email | None = None
-    whatsapp: Phone | None = Field(default=None, description="For WhatsApp only. Default: the phone.")
+    whatsapp: Phone | None = Field(default=None, description="For WhatsApp only. Default: `phone`.")
 
 
 class QuietHoursBody(Request):
-    """Local times between which nothing that can wait is sent. `start` may be later than `end`."""
+    """Local times between which types that can wait are not sent. `start` may be later than `end`."""
 
     start: LocalTime
     end: LocalTime
@@ -51,15 +51,15 @@ class QuietHoursBody(Request):
     @model_validator(mode="after")
     def _some_time(self) -> Self:
         if self.start == self.end:
-            # All day, or never? Whoever wants no quiet hours sends none.
+            # It could mean all day or never.
             raise PydanticCustomError(
-                "quiet_hours_empty", "start and end are the same: leave quiet_hours out for none"
+                "quiet_hours_empty", "`start` and `end` are the same; omit `quiet_hours` for none"
             )
         return self
 
 
 class PreferencesBody(Request):
-    """What a user wants. What is not said is wanted; a type goes before `*`, which speaks for every type."""
+    """A user's preferences. What is not turned off is on; a type overrides `*`, which covers all types."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,33 +80,33 @@ class PreferencesBody(Request):
     quiet_hours: QuietHoursBody | None = None
 
 
-@router.put("/contacts")
-async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, uses: Uses) -> ContactsBody:
-    """Replace a user's addresses. They are stored in one spelling: E.164, and the domain in lower case."""
-    await uses.people.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
+@router.put("/contacts", summary="Replace a user's contacts")
+async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, ctx: Ctx) -> ContactsBody:
+    """Replace a user's addresses. Numbers are stored in E.164, mail domains in lower case."""
+    await ctx.people.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
     return body
 
 
-@router.get("/contacts")
-async def get_contacts(user_id: UserId, tenant: Tenant, uses: Uses) -> ContactsBody:
-    """A user's addresses."""
-    contacts = await uses.people.contacts(tenant, user_id)
+@router.get("/contacts", summary="Get a user's contacts")
+async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx) -> ContactsBody:
+    """Get a user's addresses."""
+    contacts = await ctx.people.contacts(tenant, user_id)
     if contacts is None:
         raise user_not_found()
-    # Stored addresses are shown as they are, whatever the rules have become since.
+    # Not validated again: the rules may have changed since the addresses were stored.
     return ContactsBody.model_construct(
         phone=contacts.phone, email=contacts.email, whatsapp=contacts.whatsapp
     )
 
 
-@router.put("/preferences")
+@router.put("/preferences", summary="Replace a user's preferences")
 async def put_preferences(
-    user_id: UserId, body: PreferencesBody, tenant: Tenant, uses: Uses
+    user_id: UserId, body: PreferencesBody, tenant: Tenant, ctx: Ctx
 ) -> PreferencesBody:
-    """Replace what a user wants. An opt-out holds for everything that is not yet being sent."""
-    unknown = [name for name in body.types if name != ANY_TYPE and name not in uses.catalog.types]
+    """Replace a user's preferences. An opt-out applies to everything that is not yet being sent."""
+    unknown = [name for name in body.types if name != ANY_TYPE and name not in ctx.catalog.types]
     if unknown:
-        message = f"there is no such type; there are {', '.join(uses.catalog.types)}, and `*` for all"
+        message = f"unknown type; expected one of {', '.join(ctx.catalog.types)}, or `*` for all"
         raise invalid([FieldError(pointer("types", name), "unknown_type", message) for name in unknown])
     settings = {
         (name, channel): enabled
@@ -114,14 +114,14 @@ async def put_preferences(
         for channel, enabled in channels.items()
     }
     quiet = QuietHours(body.quiet_hours.start, body.quiet_hours.end) if body.quiet_hours else None
-    await uses.people.set_preferences(tenant, user_id, Preferences(settings, body.time_zone, quiet))
+    await ctx.people.set_preferences(tenant, user_id, Preferences(settings, body.time_zone, quiet))
     return body
 
 
-@router.get("/preferences")
-async def get_preferences(user_id: UserId, tenant: Tenant, uses: Uses) -> PreferencesBody:
-    """What a user wants."""
-    preferences = await uses.people.preferences(tenant, user_id)
+@router.get("/preferences", summary="Get a user's preferences")
+async def get_preferences(user_id: UserId, tenant: Tenant, ctx: Ctx) -> PreferencesBody:
+    """Get a user's preferences."""
+    preferences = await ctx.people.preferences(tenant, user_id)
     if preferences is None:
         raise user_not_found()
     types: dict[str, dict[Channel, bool]] = {}
@@ -136,5 +136,5 @@ async def get_preferences(user_id: UserId, tenant: Tenant, uses: Uses) -> Prefer
 
 
 def user_not_found() -> Problem:
-    """Nothing was ever stored for the user."""
+    """Build the problem for a user for whom nothing is stored."""
     return Problem(404, "user_not_found", "Nothing is stored for this user.")

@@ -7,14 +7,14 @@ import typer
 
 from console.notifications import AsJson
 
-app = typer.Typer(help="Providers: order, state and circuit; drain one, or let it send again.")
+app = typer.Typer(help="Providers: order, status and circuit; drain one, or let it send again.")
 
 Name = Annotated[str, typer.Argument(help="The provider's name, e.g. twilio.")]
 
 
 @app.callback(invoke_without_command=True)
 def providers(context: typer.Context, as_json: AsJson = False) -> None:
-    """Providers: order, state and circuit; drain one, or let it send again."""
+    """Providers: order, status and circuit; drain one, or let it send again."""
     if context.invoked_subcommand is not None:
         return
     from console import terminal
@@ -25,9 +25,9 @@ def providers(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         terminal.say_json(answer)
         return
-    made = terminal.table("channel", "order", "provider", "state", "circuit", "reported")
+    made = terminal.table("channel", "order", "provider", "status", "circuit", "reported")
     for item in answer["providers"]:
-        cells = (item["channel"], item["order"], item["name"], terminal.coloured(item["state"]))
+        cells = (item["channel"], item["order"], item["name"], terminal.coloured(item["status"]))
         terminal.row(made, (*cells, terminal.coloured(item["circuit"]), terminal.short(item["circuit_at"])))
     terminal.say(made)
     for type, routes in answer["type_routes"].items():
@@ -47,10 +47,10 @@ def activate(name: Name) -> None:
     _set(name, "active")
 
 
-def _set(name: str, state: str) -> None:
+def _set(name: str, status: str) -> None:
     from console import terminal
     from console.client import connected
 
     with connected() as api:
-        answer = api.patch(f"/providers/{quote(name, safe='')}", {"state": state})
-    terminal.say(f"{answer['name']} is {answer['state']}; workers follow within seconds")
+        answer = api.patch(f"/providers/{quote(name, safe='')}", {"status": status})
+    terminal.say(f"{answer['name']} is {answer['status']}; workers follow within seconds")

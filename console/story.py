@@ -22,7 +22,7 @@ def told(notification: Json, timeline: Json) -> list[Table | str]:
     facts: dict[str, Text | str] = {
         "notification": notification["id"],
         "status": coloured(timeline["status"]).append(f" ({reason})" if reason else "", style=""),
-        "what": f"{notification['type']} for {notification['user_id']}, {notification['priority']}, "
+        "what": f"{notification['type']} for {notification['user_id']}, {notification['lane']}, "
         f"{notification['strategy']} of {', '.join(notification['channels'])}",
         "accepted": notification["created_at"],
         "expires": notification["expires_at"],
@@ -60,15 +60,15 @@ def _step(entry: Json, start: datetime) -> tuple[Any, ...]:
             if data["send_at"]:
                 why = f"to be sent {since(parsed(data['send_at']), start)}, {why}"
         case "attempt":
-            what = f"attempt {data['no']}"
+            what = f"attempt {data['number']}"
             outcome = outcome or "open"
             latency_ms = data["latency_ms"]
             why = _selection(data)
         case "attempt_resolved" | "late_outcome":
-            what = f"{'resolved' if what == 'attempt_resolved' else 'came late'}: {data['no']}"
+            what = f"{'resolved' if what == 'attempt_resolved' else 'came late'}: {data['number']}"
             why = f"by {data['resolved_by']}" if data.get("resolved_by") else ""
         case "receipt":
-            why = f"for attempt {data['no']}, by {data['source']}"
+            why = f"for attempt {data['number']}, by {data['source']}"
         case "final":
             why = data["reason_code"] or ""
         case _:

@@ -90,7 +90,7 @@ class NotificationType(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    priority: Lane = Lane.NORMAL
+    lane: Lane = Lane.NORMAL
     required: bool = False
     """Ignores opt-outs and quiet hours; suppressions still hold."""
     retry_s: tuple[Seconds, ...] = (30, 120, 600)

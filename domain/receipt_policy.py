@@ -147,7 +147,7 @@ def _failed(
     # A permanent failure stops a fallback that has not begun, as it would have had it come first.
     if delivery.state is not Status.SENT and not (permanent and falling_back):
         return None
-    data = {"no": current.no, "provider": current.provider}
+    data = {"number": current.no, "provider": current.provider}
     if permanent or delivery.expires_at <= now or not content_kept:
         why = "permanent" if permanent else "content_gone" if not content_kept else "expired"
         return Transition(

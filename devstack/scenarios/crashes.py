@@ -82,7 +82,7 @@ async def page_killed(case: Case) -> None:
         await case.vendors.fault("twilio", "accept_then_stall", to, latency_s=STALL_S, times=1)
     everybody = [*stalled, *(case.phone(n) for n in range(MANY // 2, MANY))]
     await asyncio.gather(
-        *(case.submit("debit_alert", ["sms"], to={"sms": to}, priority="bulk") for to in everybody)
+        *(case.submit("debit_alert", ["sms"], to={"sms": to}, lane="bulk") for to in everybody)
     )
     case.expect(Counter(case.answers) == {202: MANY}, f"answers: {Counter(case.answers)}")
     await until(

@@ -23,7 +23,7 @@ LIMITED = catalog(
         "drops": NotificationType(limits=(HOURLY,)),
         "defers": NotificationType(limits=(HOURLY.model_copy(update={"then": OnLimit.DEFER}),)),
         "one": NotificationType(limits=(ONE,)),
-        "urgent": NotificationType(limits=(HOURLY,), priority=Lane.CRITICAL),
+        "urgent": NotificationType(limits=(HOURLY,), lane=Lane.CRITICAL),
     }
 )
 

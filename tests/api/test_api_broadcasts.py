@@ -34,13 +34,13 @@ async def test_a_broadcast_is_created_once_for_its_key(api: httpx.AsyncClient) -
 
 async def test_a_new_broadcast_says_how_it_stands(api: httpx.AsyncClient) -> None:
     shown = await created(api, metadata={"campaign": "spring"}, rate_per_s=50)
-    assert shown["state"] == "running"
+    assert shown["status"] == "running"
     assert shown["workflow_id"] == f"brd-{shown['id']}"
     assert shown["metadata"] == {"campaign": "spring"}
     assert shown["progress"]["total"] == 1
     assert shown["progress"]["accepted"] == 0
     draft = await created(api, audience=UPLOAD)
-    assert (draft["state"], draft["started_at"]) == ("draft", None)
+    assert (draft["status"], draft["started_at"]) == ("draft", None)
     again = await api.get(f"/broadcasts/{shown['id']}")
     assert again.json() == shown
 
@@ -94,7 +94,7 @@ async def test_another_tenants_broadcast_does_not_exist(
         (404, "broadcast_not_found")
     }
     assert (await other.get("/broadcasts")).json()["broadcasts"] == []
-    assert (await api.get(f"/broadcasts/{id}")).json()["state"] == "draft"
+    assert (await api.get(f"/broadcasts/{id}")).json()["status"] == "draft"
 
 
 async def test_broadcasts_are_listed_newest_first(other: httpx.AsyncClient) -> None:
@@ -110,7 +110,7 @@ async def test_it_is_paused_resumed_and_cancelled(api: httpx.AsyncClient) -> Non
 
     async def decide(what: str) -> tuple[int, str]:
         answer = await api.post(f"{path}/{what}")
-        return answer.status_code, answer.json().get("state") or answer.json()["code"]
+        return answer.status_code, answer.json().get("code") or answer.json()["status"]
 
     assert await decide("resume") == (200, "running")
     assert await decide("pause") == (200, "paused")
@@ -163,7 +163,7 @@ async def test_a_csv_is_read_however_it_is_cut_and_bad_lines_are_told(
     )
     assert answer.status_code == 200, answer.text
     shown = answer.json()
-    assert (shown["state"], shown["progress"]["total"], shown["progress"]["refused"]) == ("running", 10, 6)
+    assert (shown["status"], shown["progress"]["total"], shown["progress"]["refused"]) == ("running", 10, 6)
     assert await refused(api, id) == CSV_REFUSED
     rows = await pool.fetch("SELECT * FROM broadcast_recipients WHERE broadcast_id = $1 ORDER BY number", id)
     assert [(row["number"], row["user_id"], row["addresses"], row["data"]["name"]) for row in rows] == [
@@ -221,7 +221,7 @@ async def test_an_upload_that_cannot_be_used_leaves_a_draft(
     id = (await created(api, audience=UPLOAD))["id"]
     answer = await upload(api, id, content, query=query)
     assert (answer.status_code, answer.json()["code"]) == (422, code)
-    assert (await api.get(f"/broadcasts/{id}")).json()["state"] == "draft"
+    assert (await api.get(f"/broadcasts/{id}")).json()["status"] == "draft"
     assert (await upload(api, id, "user_id\nada\n")).json()["progress"]["total"] == 1
     assert await refused(api, id) == {}
 
@@ -236,9 +236,9 @@ async def test_an_upload_that_is_cut_short_counts_for_nothing(api: httpx.AsyncCl
 
     with pytest.raises(ConnectionError):
         await api.put(f"/broadcasts/{id}/audience", content=broken(), headers={"Content-Type": "text/csv"})
-    assert (await api.get(f"/broadcasts/{id}")).json()["state"] == "draft"
+    assert (await api.get(f"/broadcasts/{id}")).json()["status"] == "draft"
     again = await upload(api, id, "user_id\nada\nbola\n")
-    assert (again.json()["state"], again.json()["progress"]["total"]) == ("running", 2)
+    assert (again.json()["status"], again.json()["progress"]["total"]) == ("running", 2)
 
 
 async def test_the_same_upload_again_changes_nothing(api: httpx.AsyncClient) -> None:

@@ -44,7 +44,11 @@ async def test_an_sms_to_another_country_is_refused_at_the_door(narrow: httpx.As
     )
     assert answer.status_code == 422
     assert answer.json()["errors"] == [
-        {"pointer": "/to/sms", "code": "country_not_allowed", "message": "SMS go to numbers of NG, GH only"}
+        {
+            "pointer": "/to/sms",
+            "code": "country_not_allowed",
+            "message": "SMS may only go to numbers of NG, GH",
+        }
     ]
     batch = {
         "notifications": [{**body(to={"sms": BRITISH}), "idempotency_key": "b1"}, body(idempotency_key="b2")]

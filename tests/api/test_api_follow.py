@@ -140,7 +140,7 @@ async def test_a_timeline_tells_everything_in_order(
     assert [kind for kind in told if kind in expected] == expected
     assert [entry["at"] for entry in entries[:-1]] == sorted(entry["at"] for entry in entries[:-1])
     attempts = [entry["data"] for entry in entries if entry["kind"] == "attempt"]
-    assert [(a["no"], a["outcome"], a["resolved_by"]) for a in attempts] == [
+    assert [(a["number"], a["outcome"], a["resolved_by"]) for a in attempts] == [
         (1, "not_sent", "lookup"),
         (2, "accepted", "response"),
     ]

@@ -39,7 +39,7 @@ NOTIFICATION: dict[str, Any] = {
     "strategy": "all",
     "content": {"title": "t", "body": "b"},
     "to": {"sms": "+2348031236789", "email": "ada@example.com", "push": "phone"},
-    "priority": "high",
+    "lane": "high",
     "send_at": "2026-01-01T00:00:00Z",
     "metadata": {"a": [1]},
     "idempotency_key": "garbage",
@@ -72,7 +72,7 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
         "POST",
         {"expires_at": "2030-01-01T00:00:00Z", "to": {"sms": "+2348031236789"}, "assume": "sent"},
     ),
-    "/providers/{id}": ("PATCH", {"state": "active"}),
+    "/providers/{id}": ("PATCH", {"status": "active"}),
 }
 
 LISTS = {

@@ -1,4 +1,4 @@
-"""The providers' order and state, and draining one."""
+"""The providers' order and status, and draining one."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> No
     )
     shown = (await api.get("/providers")).json()
     routed = [p for p in shown["providers"] if p["order"] is not None]
-    assert [(p["name"], p["channel"], p["order"], p["state"]) for p in routed] == [
+    assert [(p["name"], p["channel"], p["order"], p["status"]) for p in routed] == [
         ("twilio", "sms", 1, "active"),
         ("termii", "sms", 2, "off"),
         ("sendgrid", "email", 1, "off"),
@@ -38,17 +38,17 @@ async def test_a_provider_is_drained_and_the_workers_hear_of_it(api: httpx.Async
 
     async with pool.acquire() as connection:
         await connection.add_listener("herald_providers", listener)
-        for state in ("drained", "active"):
-            answer = await api.patch("/providers/twilio", json={"state": state})
-            assert (answer.status_code, answer.json()["state"]) == (200, state)
+        for status in ("drained", "active"):
+            answer = await api.patch("/providers/twilio", json={"status": status})
+            assert (answer.status_code, answer.json()["status"]) == (200, status)
             assert await asyncio.wait_for(heard.get(), 5) == "twilio"
         await connection.remove_listener("herald_providers", listener)
 
 
 async def test_what_cannot_be_drained(api: httpx.AsyncClient) -> None:
-    off = await api.patch("/providers/termii", json={"state": "drained"})
+    off = await api.patch("/providers/termii", json={"status": "drained"})
     assert (off.status_code, off.json()["code"]) == (409, "provider_off")
-    unknown = await api.patch("/providers/pigeon", json={"state": "drained"})
+    unknown = await api.patch("/providers/pigeon", json={"status": "drained"})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "provider_not_found")
-    wrong = await api.patch("/providers/twilio", json={"state": "off"})
-    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/state")
+    wrong = await api.patch("/providers/twilio", json={"status": "off"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/status")

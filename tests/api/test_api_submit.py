@@ -26,7 +26,7 @@ async def test_a_new_notification_is_accepted(api: httpx.AsyncClient, pool: Pool
     shown = answer.json()
     assert answer.headers["location"] == f"/v1/notifications/{shown['id']}"
     assert "idempotency-replayed" not in answer.headers
-    assert (shown["status"], shown["priority"], shown["channels"]) == ("accepted", "normal", ["sms", "email"])
+    assert (shown["status"], shown["lane"], shown["channels"]) == ("accepted", "normal", ["sms", "email"])
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["accepted", "waiting"]
     read = (await api.get(answer.headers["location"].removeprefix("/v1"))).json()
     assert read == shown
@@ -128,8 +128,8 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
     ({"to": {"sms": "+999123456789"}}, "/to/sms", "invalid_contact"),
     ({"to": {"email": "nobody"}}, "/to/email", "invalid_contact"),
     ({"to": {"fax": "1"}}, "/to/fax", "unknown_field"),
-    ({"priority": "urgent"}, "/priority", "not_one_of"),
-    ({"priority": "critical"}, "/priority", "priority_not_allowed"),
+    ({"lane": "urgent"}, "/lane", "not_one_of"),
+    ({"lane": "critical"}, "/lane", "lane_not_allowed"),
     ({"send_at": 1_900_000_000}, "/send_at", "invalid_time"),
     ({"send_at": "1900000000"}, "/send_at", "invalid_time"),
     ({"send_at": "2030-01-01T00:00:00"}, "/send_at", "invalid_time"),
@@ -270,10 +270,10 @@ async def test_contacts_are_stored_in_one_spelling(api: httpx.AsyncClient, pool:
     assert tuple(stored) == (PHONE, "Ada@example.com")
 
 
-async def test_a_type_may_have_its_content_scrubbed_and_its_own_priority(
+async def test_a_type_may_have_its_content_scrubbed_and_its_own_lane(
     api: httpx.AsyncClient, pool: Pool
 ) -> None:
-    asked = body(type="otp", priority="critical")
+    asked = body(type="otp", lane="critical")
     shown = (await api.post("/notifications", json=asked, headers={KEY: "otp"})).json()
     row = await pool.fetchrow("SELECT scrub, lane FROM notifications WHERE id = $1", shown["id"])
     assert row is not None

@@ -69,9 +69,9 @@ async def test_a_replay_only_says_what_it_would_do(run: Herald, ledgered: Ledger
 
 async def test_a_provider_is_drained_and_sends_again(run: Herald) -> None:
     assert "twilio is drained" in (await run("providers", "drain", "twilio")).out
-    states = {line.split()[2]: line.split()[3] for line in (await run("providers")).out.splitlines()[1:]}
-    assert states["twilio"] == "drained"
-    assert states["termii"] == "off"
+    statuses = {line.split()[2]: line.split()[3] for line in (await run("providers")).out.splitlines()[1:]}
+    assert statuses["twilio"] == "drained"
+    assert statuses["termii"] == "off"
     assert "twilio is active" in (await run("providers", "activate", "twilio")).out
     refused = await run("providers", "drain", "termii")
     assert (refused.code, "409 provider_off" in refused.err) == (1, True)

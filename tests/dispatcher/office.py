@@ -28,7 +28,7 @@ from wiring.parts import Parts
 
 CATALOG = """
 [types.otp]
-priority = "critical"
+lane = "critical"
 required = true
 await_receipt = true
 receipt_deadline_s = 3600

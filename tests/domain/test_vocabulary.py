@@ -171,7 +171,7 @@ class TestFingerprint:
         supplied = {"type": "otp"}
         stored = fingerprint(self.KEYS, "k2", supplied)
         assert matches(self.KEYS, stored, dict(supplied))
-        assert not matches(self.KEYS, stored, {**supplied, "priority": None})
+        assert not matches(self.KEYS, stored, {**supplied, "lane": None})
 
     @given(bodies)
     def test_a_rotated_key_still_recognises_what_it_signed(self, body: dict[str, Any]) -> None:

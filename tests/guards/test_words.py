@@ -6,6 +6,7 @@ from pathlib import Path
 from repository import ROOT, files, name
 
 CLEAN = (
+    *("api/*.py", "docs/broadcasts.md"),
     *("docs/api.md", "docs/glossary.md", "docs/incidents.md", "docs/metrics.md"),
     *(
         "domain/reasons.py",

@@ -173,7 +173,7 @@ def test_a_failure_of_the_current_attempt_falls_back() -> None:
         NOW,
         True,
     )
-    assert (to.event, to.data) == ("fallback_after_undelivered", {"no": 1, "provider": "vendor1"})
+    assert (to.event, to.data) == ("fallback_after_undelivered", {"number": 1, "provider": "vendor1"})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Uploads of a broadcast's audience."""
+"""Uploading a broadcast's audience: a stream of CSV or NDJSON, stored as it is read."""
 
 import hashlib
 import hmac
@@ -12,23 +12,24 @@ from starlette.requests import ClientDisconnect
 
 from api import audience
 from api.auth import StreamedRoute, Tenant
+from api.body_limit import drain
 from api.broadcast_models import BroadcastView
-from api.broadcasts import find, view_of, wrong_state
-from api.context import Context, Uses
-from api.limits import drain
+from api.broadcasts import load, load_view, view_of, wrong_state
+from api.context import AppContext, Ctx
 from api.problems import FieldError, Problem, documented
 from domain.broadcasts import RECIPIENTS_MAX, Recipient, Refusal
 
 LINES_AT_ONCE: Final = 250
 REFUSED_MAX: Final = 10_000
 SHOWN_MAX: Final = 20
-"""Maximum refused lines in the answer to an upload that is refused as a whole."""
+"""How many refused lines the error names when a whole upload is refused."""
 
 router = APIRouter(tags=["broadcasts"], route_class=StreamedRoute, responses=documented(401, 503))
 
 
 @router.put(
     "/broadcasts/{id}/audience",
+    summary="Upload an audience",
     responses=documented(400, 404, 408, 409, 413, 422),
     openapi_extra={
         "requestBody": {
@@ -50,22 +51,27 @@ async def upload(
     id: UUID,
     request: Request,
     tenant: Tenant,
-    uses: Uses,
+    ctx: Ctx,
     refused_max: Annotated[
-        int, Query(ge=0, le=REFUSED_MAX, description="With more refused lines nothing is taken.")
+        int,
+        Query(
+            ge=0,
+            le=REFUSED_MAX,
+            description="With more refused lines than this, the whole upload is refused.",
+        ),
     ] = REFUSED_MAX,
 ) -> BroadcastView:
-    """Upload the audience of a draft, as CSV or NDJSON, one recipient a line; the broadcast begins.
+    """Upload the audience of a draft as CSV or NDJSON, one recipient a line, and start the broadcast.
 
-    It is read as it comes. A line that cannot be used is refused with its number and reason, and the others
-    are taken. An upload that is cut short counts for nothing: send it again. The same one again changes
+    The body is read as a stream. A line that cannot be used is refused with its number and reason; the others
+    are accepted. An upload that is cut short has no effect: send it again. Repeating a complete one changes
     nothing.
     """
     reader = audience.reader(_media_type(request))
-    number = await uses.broadcasts.begin_upload(tenant, id)
+    number = await ctx.broadcasts.begin_upload(tenant, id)
     if number is None:
-        return await _replayed(uses, tenant, id, request)
-    read = _Upload(uses, id, number, refused_max)
+        return await _replayed(ctx, tenant, id, request)
+    read = _Upload(ctx, id, number, refused_max)
     try:
         async for chunk in request.stream():
             await read.take(chunk, reader.feed(chunk))
@@ -77,18 +83,18 @@ async def upload(
         await drain(request.receive)
         raise
     if not read.total:
-        raise read.problem("audience_empty", "No line of the upload could be used.")
-    ended = await uses.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
+        raise read.problem("audience_empty", "The upload has no usable line.")
+    ended = await ctx.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
     if not ended:
-        raise wrong_state("Another upload began, or it was decided on meanwhile.")
-    return view_of(uses, await find(uses, tenant, id))
+        raise wrong_state("Another upload started, or the broadcast was cancelled, in the meantime.")
+    return await load_view(ctx, tenant, id)
 
 
 class _Upload:
-    """What an upload has brought so far: stored in batches, the first few refusals kept for the answer."""
+    """An upload in progress: lines are stored in portions, the first refusals kept for the error."""
 
-    def __init__(self, uses: Context, id: UUID, number: int, refused_max: int) -> None:
-        self._uses = uses
+    def __init__(self, ctx: AppContext, id: UUID, number: int, refused_max: int) -> None:
+        self._ctx = ctx
         self._id = id
         self._number = number
         self._refused_max = refused_max
@@ -101,16 +107,16 @@ class _Upload:
 
     @property
     def total(self) -> int:
-        """How many lines are something; none when no recipient is among them."""
+        """The number of recipients and refused lines; 0 if there is no recipient."""
         return self.taken + self.refused_count if self.taken else 0
 
     @property
     def digest(self) -> bytes:
-        """Of all bytes so far."""
+        """The SHA-256 of all bytes so far."""
         return self._hash.digest()
 
     async def take(self, chunk: bytes, lines: Iterator[audience.Read]) -> None:
-        """Take the lines that these bytes made whole. Raises Problem (422) when too many are refused."""
+        """Take the lines that these bytes completed. Raises Problem (422) when too many are refused."""
         self._hash.update(chunk)
         for line in lines:
             if isinstance(line, Recipient):
@@ -122,41 +128,43 @@ class _Upload:
                 if len(self._first) < SHOWN_MAX:
                     self._first.append(line)
             if self.refused_count > self._refused_max:
-                message = f"More than {self._refused_max} lines cannot be used: nothing was taken."
+                message = f"More than {self._refused_max} lines were refused: nothing was accepted."
                 raise self.problem("audience_refused", message)
             if self.taken > RECIPIENTS_MAX:
-                raise self.problem("too_long", f"At most {RECIPIENTS_MAX} recipients.")
+                raise self.problem("too_long", f"An audience has at most {RECIPIENTS_MAX} recipients.")
             if len(self._recipients) + len(self._refusals) >= LINES_AT_ONCE:
                 await self.store()
 
     async def store(self) -> None:
-        """Store what is not stored yet."""
+        """Store the lines that are not stored yet."""
         recipients, self._recipients = self._recipients, []
         refusals, self._refusals = self._refusals, []
-        await self._uses.broadcasts.put(self._id, self._number, recipients, refusals)
+        await self._ctx.broadcasts.put(self._id, self._number, recipients, refusals)
 
     def problem(self, code: str, detail: str) -> Problem:
-        """Why the upload counts for nothing, with the first lines that were refused."""
+        """Build the problem that refuses the whole upload, with the first refused lines."""
         errors = [FieldError(f"/line/{r.no}{r.pointer}", r.code, r.message) for r in self._first]
         return Problem(422, code, detail, errors=errors)
 
 
-async def _replayed(uses: Context, tenant: str, id: UUID, request: Request) -> BroadcastView:
-    """The answer to an upload of what is no draft: the broadcast, if this is its audience once more."""
-    broadcast = await find(uses, tenant, id)
+async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) -> BroadcastView:
+    """Answer an upload to a broadcast that is not a draft: return it if this is its audience again."""
+    broadcast = await load(ctx, tenant, id)
     if broadcast.digest is None:
         await drain(request.receive)
-        raise wrong_state(f"Its audience is a {broadcast.audience}, and it is {broadcast.state}.")
-    hash = hashlib.sha256()
+        raise wrong_state(
+            f"Its status is {broadcast.state} and its audience {broadcast.audience}: it takes no upload."
+        )
+    digest = hashlib.sha256()
     async for chunk in request.stream():
-        hash.update(chunk)
-    if not hmac.compare_digest(hash.digest(), broadcast.digest):
-        raise wrong_state("It has its audience, and this is another one.")
-    return view_of(uses, broadcast)
+        digest.update(chunk)
+    if not hmac.compare_digest(digest.digest(), broadcast.digest):
+        raise wrong_state("The broadcast already has a different audience.")
+    return view_of(ctx, broadcast)
 
 
 def _media_type(request: Request) -> str:
-    """What the body is declared as. Raises Problem (400) for another charset than UTF-8."""
+    """Return the declared media type. Raises Problem (400) for a charset other than UTF-8."""
     declared = Message()
     declared["content-type"] = request.headers.get("content-type", "")
     if declared.get_content_charset("utf-8") not in ("utf-8", "utf8"):

@@ -1,4 +1,4 @@
-"""Bounds on what a request may bring, before anything of it is read into memory."""
+"""Limits the size and the pace of a request's body, before it is read into memory."""
 
 import asyncio
 from typing import Final
@@ -6,22 +6,22 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.body_sizes import BODY_BYTES_MAX, bytes_max, too_large_message
 from api.problems import Problem
 from api.protocol import WHOLE
-from api.sizes import BODY_BYTES_MAX, bytes_max, too_large
 
 BODY_WITHIN_S: Final = 30.0
-"""How long the next part of a body may take."""
+"""How long the next part of a body may take to arrive."""
 _DRAIN_BYTES_MAX: Final = 8 * BODY_BYTES_MAX
 _DRAIN_S: Final = 2.0
 
 
 class BodyLimit:
-    """Refuses bodies above what their path may bring (413), and those that pause longer than BODY_WITHIN_S
+    """Refuses bodies larger than their path allows (413), and those that pause longer than BODY_WITHIN_S
     (408).
 
-    The rest of a refused body is read and dropped within bounds: a connection that is closed on unread
-    data is reset, and its client would never see the answer.
+    The rest of a refused body is read and dropped, within limits: closing a connection with unread data
+    resets it, and its client would never see the response.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,7 +38,7 @@ class BodyLimit:
             if b"expect" not in headers:
                 await drain(receive)
             problem = Problem(
-                413, "body_too_large", too_large(scope["path"]), headers={"Connection": "close"}
+                413, "body_too_large", too_large_message(scope["path"]), headers={"Connection": "close"}
             )
             await problem.response()(scope, receive, send)
             return
@@ -74,7 +74,7 @@ class _Limited:
 
 
 async def drain(receive: Receive) -> None:
-    """Read and drop what is left of a body, within bounds."""
+    """Read and drop the rest of a body, up to a size and a time."""
     dropped = 0
     try:
         async with asyncio.timeout(_DRAIN_S):
