@@ -7,10 +7,10 @@ import sys
 import tomllib
 from collections.abc import Iterator
 
-import click
 import pytest
 import typer
 from repository import ROOT, code, files, name, part, variables
+from typer.core import TyperGroup
 
 import cli
 import settings
@@ -89,8 +89,8 @@ def test_every_herald_command_that_is_shown_exists() -> None:
     assert len(shown) > 5
 
 
-def _is_command(command: click.Command, line: tuple[str, ...]) -> bool:
-    if not isinstance(command, click.Group) or not line or line[0].startswith("-"):
+def _is_command(command: object, line: tuple[str, ...]) -> bool:
+    if not isinstance(command, TyperGroup) or not line or line[0].startswith("-"):
         return True
     return line[0] in command.commands and _is_command(command.commands[line[0]], line[1:])
 
