@@ -7,7 +7,9 @@ from repository import ROOT, files, name
 
 CLEAN = (
     *("api/*.py", "docs/broadcasts.md"),
-    *("docs/api.md", "docs/glossary.md", "docs/incidents.md", "docs/metrics.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("docs/api.md", "docs/architecture.md", "docs/capacity.md", "docs/deployment.md", "docs/glossary.md"),
+    *("docs/incidents.md", "docs/metrics.md", "docs/testing.md"),
     *(
         "domain/reasons.py",
         "domain/status.py",
