@@ -32,6 +32,7 @@ from delivery.provider_health import ProviderHealth
 from delivery.resolution import Resolver
 from delivery.slots import InFlightSlots
 from delivery.snapshots import Snapshots
+from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
@@ -136,18 +137,17 @@ class Worker:
         self.slots = InFlightSlots(10)
         self.prefetched = PrefetchCache()
         self.queue = PageQueue(ledger.pool)
-        parked_max = catalog.parking.open_workflows_max
         snapshots = Snapshots(catalog, providers, self.health)
         limits = UserLimits(limiter, catalog, self.metrics)
-        admission = Admission(ledger, snapshots, limits)
+        parked_max = catalog.parking.open_workflows_max
+        transitions = Transitions(ledger, limits, self.metrics, parked_workflows_max=parked_max)
+        admission = Admission(ledger, snapshots, transitions, limits)
         messages = Messages("http://127.0.0.1:9", "secret", "secret")
         calls = ProviderCalls(ledger, providers, self.health, catalog, messages, self.metrics)
         resolver = Resolver(ledger, receipts, providers, calls, messages, catalog, self.metrics)
-        self.passes = DeliveryPass(
-            ledger, snapshots, calls, resolver, limits, self.metrics, parked_workflows_max=parked_max
-        )
-        self.planner = Planner(ledger, snapshots, self.health, self.metrics, parked_workflows_max=parked_max)
-        overdue = OverdueReceipts(ledger, receipts, providers, snapshots, catalog)
+        self.passes = DeliveryPass(ledger, snapshots, transitions, limits, calls, resolver)
+        self.planner = Planner(ledger, snapshots, transitions, self.health)
+        overdue = OverdueReceipts(ledger, receipts, providers, snapshots, transitions, catalog)
         self._deliver = Deliver(self.passes, self.slots, self.prefetched)
         self._plan = CheckPreferences(self.planner, self.slots, self.prefetched)
         self._limit = CheckRateLimit(admission, self.prefetched)
