@@ -4,8 +4,7 @@ import asyncio
 import itertools
 import os
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -89,7 +88,7 @@ def phone() -> str:
     return f"+23480{random.randrange(10**8):08}"
 
 
-class Dressed:
+class StubbedProvider:
     """A provider whose answers a test may replace: what it looks up, and what a call comes to."""
 
     def __init__(self, provider: Provider) -> None:
@@ -149,7 +148,7 @@ class Worker:
         self.planner = Planner(ledger, snapshots, transitions, self.health)
         overdue = OverdueReceipts(ledger, receipts, providers, snapshots, transitions, catalog)
         self._deliver = Deliver(self.passes, self.slots, self.prefetched)
-        self._plan = CheckPreferences(self.planner, self.slots, self.prefetched)
+        self.check_preferences = CheckPreferences(self.planner, self.slots, self.prefetched).check_preferences
         self._limit = CheckRateLimit(admission, self.prefetched)
         self._poll = PollDeliveryStatus(overdue)
         self.page_pass = PagePass(self.planner, admission, self.passes, catalog)
@@ -173,7 +172,7 @@ class Worker:
         raise AssertionError(f"still to be retried after {TURNS_MAX} passes")
 
     async def plan(self, case: "Case") -> Plan:
-        return await ActivityEnvironment().run(self._plan.check_preferences, NotificationRef(str(case.id)))
+        return await ActivityEnvironment().run(self.check_preferences, NotificationRef(str(case.id)))
 
     async def limit(self, case: "Case", channel: Channel = Channel.SMS) -> LimitResult:
         return await ActivityEnvironment().run(self._limit.check_rate_limit, await case.ref(channel))
@@ -257,7 +256,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Desk:
+class Submitter:
     """Takes notifications in, and has the vendors misbehave."""
 
     ledger: Ledger
@@ -334,16 +333,6 @@ def seconds_until(case: Notification, at: datetime | None) -> float:
     """How long until then, as the notification was loaded."""
     assert at is not None
     return (at - case.now).total_seconds()
-
-
-async def until(holds: Callable[[], Awaitable[Any]]) -> None:
-    """Return once it holds; fail if it does not within ten seconds."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if await holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to hold in time")
 
 
 async def crash_at(work: Awaitable[Any], suspension: int, *, done: bool) -> bool:
