@@ -5,7 +5,7 @@ from uuid import UUID
 import structlog
 from temporalio import activity
 
-from activities.errors import is_local
+from activities.errors import is_local, retry_later
 from delivery.planner import Planner
 from delivery.prefetch import PrefetchCache
 from delivery.slots import InFlightSlots
@@ -13,6 +13,10 @@ from domain.steps import Action, NotificationRef, Plan
 from storage.group import LedgerError
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+REPLAN_S = 1.0
+"""How long after a notification kept changing it is planned again, in seconds."""
 
 
 class CheckPreferences:
@@ -34,6 +38,8 @@ class CheckPreferences:
                 raise
             log.warning("plan_failed", notification_id=ref.notification_id, why=str(error))
             return Plan(failed=True)
+        if plan.failed and not is_local():
+            raise retry_later("the notification kept changing", REPLAN_S)
         fast = [step for step in plan.steps if step.action is Action.SEND and step.fast]
         if notification is not None:
             for step in fast:

@@ -3,21 +3,24 @@
 from uuid import UUID
 
 from delivery.snapshots import Snapshots
+from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.decision import decide
 from domain.notification import Delivery, Notification
 from domain.status import SENDABLE
 from domain.steps import LimitResult
 from storage.ledger import Ledger
-from storage.rows import Move
 
 
 class Admission:
     """Reserves the places of deliveries before their first pass."""
 
-    def __init__(self, ledger: Ledger, snapshots: Snapshots, limits: UserLimits) -> None:
+    def __init__(
+        self, ledger: Ledger, snapshots: Snapshots, transitions: Transitions, limits: UserLimits
+    ) -> None:
         self._ledger = ledger
         self._snapshots = snapshots
+        self._transitions = transitions
         self._limits = limits
 
     def is_limited(self, type_name: str, channel: str) -> bool:
@@ -47,8 +50,9 @@ class Admission:
         reached = await self._limits.reserve(notification, delivery)
         if reached is None:
             return LimitResult(admitted=True)
-        after = decide(self._snapshots.of(notification, delivery), reached)
-        moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
+        snapshot = self._snapshots.of(notification, delivery)
+        after = decide(snapshot, reached)
+        moved = await self._transitions.apply(snapshot, after)
         if moved is None:
             return LimitResult(admitted=False)
         return LimitResult(admitted=False, state=moved.state, reason=after.reason_code)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from delivery.batch_item import Came, PagePass
+from delivery.batch_item import BatchItemResult, PagePass
 from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
 from domain.paging import Pace
@@ -50,7 +50,7 @@ class Page:
         self._metrics = metrics
         self._places = asyncio.Semaphore(policy.page_concurrency)
         self._under_way: set[asyncio.Task[None]] = set()
-        self._counts: Counter[Came] = Counter()
+        self._counts: Counter[BatchItemResult] = Counter()
         self._taken = 0
         self._stopping = asyncio.Event()
         self._ended = ""
@@ -61,10 +61,10 @@ class Page:
         counts = self._counts
         return PageProgress(
             taken=self._taken,
-            settled=counts[Came.SETTLED],
-            waiting=counts[Came.WAITING],
-            promoted=counts[Came.SOLO],
-            left=counts[Came.LEFT],
+            settled=counts[BatchItemResult.SETTLED],
+            waiting=counts[BatchItemResult.WAITING],
+            promoted=counts[BatchItemResult.SOLO],
+            left=counts[BatchItemResult.LEFT],
             ended=self._ended,
         )
 
@@ -116,9 +116,9 @@ class Page:
                 continue
             # Since the last look, and so also what came back while it rested.
             came, seen = self._counts - seen, self._counts.copy()
-            if came[Came.LEFT]:
-                log.warning("page_left_some", page_id=str(self._id), count=came[Came.LEFT])
-            shut = came[Came.WAITING] + came[Came.LEFT]
+            if came[BatchItemResult.LEFT]:
+                log.warning("page_left_some", page_id=str(self._id), count=came[BatchItemResult.LEFT])
+            shut = came[BatchItemResult.WAITING] + came[BatchItemResult.LEFT]
             pace = pace.after(came.total() - shut, shut, time.monotonic() - started)
             await self._rest(pace.rest_s)
 
@@ -142,7 +142,7 @@ class Page:
             await self._places.acquire()
             if self._stopping.is_set() or time.monotonic() > until:
                 self._places.release()
-                self._counts[Came.LEFT] += len(claims) - place
+                self._counts[BatchItemResult.LEFT] += len(claims) - place
                 if self._stopping.is_set():
                     await self._give_back(claims[place:])
                 return
@@ -153,18 +153,18 @@ class Page:
     async def _carry(self, claim: PageClaim) -> None:
         try:
             came = await self._come_to(claim)
-            if came is Came.SOLO:
+            if came is BatchItemResult.SOLO:
                 await self._queue.hand_over(HandOver(claim, solo=True))
         except LedgerError as error:
             # It is due again when its claim ends.
             log.debug("page_pass_failed", notification_id=str(claim.id), why=type(error).__name__)
-            came = Came.LEFT
+            came = BatchItemResult.LEFT
         finally:
             self._places.release()
         self._counts[came] += 1
         self._metrics.paged.add(lane=self._lane, came=came)
 
-    async def _come_to(self, claim: PageClaim) -> Came:
+    async def _come_to(self, claim: PageClaim) -> BatchItemResult:
         try:
             return await self._passes.run(claim.id)
         except LedgerError:
@@ -172,7 +172,7 @@ class Page:
         except Exception as error:
             # It is at fault, and no other: where its own workflow stumbles over it, it can be seen.
             log.error("page_pass_broke", notification_id=str(claim.id), why=type(error).__name__)
-            return Came.SOLO
+            return BatchItemResult.SOLO
 
     async def _give_back(self, claims: Sequence[PageClaim]) -> None:
         try:

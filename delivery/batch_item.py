@@ -16,7 +16,7 @@ from domain.steps import Action, PassResult, Plan, Step
 _SHUT = frozenset({Reason.PROVIDER_DOWN, Reason.LIMIT_STORE_LOST})
 
 
-class Came(StrEnum):
+class BatchItemResult(StrEnum):
     """What a notification came to, for the page that carried it."""
 
     SETTLED = "settled"
@@ -40,21 +40,21 @@ class PagePass:
         self._passes = passes
         self._catalog = catalog
 
-    async def run(self, notification_id: UUID) -> Came:
+    async def run(self, notification_id: UUID) -> BatchItemResult:
         """Carry it through its first pass; every channel to its end, whatever another one comes to.
 
         Raises storage.group.LedgerError, and whatever a notification is broken enough to raise.
         """
         plan, notification = await self._planner.plan(notification_id)
         if plan.failed:
-            return Came.LEFT
+            return BatchItemResult.LEFT
         if notification is None:
-            return Came.SETTLED
+            return BatchItemResult.SETTLED
         if not plan.steps:
             put_off = all(delivery.reason_code in _SHUT for delivery in notification.deliveries)
-            return Came.WAITING if put_off else Came.SETTLED
+            return BatchItemResult.WAITING if put_off else BatchItemResult.SETTLED
         if self._is_solo(plan, notification):
-            return Came.SOLO
+            return BatchItemResult.SOLO
         under_way = [asyncio.create_task(self._carry(notification, step)) for step in plan.steps]
         await asyncio.wait(under_way)
         return _what_of([task.result() for task in under_way])
@@ -77,10 +77,10 @@ class PagePass:
         return await self._passes.run(notification.id, delivery.id, notification)
 
 
-def _what_of(results: list[PassResult]) -> Came:
+def _what_of(results: list[PassResult]) -> BatchItemResult:
     """The notification's, of its channels' results."""
     if any(result.action is not Action.NOTHING and result.hold for result in results):
-        return Came.SOLO
+        return BatchItemResult.SOLO
     if all(result.reason in _SHUT for result in results):
-        return Came.WAITING
-    return Came.SETTLED
+        return BatchItemResult.WAITING
+    return BatchItemResult.SETTLED

@@ -190,7 +190,9 @@ class ProviderCalls:
         Raises asyncpg.UniqueViolationError if the provider's message belongs to another attempt.
         """
         closing = _closing(snapshot, attempt, after)
-        return await self._close(replace(closing, provider_message_id=provider_message_id, code=code))
+        return await self._ledger.close_attempt(
+            replace(closing, provider_message_id=provider_message_id, code=code)
+        )
 
     async def _call(
         self,
@@ -217,7 +219,12 @@ class ProviderCalls:
         # so that nothing that is counted from here comes early.
         committed_at = attempt.hold_until - timedelta(seconds=self._hold_s(candidate.provider))
         now = committed_at + timedelta(seconds=time.monotonic() - started)
-        return MadeCall(snapshot.at_version(opened.version, now), attempt, candidate, result, latency_ms)
+        # The call may have opened the circuit, or the provider may have asked us to wait.
+        route = self._health.route(
+            snapshot.delivery.channel, snapshot.context.type, snapshot.notification.recipient
+        )
+        after = snapshot.after_call(opened.version, now, route)
+        return MadeCall(after, attempt, candidate, result, latency_ms)
 
     async def _send_within_budget(
         self, snapshot: DeliverySnapshot, candidate: Candidate, attempt: Attempt, started: float

@@ -9,27 +9,23 @@ from dataclasses import replace
 from uuid import UUID
 
 from delivery.call import ProviderCalls
-from delivery.reporting import alert_parked
 from delivery.resolution import Resolver
 from delivery.snapshots import Snapshots
+from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.call_decision import CallEnded
 from domain.decision import decide
 from domain.notification import Notification
-from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.required_action import required_action
 from domain.snapshot import DeliverySnapshot
-from domain.status import FINAL, PARKED, REACHED, SENDABLE, Status
+from domain.status import SENDABLE, Status
 from domain.steps import Action, PassResult
 from domain.transition import Call, Resolve, Transition, Wait
 from storage.ledger import Ledger
-from storage.rows import Move
-from telemetry.metrics import Metrics
 
 STEPS_MAX = 12
 """More steps than any route has candidates: a pass that has not ended by then starts over later."""
-_MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
 
 
 class DeliveryPass:
@@ -39,21 +35,17 @@ class DeliveryPass:
         self,
         ledger: Ledger,
         snapshots: Snapshots,
+        transitions: Transitions,
+        limits: UserLimits,
         calls: ProviderCalls,
         resolver: Resolver,
-        limits: UserLimits,
-        metrics: Metrics,
-        *,
-        parked_workflows_max: int,
     ) -> None:
-        """`parked_workflows_max`: how many parked notifications keep a waiting workflow."""
         self._ledger = ledger
         self._snapshots = snapshots
+        self._transitions = transitions
+        self._limits = limits
         self._calls = calls
         self._resolver = resolver
-        self._limits = limits
-        self._metrics = metrics
-        self._parked_workflows_max = parked_workflows_max
 
     async def run(
         self, notification_id: UUID, delivery_id: UUID, loaded: Notification | None = None
@@ -76,7 +68,7 @@ class DeliveryPass:
         """One step; None means that the ledger changed and has to be read again."""
         match decide(snapshot):
             case Wait() as wait:
-                await self._release_unsent(snapshot, snapshot.delivery.state)
+                await self._transitions.release_unsent(snapshot, snapshot.delivery.state)
                 return await self._limit_parked(required_action(snapshot, wait))
             case Transition() as transition:
                 return await self._apply(snapshot, transition)
@@ -111,29 +103,16 @@ class DeliveryPass:
             return None
         code = f" ({made.result.code})" if made.result.code else ""
         detail = f"{call.candidate.provider}: {made.result.outcome}{code}"
-        return await self._concluded(made.snapshot, after, detail)
+        await self._transitions.conclude(made.snapshot, after)
+        return await self._limit_parked(required_action(made.snapshot, after, detail))
 
     async def _apply(self, snapshot: DeliverySnapshot, after: Transition) -> PassResult | None:
-        notification, delivery = snapshot.notification, snapshot.delivery
-        moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
-        return await self._concluded(snapshot, after, after.reason_code or after.state) if moved else None
-
-    async def _concluded(self, snapshot: DeliverySnapshot, after: Transition, detail: str) -> PassResult:
-        """The result after a transition of this pass, and what else follows from it."""
-        if after.state in PARKED:
-            alert_parked(self._metrics, snapshot, after)
-        await self._release_unsent(snapshot, after.state)
-        return await self._limit_parked(required_action(snapshot, after, detail))
-
-    async def _release_unsent(self, snapshot: DeliverySnapshot, state: Status) -> None:
-        """Release the limit places of a delivery that ended without any send."""
-        maybe_sent = any(attempt.outcome in _MAYBE_SENT for attempt in snapshot.delivery.attempts)
-        if state in FINAL and state not in REACHED and not maybe_sent:
-            await self._limits.release(snapshot.notification, snapshot.delivery)
+        if await self._transitions.apply(snapshot, after) is None:
+            return None
+        return await self._limit_parked(required_action(snapshot, after, after.reason_code or after.state))
 
     async def _limit_parked(self, result: PassResult) -> PassResult:
-        """Keep a workflow open for a parked delivery only while few wait."""
+        """Keep a workflow open for a parked delivery only while few are parked."""
         if result.action is not Action.PARKED:
             return result
-        kept = await self._ledger.parked_count() <= self._parked_workflows_max
-        return replace(result, hold=kept)
+        return replace(result, hold=await self._transitions.keeps_workflow())

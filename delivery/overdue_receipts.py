@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from delivery.snapshots import Snapshots
+from delivery.transitions import Transitions
 from domain.decision import decide
 from domain.notification import Attempt
 from domain.notification_types import Catalog
@@ -17,7 +18,6 @@ from domain.transition import Transition
 from providers.base import LookupFailed, Provider
 from storage.ledger import Ledger
 from storage.receipts import Receipts
-from storage.rows import Move
 
 
 class OverdueReceipts:
@@ -29,12 +29,14 @@ class OverdueReceipts:
         receipts: Receipts,
         providers: Mapping[str, Provider],
         snapshots: Snapshots,
+        transitions: Transitions,
         catalog: Catalog,
     ) -> None:
         self._ledger = ledger
         self._receipts = receipts
         self._providers = providers
         self._snapshots = snapshots
+        self._transitions = transitions
         self._catalog = catalog
 
     async def settle(self, notification_id: UUID, delivery_id: UUID) -> PassResult:
@@ -62,9 +64,7 @@ class OverdueReceipts:
         return required_action(snapshot, decision)
 
     async def _apply(self, snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> PassResult:
-        notification, delivery = snapshot.notification, snapshot.delivery
-        moved = await self._ledger.move(Move(notification.id, delivery.id, delivery.version, after))
-        if moved is None:
+        if await self._transitions.apply(snapshot, after) is None:
             return PassResult(Action.NOTHING, replan=True)
         if after.state is Status.DEFERRED:
             return PassResult(

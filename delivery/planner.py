@@ -4,18 +4,15 @@ from dataclasses import replace
 from uuid import UUID
 
 from delivery.provider_health import ProviderHealth
-from delivery.reporting import alert_parked
 from delivery.snapshots import Snapshots
+from delivery.transitions import Transitions
 from domain.decision import decide
 from domain.notification import Notification
 from domain.required_action import required_action
 from domain.snapshot import DeliverySnapshot
-from domain.status import PARKED
 from domain.steps import Action, Plan, Step
 from domain.transition import Call, Decision, Transition
 from storage.ledger import Ledger
-from storage.rows import Move
-from telemetry.metrics import Metrics
 
 READS_MAX = 8
 """A notification that keeps changing is planned again by a retried activity."""
@@ -25,20 +22,12 @@ class Planner:
     """Plans from the ledger alone, so that a workflow can be started again at any time."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        snapshots: Snapshots,
-        health: ProviderHealth,
-        metrics: Metrics,
-        *,
-        parked_workflows_max: int,
+        self, ledger: Ledger, snapshots: Snapshots, transitions: Transitions, health: ProviderHealth
     ) -> None:
-        """`parked_workflows_max`: how many parked notifications keep a waiting workflow."""
         self._ledger = ledger
         self._snapshots = snapshots
+        self._transitions = transitions
         self._health = health
-        self._metrics = metrics
-        self._parked_workflows_max = parked_workflows_max
 
     async def plan(
         self, notification_id: UUID, loaded: Notification | None = None
@@ -60,14 +49,8 @@ class Planner:
                 steps = [step for step in steps if step.action is not Action.NOTHING]
                 return Plan(notification.status, notification.type, notification.lane, steps), notification
             for snapshot, after in transitions:
-                await self._apply(snapshot, after)
+                await self._transitions.apply(snapshot, after)
         return Plan(failed=True), notification
-
-    async def _apply(self, snapshot: DeliverySnapshot, after: Transition) -> None:
-        delivery = snapshot.delivery
-        move = Move(snapshot.notification.id, delivery.id, delivery.version, after)
-        if await self._ledger.move(move) is not None and after.state in PARKED:
-            alert_parked(self._metrics, snapshot, after)
 
     async def _step(self, snapshot: DeliverySnapshot, decision: Decision) -> Step:
         delivery, needed = snapshot.delivery, required_action(snapshot, decision)
@@ -85,6 +68,5 @@ class Planner:
             limited = snapshot.context.type.limits_on(delivery.channel)
             return replace(step, fast=fast, limited=limited)
         if step.action is Action.PARKED:
-            kept = await self._ledger.parked_count() <= self._parked_workflows_max
-            return replace(step, hold=kept)
+            return replace(step, hold=await self._transitions.keeps_workflow())
         return step

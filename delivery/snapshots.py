@@ -6,7 +6,7 @@ from uuid import UUID
 
 from delivery.provider_health import ProviderHealth
 from domain.notification import Delivery, Notification
-from domain.notification_types import Catalog
+from domain.notification_types import Catalog, ProviderPolicy
 from domain.snapshot import DecisionContext, DeliverySnapshot, ProviderTraits
 from providers.base import Provider
 
@@ -17,7 +17,10 @@ class Snapshots:
     def __init__(self, catalog: Catalog, providers: Mapping[str, Provider], health: ProviderHealth) -> None:
         self._catalog = catalog
         self._health = health
-        self._traits = {name: traits_of(provider, catalog) for name, provider in providers.items()}
+        self._traits = {
+            name: traits_of(catalog.provider(name), providers.get(name))
+            for name in providers.keys() | catalog.providers.keys()
+        }
 
     def of(self, notification: Notification, delivery: Delivery) -> DeliverySnapshot:
         """A delivery as it was loaded. Raises KeyError for a type that is not configured."""
@@ -36,8 +39,13 @@ class Snapshots:
         return self.of(notification, notification.delivery_by_id(delivery_id))
 
 
-def traits_of(provider: Provider, catalog: Catalog) -> ProviderTraits:
-    """What decisions need to know of a provider: its adapter's word, unless the catalog says otherwise."""
-    policy, can = catalog.provider(provider.name), provider.capabilities
-    delay_s = can.settling_s if policy.settling_s is None else policy.settling_s
-    return ProviderTraits(can.receipts, delay_s, policy.circuit_open_s)
+def traits_of(policy: ProviderPolicy, provider: Provider | None) -> ProviderTraits:
+    """What decisions need to know of a provider. The policy goes before what the adapter declares.
+
+    `provider` is None for one that has a policy and no account: it may still have open attempts.
+    """
+    receipts, delay_s = False, policy.settling_s
+    if provider is not None:
+        receipts = provider.capabilities.receipts
+        delay_s = provider.capabilities.settling_s if delay_s is None else delay_s
+    return ProviderTraits(receipts, delay_s or 0.0, policy.circuit_open_s)

@@ -16,8 +16,7 @@ from domain.reasons import Reason
 from domain.resolution_decision import Resolved, after_resolution
 from domain.snapshot import DeliverySnapshot, Snapshot
 from domain.status import PARKED, SENDABLE, Status
-from domain.transition import Call, Decision, Resolve, Transition, Wait
-from domain.waiting import defer
+from domain.transition import Call, Decision, Resolve, Transition, Wait, defer
 
 Event: TypeAlias = CallEnded | Resolved | LimitReached | ReceiptMissing
 """What may have happened to a delivery, for its decision."""

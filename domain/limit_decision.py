@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from domain.reasons import Reason
 from domain.snapshot import Snapshot
 from domain.status import Status
-from domain.transition import Transition
-from domain.waiting import defer
+from domain.transition import Transition, defer
 
 AGAIN_S_MIN = 1.0
 """A place is never asked for again sooner than this, in seconds."""

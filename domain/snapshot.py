@@ -117,9 +117,11 @@ class DeliverySnapshot(Snapshot):
         attempts = tuple(sorted((*others, attempt), key=lambda each: each.no))
         return replace(self, delivery=replace(self.delivery, attempts=attempts))
 
-    def at_version(self, version: int, now: datetime) -> "DeliverySnapshot":
-        """The same after a write of ours: its new version, and the database's clock as far as is known."""
-        return replace(self, delivery=replace(self.delivery, version=version), now=now)
+    def after_call(self, version: int, now: datetime, route: Route) -> "DeliverySnapshot":
+        """The same after a provider call: its new version, the database's time as far as is known, and the
+        route as the providers' health is now.
+        """
+        return replace(self, delivery=replace(self.delivery, version=version), now=now, route=route)
 
     def visible_at(self, attempt: Attempt) -> datetime:
         """From when on "not found" means that the attempt was not sent."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from domain.notification import Attempt
+from domain.notification import Attempt, Delivery
 from domain.outcome import Outcome
+from domain.reasons import Reason
 from domain.routing import Candidate
 from domain.status import Status
 
@@ -83,3 +84,17 @@ class Resolve:
 
 
 Decision: TypeAlias = Wait | Call | Resolve | Transition
+
+
+def defer(delivery: Delivery, until: datetime, reason: Reason | None) -> Transition:
+    """The delivery waits in the ledger until `until`, or until it expires."""
+    at = min(until, delivery.expires_at)
+    return Transition(
+        Status.DEFERRED,
+        at,
+        reason,
+        next_pass_at=at,
+        release=True,
+        event="deferred",
+        data={"until": at.isoformat()},
+    )

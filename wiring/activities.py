@@ -19,6 +19,7 @@ from delivery.overdue_receipts import OverdueReceipts
 from delivery.planner import Planner
 from delivery.resolution import Resolver
 from delivery.snapshots import Snapshots
+from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.ids import namespace
 from storage.broadcast_pages import BroadcastPages
@@ -41,9 +42,11 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
     )
     snapshots = Snapshots(catalog, parts.providers, parts.health)
     limits = UserLimits(parts.limiter, catalog, metrics)
-    admission = Admission(ledger, snapshots, limits)
-    parked_max = catalog.parking.open_workflows_max
-    planner = Planner(ledger, snapshots, parts.health, metrics, parked_workflows_max=parked_max)
+    transitions = Transitions(
+        ledger, limits, metrics, parked_workflows_max=catalog.parking.open_workflows_max
+    )
+    admission = Admission(ledger, snapshots, transitions, limits)
+    planner = Planner(ledger, snapshots, transitions, parts.health)
 
     def passes(*, counts_in_flight: bool) -> DeliveryPass:
         calls = ProviderCalls(
@@ -56,13 +59,11 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
             counts_in_flight=counts_in_flight,
         )
         resolver = Resolver(ledger, parts.receipts, parts.providers, calls, messages, catalog, metrics)
-        return DeliveryPass(
-            ledger, snapshots, calls, resolver, limits, metrics, parked_workflows_max=parked_max
-        )
+        return DeliveryPass(ledger, snapshots, transitions, limits, calls, resolver)
 
     # Batches have their own slots: their calls are no reason to keep others' out of the workflow task.
     items = PagePass(planner, admission, passes(counts_in_flight=False), catalog)
-    overdue = OverdueReceipts(ledger, parts.receipts, parts.providers, snapshots, catalog)
+    overdue = OverdueReceipts(ledger, parts.receipts, parts.providers, snapshots, transitions, catalog)
     slots, prefetched = parts.slots, parts.prefetched
     return {
         "check_preferences": CheckPreferences(planner, slots, prefetched).check_preferences,

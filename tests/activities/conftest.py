@@ -1,110 +1,29 @@
-"""Stores and vendors for passes: real Postgres, real Valkey, the simulators' process over HTTP."""
+"""Workers over real stores and simulated vendors (tests/delivery_fixtures.py)."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from delivery_fixtures import (
+    alerts,
+    ledger,
+    limiter,
+    make_worker,
+    pool,
+    receipts,
+    stubbed,
+    submitter,
+    vendors,
+    watched,
+    worker,
+)
 
-import pytest
-import pytest_asyncio
-import structlog
-from pass_case import Desk, Dressed, Worker, catalog, settings_from
-from watched_ledger import WatchedLedger
-
-from domain.notification_types import Catalog
-from providers import registry
-from providers.base import Provider
-from ratelimit.limiter import Limiter
-from simulators.control import Simulators
-from storage.ledger import Ledger
-from storage.postgres import Pool, open_pool
-from storage.receipts import Receipts
-
-
-@pytest_asyncio.fixture(scope="module")
-async def pool(database: str) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, size_max=10)
-    yield pool
-    await pool.close()
-
-
-@pytest_asyncio.fixture(scope="module")
-async def ledger(pool: Pool) -> AsyncIterator[Ledger]:
-    ledger = Ledger(pool)
-    yield ledger
-    await ledger.close(5)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def receipts(pool: Pool) -> AsyncIterator[Receipts]:
-    receipts = Receipts(pool, receipt_deadline=lambda type: catalog().receipt_deadline_s(type))
-    yield receipts
-    await receipts.close(5)
-
-
-@pytest_asyncio.fixture
-async def limiter(valkey: str) -> AsyncIterator[Limiter]:
-    limiter = Limiter.connect(valkey, timeout_s=5)
-    await limiter.establish()
-    yield limiter
-    await limiter.aclose()
-
-
-@pytest_asyncio.fixture(scope="module")
-async def vendors(simulators: Simulators) -> AsyncIterator[dict[str, Provider]]:
-    """Every adapter, wired to the simulators."""
-    settings = settings_from(await simulators.settings())
-    providers = registry.build(settings, catalog(), "http://127.0.0.1:9")
-    yield providers
-    for provider in providers.values():
-        await provider.aclose()
-
-
-@pytest.fixture
-def desk(ledger: Ledger, simulators: Simulators) -> Desk:
-    return Desk(ledger, simulators)
-
-
-@pytest.fixture
-def dressed(vendors: dict[str, Provider]) -> dict[str, Dressed]:
-    """The adapters, whose answers a test may replace."""
-    return {name: Dressed(provider) for name, provider in vendors.items()}
-
-
-@pytest_asyncio.fixture
-async def hire(
-    pool: Pool, receipts: Receipts, limiter: Limiter, dressed: dict[str, Dressed]
-) -> AsyncIterator[Callable[..., Worker]]:
-    """Makes worker processes, each with a ledger and a view of the providers of its own."""
-    workers: list[Worker] = []
-
-    def hired(which: Catalog | None = None, **more: Any) -> Worker:
-        worker = Worker(WatchedLedger(pool), receipts, limiter, dressed, which or catalog(), **more)  # pyright: ignore[reportArgumentType] (dressed as providers)
-        workers.append(worker)
-        return worker
-
-    yield hired
-    for worker in workers:
-        await worker.ledger.close(5)
-
-
-@pytest.fixture
-def worker(hire: Callable[..., Worker]) -> Worker:
-    return hire()
-
-
-@pytest.fixture
-def watched(worker: Worker) -> WatchedLedger:
-    """The worker's own ledger."""
-    assert isinstance(worker.ledger, WatchedLedger)
-    return worker.ledger
-
-
-@pytest.fixture
-def alerts() -> Iterator[Callable[[], list[str]]]:
-    """The alerts raised so far, by name."""
-    with structlog.testing.capture_logs() as logs:
-
-        def raised() -> list[str]:
-            entries: list[Any] = [entry for entry in logs if entry.get("alert")]
-            return [str(entry["event"]) for entry in entries]
-
-        yield raised
+__all__ = [
+    "alerts",
+    "ledger",
+    "limiter",
+    "make_worker",
+    "pool",
+    "receipts",
+    "stubbed",
+    "submitter",
+    "vendors",
+    "watched",
+    "worker",
+]

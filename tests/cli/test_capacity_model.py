@@ -35,7 +35,7 @@ def planned(demand: Demand, **assumed: float) -> Plan:
     return plan(demand, COSTS, KEPT, Assumed(**assumed))  # pyright: ignore[reportArgumentType] (numbers all)
 
 
-def test_what_is_needed_is_the_rate_times_the_cost() -> None:
+def test_needs_are_rate_times_cost() -> None:
     found = planned(SINGLE, utilisation=0.5, temporal_store_share=0.25, transitions_commits=2)
     assert amount(found, "Temporal state transitions") == 4000
     assert amount(found, "Temporal's Postgres: commits") == 8000
@@ -48,14 +48,14 @@ def test_what_is_needed_is_the_rate_times_the_cost() -> None:
     assert amount(found, "ledger: connections, at most") == 22 * 11
 
 
-def test_bursts_size_everything_but_what_is_kept() -> None:
+def test_bursts_size_everything_but_storage() -> None:
     calm, bursts = planned(SINGLE), planned(replace(SINGLE, peak=3))
     assert amount(bursts, "ledger: CPU") == pytest.approx(3 * amount(calm, "ledger: CPU"))
     for name in ("ledger: disk, each month", "Temporal's Postgres: disk", "Valkey: memory"):
         assert amount(bursts, name) == pytest.approx(amount(calm, name)), name
 
 
-def test_evidence_and_keys_are_kept_for_their_own_months() -> None:
+def test_evidence_and_keys_have_separate_retention() -> None:
     found = planned(replace(SINGLE, busy_hours=1, keep_months=2, idempotency_months=10))
     monthly = 1000 * 3600 * 30
     assert amount(found, "ledger: disk, each month") == pytest.approx(monthly * 2000 / 1e9)
@@ -64,7 +64,7 @@ def test_evidence_and_keys_are_kept_for_their_own_months() -> None:
     )
 
 
-def test_shares_divide_the_rate_among_the_ways() -> None:
+def test_shares_divide_the_rate() -> None:
     found = planned(Demand(100, pages_share=0.8, awaiting_share=0.25, peak=2, receipt_s=30))
     assert found.per_s == {Way.PAGE: 160, Way.WORKFLOW: pytest.approx(30), Way.AWAITING: pytest.approx(10)}
     assert amount(found, "open workflows") == pytest.approx(300)
@@ -72,12 +72,12 @@ def test_shares_divide_the_rate_among_the_ways() -> None:
 
 
 @pytest.mark.parametrize(("rate", "shards"), [(10, 512), (2560, 512), (2561, 1024), (10_000, 2048)])
-def test_shards_are_a_power_of_two_and_never_few(rate: float, shards: int) -> None:
+def test_shards_are_a_power_of_two_above_a_minimum(rate: float, shards: int) -> None:
     found = planned(replace(SINGLE, rate_per_s=rate), transitions_per_shard_s=20)
     assert amount(found, "Temporal history shards") == shards
 
 
-def test_what_saturates_first_is_what_is_used_most_and_says_when() -> None:
+def test_the_most_used_need_saturates_first() -> None:
     found = planned(SINGLE, commits_max_per_s=12_000, transitions_commits=1)
     assert found.first.name == "ledger: commits"
     assert found.saturates_at_per_s == pytest.approx(2000)
@@ -90,6 +90,6 @@ def test_what_saturates_first_is_what_is_used_most_and_says_when() -> None:
     "wrong",
     [{"rate_per_s": 0}, {"pages_share": 1.1}, {"awaiting_share": -0.1}, {"peak": 0.5}, {"busy_hours": 25}],
 )
-def test_a_demand_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+def test_an_invalid_demand_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"share|rate"):
         planned(replace(SINGLE, **wrong))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from office import ORDINARY, Office, at_work, settings_for
 from temporalio.client import Client
+from worker_harness import ORDINARY, WorkerHarness, at_work, settings_for
 
 from devstack.temporal import Temporal
 from devstack.valkey import Valkey
@@ -32,11 +32,11 @@ async def settings(
 
 
 @pytest_asyncio.fixture(scope="module")
-async def office(database: str) -> AsyncIterator[Office]:
+async def harness(database: str) -> AsyncIterator[WorkerHarness]:
     """What the API has: the ledger, and nothing of a worker."""
     pool = await open_pool(database, size_max=4)
     ledger = Ledger(pool)
-    yield Office(ledger)
+    yield WorkerHarness(ledger)
     await ledger.close(5)
     await pool.close()
 

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
-from office import at_work, until
 from temporalio.client import Client
+from worker_harness import at_work, until
 
 from domain.broadcasts import Audience, Broadcast, Decision, Recipient, State
 from domain.fingerprint import Fingerprint
@@ -90,7 +90,7 @@ async def received(simulators: Simulators, to: list[Recipient]) -> Counter[str]:
     )
 
 
-async def test_everybody_receives_it_once_and_the_progress_says_so(
+async def test_each_recipient_receives_it_once_and_progress_is_exact(
     working: Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
 ) -> None:
     to = recipients(30)
@@ -117,7 +117,7 @@ async def test_a_broadcast_waits_for_a_worker(
     assert len(await received(simulators, to)) == 3
 
 
-async def test_a_paused_one_goes_on_where_it_was_and_a_cancelled_one_sends_no_more(
+async def test_pause_resume_and_cancel(
     working: Parts, broadcasts: Broadcasts, simulators: Simulators
 ) -> None:
     to = recipients(40)

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from office import ORDINARY, FakeTemporal, Office, until
 from temporalio.service import RPCStatusCode
+from worker_harness import ORDINARY, FakeTemporal, WorkerHarness, until
 
 from delivery.prefetch import PrefetchCache
 from delivery.slots import InFlightSlots
@@ -25,9 +25,9 @@ Begin = Callable[..., FakeTemporal]
 
 
 @pytest_asyncio.fixture
-async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
+async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
     """Starts a dispatcher over a played Temporal; everything that was due before is gone."""
-    await office.execute("DELETE FROM due")
+    await harness.execute("DELETE FROM due")
     metrics, tasks = Metrics(), list[asyncio.Task[None]]()
 
     def begun(
@@ -43,7 +43,7 @@ async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
         listener = Listener(database, ("herald_due",))
         dispatcher = Dispatcher(
             fake,  # pyright: ignore[reportArgumentType] (stands for the client)
-            ledger or office.ledger,
+            ledger or harness.ledger,
             lanes,
             policy,
             slots,
@@ -61,8 +61,8 @@ async def begin(office: Office, database: str) -> AsyncIterator[Begin]:
     assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
 
 
-async def _many(office: Office, lane: Lane, count: int) -> dict[str, Lane]:
-    ids = await asyncio.gather(*(office.accept(lane=lane) for _ in range(count)))
+async def _many(harness: WorkerHarness, lane: Lane, count: int) -> dict[str, Lane]:
+    ids = await asyncio.gather(*(harness.accept(lane=lane) for _ in range(count)))
     return {str(id): lane for id in ids}
 
 
@@ -71,12 +71,10 @@ async def _is(fake: FakeTemporal, started: int) -> bool:
 
 
 @pytest.mark.parametrize("places", [1, 2, 10])
-async def test_lanes_share_the_places_by_weight_and_nobody_starves(
-    office: Office, begin: Begin, places: int
-) -> None:
+async def test_lanes_share_the_slots_by_weight(harness: WorkerHarness, begin: Begin, places: int) -> None:
     lanes: dict[str, Lane] = {}
     for lane in ORDINARY:
-        lanes |= await _many(office, lane, 40)
+        lanes |= await _many(harness, lane, 40)
     fake = begin(in_flight_max=places)
     await until(lambda: _is(fake, 120))
     shares = Counter(lanes[id] for id in fake.started[:70])
@@ -86,10 +84,10 @@ async def test_lanes_share_the_places_by_weight_and_nobody_starves(
     assert len(set(fake.started)) == 120, "each once"
 
 
-async def test_the_most_urgent_lane_is_first_and_takes_what_others_leave(
-    office: Office, begin: Begin
+async def test_the_most_urgent_lane_goes_first_and_uses_spare_slots(
+    harness: WorkerHarness, begin: Begin
 ) -> None:
-    lanes = await _many(office, Lane.BULK, 3) | await _many(office, Lane.HIGH, 30)
+    lanes = await _many(harness, Lane.BULK, 3) | await _many(harness, Lane.HIGH, 30)
     fake = begin(in_flight_max=14)
     await until(lambda: _is(fake, 33))
     assert [lanes[id] for id in fake.started[:8]] == [Lane.HIGH] * 8
@@ -97,17 +95,17 @@ async def test_the_most_urgent_lane_is_first_and_takes_what_others_leave(
 
 
 @pytest.mark.parametrize("weights", [{Lane.HIGH: 4, Lane.NORMAL: 2, Lane.BULK: 1}, {Lane.CRITICAL: 8}])
-def test_a_round_of_turns_has_each_lane_as_often_as_it_weighs(weights: dict[Lane, int]) -> None:
+def test_turns_repeat_each_lane_by_its_weight(weights: dict[Lane, int]) -> None:
     order = turns(weights)
     assert Counter(order) == weights
     if len(weights) > 1:
         assert not any(a == b == c for a, b, c in zip(order, order[1:], order[2:], strict=False))
 
 
-async def test_exhausted_resources_halve_the_window_once_a_round_and_it_grows_back(
-    office: Office, begin: Begin
+async def test_resource_exhaustion_halves_the_window_once_a_round(
+    harness: WorkerHarness, begin: Begin
 ) -> None:
-    await _many(office, Lane.HIGH, 60)
+    await _many(harness, Lane.HIGH, 60)
     fake = begin(in_flight_max=16, refuses=RPCStatusCode.RESOURCE_EXHAUSTED)
 
     async def rounds(count: int) -> bool:
@@ -122,12 +120,12 @@ async def test_exhausted_resources_halve_the_window_once_a_round_and_it_grows_ba
     assert grown[:3] == sorted(grown[:3]), "one more each round"
 
 
-async def test_a_refused_start_is_given_back_and_taken_again(office: Office, begin: Begin) -> None:
-    [id] = await _many(office, Lane.HIGH, 1)
+async def test_a_refused_start_is_returned_and_claimed_again(harness: WorkerHarness, begin: Begin) -> None:
+    [id] = await _many(harness, Lane.HIGH, 1)
     fake = begin(refuses=RPCStatusCode.UNAVAILABLE)
 
     async def given_back() -> bool:
-        return bool(fake.rounds) and await office.ledger.pool.fetchval(
+        return bool(fake.rounds) and await harness.ledger.pool.fetchval(
             "SELECT lease_until IS NULL AND due_at <= now() + interval '1 s' FROM due WHERE id = $1::uuid",
             id,
         )
@@ -138,9 +136,9 @@ async def test_a_refused_start_is_given_back_and_taken_again(office: Office, beg
     assert fake.started == [id]
 
 
-async def test_a_start_that_can_never_be_holds_nobody_up(office: Office, begin: Begin) -> None:
-    [poison] = await _many(office, Lane.HIGH, 1)
-    others = await _many(office, Lane.HIGH, 20)
+async def test_an_invalid_start_delays_no_other(harness: WorkerHarness, begin: Begin) -> None:
+    [poison] = await _many(harness, Lane.HIGH, 1)
+    others = await _many(harness, Lane.HIGH, 20)
     loop = asyncio.get_running_loop()
     before = loop.time()
     fake = begin(in_flight_max=2, poison=frozenset({poison}))
@@ -149,8 +147,8 @@ async def test_a_start_that_can_never_be_holds_nobody_up(office: Office, begin: 
     assert loop.time() - before < 5, "nobody paused for it"
 
 
-async def test_what_is_claimed_is_read_for_the_first_passes(office: Office, begin: Begin) -> None:
-    ids = [UUID(id) for id in await _many(office, Lane.HIGH, 3)]
+async def test_claims_are_prefetched(harness: WorkerHarness, begin: Begin) -> None:
+    ids = [UUID(id) for id in await _many(harness, Lane.HIGH, 3)]
     prefetched = PrefetchCache()
     fake = begin(in_flight_max=5, prefetched=prefetched)
     await until(lambda: _is(fake, 3))
@@ -164,8 +162,8 @@ class BlindLedger(Ledger):
         raise LedgerUnavailable("it cannot be read")
 
 
-async def test_what_cannot_be_read_is_started_all_the_same(office: Office, begin: Begin) -> None:
-    lanes = await _many(office, Lane.HIGH, 3)
-    fake = begin(in_flight_max=5, ledger=BlindLedger(office.ledger.pool))
+async def test_a_claim_that_cannot_be_read_is_started(harness: WorkerHarness, begin: Begin) -> None:
+    lanes = await _many(harness, Lane.HIGH, 3)
+    fake = begin(in_flight_max=5, ledger=BlindLedger(harness.ledger.pool))
     await until(lambda: _is(fake, 3))
     assert set(fake.started) == lanes.keys()

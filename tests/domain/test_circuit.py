@@ -21,7 +21,7 @@ def _opened(at: float = 0) -> Circuit:
     return circuit
 
 
-def test_a_run_of_failures_opens_it() -> None:
+def test_consecutive_failures_open_the_circuit() -> None:
     circuit = _circuit()
     for _ in range(FAILURES - 1):
         circuit.failed(0)
@@ -32,7 +32,7 @@ def test_a_run_of_failures_opens_it() -> None:
     assert not circuit.enter(WINDOW_S)
 
 
-def test_a_success_between_begins_the_count_anew() -> None:
+def test_a_success_restarts_the_count() -> None:
     circuit = _circuit()
     for now in range(10):
         circuit.failed(now)
@@ -41,14 +41,14 @@ def test_a_success_between_begins_the_count_anew() -> None:
     assert circuit.state(10) is CircuitState.CLOSED
 
 
-def test_failures_further_apart_than_the_window_do_not_open_it() -> None:
+def test_failures_outside_the_window_do_not_open_it() -> None:
     circuit = _circuit()
     for n in range(20):
         circuit.failed(n * (WINDOW_S / 2 + 0.1))
     assert circuit.state(400) is CircuitState.CLOSED
 
 
-def test_one_probe_at_a_time_when_it_was_open_long_enough() -> None:
+def test_after_open_s_one_probe_at_a_time_is_admitted() -> None:
     circuit = _opened()
     assert not circuit.admits(OPEN_S - 0.1)
     assert circuit.state(OPEN_S) is CircuitState.HALF_OPEN
@@ -58,7 +58,7 @@ def test_one_probe_at_a_time_when_it_was_open_long_enough() -> None:
     assert not circuit.enter(OPEN_S + 1)
 
 
-def test_the_probes_success_closes_it() -> None:
+def test_a_successful_probe_closes_it() -> None:
     circuit = _opened()
     assert circuit.enter(OPEN_S)
     circuit.succeeded()
@@ -67,7 +67,7 @@ def test_the_probes_success_closes_it() -> None:
     assert circuit.state(OPEN_S) is CircuitState.CLOSED
 
 
-def test_the_probes_failure_opens_it_again_for_as_long() -> None:
+def test_a_failed_probe_opens_it_again() -> None:
     circuit = _opened()
     assert circuit.enter(OPEN_S)
     circuit.failed(OPEN_S + 1)
@@ -75,7 +75,7 @@ def test_the_probes_failure_opens_it_again_for_as_long() -> None:
     assert circuit.enter(2 * OPEN_S + 1)
 
 
-def test_a_probe_that_made_no_call_or_never_reports_is_free_again() -> None:
+def test_a_probe_without_a_call_or_report_is_freed() -> None:
     circuit = _opened()
     assert circuit.enter(OPEN_S)
     circuit.left()
@@ -84,14 +84,14 @@ def test_a_probe_that_made_no_call_or_never_reports_is_free_again() -> None:
     assert circuit.enter(2 * OPEN_S)
 
 
-def test_failures_of_calls_from_before_do_not_keep_it_open() -> None:
+def test_failures_of_earlier_calls_do_not_keep_it_open() -> None:
     circuit = _opened()
     circuit.failed(OPEN_S - 1)
     assert circuit.state(OPEN_S) is CircuitState.HALF_OPEN
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
-def test_numbers_that_make_no_circuit_are_refused(numbers: tuple[int, float, float]) -> None:
+def test_invalid_settings_are_refused(numbers: tuple[int, float, float]) -> None:
     with pytest.raises(ValueError, match="positive"):
         Circuit(*numbers)
 

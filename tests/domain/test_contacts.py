@@ -38,14 +38,14 @@ def test_a_number_has_one_spelling(text: str) -> None:
         ("+" + "1" * 40, "wrong length|country code"),
     ],
 )
-def test_a_number_that_cannot_be_one_is_refused_without_repeating_it(text: str, because: str) -> None:
+def test_an_invalid_number_is_refused_without_repeating_it(text: str, because: str) -> None:
     with pytest.raises(InvalidContact, match=because) as refused:
         normalise_phone(text)
     assert len(text) < 5 or text not in str(refused.value)
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_a_number_or_refused(text: str) -> None:
+def test_any_text_is_normalised_or_refused(text: str) -> None:
     try:
         number = normalise_phone(text)
     except InvalidContact:
@@ -69,7 +69,7 @@ def test_an_email_address_has_one_spelling(text: str, kept: str) -> None:
     "text",
     ["", "jo", "jo@", "@mail.example.com", "jo@localhost", "jo@x.test", "a b@example.com", "jo@ex\0.com"],
 )
-def test_an_address_that_cannot_be_one_is_refused_without_repeating_it(text: str) -> None:
+def test_an_invalid_address_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(InvalidContact, match="expected an email address") as refused:
         normalise_email(text)
     assert len(text) < 5 or text not in str(refused.value)
@@ -87,19 +87,19 @@ def test_what_postgres_cannot_hold_is_refused(text: str, because: str) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_numbers_that_json_does_not_have_are_refused(number: float) -> None:
+def test_non_finite_numbers_are_refused(number: float) -> None:
     with pytest.raises(UnstorableText, match="finite"):
         refuse_unstorable_json({"a": [number]})
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_every_other_text_is_stored_as_it_is(text: str) -> None:
+def test_other_texts_are_unchanged(text: str) -> None:
     assert refuse_unstorable(text) == text
     assert refuse_unstorable_json({"a": [text, 1, 1.5, None, True]}) == {"a": [text, 1, 1.5, None, True]}
 
 
 @pytest.mark.parametrize("country_code", sorted(COUNTRY_CODE_TO_REGION_CODE))
-def test_a_number_in_e164_is_judged_as_any_other_spelling_of_it(country_code: int) -> None:
+def test_e164_is_judged_like_any_other_spelling(country_code: int) -> None:
     digits = Random(country_code)
     for length in range(4, 14):
         for first in ("", "0", "00", "1", "8"):

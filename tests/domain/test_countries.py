@@ -47,11 +47,11 @@ def test_numbers_have_a_country(number: str, region: str | None) -> None:
         ({"881": 1}, "+881612345678", "881"),
     ],
 )
-def test_the_country_goes_before_digits(table: Mapping[str, int], number: str, key: str | None) -> None:
+def test_the_country_goes_before_prefixes(table: Mapping[str, int], number: str, key: str | None) -> None:
     assert key_for(number, table) == key
 
 
-def test_prices_are_found_by_country_and_are_exact() -> None:
+def test_prices_by_country_are_exact() -> None:
     prices = Prices.model_validate(
         {"currency": "USD", "per_segment": 0.1, "by_country": {"ng": 0.0495, 1: 0.0083}}
     )
@@ -70,12 +70,12 @@ def test_prices_are_found_by_country_and_are_exact() -> None:
         {"currency": "USD", "by_country": {"0": 1}},
     ],
 )
-def test_prices_that_cannot_be_are_refused(prices: dict[str, object]) -> None:
+def test_invalid_prices_are_refused(prices: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Prices.model_validate(prices)
 
 
-def test_sms_go_where_they_are_allowed() -> None:
+def test_sms_are_allowed_by_country() -> None:
     assert is_allowed(ACCRA, ())
     assert is_allowed(LAGOS, ("NG", "US"))
     assert not is_allowed(ACCRA, ("NG", "US"))

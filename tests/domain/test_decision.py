@@ -56,7 +56,7 @@ def _ended(case: Delivery, result: SendResult) -> CallEnded:
 
 
 @given(contexts, st.lists(st.sampled_from(FAILURES), min_size=1), st.floats(0, 1), st.floats(60, 20_000))
-def test_a_delivery_that_always_fails_keeps_its_schedule_and_then_parks(
+def test_repeated_failures_follow_the_schedule_and_then_park(
     promised: DecisionContext, outcomes: list[Outcome], jitter: float, lifetime_s: float
 ) -> None:
     order = PROVIDERS[:2]
@@ -100,7 +100,7 @@ def test_a_delivery_that_always_fails_keeps_its_schedule_and_then_parks(
 
 
 @given(contexts, channels, recipients, routes, attempt_lists, st.integers(0, 5), st.sampled_from(FAILURES))
-def test_whatever_is_decided_sends_comes_back_or_is_final(
+def test_every_decision_sends_returns_or_is_final(
     promised: DecisionContext,
     channel: Channel,
     recipient: Recipient,
@@ -145,11 +145,11 @@ def test_whatever_is_decided_sends_comes_back_or_is_final(
         (delivery(state=Status.DELIVERED, due_at=None), Wait),
     ],
 )
-def test_what_time_alone_asks_for(case: Delivery, decision: type) -> None:
+def test_decision_by_status_and_time(case: Delivery, decision: type) -> None:
     assert isinstance(decide(snapshot(case)), decision)
 
 
-def test_an_open_attempt_is_conclusive_only_once_the_provider_has_had_time_to_show_it() -> None:
+def test_an_open_attempt_is_conclusive_after_the_visibility_delay() -> None:
     promised = replace(context(), providers={"one": ProviderTraits(visibility_delay_s=30)})
     case = delivery(state=Status.SENDING, attempts=(attempt(1, "one", None, code="timeout"),))
     early = decide(snapshot(case, promised))
@@ -161,21 +161,21 @@ def test_an_open_attempt_is_conclusive_only_once_the_provider_has_had_time_to_sh
 
 
 @pytest.mark.parametrize(("schedule", "state"), [((30,), Status.DEFERRED), ((), Status.DEAD_LETTERED)])
-def test_the_last_provider_ends_the_pass(schedule: tuple[float, ...], state: Status) -> None:
+def test_a_failure_of_the_last_provider_ends_the_pass(schedule: tuple[float, ...], state: Status) -> None:
     closed = (attempt(1, "one", Outcome.UNAVAILABLE), attempt(2, "two", None))
     case = delivery(attempts=closed)
     seen = snapshot(case, context(retry_s=schedule), route(("one", "two")))
     assert decide(seen, _ended(case, SendResult(Outcome.THROTTLED))).state is state
 
 
-def test_an_exhausted_schedule_gives_the_turn_to_the_next_channel() -> None:
+def test_an_exhausted_schedule_starts_the_next_channel() -> None:
     case = delivery(attempts=(attempt(1, "one", Outcome.UNAVAILABLE),))
     after = decide(snapshot(case, context(retry_s=()), route(("one",)), _first(case)))
     assert isinstance(after, Transition)
     assert (after.state, after.reason_code) == (Status.UNDELIVERED, Reason.PROVIDERS_EXHAUSTED)
 
 
-def test_what_a_provider_took_and_failed_is_undelivered_and_no_dead_letter() -> None:
+def test_an_accepted_but_undelivered_message_is_not_dead_lettered() -> None:
     case = delivery(
         attempts=(
             attempt(1, "one", Outcome.ACCEPTED, receipt_status=ReceiptStatus.UNDELIVERED),
@@ -188,20 +188,20 @@ def test_what_a_provider_took_and_failed_is_undelivered_and_no_dead_letter() -> 
 
 
 @pytest.mark.parametrize(("order", "wait_s"), [(("one",), 100), (("one", "two"), 30)])
-def test_retry_after_moves_the_pass_only_of_the_only_provider(order: tuple[str, ...], wait_s: int) -> None:
+def test_retry_after_delays_the_pass_of_the_only_provider(order: tuple[str, ...], wait_s: int) -> None:
     case = delivery(attempts=tuple(attempt(n, name, Outcome.THROTTLED) for n, name in enumerate(order, 1)))
     seen = snapshot(case, context(retry_s=(30,), retry_jitter=0), route(order))
     after = decide(seen, _ended(case, SendResult(Outcome.THROTTLED, retry_after_s=100)))
     assert after.next_pass_at == NOW + timedelta(seconds=wait_s)
 
 
-def test_a_refused_recipient_ends_it_at_once() -> None:
+def test_a_refused_recipient_ends_the_delivery() -> None:
     case = delivery(attempts=(attempt(1, "one", None),))
     after = decide(snapshot(case), _ended(case, SendResult(Outcome.REJECTED_RECIPIENT, code="21211")))
     assert (after.state, after.reason_code) == (Status.UNDELIVERED, Reason.RECIPIENT_REJECTED)
 
 
-def test_an_address_that_went_away_during_the_call_is_not_a_refused_one() -> None:
+def test_an_address_removed_during_the_call_is_no_contact() -> None:
     case = delivery(attempts=(attempt(1, "one", None),))
     seen = snapshot(case, of=notification(case, recipient=Recipient()))
     after = decide(seen, _ended(case, SendResult(Outcome.NOT_SENT)))
@@ -236,7 +236,7 @@ def test_an_address_that_went_away_during_the_call_is_not_a_refused_one() -> Non
         ),
     ],
 )
-def test_why_nobody_is_left(
+def test_the_reason_when_no_candidate_is_left(
     channel: Channel,
     recipient: Recipient,
     attempts: tuple[Attempt, ...],
@@ -252,7 +252,7 @@ def test_why_nobody_is_left(
     ("deadline_s", "has_receipts", "due"),
     [(None, True, None), (60, False, None), (60, True, LATER)],
 )
-def test_a_receipt_is_expected_only_where_one_can_come(
+def test_a_receipt_is_expected_only_from_reporting_providers(
     deadline_s: float | None, has_receipts: bool, due: object
 ) -> None:
     promised = context(receipt_deadline_s=deadline_s)
@@ -263,7 +263,7 @@ def test_a_receipt_is_expected_only_where_one_can_come(
 
 
 @pytest.mark.parametrize("wait_s", [10, 100_000])
-def test_waiting_in_the_ledger_ends_with_the_expiry_and_gives_the_claim_back(wait_s: float) -> None:
+def test_a_deferral_ends_at_the_expiry_and_releases_the_claim(wait_s: float) -> None:
     case = delivery()
     until = NOW + timedelta(seconds=wait_s)
     promised = replace(context(), providers={"one": ProviderTraits(circuit_open_s=wait_s)})
@@ -274,7 +274,7 @@ def test_waiting_in_the_ledger_ends_with_the_expiry_and_gives_the_claim_back(wai
         assert after.release
 
 
-def test_with_every_provider_down_the_next_channel_has_its_turn() -> None:
+def test_with_every_provider_down_the_next_channel_starts() -> None:
     case = delivery()
     after = decide(snapshot(case, providers=route(("one",), {"one": "circuit_open"}), of=_first(case)))
     assert isinstance(after, Transition)
@@ -307,7 +307,7 @@ AT_NIGHT = Recipient(sms="+2348031230000", quiet_hours=QuietHours("11:00", "13:0
         (AT_NIGHT, (), Status.DEFERRED, None),
     ],
 )
-def test_what_the_user_and_the_installation_allow_is_asked_before_every_call(
+def test_permission_is_checked_before_every_call(
     recipient: Recipient,
     countries: tuple[str, ...],
     first: Status | None,
@@ -329,7 +329,7 @@ def test_what_the_user_and_the_installation_allow_is_asked_before_every_call(
         (OnUnknown.RECONCILE, Status.OUTCOME_UNKNOWN),
     ],
 )
-def test_what_cannot_be_told_apart_follows_the_type(on_unknown: OnUnknown, state: Status) -> None:
+def test_an_indistinguishable_attempt_follows_on_unknown(on_unknown: OnUnknown, state: Status) -> None:
     asked = attempt(1, "one", None)
     case = delivery(state=Status.SENDING, attempts=(asked,))
     seen = snapshot(case, context(on_unknown=on_unknown))
@@ -342,7 +342,7 @@ def test_what_cannot_be_told_apart_follows_the_type(on_unknown: OnUnknown, state
 
 @pytest.mark.parametrize("finding", [Finding.NOT_FOUND, Finding.INDISTINGUISHABLE, Finding.UNRESOLVABLE])
 @pytest.mark.parametrize("on_unknown", list(OnUnknown))
-def test_nothing_is_concluded_before_it_is_conclusive(finding: Finding, on_unknown: OnUnknown) -> None:
+def test_nothing_is_concluded_early(finding: Finding, on_unknown: OnUnknown) -> None:
     asked = attempt(1, "one", None, hold_until=LATER, code="timeout")
     case = delivery(state=Status.SENDING, attempts=(asked,))
     seen = snapshot(case, context(on_unknown=on_unknown))
@@ -361,7 +361,7 @@ def test_nothing_is_concluded_before_it_is_conclusive(finding: Finding, on_unkno
         (OnUnknown.RECONCILE, True, Status.UNDELIVERED, None),
     ],
 )
-def test_what_the_silence_of_a_provider_means(
+def test_a_missing_receipt_follows_on_unknown(
     on_unknown: OnUnknown, first: bool, state: Status, due_at: object
 ) -> None:
     case = delivery(state=Status.SENT, attempts=(attempt(1, "one", Outcome.ACCEPTED),))
@@ -371,7 +371,7 @@ def test_what_the_silence_of_a_provider_means(
 
 
 @pytest.mark.parametrize("state", list(Status))
-def test_commands_change_only_what_they_are_about(state: Status) -> None:
+def test_commands_change_only_their_statuses(state: Status) -> None:
     case = delivery(state=state)
     seen = Snapshot(notification(case), case, NOW)
     for command, concerned in (

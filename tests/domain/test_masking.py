@@ -61,7 +61,7 @@ def test_tokens() -> None:
     assert mask(Channel.WHATSAPP, "+2348031236789") == "+234•••••6789"
 
 
-def test_the_summary_names_the_way() -> None:
+def test_the_summary_names_channel_and_recipient() -> None:
     recipient = Recipient(
         sms="+2348031236789", email="jo@example.com", devices=(Device("a", "t" * 20), Device("b"))
     )

@@ -80,7 +80,7 @@ def test_a_suppressed_address_holds_for_required_types_too() -> None:
 
 
 @pytest.mark.parametrize("channel", list(Channel))
-def test_nowhere_to_send_to_is_an_outcome(channel: Channel) -> None:
+def test_no_address_is_unreachable(channel: Channel) -> None:
     unreachable = PermissionCheck(Permission.UNREACHABLE, Reason.NO_CONTACT)
     empty = Recipient(devices=(Device("old"),))
     assert _check(empty, channel=channel) == _check(empty, REQUIRED, channel) == unreachable
@@ -90,7 +90,7 @@ def test_an_opted_out_user_without_contact_is_suppressed_and_not_failed() -> Non
     assert _check(Recipient(settings={("*", "sms"): False})) == OPTED_OUT
 
 
-def test_devices_are_sent_to_over_the_tokens_that_are_left() -> None:
+def test_suppressed_tokens_are_left_out() -> None:
     devices = (Device("a", "fcm-a", "apns-a"), Device("b", "fcm-b"), Device("c", None, "apns-c"))
     suppressed = {(Channel.PUSH, "fcm-a"), (Channel.PUSH, "fcm-b"), (Channel.SMS, "apns-c")}
     recipient = Recipient(devices=devices, suppressed=frozenset(suppressed))
@@ -101,7 +101,7 @@ def test_devices_are_sent_to_over_the_tokens_that_are_left() -> None:
     assert _check(Recipient(devices=devices, suppressed=everything), channel=Channel.PUSH) == SUPPRESSED
 
 
-def test_quiet_hours_defer_what_can_wait() -> None:
+def test_quiet_hours_defer_all_but_required_types() -> None:
     recipient = Recipient(sms=PHONE, time_zone="Africa/Lagos", quiet_hours=QuietHours("12:30", "14:00"))
     # Noon in UTC is 13:00 in Lagos.
     until = datetime(2026, 11, 18, 13, tzinfo=UTC)
@@ -142,7 +142,7 @@ def test_quiet_hours_are_local_clock_times(
     assert quiet_until(_local(zone, *now), quiet, zone) == (_local(zone, *until) if until else None)
 
 
-def test_a_time_that_comes_twice_ends_the_quiet_hours_the_second_time() -> None:
+def test_quiet_hours_end_at_the_second_of_two_equal_times() -> None:
     quiet = QuietHours("22:00", "02:30")
     first, second = (
         _local("Europe/Berlin", 2026, 10, 25, 2, 30, fold=fold).astimezone(UTC) for fold in (0, 1)
@@ -172,16 +172,14 @@ def test_nothing_is_sent_while_the_users_clock_shows_quiet_hours(
 
 
 @given(NOWS, CLOCK, CLOCK)
-def test_without_a_change_of_clocks_quiet_is_exactly_the_window(
-    now: datetime, start: time, end: time
-) -> None:
+def test_without_a_clock_change_quiet_is_exactly_the_window(now: datetime, start: time, end: time) -> None:
     quiet = QuietHours(f"{start:%H:%M}", f"{end:%H:%M}")
     for zone in (None, "UTC", "No/Such_Zone"):
         assert (quiet_until(now, quiet, zone) is not None) == _in_window(now.time(), start, end)
 
 
 @pytest.mark.parametrize("text", ["24:00", "7", "07:60", "", "7pm", "07:00:00"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidPreference, match="HH:MM"):
         parse_local_time(text)
 
@@ -193,11 +191,11 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
         *("localtime", "posixrules", "Factory", "posix/UTC", "right/UTC", "africa/lagos"),
     ],
 )
-def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_time_zone_is_refused(name: str) -> None:
     with pytest.raises(InvalidPreference, match="IANA"):
         check_time_zone(name)
 
 
 @pytest.mark.parametrize("name", ["Africa/Lagos", "UTC", "America/Argentina/Ushuaia", "Etc/GMT+1"])
-def test_a_time_zone_is_taken_by_its_name(name: str) -> None:
+def test_a_time_zone_is_accepted_by_its_name(name: str) -> None:
     assert check_time_zone(name) == name

@@ -26,7 +26,7 @@ from domain.replies import Word, number_of, word_of
         (["stop"], None),
     ],
 )
-def test_a_word_counts_only_by_itself(text: object, word: Word | None) -> None:
+def test_only_a_single_word_counts(text: object, word: Word | None) -> None:
     assert word_of(text) is word
 
 

@@ -16,14 +16,14 @@ from domain.transition import Transition
 LATER = NOW + timedelta(seconds=60)
 
 
-def test_a_failed_pass_is_retried_at_its_time_and_not_when_it_is_due() -> None:
+def test_a_failed_pass_is_retried_at_next_pass_at() -> None:
     after = Transition(Status.DEFERRED, NOW + timedelta(seconds=90), Reason.RETRY, next_pass_at=LATER)
     result = required_action(snapshot(delivery()), after, "twilio: unavailable")
     assert (result.action, result.wait_s, result.detail) == (Action.RETRY, 60, "twilio: unavailable")
 
 
 @pytest.mark.parametrize("reason", [Reason.PROVIDER_DOWN, Reason.QUIET_HOURS, Reason.RATE_LIMITED])
-def test_what_waits_in_the_ledger_needs_no_workflow(reason: Reason) -> None:
+def test_a_deferred_delivery_needs_no_workflow(reason: Reason) -> None:
     after = Transition(Status.DEFERRED, LATER, reason, next_pass_at=LATER)
     assert required_action(snapshot(delivery()), after, "").action is Action.NOTHING
 
@@ -36,7 +36,7 @@ def test_what_waits_in_the_ledger_needs_no_workflow(reason: Reason) -> None:
         (False, Strategy.FIRST, True),
     ],
 )
-def test_a_receipt_holds_the_workflow_where_somebody_waits_for_it(
+def test_an_awaited_receipt_keeps_the_workflow_open(
     await_receipt: bool, strategy: Strategy, hold: bool
 ) -> None:
     promised = context(await_receipt=await_receipt, receipt_deadline_s=60)
@@ -46,7 +46,7 @@ def test_a_receipt_holds_the_workflow_where_somebody_waits_for_it(
     assert (result.action, result.hold, result.wait_s) == (Action.AWAIT_RECEIPT, hold, 60)
 
 
-def test_an_overdue_receipt_is_polled_and_one_that_is_not_expected_is_not() -> None:
+def test_only_an_expected_receipt_is_polled() -> None:
     seen = snapshot(delivery())
     overdue = Transition(Status.SENT, NOW - timedelta(seconds=1))
     assert required_action(seen, overdue).action is Action.POLL
@@ -54,14 +54,14 @@ def test_an_overdue_receipt_is_polled_and_one_that_is_not_expected_is_not() -> N
 
 
 @pytest.mark.parametrize("state", sorted(PARKED))
-def test_a_parked_one_waits_for_an_operator(state: Status) -> None:
+def test_a_parked_delivery_waits_for_an_operator(state: Status) -> None:
     case = delivery(state=state, due_at=LATER)
     result = required_action(snapshot(case), decide(snapshot(case)))
     assert (result.action, result.wait_s, result.state) == (Action.PARKED, 60, state)
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))
-def test_another_channel_comes_into_question_only_for_strategy_first_and_a_miss(state: Status) -> None:
+def test_only_a_missed_channel_of_strategy_first_replans(state: Status) -> None:
     case = delivery(state=state, due_at=None)
     alone, first = snapshot(case), snapshot(case, of=notification(case, strategy=Strategy.FIRST))
     for seen in (alone, first):
@@ -70,7 +70,7 @@ def test_another_channel_comes_into_question_only_for_strategy_first_and_a_miss(
         assert result.replan == (seen is first and state not in REACHED)
 
 
-def test_one_that_waits_behind_another_channel_needs_nothing() -> None:
+def test_a_waiting_channel_needs_nothing() -> None:
     case = delivery(state=Status.WAITING, due_at=None, position=1)
     seen = snapshot(case, of=notification(case, strategy=Strategy.FIRST))
     assert required_action(seen, decide(seen)).action is Action.NOTHING

@@ -22,13 +22,13 @@ FAR_DAYS = timedelta(days=400)
 ROUNDING = timedelta(microseconds=1)
 
 
-def test_the_configured_times() -> None:
+def test_retries_follow_the_schedule() -> None:
     waits = [next_pass_at(NOW, SCHEDULE, n, 0.1, 0, None, FAR) for n in (1, 2, 3, 4)]
     assert waits == [NOW + timedelta(seconds=s) for s in SCHEDULE] + [None]
 
 
 @given(schedules, st.data(), shares, jitters)
-def test_never_before_its_time_and_at_most_the_jitter_after_it(
+def test_a_retry_is_never_early_and_late_by_at_most_the_jitter(
     schedule: tuple[float, ...], data: st.DataObject, share: float, jitter: float
 ) -> None:
     failed = data.draw(st.integers(1, len(schedule)))
@@ -39,7 +39,7 @@ def test_never_before_its_time_and_at_most_the_jitter_after_it(
 
 
 @given(schedules, st.data(), shares, jitters, st.floats(0, 1e6))
-def test_retry_after_is_honoured_and_never_shortens(
+def test_retry_after_only_lengthens_the_wait(
     schedule: tuple[float, ...], data: st.DataObject, share: float, jitter: float, retry_after: float
 ) -> None:
     failed = data.draw(st.integers(1, len(schedule)))
@@ -52,7 +52,7 @@ def test_retry_after_is_honoured_and_never_shortens(
 
 
 @given(schedules, st.data(), shares, jitters, jitters, retry_afters, st.timedeltas(timedelta(0), FAR - NOW))
-def test_more_jitter_or_a_later_failure_is_never_earlier(
+def test_more_jitter_never_makes_a_retry_earlier(
     schedule: tuple[float, ...],
     data: st.DataObject,
     share: float,
@@ -74,7 +74,7 @@ def test_more_jitter_or_a_later_failure_is_never_earlier(
 
 
 @given(schedules, st.integers(1, 20), shares, jitters, retry_afters, st.timedeltas(-FAR_DAYS, FAR_DAYS))
-def test_never_past_the_expiry(
+def test_no_retry_after_the_expiry(
     schedule: tuple[float, ...],
     failed: int,
     share: float,
@@ -87,7 +87,7 @@ def test_never_past_the_expiry(
 
 
 @given(schedules, shares, jitters, retry_afters)
-def test_passes_are_the_schedule_and_the_first(
+def test_there_is_one_retry_for_each_entry_of_the_schedule(
     schedule: tuple[float, ...], share: float, jitter: float, retry_after: float | None
 ) -> None:
     now, passes = NOW, 1
@@ -98,14 +98,14 @@ def test_passes_are_the_schedule_and_the_first(
 
 
 @pytest.mark.parametrize("retry_after", [float("inf"), 1e300, 1e18])
-def test_a_vendor_that_asks_for_longer_than_dates_reach_waits_for_the_expiry(retry_after: float) -> None:
+def test_an_enormous_retry_after_waits_for_the_expiry(retry_after: float) -> None:
     assert next_pass_at(NOW, SCHEDULE, 1, 0, 0, retry_after, FAR) == FAR
 
 
-def test_a_retry_that_is_no_number_is_ignored() -> None:
+def test_a_retry_after_of_nan_is_ignored() -> None:
     assert next_pass_at(NOW, SCHEDULE, 1, 0, 0, float("nan"), FAR) == NOW + timedelta(seconds=30)
 
 
-def test_without_a_failed_pass_there_is_nothing_to_retry() -> None:
+def test_a_retry_needs_a_failed_pass() -> None:
     with pytest.raises(ValueError, match="passes_failed is 0"):
         next_pass_at(NOW, SCHEDULE, 0, 0, 0, None, FAR)

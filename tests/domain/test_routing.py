@@ -61,13 +61,15 @@ ONCE_THROUGH = [(0, "first"), (0, "second"), (1, "first"), (1, "second")]
         (1, [(0, "first"), (0, "second")], ["first", "second"]),
     ],
 )
-def test_a_pass_asks_everybody_once(pass_no: int, asked: list[tuple[int, str]], usable: list[str]) -> None:
+def test_a_pass_calls_each_candidate_once(
+    pass_no: int, asked: list[tuple[int, str]], usable: list[str]
+) -> None:
     found = ranked(pass_no, failed(*asked))
     assert names(found) == usable
     assert found.tried is any(number == pass_no for number, _ in asked)
 
 
-def test_a_dead_letter_that_is_sent_again_goes_on_counting_and_asks_everybody_again() -> None:
+def test_a_retried_dead_letter_calls_every_provider_again() -> None:
     again = ranked(2, failed(*ONCE_THROUGH))
     assert names(again) == ["first", "second"]
     assert not again.tried
@@ -76,7 +78,7 @@ def test_a_dead_letter_that_is_sent_again_goes_on_counting_and_asks_everybody_ag
     assert half.tried
 
 
-def test_a_refused_number_is_refused_for_every_provider() -> None:
+def test_a_refused_number_rules_out_every_provider() -> None:
     (attempt,) = failed((0, "first"))
     found = ranked(0, [replace(attempt, outcome=Outcome.REJECTED_RECIPIENT)])
     assert not found.known

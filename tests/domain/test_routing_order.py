@@ -22,7 +22,7 @@ from domain.routing import Route, rank
 
 
 @given(channels, recipients, routes, attempt_lists, st.integers(0, 1))
-def test_the_usable_are_in_order_allowed_and_not_ruled_out(
+def test_usable_candidates_are_ordered_and_allowed(
     channel: Channel, recipient: Recipient, route: Route, attempts: tuple[Attempt, ...], behind: int
 ) -> None:
     pass_no = max((made.pass_no for made in attempts), default=0) + behind
@@ -52,7 +52,7 @@ def test_the_usable_are_in_order_allowed_and_not_ruled_out(
 
 
 @given(channels, recipients, routes)
-def test_a_pass_asks_every_usable_candidate_once_and_ends(
+def test_a_pass_calls_each_usable_candidate_once_and_ends(
     channel: Channel, recipient: Recipient, route: Route
 ) -> None:
     case = delivery(channel)
@@ -79,7 +79,7 @@ def test_devices_come_before_providers() -> None:
     ]
 
 
-def test_a_dead_token_rules_out_its_own_way_only() -> None:
+def test_a_dead_token_rules_out_only_its_own_candidate() -> None:
     dead = attempt(1, "one", Outcome.REJECTED_RECIPIENT, device_id="d1")
     case = delivery(Channel.PUSH, attempts=(dead,), pass_no=1)
     ranked = rank(notification(case, recipient=Recipient(devices=DEVICES[:1])), case, route_of())
@@ -87,7 +87,7 @@ def test_a_dead_token_rules_out_its_own_way_only() -> None:
     assert ranked.skipped == {"one": "recipient_refused"}
 
 
-def test_a_report_of_failure_does_not_count_as_having_asked_in_this_pass() -> None:
+def test_an_undelivered_receipt_does_not_count_as_tried() -> None:
     failed = attempt(1, "one", Outcome.ACCEPTED, receipt_status=ReceiptStatus.UNDELIVERED)
     case = delivery(attempts=(failed,))
     ranked = rank(notification(case), case, route_of(blocked={"two": "drained", "three": "circuit_open"}))

@@ -49,18 +49,18 @@ def ucs(count: int) -> Segments:
         ("Größe: 5 {m} ~ [£3]", gsm(1)),
     ],
 )
-def test_texts_at_the_edges(text: str, expected: Segments) -> None:
+def test_texts_at_segment_boundaries(text: str, expected: Segments) -> None:
     assert segments(text) == expected
 
 
-def test_the_tables_are_those_of_the_standard() -> None:
+def test_the_tables_match_the_standard() -> None:
     # 128 places without the escape; ten characters behind the escape (TS 23.038, 6.2.1.1).
     assert (len(GSM_7_BASIC), len(GSM_7_EXTENSION)) == (127, 10)
     assert GSM_7_BASIC.isdisjoint(GSM_7_EXTENSION)
 
 
 @given(GSM_TEXT)
-def test_seven_bit_texts_take_what_their_septets_take(text: str) -> None:
+def test_gsm7_segments_follow_the_septets(text: str) -> None:
     septets = sum(2 if character in GSM_7_EXTENSION else 1 for character in text)
     found = segments(text)
     assert found.encoding is Encoding.GSM_7
@@ -68,7 +68,7 @@ def test_seven_bit_texts_take_what_their_septets_take(text: str) -> None:
 
 
 @given(ANY_TEXT)
-def test_other_texts_take_what_their_utf_16_takes(text: str) -> None:
+def test_ucs2_segments_follow_utf_16(text: str) -> None:
     text += "ş"
     units = len(text.encode("utf-16-be")) // 2
     found = segments(text)
@@ -77,7 +77,7 @@ def test_other_texts_take_what_their_utf_16_takes(text: str) -> None:
 
 
 @given(GSM_TEXT, BASIC)
-def test_more_text_never_takes_less(text: str, more: str) -> None:
+def test_more_text_never_needs_fewer_segments(text: str, more: str) -> None:
     assert segments(text).count <= segments(text + more).count <= segments(text).count + 1
 
 

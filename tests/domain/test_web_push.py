@@ -36,7 +36,7 @@ SUBSCRIPTION = Subscription(MOZILLA, P256DH, AUTH)
         "https://wns2-db5p.notify.windows.com/w/?token=BQYAAAD%2bXx%2f8%3d",
     ],
 )
-def test_an_endpoint_of_a_browser_is_taken_as_it_is(endpoint: str) -> None:
+def test_a_browsers_endpoint_is_unchanged(endpoint: str) -> None:
     subscription = Subscription(endpoint, P256DH, AUTH)
     assert read(subscription.text) == stored(subscription.text) == subscription
     assert f"https://{subscription.host}{subscription.path}" == endpoint
@@ -66,7 +66,7 @@ def test_an_endpoint_of_a_browser_is_taken_as_it_is(endpoint: str) -> None:
         "",
     ],
 )
-def test_what_no_browser_writes_is_refused(endpoint: str) -> None:
+def test_an_endpoint_no_browser_writes_is_refused(endpoint: str) -> None:
     with pytest.raises(InvalidSubscription):
         check_endpoint(endpoint)
 
@@ -84,11 +84,11 @@ def test_what_no_browser_writes_is_refused(endpoint: str) -> None:
         "https://evilnotify.windows.com/a",
     ],
 )
-def test_a_host_that_is_no_push_service_is_not_one(endpoint: str) -> None:
+def test_an_unknown_host_is_not_a_push_service(endpoint: str) -> None:
     assert not is_push_service(check_endpoint(endpoint), PUSH_SERVICES)
 
 
-def test_an_own_push_service_is_one_once_it_is_named() -> None:
+def test_a_configured_push_service_is_accepted() -> None:
     assert is_push_service("https://127.0.0.1/a", ["127.0.0.1"])
     assert is_push_service("https://a.b.push.example/a", ["*.push.example"])
 
@@ -109,7 +109,7 @@ def test_keys_are_kept_without_padding() -> None:
 @pytest.mark.parametrize(
     "key", ["", AUTH, "B" * 87, P256DH[:-4] + "AAAA", P256DH.replace("_", "/"), "é" * 87]
 )
-def test_a_key_that_is_no_point_of_the_curve_is_refused(key: str) -> None:
+def test_a_key_off_the_curve_is_refused(key: str) -> None:
     with pytest.raises(InvalidSubscription):
         check_public_key(key)
 
@@ -123,6 +123,6 @@ def test_a_secret_is_sixteen_bytes_or_refused(text: str) -> None:
     assert len(taken) == 22
 
 
-def test_only_the_push_service_is_shown_and_only_the_endpoint_is_suppressed() -> None:
+def test_masking_and_suppression_of_a_subscription() -> None:
     assert mask(Channel.PUSH, SUBSCRIPTION.text) == "https://updates.push.services.mozilla.com/…"
     assert suppression_key(Channel.PUSH, SUBSCRIPTION.text) == MOZILLA

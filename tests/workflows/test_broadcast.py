@@ -25,7 +25,9 @@ from workflows.broadcast import BroadcastWorkflow
 ACCEPTED, FOLLOWED = "accept_recipients", "follow_broadcast"
 
 
-async def test_it_gathers_accepts_and_follows(skipping: Client, sandboxed: SandboxedWorkflowRunner) -> None:
+async def test_a_broadcast_gathers_accepts_and_follows(
+    skipping: Client, sandboxed: SandboxedWorkflowRunner
+) -> None:
     script = Script([GATHER, ACCEPT, ACCEPT, FOLLOW, FOLLOW, OVER])
     async with carrying(skipping, script, sandboxed):
         handle = await start(skipping)
@@ -36,7 +38,7 @@ async def test_it_gathers_accepts_and_follows(skipping: Client, sandboxed: Sandb
     ]
 
 
-async def test_it_waits_for_its_window_by_a_timer(skipping: Client) -> None:
+async def test_a_broadcast_waits_for_its_window_by_a_timer(skipping: Client) -> None:
     script = Script([WINDOW, ACCEPT, OVER])
     async with carrying(skipping, script):
         handle = await start(skipping)
@@ -54,7 +56,7 @@ async def test_a_failed_activity_is_repeated(skipping: Client) -> None:
     assert script.calls == [ACCEPTED] * 3
 
 
-async def test_a_paused_one_is_woken(temporal_client: Client) -> None:
+async def test_a_paused_broadcast_is_woken(temporal_client: Client) -> None:
     script = Script([PAUSED, OVER])
     async with carrying(temporal_client, script):
         handle = await start(temporal_client)
@@ -63,7 +65,7 @@ async def test_a_paused_one_is_woken(temporal_client: Client) -> None:
         assert await handle.result() == "completed"
 
 
-async def test_decisions_by_signal_go_to_the_ledger(temporal_client: Client) -> None:
+async def test_a_signal_becomes_a_decision_in_the_ledger(temporal_client: Client) -> None:
     script = Script([WINDOW, STOP, FOLLOW, OVER], decided=STOP)
     async with carrying(temporal_client, script):
         handle = await start(temporal_client)
@@ -73,7 +75,7 @@ async def test_decisions_by_signal_go_to_the_ledger(temporal_client: Client) -> 
     assert script.calls == [ACCEPTED, "cancel", "stop_accepted", "stop_accepted", FOLLOWED]
 
 
-async def test_what_it_shows_holds_counts(temporal_client: Client) -> None:
+async def test_the_details_show_counts(temporal_client: Client) -> None:
     script = Script([FOLLOW])
     async with carrying(temporal_client, script):
         handle = await start(temporal_client)
@@ -82,7 +84,7 @@ async def test_what_it_shows_holds_counts(temporal_client: Client) -> None:
         await handle.terminate()
 
 
-async def test_a_long_one_continues_as_new(skipping: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_broadcast_continues_as_new(skipping: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflows.broadcast, "TURNS_MAX", 5)
     script = Script([ACCEPT] * 12 + [OVER])
     async with carrying(skipping, script):

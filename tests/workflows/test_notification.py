@@ -43,7 +43,7 @@ async def _run(
         return await handle.result(), await events(handle)
 
 
-async def test_the_happy_path_is_one_workflow_task_and_nothing_else(
+async def test_the_happy_path_is_one_workflow_task(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script()
@@ -59,9 +59,7 @@ async def test_the_happy_path_is_one_workflow_task_and_nothing_else(
     assert not any("activity" in event or "timer" in event or "upsert" in event for event in found)
 
 
-async def test_where_there_is_no_limit_none_is_checked(
-    skipping: Client, sandboxed: SandboxedWorkflowRunner
-) -> None:
+async def test_without_a_limit_none_is_checked(skipping: Client, sandboxed: SandboxedWorkflowRunner) -> None:
     script = Script(plans=[plan(step(limited=False)), over(Status.SENT)])
     result, found = await _run(skipping, script, sandboxed)
     assert result == Status.SENT
@@ -69,7 +67,7 @@ async def test_where_there_is_no_limit_none_is_checked(
     assert found.count("marker_recorded") == 2
 
 
-async def test_a_receipt_that_comes_in_time_costs_one_timer_and_no_stage(
+async def test_a_receipt_in_time_costs_one_timer_and_no_stage(
     temporal_client: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script(plans=[plan(step()), over(Status.DELIVERED)], passes=[FOR_HOURS])
@@ -83,9 +81,7 @@ async def test_a_receipt_that_comes_in_time_costs_one_timer_and_no_stage(
     assert len(script.of("check_preferences")) == 2
 
 
-async def test_retries_come_at_the_ledgers_times(
-    skipping: Client, sandboxed: SandboxedWorkflowRunner
-) -> None:
+async def test_retries_run_at_the_ledgers_times(skipping: Client, sandboxed: SandboxedWorkflowRunner) -> None:
     script = Script(passes=[RETRY, *(early(wait_s) for wait_s in WAITS_S), SENT])
     result, found = await _run(skipping, script, sandboxed)
     assert result == Status.SENT
@@ -99,7 +95,7 @@ async def test_retries_come_at_the_ledgers_times(
     assert found.count("upsert_workflow_search_attributes") == 2, "retrying, and that it was"
 
 
-async def test_critical_ones_are_retried_on_queues_of_their_own(
+async def test_critical_retries_use_their_own_queues(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script(plans=[plan(step(), lane="critical"), over(Status.SENT)], passes=[RETRY, SENT])
@@ -108,7 +104,7 @@ async def test_critical_ones_are_retried_on_queues_of_their_own(
 
 
 @pytest.mark.parametrize("local", [RuntimeError("broken"), Plan(failed=True)])
-async def test_a_plan_that_fails_in_the_workflow_task_is_made_by_a_retried_activity(
+async def test_a_failed_plan_is_repeated_by_a_regular_activity(
     skipping: Client, sandboxed: SandboxedWorkflowRunner, local: object
 ) -> None:
     script = Script(plans=[local, RuntimeError("away"), plan(step()), over(Status.SENT)])
@@ -118,7 +114,7 @@ async def test_a_plan_that_fails_in_the_workflow_task_is_made_by_a_retried_activ
 
 
 @pytest.mark.parametrize("local", [RuntimeError("broken"), LimitResult(admitted=False, failed=True)])
-async def test_a_limit_that_cannot_be_asked_is_asked_by_a_retried_activity(
+async def test_a_failed_limit_check_is_repeated_by_a_regular_activity(
     skipping: Client, sandboxed: SandboxedWorkflowRunner, local: object
 ) -> None:
     script = Script(limits=[local, LimitResult(admitted=True)])
@@ -127,9 +123,7 @@ async def test_a_limit_that_cannot_be_asked_is_asked_by_a_retried_activity(
     assert [call.local for call in script.of("check_rate_limit")] == [True, False]
 
 
-async def test_a_first_pass_that_breaks_is_followed_by_a_retry(
-    skipping: Client, sandboxed: SandboxedWorkflowRunner
-) -> None:
+async def test_a_broken_first_pass_is_retried(skipping: Client, sandboxed: SandboxedWorkflowRunner) -> None:
     script = Script(passes=[RuntimeError("broken"), SENT])
     result, _ = await _run(skipping, script, sandboxed)
     assert result == Status.SENT
@@ -145,7 +139,7 @@ async def test_a_slow_provider_is_not_called_from_the_workflow_task(
     assert len(script.of("check_rate_limit")) == 1
 
 
-async def test_without_a_place_nothing_is_delivered(
+async def test_above_the_limit_nothing_is_delivered(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script(
@@ -157,9 +151,7 @@ async def test_without_a_place_nothing_is_delivered(
     assert script.of("deliver") == []
 
 
-async def test_a_receipt_that_does_not_come_is_polled_for(
-    skipping: Client, sandboxed: SandboxedWorkflowRunner
-) -> None:
+async def test_an_overdue_receipt_is_polled(skipping: Client, sandboxed: SandboxedWorkflowRunner) -> None:
     script = Script(passes=[AWAITING], polls=[early(60), early(60), DELIVERED])
     result, found = await _run(skipping, script, sandboxed)
     assert result == Status.DELIVERED
@@ -169,7 +161,7 @@ async def test_a_receipt_that_does_not_come_is_polled_for(
     assert found.count("activity_task_scheduled") == 1
 
 
-async def test_where_nobody_waits_for_the_receipt_the_run_ends_as_sent(
+async def test_the_run_ends_as_sent_if_the_receipt_is_not_awaited(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     awaiting = PassResult(Action.AWAIT_RECEIPT, Status.SENT, wait_s=3600, hold=False)
@@ -190,9 +182,7 @@ async def test_strategy_first_plans_again_for_the_next_channel(
     assert len(script.of("deliver")) == 2
 
 
-async def test_channels_are_carried_side_by_side(
-    skipping: Client, sandboxed: SandboxedWorkflowRunner
-) -> None:
+async def test_channels_run_concurrently(skipping: Client, sandboxed: SandboxedWorkflowRunner) -> None:
     together = asyncio.Barrier(2)
 
     async def meet() -> PassResult:
@@ -205,7 +195,7 @@ async def test_channels_are_carried_side_by_side(
     assert result == Status.SENT
 
 
-async def test_a_wake_during_the_retry_cancels_it_and_plans_again(
+async def test_a_wake_during_a_retry_cancels_it_and_plans_again(
     temporal_client: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script(passes=[RETRY, early(3600)], plans=[plan(step()), over(Status.CANCELLED)])
@@ -219,7 +209,7 @@ async def test_a_wake_during_the_retry_cancels_it_and_plans_again(
     assert len(script.of("deliver")) == 2
 
 
-async def test_a_parked_one_waits_until_it_is_woken(
+async def test_a_parked_notification_waits_for_a_wake(
     temporal_client: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script(plans=[plan(step()), plan(step()), over(Status.SENT)], passes=[PARKED, SENT])
@@ -231,7 +221,7 @@ async def test_a_parked_one_waits_until_it_is_woken(
         assert "was_dead_lettered" in str((await handle.describe()).typed_search_attributes)
 
 
-async def test_a_parked_one_that_nobody_decides_about_is_planned_again_in_the_end(
+async def test_a_parked_notification_is_planned_again_at_its_deadline(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script(plans=[plan(step()), over(Status.FAILED)], passes=[PARKED])
@@ -240,7 +230,7 @@ async def test_a_parked_one_that_nobody_decides_about_is_planned_again_in_the_en
     assert found.count("timer_fired") == 1
 
 
-async def test_a_parked_one_above_the_number_waits_in_the_ledger_alone(
+async def test_a_parked_notification_above_the_limit_keeps_no_workflow(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     unheld = PassResult(Action.PARKED, Status.DEAD_LETTERED, wait_s=86_400, hold=False)

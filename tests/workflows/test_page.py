@@ -19,7 +19,7 @@ def _history(path: Path) -> WorkflowHistory:
 
 
 @pytest.mark.parametrize("name", list(PAGES))
-async def test_it_has_the_page_drained_and_tells_what_it_came_to(
+async def test_a_batch_workflow_runs_and_reports_its_batch(
     skipping: Client, sandboxed: SandboxedWorkflowRunner, name: str
 ) -> None:
     async with draining(skipping, PAGES[name], sandboxed) as asked:
@@ -31,7 +31,7 @@ async def test_it_has_the_page_drained_and_tells_what_it_came_to(
     assert "30 taken, 27 settled, 1 wait in the ledger, 2 have workflows" in metadata.current_details
 
 
-async def test_a_page_that_cannot_be_drained_fails_where_it_can_be_seen(skipping: Client) -> None:
+async def test_a_batch_that_keeps_failing_fails_its_workflow(skipping: Client) -> None:
     async with draining(skipping, [ValueError("broken")]) as asked:
         handle = await start(skipping)
         with pytest.raises(WorkflowFailureError):
@@ -39,12 +39,12 @@ async def test_a_page_that_cannot_be_drained_fails_where_it_can_be_seen(skipping
     assert len(asked) == RETRY.maximum_attempts
 
 
-def test_every_page_is_recorded() -> None:
+def test_every_batch_scenario_is_recorded() -> None:
     assert {path.stem for path in HISTORIES} >= set(PAGES), "run python tests/workflows/record.py"
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
-async def test_a_recorded_page_replays(path: Path) -> None:
+async def test_a_recorded_batch_replays(path: Path) -> None:
     history = _history(path)
     replayer = Replayer(workflows=[PageWorkflow], workflow_runner=SandboxedWorkflowRunner())
     await replayer.replay_workflow(history)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from planted import ForgetsTheStage, PlansTwice, WaitsFirst
+from nondeterministic_variants import ForgetsTheStage, PlansTwice, WaitsFirst
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -43,13 +43,13 @@ async def test_a_recorded_history_replays(path: Path) -> None:
         (ForgetsTheStage, "retried_then_sent"),
     ],
 )
-async def test_a_changed_order_of_commands_is_seen(variant: type, name: str) -> None:
+async def test_a_changed_order_of_commands_is_detected(variant: type, name: str) -> None:
     with pytest.raises(NondeterminismError):
         await Replayer(workflows=[variant]).replay_workflow(_named(name))
 
 
 @pytest.mark.parametrize("path", [*HISTORIES, *PAGES], ids=lambda path: path.stem)
-def test_a_history_names_no_machine_and_nobody(path: Path) -> None:
+def test_a_history_holds_no_machine_or_personal_data(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r'"identity": "([^"]*)"', text)) <= {"recorder", "history-service"}
     assert "stackTrace" not in text

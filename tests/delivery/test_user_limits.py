@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import redis.asyncio
-from pass_case import Case, Desk, Worker, catalog
+from delivery_case import Case, Submitter, Worker, catalog
 
 from domain.notification import Channel, Lane
 from domain.notification_types import Limit, NotificationType, OnLimit
@@ -14,7 +14,7 @@ from domain.status import Status
 from domain.steps import Action, LimitResult
 from ratelimit.limiter import Limiter
 
-Hire = Callable[..., Worker]
+MakeWorker = Callable[..., Worker]
 
 HOURLY = Limit(channel=Channel.SMS, max=3, per_s=3600)
 ONE = Limit(channel=Channel.SMS, max=1, per_s=3600, then=OnLimit.DEFER)
@@ -29,15 +29,15 @@ LIMITED = catalog(
 
 
 @pytest.fixture
-def limited(hire: Hire) -> Worker:
-    return hire(LIMITED)
+def limited(make_worker: MakeWorker) -> Worker:
+    return make_worker(LIMITED)
 
 
-async def test_exactly_three_of_a_hundred_concurrent_deliveries_go_out(
-    desk: Desk, limited: Worker, hire: Hire
+async def test_exactly_three_of_a_hundred_concurrent_deliveries_are_sent(
+    submitter: Submitter, limited: Worker, make_worker: MakeWorker
 ) -> None:
-    cases = [await desk.accept("drops", user_id="u-hundred") for _ in range(100)]
-    other = hire(LIMITED)
+    cases = [await submitter.accept("drops", user_id="u-hundred") for _ in range(100)]
+    other = make_worker(LIMITED)
 
     async def deliver(number: int, case: Case) -> LimitResult:
         worker = limited if number % 2 else other
@@ -48,18 +48,18 @@ async def test_exactly_three_of_a_hundred_concurrent_deliveries_go_out(
 
     answers = await asyncio.gather(*(deliver(number, case) for number, case in enumerate(cases)))
     assert sum(answer.admitted for answer in answers) == 3
-    messages = await desk.simulators.messages("twilio", contains=desk.text)
+    messages = await submitter.simulators.messages("twilio", contains=submitter.text)
     assert len(messages) == 3
     states = [(await case.delivery()).state for case in cases]
     assert (states.count(Status.SENT), states.count(Status.RATE_LIMITED)) == (3, 97)
 
 
-async def test_asking_again_keeps_the_place_and_counts_once(desk: Desk, limited: Worker) -> None:
-    cases = [await desk.accept("drops", user_id="u-again") for _ in range(3)]
+async def test_reserving_again_keeps_the_place_and_counts_once(submitter: Submitter, limited: Worker) -> None:
+    cases = [await submitter.accept("drops", user_id="u-again") for _ in range(3)]
     for _ in range(3):
         assert (await limited.limit(cases[0])).admitted
     assert [(await limited.limit(case)).admitted for case in cases[1:]] == [True, True]
-    fourth = await desk.accept("drops", user_id="u-again")
+    fourth = await submitter.accept("drops", user_id="u-again")
     assert (await limited.limit(fourth)).state is Status.RATE_LIMITED
 
 
@@ -71,37 +71,37 @@ async def _age(valkey: str, seconds: float) -> None:
                 await store.zincrby(key, -seconds * 1000, str(member))
 
 
-async def _failed_once(desk: Desk, limited: Worker) -> Case:
+async def _failed_once(submitter: Submitter, limited: Worker) -> Case:
     """One that has its place, and a first pass that failed."""
-    case = await desk.accept("one", user_id=f"u-{desk.text}")
+    case = await submitter.accept("one", user_id=f"u-{submitter.text}")
     assert (await limited.limit(case)).admitted
-    await desk.fail(case)
+    await submitter.fail(case)
     assert (await limited.run(case)).action is Action.RETRY
-    await desk.heal(case)
+    await submitter.heal(case)
     await case.elapse()
     return case
 
 
-async def test_the_window_counts_from_the_send_and_not_from_the_first_pass(
-    desk: Desk, limited: Worker, valkey: str
+async def test_the_limit_window_starts_at_the_send(
+    submitter: Submitter, limited: Worker, valkey: str
 ) -> None:
-    case = await _failed_once(desk, limited)
+    case = await _failed_once(submitter, limited)
     await _age(valkey, 3000)
     assert (await limited.run(case)).state is Status.SENT
     await _age(valkey, 3000)
-    other = await desk.accept("one", user_id=case.user_id)
+    other = await submitter.accept("one", user_id=case.user_id)
     assert not (await limited.limit(other)).admitted, "fifty minutes after the send"
     await _age(valkey, 700)
     await other.elapse()
     assert (await limited.limit(other)).admitted
 
 
-async def test_a_later_pass_that_lost_its_place_waits_for_another(
-    desk: Desk, limited: Worker, valkey: str
+async def test_a_later_pass_without_its_place_is_deferred(
+    submitter: Submitter, limited: Worker, valkey: str
 ) -> None:
-    case = await _failed_once(desk, limited)
+    case = await _failed_once(submitter, limited)
     await _age(valkey, 3700)
-    other = await desk.accept("one", user_id=case.user_id)
+    other = await submitter.accept("one", user_id=case.user_id)
     assert (await limited.limit(other)).admitted
     result = await limited.run(case)
     assert (result.state, result.reason) == (Status.DEFERRED, Reason.RATE_LIMITED)
@@ -111,23 +111,25 @@ async def test_a_later_pass_that_lost_its_place_waits_for_another(
     assert (await limited.run(case)).state is Status.SENT
 
 
-async def test_a_delivery_that_ends_without_a_send_gives_its_place_back(desk: Desk, limited: Worker) -> None:
-    cases = [await desk.accept("drops", user_id="u-back") for _ in range(4)]
+async def test_a_delivery_that_ends_unsent_releases_its_place(submitter: Submitter, limited: Worker) -> None:
+    cases = [await submitter.accept("drops", user_id="u-back") for _ in range(4)]
     for case in cases[:3]:
         assert (await limited.limit(case)).admitted
-    await desk.fail(cases[0], status=400, code=21614)
+    await submitter.fail(cases[0], status=400, code=21614)
     assert (await limited.run(cases[0])).state is Status.UNDELIVERED
     await cases[1].execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
     assert (await limited.run(cases[1])).state is Status.EXPIRED
     assert (await limited.run(cases[2])).state is Status.SENT
-    fifth, sixth = [await desk.accept("drops", user_id="u-back") for _ in range(2)]
+    fifth, sixth = [await submitter.accept("drops", user_id="u-back") for _ in range(2)]
     assert [(await limited.limit(case)).admitted for case in (cases[3], fifth, sixth)] == [True, True, False]
 
 
-async def test_one_above_its_limit_waits_where_the_type_defers(desk: Desk, limited: Worker) -> None:
+async def test_a_delivery_above_the_limit_is_deferred_if_the_type_defers(
+    submitter: Submitter, limited: Worker
+) -> None:
     for _ in range(3):
-        assert (await limited.limit(await desk.accept("defers", user_id="u-defer"))).admitted
-    case = await desk.accept("defers", user_id="u-defer")
+        assert (await limited.limit(await submitter.accept("defers", user_id="u-defer"))).admitted
+    case = await submitter.accept("defers", user_id="u-defer")
     assert (await limited.limit(case)).state is Status.DEFERRED
     loaded = await case.load()
     delivery = loaded.delivery(Channel.SMS)
@@ -135,16 +137,27 @@ async def test_one_above_its_limit_waits_where_the_type_defers(desk: Desk, limit
     assert (delivery.reason_code, delivery.due_at) == (Reason.RATE_LIMITED, delivery.next_pass_at)
 
 
-async def test_without_the_store_critical_ones_pass_and_the_others_wait(
-    desk: Desk, hire: Hire, limiter: Limiter
+async def test_without_the_limit_store_only_critical_types_are_sent(
+    submitter: Submitter, make_worker: MakeWorker, limiter: Limiter
 ) -> None:
-    worker = hire(LIMITED)
+    worker = make_worker(LIMITED)
     await limiter.aclose()
     lost = Limiter.connect("valkey://127.0.0.1:1/0", timeout_s=0.2)
     worker = Worker(worker.ledger, None, lost, worker.providers, LIMITED)  # pyright: ignore[reportArgumentType] (receipts are not used)
-    urgent = await desk.accept("urgent", lane=Lane.CRITICAL)
+    urgent = await submitter.accept("urgent", lane=Lane.CRITICAL)
     assert (await worker.limit(urgent)).admitted
-    waiting = await desk.accept("drops")
+    waiting = await submitter.accept("drops")
     assert (await worker.limit(waiting)).state is Status.DEFERRED
     assert (await waiting.delivery()).reason_code == Reason.LIMIT_STORE_LOST
     await lost.aclose()
+
+
+async def test_a_delivery_that_the_plan_ends_releases_its_place(
+    submitter: Submitter, limited: Worker
+) -> None:
+    case = await submitter.accept("one")
+    assert (await limited.limit(case)).admitted
+    await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
+    assert (await limited.plan(case)).status is Status.EXPIRED
+    other = await submitter.accept("one", user_id=case.user_id)
+    assert (await limited.limit(other)).admitted

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from pass_case import Case, Desk, Dressed, Worker, until
+from delivery_case import Case, StubbedProvider, Submitter, Worker
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from waiting import until
 
 from domain.notification import Channel, Strategy
 from domain.outcome import Receipt, ReceiptStatus
@@ -16,14 +17,18 @@ from providers.base import LookupFailed
 
 
 async def _overdue(
-    desk: Desk, worker: Worker, type: str, final: tuple[str, int | None] | None = None, **changes: Any
+    submitter: Submitter,
+    worker: Worker,
+    type: str,
+    final: tuple[str, int | None] | None = None,
+    **changes: Any,
 ) -> Case:
     """Sent, and its receipt has not come by the deadline. `final`: what the vendor knows by now."""
-    case = await desk.accept(type, **changes)
+    case = await submitter.accept(type, **changes)
     if final is None:
-        await desk.simulators.callbacks("twilio", case.to, mode="held")
+        await submitter.simulators.callbacks("twilio", case.to, mode="held")
     else:
-        await desk.simulators.callbacks(
+        await submitter.simulators.callbacks(
             "twilio", case.to, mode="lost", delay_s=0, final=final[0], code=final[1]
         )
     assert (await worker.run(case)).action is Action.AWAIT_RECEIPT
@@ -38,49 +43,49 @@ async def _is(case: Case, status: str) -> bool:
     return message["status"] == status
 
 
-async def test_a_receipt_that_was_lost_is_found_by_polling(desk: Desk, worker: Worker) -> None:
-    case = await _overdue(desk, worker, "must", ("delivered", None))
+async def test_polling_finds_a_lost_receipt(submitter: Submitter, worker: Worker) -> None:
+    case = await _overdue(submitter, worker, "must", ("delivered", None))
     result = await worker.poll(case)
     assert (result.action, result.replan) == (Action.NOTHING, True)
     assert (await case.delivery()).state is Status.DELIVERED
 
 
-async def test_a_polled_failure_sends_through_the_next_provider(desk: Desk, worker: Worker) -> None:
-    case = await _overdue(desk, worker, "stop", ("undelivered", 30008))
+async def test_a_polled_failure_fails_over(submitter: Submitter, worker: Worker) -> None:
+    case = await _overdue(submitter, worker, "stop", ("undelivered", 30008))
     assert (await worker.poll(case)).replan
     assert (await worker.run(case)).state is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]
 
 
-async def test_stop_takes_silence_for_sent(desk: Desk, worker: Worker) -> None:
-    case = await _overdue(desk, worker, "stop")
+async def test_stop_leaves_it_sent_without_a_receipt(submitter: Submitter, worker: Worker) -> None:
+    case = await _overdue(submitter, worker, "stop")
     result = await worker.poll(case)
     assert (result.action, result.state, result.reason) == (Action.NOTHING, Status.SENT, Reason.NO_RECEIPT)
     assert (await case.delivery()).due_at is None
 
 
-async def test_failover_takes_silence_for_lost(desk: Desk, worker: Worker) -> None:
-    case = await _overdue(desk, worker, "failover")
+async def test_failover_sends_again_without_a_receipt(submitter: Submitter, worker: Worker) -> None:
+    case = await _overdue(submitter, worker, "failover")
     result = await worker.poll(case)
     assert (result.action, result.state) == (Action.SEND, Status.DEFERRED)
     assert (await worker.run(case)).state is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]
 
 
-async def test_failover_without_time_left_takes_it_for_sent(desk: Desk, worker: Worker) -> None:
-    case = await _overdue(desk, worker, "failover")
+async def test_failover_after_the_expiry_leaves_it_sent(submitter: Submitter, worker: Worker) -> None:
+    case = await _overdue(submitter, worker, "failover")
     await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
     assert (await worker.poll(case)).state is Status.SENT
     assert len(await case.received()) == 1
 
 
 @pytest.mark.parametrize("silence", ["no news", "no answer"])
-async def test_reconcile_asks_again_until_the_expiry(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed], silence: str
+async def test_reconcile_polls_until_the_expiry(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], silence: str
 ) -> None:
-    case = await _overdue(desk, worker, "reconcile")
+    case = await _overdue(submitter, worker, "reconcile")
     if silence == "no answer":
-        dressed["twilio"].polled = LookupFailed("the vendor does not answer")
+        stubbed["twilio"].polled = LookupFailed("the vendor does not answer")
     for _ in range(3):
         with pytest.raises(ApplicationError) as asked:
             await worker.poll(case)
@@ -98,10 +103,12 @@ async def test_reconcile_asks_again_until_the_expiry(
     assert len(await case.received()) == 1
 
 
-async def test_strategy_first_takes_silence_for_the_next_channels_turn(desk: Desk, worker: Worker) -> None:
+async def test_strategy_first_starts_the_next_channel_without_a_receipt(
+    submitter: Submitter, worker: Worker
+) -> None:
     channels = (Channel.SMS, Channel.EMAIL)
     case = await _overdue(
-        desk, worker, "stop", channels=channels, strategy=Strategy.FIRST, to_email="first@example.com"
+        submitter, worker, "stop", channels=channels, strategy=Strategy.FIRST, to_email="first@example.com"
     )
     result = await worker.poll(case)
     assert (result.state, result.reason, result.replan) == (Status.UNDELIVERED, Reason.NO_RECEIPT, True)
@@ -110,19 +117,21 @@ async def test_strategy_first_takes_silence_for_the_next_channels_turn(desk: Des
     assert [(step.channel, step.action) for step in plan.steps] == [("email", Action.SEND)]
 
 
-async def test_a_receipt_that_is_not_overdue_is_waited_for(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept("must")
+async def test_a_receipt_that_is_not_overdue_is_awaited(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept("must")
     await worker.run(case)
     await case.execute("UPDATE deliveries SET due_at = now() + interval '2 hours' WHERE notification_id = $1")
     result = await worker.poll(case)
     assert (result.action, result.hold) == (Action.AWAIT_RECEIPT, True)
 
 
-async def test_a_delivered_one_needs_no_poll(desk: Desk, worker: Worker, dressed: dict[str, Dressed]) -> None:
-    case = await _overdue(desk, worker, "must")
+async def test_a_delivered_delivery_is_not_polled(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
+) -> None:
+    case = await _overdue(submitter, worker, "must")
     [attempt] = await case.attempts()
     id = attempt["provider_message_id"]
-    dressed["twilio"].polled = Receipt(f"{id}:x", ReceiptStatus.DELIVERED, provider_message_id=id)
+    stubbed["twilio"].polled = Receipt(f"{id}:x", ReceiptStatus.DELIVERED, provider_message_id=id)
     await worker.poll(case)
-    dressed["twilio"].polled = LookupFailed("must not be asked")
+    stubbed["twilio"].polled = LookupFailed("must not be asked")
     assert (await worker.poll(case)).state is Status.DELIVERED

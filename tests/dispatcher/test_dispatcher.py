@@ -7,8 +7,8 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from office import ORDINARY, Office, at_work, event_types, settings_for, until
 from temporalio.client import Client
+from worker_harness import ORDINARY, WorkerHarness, at_work, event_types, settings_for, until
 
 from devstack.ports import free_port
 from devstack.process import Process
@@ -31,11 +31,11 @@ async def _open(client: Client, id: UUID, event: str) -> bool:
     return described.close_time is None and event in await event_types(client, id)
 
 
-async def test_what_is_accepted_is_started_eagerly_and_sent(
-    office: Office, working: Parts, client: Client, simulators: Simulators
+async def test_an_accepted_notification_is_started_eagerly_and_sent(
+    harness: WorkerHarness, working: Parts, client: Client, simulators: Simulators
 ) -> None:
-    id = await office.accept()
-    await office.becomes(id, Status.SENT)
+    id = await harness.accept()
+    await harness.becomes(id, Status.SENT)
     assert len(await simulators.messages("twilio", contains=f"text of {id}")) == 1
     handle = client.get_workflow_handle(workflow_id(id))
     assert await handle.result() == Status.SENT
@@ -48,50 +48,50 @@ async def test_what_is_accepted_is_started_eagerly_and_sent(
     assert summary
     assert summary.startswith("news → sms (+234•••••")
     text = history.to_json()
-    loaded = await office.load(id)
+    loaded = await harness.load(id)
     assert loaded.recipient.sms
     assert loaded.recipient.sms not in text
     assert "text of" not in text
 
 
-async def test_one_that_runs_already_is_woken(office: Office, working: Parts, client: Client) -> None:
-    id = await office.accept("otp", Lane.CRITICAL)
-    await office.becomes(id, Status.SENT)
+async def test_a_running_workflow_is_woken(harness: WorkerHarness, working: Parts, client: Client) -> None:
+    id = await harness.accept("otp", Lane.CRITICAL)
+    await harness.becomes(id, Status.SENT)
     await until(lambda: _open(client, id, "timer_started"))
-    await office.execute("UPDATE due SET due_at = now(), lease_until = NULL WHERE id = $1", id)
-    await office.execute("SELECT pg_notify('herald_due', '')")
+    await harness.execute("UPDATE due SET due_at = now(), lease_until = NULL WHERE id = $1", id)
+    await harness.execute("SELECT pg_notify('herald_due', '')")
     await until(lambda: _open(client, id, "workflow_execution_signaled"))
 
 
-async def test_a_receipt_reaches_the_workflow_that_waits_for_it(
-    office: Office, working: Parts, client: Client
+async def test_a_receipt_wakes_the_waiting_workflow(
+    harness: WorkerHarness, working: Parts, client: Client
 ) -> None:
-    id = await office.accept("otp", Lane.CRITICAL)
-    await office.becomes(id, Status.SENT)
-    delivery = (await office.load(id)).delivery(Channel.SMS)
-    inbox = Receipts(office.ledger.pool)
+    id = await harness.accept("otp", Lane.CRITICAL)
+    await harness.becomes(id, Status.SENT)
+    delivery = (await harness.load(id)).delivery(Channel.SMS)
+    inbox = Receipts(harness.ledger.pool)
     ref = attempt_ref(delivery.id, 1)
     await inbox.store("twilio", [Receipt(f"{id}:delivered", ReceiptStatus.DELIVERED, attempt_ref=ref)])
-    await office.becomes(id, Status.DELIVERED)
+    await harness.becomes(id, Status.DELIVERED)
     async with asyncio.timeout(20):
         assert await client.get_workflow_handle(workflow_id(id)).result() == Status.DELIVERED
     await inbox.close(5)
 
 
-async def test_what_a_dead_dispatcher_claimed_comes_back_with_its_lease(
-    office: Office, parts: Parts, client: Client
+async def test_claims_of_a_dead_dispatcher_return_when_their_lease_ends(
+    harness: WorkerHarness, parts: Parts, client: Client
 ) -> None:
-    id = await office.accept()
+    id = await harness.accept()
     lease_s = parts.settings.catalog.dispatch.lease_s
-    assert id in {claim.id for claim in await office.ledger.claim(Lane.NORMAL, 100, lease_s)}
+    assert id in {claim.id for claim in await harness.ledger.claim(Lane.NORMAL, 100, lease_s)}
     async with at_work(parts, client):
-        await office.becomes(id, Status.SENT)
+        await harness.becomes(id, Status.SENT)
 
 
-async def test_a_started_workflow_whose_worker_died_is_carried_on(
-    office: Office, parts: Parts, client: Client, simulators: Simulators
+async def test_a_workflow_whose_worker_died_is_continued(
+    harness: WorkerHarness, parts: Parts, client: Client, simulators: Simulators
 ) -> None:
-    id = await office.accept()
+    id = await harness.accept()
     # Started, and nobody works: its worker has died with the first task.
     await client.start_workflow(
         "NotificationWorkflow",
@@ -101,12 +101,12 @@ async def test_a_started_workflow_whose_worker_died_is_carried_on(
         execution_timeout=timedelta(minutes=5),
     )
     async with at_work(parts, client):
-        await office.becomes(id, Status.SENT)
+        await harness.becomes(id, Status.SENT)
     assert len(await simulators.messages("twilio", contains=f"text of {id}")) == 1
 
 
-async def test_a_temporal_that_is_away_costs_no_notification(
-    tmp_path: Path, database: str, valkey_server: Valkey, office: Office, simulators: Simulators
+async def test_a_temporal_outage_loses_no_notification(
+    tmp_path: Path, database: str, valkey_server: Valkey, harness: WorkerHarness, simulators: Simulators
 ) -> None:
     server = Temporal(tmp_path / "temporal", free_port(), free_port())
     process = Process(server.part(), tmp_path / "logs")
@@ -117,59 +117,59 @@ async def test_a_temporal_that_is_away_costs_no_notification(
         async with opened(settings, ORDINARY) as parts:
             client = await Client.connect(server.address)
             async with at_work(parts, client):
-                before = await office.accept()
-                await office.becomes(before, Status.SENT)
+                before = await harness.accept()
+                await harness.becomes(before, Status.SENT)
                 await process.stop()
-                ids = [await office.accept() for _ in range(10)]
-                await until(lambda: _given_back(office, ids[0]))
+                ids = [await harness.accept() for _ in range(10)]
+                await until(lambda: _given_back(harness, ids[0]))
                 await process.start()
                 for id in ids:
-                    await office.becomes(id, Status.SENT, patience_s=60)
+                    await harness.becomes(id, Status.SENT, patience_s=60)
         for id in ids:
             assert len(await simulators.messages("twilio", contains=f"text of {id}")) == 1
     finally:
         await process.stop()
 
 
-async def _given_back(office: Office, id: UUID) -> bool:
-    return await office.ledger.pool.fetchval(
+async def _given_back(harness: WorkerHarness, id: UUID) -> bool:
+    return await harness.ledger.pool.fetchval(
         "SELECT claim IS NOT NULL AND lease_until IS NULL FROM due WHERE id = $1", id
     )
 
 
-async def test_the_reconciliation_finds_what_the_queue_lost(
-    office: Office, working: Parts, client: Client
+async def test_reconciliation_requeues_lost_notifications(
+    harness: WorkerHarness, working: Parts, client: Client
 ) -> None:
-    later = await office.load(await office.accept(send_at=(await _now(office)) + timedelta(hours=1)))
+    later = await harness.load(await harness.accept(send_at=(await _now(harness)) + timedelta(hours=1)))
     for table, column in (
         ("notifications", "id"),
         ("deliveries", "notification_id"),
         ("notification_contents", "notification_id"),
     ):
-        await office.execute(
+        await harness.execute(
             f"UPDATE {table} SET accepted_at = accepted_at - interval '5 minutes' WHERE {column} = $1",
             later.id,
         )
-    await office.execute(
+    await harness.execute(
         "UPDATE deliveries SET next_pass_at = now(), due_at = now() WHERE id = $1", later.deliveries[0].id
     )
-    await office.execute("DELETE FROM due WHERE id = $1", later.id)
+    await harness.execute("DELETE FROM due WHERE id = $1", later.id)
     counts = await client.execute_workflow(
         ReconciliationWorkflow.run, id="reconcile-now", task_queue=task_queue(Lane.NORMAL)
     )
     assert counts["requeued"] == 1
-    await office.becomes(later.id, Status.SENT)
+    await harness.becomes(later.id, Status.SENT)
     again = await client.execute_workflow(
         ReconciliationWorkflow.run, id="reconcile-again", task_queue=task_queue(Lane.NORMAL)
     )
     assert again["requeued"] == 0
 
 
-async def _now(office: Office) -> datetime:
-    return await office.ledger.pool.fetchval("SELECT now()")
+async def _now(harness: WorkerHarness) -> datetime:
+    return await harness.ledger.pool.fetchval("SELECT now()")
 
 
-async def test_a_listener_that_lost_its_connection_listens_again(database: str, office: Office) -> None:
+async def test_a_listener_reconnects(database: str, harness: WorkerHarness) -> None:
     listener = Listener(database, ("tests_heard",))
     running = asyncio.create_task(listener.run())
     try:
@@ -195,6 +195,6 @@ async def test_a_listener_that_lost_its_connection_listens_again(database: str, 
 
 
 @pytest.mark.parametrize("lane", [Lane.CRITICAL, Lane.BULK])
-async def test_every_lane_is_served(office: Office, working: Parts, lane: Lane) -> None:
-    id = await office.accept(lane=lane)
-    await office.becomes(id, Status.SENT)
+async def test_every_lane_is_served(harness: WorkerHarness, working: Parts, lane: Lane) -> None:
+    id = await harness.accept(lane=lane)
+    await harness.becomes(id, Status.SENT)

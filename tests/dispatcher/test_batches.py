@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from office import Office, at_work, environment, until
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
+from worker_harness import WorkerHarness, at_work, environment, until
 
 from devstack.process import Part, Process
 from devstack.temporal import Temporal
@@ -27,13 +27,15 @@ from wiring.parts import Parts
 ROOT = Path(__file__).parents[2]
 
 
-async def _many(office: Office, count: int, lane: Lane = Lane.BULK, type: str = "quick") -> list[UUID]:
-    return list(await asyncio.gather(*(office.accept(type, lane) for _ in range(count))))
+async def _many(
+    harness: WorkerHarness, count: int, lane: Lane = Lane.BULK, type: str = "quick"
+) -> list[UUID]:
+    return list(await asyncio.gather(*(harness.accept(type, lane) for _ in range(count))))
 
 
-async def _all_are(office: Office, ids: list[UUID], status: Status, patience_s: float = 60) -> None:
+async def _all_are(harness: WorkerHarness, ids: list[UUID], status: Status, patience_s: float = 60) -> None:
     async def holds() -> bool:
-        return len(ids) == await office.ledger.pool.fetchval(
+        return len(ids) == await harness.ledger.pool.fetchval(
             "SELECT count(*) FROM notifications WHERE id = ANY($1) AND status = $2", ids, status.value
         )
 
@@ -60,23 +62,23 @@ async def _own_runs(client: Client, ids: list[UUID]) -> list[UUID]:
     return [id for id in ids if await has(id)]
 
 
-async def _page_of(office: Office, ids: list[UUID]) -> str | None:
-    return await office.ledger.pool.fetchval(
+async def _page_of(harness: WorkerHarness, ids: list[UUID]) -> str | None:
+    return await harness.ledger.pool.fetchval(
         "SELECT batch_id::text FROM due WHERE id = ANY($1) AND batch_id IS NOT NULL LIMIT 1", ids
     )
 
 
-async def test_the_bulk_lane_needs_no_workflow_each_and_the_page_can_be_seen(
-    office: Office, parts: Parts, client: Client, simulators: Simulators
+async def test_the_bulk_lane_runs_in_one_batch_workflow(
+    harness: WorkerHarness, parts: Parts, client: Client, simulators: Simulators
 ) -> None:
-    ids = await _many(office, 30)
+    ids = await _many(harness, 30)
     for id in ids:
-        number = (await office.load(id)).recipient.sms
+        number = (await harness.load(id)).recipient.sms
         await simulators.fault("twilio", "latency", number, latency_s=0.5)
     async with at_work(parts, client):
-        await until(lambda: _page_of(office, ids))
-        page = client.get_workflow_handle(f"page-{await _page_of(office, ids)}")
-        await _all_are(office, ids, Status.SENT)
+        await until(lambda: _page_of(harness, ids))
+        page = client.get_workflow_handle(f"page-{await _page_of(harness, ids)}")
+        await _all_are(harness, ids, Status.SENT)
         progress = await page.result()
     assert (progress["taken"], progress["settled"], progress["promoted"]) == (30, 30, 0)
     assert await _own_runs(client, ids) == []
@@ -86,13 +88,13 @@ async def test_the_bulk_lane_needs_no_workflow_each_and_the_page_can_be_seen(
     assert "+234" not in text
 
 
-async def test_what_fails_has_a_workflow_of_its_own_and_ends(
-    office: Office, working: Parts, client: Client, simulators: Simulators
+async def test_failed_notifications_get_their_own_workflow(
+    harness: WorkerHarness, working: Parts, client: Client, simulators: Simulators
 ) -> None:
     numbers = await _number_of_failing(simulators)
-    failing = [await office.accept("quick", Lane.BULK, to_sms=number) for number in numbers]
-    fine = await _many(office, 20)
-    await _all_are(office, [*failing, *fine], Status.SENT)
+    failing = [await harness.accept("quick", Lane.BULK, to_sms=number) for number in numbers]
+    fine = await _many(harness, 20)
+    await _all_are(harness, [*failing, *fine], Status.SENT)
     assert await _own_runs(client, [*failing, *fine]) == failing
     assert await _sent_once(simulators, [*failing, *fine])
 
@@ -107,23 +109,23 @@ async def _number_of_failing(simulators: Simulators) -> list[str]:
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["strategy first", "await_receipt"])
-async def test_what_waits_for_its_receipt_is_never_paged(
-    office: Office, working: Parts, client: Client, first: bool
+async def test_notifications_that_await_receipts_are_not_batched(
+    harness: WorkerHarness, working: Parts, client: Client, first: bool
 ) -> None:
     more = {"strategy": "first", "channels": (Channel.SMS, Channel.EMAIL)} if first else {"solo": True}
-    id = await office.accept("quick" if first else "otp", Lane.BULK, **more)
-    await office.becomes(id, Status.SENT)
+    id = await harness.accept("quick" if first else "otp", Lane.BULK, **more)
+    await harness.becomes(id, Status.SENT)
     assert await _own_runs(client, [id]) == [id]
 
 
-async def test_a_spike_in_another_lane_is_drained_by_pages_until_it_is_over(
-    office: Office, parts: Parts, client: Client, simulators: Simulators
+async def test_a_spike_in_another_lane_is_batched(
+    harness: WorkerHarness, parts: Parts, client: Client, simulators: Simulators
 ) -> None:
-    ids = await _many(office, 150, Lane.NORMAL)
+    ids = await _many(harness, 150, Lane.NORMAL)
     async with at_work(parts, client):
-        await _all_are(office, ids, Status.SENT)
-        alone = await office.accept("quick", Lane.NORMAL)
-        await office.becomes(alone, Status.SENT)
+        await _all_are(harness, ids, Status.SENT)
+        alone = await harness.accept("quick", Lane.NORMAL)
+        await harness.becomes(alone, Status.SENT)
     assert len(await _own_runs(client, ids)) < 100
     assert await _sent_once(simulators, [*ids, alone])
 
@@ -154,24 +156,24 @@ async def process(
     await process.stop()
 
 
-async def test_after_kill_9_in_the_middle_of_a_page_each_has_reached_the_vendor_exactly_once(
-    office: Office, process: Process, client: Client, simulators: Simulators
+async def test_kill_9_during_a_batch_sends_each_notification_exactly_once(
+    harness: WorkerHarness, process: Process, client: Client, simulators: Simulators
 ) -> None:
-    ids = await _many(office, 300)
+    ids = await _many(harness, 300)
     for id in ids[100:]:
         # The vendor has it, and its answer does not come in time to be recorded.
-        number = (await office.load(id)).recipient.sms
+        number = (await harness.load(id)).recipient.sms
         await simulators.fault("twilio", "accept_then_stall", number, latency_s=3, times=1)
     await process.start()
-    await until(lambda: _has_some_open(office, ids))
+    await until(lambda: _has_some_open(harness, ids))
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
-    open_now = await _open(office, ids)
+    open_now = await _open(harness, ids)
     assert open_now, "it was killed in the middle of calls"
     await process.start()
-    await _all_are(office, ids, Status.SENT, patience_s=120)
+    await _all_are(harness, ids, Status.SENT, patience_s=120)
     assert await _sent_once(simulators, ids)
-    resolved = await office.ledger.pool.fetch(
+    resolved = await harness.ledger.pool.fetch(
         "SELECT notification_id, outcome FROM notification_attempts WHERE notification_id = ANY($1)"
         " AND resolved_by = 'lookup'",
         open_now,
@@ -180,8 +182,8 @@ async def test_after_kill_9_in_the_middle_of_a_page_each_has_reached_the_vendor_
     assert {row["notification_id"] for row in resolved} == set(open_now)
 
 
-async def _open(office: Office, ids: list[UUID]) -> list[UUID]:
-    rows = await office.ledger.pool.fetch(
+async def _open(harness: WorkerHarness, ids: list[UUID]) -> list[UUID]:
+    rows = await harness.ledger.pool.fetch(
         "SELECT notification_id FROM notification_attempts"
         " WHERE notification_id = ANY($1) AND outcome IS NULL",
         ids,
@@ -189,5 +191,5 @@ async def _open(office: Office, ids: list[UUID]) -> list[UUID]:
     return [row["notification_id"] for row in rows]
 
 
-async def _has_some_open(office: Office, ids: list[UUID]) -> bool:
-    return len(await _open(office, ids)) >= 30
+async def _has_some_open(harness: WorkerHarness, ids: list[UUID]) -> bool:
+    return len(await _open(harness, ids)) >= 30

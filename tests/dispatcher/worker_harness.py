@@ -98,7 +98,7 @@ async def at_work(parts: Parts, client: Client) -> AsyncGenerator[None]:
 
 
 @dataclass(frozen=True)
-class Office:
+class WorkerHarness:
     """Takes notifications in."""
 
     ledger: Ledger

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from pass_case import Case, Desk, Dressed, Worker, catalog, phone
+from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog, phone
 from structlog.testing import capture_logs
 
 from domain.notification import Channel, Strategy
@@ -14,7 +14,7 @@ from domain.status import Status
 from domain.steps import Action
 from storage.reads import Reads
 
-Hire = Callable[..., Worker]
+MakeWorker = Callable[..., Worker]
 BY_COUNTRY = {"NG": ("termii", "twilio"), "234": ("twilio",), "44": ("termii",)}
 PRICED = ProviderPolicy(
     timeout_s=5,
@@ -28,10 +28,10 @@ async def _first(case: Case) -> tuple[str, str, list[str]]:
     return attempt["provider"], chosen["route_of"], chosen["route"]
 
 
-async def test_the_country_of_the_number_chooses_the_order(desk: Desk, hire: Hire) -> None:
-    worker = hire(sms_routes=BY_COUNTRY)
-    nigerian, british = await desk.accept(), await desk.accept(to="+447400123456")
-    american, own = await desk.accept(to="+13125550123"), await desk.accept("alone")
+async def test_the_numbers_country_selects_the_route(submitter: Submitter, make_worker: MakeWorker) -> None:
+    worker = make_worker(sms_routes=BY_COUNTRY)
+    nigerian, british = await submitter.accept(), await submitter.accept(to="+447400123456")
+    american, own = await submitter.accept(to="+13125550123"), await submitter.accept("alone")
     for case in (nigerian, british, american, own):
         assert (await worker.run(case)).state is Status.SENT
     assert await _first(nigerian) == ("termii", "NG", ["termii", "twilio"])
@@ -41,19 +41,19 @@ async def test_the_country_of_the_number_chooses_the_order(desk: Desk, hire: Hir
     assert await _first(own) == ("twilio", "type", ["twilio"])
 
 
-async def test_a_country_falls_back_within_its_own_order(desk: Desk, hire: Hire) -> None:
-    worker, case = hire(sms_routes=BY_COUNTRY), await desk.accept()
-    await desk.fail(case, "termii")
+async def test_failover_follows_the_country_route(submitter: Submitter, make_worker: MakeWorker) -> None:
+    worker, case = make_worker(sms_routes=BY_COUNTRY), await submitter.accept()
+    await submitter.fail(case, "termii")
     assert (await worker.run(case)).state is Status.SENT
     assert await case.outcomes() == [("termii", "unavailable"), ("twilio", "accepted")]
 
 
-async def test_sms_go_only_to_the_countries_that_are_allowed(desk: Desk, hire: Hire) -> None:
-    worker = hire(catalog(sms=SmsPolicy(countries=("GH", "US"))))
-    refused, allowed = await desk.accept(), await desk.accept(to="+13125550123")
+async def test_sms_are_sent_to_allowed_countries_only(submitter: Submitter, make_worker: MakeWorker) -> None:
+    worker = make_worker(catalog(sms=SmsPolicy(countries=("GH", "US"))))
+    refused, allowed = await submitter.accept(), await submitter.accept(to="+13125550123")
     assert (await worker.plan(refused)).steps == []
     # One that had been planned already, and whose number or list changed since.
-    late = await desk.accept()
+    late = await submitter.accept()
     assert (await worker.run(late)).action is Action.NOTHING
     for case in (refused, late):
         delivery = await case.delivery()
@@ -62,9 +62,11 @@ async def test_sms_go_only_to_the_countries_that_are_allowed(desk: Desk, hire: H
     assert (await worker.run(allowed)).state is Status.SENT
 
 
-async def test_a_country_that_is_not_allowed_gives_way_to_the_next_channel(desk: Desk, hire: Hire) -> None:
-    worker = hire(catalog(sms=SmsPolicy(countries=("GH",))))
-    case = await desk.accept(
+async def test_a_forbidden_country_starts_the_next_channel(
+    submitter: Submitter, make_worker: MakeWorker
+) -> None:
+    worker = make_worker(catalog(sms=SmsPolicy(countries=("GH",))))
+    case = await submitter.accept(
         channels=(Channel.SMS, Channel.EMAIL), strategy=Strategy.FIRST, to_email=f"{phone()[1:]}@example.com"
     )
     await worker.plan(case)
@@ -80,14 +82,14 @@ async def test_a_country_that_is_not_allowed_gives_way_to_the_next_channel(desk:
         ("+44740", "", (1, "gsm7", None, None)),
     ],
 )
-async def test_an_attempt_has_its_segments_and_what_they_should_cost(
-    desk: Desk, hire: Hire, to: str, tail: str, expected: tuple[object, ...]
+async def test_an_attempt_records_segments_and_cost(
+    submitter: Submitter, make_worker: MakeWorker, to: str, tail: str, expected: tuple[object, ...]
 ) -> None:
-    worker = hire(catalog(every=PRICED))
+    worker = make_worker(catalog(every=PRICED))
     number = phone() if to == "+234" else {"+1312": "+13125550123", "+44740": "+447400123456"}[to]
-    case = await desk.accept(to=number, body=f"{desk.text} {tail}")
+    case = await submitter.accept(to=number, body=f"{submitter.text} {tail}")
     await worker.run(case)
-    reads = Reads(desk.ledger.pool)
+    reads = Reads(submitter.ledger.pool)
     [shown] = await reads.attempts("bank", case.id) or []
     await reads.close(1)
     assert tuple(shown[name] for name in ("segments", "encoding", "cost", "currency")) == expected
@@ -100,18 +102,18 @@ async def test_an_attempt_has_its_segments_and_what_they_should_cost(
     assert "herald_sms_segments_differ_total{" not in metrics
 
 
-async def test_what_was_refused_costs_nothing(desk: Desk, hire: Hire) -> None:
-    worker, case = hire(catalog(every=PRICED)), await desk.accept("alone")
-    await desk.fail(case)
+async def test_a_refused_sms_costs_nothing(submitter: Submitter, make_worker: MakeWorker) -> None:
+    worker, case = make_worker(catalog(every=PRICED)), await submitter.accept("alone")
+    await submitter.fail(case)
     await worker.run(case)
     assert "herald_sms_segments_total{" not in worker.metrics.render().decode()
 
 
-async def test_a_vendor_that_counts_other_segments_is_told_about(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed]
+async def test_a_different_segment_count_is_reported(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
 ) -> None:
-    dressed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=phone(), segments=2)
-    case = await desk.accept()
+    stubbed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=phone(), segments=2)
+    case = await submitter.accept()
     with capture_logs() as logs:
         await worker.run(case)
     [told] = [entry for entry in logs if entry["event"] == "segments_differ"]

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import pytest
-from pass_case import Case, Desk, Worker, catalog
+from delivery_case import Case, Submitter, Worker, catalog
 from watched_ledger import WatchedLedger
 
 from delivery.prefetch import KEPT_MAX, PrefetchCache
@@ -16,11 +16,13 @@ from domain.steps import Action
 from domain.transition import Transition
 from storage.rows import Move
 
-Change = Callable[[Desk, Case], Awaitable[None]]
+Change = Callable[[Submitter, Case], Awaitable[None]]
 
 
-async def test_a_first_pass_reads_nothing_again(desk: Desk, worker: Worker, watched: WatchedLedger) -> None:
-    case = await desk.accept(channels=(Channel.SMS, Channel.EMAIL), to_email="a@example.com")
+async def test_a_first_pass_reads_nothing(
+    submitter: Submitter, worker: Worker, watched: WatchedLedger
+) -> None:
+    case = await submitter.accept(channels=(Channel.SMS, Channel.EMAIL), to_email="a@example.com")
     worker.prefetched.put(case.id, await case.load())
     await worker.plan(case)
     assert [(await worker.deliver(case, channel)).state for channel in (Channel.SMS, Channel.EMAIL)] == [
@@ -30,29 +32,29 @@ async def test_a_first_pass_reads_nothing_again(desk: Desk, worker: Worker, watc
     assert watched.loads == 0
 
 
-async def test_a_limit_reads_nothing_again(desk: Desk, hire: Callable[..., Worker]) -> None:
+async def test_a_limit_check_reads_nothing(submitter: Submitter, make_worker: Callable[..., Worker]) -> None:
     limit = Limit(channel=Channel.SMS, max=3, per_s=3600)
-    worker = hire(catalog({"few": NotificationType(limits=(limit,))}))
+    worker = make_worker(catalog({"few": NotificationType(limits=(limit,))}))
     assert isinstance(worker.ledger, WatchedLedger)
-    case = await desk.accept("few")
+    case = await submitter.accept("few")
     assert (await worker.plan(case)).steps[0].limited
     assert (await worker.limit(case)).admitted
     assert (await worker.deliver(case)).state is Status.SENT
     assert worker.ledger.loads == 1
 
 
-async def _opted_out(desk: Desk, case: Case) -> None:
-    await desk.opt_out(case)
+async def _opted_out(submitter: Submitter, case: Case) -> None:
+    await submitter.opt_out(case)
 
 
-async def _suppressed(desk: Desk, case: Case) -> None:
-    await desk.suppress(case.to)
+async def _suppressed(submitter: Submitter, case: Case) -> None:
+    await submitter.suppress(case.to)
 
 
-async def _cancelled(desk: Desk, case: Case) -> None:
+async def _cancelled(submitter: Submitter, case: Case) -> None:
     delivery = await case.delivery()
     over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
-    assert await desk.ledger.move(Move(case.id, delivery.id, delivery.version, over))
+    assert await submitter.ledger.move(Move(case.id, delivery.id, delivery.version, over))
 
 
 @pytest.mark.parametrize("planned", [False, True])
@@ -64,31 +66,31 @@ async def _cancelled(desk: Desk, case: Case) -> None:
         (_cancelled, Status.CANCELLED),
     ],
 )
-async def test_what_changed_since_it_was_read_is_not_sent(
-    desk: Desk, worker: Worker, change: Change, status: Status, *, planned: bool
+async def test_a_change_after_the_prefetch_stops_the_send(
+    submitter: Submitter, worker: Worker, change: Change, status: Status, *, planned: bool
 ) -> None:
-    case = await desk.accept()
+    case = await submitter.accept()
     worker.prefetched.put(case.id, await case.load())
     if not planned:
-        await change(desk, case)
+        await change(submitter, case)
     assert [step.action for step in (await worker.plan(case)).steps] == [Action.SEND]
     if planned:
-        await change(desk, case)
+        await change(submitter, case)
     await worker.deliver(case)
     assert (await case.load()).status is status
     assert await case.received() == []
 
 
-async def test_only_what_was_never_tried_is_handed_on(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept()
+async def test_only_untried_notifications_are_kept(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept()
     await worker.run(case)
     prefetched = PrefetchCache()
     prefetched.put(case.id, await case.load())
     assert prefetched.peek(case.id) is None
 
 
-async def test_it_is_taken_once_while_it_is_young_and_bounded(desk: Desk) -> None:
-    cases = [await desk.accept() for _ in range(2)]
+async def test_entries_are_taken_once_expire_and_are_bounded(submitter: Submitter) -> None:
+    cases = [await submitter.accept() for _ in range(2)]
     read, old = PrefetchCache(), PrefetchCache(age_s_max=0)
     first, second = [await case.load() for case in cases]
     read.put(first.id, first)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from office import Office, at_work
 from temporalio.client import Client
+from worker_harness import WorkerHarness, at_work
 
 from delivery.slots import InFlightSlots
 from dispatcher.listener import Listener
@@ -39,7 +39,7 @@ def _first_passes() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
 
 @pytest.mark.parametrize("kind", [_listener, _first_passes])
 @pytest.mark.parametrize("turns", range(4))
-async def test_a_loop_that_is_woken_as_it_is_cancelled_ends(
+async def test_a_loop_woken_while_it_is_cancelled_ends(
     kind: Callable[[], tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]], turns: int
 ) -> None:
     wait, wake = kind()
@@ -62,7 +62,7 @@ async def test_a_loop_that_is_woken_as_it_is_cancelled_ends(
     assert not forgot, "it went on as if nobody had told it to stop"
 
 
-async def test_a_round_that_is_under_way_ends_before_its_loop() -> None:
+async def test_a_cancelled_loop_finishes_its_round() -> None:
     began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def round() -> None:
@@ -82,13 +82,13 @@ async def test_a_round_that_is_under_way_ends_before_its_loop() -> None:
     assert ended.is_set()
 
 
-async def test_a_worker_stops_in_time_while_pages_and_workflows_begin(
-    office: Office, parts: Parts, client: Client
+async def test_a_worker_stops_in_time_while_batches_and_workflows_start(
+    harness: WorkerHarness, parts: Parts, client: Client
 ) -> None:
     random.seed(20261127)
     for _ in range(STOPS):
         lanes = [Lane.BULK, Lane.NORMAL, Lane.HIGH] * 10
-        await asyncio.gather(*(office.accept("quick", lane) for lane in lanes))
+        await asyncio.gather(*(harness.accept("quick", lane) for lane in lanes))
         async with asyncio.timeout(STOP_S_MAX):
             async with at_work(parts, client):
                 await asyncio.sleep(random.uniform(0, 0.5))

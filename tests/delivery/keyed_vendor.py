@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from domain.notification import Channel
-from domain.outcome import Outcome, Receipt, SendResult
+from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
 from providers.base import (
     AmbiguityResolution,
     CallbackRefused,
@@ -74,7 +74,7 @@ class Keyed(HttpProvider):
         if isinstance(answer, RequestFailed):
             return answer.result
         if answer.status == 422:
-            return refused(answer, CodeMeaning(Outcome.REJECTED_RECIPIENT))
+            return refused(answer, CodeMeaning(Outcome.REJECTED_RECIPIENT, AddressVerdict.SUPPRESS))
         if answer.status != 200:
             return refused(answer, by_status(answer.status, vendor_form=True))
         return SendResult(Outcome.ACCEPTED, http_status=200, provider_message_id=answer.fields["id"])

@@ -1,7 +1,7 @@
 """What a refusal says about its provider: only what concerns it opens its circuit."""
 
 import pytest
-from pass_case import TYPES, Worker
+from delivery_case import TYPES, Worker
 
 from domain.notification import Channel, Recipient
 from domain.outcome import Outcome, SendResult
@@ -11,7 +11,7 @@ from providers.email.smtp_replies import Stage, parse_result
 @pytest.mark.parametrize(
     ("about_provider", "blocked"), [(True, {"twilio": "circuit_open"}), (False, {})], ids=["its own", "ours"]
 )
-def test_only_a_failure_of_the_provider_opens_its_circuit(
+def test_only_failures_about_the_provider_open_its_circuit(
     worker: Worker, about_provider: bool, blocked: dict[str, str]
 ) -> None:
     rejected = SendResult(Outcome.REJECTED, "21408", 400, about_provider=about_provider)
@@ -20,7 +20,7 @@ def test_only_a_failure_of_the_provider_opens_its_circuit(
     assert worker.health.route(Channel.SMS, TYPES["news"], Recipient()).blocked == blocked
 
 
-def test_a_mail_server_that_refuses_us_opens_its_circuit(worker: Worker) -> None:
+def test_refused_smtp_credentials_open_the_circuit(worker: Worker) -> None:
     """Its replies have no HTTP status, and are the vendor's word nevertheless."""
     us = parse_result(535, "5.7.8 Authentication credentials invalid", Stage.CONNECTING)
     for _ in range(30):
@@ -30,7 +30,7 @@ def test_a_mail_server_that_refuses_us_opens_its_circuit(worker: Worker) -> None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.REJECTED_RECIPIENT])
-def test_what_was_never_asked_says_nothing_of_the_provider(worker: Worker, outcome: Outcome) -> None:
+def test_a_refusal_by_the_adapter_does_not_count(worker: Worker, outcome: Outcome) -> None:
     down = SendResult(Outcome.UNAVAILABLE, "http_503", 503)
     for _ in range(30):
         worker.health.report("twilio", down)
@@ -41,7 +41,7 @@ def test_what_was_never_asked_says_nothing_of_the_provider(worker: Worker, outco
 @pytest.mark.parametrize(
     ("about_provider", "blocked"), [(True, {"apns": "asked_to_wait"}), (False, {})], ids=["all", "one device"]
 )
-def test_a_wait_for_one_recipient_keeps_no_other_away(
+def test_retry_after_for_one_recipient_does_not_block_the_provider(
     worker: Worker, about_provider: bool, blocked: dict[str, str]
 ) -> None:
     throttled = SendResult(

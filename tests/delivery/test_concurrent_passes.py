@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import asyncpg
 import pytest
-from pass_case import ALONE, Case, Desk, Dressed, Worker, catalog, crash_at, until
+from delivery_case import ALONE, Case, StubbedProvider, Submitter, Worker, catalog, crash_at
+from waiting import until, until_blocked
 from watched_ledger import WatchedLedger
 
 from domain.ids import attempt_ref
@@ -21,7 +22,7 @@ from storage.postgres import Pool
 from storage.receipts import Receipts
 
 Alerts = Callable[[], list[str]]
-Hire = Callable[..., Worker]
+MakeWorker = Callable[..., Worker]
 
 SHORT_S = 0.6
 HASTY = catalog(
@@ -31,24 +32,15 @@ HASTY = catalog(
 """Senders with little time."""
 
 
-async def _until_blocked(pool: Pool, holder: asyncpg.Connection) -> None:
-    pid = holder.get_server_pid()
-    await until(
-        lambda: pool.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))", pid
-        )
-    )
-
-
 async def _past(started: float, seconds: float) -> None:
     """Let the monotonic clock pass this point."""
     await asyncio.sleep(max(0.0, started + seconds - time.monotonic()) + 0.01)
 
 
-async def test_of_ten_passes_at_once_one_sends(desk: Desk, hire: Hire) -> None:
-    workers = [hire(), hire()]
+async def test_one_of_ten_concurrent_passes_sends(submitter: Submitter, make_worker: MakeWorker) -> None:
+    workers = [make_worker(), make_worker()]
     for _ in range(3):
-        case = await desk.accept()
+        case = await submitter.accept()
         results = await asyncio.gather(*(workers[n % 2].run(case) for n in range(10)))
         assert len(await case.received()) == 1
         assert await case.outcomes() == [("twilio", "accepted")]
@@ -57,17 +49,17 @@ async def test_of_ten_passes_at_once_one_sends(desk: Desk, hire: Hire) -> None:
         assert len(await case.received()) == 1
 
 
-async def test_a_sender_that_lost_its_time_to_a_lock_does_not_send(
-    desk: Desk, hire: Hire, pool: Pool, database: str
+async def test_no_send_once_a_lock_has_used_up_the_budget(
+    submitter: Submitter, make_worker: MakeWorker, pool: Pool, database: str
 ) -> None:
-    worker, case = hire(HASTY), await desk.accept("alone")
+    worker, case = make_worker(HASTY), await submitter.accept("alone")
     holder = await asyncpg.connect(database)
     try:
         async with holder.transaction():
             await holder.execute("SELECT FROM notifications WHERE id = $1 FOR UPDATE", case.id)
             started = time.monotonic()
             running = asyncio.create_task(worker.run(case))
-            await _until_blocked(pool, holder)
+            await until_blocked(pool, holder)
             await _past(started, SHORT_S)
         result = await running
     finally:
@@ -82,17 +74,17 @@ async def test_a_sender_that_lost_its_time_to_a_lock_does_not_send(
     assert len(await case.received()) == 1
 
 
-async def test_a_sender_stopped_between_intent_and_call_does_not_send_when_it_goes_on(
-    desk: Desk, hire: Hire, alerts: Alerts, dressed: dict[str, Dressed]
+async def test_a_sender_paused_after_its_intent_does_not_send_late(
+    submitter: Submitter, make_worker: MakeWorker, alerts: Alerts, stubbed: dict[str, StubbedProvider]
 ) -> None:
-    stopped, other, case = hire(HASTY), hire(HASTY), await desk.accept("alone")
+    stopped, other, case = make_worker(HASTY), make_worker(HASTY), await submitter.accept("alone")
     assert isinstance(stopped.ledger, WatchedLedger)
     go_on, started = asyncio.Event(), time.monotonic()
     stopped.ledger.after_intent = go_on.wait
     running = asyncio.create_task(stopped.run(case))
     await until(case.attempts)
     assert (await other.run(case)).action is Action.RETRY, "its hold has not passed"
-    assert dressed["twilio"].lookups == 0, "until then the attempt is its sender's"
+    assert stubbed["twilio"].lookups == 0, "until then the attempt is its sender's"
     await case.elapse()
     assert (await other.settle(case)).state is Status.SENT
     await _past(started, SHORT_S)
@@ -103,16 +95,20 @@ async def test_a_sender_stopped_between_intent_and_call_does_not_send_when_it_go
     assert alerts() == []
 
 
-async def test_an_outcome_that_comes_after_the_resolution_is_kept_and_alerts(
-    desk: Desk, worker: Worker, hire: Hire, alerts: Alerts, dressed: dict[str, Dressed]
+async def test_a_late_outcome_is_kept_and_alerts(
+    submitter: Submitter,
+    worker: Worker,
+    make_worker: MakeWorker,
+    alerts: Alerts,
+    stubbed: dict[str, StubbedProvider],
 ) -> None:
-    case = await desk.accept()
-    await desk.simulators.fault("twilio", "latency", case.to, latency_s=0.8, times=1)
+    case = await submitter.accept()
+    await submitter.simulators.fault("twilio", "latency", case.to, latency_s=0.8, times=1)
     running = asyncio.create_task(worker.run(case))
     await until(case.attempts)
-    dressed["twilio"].finds = []
+    stubbed["twilio"].finds = []
     await case.elapse()
-    assert (await hire().settle(case)).state is Status.SENT
+    assert (await make_worker().settle(case)).state is Status.SENT
     await running
     [first, second] = await case.attempts()
     assert (first["outcome"], first["late_outcome"]) == ("not_sent", "accepted")
@@ -121,12 +117,12 @@ async def test_an_outcome_that_comes_after_the_resolution_is_kept_and_alerts(
     assert await case.is_proven()
 
 
-async def test_a_callback_that_comes_before_the_sender_gives_up_is_no_alert(
-    desk: Desk, hire: Hire, receipts: Receipts, alerts: Alerts
+async def test_a_callback_before_the_sender_records_its_outcome_raises_no_alert(
+    submitter: Submitter, make_worker: MakeWorker, receipts: Receipts, alerts: Alerts
 ) -> None:
-    worker, case = hire(HASTY), await desk.accept("stop")
+    worker, case = make_worker(HASTY), await submitter.accept("stop")
     assert isinstance(worker.ledger, WatchedLedger)
-    await desk.simulators.fault("twilio", "accept_then_close", case.to, times=1)
+    await submitter.simulators.fault("twilio", "accept_then_close", case.to, times=1)
 
     async def report() -> None:
         ref = attempt_ref((await case.delivery()).id, 1)
@@ -143,10 +139,10 @@ async def test_a_callback_that_comes_before_the_sender_gives_up_is_no_alert(
 
 
 @pytest.mark.parametrize("kind", ["terminated", "commit_unknown", "committed_unknown", "queue_full"])
-async def test_a_lost_connection_costs_no_outcome(
-    desk: Desk, worker: Worker, watched: WatchedLedger, database: str, alerts: Alerts, kind: str
+async def test_a_lost_connection_loses_no_outcome(
+    submitter: Submitter, worker: Worker, watched: WatchedLedger, database: str, alerts: Alerts, kind: str
 ) -> None:
-    case = await desk.accept()
+    case = await submitter.accept()
 
     async def terminate() -> None:
         connection = await asyncpg.connect(database)
@@ -174,10 +170,10 @@ async def test_a_lost_connection_costs_no_outcome(
     assert alerts() == []
 
 
-async def test_an_intent_that_may_not_have_been_committed_is_not_sent_on(
-    desk: Desk, worker: Worker, watched: WatchedLedger
+async def test_an_intent_that_may_be_uncommitted_is_not_sent(
+    submitter: Submitter, worker: Worker, watched: WatchedLedger
 ) -> None:
-    case = await desk.accept()
+    case = await submitter.accept()
 
     async def lose() -> None:
         raise CommitUnknown("lost at COMMIT")
@@ -203,25 +199,25 @@ async def _survives(case: Case, crashing: Worker, healthy: Worker, suspension: i
 
 
 @pytest.mark.parametrize("done", [False, True])
-async def test_wherever_a_sender_dies_there_is_one_message_and_its_row(
-    desk: Desk, hire: Hire, done: bool
+async def test_a_crash_at_any_point_leaves_one_message_and_its_attempt(
+    submitter: Submitter, make_worker: MakeWorker, done: bool
 ) -> None:
-    crashing, healthy = hire(), hire()
+    crashing, healthy = make_worker(), make_worker()
     suspension = 0
-    while await _survives(await desk.accept("stop"), crashing, healthy, suspension, done):
+    while await _survives(await submitter.accept("stop"), crashing, healthy, suspension, done):
         suspension += 1
     assert suspension >= 4, "reading, intent, call, outcome"
 
 
 @pytest.mark.parametrize("done", [False, True])
-async def test_wherever_a_sender_dies_failing_over_there_is_one_message_and_its_row(
-    desk: Desk, hire: Hire, done: bool
+async def test_a_crash_at_any_point_of_a_failover_leaves_one_message(
+    submitter: Submitter, make_worker: MakeWorker, done: bool
 ) -> None:
-    crashing, healthy = hire(), hire()
+    crashing, healthy = make_worker(), make_worker()
     suspension = 0
     while True:
-        case = await desk.accept("stop")
-        await desk.simulators.fault("twilio", "status", case.to, status=503)
+        case = await submitter.accept("stop")
+        await submitter.simulators.fault("twilio", "status", case.to, status=503)
         if not await _survives(case, crashing, healthy, suspension, done):
             break
         suspension += 1

@@ -8,11 +8,12 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
-from pass_case import ALONE, Case, Desk, Worker, catalog, until
+from delivery_case import ALONE, Case, Submitter, Worker, catalog
+from waiting import until
 from watched_ledger import WatchedLedger
 
 from delivery.batch import LEASE_LEFT_S, Page
-from delivery.batch_item import Came
+from delivery.batch_item import BatchItemResult
 from domain.notification import Channel, Lane
 from domain.notification_types import Limit, NotificationType, OnLimit
 from domain.paging import PORTION_MIN, SHUT_PAUSE_S
@@ -21,19 +22,19 @@ from domain.status import Status
 from domain.transition import Transition
 from storage.rows import Move
 
-Hire = Callable[..., Worker]
+MakeWorker = Callable[..., Worker]
 DRAINED = "nothing more is due"
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def empty_queue(desk: Desk) -> AsyncIterator[None]:
+async def empty_queue(submitter: Submitter) -> AsyncIterator[None]:
     """What other tests left due is not taken here."""
-    await desk.ledger.pool.execute("DELETE FROM due")
+    await submitter.ledger.pool.execute("DELETE FROM due")
     yield
 
 
-async def _bulk(desk: Desk, count: int, type: str = "alone", **more: Any) -> list[Case]:
-    return list(await asyncio.gather(*(desk.accept(type, lane=Lane.BULK, **more) for _ in range(count))))
+async def _bulk(submitter: Submitter, count: int, type: str = "alone", **more: Any) -> list[Case]:
+    return list(await asyncio.gather(*(submitter.accept(type, lane=Lane.BULK, **more) for _ in range(count))))
 
 
 async def _due(case: Case) -> asyncpg.Record | None:
@@ -47,17 +48,17 @@ async def _each_sent_once(cases: list[Case]) -> None:
         assert await case.is_proven()
 
 
-async def test_a_page_sends_what_is_due_and_leaves_nothing_behind(desk: Desk, worker: Worker) -> None:
-    cases = await _bulk(desk, 30)
+async def test_a_batch_sends_everything_due(submitter: Submitter, worker: Worker) -> None:
+    cases = await _bulk(submitter, 30)
     progress = await worker.page().drain()
     assert (progress.taken, progress.settled, progress.promoted, progress.ended) == (30, 30, 0, DRAINED)
     await _each_sent_once(cases)
-    assert await desk.ledger.pool.fetchval("SELECT count(*) FROM due") == 0
+    assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 0
     assert 'herald_paged_total{came="settled",lane="bulk"} 30.0' in worker.metrics.render().decode()
 
 
-async def test_one_load_serves_plan_and_pass(desk: Desk, worker: Worker) -> None:
-    [case] = await _bulk(desk, 1)
+async def test_plan_and_pass_share_one_load(submitter: Submitter, worker: Worker) -> None:
+    [case] = await _bulk(submitter, 1)
     loads = 0
     load = worker.ledger.load
 
@@ -67,20 +68,22 @@ async def test_one_load_serves_plan_and_pass(desk: Desk, worker: Worker) -> None
         return await load(id)
 
     worker.ledger.load = counted  # pyright: ignore[reportAttributeAccessIssue] (counts, and does the same)
-    assert await worker.page_pass.run(case.id) is Came.SETTLED
+    assert await worker.page_pass.run(case.id) is BatchItemResult.SETTLED
     assert loads == 1
 
 
-async def test_a_page_ends_when_it_is_full(desk: Desk, worker: Worker) -> None:
-    await _bulk(desk, 12)
+async def test_a_full_batch_ends(submitter: Submitter, worker: Worker) -> None:
+    await _bulk(submitter, 12)
     progress = await worker.page(page_size=10).drain()
     assert (progress.taken, progress.settled, progress.ended) == (10, 10, "full")
-    assert await desk.ledger.pool.fetchval("SELECT count(*) FROM due") == 2
+    assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 2
 
 
-async def test_pages_and_own_runs_beside_each_other_send_once(desk: Desk, hire: Hire) -> None:
-    cases = await _bulk(desk, 120)
-    one, two, own = hire(), hire(), hire()
+async def test_batches_and_single_passes_together_send_once(
+    submitter: Submitter, make_worker: MakeWorker
+) -> None:
+    cases = await _bulk(submitter, 120)
+    one, two, own = make_worker(), make_worker(), make_worker()
     [first, second, *_] = await asyncio.gather(
         one.page().drain(), two.page().drain(), *(own.run(case) for case in cases[:40])
     )
@@ -93,22 +96,22 @@ async def _none_is_open(cases: list[Case]) -> bool:
     return all([(await case.delivery()).open_attempt is None for case in cases])
 
 
-async def test_a_page_that_is_run_again_before_its_claims_end_sends_nothing_twice(
-    desk: Desk, hire: Hire
+async def test_a_rerun_during_the_lease_sends_nothing_twice(
+    submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    cases = await _bulk(desk, 20)
-    page = asyncio.create_task(hire().page().drain())
-    again = hire()
+    cases = await _bulk(submitter, 20)
+    page = asyncio.create_task(make_worker().page().drain())
+    again = make_worker()
     await asyncio.gather(*(again.page_pass.run(case.id) for case in cases))
     await page
     await _each_sent_once(cases)
 
 
-async def test_what_failed_is_handed_over_at_once_and_no_page_takes_it_again(
-    desk: Desk, worker: Worker
+async def test_a_failed_notification_is_promoted_to_its_own_workflow(
+    submitter: Submitter, worker: Worker
 ) -> None:
-    [failing, *fine] = await _bulk(desk, 5)
-    await desk.fail(failing)
+    [failing, *fine] = await _bulk(submitter, 5)
+    await submitter.fail(failing)
     progress = await worker.page().drain()
     assert (progress.taken, progress.settled, progress.promoted) == (5, 4, 1)
     await _each_sent_once(fine)
@@ -120,16 +123,18 @@ async def test_what_failed_is_handed_over_at_once_and_no_page_takes_it_again(
     assert (await worker.page().drain()).taken == 0
 
 
-async def test_another_provider_takes_it_in_the_same_page(desk: Desk, worker: Worker) -> None:
-    [case] = await _bulk(desk, 1, "news")
-    await desk.fail(case, "twilio")
+async def test_failover_happens_within_the_batch(submitter: Submitter, worker: Worker) -> None:
+    [case] = await _bulk(submitter, 1, "news")
+    await submitter.fail(case, "twilio")
     assert (await worker.page().drain()).settled == 1
     assert await case.outcomes() == [("twilio", "unavailable"), ("termii", "accepted")]
 
 
-async def test_an_ambiguous_one_is_looked_up_and_not_sent_again(desk: Desk, worker: Worker) -> None:
-    [case] = await _bulk(desk, 1, "reconcile", body="ambiguous, and there")
-    await desk.simulators.fault("twilio", "accept_then_close", case.to, times=1)
+async def test_an_ambiguous_send_is_looked_up_and_not_sent_again(
+    submitter: Submitter, worker: Worker
+) -> None:
+    [case] = await _bulk(submitter, 1, "reconcile", body="ambiguous, and there")
+    await submitter.simulators.fault("twilio", "accept_then_close", case.to, times=1)
     progress = await worker.page().drain()
     assert progress.taken == 1
     await case.elapse()
@@ -138,17 +143,17 @@ async def test_an_ambiguous_one_is_looked_up_and_not_sent_again(desk: Desk, work
 
 
 @pytest.mark.parametrize("why", ["opt_out", "cancel"])
-async def test_what_changes_between_claim_and_send_is_not_sent(
-    desk: Desk, worker: Worker, watched: WatchedLedger, why: str
+async def test_a_change_between_claim_and_send_stops_the_send(
+    submitter: Submitter, worker: Worker, watched: WatchedLedger, why: str
 ) -> None:
-    [case] = await _bulk(desk, 1)
+    [case] = await _bulk(submitter, 1)
 
     async def cancel() -> None:
         delivery = await case.delivery()
         over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
-        assert await desk.ledger.move(Move(case.id, delivery.id, delivery.version, over))
+        assert await submitter.ledger.move(Move(case.id, delivery.id, delivery.version, over))
 
-    watched.before_intent = cancel if why == "cancel" else lambda: desk.opt_out(case)
+    watched.before_intent = cancel if why == "cancel" else lambda: submitter.opt_out(case)
     progress = await worker.page().drain()
     assert (progress.taken, progress.settled) == (1, 1)
     expected = Status.CANCELLED if why == "cancel" else Status.SUPPRESSED
@@ -156,9 +161,11 @@ async def test_what_changes_between_claim_and_send_is_not_sent(
     assert await case.received() == []
 
 
-async def test_one_that_cannot_be_read_holds_up_nobody_and_can_be_seen(desk: Desk, worker: Worker) -> None:
-    cases = await _bulk(desk, 9)
-    poison = (await _bulk(desk, 1))[0]
+async def test_a_broken_notification_is_promoted_and_delays_no_other(
+    submitter: Submitter, worker: Worker
+) -> None:
+    cases = await _bulk(submitter, 9)
+    poison = (await _bulk(submitter, 1))[0]
     await poison.execute("UPDATE notifications SET type = 'gone' WHERE id = $1")
     progress = await worker.page().drain()
     assert (progress.settled, progress.promoted) == (9, 1)
@@ -176,17 +183,17 @@ async def test_one_that_cannot_be_read_holds_up_nobody_and_can_be_seen(desk: Des
     ],
     ids=["awaits its receipt since", "was tried before"],
 )
-async def test_what_no_page_may_send_is_handed_over_unsent(
-    desk: Desk, hire: Hire, changed: NotificationType
+async def test_a_notification_that_needs_a_workflow_is_promoted_unsent(
+    submitter: Submitter, make_worker: MakeWorker, changed: NotificationType
 ) -> None:
-    worker = hire(catalog({"alone": changed}))
-    [case] = await _bulk(desk, 1)
+    worker = make_worker(catalog({"alone": changed}))
+    [case] = await _bulk(submitter, 1)
     if not changed.await_receipt:
-        await desk.fail(case)
+        await submitter.fail(case)
         await worker.run(case)
         # As if the queue had forgotten it, and the reconciliation had put it back.
         await case.execute("UPDATE due SET dedicated_workflow = false, due_at = now() WHERE id = $1")
-        await desk.heal(case)
+        await submitter.heal(case)
     assert (await worker.page().drain()).promoted == 1
     assert await case.received() == []
     due = await _due(case)
@@ -194,12 +201,10 @@ async def test_what_no_page_may_send_is_handed_over_unsent(
     assert due["dedicated_workflow"]
 
 
-async def test_limits_hold_in_pages_and_what_waits_for_a_place_waits_in_the_ledger(
-    desk: Desk, hire: Hire
-) -> None:
+async def test_user_limits_hold_in_batches(submitter: Submitter, make_worker: MakeWorker) -> None:
     limit = Limit(channel=Channel.SMS, max=2, per_s=3600, then=OnLimit.DEFER)
-    worker = hire(catalog({"alone": NotificationType(limits=(limit,), routes=ALONE)}))
-    cases = await _bulk(desk, 5, user_id="one-user")
+    worker = make_worker(catalog({"alone": NotificationType(limits=(limit,), routes=ALONE)}))
+    cases = await _bulk(submitter, 5, user_id="one-user")
     progress = await worker.page().drain()
     assert (progress.taken, progress.settled, progress.promoted) == (5, 5, 0)
     statuses = sorted([(await case.load()).status for case in cases])
@@ -208,11 +213,11 @@ async def test_limits_hold_in_pages_and_what_waits_for_a_place_waits_in_the_ledg
     assert [(due["dedicated_workflow"], due["now"]) for due in waiting] == [(False, False)] * 3
 
 
-async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through(
-    desk: Desk, worker: Worker
+async def test_batches_slow_down_while_every_provider_is_blocked(
+    submitter: Submitter, worker: Worker
 ) -> None:
     worker.health.drain(frozenset({"twilio"}))
-    cases = await _bulk(desk, 1000)
+    cases = await _bulk(submitter, 1000)
     page = worker.page()
     began = time.monotonic()
     draining = asyncio.create_task(page.drain())
@@ -227,11 +232,9 @@ async def test_while_no_provider_may_be_asked_the_backlog_is_not_churned_through
         assert (await case.delivery()).reason_code == Reason.PROVIDER_DOWN
 
 
-async def test_once_a_provider_may_be_asked_again_a_page_is_as_fast_as_before(
-    desk: Desk, worker: Worker
-) -> None:
+async def test_batches_regain_speed_once_a_provider_is_back(submitter: Submitter, worker: Worker) -> None:
     worker.health.drain(frozenset({"twilio"}))
-    await _bulk(desk, 12 * PORTION_MIN)
+    await _bulk(submitter, 12 * PORTION_MIN)
     page = worker.page()
     draining = asyncio.create_task(page.drain())
     await until(lambda: _has_taken(page, 2 * PORTION_MIN))
@@ -247,12 +250,10 @@ async def _has_taken(page: Page, count: int) -> bool:
     return page.progress.taken >= count
 
 
-async def test_what_did_not_begin_within_its_lease_is_left_to_whoever_claims_it_next(
-    desk: Desk, worker: Worker
-) -> None:
-    cases = await _bulk(desk, 4)
+async def test_claims_that_outlive_their_lease_are_left_unsent(submitter: Submitter, worker: Worker) -> None:
+    cases = await _bulk(submitter, 4)
     for case in cases:
-        await desk.simulators.fault("twilio", "latency", case.to, latency_s=1)
+        await submitter.simulators.fault("twilio", "latency", case.to, latency_s=1)
     page = worker.page(page_concurrency=1, lease_s=LEASE_LEFT_S + 0.5)
     draining = asyncio.create_task(page.drain())
     await until(lambda: _has_left(page))
@@ -267,24 +268,24 @@ async def _has_left(page: Page) -> bool:
 
 
 @pytest.mark.parametrize("how", ["stopped", "cancelled", "stopped, then cancelled"])
-async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back(
-    desk: Desk, worker: Worker, how: str
+async def test_a_stopped_batch_finishes_its_calls_and_returns_the_rest(
+    submitter: Submitter, worker: Worker, how: str
 ) -> None:
-    cases = await _bulk(desk, 40)
+    cases = await _bulk(submitter, 40)
     for case in cases:
-        await desk.simulators.fault("twilio", "latency", case.to, latency_s=2)
+        await submitter.simulators.fault("twilio", "latency", case.to, latency_s=2)
     page = worker.page(page_concurrency=4)
     draining = asyncio.create_task(page.drain())
     await until(lambda: _under_way(cases))
     if how != "cancelled":
         page.stop("the worker stops")
-        await until(lambda: _is_given_back(desk))
+        await until(lambda: _is_given_back(submitter))
         assert page.progress.settled == 0, "it waits for no call to give the rest back"
     if how == "stopped":
         progress = await draining
         assert progress.settled + progress.left == progress.taken == 40
         assert progress.settled == 4
-        due = await desk.ledger.pool.fetch(
+        due = await submitter.ledger.pool.fetch(
             "SELECT due_at <= now() AS now, dedicated_workflow, lease_until FROM due"
         )
         assert len(due) == progress.left
@@ -301,8 +302,8 @@ async def test_a_page_that_is_stopped_lets_its_calls_end_and_gives_the_rest_back
     await _each_sent_once(sent)
 
 
-async def _is_given_back(desk: Desk) -> bool:
-    return await desk.ledger.pool.fetchval("SELECT count(*) FROM due WHERE due_at <= now()") >= 30
+async def _is_given_back(submitter: Submitter) -> bool:
+    return await submitter.ledger.pool.fetchval("SELECT count(*) FROM due WHERE due_at <= now()") >= 30
 
 
 async def _under_way(cases: list[Case]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from pass_case import Case, Desk, Worker, catalog
+from delivery_case import Case, Submitter, Worker, catalog
 
 from domain.notification import Channel
 from domain.notification_types import NotificationType, OnUnknown
@@ -26,17 +26,17 @@ def browser(case: Case, kind: str = "") -> str:
 
 
 @pytest.fixture
-def worker(hire: Callable[..., Worker]) -> Worker:
-    return hire(catalog(TYPES))
+def worker(make_worker: Callable[..., Worker]) -> Worker:
+    return make_worker(catalog(TYPES))
 
 
-async def _accept(desk: Desk, type: str = "browser") -> Case:
-    return await desk.accept(type, channels=(Channel.PUSH,), title="News")
+async def _accept(submitter: Submitter, type: str = "browser") -> Case:
+    return await submitter.accept(type, channels=(Channel.PUSH,), title="News")
 
 
-async def test_a_user_who_has_only_a_browser_is_reached_there(desk: Desk, worker: Worker) -> None:
-    case = await _accept(desk)
-    await desk.add_device(case, None, None, webpush=browser(case))
+async def test_a_user_with_only_a_browser_is_reached(submitter: Submitter, worker: Worker) -> None:
+    case = await _accept(submitter)
+    await submitter.add_device(case, None, None, webpush=browser(case))
     assert (await worker.run(case, Channel.PUSH)).state is Status.SENT
     assert await case.outcomes() == [("webpush", "accepted")]
     assert len(await case.received("webpush")) == 1
@@ -44,39 +44,41 @@ async def test_a_user_who_has_only_a_browser_is_reached_there(desk: Desk, worker
     assert attempt["target_masked"] == f"https://{webpush.HOST}/…"
 
 
-async def test_a_browser_is_not_reached_where_the_route_does_not_say_so(desk: Desk, worker: Worker) -> None:
-    case = await _accept(desk, "news")
-    await desk.add_device(case, None, None, webpush=browser(case))
+async def test_a_browser_is_not_reached_without_a_webpush_route(submitter: Submitter, worker: Worker) -> None:
+    case = await _accept(submitter, "news")
+    await submitter.add_device(case, None, None, webpush=browser(case))
     result = await worker.run(case, Channel.PUSH)
     assert (result.state, result.reason) == (Status.DEAD_LETTERED, Reason.NO_PROVIDER)
     assert await case.outcomes() == []
 
 
-async def test_a_dead_subscription_is_given_up_and_the_next_device_tried(desk: Desk, worker: Worker) -> None:
-    case = await _accept(desk)
-    await desk.add_device(case, None, None, webpush=browser(case, "gone-"))
-    await desk.add_device(case, f"token-{case.id}", None, ago_s=60)
+async def test_a_dead_subscription_is_removed_and_the_next_device_tried(
+    submitter: Submitter, worker: Worker
+) -> None:
+    case = await _accept(submitter)
+    await submitter.add_device(case, None, None, webpush=browser(case, "gone-"))
+    await submitter.add_device(case, f"token-{case.id}", None, ago_s=60)
     assert (await worker.run(case, Channel.PUSH)).state is Status.SENT
     assert await case.outcomes() == [("webpush", "rejected_recipient"), ("fcm", "accepted")]
-    [dead] = await desk.ledger.pool.fetch(
+    [dead] = await submitter.ledger.pool.fetch(
         "SELECT webpush, deactivated_reason FROM devices WHERE user_id = $1 AND deactivated_at IS NOT NULL",
         case.user_id,
     )
     assert (dead["webpush"], dead["deactivated_reason"]) == (None, "errno_106")
 
 
-async def test_a_suppressed_endpoint_is_left_out(desk: Desk, worker: Worker) -> None:
-    case = await _accept(desk)
-    await desk.add_device(case, None, None, webpush=browser(case))
-    await desk.suppress(browser(case).partition("#")[0], Channel.PUSH)
+async def test_a_suppressed_endpoint_is_not_sent_to(submitter: Submitter, worker: Worker) -> None:
+    case = await _accept(submitter)
+    await submitter.add_device(case, None, None, webpush=browser(case))
+    await submitter.suppress(browser(case).partition("#")[0], Channel.PUSH)
     assert (await worker.run(case, Channel.PUSH)).state is Status.SUPPRESSED
     assert not await case.received("webpush")
 
 
-async def test_a_copy_of_an_unknown_send_replaces_it(desk: Desk, worker: Worker) -> None:
-    case = await _accept(desk, "again")
-    await desk.add_device(case, None, None, webpush=browser(case, "offline-"))
-    await desk.simulators.fault("webpush", "accept_then_close", browser(case, "offline-"), times=1)
+async def test_a_second_copy_replaces_the_first(submitter: Submitter, worker: Worker) -> None:
+    case = await _accept(submitter, "again")
+    await submitter.add_device(case, None, None, webpush=browser(case, "offline-"))
+    await submitter.simulators.fault("webpush", "accept_then_close", browser(case, "offline-"), times=1)
     assert (await worker.settle(case, Channel.PUSH)).state is Status.SENT
     assert await case.outcomes() == [("webpush", "unknown"), ("webpush", "accepted")]
     assert len(await case.received("webpush")) == 1

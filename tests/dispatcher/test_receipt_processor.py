@@ -4,8 +4,8 @@ import dataclasses
 import time
 
 import pytest
-from office import Office, at_work, until
 from temporalio.client import Client
+from worker_harness import WorkerHarness, at_work, until
 
 from dispatcher import receipts as processor
 from dispatcher.receipts import BATCH, LOW_PRIORITY_DELAY_S
@@ -15,9 +15,9 @@ from storage.receipts import Receipts
 from wiring.parts import Parts
 
 
-async def _taken_after_s(office: Office) -> float:
+async def _taken_after_s(harness: WorkerHarness) -> float:
     """Store a receipt that fits nothing; the seconds until a relay has put it off."""
-    pool = office.ledger.pool
+    pool = harness.ledger.pool
     await pool.execute("DELETE FROM receipt_inbox")
     receipts = Receipts(pool)
     began = time.monotonic()
@@ -31,19 +31,19 @@ async def _taken_after_s(office: Office) -> float:
     return time.monotonic() - began
 
 
-async def test_a_worker_of_all_lanes_applies_at_once_and_one_of_critical_alone_what_is_left(
-    parts: Parts, client: Client, office: Office
+async def test_a_critical_only_worker_applies_only_old_receipts(
+    parts: Parts, client: Client, harness: WorkerHarness
 ) -> None:
     async with at_work(parts, client):
-        assert await _taken_after_s(office) < LOW_PRIORITY_DELAY_S
+        assert await _taken_after_s(harness) < LOW_PRIORITY_DELAY_S
     async with at_work(dataclasses.replace(parts, lanes=(Lane.CRITICAL,)), client):
-        assert await _taken_after_s(office) >= LOW_PRIORITY_DELAY_S
+        assert await _taken_after_s(harness) >= LOW_PRIORITY_DELAY_S
 
 
-async def test_a_worker_of_critical_alone_takes_what_is_left_without_pausing(
-    parts: Parts, client: Client, office: Office, monkeypatch: pytest.MonkeyPatch
+async def test_a_critical_only_worker_does_not_pause_between_full_batches(
+    parts: Parts, client: Client, harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = office.ledger.pool
+    pool = harness.ledger.pool
     await pool.execute("DELETE FROM receipt_inbox")
     receipts = Receipts(pool)
     many = [

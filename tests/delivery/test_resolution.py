@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from pass_case import Case, Desk, Dressed, Worker
+from delivery_case import Case, StubbedProvider, Submitter, Worker
 
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
@@ -18,15 +18,15 @@ AMBIGUOUS = SendResult(Outcome.AMBIGUOUS, code="timeout")
 AWAY = LookupFailed("the vendor's list does not answer")
 
 
-async def _ambiguous(desk: Desk, worker: Worker, type: str, kind: str) -> tuple[Case, PassResult]:
+async def _ambiguous(submitter: Submitter, worker: Worker, type: str, kind: str) -> tuple[Case, PassResult]:
     """A send that was struck so, and the pass in which it was."""
-    case = await desk.accept(type)
-    await desk.simulators.fault("twilio", kind, case.to, times=1)
+    case = await submitter.accept(type)
+    await submitter.simulators.fault("twilio", kind, case.to, times=1)
     return case, await worker.run(case)
 
 
-async def test_a_processed_message_is_found_and_adopted_at_once(desk: Desk, worker: Worker) -> None:
-    case, result = await _ambiguous(desk, worker, "stop", "accept_then_close")
+async def test_a_found_message_is_adopted_at_once(submitter: Submitter, worker: Worker) -> None:
+    case, result = await _ambiguous(submitter, worker, "stop", "accept_then_close")
     assert result.state is Status.SENT
     [attempt] = await case.attempts()
     assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "lookup")
@@ -34,9 +34,9 @@ async def test_a_processed_message_is_found_and_adopted_at_once(desk: Desk, work
     assert "adopted" in await case.timeline()
 
 
-async def test_a_certain_message_is_adopted_for_email(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept(channels=(Channel.EMAIL,), to_email="certain@example.com", title="News")
-    await desk.simulators.fault("mailgun", "accept_then_close", "certain@example.com", times=1)
+async def test_a_certain_match_is_adopted_for_email(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept(channels=(Channel.EMAIL,), to_email="certain@example.com", title="News")
+    await submitter.simulators.fault("mailgun", "accept_then_close", "certain@example.com", times=1)
     worker.health.drain(frozenset({"sendgrid"}))
     result = await worker.settle(case, Channel.EMAIL)
     assert result.state is Status.SENT
@@ -45,8 +45,10 @@ async def test_a_certain_message_is_adopted_for_email(desk: Desk, worker: Worker
 
 
 @pytest.mark.parametrize("type", ["reconcile", "failover", "stop"])
-async def test_not_found_counts_only_after_hold_and_settling(desk: Desk, worker: Worker, type: str) -> None:
-    case, early = await _ambiguous(desk, worker, type, "reset")
+async def test_not_found_counts_only_after_the_visibility_delay(
+    submitter: Submitter, worker: Worker, type: str
+) -> None:
+    case, early = await _ambiguous(submitter, worker, type, "reset")
     assert (early.action, early.state) == (Action.RETRY, Status.SENDING)
     assert await case.outcomes() == [("twilio", None)], "nothing else is sent before it is known"
     assert (await worker.settle(case)).state is Status.SENT
@@ -54,36 +56,36 @@ async def test_not_found_counts_only_after_hold_and_settling(desk: Desk, worker:
     assert len(await case.received()) == 1
 
 
-async def test_an_uncertain_find_that_is_anothers_is_not_adopted(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed]
+async def test_a_match_claimed_by_another_attempt_is_not_adopted(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
 ) -> None:
-    first = await desk.accept("stop")
+    first = await submitter.accept("stop")
     await worker.run(first)
-    second = await desk.accept("stop", to=first.to, body=first.text)
-    await desk.simulators.fault("twilio", "reset", second.to, times=1)
+    second = await submitter.accept("stop", to=first.to, body=first.text)
+    await submitter.simulators.fault("twilio", "reset", second.to, times=1)
     assert (await worker.run(second)).action is Action.RETRY
-    assert dressed["twilio"].lookups > 0
+    assert stubbed["twilio"].lookups > 0
     assert (await worker.settle(second)).state is Status.SENT
     assert [outcome for _, outcome in await second.outcomes()] == ["not_sent", "accepted"]
     assert len(await second.received()) == 2
     assert len({a["provider_message_id"] for c in (first, second) for a in await c.attempts()}) == 3
 
 
-async def test_two_finds_cannot_be_told_apart(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed]
+async def test_two_matches_are_indistinguishable(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
 ) -> None:
-    dressed["twilio"].finds = [Match(f"SM{n:032}", certain=False) for n in (1, 2)]
-    case, _ = await _ambiguous(desk, worker, "stop", "reset")
+    stubbed["twilio"].finds = [Match(f"SM{n:032}", certain=False) for n in (1, 2)]
+    case, _ = await _ambiguous(submitter, worker, "stop", "reset")
     result = await worker.settle(case)
     assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
 
 
-async def test_two_open_twins_cannot_be_told_apart(desk: Desk, worker: Worker) -> None:
-    first = await desk.accept("stop")
-    second = await desk.accept("stop", to=first.to, body=first.text)
+async def test_two_open_attempts_are_indistinguishable(submitter: Submitter, worker: Worker) -> None:
+    first = await submitter.accept("stop")
+    second = await submitter.accept("stop", to=first.to, body=first.text)
     for case in (first, second):
-        await desk.simulators.fault("twilio", "black_hole", case.to, times=1)
-    await desk.simulators.fault("twilio", "status", first.to, operation="lookup", status=500, times=100)
+        await submitter.simulators.fault("twilio", "black_hole", case.to, times=1)
+    await submitter.simulators.fault("twilio", "status", first.to, operation="lookup", status=500, times=100)
     for case in (first, second):
         delivery = await case.delivery()
         # Intents of senders that are gone: nobody will ever say what came of them.
@@ -96,9 +98,9 @@ async def test_two_open_twins_cannot_be_told_apart(desk: Desk, worker: Worker) -
             " provider, pass_number, target_masked, selection, match_key, intended_at, send_deadline)"
             " SELECT $2, 1, accepted_at, id, 'sms', 'twilio', 0, 'x', '{}', $3, now(), now() - interval '1 h'"
             " FROM notifications WHERE id = $1",
-            *(delivery.id, f"key of {desk.text}"),
+            *(delivery.id, f"key of {submitter.text}"),
         )
-    await desk.heal(first)
+    await submitter.heal(first)
     result = await worker.settle(first)
     assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
     # The other one has no twin any more, and its provider knows of no message.
@@ -106,11 +108,11 @@ async def test_two_open_twins_cannot_be_told_apart(desk: Desk, worker: Worker) -
     assert len(await first.received()) == 1
 
 
-async def test_reconcile_keeps_asking_until_the_expiry_and_then_parks(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed], alerts: Alerts
+async def test_reconcile_asks_until_the_expiry_and_then_parks(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], alerts: Alerts
 ) -> None:
-    dressed["twilio"].finds = AWAY
-    case, _ = await _ambiguous(desk, worker, "reconcile", "reset")
+    stubbed["twilio"].finds = AWAY
+    case, _ = await _ambiguous(submitter, worker, "reconcile", "reset")
     for _ in range(4):
         await case.elapse()
         result = await worker.run(case)
@@ -128,22 +130,22 @@ async def test_reconcile_keeps_asking_until_the_expiry_and_then_parks(
     assert await case.received() == []
 
 
-async def test_failover_sends_again_when_nobody_knows(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed]
+async def test_failover_sends_again_if_the_outcome_stays_unknown(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
 ) -> None:
-    dressed["twilio"].finds = AWAY
-    case, _ = await _ambiguous(desk, worker, "failover", "accept_then_close")
+    stubbed["twilio"].finds = AWAY
+    case, _ = await _ambiguous(submitter, worker, "failover", "accept_then_close")
     assert (await worker.settle(case)).state is Status.SENT
     assert await case.outcomes() == [("twilio", "unknown"), ("termii", "accepted")]
     assert [attempt["resolved_by"] for attempt in await case.attempts()] == ["policy", "response"]
     assert len(await case.received()) == 2
 
 
-async def test_stop_parks_when_nobody_knows(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed], alerts: Alerts
+async def test_stop_parks_if_the_outcome_stays_unknown(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], alerts: Alerts
 ) -> None:
-    dressed["twilio"].finds = AWAY
-    case, _ = await _ambiguous(desk, worker, "stop", "accept_then_close")
+    stubbed["twilio"].finds = AWAY
+    case, _ = await _ambiguous(submitter, worker, "stop", "accept_then_close")
     result = await worker.settle(case)
     assert (result.action, result.state, result.reason) == (
         Action.PARKED,
@@ -163,34 +165,34 @@ async def test_stop_parks_when_nobody_knows(
         ("reconcile", Status.OUTCOME_UNKNOWN),
     ],
 )
-async def test_a_provider_that_cannot_be_asked_leaves_it_to_the_type(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed], type: str, state: Status
+async def test_without_a_lookup_the_type_decides(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], type: str, state: Status
 ) -> None:
-    case = await desk.accept(type, channels=(Channel.PUSH,), title="News")
-    await desk.add_device(case, f"token {desk.text}", "cd" * 32)
-    dressed["fcm"].answers = AMBIGUOUS
+    case = await submitter.accept(type, channels=(Channel.PUSH,), title="News")
+    await submitter.add_device(case, f"token {submitter.text}", "cd" * 32)
+    stubbed["fcm"].answers = AMBIGUOUS
     early = await worker.run(case, Channel.PUSH)
     assert (early.action, await case.outcomes()) == (Action.RETRY, [("fcm", None)])
     assert (await worker.settle(case, Channel.PUSH)).state is state
 
 
-async def test_a_refuted_last_attempt_is_a_dead_letter_with_an_alert(
-    desk: Desk, worker: Worker, alerts: Alerts
+async def test_a_last_attempt_found_unsent_is_dead_lettered_with_an_alert(
+    submitter: Submitter, worker: Worker, alerts: Alerts
 ) -> None:
-    case = await desk.accept("alone")
-    await desk.simulators.fault("twilio", "reset", case.to)
+    case = await submitter.accept("alone")
+    await submitter.simulators.fault("twilio", "reset", case.to)
     result = await worker.settle(case)
     assert (result.action, result.state) == (Action.PARKED, Status.DEAD_LETTERED)
     assert alerts() == [Status.DEAD_LETTERED]
     assert {outcome for _, outcome in await case.outcomes()} == {"not_sent"}
 
 
-async def test_a_message_that_was_found_failed_is_sent_through_the_next_provider(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed]
+async def test_a_message_found_undelivered_fails_over(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
 ) -> None:
-    id = "SM" + desk.text[-8:].rjust(32, "0")
+    id = "SM" + submitter.text[-8:].rjust(32, "0")
     failed = Receipt(f"{id}:undelivered", ReceiptStatus.UNDELIVERED, provider_message_id=id, code="30008")
-    dressed["twilio"].finds = [Match(id, certain=False, receipt=failed)]
-    case, result = await _ambiguous(desk, worker, "stop", "reset")
+    stubbed["twilio"].finds = [Match(id, certain=False, receipt=failed)]
+    case, result = await _ambiguous(submitter, worker, "stop", "reset")
     assert result.state is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
-from pass_case import Case, Desk, Worker, catalog
+from delivery_case import Case, Submitter, Worker, catalog
 
 from domain.notification import Channel
 from domain.notification_types import NotificationType
@@ -16,21 +16,21 @@ ENDABLE = {name: NotificationType(routes={Channel.EMAIL: (name,)}) for name in V
 REQUIRED = NotificationType(required=True, routes={Channel.EMAIL: ("sendgrid",)})
 
 
-async def sent(desk: Desk, worker: Worker, type: str) -> tuple[Case, str]:
+async def sent(submitter: Submitter, worker: Worker, type: str) -> tuple[Case, str]:
     """A mail of this type that a vendor took, and its address."""
     to = f"{uuid4().hex}@example.com"
-    case = await desk.accept(type, channels=(Channel.EMAIL,), to_email=to)
+    case = await submitter.accept(type, channels=(Channel.EMAIL,), to_email=to)
     result = await worker.run(case, Channel.EMAIL)
     assert result.state is Status.SENT, result
     return case, to
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_the_mailbox_gets_a_link_that_names_the_delivery(
-    desk: Desk, hire: Callable[..., Worker], vendor: str
+async def test_mail_has_an_unsubscribe_link_that_names_the_delivery(
+    submitter: Submitter, make_worker: Callable[..., Worker], vendor: str
 ) -> None:
-    case, to = await sent(desk, hire(catalog(ENDABLE)), vendor)
-    [received] = await desk.simulators.messages(vendor, to)
+    case, to = await sent(submitter, make_worker(catalog(ENDABLE)), vendor)
+    [received] = await submitter.simulators.messages(vendor, to)
     fields = received["headers"]
     assert fields["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     url = fields["List-Unsubscribe"].strip("<>")
@@ -40,7 +40,9 @@ async def test_the_mailbox_gets_a_link_that_names_the_delivery(
     assert not [part for part in (to, case.user_id, vendor) if part in token]
 
 
-async def test_a_type_that_is_required_has_none(desk: Desk, hire: Callable[..., Worker]) -> None:
-    _, to = await sent(desk, hire(catalog({"must_mail": REQUIRED})), "must_mail")
-    [received] = await desk.simulators.messages("sendgrid", to)
+async def test_a_required_type_has_no_unsubscribe_link(
+    submitter: Submitter, make_worker: Callable[..., Worker]
+) -> None:
+    _, to = await sent(submitter, make_worker(catalog({"must_mail": REQUIRED})), "must_mail")
+    [received] = await submitter.simulators.messages("sendgrid", to)
     assert received["headers"] == {}

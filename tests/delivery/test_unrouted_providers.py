@@ -3,29 +3,29 @@
 from collections.abc import Callable
 
 import pytest
-from pass_case import Case, Desk, Dressed, Worker, phone
+from delivery_case import Case, StubbedProvider, Submitter, Worker, phone
 
 from domain.notification import Channel
 from domain.status import Status
 from providers.base import Provider
 
 
-async def _mail(desk: Desk, type: str) -> Case:
+async def _mail(submitter: Submitter, type: str) -> Case:
     to = f"{phone().lstrip('+')}@customers.example"
-    return await desk.accept(type, channels=(Channel.EMAIL,), to=to, to_email=to, title="News")
+    return await submitter.accept(type, channels=(Channel.EMAIL,), to=to, to_email=to, title="News")
 
 
 @pytest.mark.parametrize("kind", ["accept_then_close", "reset", "malformed"])
-async def test_resend_is_asked_again_and_sends_once(
-    desk: Desk,
-    dressed: dict[str, Dressed],
+async def test_resend_is_called_again_and_sends_once(
+    submitter: Submitter,
+    stubbed: dict[str, StubbedProvider],
     vendors: dict[str, Provider],
-    hire: Callable[..., Worker],
+    make_worker: Callable[..., Worker],
     kind: str,
 ) -> None:
-    dressed["sendgrid"] = Dressed(vendors["resend"])
-    worker, case = hire(), await _mail(desk, "stop")
-    await desk.simulators.fault("resend", kind, case.to, times=1)
+    stubbed["sendgrid"] = StubbedProvider(vendors["resend"])
+    worker, case = make_worker(), await _mail(submitter, "stop")
+    await submitter.simulators.fault("resend", kind, case.to, times=1)
     assert (await worker.settle(case, Channel.EMAIL)).state is Status.SENT
     assert await case.outcomes() == [("sendgrid", "accepted")]
     assert len(await case.received("resend")) == 1
@@ -41,11 +41,11 @@ async def test_resend_is_asked_again_and_sends_once(
     ("type", "state", "outcomes"),
     [("stop", Status.OUTCOME_UNKNOWN, ["unknown"]), ("failover", Status.SENT, ["unknown", "accepted"])],
 )
-async def test_what_cannot_be_asked_ends_as_its_type_says(
-    desk: Desk,
-    dressed: dict[str, Dressed],
+async def test_without_a_lookup_the_type_decides(
+    submitter: Submitter,
+    stubbed: dict[str, StubbedProvider],
     vendors: dict[str, Provider],
-    hire: Callable[..., Worker],
+    make_worker: Callable[..., Worker],
     place: str,
     name: str,
     channel: Channel,
@@ -53,19 +53,25 @@ async def test_what_cannot_be_asked_ends_as_its_type_says(
     state: Status,
     outcomes: list[str],
 ) -> None:
-    dressed[place] = Dressed(vendors[name])
-    worker, case = hire(), await (desk.accept(type) if channel is Channel.SMS else _mail(desk, type))
-    await desk.simulators.fault(name, "accept_then_close", case.to)
+    stubbed[place] = StubbedProvider(vendors[name])
+    worker, case = (
+        make_worker(),
+        await (submitter.accept(type) if channel is Channel.SMS else _mail(submitter, type)),
+    )
+    await submitter.simulators.fault(name, "accept_then_close", case.to)
     assert (await worker.settle(case, channel)).state is state
     assert [outcome for _, outcome in await case.outcomes()] == outcomes
     assert len(await case.received(name)) == 1
 
 
-async def test_a_refusal_of_the_mail_server_goes_to_the_next_provider(
-    desk: Desk, dressed: dict[str, Dressed], vendors: dict[str, Provider], hire: Callable[..., Worker]
+async def test_a_refusal_by_the_mail_server_fails_over(
+    submitter: Submitter,
+    stubbed: dict[str, StubbedProvider],
+    vendors: dict[str, Provider],
+    make_worker: Callable[..., Worker],
 ) -> None:
-    dressed["sendgrid"] = Dressed(vendors["smtp"])
-    worker, case = hire(), await _mail(desk, "news")
-    await desk.simulators.fault("smtp", "reset", case.to, stage="data")
+    stubbed["sendgrid"] = StubbedProvider(vendors["smtp"])
+    worker, case = make_worker(), await _mail(submitter, "news")
+    await submitter.simulators.fault("smtp", "reset", case.to, stage="data")
     assert (await worker.run(case, Channel.EMAIL)).state is Status.SENT
     assert await case.outcomes() == [("sendgrid", "not_sent"), ("mailgun", "accepted")]

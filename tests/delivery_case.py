@@ -4,8 +4,7 @@ import asyncio
 import itertools
 import os
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +31,7 @@ from delivery.provider_health import ProviderHealth
 from delivery.resolution import Resolver
 from delivery.slots import InFlightSlots
 from delivery.snapshots import Snapshots
+from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
@@ -89,7 +89,7 @@ def phone() -> str:
     return f"+23480{random.randrange(10**8):08}"
 
 
-class Dressed:
+class StubbedProvider:
     """A provider whose answers a test may replace: what it looks up, and what a call comes to."""
 
     def __init__(self, provider: Provider) -> None:
@@ -137,20 +137,19 @@ class Worker:
         self.slots = InFlightSlots(10)
         self.prefetched = PrefetchCache()
         self.queue = PageQueue(ledger.pool)
-        parked_max = catalog.parking.open_workflows_max
         snapshots = Snapshots(catalog, providers, self.health)
         limits = UserLimits(limiter, catalog, self.metrics)
-        admission = Admission(ledger, snapshots, limits)
+        parked_max = catalog.parking.open_workflows_max
+        transitions = Transitions(ledger, limits, self.metrics, parked_workflows_max=parked_max)
+        admission = Admission(ledger, snapshots, transitions, limits)
         messages = Messages("http://127.0.0.1:9", "secret", "secret")
         calls = ProviderCalls(ledger, providers, self.health, catalog, messages, self.metrics)
         resolver = Resolver(ledger, receipts, providers, calls, messages, catalog, self.metrics)
-        self.passes = DeliveryPass(
-            ledger, snapshots, calls, resolver, limits, self.metrics, parked_workflows_max=parked_max
-        )
-        self.planner = Planner(ledger, snapshots, self.health, self.metrics, parked_workflows_max=parked_max)
-        overdue = OverdueReceipts(ledger, receipts, providers, snapshots, catalog)
+        self.passes = DeliveryPass(ledger, snapshots, transitions, limits, calls, resolver)
+        self.planner = Planner(ledger, snapshots, transitions, self.health)
+        overdue = OverdueReceipts(ledger, receipts, providers, snapshots, transitions, catalog)
         self._deliver = Deliver(self.passes, self.slots, self.prefetched)
-        self._plan = CheckPreferences(self.planner, self.slots, self.prefetched)
+        self.check_preferences = CheckPreferences(self.planner, self.slots, self.prefetched).check_preferences
         self._limit = CheckRateLimit(admission, self.prefetched)
         self._poll = PollDeliveryStatus(overdue)
         self.page_pass = PagePass(self.planner, admission, self.passes, catalog)
@@ -174,7 +173,7 @@ class Worker:
         raise AssertionError(f"still to be retried after {TURNS_MAX} passes")
 
     async def plan(self, case: "Case") -> Plan:
-        return await ActivityEnvironment().run(self._plan.check_preferences, NotificationRef(str(case.id)))
+        return await ActivityEnvironment().run(self.check_preferences, NotificationRef(str(case.id)))
 
     async def limit(self, case: "Case", channel: Channel = Channel.SMS) -> LimitResult:
         return await ActivityEnvironment().run(self._limit.check_rate_limit, await case.ref(channel))
@@ -258,7 +257,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Desk:
+class Submitter:
     """Takes notifications in, and has the vendors misbehave."""
 
     ledger: Ledger
@@ -335,16 +334,6 @@ def seconds_until(case: Notification, at: datetime | None) -> float:
     """How long until then, as the notification was loaded."""
     assert at is not None
     return (at - case.now).total_seconds()
-
-
-async def until(holds: Callable[[], Awaitable[Any]]) -> None:
-    """Return once it holds; fail if it does not within ten seconds."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if await holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to hold in time")
 
 
 async def crash_at(work: Awaitable[Any], suspension: int, *, done: bool) -> bool:

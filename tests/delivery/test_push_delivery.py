@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pass_case import TYPES, Desk, Worker, catalog, phone
+from delivery_case import TYPES, Submitter, Worker, catalog, phone
 
 from domain.notification import Channel, Recipient
 from domain.notification_types import ProviderPolicy
@@ -11,18 +11,18 @@ from domain.status import Status
 PUSH = Channel.PUSH
 
 
-async def test_a_message_that_is_too_large_concerns_no_providers_health(
-    desk: Desk, hire: Callable[..., Worker]
+async def test_a_message_that_is_too_large_opens_no_circuit(
+    submitter: Submitter, make_worker: Callable[..., Worker]
 ) -> None:
-    worker = hire(catalog(every=ProviderPolicy(timeout_s=5, circuit_failures=1)))
-    large = await desk.accept(channels=(PUSH,), body="x" * 5000)
-    await desk.add_device(large, f"good-{phone()}-token", "cd" * 32)
+    worker = make_worker(catalog(every=ProviderPolicy(timeout_s=5, circuit_failures=1)))
+    large = await submitter.accept(channels=(PUSH,), body="x" * 5000)
+    await submitter.add_device(large, f"good-{phone()}-token", "cd" * 32)
     result = await worker.run(large, PUSH)
     assert (result.state, result.reason) == (Status.DEFERRED, "retry")
     attempts = await large.attempts()
     refused = [(attempt["provider"], attempt["code"], attempt["http_status"]) for attempt in attempts]
     assert refused == [("fcm", "payload_too_large", None), ("apns", "payload_too_large", None)]
     assert worker.health.route(PUSH, TYPES["news"], Recipient()).blocked == {}
-    small = await desk.accept(channels=(PUSH,))
-    await desk.add_device(small, f"good-{phone()}-token", None)
+    small = await submitter.accept(channels=(PUSH,))
+    await submitter.add_device(small, f"good-{phone()}-token", None)
     assert (await worker.run(small, PUSH)).state is Status.SENT

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from pass_case import SCHEDULE_S, Case, Desk, Dressed, Worker, catalog, phone, seconds_until
+from delivery_case import SCHEDULE_S, Case, StubbedProvider, Submitter, Worker, catalog, phone, seconds_until
 from watched_ledger import WatchedLedger
 
 from domain.notification import Channel, Recipient, Strategy
@@ -17,11 +17,11 @@ from domain.transition import Transition
 from storage.rows import Move
 
 Alerts = Callable[[], list[str]]
-Hire = Callable[..., Worker]
+MakeWorker = Callable[..., Worker]
 
 
-async def test_an_accepted_message_is_sent_once_and_proven(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept()
+async def test_an_accepted_message_is_sent_once(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept()
     result = await worker.run(case)
     assert (result.action, result.state) == (Action.NOTHING, Status.SENT)
     [attempt] = await case.attempts()
@@ -32,20 +32,20 @@ async def test_an_accepted_message_is_sent_once_and_proven(desk: Desk, worker: W
     assert len(await case.received()) == 1
 
 
-async def test_a_receipt_is_awaited_where_the_type_says_so(desk: Desk, worker: Worker) -> None:
-    held = await worker.run(await desk.accept("must"))
+async def test_a_receipt_is_awaited_if_the_type_says_so(submitter: Submitter, worker: Worker) -> None:
+    held = await worker.run(await submitter.accept("must"))
     assert (held.action, held.hold) == (Action.AWAIT_RECEIPT, True)
     assert 55 < held.wait_s <= 60
-    in_the_ledger = await worker.run(await desk.accept("stop"))
+    in_the_ledger = await worker.run(await submitter.accept("stop"))
     assert (in_the_ledger.action, in_the_ledger.hold) == (Action.AWAIT_RECEIPT, False)
 
 
 @pytest.mark.parametrize("status", [429, 503, 401])
-async def test_a_provider_that_refuses_is_followed_by_the_next(
-    desk: Desk, worker: Worker, status: int
+async def test_the_next_provider_is_called_after_a_refusal(
+    submitter: Submitter, worker: Worker, status: int
 ) -> None:
-    case = await desk.accept()
-    await desk.fail(case, "twilio", status=status)
+    case = await submitter.accept()
+    await submitter.fail(case, "twilio", status=status)
     assert (await worker.run(case)).state is Status.SENT
     [first, second] = await case.attempts()
     assert first["outcome"] == {429: "throttled", 503: "unavailable", 401: "rejected"}[status]
@@ -54,64 +54,68 @@ async def test_a_provider_that_refuses_is_followed_by_the_next(
     assert len(await case.received()) == 1
 
 
-async def test_email_and_push_fail_over_too(desk: Desk, worker: Worker) -> None:
+async def test_email_and_push_fail_over(submitter: Submitter, worker: Worker) -> None:
     address = f"{phone()[1:]}@example.com"
-    mail = await desk.accept(channels=(Channel.EMAIL,), to_email=address, title="News")
-    await desk.simulators.fault("sendgrid", "status", address, status=429)
+    mail = await submitter.accept(channels=(Channel.EMAIL,), to_email=address, title="News")
+    await submitter.simulators.fault("sendgrid", "status", address, status=429)
     assert (await worker.run(mail, Channel.EMAIL)).state is Status.SENT
     assert await mail.outcomes() == [("sendgrid", "throttled"), ("mailgun", "accepted")]
-    push = await desk.accept(channels=(Channel.PUSH,), title="News")
-    await desk.add_device(push, f"unavailable-{phone()}", "ab" * 32)
+    push = await submitter.accept(channels=(Channel.PUSH,), title="News")
+    await submitter.add_device(push, f"unavailable-{phone()}", "ab" * 32)
     assert (await worker.run(push, Channel.PUSH)).state is Status.SENT
     assert await push.outcomes() == [("fcm", "unavailable"), ("apns", "accepted")]
 
 
-async def test_a_refused_recipient_ends_it_and_the_address_is_suppressed(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept()
-    await desk.fail(case, "twilio", status=400, code=21610)
+async def test_a_refused_recipient_is_suppressed_and_ends_the_delivery(
+    submitter: Submitter, worker: Worker
+) -> None:
+    case = await submitter.accept()
+    await submitter.fail(case, "twilio", status=400, code=21610)
     result = await worker.run(case)
     assert (result.state, result.reason) == (Status.UNDELIVERED, Reason.RECIPIENT_REJECTED)
     assert await case.outcomes() == [("twilio", "rejected_recipient")]
-    assert await desk.is_suppressed(case.to)
-    again = await desk.accept(to=case.to)
+    assert await submitter.is_suppressed(case.to)
+    again = await submitter.accept(to=case.to)
     assert (await worker.run(again)).state is Status.SUPPRESSED
     assert await case.received() == await again.received() == []
 
 
-async def test_a_dead_token_is_emptied_and_the_next_device_asked(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept(channels=(Channel.PUSH,), title="News")
+async def test_a_dead_token_is_removed_and_the_next_device_tried(
+    submitter: Submitter, worker: Worker
+) -> None:
+    case = await submitter.accept(channels=(Channel.PUSH,), title="News")
     dead, good = f"unregistered-{phone()}", f"good-{phone()}-token"
-    await desk.add_device(case, good, None, ago_s=100)
-    await desk.add_device(case, dead, None)
+    await submitter.add_device(case, good, None, ago_s=100)
+    await submitter.add_device(case, dead, None)
     assert (await worker.run(case, Channel.PUSH)).state is Status.SENT
     assert await case.outcomes() == [("fcm", "rejected_recipient"), ("fcm", "accepted")]
     [device] = (await case.load()).recipient.devices
     assert device.fcm_token == good
 
 
-async def test_a_token_that_the_app_gave_again_since_is_kept(desk: Desk, worker: Worker) -> None:
+async def test_a_token_registered_again_is_kept(submitter: Submitter, worker: Worker) -> None:
     tokens = [f"{word}-{phone()}" for word in ("reinstalled", "unregistered")]
-    cases = [await desk.accept(channels=(Channel.PUSH,), title="News") for _ in tokens]
+    cases = [await submitter.accept(channels=(Channel.PUSH,), title="News") for _ in tokens]
     for case, token in zip(cases, tokens, strict=True):
-        await desk.add_device(case, None, token)
+        await submitter.add_device(case, None, token)
         assert (await worker.run(case, Channel.PUSH)).state is Status.UNDELIVERED
     kept = [device.apns_token for case in cases for device in (await case.load()).recipient.devices]
     # Apple knows the first as dead since a day ago, and it was registered now.
     assert kept == tokens[:1]
 
 
-async def test_devices_that_are_all_dead_leave_it_undelivered(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept(channels=(Channel.PUSH,), title="News")
-    await desk.add_device(case, f"unregistered-{phone()}", None)
+async def test_undelivered_if_every_device_is_dead(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept(channels=(Channel.PUSH,), title="News")
+    await submitter.add_device(case, f"unregistered-{phone()}", None)
     result = await worker.run(case, Channel.PUSH)
     assert (result.action, result.state) == (Action.NOTHING, Status.UNDELIVERED)
 
 
-async def test_passes_keep_the_schedule_and_end_in_a_dead_letter_with_an_alert(
-    desk: Desk, worker: Worker, alerts: Alerts
+async def test_passes_follow_the_schedule_then_dead_letter_with_an_alert(
+    submitter: Submitter, worker: Worker, alerts: Alerts
 ) -> None:
-    case = await desk.accept()
-    await desk.fail(case)
+    case = await submitter.accept()
+    await submitter.fail(case)
     for wait_s in SCHEDULE_S:
         result = await worker.run(case)
         delivery = await case.delivery()
@@ -130,12 +134,10 @@ async def test_passes_keep_the_schedule_and_end_in_a_dead_letter_with_an_alert(
     assert await case.received() == []
 
 
-async def test_the_wait_counts_from_the_failure_and_not_from_the_start_of_the_pass(
-    desk: Desk, worker: Worker
-) -> None:
-    case = await desk.accept("alone")
-    await desk.simulators.fault("twilio", "latency", case.to, latency_s=0.6)
-    await desk.fail(case, "twilio")
+async def test_the_retry_wait_starts_at_the_failure(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept("alone")
+    await submitter.simulators.fault("twilio", "latency", case.to, latency_s=0.6)
+    await submitter.fail(case, "twilio")
     await worker.run(case)
     delivery = await case.delivery()
     closed_at = delivery.attempts[0].closed_at
@@ -143,17 +145,21 @@ async def test_the_wait_counts_from_the_failure_and_not_from_the_start_of_the_pa
     assert delivery.next_pass_at >= closed_at + timedelta(seconds=SCHEDULE_S[0] - 0.1)
 
 
-async def test_retry_after_of_the_only_provider_moves_the_pass(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept("alone")
-    await desk.fail(case, "twilio", status=429, retry_after_s=100)
+async def test_retry_after_of_the_only_provider_delays_the_next_pass(
+    submitter: Submitter, worker: Worker
+) -> None:
+    case = await submitter.accept("alone")
+    await submitter.fail(case, "twilio", status=429, retry_after_s=100)
     assert (await worker.run(case)).action is Action.RETRY
     loaded = await case.load()
     assert 95 < seconds_until(loaded, loaded.delivery(Channel.SMS).next_pass_at) <= 101
 
 
-async def test_retry_after_keeps_its_provider_out_for_others(desk: Desk, worker: Worker) -> None:
-    case, other = await desk.accept(), await desk.accept()
-    await desk.fail(case, "twilio", status=429, retry_after_s=100)
+async def test_retry_after_blocks_the_provider_for_other_deliveries(
+    submitter: Submitter, worker: Worker
+) -> None:
+    case, other = await submitter.accept(), await submitter.accept()
+    await submitter.fail(case, "twilio", status=429, retry_after_s=100)
     assert (await worker.run(case)).state is Status.SENT
     assert (await worker.run(other)).state is Status.SENT
     [attempt] = await other.attempts()
@@ -161,11 +167,13 @@ async def test_retry_after_keeps_its_provider_out_for_others(desk: Desk, worker:
     assert attempt["selection"]["skipped"] == {"twilio": "asked_to_wait"}
 
 
-async def test_open_circuits_use_up_no_pass_and_a_probe_comes_later(desk: Desk, hire: Hire) -> None:
+async def test_open_circuits_use_no_pass_and_are_probed_later(
+    submitter: Submitter, make_worker: MakeWorker
+) -> None:
     policy = ProviderPolicy(timeout_s=5, circuit_failures=1, circuit_open_s=0.3)
-    worker = hire(catalog(every=policy))
-    broken, case = await desk.accept(), await desk.accept()
-    await desk.fail(broken)
+    worker = make_worker(catalog(every=policy))
+    broken, case = await submitter.accept(), await submitter.accept()
+    await submitter.fail(broken)
     await worker.run(broken)
     result = await worker.run(case)
     delivery = await case.delivery()
@@ -182,23 +190,23 @@ async def test_open_circuits_use_up_no_pass_and_a_probe_comes_later(desk: Desk, 
     assert await case.outcomes() == [("twilio", "accepted")]
 
 
-async def test_a_drained_provider_is_not_asked(desk: Desk, worker: Worker) -> None:
+async def test_a_drained_provider_is_not_called(submitter: Submitter, worker: Worker) -> None:
     worker.health.drain(frozenset({"twilio"}))
-    case = await desk.accept()
+    case = await submitter.accept()
     await worker.run(case)
     [attempt] = await case.attempts()
     assert (attempt["provider"], attempt["selection"]["skipped"]) == ("termii", {"twilio": "drained"})
     worker.health.drain(frozenset({"twilio", "termii"}))
-    waiting = await desk.accept()
+    waiting = await submitter.accept()
     assert (await worker.run(waiting)).reason == Reason.PROVIDER_DOWN
     assert await waiting.attempts() == []
 
 
-async def test_a_provider_out_of_tokens_is_passed_over_and_waited_for_when_alone(
-    desk: Desk, hire: Hire
+async def test_a_provider_at_its_rate_is_skipped_or_waited_for_if_alone(
+    submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    worker = hire(catalog(every=ProviderPolicy(timeout_s=5, rate_per_s=0.001)))
-    first, second, third = [await desk.accept() for _ in range(3)]
+    worker = make_worker(catalog(every=ProviderPolicy(timeout_s=5, rate_per_s=0.001)))
+    first, second, third = [await submitter.accept() for _ in range(3)]
     for case in (first, second):
         assert (await worker.run(case)).state is Status.SENT
     [attempt] = await second.attempts()
@@ -209,22 +217,22 @@ async def test_a_provider_out_of_tokens_is_passed_over_and_waited_for_when_alone
     assert await third.attempts() == []
 
 
-async def test_an_expired_delivery_is_not_sent(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept(expires_s=1)
+async def test_an_expired_delivery_is_not_sent(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept(expires_s=1)
     await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
     assert (await worker.run(case)).state is Status.EXPIRED
     assert await case.attempts() == []
 
 
-async def test_a_cancel_between_reading_and_the_intent_sends_nothing(
-    desk: Desk, worker: Worker, watched: WatchedLedger
+async def test_a_cancel_before_the_intent_sends_nothing(
+    submitter: Submitter, worker: Worker, watched: WatchedLedger
 ) -> None:
-    case = await desk.accept()
+    case = await submitter.accept()
 
     async def cancel() -> None:
         delivery = await case.delivery()
         cancelled = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT)
-        assert await desk.ledger.move(Move(case.id, delivery.id, delivery.version, cancelled))
+        assert await submitter.ledger.move(Move(case.id, delivery.id, delivery.version, cancelled))
 
     watched.before_intent = cancel
     assert (await worker.run(case)).state is Status.CANCELLED
@@ -233,40 +241,42 @@ async def test_a_cancel_between_reading_and_the_intent_sends_nothing(
 
 
 @pytest.mark.parametrize("how", ["opted_out", "suppressed_address"])
-async def test_an_objection_between_reading_and_the_intent_sends_nothing(
-    desk: Desk, worker: Worker, watched: WatchedLedger, how: str
+async def test_an_opt_out_or_suppression_before_the_intent_sends_nothing(
+    submitter: Submitter, worker: Worker, watched: WatchedLedger, how: str
 ) -> None:
-    case = await desk.accept()
-    watched.before_intent = lambda: desk.opt_out(case) if how == "opted_out" else desk.suppress(case.to)
+    case = await submitter.accept()
+    watched.before_intent = lambda: (
+        submitter.opt_out(case) if how == "opted_out" else submitter.suppress(case.to)
+    )
     result = await worker.run(case)
     assert (result.state, result.reason) == (Status.SUPPRESSED, how)
     assert await case.attempts() == []
     assert await case.received() == []
 
 
-async def test_a_required_type_goes_out_despite_an_opt_out(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept("must")
-    await desk.opt_out(case)
+async def test_a_required_type_ignores_an_opt_out(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept("must")
+    await submitter.opt_out(case)
     assert (await worker.run(case)).state is Status.SENT
 
 
-async def test_an_objection_during_the_wait_for_a_retry_holds(desk: Desk, worker: Worker) -> None:
-    case = await desk.accept()
-    await desk.fail(case)
+async def test_an_opt_out_before_a_retry_is_respected(submitter: Submitter, worker: Worker) -> None:
+    case = await submitter.accept()
+    await submitter.fail(case)
     await worker.run(case)
-    await desk.opt_out(case)
-    await desk.heal(case)
+    await submitter.opt_out(case)
+    await submitter.heal(case)
     await case.elapse()
     assert (await worker.run(case)).state is Status.SUPPRESSED
     assert await case.received() == []
 
 
-async def test_one_id_for_two_messages_proves_nothing(
-    desk: Desk, worker: Worker, dressed: dict[str, Dressed], alerts: Alerts
+async def test_a_duplicate_provider_message_id_is_not_kept(
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], alerts: Alerts
 ) -> None:
-    first, second = await desk.accept(), await desk.accept()
+    first, second = await submitter.accept(), await submitter.accept()
     same = f"SM{phone()[1:]:0>32}"
-    dressed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=same)
+    stubbed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=same)
     assert (await worker.run(first)).state is Status.SENT
     assert (await worker.run(second)).state is Status.SENT
     [attempt] = await second.attempts()
@@ -274,17 +284,35 @@ async def test_one_id_for_two_messages_proves_nothing(
     assert alerts() == ["duplicate_provider_message"]
 
 
-async def test_a_channel_without_providers_lets_the_next_one_go(desk: Desk, hire: Hire) -> None:
-    worker = hire()
+async def test_a_channel_without_providers_starts_the_next_channel(
+    submitter: Submitter, make_worker: MakeWorker
+) -> None:
+    worker = make_worker()
     for name in ("fcm", "apns"):
         del worker.providers[name]  # pyright: ignore[reportIndexIssue] (the test's own dict)
-    case = await desk.accept(channels=(Channel.PUSH, Channel.SMS), strategy=Strategy.FIRST)
-    await desk.add_device(case, f"token-{phone()}", None)
+    case = await submitter.accept(channels=(Channel.PUSH, Channel.SMS), strategy=Strategy.FIRST)
+    await submitter.add_device(case, f"token-{phone()}", None)
     result = await worker.run(case, Channel.PUSH)
     assert (result.state, result.reason, result.replan) == (Status.FAILED, Reason.NO_PROVIDER, True)
     assert (await case.delivery(Channel.SMS)).state is Status.ACCEPTED
 
 
-async def test_push_without_any_device_fails_without_a_dead_letter(desk: Desk, worker: Worker) -> None:
-    case: Case = await desk.accept(channels=(Channel.PUSH,))
+async def test_push_without_devices_fails(submitter: Submitter, worker: Worker) -> None:
+    case: Case = await submitter.accept(channels=(Channel.PUSH,))
     assert (await worker.run(case, Channel.PUSH)).reason == Reason.NO_CONTACT
+
+
+async def test_a_provider_that_became_usable_during_a_call_is_called_in_the_same_pass(
+    submitter: Submitter, worker: Worker, watched: WatchedLedger
+) -> None:
+    worker.health.drain(frozenset({"twilio"}))
+    case = await submitter.accept()
+    await submitter.fail(case, "termii")
+
+    async def back() -> None:
+        worker.health.drain(frozenset())
+
+    watched.after_intent = back
+    assert (await worker.run(case)).state is Status.SENT
+    assert await case.outcomes() == [("termii", "unavailable"), ("twilio", "accepted")]
+    assert (await case.delivery()).pass_no == 0

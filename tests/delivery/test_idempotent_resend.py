@@ -1,0 +1,210 @@
+"""A provider that takes our key: an open attempt is sent again under the same key, and arrives once."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import pytest_asyncio
+from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog
+from keyed_vendor import KEY_LIFE_S, KeyedVendor, keyed_vendor
+from watched_ledger import WatchedLedger
+
+from domain.notification import Channel
+from domain.notification_types import SmsPolicy
+from domain.status import Status
+from domain.steps import Action, PassResult
+from storage.group import CommitUnknown
+
+
+@pytest_asyncio.fixture
+async def vendor(stubbed: dict[str, StubbedProvider]) -> AsyncIterator[KeyedVendor]:
+    """The vendor with a key, in Twilio's place."""
+    async with keyed_vendor() as (vendor, adapter):
+        stubbed["twilio"] = StubbedProvider(adapter)
+        yield vendor
+
+
+async def _sent(
+    submitter: Submitter, worker: Worker, vendor: KeyedVendor, *answers: int | str, type: str = "stop"
+) -> tuple[Case, PassResult]:
+    """A notification whose sends meet these answers, and its first pass."""
+    case = await submitter.accept(type)
+    vendor.answers += answers
+    return case, await worker.run(case)
+
+
+async def test_an_unanswered_call_is_repeated_and_sends_once(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    case, result = await _sent(submitter, make_worker(), vendor, "lost")
+    assert result.state is Status.SENT
+    assert [request == vendor.requests[0] for request in vendor.requests] == [True, True], "key and body"
+    assert len(vendor.sent) == 1
+    [attempt] = await case.attempts()
+    assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "response")
+    assert attempt["provider_message_id"] == f"k-{vendor.requests[0][0]}"
+    assert (await case.timeline())[-1] == "sent_again"
+
+
+async def test_a_call_that_was_not_processed_is_sent_by_the_repeated_one(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    case, result = await _sent(submitter, make_worker(), vendor, "reset")
+    assert (result.state, len(vendor.sent)) == (Status.SENT, 1)
+    assert await case.outcomes() == [("twilio", "accepted")]
+
+
+async def test_only_a_recipient_refusal_settles_the_first_call(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    """The key may not have been looked at: nobody else is asked, and it is asked again when it may be."""
+    worker = make_worker()
+    case, result = await _sent(submitter, worker, vendor, "lost", 429, 401, type="reconcile")
+    assert (result.action, result.state, result.wait_s) == (Action.RETRY, Status.SENDING, 40)
+    assert await case.outcomes() == [("twilio", None)]
+    [attempt] = await case.attempts()
+    assert attempt["code"] == "http_429"
+    loaded = await case.load()
+    due_at = loaded.delivery(Channel.SMS).due_at
+    assert due_at
+    assert (due_at - loaded.now).total_seconds() > 40, "nobody claims it meanwhile"
+    assert (await worker.run(case)).action is Action.RETRY
+    assert (await worker.settle(case)).state is Status.SENT
+    assert await case.outcomes() == [("twilio", "accepted")]
+    assert (len(vendor.requests), len(vendor.sent)) == (4, 1)
+
+
+async def test_a_recipient_refusal_closes_the_attempt(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    case, result = await _sent(submitter, make_worker(), vendor, "reset", 422)
+    assert result.state is Status.UNDELIVERED
+    assert await case.outcomes() == [("twilio", "rejected_recipient")]
+    assert not vendor.sent
+
+
+async def test_another_workers_attempt_is_repeated_only_after_its_deadline(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    first, second = make_worker(), make_worker()
+    case, _ = await _sent(submitter, first, vendor, "lost", 429, type="reconcile")
+    # As the renewed call of a sender leaves it that died before it could say what came of it.
+    await case.execute("UPDATE notification_attempts SET code = NULL WHERE notification_id = $1")
+    before = len(vendor.requests)
+    assert (await second.run(case)).action is Action.RETRY
+    assert len(vendor.requests) == before
+    await case.elapse(3600)
+    await case.execute(
+        "UPDATE notification_attempts SET intended_at = now() - interval '1 min' WHERE notification_id = $1"
+    )
+    assert (await second.run(case)).state is Status.SENT
+    assert len(vendor.sent) == 1
+
+
+async def test_no_repeat_once_the_key_may_be_forgotten(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    worker = make_worker()
+    case, _ = await _sent(submitter, worker, vendor, "lost", 429)
+    await case.execute(
+        "UPDATE notification_attempts SET intended_at = intended_at - $2::interval"
+        " WHERE notification_id = $1",
+        timedelta(seconds=KEY_LIFE_S - 3),
+    )
+    before = len(vendor.requests)
+    result = await worker.settle(case)
+    assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
+    assert len(vendor.requests) == before
+
+
+async def test_no_repeat_to_another_address(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    worker = make_worker()
+    case, _ = await _sent(submitter, worker, vendor, "lost", 429)
+    await case.execute(
+        "UPDATE notification_contents SET to_sms = '+2348099999999' WHERE notification_id = $1"
+    )
+    before = len(vendor.requests)
+    assert (await worker.settle(case)).state is Status.OUTCOME_UNKNOWN
+    assert len(vendor.requests) == before
+
+
+async def test_no_repeat_after_an_opt_out_or_suppression(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    for withdraw in (submitter.opt_out, lambda case: submitter.suppress(case.to)):
+        worker = make_worker()
+        case, _ = await _sent(submitter, worker, vendor, "reset", 429)
+        await withdraw(case)
+        before = len(vendor.requests)
+        assert (await worker.settle(case)).state is Status.OUTCOME_UNKNOWN
+        assert len(vendor.requests) == before
+    assert not vendor.sent
+
+
+async def test_the_ledger_refuses_a_repeat_after_a_late_suppression(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    worker = make_worker()
+    case, _ = await _sent(submitter, worker, vendor, "reset", 429)
+    renew, before = worker.ledger.renew, len(vendor.requests)
+
+    async def after_withdrawal(renewal):
+        await submitter.suppress(case.to)
+        return await renew(renewal)
+
+    worker.ledger.renew = after_withdrawal
+    assert (await worker.settle(case)).state is Status.OUTCOME_UNKNOWN
+    assert len(vendor.requests) == before
+
+
+async def test_a_repeated_call_is_recorded_like_a_first_one(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    worker = make_worker()
+    case, result = await _sent(submitter, worker, vendor, "reset")
+    assert result.state is Status.SENT
+    [attempt] = await case.attempts()
+    assert (attempt["latency_ms"] is not None, attempt["http_status"]) == (True, 200)
+    metrics = worker.metrics.render().decode()
+    assert 'herald_sms_segments_total{provider="twilio"} 1.0' in metrics
+    assert 'herald_attempt_seconds_count{provider="twilio"} 2.0' in metrics
+
+
+async def test_a_repeated_call_judges_the_address(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    case, result = await _sent(submitter, make_worker(), vendor, "reset", 422)
+    assert result.state is Status.UNDELIVERED
+    assert await submitter.is_suppressed(case.to)
+
+
+async def test_a_repeated_call_is_closed_persistently(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    worker = make_worker()
+    assert isinstance(worker.ledger, WatchedLedger)
+    ledger = worker.ledger
+
+    async def lose() -> None:
+        raise CommitUnknown("lost")
+
+    async def lose_the_next() -> None:
+        ledger.before_close = lose
+
+    # The first close notes the ambiguous answer; the second records the repeated call.
+    ledger.after_close = lose_the_next
+    case, result = await _sent(submitter, worker, vendor, "reset")
+    assert result.state is Status.SENT
+    assert (len(vendor.requests), len(vendor.sent)) == (2, 1)
+    assert await case.outcomes() == [("twilio", "accepted")]
+
+
+async def test_no_repeat_to_a_country_that_is_not_allowed_any_more(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    case, _ = await _sent(submitter, make_worker(), vendor, "reset", 429)
+    before = len(vendor.requests)
+    strict = make_worker(catalog(sms=SmsPolicy(countries=("GH",))))
+    assert (await strict.settle(case)).state is Status.OUTCOME_UNKNOWN
+    assert len(vendor.requests) == before
