@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import test_h2
 import uvloop
-from conftest import options
+from push_options import options
 
 from providers.push.apns import Apns
 from simulators.base import World
