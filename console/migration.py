@@ -1,39 +1,37 @@
-"""Brings the stores up to date: the database's schema, and the search attributes of Temporal."""
+"""Migrate the database and register Temporal's search attributes."""
 
 import asyncio
 
 import asyncpg
 import typer
 
-from console import places
-from console.failure import Failure
+from console import endpoints
+from console.errors import CommandError
 from settings import StoreSettings
 from storage.migrate import MigrationChanged, migrate
 from temporal.registration import RegistrationError, register_search_attributes
 
 
 def run() -> None:
-    """Migrate, and say what was done. Raises Failure when the database cannot be migrated.
+    """Migrate and print what was done. Raises CommandError if the database cannot be migrated.
 
-    Temporal may be away: notifications are accepted without it, and it can be registered with later.
+    Temporal may be unreachable: the API accepts notifications without it, and a later run registers them.
     """
-    asyncio.run(_run(places.stores()))
+    asyncio.run(_run(endpoints.stores()))
 
 
 async def _run(stores: StoreSettings) -> None:
+    url = stores.database_url.get_secret_value()
     try:
-        ran = await migrate(stores.database_url.get_secret_value())
+        ran = await migrate(url)
     except MigrationChanged as error:
-        raise Failure(str(error)) from None
+        raise CommandError(str(error)) from None
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise Failure(
-            f"The database cannot be migrated ({type(error).__name__}: {error}). "
-            "HERALD_DATABASE_URL says where it is."
-        ) from None
+        raise CommandError(endpoints.database_unusable(url, error)) from None
     for name in ran:
         typer.echo(f"ran {name}")
     if not ran:
-        typer.echo("the database is up to date")
+        typer.echo("The database is up to date.")
     temporal = stores.temporal
     try:
         missing = await register_search_attributes(
@@ -44,7 +42,9 @@ async def _run(stores: StoreSettings) -> None:
         )
     except RegistrationError as error:
         typer.echo(
-            f"search attributes are not registered: {error} Run `herald migrate` again then.", err=True
+            f"The search attributes were not registered: {error} Run `herald migrate` again once Temporal "
+            "is reachable.",
+            err=True,
         )
         return
     for name in missing:
