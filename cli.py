@@ -1,4 +1,4 @@
-"""The `herald` command: the root, and what runs Herald's processes. The other commands are in console/."""
+"""The `herald` command: its root, and the commands that run Herald's processes. console/ has the others."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,47 +6,50 @@ from typing import Annotated
 import typer
 
 from console import capacity, dead_letters, keys, notifications, providers, replay
-from console.failure import Failure, Root
+from console.errors import CommandError, RootGroup
 
 RUN, FOLLOW, OPERATE = "Run", "Submit and follow", "Operate"
 
 app = typer.Typer(
-    cls=Root,
+    cls=RootGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Delivers notifications once, through whichever provider works, and keeps the evidence.",
-    epilog="Commands that follow or operate talk to HERALD_API_URL with HERALD_API_KEY; beside a running "
-    "`herald dev` they need neither. Everything that can be set is in docs/configuration.md.",
+    help="Deliver each notification once, through any provider that works, with a full record.",
+    epilog="Commands that submit, follow or operate call the API at HERALD_API_URL with HERALD_API_KEY. "
+    "Neither is needed while `herald dev` runs in this directory. docs/configuration.md lists all settings.",
 )
 
 
 @app.command(rich_help_panel=RUN)
 def dev(
-    port_offset: Annotated[int, typer.Option(help="Added to every port.")] = 0,
+    port_offset: Annotated[int, typer.Option(help="Add this to every port.")] = 0,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the stack keeps its data. Default: .herald")
+        Path | None,
+        typer.Option(help="Directory for the stack's data. Default: HERALD_DATA_DIR, or .herald."),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin with empty stores.")] = False,
-    no_simulators: Annotated[bool, typer.Option("--no-simulators", help="Send to real vendors.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the stack's data before starting.")] = False,
+    no_simulators: Annotated[
+        bool, typer.Option("--no-simulators", help="Use real providers: messages are really sent.")
+    ] = False,
 ) -> None:
-    """Keep the whole stack running on this machine."""
-    from console import places
+    """Run the whole stack on this machine until Ctrl-C."""
+    from console import endpoints
     from devstack.dev import run
 
-    where = data_dir or places.data_dir()
-    raise typer.Exit(run(where, port_offset, fresh=fresh, simulators=not no_simulators))
+    directory = data_dir or endpoints.data_dir()
+    raise typer.Exit(run(directory, port_offset, fresh=fresh, simulators=not no_simulators))
 
 
 @app.command(rich_help_panel=RUN)
 def demo(
-    data_dir: Annotated[Path, typer.Option(help="Where its stack keeps its data; emptied first.")] = Path(
-        ".herald/demo"
-    ),
+    data_dir: Annotated[
+        Path, typer.Option(help="Directory for the demo's data; its previous data is deleted.")
+    ] = Path(".herald/demo"),
 ) -> None:
-    """Run every scenario on a stack of its own; exit 0 if all came out as expected."""
+    """Run every scenario on a temporary stack and print a report. Exit 0 if all pass."""
     from devstack.demo import run
 
     raise typer.Exit(run(data_dir))
@@ -55,14 +58,16 @@ def demo(
 @app.command(rich_help_panel=RUN)
 def migrate(
     before: Annotated[
-        bool, typer.Option("--before", help="Only what runs before the processes are replaced.")
+        bool, typer.Option("--before", help="Run only the steps for before the processes are replaced.")
     ] = False,
-    after: Annotated[bool, typer.Option("--after", help="Only what runs once they all are.")] = False,
+    after: Annotated[
+        bool, typer.Option("--after", help="Run only the steps for after all processes are replaced.")
+    ] = False,
     show: Annotated[
         bool, typer.Option("--status", "--dry-run", help="Show what would run, and change nothing.")
     ] = False,
 ) -> None:
-    """Bring the database up to date, and Temporal's search attributes if it answers."""
+    """Migrate the database, and register Temporal's search attributes if Temporal is reachable."""
     from console.migration import run
 
     run(before=before, after=after, only_show=show)
@@ -72,10 +77,10 @@ def migrate(
 def api() -> None:
     """Serve the REST API."""
     from api.serve import run
-    from console import places
+    from console import endpoints
     from console.process_priority import lower_process_priority
 
-    settings = places.all_settings()
+    settings = endpoints.all_settings()
     lower_process_priority(settings.api_nice)
     run(settings)
 
@@ -83,23 +88,25 @@ def api() -> None:
 @app.command(rich_help_panel=RUN)
 def worker(
     lanes: Annotated[
-        str, typer.Option(help="The lanes to serve, separated by commas.")
+        str, typer.Option(help="Lanes to serve, separated by commas.")
     ] = "critical,high,normal,bulk",
 ) -> None:
-    """Run a worker: dispatcher, workflows and activities of its lanes.
+    """Run a worker: the dispatcher, workflows and activities of its lanes.
 
-    Give `critical` a process of its own: nothing may delay it.
+    Run `critical` in its own process so that nothing delays it.
     """
     import worker as process
-    from console import places
+    from console import endpoints
     from console.process_priority import lower_process_priority
     from domain.notification import Lane
 
     try:
         chosen = [Lane(lane.strip()) for lane in lanes.split(",")]
-    except ValueError as error:
-        raise Failure(f"--lanes {lanes}: {error}; there are {', '.join(Lane)}.") from None
-    settings = places.all_settings()
+    except ValueError:
+        raise CommandError(
+            f"--lanes {lanes!r} names an unknown lane. Use one or more of: {', '.join(Lane)}."
+        ) from None
+    settings = endpoints.all_settings()
     if Lane.CRITICAL not in chosen:
         lower_process_priority(settings.worker_nice)
     process.main(settings, chosen)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
-from devstack import locate
+from devstack import binaries
 from devstack.errors import DevStackError
 
 RESULTS = Path(__file__).with_name("results")
@@ -198,7 +198,7 @@ def _cpu_model() -> str:
 
 def _version_of(program: str) -> str:
     try:
-        path = locate.postgres(program)
+        path = binaries.postgres(program)
     except DevStackError:
         return "unknown"
     printed = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout

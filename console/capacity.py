@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from console.capacity_model import Cost, Demand, Kept, Need, Plan, Way, plan
-from console.failure import Failure
+from console.errors import CommandError
 
 MEASURED = "measured.json"
 """Beside this file; `python -m bench.capacity` writes it from the benchmarks' results."""
@@ -82,7 +82,7 @@ def capacity(
             for per_s in rate
         ]
     except ValueError as error:
-        raise Failure(f"{error}.") from None
+        raise CommandError(f"{error}.") from None
     if as_json:
         terminal.say_json({"measured": _origin(known), "plans": [document(one) for one in plans]})
         return

@@ -1,4 +1,4 @@
-"""Speaks REST to the API: answers as JSON, problems as one readable message."""
+"""A REST client of the API: returns JSON, and turns problem documents into one readable message."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -6,40 +6,40 @@ from typing import Any, Final
 
 import httpx
 
-from console import places
-from console.failure import Failure
+from console import endpoints
+from console.errors import CommandError
 
 TIMEOUT_S: Final = 30
-PAGE: Final = 200
-"""The most that the API gives at once."""
+PAGE_SIZE_MAX: Final = 200
+"""The API's limit on the items of one page."""
 
 Json = dict[str, Any]
 
 
 class Api:
-    """The API. Every call raises Failure when it cannot be made or is refused."""
+    """The API. Every method raises CommandError if the API cannot be reached or refuses the request."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def get(self, path: str, **query: Any) -> Json:
-        """Read."""
+        """Read a resource."""
         return self._call("GET", path, query=query)
 
     def post(self, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None) -> Json:
-        """Submit, or decide."""
+        """Submit a notification, or act on one."""
         return self._call("POST", path, body, headers=headers)
 
     def patch(self, path: str, body: Json) -> Json:
-        """Change."""
+        """Change a resource."""
         return self._call("PATCH", path, body)
 
-    def pages(self, path: str, at_most: int, **query: Any) -> tuple[list[Json], bool]:
-        """Up to `at_most` notifications of a list, newest first, and whether there are more."""
+    def list_notifications(self, path: str, limit: int, **query: Any) -> tuple[list[Json], bool]:
+        """Read up to `limit` notifications of a list, newest first, and whether there are more."""
         found: list[Json] = []
         cursor: str | None = None
-        while len(found) < at_most:
-            page = self.get(path, cursor=cursor, limit=min(PAGE, at_most - len(found)), **query)
+        while len(found) < limit:
+            page = self.get(path, cursor=cursor, limit=min(PAGE_SIZE_MAX, limit - len(found)), **query)
             found += page["notifications"]
             cursor = page["next_cursor"]
             if cursor is None:
@@ -55,52 +55,64 @@ class Api:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
-        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            answer = self._client.request(method, f"/v1{path}", json=body, params=asked, headers=headers)
+            response = self._client.request(
+                method, f"/v1{path}", json=body, params=parameters, headers=headers
+            )
         except httpx.TransportError as error:
-            raise Failure(_unreachable(self._client.base_url, error)) from None
-        if answer.is_error:
-            raise Failure(_problem(answer))
+            raise CommandError(_unreachable(self._client.base_url, error)) from None
+        if response.is_error:
+            raise CommandError(_problem(response))
         try:
-            return answer.json()
+            return response.json()
         except ValueError:
-            raise Failure(f"{answer.url} does not answer like Herald: is HERALD_API_URL right?") from None
+            raise CommandError(_not_herald(response)) from None
 
 
 @contextmanager
 def connected() -> Generator[Api]:
-    """The API of this installation. Raises Failure when nobody said where it is."""
-    place = places.api()
+    """Connect to this installation's API. Raises CommandError if there is no API key for it."""
+    endpoint = endpoints.api()
     try:
         with httpx.Client(
-            base_url=place.url.rstrip("/"),
-            headers={"Authorization": f"Bearer {place.key}"},
+            base_url=endpoint.url.rstrip("/"),
+            headers={"Authorization": f"Bearer {endpoint.key}"},
             timeout=TIMEOUT_S,
         ) as client:
             yield Api(client)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
-        raise Failure(
-            f"The API cannot be called at {place.url} with this key: check HERALD_API_URL and HERALD_API_KEY."
+        raise CommandError(
+            f"The API cannot be called at {endpoint.url} with this key: the address is not a URL, or the key "
+            "has characters other than ASCII. Check HERALD_API_URL and HERALD_API_KEY."
         ) from None
 
 
 def _unreachable(url: httpx.URL, error: httpx.TransportError) -> str:
     if isinstance(error, httpx.UnsupportedProtocol):
-        return f"HERALD_API_URL is {url}: expected an address such as https://herald.example."
-    what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+        return f"HERALD_API_URL is {url}: use an address such as https://herald.example."
+    if isinstance(error, httpx.TimeoutException):
+        what = f"did not respond within {TIMEOUT_S} s"
+    else:
+        what = "cannot be reached"
+    return f"The API at {url} {what}. Start it with `herald dev` or `herald api`, or correct HERALD_API_URL."
+
+
+def _not_herald(response: httpx.Response) -> str:
+    request = response.request
     return (
-        f"The API at {url} {what}. Does it run (`herald dev`, `herald api`)? HERALD_API_URL says where it is."
+        f"{request.method} {request.url} returned {response.status_code} and no Herald response. "
+        "Check that HERALD_API_URL is the address of a Herald API."
     )
 
 
-def _problem(answer: httpx.Response) -> str:
+def _problem(response: httpx.Response) -> str:
     try:
-        problem: Json = answer.json()
-        lines = [f"{problem['detail']} ({answer.status_code} {problem['code']})"]
+        problem: Json = response.json()
+        lines = [f"{problem['detail']} ({response.status_code} {problem['code']})"]
         errors: list[Json] = problem.get("errors", [])
     except (ValueError, KeyError, TypeError):
-        return f"{answer.request.method} {answer.url} was answered with {answer.status_code}."
+        return _not_herald(response)
     if len(errors) > 1 or not all(error["message"] in problem["detail"] for error in errors):
         lines += [f"  {error['pointer'] or '/'}: {error['message']} ({error['code']})" for error in errors]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""API keys, directly in the database: who may not yet call the API can still make its first key."""
+"""API keys, managed directly in the database, so that the first key can be created without one."""
 
 import asyncio
 import re
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from console.failure import Failure
+from console.errors import CommandError
 
 if TYPE_CHECKING:
     from storage.postgres import Pool
 
-app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke (directly in the database).")
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, directly in the database.")
 
-# A name that is typed, listed and compared must not differ from another in what nobody sees.
+# ASCII only: names that look alike must be alike.
 _TENANT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 _Result = TypeVar("_Result")
@@ -22,66 +22,68 @@ _Result = TypeVar("_Result")
 
 @app.command()
 def create(
-    tenant: Annotated[str, typer.Argument(help="Whose notifications the key may see and submit.")],
-    name: Annotated[str, typer.Option(help="What it is for, to tell it from others.")] = "",
+    tenant: Annotated[str, typer.Argument(help="The tenant that the key submits and reads for.")],
+    name: Annotated[str, typer.Option(help="A label that says what the key is for.")] = "",
 ) -> None:
-    """Make a key for a tenant. It is shown this once."""
+    """Create a key for a tenant and print it. It cannot be printed again."""
     from storage import api_keys
 
     if not re.fullmatch(_TENANT, tenant):
-        raise Failure(
-            f"{tenant!r} cannot be a tenant's name: it has 1 to 64 letters (A-Z, a-z), digits, `.`, `_` and "
-            "`-`, and begins with a letter or a digit."
+        raise CommandError(
+            f"{tenant!r} is not a valid tenant name. Use 1 to 64 letters (A-Z, a-z), digits, `.`, `_` and "
+            "`-`, starting with a letter or a digit."
         )
     if not name.isprintable():
-        raise Failure(f"{name!r} cannot be a key's name: it must be printable.")
+        raise CommandError(f"{name!r} is not a valid key name. Use printable characters only.")
 
-    async def made(pool: "Pool") -> str:
+    async def create_key(pool: "Pool") -> str:
         return await api_keys.create(pool, tenant, name)
 
-    typer.echo(_in_database(made))
-    typer.echo("Keep it: only its digest is stored. `Authorization: Bearer <key>`", err=True)
+    typer.echo(_in_database(create_key))
+    typer.echo("Store it now: Herald keeps only a digest. Use it as `Authorization: Bearer <key>`.", err=True)
 
 
 @app.command("list")
 def list_() -> None:
-    """List every key, newest first."""
+    """List all keys, newest first."""
     from console import terminal
     from storage import api_keys
 
-    made = terminal.table("prefix", "tenant", "created", "state", "name")
+    table = terminal.table("prefix", "tenant", "created", "status", "name")
     for key in _in_database(api_keys.listed):
-        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "active"
+        status = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "active"
         cells = (key.prefix, key.tenant, f"{key.created_at:%Y-%m-%d %H:%M}")
-        terminal.row(made, (*cells, terminal.coloured(state), key.name))
-    terminal.say(made)
+        terminal.row(table, (*cells, terminal.coloured(status), key.name))
+    terminal.say(table)
 
 
 @app.command()
 def revoke(
-    prefix: Annotated[str, typer.Argument(help="The key's prefix, as listed; or the key itself.")],
+    prefix: Annotated[
+        str, typer.Argument(help="The key's prefix as `herald keys list` shows it, or the key itself.")
+    ],
 ) -> None:
-    """Revoke a key. It stops working within two seconds, everywhere."""
+    """Revoke a key. Every API process refuses it within two seconds."""
     from storage import api_keys
 
     prefix = prefix.removeprefix("hk_").partition("_")[0]
 
-    async def gone(pool: "Pool") -> bool:
+    async def revoke_key(pool: "Pool") -> bool:
         return await api_keys.revoke(pool, prefix)
 
-    if not _in_database(gone):
-        raise Failure(f"There is no key hk_{prefix}_… that is still good: see `herald keys list`.")
-    typer.echo(f"hk_{prefix}_… is revoked")
+    if not _in_database(revoke_key):
+        raise CommandError(f"There is no active key hk_{prefix}_…. `herald keys list` shows all keys.")
+    typer.echo(f"Revoked hk_{prefix}_….")
 
 
 def _in_database(do: "Callable[[Pool], Awaitable[_Result]]") -> _Result:
-    """Run it on the database. Raises Failure when that cannot be reached."""
+    """Run `do` on the database. Raises CommandError if the database cannot be used."""
     import asyncpg
 
-    from console import places
+    from console import endpoints
     from storage.postgres import UNREACHABLE, open_pool
 
-    url = places.database_url()
+    url = endpoints.database_url()
 
     async def run() -> _Result:
         pool = await open_pool(url, size_max=2)
@@ -93,9 +95,6 @@ def _in_database(do: "Callable[[Pool], Awaitable[_Result]]") -> _Result:
     try:
         return asyncio.run(run())
     except asyncpg.UndefinedTableError:
-        raise Failure("The database has no tables yet: run `herald migrate` first.") from None
+        raise CommandError("The database has no tables: run `herald migrate` first.") from None
     except (*UNREACHABLE, asyncpg.PostgresError, ValueError) as error:
-        raise Failure(
-            f"The database cannot be used ({type(error).__name__}: {error}). "
-            "HERALD_DATABASE_URL says where it is."
-        ) from None
+        raise CommandError(endpoints.database_unusable(url, error)) from None

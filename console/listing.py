@@ -1,16 +1,22 @@
-"""Listing notifications of any kind: the filters that are typed, and how what is found is shown."""
+"""Commands that list notifications: their filter options, and printing the result."""
 
 from typing import Annotated
 
 import typer
 
-User = Annotated[str | None, typer.Option(help="Of this user.")]
-Type = Annotated[str | None, typer.Option(help="Of this type.")]
-Channel = Annotated[str | None, typer.Option(help="With this channel.")]
-Provider = Annotated[str | None, typer.Option(help="With an attempt through this provider.")]
-After = Annotated[str | None, typer.Option(help="Created after: RFC 3339, or so long ago (10m, 2h).")]
-Before = Annotated[str | None, typer.Option(help="Created before: RFC 3339, or so long ago.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
+User = Annotated[str | None, typer.Option(help="Only for this user.")]
+Type = Annotated[str | None, typer.Option(help="Only of this type.")]
+Channel = Annotated[str | None, typer.Option(help="Only with this channel.")]
+Provider = Annotated[str | None, typer.Option(help="Only with an attempt through this provider.")]
+After = Annotated[
+    str | None,
+    typer.Option(help="Only created after this: an RFC 3339 time, or a duration ago (10m, 2h)."),
+]
+Before = Annotated[
+    str | None,
+    typer.Option(help="Only created before this: an RFC 3339 time, or a duration ago (10m, 2h)."),
+]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number to list.")]
 
 
 def show_list(
@@ -20,17 +26,17 @@ def show_list(
     after: str | None,
     before: str | None,
     as_json: bool,
-    when_none: str,
+    when_empty: str,
     **query: str | None,
 ) -> None:
-    """Print what the API lists at `path`, newest first. `after` and `before` are as typed."""
+    """Print what the API lists at `path`, newest first. `after` and `before` are the typed texts."""
     from console import terminal
     from console.client import connected
-    from console.story import listed
+    from console.timeline_view import notification_table
 
     now = terminal.now()
     with connected() as api:
-        found, more = api.pages(
+        found, more = api.list_notifications(
             path,
             limit,
             **query,
@@ -40,6 +46,6 @@ def show_list(
     if as_json:
         terminal.say_json(found)
         return
-    terminal.say(listed(found) if found else when_none)
+    terminal.say(notification_table(found) if found else when_empty)
     if more:
-        terminal.say("there are more: --limit, or narrow it down")
+        terminal.say("There are more: raise --limit or add filters.")

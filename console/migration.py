@@ -1,4 +1,4 @@
-"""Brings the stores up to date: the database's schema, and the search attributes of Temporal."""
+"""Migrate the database and register Temporal's search attributes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 import asyncpg
 import typer
 
-from console import places
-from console.failure import Failure
+from console import endpoints
+from console.errors import CommandError
 from settings import StoreSettings
 from storage.migrate import Phase, SchemaError, Step, migrate, pending_steps
 from temporal.registration import RegistrationError, register_search_attributes
 
 
 def run(*, before: bool, after: bool, only_show: bool) -> None:
-    """Migrate, and say what was done; or only show what would be. Raises Failure when that is impossible.
+    """Migrate and print what was done, or only show what would be. Raises CommandError.
 
-    `before`, `after`: only that phase; neither: both. Temporal may be away: notifications are accepted
-    without it, and it can be registered with later.
+    `before`, `after`: only that phase; neither: both. Temporal may be unreachable: the API accepts
+    notifications without it, and a later run registers the search attributes.
     """
     phases = [phase for phase, asked in ((Phase.BEFORE, before), (Phase.AFTER, after)) if asked]
-    asyncio.run(_run(places.stores(), phases or list(Phase), only_show))
+    asyncio.run(_run(endpoints.stores(), phases or list(Phase), only_show))
 
 
 async def _run(stores: StoreSettings, phases: Sequence[Phase], only_show: bool) -> None:
@@ -31,18 +31,15 @@ async def _run(stores: StoreSettings, phases: Sequence[Phase], only_show: bool) 
             return
         ran = await migrate(url, phases)
     except SchemaError as error:
-        raise Failure(str(error)) from None
+        raise CommandError(str(error)) from None
     except (OSError, TimeoutError, ValueError, asyncpg.InterfaceError) as error:
-        raise Failure(
-            f"The database cannot be reached ({type(error).__name__}: {error}). "
-            "HERALD_DATABASE_URL says where it is."
-        ) from None
+        raise CommandError(endpoints.database_unusable(url, error)) from None
     except asyncpg.PostgresError as error:
-        raise Failure(f"Postgres refused to migrate ({type(error).__name__}: {error}).") from None
+        raise CommandError(f"Postgres refused to migrate ({type(error).__name__}: {error}).") from None
     for name in ran:
         typer.echo(f"ran {name}")
     if not ran:
-        typer.echo("the database is up to date")
+        typer.echo("The database is up to date.")
     if Phase.BEFORE in phases:
         await _register(stores)
 
@@ -51,7 +48,7 @@ def _show(steps: Sequence[Step]) -> None:
     for step in steps:
         typer.echo(f"{step.phase}: {step.name}")
     if not steps:
-        typer.echo("the database is up to date")
+        typer.echo("The database is up to date.")
 
 
 async def _register(stores: StoreSettings) -> None:
@@ -65,7 +62,9 @@ async def _register(stores: StoreSettings) -> None:
         )
     except RegistrationError as error:
         typer.echo(
-            f"search attributes are not registered: {error} Run `herald migrate` again then.", err=True
+            f"The search attributes were not registered: {error} Run `herald migrate` again once Temporal "
+            "is reachable.",
+            err=True,
         )
         return
     for name in missing:

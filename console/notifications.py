@@ -1,4 +1,4 @@
-"""Submitting notifications, following one, and finding those that are stuck."""
+"""Commands that submit, show and list notifications, and find those that are stuck."""
 
 import secrets
 import sys
@@ -7,69 +7,87 @@ from urllib.parse import quote
 
 import typer
 
-from console.failure import Failure
+from console.errors import CommandError
 from console.listing import After, Before, Channel, Limit, Provider, Type, User, show_list
 from domain.notification import Channel as KnownChannel
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the API's own answer.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's response as JSON.")]
 CHANNELS = tuple(KnownChannel)
-Id = Annotated[str, typer.Argument(help="The notification's id; its workflow id (ntf-…) does as well.")]
+Id = Annotated[str, typer.Argument(help="The notification's id, or its workflow id (ntf-…).")]
 
 
 def plain_id(text: str) -> str:
-    """The notification's id from what was pasted: itself, or its workflow id. Raises Failure."""
+    """Parse a notification's id or workflow id. Raises CommandError if it is neither."""
     from uuid import UUID
 
     id = text.strip().removeprefix("ntf-")
     try:
         return str(UUID(id))
     except ValueError:
-        raise Failure(
-            f"{text!r} is not a notification's id: expected one such as {'0' * 8}-{'0' * 4}-5{'0' * 3}-…"
+        raise CommandError(
+            f"{text!r} is not a notification id: expected a UUID, as `herald list` shows them."
         ) from None
 
 
 def addresses(given: list[str]) -> dict[str, str]:
-    """`--to` by channel: `sms=…`, `email=…`, …, or bare, told by its form. Raises Failure."""
+    """Parse `--to` by channel: `sms=…`, `email=…`, …, or a bare address, whose channel follows from its form.
+
+    Raises CommandError for two addresses of one channel.
+    """
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not (equals and name in CHANNELS):
             name, value = ("sms" if text.startswith("+") else "email" if "@" in text else "push"), text
         if name in found:
-            raise Failure(f"--to names two addresses for {name}: a notification has one for each channel.")
+            raise CommandError(f"--to gives two addresses for {name}. Give at most one for each channel.")
         found[name] = value
     return found
 
 
 def send(
-    user: Annotated[str, typer.Option(help="The client's own id of the user.")],
+    user: Annotated[str, typer.Option(help="The user's id, as your application knows it.")],
     type: Annotated[str, typer.Option(help="A configured type, e.g. otp or debit_alert.")],
-    body: Annotated[str, typer.Option(help="What is said; `-` reads it from stdin.")],
+    body: Annotated[str, typer.Option(help="The text; `-` reads it from stdin.")],
     channel: Annotated[
-        list[str], typer.Option("--channel", "-c", help=f"{', '.join(CHANNELS)}; repeat it for several.")
+        list[str],
+        typer.Option("--channel", "-c", help=f"{', '.join(CHANNELS)}. Repeatable, or separate by commas."),
     ],
-    title: Annotated[str | None, typer.Option(help="A mail's subject, a push message's headline.")] = None,
+    title: Annotated[
+        str | None, typer.Option(help="The subject of an email or the title of a push message.")
+    ] = None,
     to: Annotated[
         list[str] | None,
-        typer.Option(help="Another address than the user's own: +234…, a@b.c, push=DEVICE. Repeatable."),
+        typer.Option(
+            help="Use this address, not the user's stored one: +234…, a@b.c, or CHANNEL=ADDRESS. Repeatable."
+        ),
     ] = None,
     key: Annotated[str | None, typer.Option(help="The idempotency key. Default: a random one.")] = None,
-    strategy: Annotated[str, typer.Option(help="all: every channel. first: until one reaches.")] = "all",
-    lane: Annotated[str | None, typer.Option(help="critical, high, normal or bulk.")] = None,
-    send_at: Annotated[str | None, typer.Option(help="Not before: RFC 3339, or from now (10m, 2h).")] = None,
-    expires_at: Annotated[str | None, typer.Option(help="Not after: RFC 3339, or from now.")] = None,
+    strategy: Annotated[
+        str, typer.Option(help="all: send over every channel. first: stop at the first that delivers.")
+    ] = "all",
+    lane: Annotated[
+        str | None, typer.Option(help="critical, high, normal or bulk. Default: the type's.")
+    ] = None,
+    send_at: Annotated[
+        str | None,
+        typer.Option(help="Do not send before: an RFC 3339 time, or a duration from now (10m, 2h)."),
+    ] = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(help="Do not send after: an RFC 3339 time, or a duration from now (10m, 2h)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit one notification.
 
-    Repeating the command with the same --key never sends twice.
+    Repeating the command with the same --key does not send it again.
     """
     from console import terminal
     from console.client import connected
 
     now = terminal.now()
-    wanted: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "user_id": user,
         "type": type,
         "channels": [part.strip() for given in channel for part in given.split(",")],
@@ -82,23 +100,23 @@ def send(
         "idempotency_key": key or f"cli-{secrets.token_hex(8)}",
     }
     with connected() as api:
-        answer = api.post(
-            "/notifications", {name: value for name, value in wanted.items() if value is not None}
+        accepted = api.post(
+            "/notifications", {name: value for name, value in fields.items() if value is not None}
         )
     if as_json:
-        terminal.say_json(answer)
+        terminal.say_json(accepted)
         return
     terminal.say(
-        f"{answer['id']}  {answer['status']}  (key {answer['idempotency_key']})",
-        f"follow it: herald show {answer['id']}",
+        f"{accepted['id']}  {accepted['status']}  (key {accepted['idempotency_key']})",
+        f"Follow it: herald show {accepted['id']}",
     )
 
 
 def show(id: Id, as_json: AsJson = False) -> None:
-    """Tell the story of one notification: every decision, attempt and receipt."""
+    """Show one notification's timeline: every decision, attempt and receipt."""
     from console import terminal
     from console.client import connected
-    from console.story import told
+    from console.timeline_view import timeline_view
 
     path = f"/notifications/{quote(plain_id(id))}"
     with connected() as api:
@@ -106,13 +124,13 @@ def show(id: Id, as_json: AsJson = False) -> None:
     if as_json:
         terminal.say_json(timeline)
         return
-    terminal.say(*told(notification, timeline))
+    terminal.say(*timeline_view(notification, timeline))
 
 
 def list_(
     user: User = None,
     type: Type = None,
-    status: Annotated[str | None, typer.Option(help="In this status, e.g. deferred.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only with this status, e.g. deferred.")] = None,
     channel: Channel = None,
     provider: Provider = None,
     after: After = None,
@@ -127,7 +145,7 @@ def list_(
         after=after,
         before=before,
         as_json=as_json,
-        when_none="none",
+        when_empty="no notifications",
         user_id=user,
         type=type,
         status=status,
@@ -137,35 +155,37 @@ def list_(
 
 
 def stuck(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Look at so many of each status.")] = 1000,
-    as_json: AsJson = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Maximum number of notifications to check per status.")
+    ] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
-    """List what does not move by itself, oldest first: parked, retrying, overdue.
+    """List deliveries that make no progress: parked, retrying or overdue, oldest first.
 
-    Each with its reason and since when. A notification that waits for its own time is not stuck.
+    Shows for each one why it is stuck and since when. One that waits for its scheduled time is not stuck.
     """
     from console import terminal
     from console.client import connected
-    from console.stuck import find, shown
+    from console.stuck import find_stuck, stuck_table
 
     with connected() as api:
-        found, more = find(api, limit, terminal.now())
+        found, more = find_stuck(api, limit, terminal.now())
     if as_json:
         terminal.say_json([item.as_json() for item in found])
         return
-    terminal.say(shown(found, terminal.now()) if found else "nothing is stuck")
+    terminal.say(stuck_table(found, terminal.now()) if found else "nothing is stuck")
     if more:
-        terminal.say("there are more: --limit")
+        terminal.say("Not all were checked: raise --limit.")
 
 
 def id(
-    tenant: Annotated[str, typer.Option(help="The tenant of the API key it was submitted with.")],
-    user: Annotated[str, typer.Option(help="Its user_id.")],
-    type: Annotated[str, typer.Option(help="Its type.")],
-    key: Annotated[str, typer.Option(help="Its idempotency key.")],
+    tenant: Annotated[str, typer.Option(help="The tenant of the API key that submitted it.")],
+    user: Annotated[str, typer.Option(help="The notification's user_id.")],
+    type: Annotated[str, typer.Option(help="The notification's type.")],
+    key: Annotated[str, typer.Option(help="The notification's idempotency key.")],
 ) -> None:
-    """Compute a notification's id from what a client knows, without asking anybody."""
-    from console import places
+    """Compute a notification's id from what its client knows, without calling the API."""
+    from console import endpoints
     from domain.ids import namespace, notification_id
 
-    typer.echo(notification_id(namespace(places.secret_key()), tenant, user, type, key))
+    typer.echo(notification_id(namespace(endpoints.secret_key()), tenant, user, type, key))

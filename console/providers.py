@@ -1,4 +1,4 @@
-"""The providers: in which order they are asked, whether they may be, and taking one out."""
+"""Commands for providers: list them with their order and circuits, drain one, activate it again."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -7,50 +7,53 @@ import typer
 
 from console.notifications import AsJson
 
-app = typer.Typer(help="Providers: order, status and circuit; drain one, or let it send again.")
+_HELP = "List providers with their order, status and circuit; drain or activate one."
+
+app = typer.Typer(help=_HELP)
 
 Name = Annotated[str, typer.Argument(help="The provider's name, e.g. twilio.")]
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=_HELP)
 def providers(context: typer.Context, as_json: AsJson = False) -> None:
-    """Providers: order, status and circuit; drain one, or let it send again."""
+    """Print the providers, unless a subcommand was given."""
     if context.invoked_subcommand is not None:
         return
     from console import terminal
     from console.client import connected
 
     with connected() as api:
-        answer = api.get("/providers")
+        listing = api.get("/providers")
     if as_json:
-        terminal.say_json(answer)
+        terminal.say_json(listing)
         return
-    made = terminal.table("channel", "order", "provider", "status", "circuit", "reported")
-    for item in answer["providers"]:
+    table = terminal.table("channel", "order", "provider", "status", "circuit", "reported")
+    for item in listing["providers"]:
         cells = (item["channel"], item["order"], item["name"], terminal.coloured(item["status"]))
-        terminal.row(made, (*cells, terminal.coloured(item["circuit"]), terminal.short(item["circuit_at"])))
-    terminal.say(made)
-    for type, routes in answer["type_routes"].items():
-        ways = ", ".join(f"{channel}: {' → '.join(names)}" for channel, names in routes.items())
-        terminal.say(f"{type} differs: {ways}")
+        circuit = (terminal.coloured(item["circuit"]), terminal.short_time(item["circuit_at"]))
+        terminal.row(table, (*cells, *circuit))
+    terminal.say(table)
+    for type, routes in listing["type_routes"].items():
+        orders = ", ".join(f"{channel}: {' → '.join(names)}" for channel, names in routes.items())
+        terminal.say(f"Order for type {type}: {orders}")
 
 
 @app.command()
 def drain(name: Name) -> None:
-    """Send nothing new through a provider; what is under way ends."""
-    _set(name, "drained")
+    """Stop sending through a provider. Calls in flight finish."""
+    _set_status(name, "drained")
 
 
 @app.command()
 def activate(name: Name) -> None:
-    """Let a drained provider send again."""
-    _set(name, "active")
+    """Resume sending through a drained provider."""
+    _set_status(name, "active")
 
 
-def _set(name: str, status: str) -> None:
+def _set_status(name: str, status: str) -> None:
     from console import terminal
     from console.client import connected
 
     with connected() as api:
-        answer = api.patch(f"/providers/{quote(name, safe='')}", {"status": status})
-    terminal.say(f"{answer['name']} is {answer['status']}; workers follow within seconds")
+        provider = api.patch(f"/providers/{quote(name, safe='')}", {"status": status})
+    terminal.say(f"{provider['name']} is {provider['status']}; workers apply this within seconds.")

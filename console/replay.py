@@ -1,4 +1,4 @@
-"""Replays a workflow's history against today's code: would the code still decide what it decided then?"""
+"""Replay workflow histories against the current code, to find differences in what the code decides."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.failure import Failure
+from console.errors import CommandError
 from console.notifications import plain_id
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a replay found. `difference` is None when the code decided the same at every event."""
+    """The result of a replay. `difference` is None if the code made the same decision at every event."""
 
     workflow_id: str
     run_id: str
@@ -30,24 +30,25 @@ class Replay:
 
 
 async def replay_history(json_text: str, workflow_id: str = "replayed") -> Replay:
-    """Replay one history, as the Web UI, the `temporal` program or `herald replay --save` writes it.
+    """Replay one history in JSON, as the Web UI, the `temporal` CLI or `herald replay --save` writes it.
 
-    Raises Failure when the text is not a history, or is one of a workflow that this code does not know.
+    Raises CommandError if the text is not a history, or not one of Herald's workflows.
     """
     from temporalio.client import WorkflowHistory
 
     try:
         history = WorkflowHistory.from_json(workflow_id, json.loads(json_text))
         _ = history.run_id
-    except Exception as error:  # the parser raises whatever the text makes it stumble over
-        raise Failure(
-            f"This is not a workflow's history in JSON ({type(error).__name__}: {error})."
+    except Exception as error:  # the parser raises exceptions of many types
+        raise CommandError(
+            f"{workflow_id} is not a workflow history in JSON ({type(error).__name__}: {error}). "
+            "Use a file written by `herald replay --save` or downloaded from the Temporal Web UI."
         ) from None
     return await replay(history, history.run_id)
 
 
 async def replay(history: "WorkflowHistory", run_id: str) -> Replay:
-    """Replay one history. Raises Failure when it is one of a workflow that this code does not know."""
+    """Replay one history. Raises CommandError if it is not one of Herald's workflows."""
     from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
     from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
     from temporalio.workflow import NondeterminismError
@@ -58,8 +59,11 @@ async def replay(history: "WorkflowHistory", run_id: str) -> Replay:
     known = {"NotificationWorkflow": NotificationWorkflow, "ReconciliationWorkflow": ReconciliationWorkflow}
     type = history.events[0].workflow_execution_started_event_attributes.workflow_type.name
     if type not in known:
-        raise Failure(f"This is a history of {type or 'no workflow'}: there are {', '.join(known)}.")
-    # Core says differences on stdout, too; they are told once, below.
+        raise CommandError(
+            f"{history.workflow_id} is a history of {type or 'no workflow'}. "
+            f"Only these can be replayed: {', '.join(known)}."
+        )
+    # Core prints differences to stdout; they are printed once, by `command`.
     silent = TelemetryFilter(core_level="ERROR", other_level="ERROR")
     runtime = Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=silent)))
     replayer = Replayer(
@@ -74,7 +78,7 @@ async def replay(history: "WorkflowHistory", run_id: str) -> Replay:
 
 
 async def download(settings: "TemporalSettings", workflow_id: str) -> "dict[str, WorkflowHistory]":
-    """The histories by run of a workflow, as far as Temporal has them, oldest first. Raises Failure."""
+    """Download the histories of a workflow from Temporal, by run id, oldest first. Raises CommandError."""
     from temporalio.client import Client
     from temporalio.service import RPCError
 
@@ -86,9 +90,9 @@ async def download(settings: "TemporalSettings", workflow_id: str) -> "dict[str,
             tls=settings.tls,
         )
     except RuntimeError as error:
-        raise Failure(
-            f"Temporal at {settings.address} cannot be reached: {error}. "
-            "HERALD_TEMPORAL__ADDRESS says where it is."
+        raise CommandError(
+            f"Temporal at {settings.address} cannot be reached ({error}). "
+            "Start it, or correct HERALD_TEMPORAL__ADDRESS."
         ) from None
     try:
         return {
@@ -96,43 +100,49 @@ async def download(settings: "TemporalSettings", workflow_id: str) -> "dict[str,
             for run_id in await _runs(client, workflow_id)
         }
     except RPCError as error:
-        raise Failure(
-            f"Temporal has no history of {workflow_id} ({error.message}). It is kept for the namespace's "
-            "retention only, and a notification that was never started has none: see `herald show`."
+        raise CommandError(
+            f"Temporal has no history of {workflow_id} in namespace {settings.namespace} ({error.message}). "
+            "A history is deleted after the namespace's retention period, and a notification that no worker "
+            "has started has none. `herald show` prints what the ledger knows."
         ) from None
 
 
 async def _runs(client: "Client", workflow_id: str) -> list[str]:
-    # The newest is asked for by name: what is listed may be seconds old.
+    # Temporal's list may lag by seconds, so the newest run is looked up directly.
     newest = await client.get_workflow_handle(workflow_id).describe()
     listed = [run.run_id async for run in client.list_workflows(f'WorkflowId = "{workflow_id}"')]
     return [*reversed([run_id for run_id in listed if run_id != newest.run_id]), newest.run_id]
 
 
 def command(
-    id: Annotated[str | None, typer.Argument(help="The notification's id, or its workflow id.")] = None,
+    id: Annotated[
+        str | None, typer.Argument(help="The notification's id, or its workflow id (ntf-…).")
+    ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Replay this history instead; `-` reads it from stdin.")
+        Path | None, typer.Option(help="Replay the history in this file instead; `-` reads stdin.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write the downloaded histories into this directory as well.")
+        Path | None, typer.Option(help="Also save the downloaded histories to this directory.")
     ] = None,
 ) -> None:
-    """Replay a notification's history against today's code. Nothing is sent; exit 1 on a difference."""
-    from console import places
+    """Replay a notification's workflow history against the current code.
+
+    Nothing is sent. Exits 1 if the code would decide differently.
+    """
+    from console import endpoints
 
     if (id is None) == (file is None):
-        raise Failure("Name a notification, or a history with --file: one of the two.")
+        raise CommandError("Give either a notification id or --file.")
     if file is not None:
         replays = [asyncio.run(replay_history(_read(file), file.stem))]
     else:
         assert id is not None
-        # The reconciliation's own workflow is no notification's, and may be replayed as well.
+        # The reconciliation workflow belongs to no notification, and can be replayed too.
         workflow_id = id if id.startswith("herald-") else f"ntf-{plain_id(id)}"
-        replays = asyncio.run(_replay_all(places.temporal(), workflow_id, save))
-    for done in replays:
-        typer.echo(_told(done))
-    if any(done.difference for done in replays):
+        replays = asyncio.run(_replay_all(endpoints.temporal(), workflow_id, save))
+    for result in replays:
+        typer.echo(_summary(result))
+    if any(result.difference for result in replays):
         raise typer.Exit(1)
 
 
@@ -143,16 +153,21 @@ async def _replay_all(settings: "TemporalSettings", workflow_id: str, save: Path
     return [await replay(history, run_id) for run_id, history in histories.items()]
 
 
-def _told(done: Replay) -> str:
-    what = f"{done.workflow_id}, run {done.run_id}: replayed {done.events} events"
-    return f"{what}: no difference" if done.difference is None else f"{what}: DIFFERENT\n{done.difference}"
+def _summary(result: Replay) -> str:
+    what = f"{result.workflow_id}, run {result.run_id}: replayed {result.events} events"
+    if result.difference is None:
+        return f"{what}: no difference"
+    return f"{what}: DIFFERENT\n{result.difference}"
 
 
 def _read(file: Path) -> str:
     try:
         return (sys.stdin if str(file) == "-" else file.open(encoding="utf-8")).read()
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file} cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise CommandError(
+            f"The history {file} cannot be read: {reason}. Give --file a readable JSON file."
+        ) from None
 
 
 def _write(directory: Path, histories: "Mapping[str, WorkflowHistory]") -> None:
@@ -162,4 +177,7 @@ def _write(directory: Path, histories: "Mapping[str, WorkflowHistory]") -> None:
             path = directory / f"{history.workflow_id}.{run_id}.json"
             path.write_text(history.to_json() + "\n", encoding="utf-8")
     except OSError as error:
-        raise Failure(f"The histories cannot be written to {directory}: {error.strerror}") from None
+        raise CommandError(
+            f"The histories cannot be written to {directory}: {error.strerror}. "
+            "Give --save a directory that you can write to."
+        ) from None

@@ -1,4 +1,4 @@
-"""Which notifications do not move by themselves, why, and since when."""
+"""Find deliveries that make no progress, with the reason and since when."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from urllib.parse import quote
 from rich.table import Table
 
 from console.client import Api, Json
-from console.terminal import ago, coloured, parsed, row, table
+from console.terminal import ago, coloured, parse_time, row, table
 from domain.reasons import Reason
 from domain.status import ACTIVE, PARKED, SENDABLE
 
 OVERDUE: Final = timedelta(minutes=1)
-"""So long after its time a notification should have been claimed, even behind a backlog of a spike."""
+"""A worker should have claimed a notification this long after it is due, even behind a spike's backlog."""
 SENDING: Final = timedelta(minutes=2)
-"""So long a call and the look-up behind it may take before somebody should look."""
-_TROUBLED: Final = (Reason.RETRY, Reason.PROVIDER_DOWN, Reason.LIMIT_STORE_LOST)
-"""Deferred for one of these, it waits for something to heal; for another one, it waits as it should."""
+"""The longest that a provider call and its look-up should take."""
+_WAITING_FOR_RECOVERY: Final = (Reason.RETRY, Reason.PROVIDER_DOWN, Reason.LIMIT_STORE_LOST)
+"""Reasons to be deferred that a failure causes. A delivery deferred for any other reason waits as planned."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
-    """A delivery that needs attention. `since`: when it came to this, or when it should have moved."""
+class StuckDelivery:
+    """A delivery that needs attention. `since`: when it got stuck, or when it should have moved on."""
 
     notification_id: str
     type: str
@@ -48,44 +48,50 @@ class Stuck:
         }
 
 
-def find(api: Api, limit: int, now: datetime) -> tuple[list[Stuck], bool]:
-    """What is stuck, oldest first; and whether some status has more than `limit`. Raises Failure."""
-    parked, more = api.pages("/dead-letters", limit)
+def find_stuck(api: Api, limit: int, now: datetime) -> tuple[list[StuckDelivery], bool]:
+    """Stuck deliveries, oldest first; and whether some status has more than `limit`. Raises CommandError."""
+    parked, more = api.list_notifications("/dead-letters", limit)
     notifications = {item["id"]: item for item in parked}
     for status in sorted(ACTIVE):
-        found, truncated = api.pages("/notifications", limit, status=status)
+        found, truncated = api.list_notifications("/notifications", limit, status=status)
         notifications |= {item["id"]: item for item in found}
         more = more or truncated
     parked_at = {item["id"]: _parked_at(api, item) for item in parked}
-    stuck = [one for item in notifications.values() for one in _of(item, parked_at.get(item["id"]), now)]
-    return sorted(stuck, key=lambda one: one.since), more
+    stuck = [
+        delivery
+        for item in notifications.values()
+        for delivery in _stuck_deliveries(item, parked_at.get(item["id"]), now)
+    ]
+    return sorted(stuck, key=lambda delivery: delivery.since), more
 
 
-def shown(stuck: list[Stuck], now: datetime) -> Table:
-    """Stuck deliveries, a line each."""
+def stuck_table(stuck: list[StuckDelivery], now: datetime) -> Table:
+    """A table of stuck deliveries, one per row."""
     made = table("id", "type", "channel", "status", "since", "provider", "next pass", "why")
-    for one in stuck:
-        next_at = ago(one.next_at, now) if one.next_at else None
-        cells = (one.notification_id, one.type, one.channel, coloured(one.status))
-        row(made, (*cells, ago(one.since, now), one.provider, next_at, one.reason))
+    for delivery in stuck:
+        next_at = ago(delivery.next_at, now) if delivery.next_at else None
+        cells = (delivery.notification_id, delivery.type, delivery.channel, coloured(delivery.status))
+        row(made, (*cells, ago(delivery.since, now), delivery.provider, next_at, delivery.reason))
     return made
 
 
 def _parked_at(api: Api, notification: Json) -> datetime:
-    """When it was parked: its timeline says, the latest time counts."""
+    """When the notification was last parked, by its timeline."""
     timeline = api.get(f"/notifications/{quote(notification['id'])}/timeline")
     times = [entry["at"] for entry in timeline["entries"] if entry["kind"] in PARKED]
-    return parsed(times[-1] if times else notification["created_at"])
+    return parse_time(times[-1] if times else notification["created_at"])
 
 
-def _of(notification: Json, parked_at: datetime | None, now: datetime) -> Iterator[Stuck]:
+def _stuck_deliveries(
+    notification: Json, parked_at: datetime | None, now: datetime
+) -> Iterator[StuckDelivery]:
     for delivery in notification["deliveries"]:
-        found = _judge(notification, delivery, parked_at, now)
+        found = _why_stuck(notification, delivery, parked_at, now)
         if found is None:
             continue
         why, since = found
         next_at = delivery["next_pass_at"]
-        yield Stuck(
+        yield StuckDelivery(
             notification["id"],
             notification["type"],
             delivery["channel"],
@@ -93,29 +99,29 @@ def _of(notification: Json, parked_at: datetime | None, now: datetime) -> Iterat
             why,
             since,
             delivery["provider"],
-            parsed(next_at) if next_at else None,
+            parse_time(next_at) if next_at else None,
         )
 
 
-def _judge(
+def _why_stuck(
     notification: Json, delivery: Json, parked_at: datetime | None, now: datetime
 ) -> tuple[str, datetime] | None:
-    """Why a delivery is stuck, and since when; None if it is not."""
+    """Why a delivery is stuck, and since when; None if it is not stuck."""
     status, reason = delivery["status"], delivery["reason_code"]
-    created = parsed(notification["created_at"])
+    created = parse_time(notification["created_at"])
     if status in PARKED:
         return reason or status, parked_at or created
     if status not in ACTIVE:
         return None
-    expires = parsed(delivery["expires_at"])
+    expires = parse_time(delivery["expires_at"])
     if now > expires + OVERDUE:
         return "overdue: it should have expired", expires
     if status not in SENDABLE:
         late = now > created + SENDING
-        return ("no outcome yet: it is looked up at the provider", created) if late else None
-    next_at = parsed(delivery["next_pass_at"])
+        return ("no outcome yet: being looked up at the provider", created) if late else None
+    next_at = parse_time(delivery["next_pass_at"])
     if now > next_at + OVERDUE:
-        return "overdue: no worker takes it", next_at
-    if reason in _TROUBLED:
+        return "overdue: no worker has claimed it", next_at
+    if reason in _WAITING_FOR_RECOVERY:
         return reason, created
     return None

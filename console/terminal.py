@@ -1,4 +1,4 @@
-"""How things look on a terminal: statuses in colour, times people can read, tables that stay narrow."""
+"""Terminal output (coloured statuses, readable times, narrow tables), and parsing of typed times."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from console.failure import Failure
+from console.errors import CommandError
 
 _COLOURS: Final = {
     **dict.fromkeys(("delivered", "accepted", "active", "closed"), "green"),
@@ -24,12 +24,12 @@ _COLOURS: Final = {
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _RELATIVE: Final = re.compile(r"(\d{1,7})([smhd])")
 _PIPE_WIDTH: Final = 200
-"""Tables that go into a pipe or a file are not folded to a terminal's width."""
+"""Columns of a table that is written to a pipe or a file."""
 
 
 def say(*lines: Any) -> None:
-    """Print to stdout."""
-    # Made on use: stdout may be another one than when this module was imported.
+    """Print lines and tables to stdout."""
+    # Created on each call: stdout may have been replaced since this module was imported.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     console = Console(highlight=False, width=width, soft_wrap=not sys.stdout.isatty())
     for line in lines:
@@ -37,12 +37,12 @@ def say(*lines: Any) -> None:
 
 
 def say_json(document: Any) -> None:
-    """Print for other programs."""
+    """Print JSON to stdout, for other programs."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def table(*headings: str, title: str | None = None) -> Table:
-    """An empty table with these columns. The last one takes what room is left."""
+    """An empty table with these columns. The last one takes the remaining width."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in headings[:-1]:
         made.add_column(heading, overflow="fold", no_wrap=heading == "id")
@@ -51,35 +51,35 @@ def table(*headings: str, title: str | None = None) -> Table:
 
 
 def coloured(word: str | None) -> Text:
-    """A status, outcome or state with its colour, for a table's cell."""
+    """A status, outcome or state in its colour, as a table cell."""
     return Text(word or "", style=_COLOURS.get(word or "", ""))
 
 
 def row(made: Table, cells: Sequence[Any]) -> None:
-    """Add a row; None is an empty cell. Texts are shown as they are: they are not ours."""
+    """Add a row; None is an empty cell. Texts are printed literally, because clients wrote them."""
     made.add_row(
         *(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in cells)
     )
 
 
-def parsed(text: str) -> datetime:
-    """A time as the API writes it."""
+def parse_time(text: str) -> datetime:
+    """Parse a time as the API writes it."""
     return datetime.fromisoformat(text)
 
 
-def short(at: str | None) -> str:
-    """A time of the API for a table: UTC, to the second."""
-    return f"{parsed(at).astimezone(UTC):%m-%d %H:%M:%S}" if at else ""
+def short_time(at: str | None) -> str:
+    """A time of the API for a table cell: UTC, to the second."""
+    return f"{parse_time(at).astimezone(UTC):%m-%d %H:%M:%S}" if at else ""
 
 
 def ago(at: datetime, now: datetime) -> str:
-    """How long ago, or in how long."""
+    """A time relative to now: `5 min ago`, or `in 5 min`."""
     seconds = (now - at).total_seconds()
-    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+    return f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
 
 
-def span(seconds: float) -> str:
-    """A length of time in the largest unit that fits, e.g. `3.2 s`, `5 min`, `2.5 h`."""
+def duration(seconds: float) -> str:
+    """A duration in the largest unit that fits, e.g. `3.2 s`, `5 min`, `2.5 h`."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
@@ -89,18 +89,18 @@ def span(seconds: float) -> str:
 
 
 def since(at: datetime, start: datetime) -> str:
-    """A time relative to the acceptance, to the millisecond within the first minutes."""
+    """A time relative to the acceptance, to the millisecond within the first ten minutes."""
     seconds = (at - start).total_seconds()
-    return f"+{seconds:.3f} s" if seconds < 600 else f"+{span(seconds)}"
+    return f"+{seconds:.3f} s" if seconds < 600 else f"+{duration(seconds)}"
 
 
 def later(text: str | None, now: datetime) -> str | None:
-    """A time that was typed: RFC 3339, or so long from now as in `10m`, `2h`. Raises Failure."""
+    """Parse a typed time: RFC 3339, or a duration from now (`10m`, `2h`). Raises CommandError."""
     return _typed(text, now, 1)
 
 
 def earlier(text: str | None, now: datetime) -> str | None:
-    """A time that was typed: RFC 3339, or so long ago as in `10m`, `2h`. Raises Failure."""
+    """Parse a typed time: RFC 3339, or a duration before now (`10m`, `2h`). Raises CommandError."""
     return _typed(text, now, -1)
 
 
@@ -111,15 +111,15 @@ def _typed(text: str | None, now: datetime, direction: int) -> str | None:
         seconds = int(match[1]) * _UNITS_S[match[2]]
         return (now + direction * timedelta(seconds=seconds)).isoformat()
     try:
-        # Without an offset it is meant in this machine's own time zone.
-        return parsed(text.strip()).astimezone().isoformat()
+        # A time without an offset is in this machine's time zone.
+        return parse_time(text.strip()).astimezone().isoformat()
     except (ValueError, OverflowError):
-        raise Failure(
-            f"{text!r} is not a time: expected RFC 3339 (2026-11-22T18:30:00Z), "
-            "or a length such as 10m or 2h."
+        raise CommandError(
+            f"{text!r} is not a time. Use RFC 3339 (2026-11-22T18:30:00Z), or a duration such as 30s, 10m, "
+            "2h or 3d."
         ) from None
 
 
 def now() -> datetime:
-    """The time here."""
+    """The current time, by this machine's clock."""
     return datetime.now(UTC)

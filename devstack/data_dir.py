@@ -1,4 +1,4 @@
-"""The directory of one stack: locked while it runs, with its secrets and its description."""
+"""The data directory of one stack: locked while the stack runs, with its secrets and its description."""
 
 import fcntl
 import json
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from devstack.errors import DevStackError
-from devstack.process import end_orphans
+from devstack.process import kill_orphans
 
 _PROGRAMS = {"postgres": "postgres", "temporal": "temporal", "valkey": "valkey-server"}
 _OURS = (*_PROGRAMS, "postgres.new", "simulators", "logs", "secrets.json", "dev.json")
 
 
 class DataDir:
-    """A data directory. Nothing below it may be touched before `acquire`."""
+    """A data directory. Call `acquire` before touching anything in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -24,20 +24,22 @@ class DataDir:
 
     @property
     def logs(self) -> Path:
-        """Where every part's output goes."""
+        """The directory of the parts' log files."""
         return self.path / "logs"
 
     async def acquire(self, fresh: bool) -> None:
-        """Lock the directory and end what a killed stack left running in it; `fresh`: forget its state.
+        """Lock the directory, and kill processes that a killed stack left running in it.
 
-        Two Temporal servers would open the same SQLite file without complaint. Raises DevStackError.
+        `fresh` deletes its data. Without the lock, two Temporal servers would open the same SQLite file
+        without an error. Raises DevStackError if the directory cannot be used or is in use.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (self.path / "lock").open("a+")
         except OSError as error:
             raise DevStackError(
-                f"The data directory {self.path} cannot be used: {error.strerror}."
+                f"The data directory {self.path} cannot be used: {error.strerror}. "
+                "Choose another one with --data-dir."
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,25 +49,25 @@ class DataDir:
             lock.close()
             raise DevStackError(
                 f"The data directory {self.path} is in use by another stack (process {holder}). "
-                "Stop that one, or use --data-dir (with --port-offset) for a second."
+                "Stop that stack, or start a second one with --data-dir and --port-offset."
             ) from error
         self._lock = lock
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         for name, program in _PROGRAMS.items():
-            await end_orphans(self.path / name, program)
+            await kill_orphans(self.path / name, program)
         self._tidy(_OURS if fresh else ("dev.json",))
 
     def release(self) -> None:
-        """Withdraw the description and unlock the directory."""
+        """Delete dev.json and unlock the directory."""
         if self._lock is not None:
             (self.path / "dev.json").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
     def secret(self, name: str, generated: str) -> str:
-        """A secret of this installation: the one kept from before, else `generated`, kept from now on."""
+        """Return the stored secret of this name; store `generated` first if there is none."""
         path = self.path / "secrets.json"
         known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         if name not in known:
@@ -74,7 +76,7 @@ class DataDir:
         return known[name]
 
     def describe(self, description: dict[str, Any]) -> None:
-        """Replace dev.json at once: a reader sees the old one or the new one."""
+        """Replace dev.json atomically: a reader sees the old file or the new one."""
         self._write(self.path / "dev.json", description)
 
     def _tidy(self, names: tuple[str, ...]) -> None:
@@ -84,13 +86,13 @@ class DataDir:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        # One earlier run's output is kept beside the current.
+        # Keep the logs of the previous run.
         for log in list(self.logs.glob("*.log")):
             log.replace(log.with_suffix(".log.1"))
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         draft = path.with_name(path.name + ".new")
-        # Both files hold secrets, so that nobody else may read them, from the first byte on.
+        # Both files hold secrets: create them readable by their owner only.
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(content, file, indent=2)
             file.write("\n")
@@ -98,5 +100,5 @@ class DataDir:
 
 
 def new_secret() -> str:
-    """256 random bits."""
+    """Generate a secret of 256 random bits."""
     return secrets.token_urlsafe(32)

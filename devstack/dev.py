@@ -1,4 +1,4 @@
-"""`herald dev`: the stack, until it is told to stop."""
+"""`herald dev`: run the stack until Ctrl-C or SIGTERM."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ def run(
     simulators: bool = True,
     application: Application = herald.application,
 ) -> int:
-    """Run the stack until Ctrl-C or SIGTERM; the exit code, 1 after one readable message."""
+    """Run the stack until Ctrl-C or SIGTERM. Returns the exit code; prints an error and returns 1."""
     console = Console(highlight=False)
 
     def say(line: str) -> None:
@@ -41,7 +41,7 @@ def run(
         )
         asyncio.run(until_stopped(_serve(console, stack), say, stack.kill))
     except DevStackError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"herald: {error}", markup=False)
         return 1
     return 0
 
@@ -55,25 +55,25 @@ async def _serve(console: Console, stack: Stack) -> None:
 
 
 def _overview(stack: Stack) -> Table:
-    described = stack.description
+    description = stack.description
     table = Table(title="Herald", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     rows = {
-        "API": described["api_url"],
-        "API documentation": f"{described['api_url']}/docs",
-        "development API key": described["api_key"],
-        "Temporal Web UI": described["temporal_ui_url"],
-        "Temporal": described["temporal_address"],
-        "Postgres": described["database_url"],
-        "Valkey": described["valkey_url"],
-        "simulators": described["simulators_url"],
-        "APNs simulator": described["apns_url"],
+        "API": description["api_url"],
+        "API documentation": f"{description['api_url']}/docs",
+        "development API key": description["api_key"],
+        "Temporal Web UI": description["temporal_ui_url"],
+        "Temporal": description["temporal_address"],
+        "Postgres": description["database_url"],
+        "Valkey": description["valkey_url"],
+        "simulators": description["simulators_url"],
+        "APNs simulator": description["apns_url"],
         "logs": str(stack.logs),
         "description": str(stack.logs.parent / "dev.json"),
     }
     for name, value in rows.items():
         if value:
             table.add_row(name, value)
-    table.caption = "Ctrl-C stops everything."
+    table.caption = "Press Ctrl-C to stop."
     return table

@@ -1,5 +1,5 @@
-"""What the embedded stack can refuse to do."""
+"""Errors of the embedded stack."""
 
 
 class DevStackError(Exception):
-    """The stack cannot run as asked. The message says what happened, to what, and what to do next."""
+    """The stack cannot run. The message says what happened, to what, and what to do next."""

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parent.parent
 
 CALLBACKS_NICE = "10"
 _FLUSH_S = 45
-"""A worker lets the calls in flight end before it stops, and they may take a vendor's whole time budget."""
+"""How long a worker may take to stop: it finishes the calls in flight, each up to its provider's timeout."""
 
 
 def simulators(
     ports: Ports, state_dir: Path, public_url: str, environment: Mapping[str, str] | None = None
 ) -> Part:
-    """Every vendor's simulator, in one process; they report to the API at `public_url`."""
+    """All vendor simulators, in one process. They send callbacks to the API at `public_url`."""
     return Part(
         name="simulators",
         command=(
@@ -50,10 +50,10 @@ async def simulator_settings(url: str) -> dict[str, str]:
 
 
 def application(ports: Ports, environment: Mapping[str, str]) -> list[Part]:
-    """The API and the workers: of each one that nothing may delay, and one that stands back.
+    """The API and the workers, each twice: one at normal CPU priority, and one at lower priority.
 
-    The second API is the same program; vendors are told its address, so that what they report, thousands a
-    second while a broadcast drains, is never before a client's request.
+    The second API runs the same program for the vendors' callbacks, so that bursts of them (thousands per
+    second during a broadcast) never delay client requests.
     """
     return [
         _api("api", ports.api, environment),
@@ -88,7 +88,7 @@ def _worker(name: str, lanes: str, metrics_port: int, environment: Mapping[str, 
 
 
 def answers(url: str) -> Callable[[Process], Awaitable[bool]]:
-    """Whether a part is ready: it answers at this address."""
+    """A readiness check: the part responds with success at this URL."""
 
     async def ready(_: Process) -> bool:
         try:

@@ -8,17 +8,17 @@ from dataclasses import dataclass, fields
 
 from devstack.errors import DevStackError
 
-# Above what services claim, below what Linux hands to outgoing connections (32768-60999): a port inside that
-# range may be taken by any client at any moment.
+# Above well-known services, and below the range that Linux uses for outgoing connections (32768-60999), where
+# any client may take a port at any moment.
 _LOWEST, _HIGHEST = 20_000, 32_000
 
 _given: set[int] = set()
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
+    """Whether a server can listen on the port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # What servers do: a closed connection's remains in TIME_WAIT do not count as taken.
+        # As servers do: a closed connection in TIME_WAIT does not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -28,13 +28,15 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A free port that this process has not given out before. Raises DevStackError if none is found."""
+    """A free port that this process has not returned before. Raises DevStackError if there is none."""
     for _ in range(1000):
-        port = random.randint(_LOWEST, _HIGHEST)  # noqa: S311 (nothing secret about it)
+        port = random.randint(_LOWEST, _HIGHEST)  # noqa: S311 (not a secret)
         if port not in _given and is_free(port):
             _given.add(port)
             return port
-    raise DevStackError(f"No free port between {_LOWEST} and {_HIGHEST} on 127.0.0.1.")
+    raise DevStackError(
+        f"No free port between {_LOWEST} and {_HIGHEST} on 127.0.0.1. Stop programs that listen there."
+    )
 
 
 @dataclass(frozen=True)
@@ -55,35 +57,39 @@ class Ports:
 
     @classmethod
     def shifted(cls, offset: int) -> "Ports":
-        """The standard ports, each moved by `offset`. Raises DevStackError if that leaves the valid range."""
+        """The default ports plus `offset`. Raises DevStackError if one is outside the valid range."""
         moved = {port.name: getattr(cls(), port.name) + offset for port in fields(cls)}
         if not all(1024 <= port <= 65535 for port in moved.values()):
-            raise DevStackError(f"--port-offset {offset} moves a port out of 1024-65535.")
+            lowest, highest = min(moved.values()) - offset, max(moved.values()) - offset
+            raise DevStackError(
+                f"--port-offset {offset} moves a port out of 1024-65535. "
+                f"Use a value from {1024 - lowest} to {65535 - highest}."
+            )
         return cls(**moved)
 
     @classmethod
     def free(cls) -> "Ports":
-        """Any free ports."""
+        """Random free ports."""
         return cls(**{port.name: free_port() for port in fields(cls)})
 
     @property
     def api_url(self) -> str:
-        """Where the API listens."""
+        """The API's URL."""
         return f"http://127.0.0.1:{self.api}"
 
     @property
     def callbacks_url(self) -> str:
-        """Where vendors reach Herald: a second API, of the same routes."""
+        """The URL of the second API, which vendors call back."""
         return f"http://127.0.0.1:{self.callbacks}"
 
     async def check_free(self, names: set[str]) -> None:
-        """Raise DevStackError naming every port of `names` that is taken."""
-        deadline = time.monotonic() + 1  # what a killed stack leaves behind may still be ending
+        """Check that the named ports are free. Raises DevStackError that lists those that are taken."""
+        deadline = time.monotonic() + 1  # processes of a killed stack may still be ending
         while taken := [name for name in sorted(names) if not is_free(getattr(self, name))]:
             if time.monotonic() > deadline:
                 listed = ", ".join(f"port {getattr(self, name)} ({name}) is taken" for name in taken)
                 raise DevStackError(
-                    f"{listed[0].upper()}{listed[1:]}: stop what listens there, "
-                    "or use --port-offset to move every port."
+                    f"{listed[0].upper()}{listed[1:]}: stop the process that listens there, "
+                    "or use other ports with --port-offset."
                 )
             await asyncio.sleep(0.05)

@@ -9,35 +9,36 @@ from pathlib import Path
 
 import asyncpg
 
-from devstack import locate
+from devstack import binaries
 from devstack.errors import DevStackError
-from devstack.process import Part, Process, end_orphans
+from devstack.process import Part, Process, kill_orphans
 
 USER = "herald"
 
 _AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
-"""Postgres refuses to run as root. In a user namespace it sees another user id, while the files stay root's,
-so nothing needs another owner and the directory may lie below one that only root may enter."""
+"""Postgres refuses to run as root. In a user namespace it sees another user id while the files stay root's:
+no file needs another owner, and the directory may lie below one that only root can enter.
+"""
 
 _FEW_CHECKPOINTS = ("max_wal_size=4GB", "checkpoint_timeout=30min")
-"""As in docker-compose.yml: the first change of a page after each of them writes it whole."""
+"""As in docker-compose.yml: the first change of a page after a checkpoint writes the whole page."""
 _NEW_SEGMENTS = "wal_init_zero=off"
-"""A young cluster has no segments of the log to use again, and filling each new one with zeros first holds up
-every commit for some 50 ms.
+"""A new cluster has no WAL segments to recycle, and filling each new one with zeros delays every commit by
+about 50 ms.
 """
 _NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 @dataclass(frozen=True)
 class Postgres:
-    """A cluster. `durable=False` trades surviving a power cut for speed: for tests."""
+    """A cluster. `durable=False` is faster and may lose data in a power cut: for tests."""
 
     directory: Path
     port: int
     durable: bool = True
 
     def url(self, database: str = "herald") -> str:
-        """How to reach a database of this cluster: over the loopback interface only, without a password."""
+        """The URL of a database of this cluster: loopback only, no password."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def part(self) -> Part:
@@ -56,21 +57,21 @@ class Postgres:
         flags = [flag for option in options for flag in ("-c", option)]
         return Part(
             name="postgres",
-            command=(str(locate.postgres()), "-D", str(self.directory), *flags),
+            command=(str(binaries.postgres()), "-D", str(self.directory), *flags),
             prefix=_prefix(),
             ready=self._ready,
             cwd=self.directory.parent,
             before=self._prepare,
             ready_within_s=60,
-            # SIGTERM would wait until the last client leaves.
+            # On SIGTERM Postgres waits until all clients have disconnected.
             stop_signal=signal.SIGINT,
             death_signal=signal.SIGINT,
-            # A killed server's busy backends hold its shared memory until they notice.
+            # Busy backends of a killed server hold its shared memory until they notice.
             start_again_on=("pre-existing shared memory block", "lock file"),
         )
 
     async def ensure_database(self, database: str = "herald") -> None:
-        """Create the database unless it is there."""
+        """Create the database if it does not exist."""
         connection = await asyncpg.connect(self.url("postgres"))
         try:
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
@@ -79,18 +80,18 @@ class Postgres:
             await connection.close()
 
     async def _prepare(self) -> None:
-        await end_orphans(self.directory, "postgres")
+        await kill_orphans(self.directory, "postgres")
         if not (self.directory / "PG_VERSION").exists():
             await self._create_cluster()
 
     async def _create_cluster(self) -> None:
-        # Under another name first: a cluster whose making was interrupted is never taken for a whole one.
+        # Create it under another name first, so that an interrupted initdb never leaves a partial cluster.
         unfinished = self.directory.with_name(self.directory.name + ".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         initdb = await asyncio.create_subprocess_exec(
             *_prefix(),
-            str(locate.postgres("initdb")),
+            str(binaries.postgres("initdb")),
             *("-D", str(unfinished), "--username", USER, "--auth=trust", "--encoding=UTF8"),
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
             *([] if self.durable else ["--no-sync"]),
@@ -102,7 +103,9 @@ class Postgres:
         output, _ = await initdb.communicate()
         if initdb.returncode:
             tail = "\n".join(f"  {line}" for line in output.decode(errors="replace").splitlines()[-8:])
-            raise DevStackError(f"Postgres could not create its cluster in {self.directory}:\n{tail}")
+            raise DevStackError(
+                f"initdb could not create the Postgres cluster in {self.directory}. Its last output:\n{tail}"
+            )
         unfinished.rename(self.directory)
 
     async def _ready(self, _: Process) -> bool:
@@ -115,7 +118,7 @@ class Postgres:
 
 
 async def check_can_run() -> None:
-    """Raise DevStackError if this user cannot run Postgres: root, where user namespaces are forbidden."""
+    """Check that this user can run Postgres. Raises DevStackError for root without user namespaces."""
     if os.geteuid() != 0:
         return
     try:
@@ -129,8 +132,8 @@ async def check_can_run() -> None:
         reason = "the program `unshare` (util-linux) is not installed"
     if reason:
         raise DevStackError(
-            f"Postgres refuses to run as root, and no user namespace can be made for it ({reason}). "
-            "Run as an ordinary user, or set HERALD_DATABASE_URL to use a Postgres that runs elsewhere."
+            f"Postgres refuses to run as root, and no user namespace can be created for it ({reason}). "
+            "Run as an ordinary user, or set HERALD_DATABASE_URL to use a Postgres that already runs."
         )
 
 

@@ -1,4 +1,4 @@
-"""One supervised process: started, found ready by a condition, stopped within a bound."""
+"""One child process: started, ready on a condition, stopped within a time limit."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from devstack.errors import DevStackError
 
 _POLL_S = 0.02
-_LAUNCH = Path(__file__).with_name("launch.py")
+_PARENT_DEATH_SIGNAL = Path(__file__).with_name("parent_death_signal.py")
 
 
 async def _nothing() -> None:
@@ -22,29 +22,29 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """What to run, and how to tell that it is ready."""
+    """What to run, and how to check that it is ready."""
 
     name: str
     command: tuple[str, ...]
     ready: "Callable[[Process], Awaitable[bool]]"
     cwd: Path
     env: Mapping[str, str] | None = None
-    """Its whole environment; None: that of this process."""
+    """The complete environment; None means this process's environment."""
     prefix: tuple[str, ...] = ()
-    """What the command runs under, for example `unshare …`."""
+    """A command to run it under, for example `unshare …`."""
     before: Callable[[], Awaitable[None]] = _nothing
-    """Awaited before every start, also before a restart."""
+    """Awaited before every start and restart."""
     ready_within_s: float = 30
     stop_signal: signal.Signals = signal.SIGTERM
     stop_within_s: float = 10
     death_signal: signal.Signals = signal.SIGKILL
-    """Sent by the kernel if the process that started it dies."""
+    """Sent by the kernel if the parent process dies."""
     start_again_on: tuple[str, ...] = ()
-    """Texts in the log of a failed start that a later start is known to cure."""
+    """Log texts of a failed start that mean a retry will succeed."""
 
 
 class Process:
-    """A part that runs. Its output goes to `<logs>/<name>.log`."""
+    """The process of a part. Its output goes to `<logs>/<name>.log`."""
 
     def __init__(self, part: Part, logs: Path) -> None:
         self.part = part
@@ -54,24 +54,24 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id of the last start. Raises RuntimeError before the first."""
+        """The process id of the latest start. Raises RuntimeError before the first start."""
         if self._child is None:
-            raise RuntimeError(f"{self.part.name} was never started")
+            raise RuntimeError(f"{self.part.name} has not been started")
         return self._child.pid
 
     @property
     def running(self) -> bool:
-        """Whether the process is alive, as far as this process has been told."""
+        """Whether the process is alive: this process has not reaped it."""
         return self._child is not None and self._child.returncode is None
 
     def output(self) -> str:
-        """What the process has printed since its last start."""
+        """The output since the latest start."""
         with self.log.open("rb") as file:
             file.seek(self._log_offset)
             return file.read().decode(errors="replace")
 
     async def start(self) -> None:
-        """Start it and return once it is ready. Raises DevStackError with the end of its output if not."""
+        """Start the process and wait until it is ready. Raises DevStackError with the end of its output."""
         deadline = time.monotonic() + self.part.ready_within_s
         while True:
             await self.part.before()
@@ -85,27 +85,27 @@ class Process:
                 break
             await asyncio.sleep(0.2)
         what = (
-            "was not ready in time"
+            f"was not ready within {self.part.ready_within_s:g} s"
             if exit_code is None
             else f"ended with {_outcome(exit_code)} while starting"
         )
-        tail = "\n".join(f"  {line}" for line in output.splitlines()[-8:])
-        raise DevStackError(f"{self.part.name} {what}. The end of {self.log}:\n{tail}")
+        tail = "\n".join(f"  {line}" for line in output.splitlines()[-8:]) or "  (no output)"
+        raise DevStackError(f"{self.part.name} {what}. The last lines of {self.log}:\n{tail}")
 
     async def wait(self) -> str:
-        """Wait until the process ends; how it ended, in words."""
+        """Wait until the process ends. Returns its exit code or signal in words."""
         assert self._child is not None
         return _outcome(await self._child.wait())
 
     async def stop(self) -> None:
-        """Ask it to stop, and kill it with its process group if it has not after `stop_within_s`."""
+        """Stop the process. Kill its process group if it is still running after `stop_within_s`."""
         child = self._child
         if child is None:
             return
         if child.returncode is None:
             with suppress(ProcessLookupError):
                 child.send_signal(self.part.stop_signal)
-                # A process that was halted by SIGSTOP takes no notice of anything before this.
+                # A process paused by SIGSTOP handles no other signal first.
                 child.send_signal(signal.SIGCONT)
             try:
                 async with asyncio.timeout(self.part.stop_within_s):
@@ -123,19 +123,21 @@ class Process:
     async def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         part = self.part
-        launch = (sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(part.death_signal)))
+        launcher = (sys.executable, "-I", "-S", str(_PARENT_DEATH_SIGNAL))
+        arguments = (str(os.getpid()), str(int(part.death_signal)))
         with self.log.open("ab") as log:
             self._log_offset = log.tell()
             self._child = await asyncio.create_subprocess_exec(
                 *part.prefix,
-                *launch,
+                *launcher,
+                *arguments,
                 *part.command,
                 cwd=part.cwd,
                 env=part.env,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
-                # Ctrl-C reaches every process of the terminal's group at once; the stack stops them in order.
+                # Ctrl-C signals the terminal's whole process group; the stack must stop its parts in order.
                 start_new_session=True,
             )
 
@@ -153,16 +155,17 @@ def _outcome(exit_code: int) -> str:
     return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
 
 
-async def end_orphans(directory: Path, program: str) -> None:
-    """Kill what still runs `program` in `directory`, left behind by a stack that was killed.
+async def kill_orphans(directory: Path, program: str) -> None:
+    """Kill processes that run `program` in `directory`, left behind by a killed stack.
 
-    Only for a directory that the caller has locked. Raises DevStackError if one does not end.
+    The caller must hold the directory's lock. Raises DevStackError if one does not end within 10 s.
     """
     deadline = time.monotonic() + 10
     while orphans := _running_in(directory, program):
         if time.monotonic() > deadline:
             raise DevStackError(
-                f"Processes {orphans} still run in {directory} and cannot be ended: end them first."
+                f"Processes {orphans} of an earlier stack still run in {directory} and cannot be killed. "
+                "Kill them, then start again."
             )
         for pid in orphans:
             with suppress(ProcessLookupError, PermissionError):
@@ -175,7 +178,7 @@ def _running_in(directory: Path, program: str) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             cwd, executable = (entry / "cwd").readlink(), (entry / "exe").readlink()
-        except OSError:  # it ended meanwhile, or belongs to somebody else
+        except OSError:  # it has ended, or belongs to another user
             continue
         if cwd == directory.resolve() and executable.name.removesuffix(" (deleted)") == program:
             found.append(int(entry.name))

@@ -1,4 +1,4 @@
-"""Work that Ctrl-C, SIGTERM or SIGHUP ends in order; a later signal ends it at once."""
+"""Run work until Ctrl-C, SIGTERM or SIGHUP: the first signal stops it in order, a later one at once."""
 
 import asyncio
 import signal
@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _SAME_REQUEST_S = 1
-"""Whoever runs this may signal it and its process group at once; only a later signal is impatience."""
+"""Signals within this time count as one: a caller may signal both the process and its process group."""
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 async def until_stopped(
     work: Coroutine[Any, Any, Result], say: Callable[[str], None], kill: Callable[[], None]
 ) -> Result | None:
-    """What the work comes to; None when it was stopped. `kill` is for whoever does not want to wait."""
+    """Return the work's result, or None if a signal stopped it. A second signal calls `kill`."""
     working = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     asked_at: float | None = None

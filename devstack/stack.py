@@ -1,4 +1,4 @@
-"""The whole stack: stores, simulators, API and workers, described by `<data-dir>/dev.json`."""
+"""The whole stack: stores, simulators, APIs and workers, described by `<data-dir>/dev.json`."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -40,15 +40,14 @@ _TEMPORAL_ADDRESS, _TEMPORAL_UI_URL = "HERALD_TEMPORAL__ADDRESS", "HERALD_TEMPOR
 _SECRET_KEY = "HERALD_SECRET_KEY"  # noqa: S105 (the name of a variable)
 
 Application = Callable[[Ports, Mapping[str, str]], Sequence[Part]]
-"""What runs on the stores, given the ports and the environment."""
+"""The parts that run on the stores, by the ports and the environment."""
 
 
 class Stack:
-    """The stack, running within `async with`. Entering raises DevStackError, and then nothing runs.
+    """The stack, running within `async with`. If entering raises DevStackError, nothing is left running.
 
-    `environment` is what Herald's processes are given, with the stack's own addresses over it; a store whose
-    `HERALD_…` variable it holds is used from there instead of being started. `say` is given one line for each
-    event worth telling.
+    `environment` is for Herald's processes; the stack adds its own addresses to it. A store whose `HERALD_…`
+    variable is set in it is not started: the one at that address is used. `say` receives one line per event.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Stack:
         await self._data.acquire(self._fresh)
         try:
             await self._start()
-        except BaseException:  # also when cancelled: whatever has been started must not stay
+        except BaseException:  # cancellation too: nothing that was started may keep running
             await self._end()
             raise
         return self
@@ -94,7 +93,7 @@ class Stack:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What dev.json says. A part that does not run has no pid, and no address if it never will."""
+        """The content of dev.json. A stopped part has no pid, and a part that this stack lacks no address."""
         own = self._simulators
         stores = ("temporal", "postgres", "valkey")
         names = (*stores, "simulators", "api", "callbacks", "worker", "worker_critical")
@@ -112,11 +111,11 @@ class Stack:
 
     @property
     def logs(self) -> Path:
-        """The directory of every part's output."""
+        """The directory of the parts' log files."""
         return self._data.logs
 
     async def stop(self, *names: str) -> None:
-        """Stop parts, as an outage: they stay stopped until `resume`."""
+        """Stop parts to simulate an outage: they stay stopped until `resume`."""
         await self._supervisor.stop(*names)
         self._describe()
 
@@ -125,7 +124,7 @@ class Stack:
         await self._supervisor.resume(name)
 
     def kill(self) -> None:
-        """SIGKILL to every part, without waiting. Leave the `async with` block afterwards."""
+        """Send SIGKILL to every part without waiting. Leave the `async with` block afterwards."""
         self._supervisor.kill_all()
 
     async def _start(self) -> None:
@@ -143,7 +142,7 @@ class Stack:
 
         parts = list(stores.values())
         if self._simulators:
-            # Nothing that was set for real vendors may reach Herald beside the simulators.
+            # Settings of real vendors must not reach Herald when it runs with simulators.
             for name in [name for name in environment if name.startswith("HERALD_PROVIDERS__")]:
                 del environment[name]
             public_url = environment["HERALD_PUBLIC_URL"] = self.ports.callbacks_url
@@ -160,7 +159,7 @@ class Stack:
         self._describe()
 
     def _stores(self) -> dict[str, Part]:
-        """The stores that are not used from outside."""
+        """The stores that the stack starts itself."""
         stores: dict[str, Part] = {}
         if _DATABASE_URL not in self._outside:
             stores["postgres"] = self._postgres.part()
@@ -192,7 +191,13 @@ class Stack:
         except SchemaError as error:
             raise DevStackError(str(error)) from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise DevStackError(f"The database cannot be prepared: {error}") from error
+            raise DevStackError(
+                f"The database cannot be prepared ({type(error).__name__}: {error}). "
+                f"Check {_DATABASE_URL}, or unset it to let the stack run its own Postgres."
+                if _DATABASE_URL in self._outside
+                else f"The database cannot be prepared ({type(error).__name__}: {error}). "
+                f"See {self._data.logs / 'postgres.log'}; --fresh deletes its data."
+            ) from error
         if _TEMPORAL_ADDRESS in self._outside:
             namespace = self.environment.get("HERALD_TEMPORAL__NAMESPACE", "default")
             try:
@@ -205,8 +210,8 @@ class Stack:
             return await herald.simulator_settings(f"http://127.0.0.1:{self.ports.simulators}")
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise DevStackError(
-                f"The simulators do not say how to reach them ({type(error).__name__}): "
-                f"see {self._data.logs / 'simulators.log'}."
+                f"The simulators did not return their settings ({type(error).__name__}). "
+                f"See {self._data.logs / 'simulators.log'}."
             ) from error
 
     def _describe(self) -> None:

@@ -1,4 +1,4 @@
-"""Keeps parts running: one that dies is started again."""
+"""Keep parts running: restart those that end."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ from devstack.errors import DevStackError
 from devstack.process import Part, Process
 
 _PAUSE_MAX_S = 5.0
-_SETTLED_S = 10.0
-"""A part that lived this long is started again at once; one that keeps dying is given pauses."""
+_STABLE_S = 10.0
+"""A part that ran at least this long restarts at once; one that keeps ending restarts with growing pauses."""
 
 
 class Supervisor:
-    """Starts parts and watches them. `say` is given one line for each event, `changed` follows a new pid."""
+    """Start and watch parts. `say` receives one line per event; `changed` is called after a pid changed."""
 
     def __init__(self, logs: Path, say: Callable[[str], None], changed: Callable[[], None]) -> None:
         self._logs = logs
@@ -24,22 +24,22 @@ class Supervisor:
         self._watchers: dict[str, asyncio.Task[None]] = {}
 
     def pid(self, name: str) -> int | None:
-        """The process id of a part; None while it does not run."""
+        """The process id of a part, or None if it is not running."""
         process = self._processes.get(name)
         return process.pid if process and process.running else None
 
     async def start(self, *parts: Part) -> None:
-        """Start parts side by side; return once all are ready. Raises DevStackError as soon as one fails."""
+        """Start parts in parallel and wait until all are ready. Raises DevStackError as soon as one fails."""
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(self._start(part))
         except ExceptionGroup as failures:
-            # The group cancelled the others: the first failure is the only one that says something.
+            # The group cancelled the other starts: the first failure is the cause.
             raise failures.exceptions[0] from None
 
     async def stop(self, *names: str) -> None:
-        """Stop parts side by side; they stay stopped until `resume`. Unknown ones are ignored."""
+        """Stop parts in parallel; they stay stopped until `resume`. Unknown names are ignored."""
         for name in names:
             if watcher := self._watchers.pop(name, None):
                 watcher.cancel()
@@ -52,17 +52,17 @@ class Supervisor:
         self._changed()
 
     async def stop_all(self, order: Iterable[tuple[str, ...]]) -> None:
-        """Stop group by group, and what the order does not name first."""
+        """Stop the groups in order, and first the parts that are in no group."""
         order = list(order)
         named = {name for group in order for name in group}
-        # Nothing is started again from here on, whatever dies because of what it depends on.
+        # Stop all restarts first: parts may end because another part that they need has stopped.
         for watcher in self._watchers.values():
             watcher.cancel()
         for group in (tuple(name for name in self._processes if name not in named), *order):
             await self.stop(*group)
 
     def kill_all(self) -> None:
-        """SIGKILL to everything, without waiting: for an impatient second Ctrl-C."""
+        """Send SIGKILL to all parts without waiting: for a second Ctrl-C."""
         for watcher in self._watchers.values():
             watcher.cancel()
         for process in self._processes.values():
@@ -78,7 +78,7 @@ class Supervisor:
         while True:
             how = await process.wait()
             died = time.monotonic()
-            pause_s = 0.0 if died - started > _SETTLED_S else min(_PAUSE_MAX_S, pause_s * 2 + 0.25)
+            pause_s = 0.0 if died - started > _STABLE_S else min(_PAUSE_MAX_S, pause_s * 2 + 0.25)
             while True:
                 await asyncio.sleep(pause_s)
                 try:
@@ -87,7 +87,7 @@ class Supervisor:
                 except DevStackError as error:
                     pause_s = min(_PAUSE_MAX_S, pause_s * 2 + 0.25)
                     reason = str(error).splitlines()[0]
-                    self._say(f"{name} ended ({how}) and did not start, trying again: {reason}")
+                    self._say(f"{name} ended ({how}) and failed to restart; retrying: {reason}")
             started = time.monotonic()
             self._changed()
-            self._say(f"{name} ended ({how}); it runs again after {started - died:.1f} s, pid {process.pid}")
+            self._say(f"{name} ended ({how}); restarted after {started - died:.1f} s as pid {process.pid}")

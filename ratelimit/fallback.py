@@ -1,4 +1,4 @@
-"""Limits counted in this process alone, for what may not wait while the store is away."""
+"""Limits counted in this process alone, for critical types while the store is unreachable."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ NAMES_MAX = 10_000
 
 
 class LocalCounts:
-    """Sliding windows in memory: a bound for one process, not the limit itself.
+    """Sliding windows in memory. They limit one process only, not the installation.
 
-    With the store away, `n` processes together may admit up to `n` times a limit. At most NAMES_MAX
-    names are kept; beyond them the ones untouched for longest are forgotten.
+    While the store is unreachable, `n` processes together may admit up to `n` times a limit.
+    Keeps at most NAMES_MAX names and drops the least recently used.
     """
 
     def __init__(self) -> None:
-        """Empty."""
+        """Start with no counts."""
         self._windows: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     def reserve(self, keys: Sequence[LimitKey], member: str, now: float) -> tuple[LimitKey, ...]:
-        """Take a place under every limit and return (), or take none and return the full ones.
+        """Reserve a place under every limit and return (), or reserve none and return the full limits.
 
-        `now` is in seconds of any clock that does not jump back.
+        `now` is in seconds, of any clock that does not go backwards.
         """
         windows = [self._current(key, now) for key in keys]
         full = tuple(
@@ -37,7 +37,7 @@ class LocalCounts:
         return ()
 
     def release(self, keys: Sequence[LimitKey], member: str) -> None:
-        """Give the member's places back."""
+        """Free the member's places."""
         for key in keys:
             self._windows.get(_window_name(key), {}).pop(member, None)
 

@@ -1,4 +1,4 @@
-"""Which limits a delivery counts under."""
+"""The limits that a delivery counts against."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from domain.notification_types import NotificationType, OnLimit
 
 @dataclass(frozen=True, slots=True)
 class LimitKey:
-    """At most `max` members within `per_s` seconds under this name."""
+    """A limit of at most `max` members in `per_s` seconds, counted under `name`."""
 
     name: str
     max: int
     per_s: float
     then: OnLimit = OnLimit.DROP
-    """What becomes of a delivery that finds no place: the caller's business, carried along for it."""
+    """What the caller does with a delivery that exceeds the limit. The limiter ignores it."""
 
 
 def limit_keys(
     tenant: str, user_id: str, type_name: str, type: NotificationType, channel: Channel
 ) -> tuple[LimitKey, ...]:
-    """The limits of a type on a channel, for one user. Empty when it has none.
+    """The limits of a type on a channel for one user; empty if it has none.
 
-    Types of one `group` meet under one name. The user is named by a digest: a client may use an
-    address as the user's id, and the store is not the ledger.
+    Types of one `group` share a name and so a count. The name has a digest of the user id: a client may use
+    an address as the id, and addresses belong in the ledger only.
     """
     user = hashlib.sha256(f"{len(tenant)}:{tenant}{user_id}".encode()).hexdigest()[:32]
     return tuple(

@@ -1,4 +1,4 @@
-"""Limits per user and rates per provider, kept in Valkey (or Redis) by atomic scripts."""
+"""Limits per user and rates per provider, kept in Valkey or Redis by atomic scripts."""
 
 import asyncio
 import time
@@ -16,42 +16,42 @@ from redis.exceptions import RedisError
 
 from ratelimit.fallback import LocalCounts
 from ratelimit.keys import LimitKey
-from ratelimit.round_trips import RoundTrips
+from ratelimit.pipeline import ScriptPipeline
 
 STORE_TIMEOUT_S = 0.25
-"""The longest that a delivery waits for the store; a slower one counts as lost."""
+"""The longest wait for the store; a slower store counts as lost."""
 
-ASK_AGAIN_S_MIN = 1.0
-ASK_AGAIN_S_MAX = 10.0
-"""One that may not pass unchecked asks a lost store again after as long as that has been lost: a moment's
-silence costs a moment, a long outage few questions.
+RETRY_S_MIN = 1.0
+RETRY_S_MAX = 10.0
+"""Bounds of the wait before a delivery checks a lost store again. The wait equals the outage's length so far:
+short after a short outage, and few checks during a long one.
 """
 
 _SPACE = "{herald:limit}"
-"""One hash tag for all keys: the scripts read the sentinel beside the limits, so they share a slot."""
+"""The hash tag of all keys: the scripts read the sentinel together with the limits, so all share one slot."""
 
 _SENTINEL = f"{_SPACE}:since"
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _LUA = Path(__file__).parent
 STORE_LOST = (RedisError, OSError, TimeoutError)
-"""What says that the store did not answer."""
+"""Exceptions that mean the store did not respond."""
 
 
 class OnLoss(StrEnum):
-    """What a delivery does when the counts were lost or cannot be reached."""
+    """What a delivery does when the counts were lost or the store is unreachable."""
 
     PASS = "pass"  # noqa: S105 (a policy, not a secret)
-    """It goes out, bounded by what was counted since, or by this process alone: critical types."""
+    """Send it, limited by the counts since the loss, or by this process's counts: for critical types."""
     WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The answer to a reservation.
+    """The result of a reservation.
 
-    `free_at_s`, in seconds since 1970, is when to ask again; None when admitted. `store_lost` says that
-    the counts were not complete: with `admitted` it passed on policy, without it has to wait, whatever
-    its type does at its limit. `denied` holds the limits without a place.
+    `free_at_s`, in seconds since 1970, is when to try again; None if admitted. `store_lost` means that the
+    counts were incomplete: an admitted delivery passed by policy (OnLoss.PASS), and a delivery that was not
+    admitted must wait, whatever its type does at a limit. `denied` has the limits that were full.
     """
 
     admitted: bool
@@ -61,47 +61,46 @@ class Reservation:
 
 
 class Limiter:
-    """The limits of one installation. Any number of processes share them through the store."""
+    """The limits of one installation, shared by all its processes through the store."""
 
     def __init__(
         self, client: Redis, *, timeout_s: float = STORE_TIMEOUT_S, clock: Callable[[], float] = time.time
     ) -> None:
-        """Over a client that retries nothing by itself (see `connect`).
+        """Use a client that does not retry (see `connect`).
 
-        `clock`, in seconds since 1970, is used for what is counted while the store is away, and for
-        nothing else.
+        `clock`, in seconds since 1970, is used only while the store is unreachable.
         """
         self._client = client
         self._timeout_s = timeout_s
         self._clock = clock
         self._local = LocalCounts()
         self._lost_since: float | None = None
-        self._trips = RoundTrips(client, timeout_s)
+        self._pipeline = ScriptPipeline(client, timeout_s)
         self._reserve = client.register_script((_LUA / "reserve.lua").read_text())
         self._release = client.register_script((_LUA / "release.lua").read_text())
         self._take = client.register_script((_LUA / "bucket.lua").read_text())
 
     @classmethod
     def connect(cls, url: str, *, timeout_s: float = STORE_TIMEOUT_S) -> Self:
-        """A limiter over the store at a `redis://`, `rediss://`, `valkey://` or `valkeys://` address.
+        """Create a limiter for a store at a `redis://`, `rediss://`, `valkey://` or `valkeys://` URL.
 
-        Nothing is connected yet. Raises ValueError for another scheme.
+        Connects on first use. Raises ValueError for another scheme.
         """
         client = Redis.from_url(
             redis_url(url),
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
-            # A repeated command would double the wait, and a caller has better things to do.
+            # A retry would double the caller's wait.
             retry=Retry(NoBackoff(), 0),
         )
         return cls(client, timeout_s=timeout_s)
 
     async def establish(self) -> None:
-        """Declare that the store's counts are complete, though it may be empty.
+        """Declare the store's counts complete, even if it is empty.
 
-        Only for an installation whose ledger holds no attempt yet (or none within the longest limit):
-        it tells a store that is empty from one that was flushed. Raises RedisError, OSError or
-        TimeoutError when the store is away; what was not declared counts as flushed.
+        Only for an installation whose ledger has no attempt yet (or none within the longest limit): it
+        distinguishes an empty store from a flushed one. A store without this declaration counts as flushed.
+        Raises RedisError, OSError or TimeoutError if the store is unreachable.
         """
         async with asyncio.timeout(self._timeout_s):
             await self._client.set(_SENTINEL, 0)
@@ -109,11 +108,11 @@ class Limiter:
     async def reserve(
         self, keys: Sequence[LimitKey], member: str, on_loss: OnLoss = OnLoss.WAIT
     ) -> Reservation:
-        """Reserve a place for the member under every limit, or under none. Never raises for the store.
+        """Reserve a place for the member under every limit, or under none. A lost store raises no error.
 
-        A member that holds its place already is admitted and counts once, so a reservation may be
-        repeated, and is to be repeated before every pass. A flushed store knows again what it needs
-        when it has counted for the limit's own length; until then `on_loss` decides.
+        A member that already has a place is admitted and counts once: repeat the reservation before every
+        pass. A flushed store has complete counts again after the limit's `per_s`; until then `on_loss`
+        decides.
         """
         if not keys:
             return Reservation(admitted=True)
@@ -121,7 +120,7 @@ class Limiter:
         for key in keys:
             arguments += [key.max, _milliseconds(key.per_s)]
         try:
-            admitted, blind, free_at_ms, *positions = await self._call(
+            admitted, incomplete, free_at_ms, *positions = await self._call(
                 self._reserve, [_SENTINEL, *map(_stored_name, keys)], arguments
             )
         except STORE_LOST:
@@ -129,14 +128,14 @@ class Limiter:
         return Reservation(
             admitted=bool(admitted),
             free_at_s=None if admitted else free_at_ms / 1000,
-            store_lost=bool(blind),
+            store_lost=bool(incomplete),
             denied=tuple(keys[position - 1] for position in positions),
         )
 
     async def release(self, keys: Sequence[LimitKey], member: str) -> bool:
-        """Give the member's places back: its delivery ended without a send.
+        """Free the member's places after its delivery ended without a send.
 
-        Returns whether the store took it; one that was away keeps the places until they age out.
+        Returns whether the store did it. If the store was unreachable, the places expire with their windows.
         """
         if not keys:
             return True
@@ -148,10 +147,10 @@ class Limiter:
         return True
 
     async def take(self, provider: str, rate_per_s: float) -> float:
-        """Take a token of the provider's bucket: 0.0, or the seconds until there is one.
+        """Take a token from the provider's bucket. Returns 0.0, or the seconds until there is one.
 
-        The bucket holds one second's tokens (at least one). With the store away there is always a
-        token: a provider that has had enough says so itself, by a 429.
+        The bucket holds the tokens of one second (at least one). While the store is unreachable there is
+        always a token: the provider itself limits with a 429.
         """
         capacity = max(1.0, rate_per_s)
         try:
@@ -161,20 +160,20 @@ class Limiter:
         return wait_us / 1_000_000
 
     async def ping(self) -> None:
-        """Return once the store answers. Raises one of STORE_LOST if it does not answer in time."""
+        """Check that the store responds. Raises one of STORE_LOST if it does not respond in time."""
         async with asyncio.timeout(self._timeout_s):
             await self._client.ping()
 
     async def aclose(self) -> None:
         """Close the connections to the store."""
-        await self._trips.aclose()
+        await self._pipeline.aclose()
         await self._client.aclose()
 
     async def _call(
         self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[str | int | float]
     ) -> Any:
         try:
-            answer = await self._trips.call(script, keys, arguments)
+            answer = await self._pipeline.call(script, keys, arguments)
         except STORE_LOST:
             if self._lost_since is None:
                 self._lost_since = self._clock()
@@ -185,7 +184,7 @@ class Limiter:
     def _without_store(self, keys: Sequence[LimitKey], member: str, on_loss: OnLoss) -> Reservation:
         now = self._clock()
         lost_s = now - self._lost_since if self._lost_since is not None else 0.0
-        again = now + min(max(lost_s, ASK_AGAIN_S_MIN), ASK_AGAIN_S_MAX)
+        again = now + min(max(lost_s, RETRY_S_MIN), RETRY_S_MAX)
         if on_loss is OnLoss.WAIT:
             return Reservation(False, again, store_lost=True, denied=tuple(keys))
         full = self._local.reserve(keys, member, now)
@@ -193,19 +192,19 @@ class Limiter:
 
 
 def redis_url(url: str) -> str:
-    """The address with a scheme that redis-py takes. Raises ValueError for one that is no store's."""
+    """The URL with a scheme that redis-py accepts. Raises ValueError for a URL of another kind."""
     scheme, separator, rest = url.partition("://")
     scheme = _SCHEMES.get(scheme, scheme)
     if not separator or scheme not in _SCHEMES.values():
         raise ValueError(
-            "the limiter's store needs an address such as valkey://127.0.0.1:6379/0 or "
+            "the limiter's store needs a URL such as valkey://127.0.0.1:6379/0 or "
             "redis://127.0.0.1:6379/0 (valkeys:// and rediss:// for TLS)"
         )
     return f"{scheme}://{rest}"
 
 
 def _stored_name(key: LimitKey) -> str:
-    # The window is part of the name: limits of one name but different length must not evict each other's.
+    # The window is part of the name: limits with the same name and another window must not evict each other.
     return f"{_SPACE}:{key.name}:{_milliseconds(key.per_s)}"
 
 

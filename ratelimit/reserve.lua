@@ -1,17 +1,17 @@
--- Reserve one place for a member under every limit given, or under none of them.
+-- Reserve one place for a member under every limit, or under none of them.
 --
--- Invariant: under each limit, no more than `max` members hold a place whose time lies within the last
--- `per_ms`. A member holds one place however often it asks, and has the time of its last asking.
--- A denial stores nothing. The time is the store's own, so that workers' clocks do not matter.
+-- Invariant: under each limit at most `max` members have a place whose time is within the last `per_ms`.
+-- A member has one place, with the time of its last reservation, however many times it reserves.
+-- A denial stores nothing. Times are the store's, so that workers' clocks do not matter.
 --
--- KEYS[1]       since when this store has counted without a gap, in ms; 0: always; absent: it was flushed
--- KEYS[2..n]    one sorted set a limit: member -> ms of its last reservation
+-- KEYS[1]       the time in ms since which the counts are complete; 0: always; absent: the store was flushed
+-- KEYS[2..n]    one sorted set per limit: member -> ms of its last reservation
 -- ARGV[1]       the member (a delivery)
--- ARGV[2]       '1' when a place may be taken by what was counted since the flush alone
+-- ARGV[2]       '1': admit by what was counted since the flush, even if the counts are incomplete
 -- ARGV[3..]     max and per_ms of each limit, in the order of its key
 --
--- Returns {admitted, blind, free_at_ms, position of each limit that denied ...}. `blind` says that the
--- answer would need counts that were lost; a limit that is full of what was counted since is certain.
+-- Returns {admitted, incomplete, free_at_ms, position of each limit that denied ...}. `incomplete`: the
+-- result depends on counts that were lost. A limit that is full by what was counted since denies for certain.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -33,7 +33,7 @@ for i = 2, #KEYS do
     local count = redis.call('ZCARD', KEYS[i])
     if count >= max then
       full[#full + 1] = i - 1
-      -- When `max` was lowered meanwhile, more than one has to leave first.
+      -- After `max` was lowered, more than one member has to leave first.
       local leaver = redis.call('ZRANGE', KEYS[i], count - max, count - max, 'WITHSCORES')
       full_until = math.max(full_until, tonumber(leaver[2]) + per)
     elseif since > 0 and now - since < per then
@@ -49,7 +49,7 @@ end
 if #unsure > 0 and ARGV[2] ~= '1' then
   return {0, 1, unsure_until, unpack(unsure)}
 end
--- A member that is present is refreshed: the send that follows is what the window must count from.
+-- Refresh a member that already has a place: the window counts from the send that follows.
 for i = 2, #KEYS do
   redis.call('ZADD', KEYS[i], now, member)
   redis.call('PEXPIRE', KEYS[i], ARGV[2 * i])

@@ -1,4 +1,4 @@
-"""Logs to stderr, one line an event, in which nothing private can stand by accident."""
+"""Logs to stderr, one line per event, with private values removed."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ PRIVATE_KEYS = frozenset(
         *("request", "response", "raw", "url", "params", "query", "args", "kwargs", "input"),
     }
 )
-"""Names under which addresses, content and credentials travel. Log an id or a code instead."""
+"""Keys of addresses, content and credentials, whose values are not logged. Log an id or a code instead."""
 
 _QUIET = ("httpx", "httpcore", "hpack", "aiohttp.access", "uvicorn.access", "temporalio", "asyncio")
 _PLAIN = (int, float, bool, type(None), UUID, date, timedelta, Path)
@@ -31,10 +31,10 @@ _HANDLER_NAME = "herald"
 
 
 def configure(level: str = "INFO", format: str = "json") -> None:
-    """Send structlog's and the standard library's logs to stderr, as `json` or for a `console`.
+    """Send the logs of structlog and the standard library to stderr, in the format `json` or `console`.
 
-    May be called again; the last call holds. Raises ValueError for an unknown level or format.
-    HTTP clients and access logs are kept to warnings: they print whole addresses and keys.
+    May be called again; the last call wins. Raises ValueError for an unknown level or format.
+    HTTP clients and access logs log warnings only, because they print whole addresses and keys.
     """
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None:
@@ -56,7 +56,7 @@ def configure(level: str = "INFO", format: str = "json") -> None:
             foreign_pre_chain=enrich,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # The trace becomes text first, so that the messages in it are scrubbed too.
+                # Format the traceback first, so that messages in it are scrubbed too.
                 structlog.processors.format_exc_info,
                 keep_private,
                 renderer,
@@ -87,10 +87,10 @@ def alert(event: str, **ids: Any) -> None:
 
 
 def keep_private(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The event without private values (a structlog processor).
+    """Remove private values from an event (a structlog processor).
 
-    Values under PRIVATE_KEYS go, whatever they are; texts lose the addresses and credentials in them;
-    of objects whose text may be private, only the class is shown.
+    Removes all values under PRIVATE_KEYS, masks addresses and credentials in texts, and logs only the class
+    of objects whose text may be private.
     """
     return {key: PRIVATE if _is_private(key) else _shown(value) for key, value in event.items()}
 

@@ -1,4 +1,4 @@
-"""Every metric, once: its name, its labels and what it counts. No label carries anything of a user."""
+"""All metrics: names, labels and descriptions. No label may contain data of a user."""
 
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-# A second series beside each counter and histogram, which nothing here reads.
+# Do not export a `_created` series for each counter and histogram.
 prometheus_client.disable_created_metrics()
 
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -18,7 +18,7 @@ _ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 class Metric(NamedTuple):
-    """A metric as it is exposed. `buckets` makes it a histogram; `_total` in its name, a counter."""
+    """A metric's definition: a histogram if it has `buckets`, a counter if named `…_total`, else a gauge."""
 
     name: str
     labels: tuple[str, ...]
@@ -30,7 +30,7 @@ ACCEPTED = Metric("herald_accepted_total", ("type", "lane"), "Notifications acce
 ATTEMPTS = Metric(
     "herald_attempts_total",
     ("provider", "outcome"),
-    "Send calls to a provider, by outcome; an ambiguous one is looked up later",
+    "Send calls to a provider, by outcome; ambiguous ones are looked up later",
 )
 ATTEMPT_SECONDS = Metric(
     "herald_attempt_seconds", ("provider",), "Duration of one send call to a provider", _CALL_S
@@ -41,13 +41,13 @@ DELIVERIES = Metric(
 DEAD_LETTERS = Metric(
     "herald_dead_letters_total",
     ("type", "channel"),
-    "Deliveries parked for an operator, as dead letters or with an unknown outcome",
+    "Deliveries parked for an operator as dead letters or with an unknown outcome",
 )
 DEAD_LETTERS_OPEN = Metric(
     "herald_dead_letters_open", (), "Deliveries parked for an operator, at this worker's last count"
 )
 RECEIPTS = Metric(
-    "herald_receipts_total", ("provider", "status"), "Receipts in accepted callbacks, repeated ones included"
+    "herald_receipts_total", ("provider", "status"), "Receipts in accepted callbacks, including duplicates"
 )
 CALLBACKS_REFUSED = Metric("herald_callbacks_refused_total", ("provider", "code"), "Callbacks refused")
 GROUP_ROWS = Metric("herald_group_rows", ("group",), "Rows written or read by one group commit", _ROWS)
@@ -65,12 +65,12 @@ LIMITER_DENIED = Metric(
 LIMITER_LOST = Metric(
     "herald_limiter_lost_total",
     ("decision",),
-    "Limit checks without complete counts, by decision: pass or wait",
+    "Limit checks with incomplete counts, by decision: pass or wait",
 )
 LATE_OUTCOMES = Metric(
     "herald_late_outcomes_total",
     ("provider",),
-    "Outcomes and receipts that contradict what had been decided without them",
+    "Outcomes and receipts that contradict an earlier decision made without them",
 )
 DRIFT = Metric("herald_drift_total", ("kind",), "Inconsistencies found by the reconciliation")
 REMOVED = Metric("herald_removed_total", ("kind",), "Partitions and rows removed by retention")
@@ -81,7 +81,7 @@ SMS_COST = Metric(
 SMS_SEGMENTS_DIFFER = Metric(
     "herald_sms_segments_differ_total",
     ("provider",),
-    "Accepted SMS for which the provider counted other segments than Herald",
+    "Accepted SMS whose provider counted a different number of segments than Herald",
 )
 CIRCUIT_STATE = Metric(
     "herald_circuit_state", ("provider",), "State of a provider's circuit: 0 closed, 1 half open, 2 open"
@@ -92,7 +92,7 @@ Child = TypeVar("Child")
 
 
 class _Family(Generic[Child]):
-    """One metric's children by their labels. A wrong label is a bug and may be private: it is refused."""
+    """One metric's series by their labels. Refuses undeclared labels: they are a bug and may be private."""
 
     def __init__(self, metric: Metric, parent: Any) -> None:
         self._metric = metric
@@ -100,7 +100,7 @@ class _Family(Generic[Child]):
         self._children: dict[tuple[tuple[str, str], ...], Child] = {}
 
     def child(self, given: dict[str, str]) -> Child:
-        """The one that the labels name. Raises ValueError unless they are the metric's own."""
+        """The series with these labels. Raises ValueError if they are not the metric's labels."""
         key = tuple(given.items())
         found = self._children.get(key)
         if found is None:
@@ -114,19 +114,19 @@ class _Family(Generic[Child]):
 
 
 class Counter:
-    """Counts up. Labels are passed by name; ValueError if they are not the metric's own."""
+    """A counter. Pass labels by name; raises ValueError if they are not the metric's labels."""
 
     def __init__(self, registry: CollectorRegistry, metric: Metric) -> None:
         parent = prometheus_client.Counter(metric.name, metric.description, metric.labels, registry=registry)
         self._family = _Family[prometheus_client.Counter](metric, parent)
 
     def add(self, amount: float = 1, **labels: str) -> None:
-        """Count `amount` more."""
+        """Add `amount`."""
         self._family.child(labels).inc(amount)
 
 
 class Histogram:
-    """Counts values by size. Labels are passed by name; ValueError if they are not the metric's own."""
+    """A histogram. Pass labels by name; raises ValueError if they are not the metric's labels."""
 
     def __init__(self, registry: CollectorRegistry, metric: Metric) -> None:
         parent = prometheus_client.Histogram(
@@ -135,27 +135,27 @@ class Histogram:
         self._family = _Family[prometheus_client.Histogram](metric, parent)
 
     def record(self, value: float, **labels: str) -> None:
-        """Count one value."""
+        """Record one value."""
         self._family.child(labels).observe(value)
 
 
 class Gauge:
-    """Holds the last value. Labels are passed by name; ValueError if they are not the metric's own."""
+    """A gauge. Pass labels by name; raises ValueError if they are not the metric's labels."""
 
     def __init__(self, registry: CollectorRegistry, metric: Metric) -> None:
         parent = prometheus_client.Gauge(metric.name, metric.description, metric.labels, registry=registry)
         self._family = _Family[prometheus_client.Gauge](metric, parent)
 
     def set(self, value: float, **labels: str) -> None:
-        """Replace the value."""
+        """Set the value."""
         self._family.child(labels).set(value)
 
 
 class Metrics:
-    """The instruments of one process, and how to read them. Make one and pass it on."""
+    """The metrics of one process. Create one instance and pass it on."""
 
     def __init__(self) -> None:
-        """With a separate registry: nothing is registered for the whole process."""
+        """Create the metrics in a separate registry, not in the process-wide default."""
         self._registry = registry = CollectorRegistry()
         self.accepted = Counter(registry, ACCEPTED)
         self.attempts = Counter(registry, ATTEMPTS)
@@ -181,11 +181,14 @@ class Metrics:
         self.sms_segments_differ = Counter(registry, SMS_SEGMENTS_DIFFER)
 
     def render(self) -> bytes:
-        """Everything in Prometheus's text format, of type CONTENT_TYPE."""
+        """Render all metrics in Prometheus's text format, of type CONTENT_TYPE."""
         return generate_latest(self._registry)
 
     def serve(self, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
-        """Serve `render` over HTTP from a thread; returns what stops it. Raises OSError (port taken)."""
+        """Serve the metrics over HTTP from a thread; return a function that stops it.
+
+        Raises OSError if the port is taken.
+        """
         server, thread = start_http_server(port, addr=host, registry=self._registry)
 
         def stop() -> None:

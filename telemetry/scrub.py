@@ -1,19 +1,19 @@
-"""A net under texts that others wrote, exception messages above all: what is private in them is taken out.
+"""Mask private data in texts that Herald did not write, mainly exception messages.
 
-Our own texts never carry such things. No pattern finds what a text says in plain words (a code, a name), so
-nothing may rely on this one.
+This is a last line of defence: Herald's own texts have no private data, and no pattern finds a code or a name
+in plain words. Do not rely on it.
 """
 
 import re
 
 PRIVATE = "[private]"
-"""Stands where a private value would have stood."""
+"""Replaces a private value."""
 
 TEXT_CHARS_MAX = 20_000
-"""Longer texts are cut: nobody reads them, and a search over one takes its time."""
+"""Longer texts are truncated, to bound the time of the search."""
 
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # Postgres repeats whole rows and keys after DETAIL, drivers and validators the values they refuse.
+    # Postgres repeats whole rows and keys after DETAIL; drivers and validators repeat the values they refuse.
     (
         re.compile(
             r"DETAIL:.*?(?=\n(?:HINT|CONTEXT|QUERY|\s*The above exception|\s*During handling)|\Z)", re.DOTALL
@@ -40,16 +40,13 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         PRIVATE,
     ),
     (re.compile(r"(?:\+|%2B)\d[\d ().-]{5,18}\d", re.IGNORECASE), PRIVATE),
-    # A number without its plus, as some vendors write it; not a part of an id, a time or a fraction.
+    # A phone number without its plus, as some vendors write it; not part of an id, a time or a fraction.
     (re.compile(r"(?<![\w.-])\d{11,15}(?![\w-]|\.\d)"), PRIVATE),
 )
 
 
 def scrub(text: str) -> str:
-    """The text with phone numbers, email addresses, credentials and refused values masked.
-
-    Cut at TEXT_CHARS_MAX.
-    """
+    """Mask phone numbers, email addresses, credentials and refused values. Truncates at TEXT_CHARS_MAX."""
     if len(text) > TEXT_CHARS_MAX:
         text = f"{text[:TEXT_CHARS_MAX]}…"
     for pattern, replacement in _RULES:

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from devstack import herald, locate
+from devstack import binaries, herald
 from devstack.ports import Ports, free_port
 from devstack.postgres import Postgres
 from devstack.process import Process
@@ -32,7 +32,7 @@ hypothesis_settings.register_profile("search", max_examples=3000, **_ANY_PACE)
 hypothesis_settings.load_profile("herald")
 
 _TEMPLATE = "herald_template"
-_LONGEST = ("scenarios/test_scenarios.py", "privacy/", "cli/", "devstack/")
+_LONGEST = ("scenarios/test_scenarios.py", "privacy/", "console/", "devstack/")
 """Files whose tests take longest: begun first, so that no process is left with one of them at the end."""
 _numbers = itertools.count(1)
 
@@ -124,7 +124,7 @@ async def temporal_time_skipping() -> AsyncIterator[WorkflowEnvironment]:
     Virtual: `workflow.now()` and the times of regular activities. Real: local activities, Postgres.
     """
     environment = await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(locate.temporal()),
+        dev_server_existing_path=str(binaries.temporal()),
         dev_server_extra_args=[
             "--dynamic-config-value=frontend.WorkflowTimeSkippingEnabled=true",
             *server_args(),

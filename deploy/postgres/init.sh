@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once, by the Postgres image, on an empty data directory: a role and databases of their own for Herald
-# and for Temporal, so that neither can read the other's.
+# The Postgres image runs this once, on an empty data directory. It creates separate roles and databases for
+# Herald and Temporal, so that neither can read the other's data.
 set -eu
 
 psql --set ON_ERROR_STOP=1 --no-psqlrc --username "$POSTGRES_USER" --dbname postgres \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that Herald's namespace exists. Safe to repeat; a failure is repeated by the restart policy.
+# Create Herald's namespace if it does not exist. Safe to repeat; the restart policy retries a failure.
 set -eu
 
 temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" > /dev/null 2>&1 \

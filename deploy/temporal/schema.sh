@@ -1,6 +1,6 @@
 #!/bin/sh
-# Brings Temporal's two databases to the schema of this image. Safe to repeat: a schema that is newer than
-# 0.0 is left to the update. SQL_PASSWORD is read by the tool itself.
+# Migrate Temporal's two databases to this image's schema. Safe to repeat: setup-schema leaves a schema above
+# version 0.0 to update-schema. The tool reads SQL_PASSWORD itself.
 set -eu
 
 for database in temporal:temporal temporal_visibility:visibility; do

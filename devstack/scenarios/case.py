@@ -1,4 +1,4 @@
-"""The stage that every scenario is played on, and one scenario's part of it: its user, its recipients."""
+"""What a scenario works with: clients of the running stack, and its own user, recipients and expectations."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from devstack.scenarios.api import Answer, Api
+from devstack.scenarios.api import Api, Response
 from devstack.scenarios.waiting import stays, until
 from devstack.stack import Stack
 from simulators.control import Simulators
@@ -16,16 +16,16 @@ from simulators.faults import recipient_key
 
 VENDORS = ("twilio", "termii", "sendgrid", "mailgun", "fcm", "apns", "whatsapp_cloud")
 PATIENCE_S = 30.0
-"""How long a scenario waits for what should take a second or two; the machine may be busy."""
+"""How long to wait for something that should take a second or two: the machine may be busy."""
 
 
-class Unexpected(Exception):
-    """Something that the rest of the scenario builds on is not there."""
+class ScenarioAborted(Exception):
+    """A precondition of the scenario's remaining steps does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A running stack and everybody who looks at it from outside: a client, the vendors, the ledger."""
+class StackClients:
+    """A running stack, and clients of its API, its simulators and its ledger."""
 
     stack: Stack
     api: Api
@@ -34,11 +34,11 @@ class Stage:
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, stack: Stack) -> AsyncGenerator["Stage"]:
-        """The stage of a stack that runs with simulators."""
-        described = stack.description
-        api, simulators = Api(stack.api_url, stack.api_key), Simulators(described["simulators_url"])
-        ledger = await asyncpg.create_pool(described["database_url"], min_size=0, max_size=4)
+    async def connect(cls, stack: Stack) -> AsyncGenerator["StackClients"]:
+        """Connect to a stack that runs with simulators."""
+        description = stack.description
+        api, simulators = Api(stack.api_url, stack.api_key), Simulators(description["simulators_url"])
+        ledger = await asyncpg.create_pool(description["database_url"], min_size=0, max_size=4)
         try:
             yield cls(stack, api, simulators, ledger)
         finally:
@@ -49,31 +49,31 @@ class Stage:
 
 @dataclass(slots=True)
 class Case:
-    """One scenario being played. Its users and recipients are its own: nothing leaks into another."""
+    """One running scenario. Its users and recipients are separate from those of every other scenario."""
 
     number: int
-    stage: Stage
+    clients: StackClients
     notifications: list[str] = field(default_factory=list[str])
-    answers: list[int] = field(default_factory=list[int])
+    response_statuses: list[int] = field(default_factory=list[int])
     notes: list[str] = field(default_factory=list[str])
-    why_not: list[str] = field(default_factory=list[str])
+    failures: list[str] = field(default_factory=list[str])
     _addresses: set[str] = field(default_factory=set[str])
     _received: Mapping[str, int] | None = None
 
     @property
     def api(self) -> Api:
         """The REST API."""
-        return self.stage.api
+        return self.clients.api
 
     @property
     def vendors(self) -> Simulators:
         """The simulators' control API."""
-        return self.stage.simulators
+        return self.clients.simulators
 
     @property
     def stack(self) -> Stack:
-        """The stack, whose parts may be stopped by a scenario that is played alone."""
-        return self.stage.stack
+        """The stack. Only a scenario that runs alone may stop its parts."""
+        return self.clients.stack
 
     def user(self, n: int = 0) -> str:
         """A user of this scenario."""
@@ -88,46 +88,42 @@ class Case:
         return self._own(f"demo-{self.number:02d}-{n}@example.com")
 
     def token(self, prefix: str = "demo-", n: int = 0) -> str:
-        """An FCM token of this scenario; FCM's simulator knows some prefixes (simulators/fcm.py)."""
+        """An FCM token of this scenario. The simulator gives some prefixes a meaning (simulators/fcm.py)."""
         return self._own(f"{prefix}{self.number:02d}-{n}-{'x' * 24}")
 
     def apns_token(self, n: int = 0) -> str:
         """An APNs device token of this scenario."""
         return self._own(f"{self.number:032x}{n:032x}")
 
-    def expect(self, fine: bool, otherwise: str) -> None:
-        """Note an expectation that is not met, and go on."""
-        if not fine:
-            self.why_not.append(otherwise)
+    def expect(self, holds: bool, failure: str) -> None:
+        """Record `failure` if the expectation does not hold, and continue."""
+        if not holds:
+            self.failures.append(failure)
 
     def note(self, text: str) -> None:
-        """Add something to what the table says about REST's answers."""
+        """Add a note to the API result in the report."""
         self.notes.append(text)
 
     async def submit(
         self, type: str, channels: Sequence[str], *, user: str = "", key: str | None = None, **more: Any
-    ) -> Answer:
-        """Submit a notification with a text of its own, and keep its id. The answer may be a refusal."""
+    ) -> Response:
+        """Submit a notification with the scenario's text and record the response, which may be a refusal."""
         content = {"title": f"Scenario {self.number}", "body": f"Scenario {self.number}: {type}"}
         body = {"user_id": user or self.user(), "type": type, "channels": list(channels), "content": content}
-        answer = await self.api.submit(body | more, key)
-        self.keep(answer)
-        return answer
-
-    def keep(self, answer: Answer) -> None:
-        """Count an answer to a submission, and its notification as one of this scenario's."""
-        self.answers.append(answer.status)
-        if answer.id and answer.id not in self.notifications:
-            self.notifications.append(answer.id)
+        response = await self.api.submit(body | more, key)
+        self.response_statuses.append(response.status)
+        if response.id and response.id not in self.notifications:
+            self.notifications.append(response.id)
+        return response
 
     async def accepted(self, type: str, channels: Sequence[str], **more: Any) -> str:
-        """Submit a notification that has to be accepted; its id."""
-        answer = await self.submit(type, channels, **more)
-        self.expect(answer.status == 202, f"the submission was answered {answer.status}: {answer.body}")
-        return answer.id
+        """Submit a notification, expect that it is accepted, and return its id."""
+        response = await self.submit(type, channels, **more)
+        self.expect(response.status == 202, f"the submission returned {response.status}: {response.body}")
+        return response.id
 
     async def becomes(self, id: str, *statuses: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
-        """The notification once it has one of these statuses. Raises NotInTime."""
+        """Wait until the notification has one of these statuses, and return it. Raises WaitTimeout."""
         return await until(
             f"notification {id} becomes {' or '.join(statuses)}",
             lambda: self.api.notification(id),
@@ -137,46 +133,48 @@ class Case:
         )
 
     async def only_attempt(self, id: str) -> dict[str, Any]:
-        """The notification's one attempt. Raises Unexpected if it has another number of them."""
+        """The notification's only attempt. Raises ScenarioAborted if there is not exactly one."""
         attempts = await self.api.attempts(id)
         if len(attempts) != 1:
-            raise Unexpected(f"{len(attempts)} attempts instead of one: {[a['provider'] for a in attempts]}")
+            providers = [attempt["provider"] for attempt in attempts]
+            raise ScenarioAborted(f"{len(attempts)} attempts instead of one: {providers}")
         return attempts[0]
 
     async def only_message(self) -> dict[str, Any]:
-        """The one message that was received. Raises Unexpected if it is another number of them."""
+        """The only message that was received. Raises ScenarioAborted if there is not exactly one."""
         received = await self.received()
         if len(received) != 1:
-            raise Unexpected(f"{len(received)} messages instead of one: {[name for name, _ in received]}")
+            vendors = [name for name, _ in received]
+            raise ScenarioAborted(f"{len(received)} messages instead of one: {vendors}")
         return received[0][1]
 
     async def received(self) -> list[tuple[str, dict[str, Any]]]:
-        """Every message that a vendor processed for this scenario's recipients, with the vendor's name."""
+        """The messages that vendors processed for this scenario's recipients, each with the vendor's name."""
         return [(name, found) for name in VENDORS for found in self._mine(await self.vendors.messages(name))]
 
     async def refused(self) -> Counter[str]:
-        """How many requests each vendor refused for this scenario's recipients."""
+        """The number of requests that each vendor refused for this scenario's recipients."""
         return Counter({name: len(self._mine(await self.vendors.requests(name))) for name in VENDORS})
 
     async def expect_received(self, **wanted: int) -> None:
-        """Expect exactly so many messages at each vendor, now and still at the end of the run."""
+        """Expect exactly this number of messages at each vendor, now and at the end of the run."""
         self._received = wanted
         await self.check_received()
 
     async def check_received(self) -> None:
-        """Note what is not as `expect_received` said."""
+        """Check again what `expect_received` expects."""
         if self._received is None:
             return
         found = Counter(name for name, _ in await self.received())
         self.expect(
-            found == Counter(self._received), f"received {counted(found)}, not {counted(self._received)}"
+            found == Counter(self._received), f"received {counted(found)}, expected {counted(self._received)}"
         )
 
     async def receives_nothing_more(self, for_s: float) -> None:
-        """Expect that no vendor receives anything more for this scenario's recipients in that time."""
+        """Expect that vendors receive nothing more for this scenario's recipients for `for_s`."""
         before = len(await self.received())
         after = await stays(self.received, lambda found: len(found) == before, for_s)
-        self.expect(len(after) == before, f"{len(after) - before} more were received later")
+        self.expect(len(after) == before, f"{len(after) - before} more messages were received later")
 
     def _own(self, address: str) -> str:
         self._addresses.add(recipient_key(address))
@@ -187,5 +185,5 @@ class Case:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Counts in words: `twilio 1, termii 2`."""
+    """Format counts: `twilio 1, termii 2`."""
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing"

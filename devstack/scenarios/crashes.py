@@ -1,4 +1,4 @@
-"""Parts that are killed, stopped or gone at the worst moment. Each needs the stack for itself."""
+"""Parts that are killed, stopped or paused at the worst moment. Each scenario needs the stack alone."""
 
 import asyncio
 import os
@@ -18,9 +18,9 @@ MANY = 200
 MANY_WITHIN_S = 90.0
 RESTART_WITHIN_S = 60.0
 STALL_S = 60.0
-"""Longer than any budget: the answer never comes in time."""
+"""Longer than any timeout: the response never arrives in time."""
 
-_WAITING_FOR_US = """
+_BLOCKED_BY_US = """
 SELECT count(*) FROM pg_stat_activity
 WHERE $1 = ANY(pg_blocking_pids(pid)) AND query LIKE '%ledger_intend%'
 """
@@ -32,13 +32,13 @@ FROM notification_attempts WHERE notification_id = $1 AND outcome IS NULL
 
 async def worker_killed(case: Case) -> None:
     to = case.phone()
-    # Without callbacks and without an answer, nobody but the vendor knows of the message.
+    # Without a callback and without a response, only the vendor knows about the message.
     await case.vendors.callbacks("twilio", to, mode="held")
     await case.vendors.fault("twilio", "accept_then_stall", to, latency_s=STALL_S, times=1)
     id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
     await until("Twilio has the message", case.received, lambda found: len(found) == 1, PATIENCE_S)
     attempt = await case.only_attempt(id)
-    case.expect(attempt["outcome"] is None, f"the outcome was recorded already: {attempt['outcome']}")
+    case.expect(attempt["outcome"] is None, f"the outcome was already recorded: {attempt['outcome']}")
 
     killed = _pid(case)
     os.kill(killed, signal.SIGKILL)
@@ -61,7 +61,7 @@ async def temporal_stopped(case: Case) -> None:
     await case.stack.stop("temporal")
     try:
         await asyncio.gather(*(_submit_one_of_many(case, n) for n in range(MANY)))
-        case.expect(Counter(case.answers) == {202: MANY}, f"answers: {Counter(case.answers)}")
+        _expect_all_accepted(case)
         case.expect(not await case.received(), "something was sent without Temporal")
     finally:
         await case.stack.resume("temporal")
@@ -75,18 +75,18 @@ async def temporal_stopped(case: Case) -> None:
     await case.expect_received(twilio=MANY // 2, sendgrid=MANY // 2)
 
 
-async def page_killed(case: Case) -> None:
+async def batch_interrupted(case: Case) -> None:
     stalled = [case.phone(n) for n in range(MANY // 2)]
     for to in stalled:
-        # Twilio has the message, and its answer does not come in time to be recorded.
+        # Twilio has the message, but its response does not arrive in time to be recorded.
         await case.vendors.fault("twilio", "accept_then_stall", to, latency_s=STALL_S, times=1)
-    everybody = [*stalled, *(case.phone(n) for n in range(MANY // 2, MANY))]
+    recipients = [*stalled, *(case.phone(n) for n in range(MANY // 2, MANY))]
     await asyncio.gather(
-        *(case.submit("debit_alert", ["sms"], to={"sms": to}, lane="bulk") for to in everybody)
+        *(case.submit("debit_alert", ["sms"], to={"sms": to}, lane="bulk") for to in recipients)
     )
-    case.expect(Counter(case.answers) == {202: MANY}, f"answers: {Counter(case.answers)}")
+    _expect_all_accepted(case)
     await until(
-        "a page is in the middle", case.received, lambda found: len(found) >= MANY // 4, RESTART_WITHIN_S
+        "a batch is partly sent", case.received, lambda found: len(found) >= MANY // 4, RESTART_WITHIN_S
     )
     killed = _pid(case)
     os.kill(killed, signal.SIGKILL)
@@ -102,14 +102,14 @@ async def page_killed(case: Case) -> None:
         lambda statuses: statuses == {"delivered": MANY},
         MANY_WITHIN_S,
     )
-    # Through Twilio, or after its circuit opened through Termii: what counts is that nobody got it twice.
+    # Through Twilio, or through Termii once Twilio's circuit is open; each recipient gets one message.
     await _expect_each_once(case)
 
 
-async def sender_stopped(case: Case) -> None:
+async def sender_paused(case: Case) -> None:
     to = case.phone()
     at = datetime.now(UTC) + timedelta(seconds=3)
-    async with case.stage.ledger.acquire() as connection:
+    async with case.clients.ledger.acquire() as connection:
         lock = connection.transaction()
         await lock.start()
         try:
@@ -118,17 +118,19 @@ async def sender_stopped(case: Case) -> None:
             us = connection.get_server_pid()
             await until(
                 "the intent waits for our lock",
-                lambda: case.stage.ledger.fetchval(_WAITING_FOR_US, us),
+                lambda: case.clients.ledger.fetchval(_BLOCKED_BY_US, us),
                 lambda waiting: waiting > 0,
                 PATIENCE_S,
             )
-            async with _halted(case):
+            async with _paused_worker(case):
                 await lock.rollback()
                 await until(
                     "the intent is committed", lambda: _open(case, id), lambda n: n[0] == 1, PATIENCE_S
                 )
-                await until("its hold has passed", lambda: _open(case, id), lambda n: n[1] == 1, PATIENCE_S)
-                case.expect(not await case.received(), "it was sent while its sender was stopped")
+                await until(
+                    "the send deadline has passed", lambda: _open(case, id), lambda n: n[1] == 1, PATIENCE_S
+                )
+                case.expect(not await case.received(), "it was sent while its sender was paused")
         finally:
             if connection.is_in_transaction():
                 await lock.rollback()
@@ -137,9 +139,10 @@ async def sender_stopped(case: Case) -> None:
     refused = (first["outcome"], first["code"]) == ("not_sent", "hold_passed")
     looked_up = (first["outcome"], first["resolved_by"]) == ("not_sent", "lookup")
     case.expect(
-        refused or looked_up, f"the stopped sender's attempt came to {first['outcome']} {first['code']}"
+        refused or looked_up,
+        f"the paused sender's attempt has the outcome {first['outcome']} ({first['code']})",
     )
-    case.note("the stopped sender did not send")
+    case.note("the paused sender did not send")
     await case.expect_received(termii=1)
 
 
@@ -148,6 +151,11 @@ async def _submit_one_of_many(case: Case, n: int) -> None:
         await case.submit("statement", ["email"], to={"email": case.email(n)})
     else:
         await case.submit("debit_alert", ["sms"], to={"sms": case.phone(n)})
+
+
+def _expect_all_accepted(case: Case) -> None:
+    responses = Counter(case.response_statuses)
+    case.expect(responses == {202: MANY}, f"responses: {responses}")
 
 
 async def _expect_each_once(case: Case) -> None:
@@ -163,8 +171,8 @@ async def _statuses(case: Case) -> Counter[str]:
 
 
 async def _open(case: Case, id: str) -> Sequence[int]:
-    """How many attempts of a notification are open, and how many of those are past their hold."""
-    row: Any = await case.stage.ledger.fetchrow(_OPEN_ATTEMPTS, UUID(id))
+    """The number of the notification's open attempts, and how many of those are past their send deadline."""
+    row: Any = await case.clients.ledger.fetchrow(_OPEN_ATTEMPTS, UUID(id))
     return tuple(row)
 
 
@@ -174,13 +182,13 @@ async def _described_pid(case: Case) -> int | None:
 
 def _pid(case: Case) -> int:
     pid = case.stack.description["pids"]["worker"]
-    assert pid is not None, "the worker does not run"
+    assert pid is not None, "the worker is not running"
     return pid
 
 
 @asynccontextmanager
-async def _halted(case: Case) -> AsyncGenerator[None]:
-    """The worker stands still inside."""
+async def _paused_worker(case: Case) -> AsyncGenerator[None]:
+    """Pause the worker process inside the block."""
     pid = _pid(case)
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -191,29 +199,29 @@ async def _halted(case: Case) -> AsyncGenerator[None]:
 
 WORKER_KILLED = Scenario(
     16,
-    "the worker is killed after Twilio accepted, before that is recorded",
-    "restarted, looked up: exactly one message",
+    "the worker is killed after Twilio accepts and before the outcome is recorded",
+    "restarted and looked up: exactly one message",
     worker_killed,
     alone=True,
 )
 TEMPORAL_STOPPED = Scenario(
     17,
     f"Temporal is stopped while {MANY} are submitted",
-    "all 202; all delivered when it returns, each once",
+    "all accepted (202); each delivered once after Temporal returns",
     temporal_stopped,
     alone=True,
 )
-SENDER_STOPPED = Scenario(
+SENDER_PAUSED = Scenario(
     18,
-    "a sender is stopped between intent and call until its hold has passed",
+    "a worker is paused between intent and call until the send deadline has passed",
     "it does not send: exactly one message",
-    sender_stopped,
+    sender_paused,
     alone=True,
 )
-PAGE_KILLED = Scenario(
+BATCH_INTERRUPTED = Scenario(
     21,
-    f"the worker is killed in the middle of a page of {MANY}",
-    "restarted: all delivered, each once",
-    page_killed,
+    f"the worker is killed in the middle of a batch of {MANY}",
+    "restarted: each delivered once",
+    batch_interrupted,
     alone=True,
 )

@@ -1,4 +1,4 @@
-"""One key, one notification."""
+"""One idempotency key, one notification."""
 
 import asyncio
 
@@ -8,13 +8,13 @@ from devstack.scenarios.scenario import Scenario
 AT_ONCE = 20
 
 
-async def twenty_at_once(case: Case) -> None:
+async def same_request(case: Case) -> None:
     to = {"sms": case.phone()}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(case.submit("debit_alert", ["sms"], key="the-same", to=to) for _ in range(AT_ONCE))
     )
-    new = [answer for answer in answers if answer.status == 202]
-    replayed = [answer for answer in answers if answer.status == 200 and answer.replayed]
+    new = [response for response in responses if response.status == 202]
+    replayed = [response for response in responses if response.status == 200 and response.replayed]
     case.expect((len(new), len(replayed)) == (1, AT_ONCE - 1), f"{len(new)} new and {len(replayed)} replayed")
     case.expect(len(case.notifications) == 1, f"{len(case.notifications)} ids")
     await case.becomes(case.notifications[0], "delivered")
@@ -26,10 +26,10 @@ async def other_body(case: Case) -> None:
     first = await case.submit("debit_alert", ["sms"], key="the-same", to=to)
     changed = {"body": "Scenario 6: another amount"}
     second = await case.submit("debit_alert", ["sms"], key="the-same", to=to, content=changed)
-    case.expect(first.status == 202, f"the first was answered {first.status}")
+    case.expect(first.status == 202, f"the first submission returned {first.status}")
     case.expect(
         (second.status, second.code) == (422, "idempotency_key_reused"),
-        f"the second was answered {second.status} {second.code}",
+        f"the second submission returned {second.status} {second.code}",
     )
     await case.becomes(first.id, "delivered")
     await case.expect_received(twilio=1)
@@ -37,5 +37,5 @@ async def other_body(case: Case) -> None:
     case.expect(changed["body"] not in texts, "the second body was sent")
 
 
-TWENTY_AT_ONCE = Scenario(5, f"one key submitted {AT_ONCE} times at once", "one send", twenty_at_once)
-OTHER_BODY = Scenario(6, "same key, another body", "422, the first one is delivered", other_body)
+SAME_REQUEST = Scenario(5, f"{AT_ONCE} concurrent requests with one key", "one message", same_request)
+OTHER_BODY = Scenario(6, "the same key with another body", "422; the first is delivered", other_body)

@@ -1,6 +1,13 @@
-"""Every scenario, in the order of the table."""
+"""All scenarios, in the order of the report."""
 
-from devstack.scenarios import crashes, delivery, evidence, idempotency, outage, respect
+from devstack.scenarios import (
+    crashes,
+    delivery,
+    idempotency,
+    lookups_and_polling,
+    outage,
+    preferences_and_limits,
+)
 from devstack.scenarios.scenario import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -8,21 +15,21 @@ SCENARIOS: tuple[Scenario, ...] = (
     delivery.SMS_FAILOVER,
     delivery.EMAIL_FAILOVER,
     delivery.PUSH_FAILOVER,
-    idempotency.TWENTY_AT_ONCE,
+    idempotency.SAME_REQUEST,
     idempotency.OTHER_BODY,
-    respect.OPTED_OUT,
-    respect.TOO_MANY,
-    evidence.LOOKED_UP,
+    preferences_and_limits.OPTED_OUT,
+    preferences_and_limits.RATE_LIMITED,
+    lookups_and_polling.LOOKED_UP,
     outage.DEAD_LETTERED,
     delivery.UNDELIVERED,
-    evidence.POLLED,
-    delivery.DEAD_TOKEN,
+    lookups_and_polling.POLLED,
+    delivery.UNREGISTERED_TOKEN,
     outage.EXPIRED,
-    respect.CANCELLED,
+    preferences_and_limits.CANCELLED,
     crashes.WORKER_KILLED,
     crashes.TEMPORAL_STOPPED,
-    crashes.SENDER_STOPPED,
+    crashes.SENDER_PAUSED,
     delivery.WHATSAPP_FAILOVER,
-    respect.UNSUBSCRIBED,
-    crashes.PAGE_KILLED,
+    preferences_and_limits.UNSUBSCRIBED,
+    crashes.BATCH_INTERRUPTED,
 )

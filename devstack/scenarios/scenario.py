@@ -1,4 +1,4 @@
-"""What a scenario is, and what comes of playing one."""
+"""A scenario of the demo, and its result."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from devstack.scenarios.case import Case
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One promise of the service, played against the whole stack.
+    """One guarantee of the service, tested against the whole stack.
 
-    `expected` says in one line what has to come of it. `alone`: it stops or kills parts of the stack, so
-    that nothing else may be played beside it.
+    `expected` is the expected result in one line. `alone`: the scenario stops or kills parts of the stack, so
+    no other scenario may run at the same time.
     """
 
     number: int
@@ -23,22 +23,21 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a scenario: what REST says, what the vendors received, which attempts the ledger keeps.
+    """The result of a scenario: what the API returned, what vendors received, the ledger's attempts.
 
-    `why_not` names every expectation that was not met; empty: all were. `links` holds the Web UI's path of
-    the first notifications' workflows, None for one whose workflow was never started; `more_links` is how
-    many others there are.
+    `failures` lists the expectations that did not hold. `links` has the ids of the first notifications and
+    their workflows' paths in the Web UI, None for one without a workflow; `more_links` counts the rest.
     """
 
-    rest: str
+    api_result: str
     received: str
     attempts: str
-    why_not: tuple[str, ...]
+    failures: tuple[str, ...]
     links: tuple[tuple[str, str | None], ...]
     more_links: int
     took_s: float
 
     @property
-    def as_expected(self) -> bool:
-        """Whether every expectation was met."""
-        return not self.why_not
+    def passed(self) -> bool:
+        """Whether every expectation held."""
+        return not self.failures

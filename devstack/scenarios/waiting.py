@@ -1,4 +1,4 @@
-"""Waiting for conditions, each with its bound: nothing here waits for a fixed time and hopes."""
+"""Wait for conditions with a time limit, instead of sleeping for a fixed time."""
 
 import asyncio
 import time
@@ -10,37 +10,42 @@ POLL_S = 0.05
 Found = TypeVar("Found")
 
 
-class NotInTime(Exception):
-    """A condition was not met within its bound. The message names it and what was seen last."""
+class WaitTimeout(Exception):
+    """A condition did not hold within its time limit. The message names it and the last value seen."""
 
 
-def _all_of_it(found: object) -> object:
+def _unchanged(found: object) -> object:
     return found
 
 
 async def until(
     what: str,
     look: Callable[[], Awaitable[Found]],
-    enough: Callable[[Found], bool],
+    condition: Callable[[Found], bool],
     within_s: float,
-    shown: Callable[[Found], object] = _all_of_it,
+    shown: Callable[[Found], object] = _unchanged,
 ) -> Found:
-    """What `look` finds once it is `enough`. Raises NotInTime, which tells what is `shown` of it."""
+    """Poll `look` until `condition` holds, and return its value.
+
+    Raises WaitTimeout after `within_s`, with what `shown` selects of the last value.
+    """
     deadline = time.monotonic() + within_s
     while True:
         found = await look()
-        if enough(found):
+        if condition(found):
             return found
         if time.monotonic() >= deadline:
-            raise NotInTime(f"{what}: not within {within_s:g} s, last seen: {shown(found)}")
+            raise WaitTimeout(f"{what}: not within {within_s:g} s, last seen: {shown(found)}")
         await asyncio.sleep(POLL_S)
 
 
-async def stays(look: Callable[[], Awaitable[Found]], fine: Callable[[Found], bool], for_s: float) -> Found:
-    """What `look` finds as soon as it is not `fine` any more, else what it finds at the end of `for_s`."""
+async def stays(
+    look: Callable[[], Awaitable[Found]], condition: Callable[[Found], bool], for_s: float
+) -> Found:
+    """Poll `look` for `for_s`, or until `condition` no longer holds, and return its last value."""
     deadline = time.monotonic() + for_s
     while True:
         found = await look()
-        if not fine(found) or time.monotonic() >= deadline:
+        if not condition(found) or time.monotonic() >= deadline:
             return found
         await asyncio.sleep(POLL_S * 2)

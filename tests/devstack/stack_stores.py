@@ -1,4 +1,4 @@
-"""A program for the tests: the stack with its stores and one part that is no more than ready."""
+"""A program for the tests: the stack with its stores and one idle part."""
 
 import sys
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _IDLE = "import signal; print('worker_ready', flush=True); signal.pause()"
 
 
 def idle(_: Ports, environment: Mapping[str, str]) -> list[Part]:
-    """A part in place of the API and the workers."""
+    """An idle part instead of the API and the workers."""
 
     async def ready(process: Process) -> bool:
         return "worker_ready" in process.output()

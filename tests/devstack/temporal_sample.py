@@ -1,4 +1,4 @@
-"""A workflow that waits for three days and shows its search attributes."""
+"""A workflow that waits and returns its search attributes."""
 
 from datetime import timedelta
 

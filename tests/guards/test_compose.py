@@ -14,7 +14,7 @@ from repository import MODULES, NOT_IN_PRODUCTION, PACKAGES, ROOT, variables
 
 from api.app import FLUSH_S
 from api.serve import DRAIN_S
-from devstack import locate
+from devstack import binaries
 from devstack.temporal import DYNAMIC_CONFIG
 from providers import registry
 from settings import Settings, StoreSettings
@@ -149,10 +149,10 @@ def test_stopping_leaves_time_for_what_is_under_way(monkeypatch: pytest.MonkeyPa
 
 
 def test_images_have_the_versions_that_the_tests_run_on() -> None:
-    temporal = printed(locate.temporal(), "--version")
+    temporal = printed(binaries.temporal(), "--version")
     tested = {
-        "postgres": re.findall(r"\d+\.\d+", printed(locate.postgres(), "--version"))[0],
-        "valkey/valkey": re.findall(r"v=(\S+)", printed(locate.valkey(), "--version"))[0],
+        "postgres": re.findall(r"\d+\.\d+", printed(binaries.postgres(), "--version"))[0],
+        "valkey/valkey": re.findall(r"v=(\S+)", printed(binaries.valkey(), "--version"))[0],
         "temporalio/server": re.findall(r"Server (\d+\.\d+\.\d+)", temporal)[0],
         "temporalio/admin-tools": re.findall(r"Server (\d+\.\d+\.\d+)", temporal)[0],
         "temporalio/ui": re.findall(r"UI (\d+\.\d+\.\d+)", temporal)[0],

@@ -14,7 +14,7 @@ from canaries import Canaries, histories, measured, tables, written
 
 from devstack.demo import CONFIG
 from devstack.ports import Ports
-from devstack.scenarios.case import Stage
+from devstack.scenarios.case import StackClients
 from devstack.scenarios.waiting import until
 from devstack.stack import Stack
 from domain.status import PARKED
@@ -29,7 +29,7 @@ SMS = ("twilio", "termii")
 class Run:
     """One run of everything that can happen, and what it left behind."""
 
-    stage: Stage
+    stage: StackClients
     canaries: Canaries = field(default_factory=Canaries)
     ids: list[str] = field(default_factory=list[str])
     codes: dict[str, str] = field(default_factory=dict[str, str])
@@ -186,7 +186,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     environment |= {"HERALD_CONFIG": str(CONFIG), "HERALD_LOG_LEVEL": "DEBUG"}
     environment["HERALD_ROUTES__PUSH"] = "fcm,apns,webpush"
     directory: Path = tmp_path_factory.mktemp("stack")
-    async with Stack(directory, Ports.free(), environment) as stack, Stage.on(stack) as stage:
+    async with Stack(directory, Ports.free(), environment) as stack, StackClients.connect(stack) as stage:
         run = Run(stage)
         # What the simulators' settings hold stands for every vendor account's credentials.
         for name, value in stack.environment.items():

@@ -11,7 +11,7 @@ from ratelimit.limiter import Limiter
 
 @pytest_asyncio.fixture
 async def limiter(valkey: str) -> AsyncIterator[Limiter]:
-    """A limiter whose store is empty and known to be so. Generous in time: the machine is shared."""
+    """A limiter with an empty, established store. Its timeout is long because the machine may be busy."""
     limiter = Limiter.connect(valkey, timeout_s=10)
     await limiter.establish()
     yield limiter

@@ -1,4 +1,4 @@
-"""A provider's rate: never above it in the long run, one second's tokens at once."""
+"""A provider's rate: it holds over time, with bursts of one second's tokens."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ import time
 from ratelimit.limiter import Limiter
 
 
-async def test_no_more_than_the_bucket_passes_at_once(limiter: Limiter) -> None:
+async def test_a_burst_is_limited_to_the_bucket(limiter: Limiter) -> None:
     waits = await asyncio.gather(*(limiter.take("twilio", 0.001) for _ in range(50)))
     assert sum(wait == 0 for wait in waits) == 1
     assert all(990 < wait <= 1000 for wait in waits if wait)
@@ -20,7 +20,7 @@ async def test_the_rate_holds_over_time(limiter: Limiter) -> None:
         wait_s = await limiter.take("termii", rate)
         taken += wait_s == 0
         assert time.monotonic() - began < 30
-    # The bucket holds one second's tokens at first: 100 take at least another second.
+    # The bucket starts with one second's tokens, so 100 tokens take at least one more second.
     assert time.monotonic() - began >= 1.0
 
 

@@ -1,4 +1,4 @@
-"""Reservations: exact under concurrency, counted once, all or none."""
+"""Reservations: exact under concurrency, counted once, all or nothing."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ async def test_a_member_that_holds_a_place_is_admitted_when_all_are_taken(limite
     assert not (await limiter.reserve([HOURLY], "other")).admitted
 
 
-async def test_asking_again_counts_from_then_on(limiter: Limiter, store: Any) -> None:
+async def test_a_repeated_reservation_restarts_its_window(limiter: Limiter, store: Any) -> None:
     await _reserve(limiter, 3)
     [key] = await store.keys("*sms*")
     for member in ("d0", "d1", "d2"):
@@ -51,7 +51,7 @@ async def test_asking_again_counts_from_then_on(limiter: Limiter, store: Any) ->
     assert await store.ttl(key) > 3500
 
 
-async def test_a_denied_member_refreshes_none_of_its_places(limiter: Limiter, store: Any) -> None:
+async def test_a_denial_refreshes_no_place(limiter: Limiter, store: Any) -> None:
     full = LimitKey("u9:b:sms", max=1, per_s=3600)
     await limiter.reserve([HOURLY], "d0")
     [key] = await store.keys("*u1*sms*")
@@ -62,7 +62,7 @@ async def test_a_denied_member_refreshes_none_of_its_places(limiter: Limiter, st
     assert await store.zscore(key, "d0") == before
 
 
-async def test_release_frees_the_place_of_its_member_only_and_once(limiter: Limiter) -> None:
+async def test_release_frees_only_its_members_place_and_only_once(limiter: Limiter) -> None:
     await _reserve(limiter, 3)
     assert await limiter.release([HOURLY], "never-came")
     assert not (await limiter.reserve([HOURLY], "d3")).admitted
@@ -80,17 +80,17 @@ async def test_a_denial_stores_nothing(limiter: Limiter, store: Any) -> None:
     assert await store.zrange(keys[0], 0, -1, withscores=True) == before
 
 
-async def test_a_denial_says_when_a_place_frees(limiter: Limiter) -> None:
+async def test_a_denial_returns_when_a_place_is_free(limiter: Limiter) -> None:
     before = time.time()
     await _reserve(limiter, 3)
     denied = await limiter.reserve([HOURLY], "late")
     assert denied.free_at_s is not None
-    # The store's clock is this machine's, cut to milliseconds.
+    # The store uses this machine's clock, truncated to milliseconds.
     assert before + 3600 - 0.001 <= denied.free_at_s <= time.time() + 3600
     assert denied.denied == (HOURLY,)
 
 
-async def test_several_limits_are_reserved_all_or_none(limiter: Limiter) -> None:
+async def test_several_limits_are_reserved_all_or_nothing(limiter: Limiter) -> None:
     hourly = LimitKey("u2:a:sms", max=5, per_s=3600)
     full = LimitKey("u2:b:sms", max=1, per_s=3600, then=OnLimit.DEFER)
     await limiter.reserve([full], "first")
@@ -112,7 +112,7 @@ async def test_the_denial_waits_for_the_last_of_several_limits(limiter: Limiter)
     assert denied.free_at_s > time.time() + 86_000
 
 
-async def test_limits_of_one_name_and_different_length_do_not_evict_each_other(limiter: Limiter) -> None:
+async def test_limits_with_one_name_and_different_windows_do_not_evict_each_other(limiter: Limiter) -> None:
     short = LimitKey("u4:alerts:sms", max=1, per_s=0.05)
     long = LimitKey("u4:alerts:sms", max=2, per_s=3600)
     admitted = 0
@@ -125,7 +125,7 @@ async def test_limits_of_one_name_and_different_length_do_not_evict_each_other(l
     assert admitted == 2
 
 
-async def test_a_place_frees_by_itself_when_the_window_has_passed(limiter: Limiter) -> None:
+async def test_a_place_is_free_after_the_window(limiter: Limiter) -> None:
     short = LimitKey("u5:alerts:sms", max=1, per_s=0.05)
     assert (await limiter.reserve([short], "d0")).admitted
     denied = await limiter.reserve([short], "d1")

@@ -1,4 +1,4 @@
-"""The scripts against a model: random reservations and releases give the same answers."""
+"""The scripts against a model: random reservations and releases return the same results."""
 
 import asyncio
 import itertools
@@ -18,13 +18,13 @@ MEMBERS = st.sampled_from([f"d{n}" for n in range(6)])
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop of its own: rules of a state machine are not coroutines."""
+    """A separate event loop: rules of a state machine are not coroutines."""
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
 
 
-def test_reservations_behave_like_sets_with_a_bound(valkey: str, loop: asyncio.AbstractEventLoop) -> None:
+def test_reservations_behave_like_bounded_sets(valkey: str, loop: asyncio.AbstractEventLoop) -> None:
     limiter = Limiter.connect(valkey, timeout_s=10)
 
     class Model(RuleBasedStateMachine):

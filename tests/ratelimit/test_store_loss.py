@@ -1,4 +1,4 @@
-"""A store that is down, stalled or flushed: what passes, what waits, and for how long."""
+"""A store that is down, stalled or flushed: which deliveries pass, which wait, and how long."""
 
 import os
 import signal
@@ -16,50 +16,48 @@ from devstack.process import Process
 from devstack.valkey import Valkey
 from ratelimit.fallback import NAMES_MAX, LocalCounts
 from ratelimit.keys import LimitKey
-from ratelimit.limiter import ASK_AGAIN_S_MAX, ASK_AGAIN_S_MIN, STORE_LOST, Limiter, OnLoss, redis_url
+from ratelimit.limiter import RETRY_S_MAX, RETRY_S_MIN, STORE_LOST, Limiter, OnLoss, redis_url
 
 KEY = LimitKey("u1:otp:sms", max=3, per_s=3600)
 SHORT = LimitKey("u1:otp:push", max=3, per_s=0.2)
 
 
 @pytest_asyncio.fixture
-async def away() -> AsyncIterator[Limiter]:
+async def unreachable() -> AsyncIterator[Limiter]:
     """A limiter whose store refuses connections."""
     with socket.socket() as reserved:
-        # Bound and not listening: nobody else can get the port meanwhile.
+        # Bound but not listening: connections are refused, and no other process can take the port.
         reserved.bind(("127.0.0.1", 0))
         limiter = Limiter.connect(f"redis://127.0.0.1:{reserved.getsockname()[1]}/0")
         yield limiter
         await limiter.aclose()
 
 
-async def test_an_ordinary_type_waits_while_the_store_is_away(away: Limiter) -> None:
-    answer = await away.reserve([KEY], "d", OnLoss.WAIT)
+async def test_an_ordinary_type_waits_while_the_store_is_unreachable(unreachable: Limiter) -> None:
+    answer = await unreachable.reserve([KEY], "d", OnLoss.WAIT)
     assert not answer.admitted
     assert answer.store_lost
     assert answer.free_at_s is not None
-    assert 0 < answer.free_at_s - time.time() <= ASK_AGAIN_S_MIN
+    assert 0 < answer.free_at_s - time.time() <= RETRY_S_MIN
 
 
-async def test_a_critical_type_passes_up_to_its_limit_in_this_process(away: Limiter) -> None:
-    answers = [await away.reserve([KEY], f"d{n}", OnLoss.PASS) for n in range(10)]
+async def test_a_critical_type_passes_up_to_its_limit_per_process(unreachable: Limiter) -> None:
+    answers = [await unreachable.reserve([KEY], f"d{n}", OnLoss.PASS) for n in range(10)]
     assert [answer.admitted for answer in answers] == [True] * 3 + [False] * 7
     assert all(answer.store_lost for answer in answers)
-    assert (await away.reserve([KEY], "d0", OnLoss.PASS)).admitted
-    assert not await away.release([KEY], "d0")
-    assert (await away.reserve([KEY], "d9", OnLoss.PASS)).admitted
+    assert (await unreachable.reserve([KEY], "d0", OnLoss.PASS)).admitted
+    assert not await unreachable.release([KEY], "d0")
+    assert (await unreachable.reserve([KEY], "d9", OnLoss.PASS)).admitted
 
 
-async def test_a_provider_rate_does_not_hold_anything_up_while_the_store_is_away(away: Limiter) -> None:
-    assert await away.take("twilio", 0.001) == 0
-    assert await away.take("twilio", 0.001) == 0
+async def test_provider_rates_do_not_block_while_the_store_is_unreachable(unreachable: Limiter) -> None:
+    assert await unreachable.take("twilio", 0.001) == 0
+    assert await unreachable.take("twilio", 0.001) == 0
     with pytest.raises(STORE_LOST):
-        await away.ping()
+        await unreachable.ping()
 
 
-async def test_a_flush_is_noticed_and_ordinary_types_wait_for_the_window(
-    limiter: Limiter, valkey: str
-) -> None:
+async def test_after_a_flush_ordinary_types_wait_for_the_window(limiter: Limiter, valkey: str) -> None:
     assert (await limiter.reserve([KEY], "d0")).admitted
     async with Redis.from_url(valkey) as client:
         await client.flushdb()
@@ -71,7 +69,7 @@ async def test_a_flush_is_noticed_and_ordinary_types_wait_for_the_window(
         assert answer.denied == (KEY,)
 
 
-async def test_a_store_never_established_counts_as_flushed(valkey: str) -> None:
+async def test_a_store_that_was_not_established_counts_as_flushed(valkey: str) -> None:
     limiter = Limiter.connect(valkey, timeout_s=10)
     try:
         assert (await limiter.reserve([KEY], "d")).store_lost
@@ -82,23 +80,19 @@ async def test_a_store_never_established_counts_as_flushed(valkey: str) -> None:
         await limiter.aclose()
 
 
-async def test_after_a_flush_critical_types_are_bounded_by_what_was_counted_since(
-    limiter: Limiter, valkey: str
-) -> None:
+async def test_after_a_flush_critical_types_are_limited_by_new_counts(limiter: Limiter, valkey: str) -> None:
     async with Redis.from_url(valkey) as client:
         await client.flushdb()
     answers = [await limiter.reserve([KEY], f"d{n}", OnLoss.PASS) for n in range(5)]
     assert [(answer.admitted, answer.store_lost) for answer in answers] == (
         [(True, True)] * 3 + [(False, False)] * 2
     )
-    # Full of what was counted since is certain for ordinary types too.
+    # A limit that is full by new counts denies for certain, ordinary types too.
     ordinary = await limiter.reserve([KEY], "d9")
     assert (ordinary.admitted, ordinary.store_lost) == (False, False)
 
 
-async def test_a_flushed_store_is_whole_again_after_the_length_of_the_limit(
-    limiter: Limiter, valkey: str
-) -> None:
+async def test_a_flushed_store_is_complete_again_after_the_window(limiter: Limiter, valkey: str) -> None:
     async with Redis.from_url(valkey) as client:
         await client.flushdb()
     assert (await limiter.reserve([SHORT], "d")).store_lost
@@ -108,7 +102,7 @@ async def test_a_flushed_store_is_whole_again_after_the_length_of_the_limit(
     assert answer.admitted
 
 
-async def test_a_stalled_store_is_lost_within_the_bound_and_counts_once_when_it_comes_back(
+async def test_a_stalled_store_counts_as_lost_in_time_and_counts_once_afterwards(
     tmp_path: Path,
 ) -> None:
     server = Valkey(tmp_path / "valkey", free_port())
@@ -131,9 +125,9 @@ async def test_a_stalled_store_is_lost_within_the_bound_and_counts_once_when_it_
         assert (waiting.admitted, waiting.store_lost) == (False, True)
         assert (passing.admitted, passing.store_lost) == (True, True)
         assert (token_wait, released) == (0, False)
-        # Four calls of at most 250 ms, on a machine that others use too.
+        # Four calls of at most 250 ms, plus slack for a busy machine.
         assert took < 4 * 0.25 + 1
-        # What reached the stalled store was carried out when it woke: the same members count once.
+        # The store ran the delayed commands when it resumed; the same members count once.
         answers = [await patient.reserve([KEY], f"d{n}") for n in range(6)]
         assert sum(answer.admitted for answer in answers) == 3
     finally:
@@ -143,7 +137,7 @@ async def test_a_stalled_store_is_lost_within_the_bound_and_counts_once_when_it_
         await process.stop()
 
 
-async def test_a_lost_store_is_asked_again_soon_and_less_often_the_longer_it_is_lost(tmp_path: Path) -> None:
+async def test_the_wait_for_a_lost_store_grows_with_the_outage(tmp_path: Path) -> None:
     server = Valkey(tmp_path / "valkey", free_port())
     process = Process(server.part(), tmp_path / "logs")
     await process.start()
@@ -157,24 +151,24 @@ async def test_a_lost_store_is_asked_again_soon_and_less_often_the_longer_it_is_
 
     try:
         os.kill(process.pid, signal.SIGSTOP)
-        assert await wait_s() == ASK_AGAIN_S_MIN
+        assert await wait_s() == RETRY_S_MIN
         now += 4
         assert await wait_s() == 4
         now += 60
-        assert await wait_s() == ASK_AGAIN_S_MAX
+        assert await wait_s() == RETRY_S_MAX
         os.kill(process.pid, signal.SIGCONT)
         deadline = time.monotonic() + 10
         while not await limiter.release([KEY], "d"):
             assert time.monotonic() < deadline
         os.kill(process.pid, signal.SIGSTOP)
-        assert await wait_s() == ASK_AGAIN_S_MIN
+        assert await wait_s() == RETRY_S_MIN
     finally:
         os.kill(process.pid, signal.SIGCONT)
         await limiter.aclose()
         await process.stop()
 
 
-def test_local_counts_are_bounded_and_forget_what_is_old() -> None:
+def test_local_counts_are_bounded_and_expire() -> None:
     counts = LocalCounts()
     for n in range(NAMES_MAX + 10):
         assert counts.reserve([LimitKey(f"u{n}", 1, 60)], "d", now=0) == ()
@@ -193,7 +187,7 @@ def test_local_counts_are_bounded_and_forget_what_is_old() -> None:
         ("rediss://h", "rediss://h"),
     ],
 )
-def test_addresses_of_valkey_and_redis_are_taken(given: str, expected: str) -> None:
+def test_urls_of_valkey_and_redis_are_accepted(given: str, expected: str) -> None:
     assert redis_url(given) == expected
 
 

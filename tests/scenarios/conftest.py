@@ -1,4 +1,4 @@
-"""The scenarios of the demo, played once a session on one stack with the demo's own configuration."""
+"""The demo's scenarios, run once per session on one stack with the demo's configuration."""
 
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -8,25 +8,25 @@ import pytest_asyncio
 
 from devstack import demo
 from devstack.ports import Ports
-from devstack.scenarios.case import Stage
-from devstack.scenarios.play import play_all
+from devstack.scenarios.case import StackClients
 from devstack.scenarios.registry import SCENARIOS
+from devstack.scenarios.runner import run_all
 from devstack.scenarios.scenario import Result
 from devstack.stack import Stack
 
 
 @pytest_asyncio.fixture(scope="session")
 async def results(request: pytest.FixtureRequest, server_dir: Path) -> AsyncIterator[Mapping[int, Result]]:
-    """What came of each scenario that a test of this session asks for, by number."""
-    asked = {
+    """The results of the scenarios that this session's tests need, by number."""
+    needed = {
         item.callspec.params["scenario"].number
         for item in request.session.items
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
         if "scenario" in item.callspec.params
     }
-    wanted = [scenario for scenario in SCENARIOS if scenario.number in asked]
+    selected = [scenario for scenario in SCENARIOS if scenario.number in needed]
     async with (
         Stack(server_dir / "scenarios", Ports.free(), demo.environment()) as stack,
-        Stage.on(stack) as stage,
+        StackClients.connect(stack) as clients,
     ):
-        yield await play_all(stage, wanted, lambda scenario, result: None)
+        yield await run_all(clients, selected, lambda scenario, result: None)

@@ -1,4 +1,4 @@
-"""The demo promises what an installation promises, only sooner."""
+"""The demo's configuration differs from the shipped one in times only."""
 
 import tomllib
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_scenarios_are_numbered_in_order() -> None:
     assert [scenario.number for scenario in SCENARIOS] == list(range(1, len(SCENARIOS) + 1))
 
 
-def test_a_real_installation_does_not_reach_the_demo(monkeypatch: Any) -> None:
+def test_settings_of_a_real_installation_do_not_reach_the_demo(monkeypatch: Any) -> None:
     monkeypatch.setenv("HERALD_DATABASE_URL", "postgresql://somewhere/real")
     monkeypatch.setenv("HERALD_PROVIDERS__TWILIO__AUTH_TOKEN", "real")
     given = environment()

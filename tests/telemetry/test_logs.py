@@ -1,4 +1,4 @@
-"""Logs: one line an event, and nothing private in it however it got there."""
+"""Logs: one line per event, without private data."""
 
 import json
 import logging
@@ -86,7 +86,7 @@ def test_contacts_and_content_cannot_be_logged(
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
-def test_a_trace_is_printed_without_what_its_message_repeats(
+def test_a_traceback_is_printed_without_private_values(
     format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure("INFO", format)
@@ -101,12 +101,12 @@ def test_a_trace_is_printed_without_what_its_message_repeats(
         logging.getLogger("temporalio.activity").warning("failed too", exc_info=True)
     printed = capsys.readouterr().err
     assert printed.count("ValueError") == 2
-    assert "test_a_trace_is_printed" in printed
+    assert "test_a_traceback_is_printed" in printed
     for private in (PHONE, EMAIL, CODE):
         assert private not in printed
 
 
-def test_http_clients_and_access_logs_are_silent_below_warnings(
+def test_http_clients_and_access_logs_log_warnings_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logs.configure("DEBUG", "json")
@@ -118,7 +118,7 @@ def test_http_clients_and_access_logs_are_silent_below_warnings(
     assert [line["event"] for line in _lines(capsys)] == ["slow"] * 5
 
 
-def test_the_level_holds_and_the_last_configuration_wins(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_level_applies_and_the_last_configuration_wins(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("DEBUG", "json")
     logs.configure("warning", "json")
     structlog.stdlib.get_logger().info("quiet")
@@ -127,7 +127,7 @@ def test_the_level_holds_and_the_last_configuration_wins(capsys: pytest.CaptureF
     assert [line["event"] for line in _lines(capsys)] == ["loud"]
 
 
-def test_an_alert_is_an_error_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alert_is_an_error_event_with_alert_set(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("INFO", "json")
     logs.alert("dead_lettered", notification_id=ID, channel="sms", to=PHONE)
     [line] = _lines(capsys)
@@ -136,6 +136,6 @@ def test_an_alert_is_an_error_that_says_so(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(("level", "format"), [("LOUD", "json"), ("INFO", "xml")])
-def test_a_level_or_format_that_is_none_is_refused(level: str, format: str) -> None:
+def test_an_unknown_level_or_format_is_refused(level: str, format: str) -> None:
     with pytest.raises(ValueError, match="use"):
         logs.configure(level, format)

@@ -1,4 +1,4 @@
-"""Metrics: exposed under their names, and no label but the declared ones."""
+"""Metrics are exposed under their names, with declared labels only."""
 
 import socket
 
@@ -14,7 +14,7 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-def test_every_metric_is_exposed_under_its_own_name_and_labels(metrics: Metrics) -> None:
+def test_every_metric_is_exposed_with_its_name_and_labels(metrics: Metrics) -> None:
     instruments = {
         attribute.upper(): instrument
         for attribute, instrument in vars(metrics).items()
@@ -65,13 +65,13 @@ def test_a_label_that_was_not_declared_is_refused(metrics: Metrics) -> None:
         metrics.circuit_state.set(1)
 
 
-def test_two_processes_parts_do_not_share_a_registry(metrics: Metrics) -> None:
+def test_instances_do_not_share_a_registry(metrics: Metrics) -> None:
     metrics.claims.add(lane="bulk")
     other = Metrics()
     assert "herald_claims_total{" not in other.render().decode()
 
 
-async def test_they_are_served_over_http(metrics: Metrics) -> None:
+async def test_metrics_are_served_over_http(metrics: Metrics) -> None:
     metrics.claims.add(lane="bulk")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

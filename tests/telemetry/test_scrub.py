@@ -1,4 +1,4 @@
-"""The net under texts of others."""
+"""Masking private data in texts that Herald did not write."""
 
 import time
 
@@ -21,7 +21,7 @@ from telemetry.scrub import PRIVATE, TEXT_CHARS_MAX, scrub
         "hk_live_1234",
     ],
 )
-def test_private_things_are_taken_out(private: str) -> None:
+def test_private_data_is_masked(private: str) -> None:
     for text in (f"duplicate key ({private}) in use", f"GET /x?To={private}&y=duplicate key", f"{private}."):
         scrubbed = scrub(text)
         assert private not in scrubbed
@@ -30,13 +30,13 @@ def test_private_things_are_taken_out(private: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "scrubbed"),
     [
         (
             'duplicate key value violates "pk"\nDETAIL:  Failing row contains (1, Your code\nis 4711).',
             'duplicate key value violates "pk"\nDETAIL: [private]',
         ),
-        ("x\nDETAIL:  a row\nHINT:  mend it", "x\nDETAIL: [private]\nHINT:  mend it"),
+        ("x\nDETAIL:  a row\nHINT:  fix it", "x\nDETAIL: [private]\nHINT:  fix it"),
         (
             "invalid input for query argument $1: 'code 4711' (expected int)",
             "invalid input for query argument $1: [private]",
@@ -51,8 +51,8 @@ def test_private_things_are_taken_out(private: str) -> None:
         ("postgresql://herald:pw@db:5432/herald", "postgresql://[private]@db:5432/herald"),
     ],
 )
-def test_values_that_others_repeat_are_taken_out(text: str, left: str) -> None:
-    assert scrub(text) == left
+def test_repeated_values_are_masked(text: str, scrubbed: str) -> None:
+    assert scrub(text) == scrubbed
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_values_that_others_repeat_are_taken_out(text: str, left: str) -> None:
         "0.123456789012",
     ],
 )
-def test_ids_times_and_codes_survive(kept: str) -> None:
+def test_ids_times_and_codes_are_kept(kept: str) -> None:
     assert scrub(kept) == kept
 
 
 @pytest.mark.parametrize(
     "piece", ["a", "1", "@", "+1", "invalid input ", "DETAIL:", "token=", "input_value=", "(."]
 )
-def test_a_long_text_does_not_hold_the_process_up(piece: str) -> None:
+def test_a_long_text_does_not_block_the_process(piece: str) -> None:
     text = piece * (50_000 // len(piece))
     began = time.perf_counter()
     scrub(text)

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from contract import INSTALLATION
+from push_options import options
 
 from domain.ids import attempt_ref
 from domain.notification import Content, Target
@@ -76,12 +77,6 @@ async def apns(apns_options: dict[str, Any]) -> AsyncIterator[Apns]:
     adapter = Apns(ApnsSettings(**apns_options), INSTALLATION)
     yield adapter
     await adapter.aclose()
-
-
-def options(settings: dict[str, str]) -> dict[str, Any]:
-    """The adapter's settings from its variables: the last part of each name, files as paths."""
-    named = {name.rpartition("__")[2].lower(): value for name, value in settings.items()}
-    return {name: Path(value) if name.endswith("_file") else value for name, value in named.items()}
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import test_h2
 import uvloop
-from conftest import options
 from contract import INSTALLATION
+from push_options import options
 
 from providers.push.apns import Apns
 from providers.settings import ApnsSettings

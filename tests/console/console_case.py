@@ -1,4 +1,4 @@
-"""Runs the command, and brings notifications into states that only workers make."""
+"""Run the `herald` command, and move notifications to statuses that only workers set."""
 
 import asyncio
 import json
@@ -21,8 +21,8 @@ TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a command came to."""
+class CompletedCommand:
+    """The exit code and output of a command, which must not contain a traceback."""
 
     code: int
     out: str
@@ -33,18 +33,18 @@ class Ran:
 
     @property
     def json(self) -> Any:
-        """Its output, of `--json`."""
+        """Its output, parsed as JSON."""
         return json.loads(self.out)
 
 
 @dataclass(frozen=True)
 class Herald:
-    """The command with an environment."""
+    """The command in an environment."""
 
     environment: Mapping[str, str]
 
-    async def __call__(self, *arguments: str, stdin: str = "", **changes: str | None) -> Ran:
-        """Run it to its end; `changes` are variables that differ, None takes one away."""
+    async def __call__(self, *arguments: str, stdin: str = "", **changes: str | None) -> CompletedCommand:
+        """Run the command. `changes` are environment variables that differ; None removes one."""
         environment = {k: v for k, v in {**self.environment, **changes}.items() if v is not None}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cli", *arguments),
@@ -60,10 +60,10 @@ class Herald:
             if process.returncode is None:
                 process.kill()
         assert process.returncode is not None
-        return Ran(process.returncode, out.decode(), err.decode())
+        return CompletedCommand(process.returncode, out.decode(), err.decode())
 
     async def send(self, *arguments: str, user: str = "ada", type: str = "price_alert") -> dict[str, Any]:
-        """Submit an SMS; the API's answer."""
+        """Submit an SMS and return the API's response."""
         to = ("-c", "sms", "--to", "+2348031236789", "--body", "Bitcoin is at 100,000.")
         ran = await self("send", "--user", user, "--type", type, *to, "--json", *arguments)
         assert ran.code == 0, ran.err
@@ -71,29 +71,29 @@ class Herald:
 
 
 @dataclass(frozen=True)
-class Ledgered:
-    """Moves deliveries as workers do."""
+class WorkerActions:
+    """Change deliveries as workers do."""
 
     ledger: Ledger
 
     async def move(self, id: str, next: Transition) -> None:
-        """Every delivery of the notification comes to `next`."""
+        """Apply a transition to every delivery of the notification."""
         notification = await self.ledger.load(UUID(id))
         assert notification is not None
         for delivery in notification.deliveries:
             assert await self.ledger.move(Move(notification.id, delivery.id, delivery.version, next))
 
     async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:
-        """Its schedule is used up."""
+        """Park the notification: its retry schedule is exhausted."""
         at = await self.at(14 * 86_400)
         await self.move(id, Transition(status, at, Reason.PROVIDERS_EXHAUSTED, event=status.value))
 
     async def defer(self, id: str, seconds: float, reason: Reason) -> None:
-        """It waits for so many seconds from now; they may be negative."""
+        """Defer the notification for `seconds` from now, which may be negative."""
         at = await self.at(seconds)
         await self.move(id, Transition(Status.DEFERRED, at, reason, next_pass_at=at))
 
     async def at(self, seconds: float) -> Any:
-        """The database's time, so many seconds from now."""
+        """The database's time in `seconds` from now."""
         now = await self.ledger.pool.fetchval("SELECT now()")
         return now + timedelta(seconds=seconds)

@@ -1,10 +1,10 @@
-"""`herald capacity`: needs no installation, tells what saturates first, and its page says the same."""
+"""`herald capacity` needs no installation, names what saturates first, and matches docs/capacity.md."""
 
 import re
 from collections.abc import Mapping
 
 import pytest
-from cli_case import ROOT, Herald
+from console_case import ROOT, Herald
 
 from bench import capacity as page
 from bench.cost import COSTS

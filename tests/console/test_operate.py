@@ -1,20 +1,20 @@
-"""What operators do: find what is stuck, decide about dead letters, drain providers, hand out keys."""
+"""Operators' commands: find stuck deliveries, handle dead letters, drain providers, manage API keys."""
 
 from datetime import datetime, timedelta
 
-from cli_case import Herald, Ledgered
+from console_case import Herald, WorkerActions
 
 from domain.reasons import Reason
 from domain.status import Status
 
 
-async def test_stuck_tells_what_does_not_move_and_nothing_else(run: Herald, ledgered: Ledgered) -> None:
+async def test_stuck_lists_only_deliveries_without_progress(run: Herald, workers: WorkerActions) -> None:
     parked, retrying, overdue, waiting, fresh = [(await run.send())["id"] for _ in range(5)]
-    parking = await ledgered.at(0)
-    await ledgered.park(parked)
-    await ledgered.defer(retrying, 300, Reason.RETRY)
-    await ledgered.defer(overdue, -300, Reason.QUIET_HOURS)
-    await ledgered.defer(waiting, 300, Reason.QUIET_HOURS)
+    parking = await workers.at(0)
+    await workers.park(parked)
+    await workers.defer(retrying, 300, Reason.RETRY)
+    await workers.defer(overdue, -300, Reason.QUIET_HOURS)
+    await workers.defer(waiting, 300, Reason.QUIET_HOURS)
 
     found = {one["id"]: one for one in (await run("stuck", "--json")).json}
     assert found[parked]["reason"] == "providers_exhausted"
@@ -28,9 +28,9 @@ async def test_stuck_tells_what_does_not_move_and_nothing_else(run: Herald, ledg
     assert shown.out.splitlines()[1].startswith(overdue)
 
 
-async def test_a_dead_letter_is_sent_again(run: Herald, ledgered: Ledgered) -> None:
+async def test_a_dead_letter_is_sent_again(run: Herald, workers: WorkerActions) -> None:
     id = (await run.send())["id"]
-    await ledgered.park(id)
+    await workers.park(id)
     assert id in (await run("dlq", "list")).out
     ran = await run("dlq", "retry", id, "--to", "+2348031236780")
     assert ran.out.split()[:2] == [id, "accepted"]
@@ -39,31 +39,32 @@ async def test_a_dead_letter_is_sent_again(run: Herald, ledgered: Ledgered) -> N
     assert "409 wrong_state" in again.err
 
 
-async def test_an_unknown_outcome_needs_a_word_about_it(run: Herald, ledgered: Ledgered) -> None:
+async def test_retrying_an_unknown_outcome_requires_assume(run: Herald, workers: WorkerActions) -> None:
     id = (await run.send())["id"]
-    await ledgered.park(id, Status.OUTCOME_UNKNOWN)
+    await workers.park(id, Status.OUTCOME_UNKNOWN)
     refused = await run("dlq", "retry", id)
     assert refused.code == 1
     assert "assume_required" in refused.err
     assert (await run("dlq", "retry", id, "--assume", "sent")).out.split()[1] == "sent"
 
 
-async def test_discarding_asks_first(run: Herald, ledgered: Ledgered) -> None:
+async def test_discarding_asks_first(run: Herald, workers: WorkerActions) -> None:
     id = (await run.send())["id"]
-    await ledgered.park(id)
+    await workers.park(id)
     refused = await run("dlq", "discard", id, stdin="n\n")
     assert refused.code == 1
     assert "nothing was discarded" in refused.err
+    assert "1 dead letter without" in refused.out
     assert "failed (discarded)" in (await run("dlq", "discard", id, "--yes")).out
 
 
-async def test_a_replay_only_says_what_it_would_do(run: Herald, ledgered: Ledgered) -> None:
+async def test_a_replay_is_a_dry_run_unless_send_is_given(run: Herald, workers: WorkerActions) -> None:
     id = (await run.send(type="statement"))["id"]
-    await ledgered.park(id)
+    await workers.park(id)
     filter = ("dlq", "replay", "--type", "statement")
-    assert (await run(*filter)).out.startswith("1 match; 1 would be sent again.")
+    assert (await run(*filter)).out.startswith("1 dead letter matched; 1 would be sent again.")
     assert (await run("show", id, "--json")).json["status"] == "dead_lettered"
-    assert (await run(*filter, "--send")).out.startswith("1 of 1 are sent again.")
+    assert (await run(*filter, "--send")).out.startswith("1 of 1 dead letter will be sent again.")
     assert (await run("show", id, "--json")).json["status"] == "accepted"
 
 
@@ -77,10 +78,10 @@ async def test_a_provider_is_drained_and_sends_again(run: Herald) -> None:
     assert (refused.code, "409 provider_off" in refused.err) == (1, True)
 
 
-async def test_keys_are_made_listed_and_revoked(run: Herald) -> None:
+async def test_keys_are_created_listed_and_revoked(run: Herald) -> None:
     made = await run("keys", "create", "Shop-4.north_1", "--name", "till 4")
     key = made.out.strip()
-    assert (await run("list", HERALD_API_KEY=key)).out == "none\n"
+    assert (await run("list", HERALD_API_KEY=key)).out == "no notifications\n"
     prefix = key.split("_")[1]
     listed = next(line for line in (await run("keys", "list")).out.splitlines() if line.startswith(prefix))
     assert ("Shop-4.north_1" in listed, "active" in listed, "till 4" in listed) == (True, True, True)
@@ -88,4 +89,4 @@ async def test_keys_are_made_listed_and_revoked(run: Herald) -> None:
     assert (await run("keys", "revoke", prefix)).code == 0
     assert "revoked" in (await run("keys", "list")).out
     again = await run("keys", "revoke", prefix)
-    assert (again.code, "no key" in again.err) == (1, True)
+    assert (again.code, "no active key" in again.err) == (1, True)

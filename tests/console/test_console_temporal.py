@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from cli_case import Herald
+from console_case import Herald
 from temporalio import activity
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
@@ -19,19 +19,19 @@ from workflows.notification import NotificationWorkflow
 
 
 @activity.defn(name="check_preferences")
-async def plan_at_the_second_try(ref: NotificationRef) -> Plan:
-    """The ledger does not answer the first workflow task; nothing is left to do afterwards."""
+async def plan_on_the_second_try(ref: NotificationRef) -> Plan:
+    """Fail in the first workflow task, as if the ledger were unreachable; then there is nothing to do."""
     return Plan(failed=True) if activity.info().is_local else Plan(status="delivered")
 
 
 async def run_workflow(client: Client, id: str) -> None:
-    """One run of a notification's workflow, from start to end."""
+    """Run a notification's workflow once, to its end."""
     queue = str(uuid4())
     async with Worker(
         client,
         task_queue=queue,
         workflows=[NotificationWorkflow],
-        activities=[plan_at_the_second_try],
+        activities=[plan_on_the_second_try],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
         await client.execute_workflow(
@@ -40,7 +40,7 @@ async def run_workflow(client: Client, id: str) -> None:
 
 
 def saved_in(directory: Path) -> list[Path]:
-    """The histories that were written."""
+    """The saved histories."""
     return list(directory.iterdir())
 
 
@@ -67,7 +67,7 @@ async def test_a_history_is_downloaded_replayed_and_compared(
     assert (await replay_history(changed)).difference is not None
 
 
-async def test_a_notification_without_a_history_is_said_to_have_none(
+async def test_a_notification_without_a_history_is_reported(
     bare: Mapping[str, str], temporal: Temporal
 ) -> None:
     run = Herald({**bare, "HERALD_TEMPORAL__ADDRESS": temporal.address})
@@ -95,17 +95,17 @@ async def test_migrating_registers_the_search_attributes_once(
     assert first.code == 0, first.err
     for name in ("HeraldTenant", "HeraldType", "HeraldStage", "HeraldChannel"):
         assert f"registered the search attribute {name}" in first.out
-    assert (second.code, second.out) == (0, "the database is up to date\n")
+    assert (second.code, second.out) == (0, "The database is up to date.\n")
 
 
 async def test_migrating_does_not_need_temporal(bare: Mapping[str, str], database: str) -> None:
     run = Herald({**bare, "HERALD_DATABASE_URL": database, "HERALD_TEMPORAL__ADDRESS": "127.0.0.1:9"})
     ran = await run("migrate")
     assert ran.code == 0
-    assert "search attributes are not registered" in ran.err
+    assert "search attributes were not registered" in ran.err
 
 
-async def test_what_is_no_history_of_ours_is_refused(bare: Mapping[str, str]) -> None:
+async def test_a_history_of_another_workflow_is_refused(bare: Mapping[str, str]) -> None:
     started = {"workflowExecutionStartedEventAttributes": {"workflowType": {"name": "SomethingElse"}}}
     event = {"eventId": "1", "eventType": "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED", **started}
     ran = await Herald(bare)("replay", "--file", "-", stdin=json.dumps({"events": [event]}))

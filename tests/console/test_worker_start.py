@@ -1,4 +1,4 @@
-"""A worker that cannot reach anything yet: it says what it waits for, and ends when it is told to."""
+"""A worker that starts without its stores: it logs what it waits for, and stops on SIGTERM."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ import worker
 from domain.notification import Lane
 
 ROOT = Path(__file__).parents[2]
-NOBODY = "127.0.0.1:9"
+UNREACHABLE = "127.0.0.1:9"
 
 
 def _autogroup(pid: int) -> Path:
@@ -21,7 +21,7 @@ def _autogroup(pid: int) -> Path:
 
 @asynccontextmanager
 async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """A worker that reaches nothing, once it has said so."""
+    """A worker that cannot reach its stores, after it has logged that."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", "worker", "--lanes", lanes),
@@ -29,9 +29,9 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
         env=environment
         | {
             "HERALD_SECRET_KEY": "secret",
-            "HERALD_TEMPORAL__ADDRESS": NOBODY,
-            "HERALD_DATABASE_URL": f"postgresql://herald@{NOBODY}/herald",
-            "HERALD_VALKEY_URL": f"valkey://{NOBODY}/0",
+            "HERALD_TEMPORAL__ADDRESS": UNREACHABLE,
+            "HERALD_DATABASE_URL": f"postgresql://herald@{UNREACHABLE}/herald",
+            "HERALD_VALKEY_URL": f"valkey://{UNREACHABLE}/0",
         }
         | settings,
         stderr=asyncio.subprocess.PIPE,
@@ -42,7 +42,7 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
     try:
         async with asyncio.timeout(30):
             while b"temporal_unreachable" not in (line := await process.stderr.readline()):
-                assert line, "it ended before it was told to"
+                assert line, "the worker ended early"
             yield process
             process.send_signal(signal.SIGTERM)
             await process.stderr.read()
@@ -53,29 +53,29 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
             await process.wait()
 
 
-def test_where_an_otp_may_come_nothing_that_is_written_gathers() -> None:
+def test_workers_with_the_critical_lane_do_not_linger_for_group_commits() -> None:
     assert worker.pace_s([Lane.CRITICAL, Lane.BULK]) == 0
     assert worker.pace_s([Lane.HIGH, Lane.NORMAL, Lane.BULK]) > 0
 
 
 def _nice(process: asyncio.subprocess.Process) -> set[int]:
-    """How far each of its threads stands back, beyond this one."""
+    """The nice values of its threads, relative to this process."""
     threads = [int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir()]
     assert len(threads) > 1
     return {os.getpriority(os.PRIO_PROCESS, thread) - os.nice(0) for thread in threads}
 
 
 def _session_nice(process: asyncio.subprocess.Process) -> int:
-    """How far its session stands back, where the kernel groups processes by sessions: sched(7)."""
+    """The nice value of its session, where the kernel groups processes by session: sched(7)."""
     return int(_autogroup(process.pid).read_text().split()[-1])
 
 
-async def test_a_worker_that_waits_for_temporal_says_so_and_ends_on_sigterm() -> None:
+async def test_a_worker_that_waits_for_temporal_logs_it_and_stops_on_sigterm() -> None:
     async with waiting_worker("critical"):
         pass
 
 
-async def test_other_lanes_stand_back_behind_critical() -> None:
+async def test_workers_without_the_critical_lane_have_lower_cpu_priority() -> None:
     async with (
         waiting_worker("critical") as critical,
         waiting_worker("critical,bulk") as both,

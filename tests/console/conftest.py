@@ -1,4 +1,4 @@
-"""The `herald` command as people run it: a process of its own, against an API process and real stores."""
+"""Run the `herald` command as users do: as a separate process, with an API process and real stores."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from cli_case import ROOT, Herald, Ledgered
+from console_case import ROOT, Herald, WorkerActions
 
 from devstack.ports import free_port
 from devstack.process import Part, Process
@@ -27,16 +27,16 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def ledgered(pool: Pool) -> AsyncIterator[Ledgered]:
-    """What workers do to notifications."""
+async def workers(pool: Pool) -> AsyncIterator[WorkerActions]:
+    """The changes that workers make to notifications."""
     ledger = Ledger(pool)
-    yield Ledgered(ledger)
+    yield WorkerActions(ledger)
     await ledger.close(timeout_s=5)
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """An environment in which nothing of Herald is set, and no development stack is near."""
+    """An environment without Herald's settings and without a development stack."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
     return kept | {"HERALD_DATA_DIR": str(tmp_path_factory.mktemp("nothing"))}
 
@@ -45,7 +45,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 async def environment(
     bare: Mapping[str, str], database: str, pool: Pool, server_dir: Path
 ) -> AsyncIterator[Mapping[str, str]]:
-    """The environment of an installation whose API runs; Valkey and Temporal are away."""
+    """The environment of an installation whose API runs; Valkey and Temporal are unreachable."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
@@ -81,5 +81,5 @@ async def environment(
 
 @pytest.fixture
 def run(environment: Mapping[str, str]) -> Herald:
-    """Runs the command: `ran = await run("list", "--status", "sent")`."""
+    """The command in that environment: `ran = await run("list", "--status", "sent")`."""
     return Herald(environment)
