@@ -94,7 +94,7 @@ def decide(
         attempts[change.no] = _applied(attempts[change.no], change)
     delivery = replace(delivery, attempts=tuple(attempts[no] for no in sorted(attempts)))
     if delivery.open_attempt:
-        # Whoever closes it sees the receipts of the others (storage/functions/close.sql).
+        # Whoever closes it sees the receipts of the others (storage/functions/ledger_close_v1.sql).
         return Decision(changes, None)
     if any(attempt.receipt_status is ReceiptStatus.DELIVERED for attempt in delivery.attempts):
         settled = delivery.state is Status.DELIVERED and delivery.due_at is None

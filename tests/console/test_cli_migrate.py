@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from cli_case import Herald
+from console_case import Herald
 
 from storage.postgres import Pool
 
