@@ -1,4 +1,4 @@
--- Whether a user does not want a type over a channel: as domain.preferences.wanted decides. A setting of the type
+-- Whether a user does not want a type over a channel, as Python decides it about preferences. A setting of the type
 -- takes precedence over one of `*`, and a user who has neither wants everything.
 -- A set of one row, so that Postgres makes it a part of the statement that asks.
 CREATE FUNCTION is_opted_out_v1(of_tenant text, of_user text, of_channel text, of_type text)

@@ -26,7 +26,7 @@ BEGIN
     RETURN QUERY
     WITH renewed AS (
         UPDATE notification_attempts a
-        -- Without a code it belongs to its sender again (domain/decision.py).
+        -- Without a code it belongs to its sender again.
         SET send_deadline = moment + make_interval(secs => renewal.budget_s), code = NULL
         FROM deliveries d
         WHERE d.id = renewal.delivery_id AND d.version = renewal.version AND d.status = 'sending'

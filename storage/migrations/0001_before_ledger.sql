@@ -7,7 +7,7 @@
 -- time, by when the notification was accepted or by a delivery id that begins with it. New entries then go to the
 -- last pages of every index, whatever the size of the table.
 
--- In the order of domain/status.py: max(status) over its deliveries is a notification's status.
+-- In the order of Status in Python: max(status) over its deliveries is a notification's status.
 CREATE TYPE status AS ENUM (
     'waiting',
     'cancelled', 'expired', 'suppressed', 'rate_limited', 'failed', 'undelivered', 'sent', 'delivered',

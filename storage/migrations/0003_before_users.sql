@@ -15,8 +15,8 @@ CREATE TABLE users (
 );
 
 -- A token that a provider called dead is emptied here, and the reason kept. `webpush`: a browser's subscription,
--- its endpoint with its keys after a `#` (domain/web_push.py). `confirmed_at`: when the app gave the same tokens
--- again; a provider may know a token as dead since before that. NULL: not since they were registered.
+-- its endpoint with its keys after a `#`. `confirmed_at`: when the app gave the same tokens again; a provider may
+-- know a token as dead since before that. NULL: not since they were registered.
 CREATE TABLE devices (
     tenant             text NOT NULL,
     user_id            text NOT NULL,

@@ -8,7 +8,7 @@
 -- time, by when the notification was accepted or by a delivery id that begins with it. New entries then go to the
 -- last pages of every index, whatever the size of the table.
 
--- In the order of domain/status.py: max(status) over its deliveries is a notification's status.
+-- In the order of Status in Python: max(status) over its deliveries is a notification's status.
 CREATE TYPE status AS ENUM (
     'waiting',
     'cancelled', 'expired', 'suppressed', 'rate_limited', 'failed', 'undelivered', 'sent', 'delivered',
@@ -222,8 +222,8 @@ CREATE TABLE users (
 );
 
 -- A token that a provider called dead is emptied here, and the reason kept. `webpush`: a browser's subscription,
--- its endpoint with its keys after a `#` (domain/web_push.py). `confirmed_at`: when the app gave the same tokens
--- again; a provider may know a token as dead since before that. NULL: not since they were registered.
+-- its endpoint with its keys after a `#`. `confirmed_at`: when the app gave the same tokens again; a provider may
+-- know a token as dead since before that. NULL: not since they were registered.
 CREATE TABLE devices (
     tenant             text NOT NULL,
     user_id            text NOT NULL,
@@ -482,7 +482,7 @@ CREATE TYPE inbox_receipt_v1 AS (
     occurred_at         timestamptz
 );
 -- step: is_opted_out_v1
--- Whether a user does not want a type over a channel: as domain.preferences.wanted decides. A setting of the type
+-- Whether a user does not want a type over a channel, as Python decides it about preferences. A setting of the type
 -- takes precedence over one of `*`, and a user who has neither wants everything.
 -- A set of one row, so that Postgres makes it a part of the statement that asks.
 CREATE FUNCTION is_opted_out_v1(of_tenant text, of_user text, of_channel text, of_type text)
@@ -832,7 +832,7 @@ BEGIN
     RETURN QUERY
     WITH renewed AS (
         UPDATE notification_attempts a
-        -- Without a code it belongs to its sender again (domain/decision.py).
+        -- Without a code it belongs to its sender again.
         SET send_deadline = moment + make_interval(secs => renewal.budget_s), code = NULL
         FROM deliveries d
         WHERE d.id = renewal.delivery_id AND d.version = renewal.version AND d.status = 'sending'
@@ -948,7 +948,7 @@ CREATE TYPE submission_v1 AS (
     dedicated_workflow  boolean
 );
 -- step: suppression_key_v1
--- How the suppression list spells an address: as domain.contacts.suppression_key does.
+-- How the suppression list spells an address: as the function of this name in Python does.
 CREATE FUNCTION suppression_key_v1(channel text, address text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE channel WHEN 'email' THEN lower(address) WHEN 'push' THEN split_part(address, '#', 1) ELSE address END
