@@ -74,7 +74,7 @@ class RequestFailed:
 
     @property
     def result(self) -> SendResult:
-        """The result of a send that failed so."""
+        """The result of a send that failed this way."""
         outcome = Outcome.NOT_SENT if self.written is Written.NO else Outcome.AMBIGUOUS
         return SendResult(outcome, code=self.code)
 
@@ -238,8 +238,8 @@ def bounded_wait_s(wait_s: float) -> float:
 def by_status(status: int, *, vendor_form: bool) -> CodeMeaning:
     """What an HTTP status means where the vendor's own code says nothing.
 
-    `vendor_form`: the body is the vendor's own error form. Only then a 503 means "not processed": one from
-    something in between says nothing about the vendor. Undocumented statuses are ambiguous.
+    `vendor_form`: the body is the vendor's own error form. Only then does a 503 mean "not processed": one
+    from something in between says nothing about the vendor. Undocumented statuses are ambiguous.
     """
     if status == 429:
         return CodeMeaning(Outcome.THROTTLED)

@@ -43,7 +43,7 @@ class Vendor:
 def _vendor(
     adapter: Callable[[Own, Installation], Provider], settings_of: Callable[[ProviderSettings], Own | None]
 ) -> Vendor:
-    """`adapter`: its class. As a callable, the type checker holds it against its settings."""
+    """`adapter` is a class; typed as a callable, so that the type checker compares it with its settings."""
 
     def build(settings: ProviderSettings, installation: Installation) -> Provider | None:
         own = settings_of(settings)

@@ -1,7 +1,7 @@
 """Twilio's callbacks: who signed them, and their fields.
 
 Twilio signs the callback's URL, followed by the fields of a form; a JSON body is covered by its hash in the
-URL (twilio.com/docs/usage/security, and the SDK's RequestValidator).
+URL, as the SDK's RequestValidator checks it.
 """
 
 import base64
