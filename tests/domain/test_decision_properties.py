@@ -1,7 +1,8 @@
 """What holds of every decision, over random deliveries, routes and times."""
 
 from collections import Counter
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from decision_case import CONCLUSIVE, NOW, snapshots
 from hypothesis import given
@@ -22,7 +23,7 @@ from domain.status import FINAL, PARKED, SENDABLE, Status
 from domain.transition import Call, Resolve, Transition, Wait
 
 DUE = snapshots(statuses=tuple(sorted(SENDABLE)), due=True)
-LATER = NOW + timedelta(hours=2)
+EARLIER, LATER = NOW - timedelta(seconds=1), NOW + timedelta(hours=5)
 results = st.builds(
     SendResult,
     st.sampled_from(sorted(CONCLUSIVE | {Outcome.AMBIGUOUS})),
@@ -57,8 +58,9 @@ def test_a_decision_is_deterministic_and_has_an_action(snapshot: DeliverySnapsho
     assert required_action(snapshot, decision).wait_s >= 0
 
 
-@given(DUE | snapshots())
-def test_only_a_due_permitted_delivery_is_sent(snapshot: DeliverySnapshot) -> None:
+@given(DUE, st.sampled_from([EARLIER, NOW, LATER]))
+def test_only_a_due_permitted_delivery_is_sent(snapshot: DeliverySnapshot, now: datetime) -> None:
+    snapshot = replace(snapshot, now=now)
     decision = decide(snapshot)
     if not isinstance(decision, Call):
         return
