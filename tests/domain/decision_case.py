@@ -1,6 +1,7 @@
 """Notifications for tests of decisions, and hypothesis strategies over them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,17 +16,21 @@ from domain.notification import (
     Device,
     Lane,
     Notification,
+    QuietHours,
     Recipient,
     Strategy,
 )
 from domain.notification_types import NotificationType, OnUnknown
 from domain.outcome import Outcome, ReceiptStatus
+from domain.reasons import Reason
 from domain.routing import Route
 from domain.snapshot import DecisionContext, DeliverySnapshot, ProviderTraits
 from domain.status import Status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PROVIDERS = ("one", "two", "three")
+NUMBER = "+2348031230000"
+ADDRESS = "ada@example.com"
 CONCLUSIVE = frozenset(Outcome) - {Outcome.AMBIGUOUS}
 FAILURES = tuple(sorted(CONCLUSIVE - {Outcome.ACCEPTED, Outcome.REJECTED_RECIPIENT}))
 
@@ -69,7 +74,7 @@ def notification(*deliveries: Delivery, **changes: Any) -> Notification:
         "expires_at": NOW + timedelta(hours=4),
         "content": Content("body"),
         "metadata": {},
-        "recipient": Recipient(sms="+2348031230000", email="ada@example.com"),
+        "recipient": Recipient(sms=NUMBER, email=ADDRESS),
         "deliveries": deliveries,
         "now": NOW,
     }
@@ -113,6 +118,8 @@ def _pass_of(row: tuple[str, Outcome, int, str | None, ReceiptStatus | None]) ->
 
 DEVICES = tuple(Device(f"d{n}", fcm_token=f"token {n}") for n in (1, 2, 3))
 
+REACHABLE = Recipient(sms=NUMBER, email=ADDRESS, whatsapp=NUMBER, devices=DEVICES)
+
 contexts = st.builds(
     context,
     retry_s=st.lists(st.floats(1, 5000), max_size=5).map(tuple),
@@ -128,8 +135,8 @@ routes = st.builds(
 )
 recipients = st.builds(
     Recipient,
-    sms=st.none() | st.just("+2348031230000"),
-    email=st.just("ada@example.com"),
+    sms=st.none() | st.just(NUMBER),
+    email=st.just(ADDRESS),
     devices=st.lists(st.sampled_from(DEVICES), unique=True).map(tuple),
 )
 attempt_lists = st.lists(
@@ -149,3 +156,53 @@ attempt_lists = st.lists(
     )
 )
 channels = st.sampled_from(Channel)
+times = st.sampled_from([NOW - timedelta(hours=1), NOW, NOW + timedelta(seconds=1), NOW + timedelta(hours=1)])
+_settings = st.sampled_from([{}, {("*", channel.value): False for channel in Channel}])
+_suppressed = st.sampled_from(
+    [frozenset[tuple[Channel, str]](), frozenset({(Channel.SMS, NUMBER), (Channel.EMAIL, ADDRESS)})]
+)
+_quiet_hours = st.none() | st.just(QuietHours("11:00", "13:00"))
+
+
+@st.composite
+def snapshots(
+    draw: st.DrawFn, statuses: Sequence[Status] = tuple(Status), *, due: bool = False
+) -> DeliverySnapshot:
+    """Deliveries with any attempts at any time, also in combinations that the ledger never holds.
+
+    `due`: the delivery's next pass may start now, and mostly nothing forbids it.
+    """
+    attempts = draw(attempt_lists)
+    if due:
+        attempts = attempts[: draw(st.integers(0, 1))]
+    if not due and draw(st.booleans()):
+        code = draw(st.none() | st.just("timeout"))
+        open_one = attempt(
+            len(attempts) + 1, draw(st.sampled_from(PROVIDERS)), None, hold_until=draw(times), code=code
+        )
+        attempts = (*attempts, open_one)
+    pass_no = draw(st.integers(0, 5))
+    case = delivery(
+        draw(channels),
+        state=draw(st.sampled_from(statuses)),
+        reason_code=draw(st.none() | st.sampled_from(Reason)),
+        attempts=attempts,
+        pass_no=pass_no,
+        round_pass=draw(st.integers(0, pass_no)),
+        next_pass_at=NOW if due else draw(times),
+        expires_at=NOW + timedelta(hours=4) if due else draw(times),
+        due_at=draw(st.none() | times),
+    )
+    recipient = replace(
+        draw(st.just(REACHABLE) if due else recipients),
+        settings=draw(_settings),
+        suppressed=draw(_suppressed),
+        quiet_hours=draw(_quiet_hours),
+    )
+    if due and draw(st.booleans()):
+        recipient = REACHABLE
+    behind = delivery(Channel.WHATSAPP, position=1, state=draw(st.sampled_from(Status)), due_at=None)
+    of = notification(case, behind, strategy=draw(st.sampled_from(Strategy)), recipient=recipient)
+    promised = replace(draw(contexts), sms_countries=draw(st.sampled_from([(), ("NG",), ("GH",)])))
+    order = draw(st.just(route()) | routes if due else routes)
+    return snapshot(case, promised, order, of, draw(st.floats(0, 1)))
