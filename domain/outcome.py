@@ -12,7 +12,7 @@ class Outcome(StrEnum):
     """The provider accepted the message."""
 
     REJECTED_RECIPIENT = "rejected_recipient"
-    """Refused because of the recipient: the number, address or token is not valid for any provider."""
+    """Refused for this recipient by any provider: the number, address or token is not valid."""
 
     REJECTED = "rejected"
     """Refused as this provider is configured (credentials, sender, route); another may accept it."""
@@ -24,10 +24,10 @@ class Outcome(StrEnum):
     """The provider answered that it cannot process the message now; not processed."""
 
     AMBIGUOUS = "ambiguous"
-    """The request was sent, and it is not known whether it was processed: the attempt stays open."""
+    """The request was written, and it is not known whether it was processed: the attempt stays open."""
 
     NOT_SENT = "not_sent"
-    """The request was not sent, or a look-up showed that it was not processed."""
+    """Nothing was written, or a look-up showed that nothing was processed."""
 
     UNKNOWN = "unknown"
     """It was ambiguous, could not be resolved, and the type's `on_unknown` closed the attempt."""

@@ -8,9 +8,10 @@ from repository import ROOT, files, name
 CLEAN = (
     *("docs/api.md", "docs/glossary.md", "docs/incidents.md", "docs/metrics.md"),
     *(
-        "domain/reasons.py",
-        "domain/status.py",
-        "telemetry/*.py",
+        *("activities/*.py", "delivery/*.py", "dispatcher/*.py", "domain/*.py", "runtime/*.py"),
+        *("temporal/*.py", "wiring/*.py", "workflows/*.py", "worker.py", "telemetry/*.py"),
+        *("tests/activities/*.py", "tests/delivery/*.py", "tests/delivery_*.py"),
+        *("tests/dispatcher/*.py", "tests/domain/*.py", "tests/workflows/*.py"),
         "tests/guards/test_[acnu]*.py",
         "tests/guards/uses.py",
     ),
