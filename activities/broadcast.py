@@ -1,4 +1,4 @@
-"""The activities of broadcasts: gather an audience, accept it page by page, stop what was cancelled."""
+"""The activities of broadcasts: gather an audience, accept it in chunks, cancel what was accepted."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -31,19 +31,19 @@ from telemetry.metrics import Metrics
 log = structlog.stdlib.get_logger(__name__)
 
 TURN_S: Final = 20.0
-"""How long one activity carries a broadcast on, at most; the workflow calls it again."""
+"""The longest that one activity works on a broadcast, in seconds; the workflow then calls it again."""
 SHORT_WAIT_S: Final = 5.0
-"""A wait for the rate that is no longer takes place in the activity, and not as a timer in the history."""
+"""A wait for the rate of at most this many seconds happens in the activity, not as a workflow timer."""
 PAUSED_S: Final = 86_400.0
-"""A paused broadcast looks at the ledger once a day: a lost wake-up costs no more than that."""
+"""How often a paused broadcast reads the ledger: the most that a lost wake-up delays it."""
 IN_FLIGHT_S: Final = 5.0
-"""How long after a cancel it is looked again at what was being sent at that moment."""
+"""How long after a cancel the sends that were under way are checked again, in seconds."""
 _RENDERED_AT_ONCE: Final = 25
-"""So many texts are made before others have their turn in this process."""
+"""How many texts are rendered before other tasks of this process may run."""
 
 
 class Broadcasting:
-    """Carries broadcasts on. Every page compares the state and the cursor that it saw with what is."""
+    """Advances broadcasts. Each chunk is a compare-and-set of the status and the cursor."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Broadcasting:
 
     @activity.defn(name="gather_recipients")
     async def gather_recipients(self, ref: BroadcastRef) -> BroadcastTurn:
-        """Make recipients of the users that match the query, as they are now."""
+        """Turn the users that match the query now into recipients."""
         id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
         while not await self._pages.gather(id) and monotonic() < ends:
             activity.heartbeat()
@@ -71,7 +71,7 @@ class Broadcasting:
 
     @activity.defn(name="accept_recipients")
     async def accept_recipients(self, ref: BroadcastRef) -> BroadcastTurn:
-        """Accept pages until something else is needed, or the turn is over; its cursor is its heartbeat."""
+        """Accept chunks until something else is needed, or the turn ends. Heartbeats the cursor."""
         id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
         limit = 0
         while True:
@@ -91,7 +91,7 @@ class Broadcasting:
 
     @activity.defn(name="stop_accepted")
     async def stop_accepted(self, ref: BroadcastRef) -> BroadcastTurn:
-        """Cancel what a cancelled broadcast had accepted and what is not under way, page by page."""
+        """Cancel the notifications of a cancelled broadcast that are not being sent, chunk by chunk."""
         id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
         page, under_way = 0, False
         while (found := await self._pages.unstopped(id, page)) is not None and monotonic() < ends:
@@ -109,7 +109,7 @@ class Broadcasting:
 
     @activity.defn(name="follow_broadcast")
     async def follow_broadcast(self, ref: BroadcastRef) -> BroadcastTurn:
-        """Say how its notifications stand; drop what is not needed any more. Over once none is on its way."""
+        """Report the broadcast's progress, and delete what is no longer needed. Over once none is active."""
         id = UUID(ref.broadcast_id)
         cleared = await self._pages.clear(id)
         turn = await self._turn(id)
@@ -120,7 +120,7 @@ class Broadcasting:
 
     @activity.defn(name="decide_broadcast")
     async def decide_broadcast(self, decision: BroadcastDecision) -> BroadcastTurn:
-        """Pause, resume or cancel it, as over REST; a decision that is not possible changes nothing."""
+        """Pause, resume or cancel it, as over REST. An impossible decision changes nothing."""
         id = UUID(decision.broadcast_id)
         broadcast = await self._pages.read(id)
         if broadcast is not None:
@@ -131,13 +131,13 @@ class Broadcasting:
         return turn_of(await self._pages.read(id))
 
     async def _expected(self, id: UUID, turn: BroadcastTurn) -> BroadcastTurn:
-        """Have it found due if nobody comes back after this turn."""
+        """Make it fall due if its workflow does not return after this turn."""
         if turn.step is not BroadcastStep.OVER:
             await self._pages.expected(id, turn.wait_s)
         return turn
 
     async def _accept(self, broadcast: Broadcast, limit: int) -> int:
-        """Accept the next page, or see that there is none; how many the page after it may have."""
+        """Accept the next chunk, or end the broadcast. Returns the limit of the chunk after it."""
         if broadcast.expires_at is not None and broadcast.expires_at <= broadcast.now:
             await self._pages.end(broadcast, State.CANCELLED, Ended.EXPIRED)
             return 0
@@ -153,7 +153,7 @@ class Broadcasting:
             if len(recipients) > 1:
                 return limit // 2
             log.warning("recipient_not_storable", broadcast_id=str(broadcast.id), sqlstate=_sqlstate(error))
-            refusal = Refusal(last_no, "not_storable", "the database cannot hold a value of this line")
+            refusal = Refusal(last_no, "not_storable", "the database cannot store a value of this line")
             accepted = await self._pages.accept(broadcast, [], [refusal], last_no)
         if accepted:
             self._metrics.accepted.add(accepted, type=broadcast.type, lane=Lane.BULK)
@@ -164,7 +164,7 @@ class Broadcasting:
     ) -> tuple[list[Line], list[Refusal]]:
         kind = self._catalog.types.get(broadcast.type)
         if kind is None:
-            detail = f"the type {broadcast.type} is not configured any more"
+            detail = f"the type {broadcast.type} is no longer configured"
             raise retry_later(detail, LEDGER_AWAY_S)
         lines: list[Line] = []
         refusals: list[Refusal] = []
@@ -183,7 +183,7 @@ class Broadcasting:
         body = refuse_unstorable(compiled(broadcast.body, BODY_CHARS_MAX).render(data))
         title = broadcast.title and compiled(broadcast.title, TITLE_CHARS_MAX).render(data)
         if not body:
-            raise RenderingFailed("template_empty", "nothing would be said")
+            raise RenderingFailed("template_empty", "the text is empty")
         key, to = broadcast_key(broadcast.id), recipient.addresses or {}
         return Submission(
             id=notification_id(self._namespace, broadcast.tenant, recipient.user_id, broadcast.type, key),

@@ -1,4 +1,4 @@
-"""What a notification needs now: preferences, quiet hours, contacts and expiry, then a plan of steps."""
+"""The `check_preferences` activity: plans a notification."""
 
 from uuid import UUID
 
@@ -14,13 +14,12 @@ from storage.group import LedgerError
 
 log = structlog.stdlib.get_logger(__name__)
 
-
 REPLAN_S = 1.0
 """How long after a notification kept changing it is planned again, in seconds."""
 
 
 class CheckPreferences:
-    """The plan of a notification, as an activity."""
+    """Plans notifications."""
 
     def __init__(self, planner: Planner, slots: InFlightSlots, prefetched: PrefetchCache) -> None:
         self._planner = planner
@@ -29,7 +28,10 @@ class CheckPreferences:
 
     @activity.defn(name="check_preferences")
     async def check_preferences(self, ref: NotificationRef) -> Plan:
-        """Apply what the preferences, the contacts or the clock decide, and plan the rest."""
+        """Apply what preferences, contacts or the clock decide, and plan the rest.
+
+        As a local activity it reports a failed plan; as a regular one it raises, to be retried.
+        """
         try:
             id = UUID(ref.notification_id)
             plan, notification = await self._planner.plan(id, self._prefetched.take(id))
@@ -44,7 +46,7 @@ class CheckPreferences:
         if notification is not None:
             for step in fast:
                 self._prefetched.put(UUID(step.delivery_id), notification)
-        # One that is not fast leaves the workflow task at once: it must not hold a slot during its call.
+        # Without a fast step the notification leaves the workflow task now, and needs no slot.
         if not fast:
             self._slots.release(ref.notification_id)
         return plan

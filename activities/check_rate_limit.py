@@ -1,4 +1,4 @@
-"""Whether a delivery has a place under its user's limits."""
+"""The `check_rate_limit` activity: checks the limits of a delivery's user."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class CheckRateLimit:
-    """The admission of a delivery, as an activity."""
+    """Admits deliveries."""
 
     def __init__(self, admission: Admission, prefetched: PrefetchCache) -> None:
         self._admission = admission
@@ -23,9 +23,9 @@ class CheckRateLimit:
 
     @activity.defn(name="check_rate_limit")
     async def check_rate_limit(self, ref: DeliveryRef) -> LimitResult:
-        """Reserve the delivery's places; those that it has already are kept.
+        """Reserve the delivery's places, or keep those it has.
 
-        Without a place the delivery is dropped or deferred, as its type says.
+        Above a limit the delivery is dropped or deferred, as its type says.
         """
         if not self._admission.is_limited(ref.type, ref.channel):
             return LimitResult(admitted=True)

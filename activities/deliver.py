@@ -1,4 +1,4 @@
-"""The `deliver` activity: one pass, in the workflow task on the fast path, retried by Temporal afterwards."""
+"""The `deliver` activity: one pass, first in the workflow task, then retried by Temporal."""
 
 from uuid import UUID
 
@@ -25,8 +25,8 @@ class Deliver:
 
     @activity.defn(name="deliver")
     async def deliver(self, ref: DeliveryRef) -> PassResult:
-        """One pass. As a local activity it always returns; as a regular one it fails, benignly and with the
-        ledger's own next time, until the delivery needs something else than another pass.
+        """Run one pass. As a local activity it always returns. As a regular one it fails benignly, with the
+        ledger's next time, until the delivery needs something else than another pass.
         """
         local = is_local()
         try:

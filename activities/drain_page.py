@@ -1,4 +1,4 @@
-"""The `drain_page` activity: one page, heartbeating how far it is."""
+"""The `drain_page` activity: runs one batch, and heartbeats its progress."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ HEARTBEAT_S = 1.0
 
 
 class DrainPage:
-    """Runs pages, as many at once in a process as its worker has places for."""
+    """Runs batches."""
 
     def __init__(
         self,
@@ -28,8 +28,8 @@ class DrainPage:
         metrics: Metrics,
         stopping: asyncio.Event,
     ) -> None:
-        """`stopping`: set when this process takes nothing more. Temporal's own event is not always: a page
-        that is the first activity of its worker, and comes while that one stops, would never be told.
+        """`stopping`: set when this process stops. Temporal's own event is not reliable: the first activity
+        of a worker that is already stopping does not receive it.
         """
         self._stopping = stopping
         self._queue = queue
@@ -39,8 +39,8 @@ class DrainPage:
 
     @activity.defn(name="drain_page")
     async def drain_page(self, ref: PageRef) -> PageProgress:
-        """Carry many notifications through their first pass. Told to stop, it takes no more, and what is
-        under way ends and is recorded.
+        """Run many notifications through their first pass. Once stopping, claim nothing more; sends under way
+        finish and are recorded.
         """
         page = Page(UUID(ref.page_id), Lane(ref.lane), self._queue, self._passes, self._policy, self._metrics)
         beside = [asyncio.create_task(_tell(page)), asyncio.create_task(self._stop(page))]

@@ -1,4 +1,4 @@
-"""How a retried activity asks to be run later: an expected, benign failure that carries its next time."""
+"""Benign failures by which a retried activity asks to run again later."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 LEDGER_AWAY_S = 5.0
-"""How long after the ledger did not answer it is asked again, in seconds."""
+"""How long after the ledger did not answer an activity runs again, in seconds."""
 
 
 def retry_later(detail: str, wait_s: float) -> ApplicationError:
@@ -24,12 +24,12 @@ def retry_later(detail: str, wait_s: float) -> ApplicationError:
 
 
 def ledger_away(error: Exception) -> ApplicationError:
-    """The same for a ledger that did not answer."""
+    """The error that has Temporal run this activity again after the ledger did not answer."""
     return retry_later(f"the ledger did not answer ({type(error).__name__})", LEDGER_AWAY_S)
 
 
 def is_local() -> bool:
-    """Whether this runs inside a workflow task, where a failure would fail the workflow: report it
-    instead.
+    """Whether this is a local activity. Its failure would fail the workflow: report it in the
+    result instead.
     """
     return activity.info().is_local

@@ -1,4 +1,4 @@
-"""The `poll_delivery_status` activity: asks for an overdue receipt, and decides what silence means."""
+"""The `poll_delivery_status` activity: asks for an overdue receipt."""
 
 from uuid import UUID
 
@@ -11,14 +11,14 @@ from storage.group import LedgerError
 
 
 class PollDeliveryStatus:
-    """Settles a delivery whose receipt did not come by its deadline."""
+    """Settles a delivery whose receipt is overdue."""
 
     def __init__(self, overdue: OverdueReceipts) -> None:
         self._overdue = overdue
 
     @activity.defn(name="poll_delivery_status")
     async def poll_delivery_status(self, ref: DeliveryRef) -> PassResult:
-        """Ask for the receipt. Fails benignly, with a next time, while the type keeps asking."""
+        """Ask for the receipt. Fails benignly, with its next time, while the type keeps asking."""
         try:
             result = await self._overdue.settle(UUID(ref.notification_id), UUID(ref.delivery_id))
         except LedgerError as error:

@@ -1,4 +1,4 @@
-"""The reconciliation's activities: what claiming what is due does not see."""
+"""The activities of reconciliation: repair and report what dispatching by due time does not see."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -18,20 +18,20 @@ BATCH = 1000
 MONTHS_AHEAD = 3
 ORPHANS_KEPT_S = 72 * 3600
 RETENTION_S = 20.0
-"""How long one round removes old rows, well within the activity's time; a backlog of them takes several."""
+"""The longest that one round removes old rows, in seconds: well within the activity's timeout."""
 DEAD_LETTER_OLD_S = 24 * 3600
-"""A dead letter older than this is told about in every round, in seconds."""
+"""Each round alerts for dead letters older than this, in seconds."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round of reconciliation did, by kind."""
+    """What one activity of a round did, by kind."""
 
     counts: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Reconcile:
-    """Finds and mends drift in the ledger. Every activity is one bounded statement, safe to repeat."""
+    """Finds and repairs drift in the ledger. Every activity is bounded and safe to repeat."""
 
     def __init__(self, pool: Pool, metrics: Metrics, retention: RetentionPolicy) -> None:
         self._pool = pool
@@ -40,7 +40,7 @@ class Reconcile:
 
     @activity.defn(name="requeue_lost")
     async def requeue_lost(self) -> Round:
-        """Put live notifications that the queue lost back into it; ask again for whose orphans are."""
+        """Requeue live notifications that the queue lost, and process orphaned receipts again."""
         requeued = await upkeep.requeue_live_without_due(self._pool, BATCH)
         revived = await upkeep.revive_orphans(self._pool, BATCH)
         if requeued:
@@ -49,7 +49,7 @@ class Reconcile:
 
     @activity.defn(name="report_drift")
     async def report_drift(self) -> Round:
-        """Count what does not fit together, by kind; anything found is an alert."""
+        """Count inconsistencies by kind, and alert if there are any."""
         drift = await upkeep.drift(self._pool)
         found = {kind: count for kind, count in asdict(drift).items() if count}
         for kind, count in found.items():
@@ -60,7 +60,7 @@ class Reconcile:
 
     @activity.defn(name="watch_dead_letters")
     async def watch_dead_letters(self) -> Round:
-        """How many wait for an operator, and whether any has waited long."""
+        """Count the dead letters, and alert for old ones."""
         letters = await upkeep.age_dead_letters(self._pool)
         self._metrics.dead_letters_open.set(sum(group.count for group in letters))
         for group in letters:
@@ -76,7 +76,7 @@ class Reconcile:
 
     @activity.defn(name="keep_house")
     async def keep_house(self) -> Round:
-        """Have the months ahead ready, and let go of what is kept no longer."""
+        """Create the partitions of the next months, and remove what retention no longer keeps."""
         await upkeep.ensure_partitions(self._pool, MONTHS_AHEAD)
         orphans = await upkeep.drop_orphans(self._pool, ORPHANS_KEPT_S)
         removed = await retain(self._pool, self._retention, within_s=RETENTION_S)

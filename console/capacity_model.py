@@ -1,7 +1,7 @@
-"""What a rate of notifications asks of every part of an installation. Pure arithmetic over measured costs.
+"""What a rate of notifications requires of every part of an installation. Pure arithmetic on measured costs.
 
-Rates are per second, sizes in bytes where nothing else is said. What was measured comes in as `Cost`s, what
-is assumed as `Assumed`; everything else follows.
+Rates are per second, sizes in bytes unless stated otherwise. Measurements come in as `Cost`s, assumptions as
+`Assumed`; the rest is derived.
 """
 
 import math
@@ -14,7 +14,7 @@ MONTH_DAYS = 30
 
 
 class Way(StrEnum):
-    """How a notification is carried."""
+    """The path of a notification."""
 
     PAGE = "page"
     WORKFLOW = "workflow"
@@ -42,7 +42,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What one notification leaves in the ledger, with its indexes, in bytes."""
+    """What one notification stores in the ledger, including indexes, in bytes."""
 
     evidence_bytes: float
     """Contents, attempts, receipts and timeline: for `keep_months`."""
@@ -52,9 +52,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is asked for. `rate_per_s` holds over the busy hours of every day; bursts are `peak` times that.
+    """The load to size for. `rate_per_s` holds over the busy hours of every day; bursts are `peak` times
+    that.
 
-    `pages_share` goes by pages; of the others, `awaiting_share` stay open for `receipt_s` seconds.
+    `pages_share` is batched; of the rest, `awaiting_share` stay open for `receipt_s` seconds.
     `limited_share` have a limit per user that looks back `limit_window_s`.
     """
 
@@ -71,7 +72,7 @@ class Demand:
 
     @property
     def peak_per_s(self) -> float:
-        """The rate that everything is sized for."""
+        """The rate to size for."""
         return self.rate_per_s * self.peak
 
     @property
@@ -80,7 +81,7 @@ class Demand:
         return self.rate_per_s * self.busy_hours * 3600
 
     def share(self, way: Way) -> float:
-        """How much of all goes this way."""
+        """The share of all notifications that take this path."""
         single = 1 - self.pages_share
         return {
             Way.PAGE: self.pages_share,
@@ -91,38 +92,44 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """What was not measured: rules of thumb, and what one machine of each kind can do at most."""
+    """What was not measured: rules of thumb, and the most that one machine of each kind can do."""
 
     utilisation: float = 0.6
-    """How busy a core may be at the peak."""
+    """The most that a core may be used at the peak."""
     transitions_per_shard_s: float = 20
-    """A shard writes one transition after the other; at 5 ms each, ten times this would saturate it."""
+    """A shard writes its transitions one by one; at 5 ms each, ten times this would saturate it."""
     shards_min: int = 512
     transitions_commits: float = 1.5
-    """Commits in Temporal's Postgres for each state transition: the execution's, and a share of tasks'."""
+    """Commits in Temporal's Postgres for each state transition: the execution's, and a share of the
+    tasks'.
+    """
     temporal_store_share: float = 0.5
-    """How much of the development server's CPU is its store (SQLite, in process): elsewhere, Postgres'."""
+    """The share of the development server's CPU that its store uses (SQLite, in process): elsewhere
+    Postgres.
+    """
     commits_max_per_s: float = 15_000
-    """Of one Postgres on local NVMe, its own grouping of commits included."""
+    """Of one Postgres on local NVMe, including its own group commit."""
     postgres_cores_max: float = 64
     wal_max_bytes_s: float = 300e6
     valkey_commands_max_per_s: float = 100_000
     """Valkey runs commands on one core."""
     valkey_bytes_each: float = 250
-    """A reservation: its member, and its share of the user's key."""
+    """One reservation: its member, and its share of the user's key."""
     history_retention_days: float = 7
     history_overhead: float = 2.0
     """Temporal's rows and indexes around a history, and its visibility record."""
     page_writes_each: float = 12
-    """8 kB blocks that one makes dirty: at millions of rows, random keys share none before a checkpoint."""
+    """8 kB blocks that one notification dirties: with millions of rows, random keys share none per
+    checkpoint.
+    """
     database_pool: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing that is needed: how much at the peak, of how much one unit can give at most.
+    """One resource: how much is needed at the peak, and the most that one unit can give.
 
-    `limit` is None for what grows by adding processes. `lever` says what to do when it is reached.
+    `limit` is None for what grows by adding processes. `lever` says what to do when the limit is reached.
     """
 
     name: str
@@ -133,13 +140,13 @@ class Need:
 
     @property
     def used(self) -> float | None:
-        """The share of the limit that is used; above 1 it cannot be done this way."""
+        """The share of the limit that is used; above 1 it is exceeded."""
         return None if self.limit is None else self.amount / self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a demand comes to. `first`: what saturates first, at `saturates_at_per_s` of `rate_per_s`."""
+    """The needs of a demand. `first`: what saturates first, at `saturates_at_per_s` of `rate_per_s`."""
 
     demand: Demand
     needs: Sequence[Need]
@@ -148,9 +155,9 @@ class Plan:
     per_s: Mapping[Way, float]
 
 
-LEDGER = "more by pages; larger groups; a larger machine; then an installation for each set of tenants"
+LEDGER = "more in batches; larger groups; a larger machine; then an installation for each set of tenants"
 TEMPORAL_STORE = (
-    "more by pages; await fewer receipts; a database for visibility; Cassandra, or a second cluster"
+    "more in batches; await fewer receipts; a database for visibility; Cassandra, or a second cluster"
 )
 
 
@@ -172,7 +179,7 @@ def plan(demand: Demand, costs: Mapping[Way, Cost], kept: Kept, assumed: Assumed
 
 
 def _total(rates: Mapping[Way, float], costs: Mapping[Way, Cost], what: str) -> float:
-    """The sum over the ways of rate times cost."""
+    """The sum of rate times cost over all paths."""
     return sum(rate * getattr(costs[way], what) for way, rate in rates.items() if rate)
 
 
@@ -203,7 +210,7 @@ def _temporal(
 
 
 def _processes(rates: Mapping[Way, float], costs: Mapping[Way, Cost], assumed: Assumed) -> list[Need]:
-    # A process uses one core at most; two of each, so that one may go.
+    # A process uses one core at most; two of each, so that one may fail.
     cores = {name: _total(rates, costs, f"{name}_cpu_ms") / 1000 for name in ("worker", "api")}
     return [
         Need(f"{name} processes", max(2, math.ceil(cpu / assumed.utilisation)), "", None, f"more {name}s")
@@ -251,12 +258,12 @@ def _valkey(
 
 def _connections(needs: Sequence[Need], assumed: Assumed) -> Need:
     processes = sum(need.amount for need in needs if need.name.endswith(" processes"))
-    # One more each, for LISTEN.
+    # One more for each, for LISTEN.
     return Need("ledger: connections, at most", processes * (assumed.database_pool + 1), "")
 
 
 def _power_of_two(value: float) -> int:
-    """The smallest power of two that is not less."""
+    """The smallest power of two that is at least `value`."""
     return 1 << max(0, math.ceil(math.log2(value))) if value > 1 else 1
 
 

@@ -1,4 +1,4 @@
-"""Admits deliveries under their user's limits, and drops or defers those that have no place."""
+"""Admits deliveries under their user's limits, and drops or defers those above a limit."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from storage.ledger import Ledger
 
 
 class Admission:
-    """Reserves the places of deliveries before their first pass."""
+    """Reserves places under the user's limits before the first pass of a delivery."""
 
     def __init__(
         self, ledger: Ledger, snapshots: Snapshots, transitions: Transitions, limits: UserLimits
@@ -30,7 +30,7 @@ class Admission:
     async def admit_id(
         self, notification_id: UUID, delivery_id: UUID, loaded: Notification | None = None
     ) -> LimitResult:
-        """Admit a delivery by its id. `loaded`: the notification as it was read just now.
+        """Admit a delivery by its id. `loaded`: the notification, if it was read just now.
 
         Raises storage.group.LedgerError.
         """

@@ -1,4 +1,4 @@
-"""One page: claims what is due in its lane, portion by portion, and carries it with bounded concurrency."""
+"""A batch: claims due notifications of its lane in portions, and sends them with bounded concurrency."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ from telemetry.metrics import Metrics
 log = structlog.stdlib.get_logger(__name__)
 
 PAGE_S_MAX = 120.0
-"""A page takes nothing more after so long: a worker that is upgraded is not held up by its pages."""
+"""A batch claims nothing after this time: batches must not delay the upgrade of a worker."""
 IDLE_S = 1.0
-"""A page whose lane has nothing due looks again for so long before it ends."""
+"""How long a batch looks for more before it ends, while nothing is due in its lane."""
 LOOK_S = 0.1
 LEASE_LEFT_S = 1.0
-"""With less than this left of its lease, a notification is left to whoever claims it next."""
+"""A notification with less than this left of its lease is not started: it falls due again."""
 LEDGER_AWAY_S = 1.0
 
 
 class Page:
-    """One run of a page. Whatever runs beside it, the ledger's compare-and-sets keep it right."""
+    """One run of a batch. The ledger's compare-and-sets keep it correct beside other senders."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Page:
 
     @property
     def progress(self) -> PageProgress:
-        """How far it is."""
+        """Its progress."""
         counts = self._counts
         return PageProgress(
             taken=self._taken,
@@ -69,16 +69,16 @@ class Page:
         )
 
     def stop(self, why: str) -> None:
-        """Take nothing more; what is under way ends."""
+        """Claim nothing more; sends under way finish."""
         self._ended = self._ended or why
         self._stopping.set()
-        # Whoever waits for a place learns of it at once; nothing more begins in this one.
+        # Wakes a waiter for a slot at once; it sees that the batch stops, and starts nothing.
         self._places.release()
 
     async def drain(self) -> PageProgress:
-        """Carry what is due until the page is full, its lane has nothing more, or it is stopped.
+        """Send what is due until the batch is full, nothing more is due, or it is stopped.
 
-        Returns once nothing of it is under way, also when cancelled: no call is cut short.
+        Returns once all its sends have finished, also if cancelled: no call is interrupted.
         """
         try:
             await self._take()
@@ -114,7 +114,7 @@ class Page:
             else:
                 await self._rest(LOOK_S)
                 continue
-            # Since the last look, and so also what came back while it rested.
+            # All results since the last portion, including those that arrived while it rested.
             came, seen = self._counts - seen, self._counts.copy()
             if came[BatchItemResult.LEFT]:
                 log.warning("page_left_some", page_id=str(self._id), count=came[BatchItemResult.LEFT])
@@ -137,7 +137,7 @@ class Page:
         return claims
 
     async def _begin(self, claims: Sequence[PageClaim], until: float) -> None:
-        """Begin each as soon as there is a place for it; `until`: when the claims are too old (monotonic)."""
+        """Start each as soon as a slot is free. `until`: when the claims are too old (monotonic)."""
         for place, claim in enumerate(claims):
             await self._places.acquire()
             if self._stopping.is_set() or time.monotonic() > until:
@@ -156,7 +156,7 @@ class Page:
             if came is BatchItemResult.SOLO:
                 await self._queue.hand_over(HandOver(claim, solo=True))
         except LedgerError as error:
-            # It is due again when its claim ends.
+            # It falls due again when its claim ends.
             log.debug("page_pass_failed", notification_id=str(claim.id), why=type(error).__name__)
             came = BatchItemResult.LEFT
         finally:
@@ -170,7 +170,7 @@ class Page:
         except LedgerError:
             raise
         except Exception as error:
-            # It is at fault, and no other: where its own workflow stumbles over it, it can be seen.
+            # Only this notification is broken: its own workflow makes the error visible in Temporal.
             log.error("page_pass_broke", notification_id=str(claim.id), why=type(error).__name__)
             return BatchItemResult.SOLO
 
@@ -181,7 +181,7 @@ class Page:
             log.warning("page_not_given_back", page_id=str(self._id), why=type(error).__name__)
 
     async def _rest(self, seconds: float) -> None:
-        """Wait so long, or until it is stopped."""
+        """Wait `seconds`, or until the batch is stopped."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0)):
                 await self._stopping.wait()

@@ -1,4 +1,4 @@
-"""One notification of a page: planned, limited and sent by the code that its own workflow would run."""
+"""One notification of a batch: planned, limited and sent by the same code that its own workflow would run."""
 
 import asyncio
 from enum import StrEnum
@@ -17,16 +17,16 @@ _SHUT = frozenset({Reason.PROVIDER_DOWN, Reason.LIMIT_STORE_LOST})
 
 
 class BatchItemResult(StrEnum):
-    """What a notification came to, for the page that carried it."""
+    """The result of a notification, for its batch."""
 
     SETTLED = "settled"
-    """Nothing more is needed: final, sent, parked or deferred in the ledger."""
+    """The batch is done with it: final, sent, parked or deferred in the ledger."""
     WAITING = "waiting"
-    """Put off without anything having been asked: no provider may be, or the limits cannot be checked."""
+    """Deferred without a call: no provider may be called, or the limits cannot be checked."""
     SOLO = "solo"
-    """It needs more than its first pass: a workflow of its own."""
+    """It needs more than its first pass, and so its own workflow."""
     LEFT = "left"
-    """It could not be carried now; it is due again when its claim ends."""
+    """It could not be processed now; it falls due again when its claim ends."""
 
 
 class PagePass:
@@ -41,9 +41,9 @@ class PagePass:
         self._catalog = catalog
 
     async def run(self, notification_id: UUID) -> BatchItemResult:
-        """Carry it through its first pass; every channel to its end, whatever another one comes to.
+        """Run its first pass on every channel, independently of each other.
 
-        Raises storage.group.LedgerError, and whatever a notification is broken enough to raise.
+        Raises storage.group.LedgerError, and any other exception for a broken notification.
         """
         plan, notification = await self._planner.plan(notification_id)
         if plan.failed:
@@ -60,7 +60,7 @@ class PagePass:
         return _what_of([task.result() for task in under_way])
 
     def _is_solo(self, plan: Plan, notification: Notification) -> bool:
-        """What a page may not send: its type was changed since, or something was tried before."""
+        """Whether a batch must not send it: its type was changed, or it was tried before."""
         type = self._catalog.types[notification.type]
         return needs_workflow(type, notification.strategy) or any(
             step.action is not Action.SEND and step.hold for step in plan.steps
@@ -78,7 +78,7 @@ class PagePass:
 
 
 def _what_of(results: list[PassResult]) -> BatchItemResult:
-    """The notification's, of its channels' results."""
+    """The notification's result, from those of its channels."""
     if any(result.action is not Action.NOTHING and result.hold for result in results):
         return BatchItemResult.SOLO
     if all(result.reason in _SHUT for result in results):

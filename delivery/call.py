@@ -1,4 +1,4 @@
-"""The protocol of a provider call: admission, intent, budget, send, record, and what it says of the address.
+"""The protocol of a provider call: admission, intent, budget, send, record, judging the address.
 
 First sends, calls repeated under an idempotency key, and adopted messages all go through here.
 """
@@ -36,16 +36,16 @@ from telemetry.metrics import Metrics
 log = structlog.stdlib.get_logger(__name__)
 
 DEADLINE_MARGIN_S = 1.0
-"""How much later the send deadline is than the sender's own budget ends: its timers are not exact."""
+"""How much longer the send deadline is than the sender's budget, in seconds: timers are not exact."""
 BUDGET_S_MIN = 0.2
-"""A call with less of its budget left is not made: it could only end in ambiguity."""
+"""A call with less of its budget left is not made: it could only end ambiguously."""
 CLOSE_RETRIES_MAX = 10
 """How often recording an outcome is retried while Postgres is unavailable (about 15 s)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
-    """A call that ended. `snapshot` has the delivery's version after the intent, and the time after
+    """A call that ended. `snapshot` has the version after the intent, and the time and route after
     the call.
     """
 
@@ -57,7 +57,7 @@ class MadeCall:
 
 
 class ProviderCalls:
-    """Makes calls and records what became of them. One for each worker process."""
+    """Makes calls and records their outcomes. One for each worker process."""
 
     def __init__(
         self,
@@ -80,13 +80,13 @@ class ProviderCalls:
         self._counts_in_flight = counts_in_flight
 
     async def admit(self, provider: str) -> str | None:
-        """Reserve a place for one call; returns why there is none. `send` or `repeat` must follow."""
+        """Reserve a call. Returns why it was refused, or None; then `send` or `repeat` must follow."""
         return await self._health.enter(provider)
 
     async def send(self, snapshot: DeliverySnapshot, call: Call) -> MadeCall | None:
         """Send for the first time, as a new attempt. None: the delivery changed; read it again.
 
-        The place must have been reserved by `admit`.
+        The call must have been reserved by `admit`.
         """
         candidate, delivery = call.candidate, snapshot.delivery
         size = self._sms_size(snapshot, candidate)
@@ -119,7 +119,7 @@ class ProviderCalls:
     ) -> MadeCall | None:
         """Make the call of an open attempt again, under the same key. None: it changed; read it again.
 
-        The place must have been reserved by `admit`.
+        The call must have been reserved by `admit`.
         """
         provider, delivery = self._providers[attempt.provider], snapshot.delivery
         renewal = Renewal(
@@ -139,8 +139,8 @@ class ProviderCalls:
     def may_repeat(self, snapshot: DeliverySnapshot, attempt: Attempt, candidate: Candidate) -> bool:
         """Whether a repeated call is certain to send at most once, and the message may still be sent.
 
-        Never once the provider may have forgotten the key, nor with another address or text than the first
-        had.
+        False once the provider may have forgotten the key, or if the address or the text changed since the
+        first call.
         """
         key_life_s = self._providers[attempt.provider].capabilities.key_life_s
         forgotten_at = attempt.intended_at + timedelta(seconds=key_life_s - self._hold_s(attempt.provider))
@@ -152,14 +152,14 @@ class ProviderCalls:
         )
 
     async def record(self, made: MadeCall, after: Transition) -> Moved | None:
-        """Record the result of a call with the transition that follows from it. None: the attempt was
-        resolved in the meantime, and the late outcome is kept as evidence.
+        """Record the result of a call with the transition that follows. None: the attempt was resolved in the
+        meantime, and the late outcome is kept as evidence.
         """
         result = made.result
         closing = _closing(made.snapshot, made.attempt, after)
         closing = replace(
             closing,
-            # A code on an open attempt says that its sender has given it up (domain/decision.py).
+            # A code on an open attempt means that its sender gave it up (domain/decision.py).
             code=result.code or result.outcome.value,
             http_status=result.http_status,
             provider_message_id=result.provider_message_id,
@@ -168,7 +168,7 @@ class ProviderCalls:
         try:
             moved = await self._close(closing)
         except asyncpg.UniqueViolationError:
-            # The vendor gave one id to two messages: the id proves nothing then, and is not kept.
+            # The vendor gave one id to two messages: it proves nothing, and is not kept.
             alert("duplicate_provider_message", provider=made.candidate.provider)
             moved = await self._close(replace(closing, provider_message_id=None, code="duplicate_message_id"))
         await self._judge_address(made)
@@ -185,7 +185,7 @@ class ProviderCalls:
         provider_message_id: str | None = None,
         code: str | None = None,
     ) -> Moved | None:
-        """Record what was found out about an open attempt otherwise than by a call. None: read it again.
+        """Record what was found out about an open attempt without a call. None: it changed; read it again.
 
         Raises asyncpg.UniqueViolationError if the provider's message belongs to another attempt.
         """
@@ -215,8 +215,8 @@ class ProviderCalls:
         result, latency_ms = await self._send_within_budget(snapshot, candidate, attempt, started)
         self._health.report(candidate.provider, result)
         count_sms(self._metrics, candidate.provider, size, result)
-        # The database's clock now, as far as we know: ahead by the wait for the intent, and never behind,
-        # so that nothing that is counted from here comes early.
+        # The estimated database time: ahead by the wait for the intent and never behind, so that no wait that
+        # is counted from it ends early.
         committed_at = attempt.hold_until - timedelta(seconds=self._hold_s(candidate.provider))
         now = committed_at + timedelta(seconds=time.monotonic() - started)
         # The call may have opened the circuit, or the provider may have asked us to wait.
@@ -229,9 +229,7 @@ class ProviderCalls:
     async def _send_within_budget(
         self, snapshot: DeliverySnapshot, candidate: Candidate, attempt: Attempt, started: float
     ) -> tuple[SendResult, int]:
-        """Call the provider within what is left of the budget, which started before the intent
-        (monotonic).
-        """
+        """Call the provider within the rest of the budget. `started`: before the intent (monotonic)."""
         budget_s = self._catalog.provider(candidate.provider).timeout_s - (time.monotonic() - started)
         if budget_s < BUDGET_S_MIN:
             return SendResult(Outcome.NOT_SENT, code="hold_passed"), 0
@@ -245,9 +243,9 @@ class ProviderCalls:
         return result, round(elapsed_s * 1000)
 
     async def _close(self, closing: Closing) -> Moved | None:
-        """Record the outcome, persistently: nobody else knows it as well as we do now.
+        """Record the outcome, with retries: only this process knows it.
 
-        Recording it twice is harmless: the second finds the attempt closed with the same outcome.
+        Recording it twice is harmless: the second write finds the attempt closed with the same outcome.
         """
         for retry in range(CLOSE_RETRIES_MAX):
             try:
@@ -260,7 +258,7 @@ class ProviderCalls:
         raise AssertionError("unreachable")
 
     async def _keep_late_outcome(self, made: MadeCall) -> None:
-        """The attempt was resolved without us: the evidence is kept, and a contradiction is an alert."""
+        """Keep the outcome of an attempt that was resolved without it, and alert if the two contradict."""
         result, delivery = made.result, made.snapshot.delivery
         resolved = await self._ledger.keep_late(
             delivery.id, made.attempt.no, result.outcome, result.provider_message_id
@@ -288,7 +286,7 @@ class ProviderCalls:
             address=made.candidate.target.address,
             code=result.code or "refused",
             provider=made.candidate.provider,
-            # What the provider knew before that says nothing about a token that was given since.
+            # What the provider knew before that does not concern a token registered since.
             intended_at=min(made.attempt.intended_at, result.dead_since or made.attempt.intended_at),
         )
 
@@ -299,7 +297,7 @@ class ProviderCalls:
         return sms_size(snapshot.notification.content.body, candidate.target.address, prices)
 
     def _hold_s(self, provider: str) -> float:
-        """How long after the intent nobody else acts on the attempt, in seconds."""
+        """How long after the intent no other process acts on the attempt, in seconds."""
         return self._catalog.provider(provider).timeout_s + DEADLINE_MARGIN_S
 
 

@@ -1,8 +1,7 @@
-"""One pass over a delivery: load, decide, execute, until it needs something else than a pass.
+"""One pass over a delivery: load, decide and execute until the delivery needs something else.
 
-It does not know who runs it: the fast path in the first workflow task, the retried activity and batches run
-the same pass. Whatever it reports, the ledger decided: every step is a compare-and-set, and a pass that
-finds the delivery changed reads it again.
+The fast path in the first workflow task, the retried activity and batches all run the same pass. Every step
+is a compare-and-set in the ledger; a pass that finds the delivery changed reads it again.
 """
 
 from dataclasses import replace
@@ -25,7 +24,7 @@ from domain.transition import Call, Resolve, Transition, Wait
 from storage.ledger import Ledger
 
 STEPS_MAX = 12
-"""More steps than any route has candidates: a pass that has not ended by then starts over later."""
+"""More steps than any route has candidates; a pass that needs more is retried later."""
 
 
 class DeliveryPass:
@@ -50,9 +49,10 @@ class DeliveryPass:
     async def run(
         self, notification_id: UUID, delivery_id: UUID, loaded: Notification | None = None
     ) -> PassResult:
-        """Do what the delivery needs now, and say what it needs next. `loaded`: as it was read just now.
+        """Do what the delivery needs now, and return what it needs next.
 
-        Raises storage.group.LedgerError when the ledger cannot be asked; nothing is sent then.
+        `loaded`: the notification, if it was read just now. Raises storage.group.LedgerError if the ledger
+        does not answer; then nothing is sent.
         """
         for _ in range(STEPS_MAX):
             notification, loaded = loaded or await self._ledger.load(notification_id), None
@@ -65,7 +65,7 @@ class DeliveryPass:
         return PassResult(Action.RETRY, wait_s=1.0, detail="the delivery kept changing")
 
     async def _execute(self, snapshot: DeliverySnapshot) -> PassResult | None:
-        """One step; None means that the ledger changed and has to be read again."""
+        """Execute one step. None: the ledger changed; read it again."""
         match decide(snapshot):
             case Wait() as wait:
                 await self._transitions.release_unsent(snapshot, snapshot.delivery.state)
@@ -81,7 +81,7 @@ class DeliveryPass:
 
     async def _send(self, snapshot: DeliverySnapshot, call: Call) -> PassResult | None:
         if snapshot.delivery.attempts:
-            # The window counts from the send: a later one takes its place again, or has lost it.
+            # The limit's window starts at the send: a later send moves its place, or has lost it.
             reached = await self._limits.reserve(snapshot.notification, snapshot.delivery)
             if reached is not None:
                 return await self._apply(snapshot, decide(snapshot, reached))
@@ -89,7 +89,9 @@ class DeliveryPass:
             snapshot = snapshot.with_blocked(call.candidate.provider, refused)
             decision = decide(snapshot)
             if not isinstance(decision, Call):
-                assert isinstance(decision, Transition), "a route that is blocked sends, waits or ends"
+                assert isinstance(decision, Transition), (
+                    "blocking a provider only changes the candidate, or ends the pass"
+                )
                 return await self._apply(snapshot, decision)
             call = decision
         made = await self._calls.send(snapshot, call)

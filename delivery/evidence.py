@@ -1,4 +1,4 @@
-"""What is recorded about an attempt, worked out. Pure."""
+"""Computes what is recorded about an attempt. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from domain.transition import Call
 
 
 def contradicts(outcome: Outcome, resolved: str | None) -> bool:
-    """Whether a late outcome says that a message went out which the ledger does not count as sent.
+    """Whether a late outcome shows that a message was sent which the ledger does not count as sent.
 
-    `resolved` is how the attempt had been closed, None if it had not.
+    `resolved`: how the attempt had been closed; None if it was open.
     """
     if outcome is Outcome.ACCEPTED:
         return resolved not in (None, Outcome.ACCEPTED)
@@ -21,9 +21,9 @@ def contradicts(outcome: Outcome, resolved: str | None) -> bool:
 
 
 def selection(snapshot: DeliverySnapshot, call: Call, size: Mapping[str, object] | None) -> dict[str, Any]:
-    """Why this provider is asked, for the timeline: what the preferences and limits said, and the route.
+    """Why this provider is called, for the timeline: preferences, limits and route.
 
-    `size`: of an SMS, see sms_size.
+    `size`: of an SMS (sms_size).
     """
     delivery, type, route = snapshot.delivery, snapshot.context.type, snapshot.route
     chosen: dict[str, Any] = {
@@ -39,9 +39,9 @@ def selection(snapshot: DeliverySnapshot, call: Call, size: Mapping[str, object]
 
 
 def sms_size(text: str, number: str, prices: Prices | None) -> dict[str, object]:
-    """How many segments an SMS takes, in which encoding, and what they should cost if that is known.
+    """The segments of an SMS, its encoding, and its estimated cost if prices are known.
 
-    Costs are decimal texts: no digit of money passes through a float.
+    Costs are decimal texts, never floats.
     """
     counted = segments(text)
     size: dict[str, object] = {"segments": counted.count, "encoding": counted.encoding}

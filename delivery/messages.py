@@ -1,4 +1,4 @@
-"""An attempt as its adapter is given it, and where its message leads back to."""
+"""Builds the message of an attempt, with the links that lead back to us."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +15,7 @@ from providers.base import Message
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """Builds messages. `unsubscribe_secret` signs the links for recipients, `secret` keys what is
-    matched by.
-    """
+    """Builds messages. `unsubscribe_secret` signs the recipients' links, `secret` keys the match keys."""
 
     public_url: str
     unsubscribe_secret: str
@@ -26,7 +24,7 @@ class Messages:
     def message(
         self, snapshot: DeliverySnapshot, candidate: Candidate, number: int, intended_at: datetime
     ) -> Message:
-        """Attempt `number` over this candidate: the same every time, whenever it is built."""
+        """The message of attempt `number` for this candidate: always the same, whenever it is built."""
         notification, delivery = snapshot.notification, snapshot.delivery
         ref = attempt_ref(delivery.id, number)
         return Message(
@@ -42,19 +40,19 @@ class Messages:
         )
 
     def match_key(self, snapshot: DeliverySnapshot, candidate: Candidate) -> str:
-        """What messages have in common that a provider without a reference of ours cannot tell apart."""
+        """A key that is equal for messages which a provider without our reference cannot distinguish."""
         content = snapshot.notification.content
         text = f"{content.title or ''}\n{content.body}"
         place = f"{candidate.provider}:{snapshot.delivery.channel}"
         return match_key(self.secret, place, candidate.target.address, text)
 
     def _callback_url(self, provider: str, ref: str) -> str:
-        """Where a vendor that takes a callback address per message reports to."""
+        """The callback URL, for vendors that accept one per message."""
         return f"{self.public_url.rstrip('/')}/v1/callbacks/{provider}?ref={ref}"
 
     def _unsubscribe_url(self, delivery_id: UUID, channel: Channel, type: NotificationType) -> str | None:
-        """Where the recipient unsubscribes from the type; None where they cannot: a required one,
-        or no mail.
+        """The link to unsubscribe from the type; None for required types, and for other channels
+        than email.
         """
         if channel is not Channel.EMAIL or type.required:
             return None

@@ -1,7 +1,7 @@
-"""What clients and operators ask for: cancel, retry, discard, replay.
+"""The commands of clients and operators: cancel, retry, discard, replay.
 
-Each command is a compare-and-set of deliveries in the ledger, whose claim is released, so that the dispatcher
-wakes the workflow: nothing here calls Temporal or a provider.
+Each is a compare-and-set of deliveries in the ledger that releases their claim, so that the dispatcher wakes
+the workflow: nothing here calls Temporal or a provider.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class NoSuchNotification(Exception):
 
 @dataclass(slots=True)
 class Replayed:
-    """What a bulk replay did, or would do. `more`: it stopped at REPLAY_MAX, and there are others."""
+    """What a bulk replay did, or would do. `more`: there were more than REPLAY_MAX."""
 
     matched: int = 0
     replayed: int = 0
@@ -64,9 +64,9 @@ class OperatorCommands:
         self._reads = reads
 
     async def cancel(self, tenant: str, id: UUID) -> None:
-        """Cancel every delivery that is not under way. Cancelling again changes nothing.
+        """Cancel every delivery that is not being sent. Cancelling again changes nothing.
 
-        Raises NoSuchNotification, or CommandRefused when there is nothing left to cancel.
+        Raises NoSuchNotification, or CommandRefused if there is nothing to cancel.
         """
         applied = 0
         for _ in range(_TRIES_MAX):
@@ -83,7 +83,7 @@ class OperatorCommands:
         raise _conflict()
 
     async def retry(self, tenant: str, id: UUID, retry: Retry) -> None:
-        """Send a dead letter again, at once. Raises NoSuchNotification or CommandRefused."""
+        """Send a parked notification again at once. Raises NoSuchNotification or CommandRefused."""
         applied = 0
         for _ in range(_TRIES_MAX):
             notification = await self._load(tenant, id)
@@ -100,7 +100,7 @@ class OperatorCommands:
         raise _conflict()
 
     async def discard(self, tenant: str, id: UUID) -> None:
-        """Close a dead letter without sending it, and the channels that wait behind it.
+        """Close a parked notification without sending it, and the channels that wait behind it.
 
         Raises NoSuchNotification or CommandRefused.
         """
@@ -112,7 +112,7 @@ class OperatorCommands:
                 if applied:
                     return
                 raise not_parked(notification)
-            # The waiting ones first, or closing the one before them would give them their turn.
+            # The waiting channels first: closing the one before them would start them.
             waiting = moves_of(notification, Discard(), _in(notification, {Status.WAITING}))
             if await self._apply(waiting) == len(waiting):
                 applied += await self._apply(moves_of(notification, Discard(), parked))
@@ -127,10 +127,10 @@ class OperatorCommands:
         dry_run: bool,
         expires_at: datetime | None = None,
     ) -> Replayed:
-        """Send the dead letters that match again, oldest first, `rate_per_s` of them a second.
+        """Send the matching dead letters again, oldest first, at `rate_per_s` per second.
 
-        Unknown outcomes are left alone: each needs a decision of its own. So are expired ones, unless
-        there is a new `expires_at`.
+        Unknown outcomes are skipped: each needs a separate decision. Expired ones are skipped unless there is
+        a new `expires_at`.
         """
         done = Replayed()
         found = await self._reads.listed(tenant, filter, REPLAY_MAX + 1)
@@ -176,13 +176,15 @@ class OperatorCommands:
         return notification
 
     async def _apply(self, moves: Sequence[Move]) -> int:
-        """Apply them in this order or together; how many found their delivery as it was."""
+        """Apply the moves, in this order or together. Returns how many found their delivery unchanged."""
         moved = await asyncio.gather(*(self._ledger.move(move) for move in moves))
         return sum(result is not None for result in moved)
 
 
 async def cancel_all(ledger: Ledger, ids: Sequence[UUID]) -> int:
-    """Cancel whatever of these notifications is not under way; how many are being sent at this moment."""
+    """Cancel these notifications. Returns how many deliveries are being sent now, and so were not
+    cancelled.
+    """
     for _ in range(_TRIES_MAX):
         loaded = await asyncio.gather(*(ledger.load(id) for id in ids))
         found = [notification for notification in loaded if notification is not None]
@@ -196,7 +198,7 @@ async def cancel_all(ledger: Ledger, ids: Sequence[UUID]) -> int:
 def moves_of(
     notification: Notification, command: Command, deliveries: Sequence[Delivery] | None = None
 ) -> list[Move]:
-    """What the command changes of the notification, or of these deliveries, the last channel first."""
+    """The command's changes of the notification, or of these deliveries, last channel first."""
     moves: list[Move] = []
     for delivery in in_closing_order(notification.deliveries if deliveries is None else deliveries):
         after = decide(Snapshot(notification, delivery, notification.now), command)

@@ -1,4 +1,4 @@
-"""Settles deliveries whose receipt did not come by its deadline."""
+"""Settles deliveries whose receipt is overdue."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -21,7 +21,7 @@ from storage.receipts import Receipts
 
 
 class OverdueReceipts:
-    """Asks providers for receipts, and applies what their silence means."""
+    """Asks providers for receipts, and applies what follows if there is no answer."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class OverdueReceipts:
         self._catalog = catalog
 
     async def settle(self, notification_id: UUID, delivery_id: UUID) -> PassResult:
-        """Ask for the receipt if it is overdue; POLL in the result: ask again in `wait_s`.
+        """Ask for the receipt if it is overdue. POLL in the result: ask again in `wait_s` seconds.
 
         Raises storage.group.LedgerError.
         """
@@ -48,7 +48,7 @@ class OverdueReceipts:
         if notification is None:
             return PassResult(Action.NOTHING)
         snapshot = self._snapshots.of_id(notification, delivery_id)
-        # Later polls come a lease before the dispatcher would (domain/overdue_receipt.py).
+        # Repeated polls run a lease before the dispatcher would claim it (domain/overdue_receipt.py).
         attempt = overdue(snapshot, head_start_s=snapshot.context.lease_s)
         if attempt is None:
             return self._not_overdue(snapshot)
@@ -59,7 +59,7 @@ class OverdueReceipts:
     def _not_overdue(self, snapshot: DeliverySnapshot) -> PassResult:
         decision = decide(snapshot)
         if isinstance(decision, Transition):
-            # Whoever plans next applies it.
+            # The next plan applies it.
             return PassResult(Action.NOTHING, replan=True)
         return required_action(snapshot, decision)
 
@@ -76,7 +76,7 @@ class OverdueReceipts:
         return required_action(snapshot, after, "no receipt")
 
     async def _has_reported(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
-        """Whether the provider could say what became of the message, and it was something final."""
+        """Whether the provider reported a final receipt."""
         provider = self._providers.get(attempt.provider)
         if provider is None or not provider.capabilities.polls or attempt.provider_message_id is None:
             return False

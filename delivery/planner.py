@@ -1,4 +1,4 @@
-"""Plans a notification: applies what can be decided without sending, and says what is left to do."""
+"""Plans a notification: applies every transition that needs no send, and returns the remaining steps."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -19,7 +19,7 @@ READS_MAX = 8
 
 
 class Planner:
-    """Plans from the ledger alone, so that a workflow can be started again at any time."""
+    """Plans from the ledger only, so that a workflow can be restarted at any time."""
 
     def __init__(
         self, ledger: Ledger, snapshots: Snapshots, transitions: Transitions, health: ProviderHealth
@@ -32,9 +32,9 @@ class Planner:
     async def plan(
         self, notification_id: UUID, loaded: Notification | None = None
     ) -> tuple[Plan, Notification | None]:
-        """Apply what needs no send, and plan the rest; and the notification as it was then.
+        """Apply what needs no send, and plan the rest. Also returns the notification that was planned.
 
-        `loaded`: as it was read just now. Raises storage.group.LedgerError.
+        `loaded`: the notification, if it was read just now. Raises storage.group.LedgerError.
         """
         notification = None
         for _ in range(READS_MAX):

@@ -1,4 +1,4 @@
-"""What was read of notifications that are about to be sent for the first time, handed on within a process."""
+"""Keeps notifications that were read together for their first passes in the same process."""
 
 import time
 from collections import OrderedDict
@@ -8,17 +8,17 @@ from domain.notification import Notification
 from domain.status import SENDABLE
 
 AGE_S_MAX = 2.0
-"""What was read longer ago is read again."""
+"""Entries older than this are read again, in seconds."""
 KEPT_MAX = 1000
-"""More than any process has in flight; the oldest go first."""
+"""More than any process has in flight; the oldest are dropped first."""
 
 
 class PrefetchCache:
-    """Spares each first pass its own reads of the ledger: those of one claim are read in one statement.
+    """Saves first passes their reads of the ledger: one statement reads all notifications of a claim.
 
-    It holds nothing but notifications that nobody has sent anything of, and is believed in nothing: who acts
-    on what has changed since loses the compare-and-set, and reads again. For anything else the workflow must
-    see the ledger as it is when it looks: what it waits for may have happened meanwhile.
+    It keeps untried notifications only. Stale entries are harmless: a pass on a notification that has changed
+    loses the compare-and-set, and reads again. Any later step must read the ledger: what it waits for may
+    have happened in the meantime.
     """
 
     def __init__(self, age_s_max: float = AGE_S_MAX) -> None:
@@ -26,7 +26,7 @@ class PrefetchCache:
         self._read: OrderedDict[UUID, tuple[float, Notification]] = OrderedDict()
 
     def put(self, id: UUID, notification: Notification) -> None:
-        """Hand a notification that was read just now to whoever asks by this id: its own, or a delivery's."""
+        """Keep a notification that was read just now, under its own id or a delivery's."""
         if any(d.state not in SENDABLE or d.attempts for d in notification.deliveries):
             return
         self._read.pop(id, None)
@@ -35,12 +35,12 @@ class PrefetchCache:
             self._read.popitem(last=False)
 
     def peek(self, id: UUID) -> Notification | None:
-        """What was handed on for this id, if it is young; it stays."""
+        """The entry for this id, if it is young enough; it stays."""
         at, notification = self._read.get(id, (0.0, None))
         return notification if time.monotonic() - at < self._age_s_max else None
 
     def take(self, id: UUID) -> Notification | None:
-        """What was handed on for this id, if it is young. Once: who looks a second time reads the ledger."""
+        """Remove and return the entry for this id, if it is young enough."""
         seen = self.peek(id)
         self._read.pop(id, None)
         return seen

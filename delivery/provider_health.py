@@ -1,4 +1,4 @@
-"""Which providers may be asked now: configured, not drained, circuit closed, tokens left, quick enough."""
+"""Which providers may be called now: configured, not drained, circuit closed, below their rate, quick."""
 
 import time
 from collections import deque
@@ -15,16 +15,16 @@ from providers.base import Provider
 from ratelimit.limiter import Limiter
 
 SLOW_S = 2.0
-"""A provider whose recent p95 is above this is not asked from within a workflow task."""
+"""A provider whose recent p95 latency is above this is not called from a workflow task."""
 IN_FLIGHT_MAX = 40
-"""Nor is one with more calls than this under way in this process."""
+"""Nor is one with this many calls under way in this process."""
 AWAY_S_MAX = 900.0
-"""The longest that a provider's Retry-After keeps it out of the routes; a pass asks it again then."""
+"""The longest that a Retry-After blocks its provider; then it is called again."""
 _RECENT = 50
 
 
 class ProviderHealth:
-    """What this process knows of the providers' health. Times are monotonic seconds."""
+    """What this process knows about the providers' health. Times are monotonic seconds."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class ProviderHealth:
         self._away_until = dict.fromkeys(providers, 0.0)
 
     def drain(self, names: frozenset[str]) -> None:
-        """Send nothing new through these providers, and through the others again."""
+        """Block exactly these providers for new sends."""
         self._drained = names
 
     def route(self, channel: Channel, type: NotificationType, recipient: Recipient) -> Route:
-        """The channel's providers in fallback order, and why some may not be asked now.
+        """The channel's providers in fallback order, and why some may not be called now.
 
-        The type's own order goes before that of the number's country, which goes before the general one.
+        The type's order goes before that of the number's country, which goes before the general one.
         """
         now = time.monotonic()
         of, names = self._order(channel, type, recipient)
@@ -72,7 +72,7 @@ class ProviderHealth:
     def _order(
         self, channel: Channel, type: NotificationType, recipient: Recipient
     ) -> tuple[str, tuple[str, ...]]:
-        """Whose order holds, and the order."""
+        """What selects the order, and the order."""
         if own := type.routes.get(channel):
             return "type", own
         if channel is Channel.SMS and recipient.sms and (key := key_for(recipient.sms, self._sms_routes)):
@@ -80,13 +80,13 @@ class ProviderHealth:
         return "general", self._routes[channel]
 
     def is_fast(self, name: str) -> bool:
-        """Whether the provider has lately been quick, and is not crowded."""
+        """Whether the provider was quick recently, and has few calls under way."""
         latencies = sorted(self._latencies[name])
         slow = bool(latencies) and latencies[int(len(latencies) * 0.95)] > SLOW_S
         return not slow and self._in_flight[name] < IN_FLIGHT_MAX
 
     async def enter(self, name: str) -> str | None:
-        """Take a place for one call; returns why there is none. Who entered calls `call` or `leave`."""
+        """Reserve a call. Returns why it was refused, or None; then `call` or `leave` must follow."""
         if not self._circuits[name].enter(time.monotonic()):
             return "circuit_open"
         rate = self._catalog.provider(name).rate_per_s
@@ -96,12 +96,12 @@ class ProviderHealth:
         return None
 
     def leave(self, name: str) -> None:
-        """Give back the place of a call that was not made."""
+        """Release the reservation of a call that was not made."""
         self._circuits[name].left()
 
     @contextmanager
     def call(self, name: str, *, crowds: bool = True) -> Generator[None]:
-        """Around one call: counts its time, and the call itself if it crowds the provider (`is_fast`)."""
+        """Measure one call. `crowds`: whether it counts as under way (`is_fast`)."""
         started = time.monotonic()
         self._in_flight[name] += crowds
         try:
@@ -111,7 +111,7 @@ class ProviderHealth:
             self._latencies[name].append(time.monotonic() - started)
 
     def report(self, name: str, result: SendResult) -> None:
-        """What a call said about the provider's health."""
+        """Count the result of a call for the provider's health."""
         circuit, now = self._circuits[name], time.monotonic()
         if result.retry_after_s is not None and result.about_provider:
             self._away_until[name] = now + min(result.retry_after_s, AWAY_S_MAX)
@@ -123,7 +123,7 @@ class ProviderHealth:
             circuit.succeeded()
 
     def circuit_changes(self) -> dict[str, CircuitState]:
-        """The circuits that changed since the last time this was asked."""
+        """The circuits that changed since the last call of this method."""
         now = time.monotonic()
         changed: dict[str, CircuitState] = {}
         for name, circuit in self._circuits.items():
@@ -138,7 +138,7 @@ class ProviderHealth:
 
 
 def is_ours(result: SendResult) -> bool:
-    """Whether a refusal was our own and says nothing about the provider: no time left, or a message that
-    the adapter knew it would not take.
+    """Whether we refused the call ourselves, so that it does not concern the provider: no time was left, or
+    the adapter refused the message.
     """
     return not result.asked or (result.outcome is Outcome.NOT_SENT and result.code == "hold_passed")

@@ -1,4 +1,4 @@
-"""What passes report beside the ledger: alerts to the people on call, and what SMS take and cost."""
+"""What passes report outside the ledger: alerts for operators, and the size and cost of SMS."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,9 +30,9 @@ def alert_parked(metrics: Metrics, snapshot: Snapshot, after: Transition, **ids:
 
 
 def count_sms(metrics: Metrics, provider: str, size: Mapping[str, Any] | None, result: SendResult) -> None:
-    """Count an accepted SMS by its size (delivery.evidence.sms_size; None: it was no SMS).
+    """Count an accepted SMS by its size (delivery.evidence.sms_size; None: not an SMS).
 
-    A vendor that counted other segments than we did charges for other ones: prices or our tables are off.
+    A vendor that counts segments differently also charges differently: our prices or tables are wrong.
     """
     if size is None or result.outcome is not Outcome.ACCEPTED:
         return

@@ -1,6 +1,7 @@
-"""Resolving an open attempt: find out what the provider has, before anything else is sent.
+"""Resolves an open attempt: finds out what the provider has, before anything else is sent.
 
-Where the provider takes an idempotency key, repeating the call under the same key is asking.
+If the provider accepts an idempotency key, the call is repeated under the same key; otherwise it is looked
+up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,20 +31,18 @@ from telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What asking came to. `match`: the provider's message that is this attempt's; `made`: the
-    repeated call.
-    """
+    """The answer about an attempt. `match`: its message at the provider; `made`: the repeated call."""
 
     finding: Finding
     snapshot: DeliverySnapshot
     match: Match | None = None
     made: MadeCall | None = None
     refused: str | None = None
-    """Why the repeated call was not made now."""
+    """Why the repeated call was refused by ProviderHealth."""
 
 
 class Resolver:
-    """Closes open attempts by what their providers say, or by the type's `on_unknown`."""
+    """Closes open attempts by their providers' answers, or by the type's `on_unknown`."""
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class Resolver:
         self._metrics = metrics
 
     async def resolve(self, snapshot: DeliverySnapshot, resolve: Resolve) -> PassResult | None:
-        """Resolve the open attempt, or say when to ask again. None: it changed, read it again."""
+        """Resolve the open attempt, or return when to ask again. None: it changed; read it again."""
         attempt = resolve.attempt
         asked = await self._ask(snapshot, attempt)
         if asked is None:
@@ -95,8 +94,8 @@ class Resolver:
     async def _repeat(
         self, snapshot: DeliverySnapshot, attempt: Attempt, target: Target | None
     ) -> Asked | None:
-        """Make the call again under the same key. Only an acceptance, or a refusal of this very recipient,
-        says what became of the first: any other refusal may have been given before the key was looked at.
+        """Repeat the call under the same key. Only an acceptance, or a refusal of this recipient, settles the
+        first call: any other refusal may have been given before the key was checked.
         """
         candidate = Candidate(attempt.provider, target) if target else None
         if candidate is None or not self._calls.may_repeat(snapshot, attempt, candidate):
@@ -123,7 +122,7 @@ class Resolver:
         return await provider.lookup(message, timeout_s=timeout_s)
 
     async def _matched(self, snapshot: DeliverySnapshot, attempt: Attempt, found: Sequence[Match]) -> Asked:
-        """The vendor's messages that can be this attempt's: a certain one, else unclaimed look-alikes."""
+        """Match the vendor's messages: a certain one, else a single one that no other attempt has claimed."""
         if certain := next((match for match in found if match.certain), None):
             return Asked(Finding.ACCEPTED, snapshot, certain)
         if await self._has_indistinguishable(snapshot, attempt):
@@ -149,7 +148,7 @@ class Resolver:
             try:
                 moved = await self._calls.settle(snapshot, attempt, after, provider_message_id=message_id)
             except asyncpg.UniqueViolationError:
-                # Another attempt claimed the message in the meantime: it was not ours.
+                # Another attempt claimed the message in the meantime: it was not this attempt's.
                 return
         if moved is not None and moved.state in PARKED:
             alert_parked(self._metrics, snapshot, after, provider=attempt.provider)
@@ -160,7 +159,7 @@ class Resolver:
         self, snapshot: DeliverySnapshot, resolved: Resolved, wait: Wait
     ) -> PassResult | None:
         if wait.postpone and wait.until is not None:
-            # Being asked about is being worked on: without this it would be claimed again each time.
+            # Move the due time too, or the dispatcher would claim it before the next question.
             still_open = Transition(Status.SENDING, snapshot.context.lease_after(wait.until))
             result = resolved.result
             code = (result.code or result.outcome.value) if result else None
@@ -170,7 +169,7 @@ class Resolver:
 
 
 def _resolved(attempt: Attempt, conclusive: bool, asked: Asked) -> Resolved:
-    """The event of a resolution, with how an accepted message was found for the timeline."""
+    """The event for the decision; for an accepted message, also how it was found, for the timeline."""
     if asked.match is not None:
         data = {"provider": attempt.provider, "certain": asked.match.certain}
         return Resolved(attempt, asked.finding, conclusive, event="adopted", data=data)
@@ -182,7 +181,7 @@ def _resolved(attempt: Attempt, conclusive: bool, asked: Asked) -> Resolved:
 
 
 def _target(snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider) -> Target | None:
-    """Where the attempt went, as the recipient is known now; None if that address is gone."""
+    """The target of the attempt among the recipient's current addresses; None if it is gone."""
     recipient = snapshot.notification.recipient
     if snapshot.delivery.channel is Channel.PUSH:
         device = next((d for d in recipient.devices if d.device_id == attempt.device_id), None)

@@ -1,15 +1,17 @@
-"""The slots of a worker process for notifications in their first pass."""
+"""The slots of a worker process for first passes."""
 
 import asyncio
 import contextlib
 import time
 
 RECLAIM_S = 60.0
-"""A slot that was never released (its workflow runs elsewhere, or died) is free again after this."""
+"""A slot that was not released (its workflow runs elsewhere, or died) is free again after this."""
 
 
 class InFlightSlots:
-    """The slots for first passes. Local activities hold workflow-task slots, so there are fewer of these."""
+    """Bounds the first passes at once. Their local activities hold workflow-task slots, of which there are
+    more.
+    """
 
     def __init__(self, slots_max: int) -> None:
         self._slots_max = slots_max
@@ -17,7 +19,7 @@ class InFlightSlots:
         self._freed = asyncio.Event()
 
     def free(self) -> int:
-        """How many more may begin now."""
+        """How many more may start now."""
         oldest = time.monotonic() - RECLAIM_S
         for notification_id, since in list(self._since.items()):
             if since > oldest:
@@ -27,12 +29,12 @@ class InFlightSlots:
 
     def take(self, notification_id: str) -> None:
         """A first pass starts."""
-        # Moved to the end: `free` looks at the oldest first.
+        # Moved to the end: `free` checks the oldest first.
         self._since.pop(notification_id, None)
         self._since[notification_id] = time.monotonic()
 
     def release(self, notification_id: str) -> None:
-        """A first pass is over, whatever it came to."""
+        """A first pass ended."""
         if self._since.pop(notification_id, None) is not None:
             self._freed.set()
 

@@ -1,4 +1,4 @@
-"""Takes the snapshots that decisions rest on."""
+"""Takes the snapshots that decisions are based on."""
 
 import random
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from providers.base import Provider
 
 
 class Snapshots:
-    """Snapshots of deliveries, with the catalog of this installation and the health of its providers."""
+    """Takes snapshots with the catalog of this installation and the health of its providers."""
 
     def __init__(self, catalog: Catalog, providers: Mapping[str, Provider], health: ProviderHealth) -> None:
         self._catalog = catalog
@@ -23,7 +23,7 @@ class Snapshots:
         }
 
     def of(self, notification: Notification, delivery: Delivery) -> DeliverySnapshot:
-        """A delivery as it was loaded. Raises KeyError for a type that is not configured."""
+        """The snapshot of a loaded delivery. Raises KeyError if its type is not configured."""
         context = DecisionContext.of(self._catalog, notification.type, self._traits)
         return DeliverySnapshot(
             notification,
@@ -35,12 +35,12 @@ class Snapshots:
         )
 
     def of_id(self, notification: Notification, delivery_id: UUID) -> DeliverySnapshot:
-        """The same by the delivery's id. Raises KeyError if the notification has no such delivery."""
+        """The snapshot of a delivery by its id. Raises KeyError if the notification does not have it."""
         return self.of(notification, notification.delivery_by_id(delivery_id))
 
 
 def traits_of(policy: ProviderPolicy, provider: Provider | None) -> ProviderTraits:
-    """What decisions need to know of a provider. The policy goes before what the adapter declares.
+    """What decisions need to know about a provider. The policy goes before the adapter's declaration.
 
     `provider` is None for one that has a policy and no account: it may still have open attempts.
     """

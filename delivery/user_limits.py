@@ -1,4 +1,4 @@
-"""The limits of a user: which ones a delivery counts under, and its one place under each."""
+"""The limits per user: which ones a delivery counts under, and its place under each."""
 
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ class UserLimits:
         return self._catalog.types[type_name].limits_on(channel)
 
     async def reserve(self, notification: Notification, delivery: Delivery) -> LimitReached | None:
-        """Reserve the delivery's places, or keep those that it has, for a send that follows now.
+        """Reserve the delivery's places, or keep those it has, for a send that follows now.
 
         None: it may be sent.
         """
@@ -40,7 +40,7 @@ class UserLimits:
         return None if reservation.admitted else _reached(reservation)
 
     async def release(self, notification: Notification, delivery: Delivery) -> None:
-        """Release the places: the delivery ended without a send."""
+        """Release the places of a delivery that ended unsent."""
         await self._limiter.release(self._keys(notification, delivery), str(delivery.id))
 
     def _keys(self, notification: Notification, delivery: Delivery) -> tuple[LimitKey, ...]:

@@ -1,4 +1,4 @@
-"""Decides which lanes go by pages, and has one page at work for each that has something due."""
+"""Decides which lanes are batched, and keeps one batch running for each of them that has work."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from workflows.page import PageWorkflow
 log = structlog.stdlib.get_logger(__name__)
 
 LOOK_S = 0.2
-"""The backlog is not counted more often than this: each accepted notification wakes the loop."""
+"""The shortest time between counts of the backlog: each accepted notification wakes the loop."""
 
 
 class BatchStarter:
-    """The loop of one worker process. In each lane it keeps one page running, under an id of its own: that it
-    runs already is Temporal's to say.
+    """The loop of one worker process. It keeps one batch per lane running, under its own id; Temporal knows
+    whether it runs already.
     """
 
     failure = "paging_failed"
@@ -49,27 +49,27 @@ class BatchStarter:
         self._backlog: dict[Lane, int] = {}
 
     def takes(self, lane: Lane) -> bool:
-        """Whether pages take what is due in the lane now, but for what has a workflow of its own."""
+        """Whether batches now take what is due in the lane, except notifications with their own workflow."""
         return lane in self._always or lane in self._spiking
 
     def is_busy(self, lane: Lane) -> bool:
-        """Whether pages had work in the lane lately."""
+        """Whether the lane is batched and had a backlog at the last count."""
         return self.takes(lane) and self._backlog.get(lane, 0) > 0
 
     async def rest(self) -> None:
-        """Wait until something is due, but not less than LOOK_S."""
+        """Wait until something is due, at least LOOK_S."""
         await asyncio.sleep(LOOK_S)
         await self._listener.wait("herald_due", self._policy.sweep_s, waiter="batches")
 
     async def round(self) -> None:
-        """Count what is due, and start the pages that are missing."""
+        """Count what is due, and start the missing batches."""
         if not self._pages:
             return
         threshold = self._policy.page_threshold
         self._backlog = await self._queue.backlog(list(self._pages), threshold)
         for lane, count in self._backlog.items():
             if lane not in self._always:
-                # Once begun, pages have the lane until it is empty: a workflow each is no faster at the end.
+                # Once started, batches keep the lane until it is empty: single workflows would not be faster.
                 if count >= threshold and lane not in self._spiking:
                     log.info("lane_paged", lane=lane)
                     self._spiking.add(lane)
@@ -86,7 +86,7 @@ class BatchStarter:
                 PageRef(str(page_id), lane.value),
                 id=page_workflow_id(page_id),
                 task_queue=task_queue(lane),
-                summary=f"page of {lane}",
+                summary=f"batch of {lane}",
             )
         except RPCError as error:
             log.warning("page_refused", status=error.status.name, lane=lane)

@@ -1,4 +1,4 @@
-"""Starts, or wakes, the workflows of broadcasts that somebody must come back to."""
+"""Starts or wakes the workflows of broadcasts that are due."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ log = structlog.stdlib.get_logger(__name__)
 SWEEP_S = 5.0
 AT_ONCE_MAX = 50
 TRY_AGAIN_S = 10.0
-"""How long after its workflow could not be started a broadcast is due again."""
+"""How long after its workflow could not be started a broadcast is due again, in seconds."""
 TALLIES_MAX = 300
 """More tally rows than this are folded into one."""
 
@@ -29,8 +29,8 @@ TALLIES_MAX = 300
 class BroadcastStarter:
     """The loop of one worker process over the broadcasts that are due; any number of them may run at once.
 
-    What is accepted over REST waits in Postgres, whether Temporal answers or not; a workflow that was lost is
-    started again when its broadcast's lease ends.
+    Accepted broadcasts wait in Postgres, whether Temporal answers or not; a lost workflow is started again
+    when its broadcast's lease ends.
     """
 
     failure = "broadcasts_not_claimed"
@@ -47,7 +47,7 @@ class BroadcastStarter:
         await self._pages.tidy(TALLIES_MAX, AT_ONCE_MAX)
 
     async def rest(self) -> None:
-        """Wait until a broadcast changes, or the sweep's time has come."""
+        """Wait until a broadcast changes, at most SWEEP_S."""
         await self._listener.wait("herald_broadcasts", SWEEP_S)
 
     async def _start(self, due: DueBroadcast) -> None:

@@ -1,4 +1,4 @@
-"""Claims what is due, lane by lane, and starts or wakes its workflows."""
+"""Claims due notifications lane by lane, and starts or wakes their workflows."""
 
 import asyncio
 from collections import Counter
@@ -32,14 +32,14 @@ log = structlog.stdlib.get_logger(__name__)
 
 PAUSE_S_MIN = 0.25
 PAUSE_S_MAX = 5.0
-"""How long claiming rests while Temporal does not answer: at first, and at most."""
+"""How long claiming pauses while Temporal does not answer: at first, and at most."""
 TOGETHER = 0.2
 TOGETHER_S = 0.05
-"""While less than this share of the slots is free, claiming waits for at most `TOGETHER_S` seconds: what is
-claimed together is read and written together, and single rows cost several times as much.
+"""While less than this share of the slots is free, claiming waits up to `TOGETHER_S` seconds: what is claimed
+together is read and written together, and single rows cost several times as much.
 """
 GIVE_BACK_S = 1.0
-"""How long after a workflow could not be started its claim is due again."""
+"""How long after its workflow could not be started a claim is due again, in seconds."""
 
 
 class Dispatcher:
@@ -59,7 +59,7 @@ class Dispatcher:
         metrics: Metrics,
         batches: BatchStarter | None = None,
     ) -> None:
-        """`batches`: what they take of a lane is left to them."""
+        """`batches`: lanes that they take are left to them."""
         self._client = client
         self._ledger = ledger
         self._lanes = sorted(lanes, key=list(Lane).index)
@@ -70,18 +70,18 @@ class Dispatcher:
         self._metrics = metrics
         self._batches = batches
         self._promotions = TokenBucket(policy.promotions_per_s)
-        # Grows by one with each round that went through, halves when Temporal says that it is too much.
+        # Grows by one with each successful round, and halves when Temporal reports exhausted resources.
         self._window = policy.in_flight_max
         self._pause_s = 0.0
         self._claimed = 0
         self._turns = cycle(turns({lane: policy.weights.get(lane, 1) for lane in self._lanes}))
 
     async def round(self) -> None:
-        """Claim one round over the lanes, and start it."""
+        """Claim one round over the lanes, and start its workflows."""
         self._claimed = await self._dispatch()
 
     async def rest(self) -> None:
-        """Rest while Temporal refuses or no slot is free; else until something is due."""
+        """Pause while Temporal refuses or no slot is free; otherwise wait until something is due."""
         if self._pause_s:
             await asyncio.sleep(self._pause_s)
         elif not self._slots.free():
@@ -91,13 +91,13 @@ class Dispatcher:
         await self._slots.wait_for(int(self._policy.in_flight_max * TOGETHER), TOGETHER_S)
 
     async def _dispatch(self) -> int:
-        """Claim and start one round; how many were claimed."""
+        """Claim and start one round. Returns how many were claimed."""
         places = min(self._slots.free(), self._window, self._policy.batch)
         claims = await self._claim(places)
         await self._read(claims)
         results = await asyncio.gather(*(self._start(claim) for claim in claims))
         refused = {status for status in results if status is not None}
-        # Once a round: its starts went out together and say the same thing.
+        # Once per round: its starts were sent together.
         if RPCStatusCode.RESOURCE_EXHAUSTED in refused:
             self._window = max(1, self._window // 2)
         if refused:
@@ -108,9 +108,10 @@ class Dispatcher:
         return len(claims)
 
     async def _claim(self, places: int) -> list[Claim]:
-        """Each lane its turns among the places; what one has no use for goes to the most urgent that has.
+        """Claim for each lane by its turns; slots that a lane does not use go to the most urgent one that
+        can.
 
-        Turns go on from round to round, so that a lane gets its share of places that come one by one too.
+        Turns continue from round to round, so that a lane gets its share even if slots free up one by one.
         """
         shares = Counter(islice(self._turns, places))
         claims: list[Claim] = []
@@ -125,7 +126,7 @@ class Dispatcher:
         return claims
 
     async def _read(self, claims: Sequence[Claim]) -> None:
-        """Read all that was claimed at once, for their first passes; what cannot be read is left to those."""
+        """Prefetch all claims in one statement for their first passes, which read what is missing here."""
         loads = (self._ledger.load(claim.id) for claim in claims)
         for claim, found in zip(claims, await asyncio.gather(*loads, return_exceptions=True), strict=True):
             if isinstance(found, Notification):
@@ -133,7 +134,7 @@ class Dispatcher:
 
     async def _claim_lane(self, lane: Lane, limit: int) -> list[Claim]:
         paged = self._batches is not None and self._batches.takes(lane)
-        # What pages leave behind comes in hundreds a second, and would have all of Temporal's time.
+        # Batches promote hundreds a second, which would use all of Temporal's capacity.
         bounded = paged and self._batches is not None and self._batches.is_busy(lane)
         if bounded:
             limit = min(limit, self._promotions.left())
@@ -149,7 +150,7 @@ class Dispatcher:
         return claims
 
     async def _start(self, claim: Claim) -> RPCStatusCode | None:
-        """Start the claim's workflow, or wake the one that runs; how Temporal refused, if it did."""
+        """Start the claim's workflow, or wake the running one. Returns Temporal's refusal, if any."""
         id = str(claim.id)
         self._slots.take(id)
         try:
@@ -175,26 +176,26 @@ class Dispatcher:
         return await self._wake(claim)
 
     async def _wake(self, claim: Claim) -> RPCStatusCode | None:
-        """A running workflow whose notification is due has missed something: have it read the ledger."""
+        """Wake a running workflow whose notification is due: it has missed a change in the ledger."""
         error = await wake(self._client, claim.id)
         return await self._refused(claim, error) if error else None
 
     async def _refused(self, claim: Claim, error: RPCError) -> RPCStatusCode | None:
-        """Have the claim due again; None if that says nothing about the others."""
+        """Make the claim due again. None: the refusal does not concern other claims."""
         if error.status is RPCStatusCode.INVALID_ARGUMENT:
-            # This one is at fault, and no other: it is left to its lease, and nobody waits for it.
+            # Only this notification is invalid: leave it to its lease, without a pause.
             log.error("start_impossible", why=error.message[:200], notification_id=str(claim.id))
             return None
         await self._ledger.give_back(claim, GIVE_BACK_S)
         if error.status is RPCStatusCode.NOT_FOUND:
-            # It ended meanwhile, and what it left due is claimed again.
+            # It ended in the meantime; what it left due is claimed again.
             return None
         log.warning("temporal_refused", status=error.status.name, notification_id=str(claim.id))
         return error.status
 
 
 def turns(weights: Mapping[Lane, int]) -> list[Lane]:
-    """One round of turns in which each lane comes as often as it weighs, spread as evenly as can be."""
+    """One cycle of turns: each lane as often as its weight, spread evenly."""
     credit = dict.fromkeys(weights, 0)
     order: list[Lane] = []
     for _ in range(sum(weights.values())):

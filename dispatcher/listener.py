@@ -1,4 +1,4 @@
-"""Wakes the loops of a worker when Postgres notifies, over one connection of its own."""
+"""Wakes the loops of a worker on notifications from Postgres, over a separate connection."""
 
 import asyncio
 import contextlib
@@ -16,18 +16,18 @@ RECONNECT_S = 1.0
 
 
 class Listener:
-    """Turns NOTIFY into events. A lost connection costs a sweep's delay, never a wake-up for good."""
+    """Turns NOTIFY into events. A lost connection delays a wake-up by at most one sweep."""
 
     def __init__(self, database_url: str, channels: Iterable[str]) -> None:
         self._database_url = database_url
-        # By channel and by who waits: one that is woken leaves the others' wake-ups alone.
+        # By channel and waiter: waking one waiter keeps the wake-ups of the others.
         self._events: dict[str, dict[str, asyncio.Event]] = {
             channel: {"": asyncio.Event()} for channel in channels
         }
         self._payloads: dict[str, set[str]] = {channel: set() for channel in self._events}
 
     async def wait(self, channel: str, timeout_s: float, waiter: str = "") -> None:
-        """Wait for a notification on the channel since this waiter's last wait, at most so long."""
+        """Wait for a notification on the channel since this waiter's last wait, at most `timeout_s`."""
         event = self._event(channel, waiter)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -35,7 +35,7 @@ class Listener:
             event.clear()
 
     async def payloads(self, channel: str) -> list[str]:
-        """Wait for what is notified on the channel, and take all that gathered, each once."""
+        """Wait for payloads on the channel, and return all that have gathered, each once."""
         event = self._event(channel)
         while not self._payloads[channel]:
             event.clear()
@@ -45,7 +45,7 @@ class Listener:
         return taken
 
     async def run(self) -> None:
-        """Listen until cancelled, connecting again whenever the connection is lost."""
+        """Listen until cancelled, reconnecting whenever the connection is lost."""
         while True:
             try:
                 await self._listen()
@@ -60,7 +60,7 @@ class Listener:
         try:
             for channel in self._events:
                 await connection.add_listener(channel, self._notified)
-                # What was notified while nobody listened is looked for once.
+                # Notifications may have been missed while disconnected: wake every waiter once.
                 self._wake(channel)
             await lost.wait()
         finally:
@@ -74,7 +74,7 @@ class Listener:
     def _event(self, channel: str, waiter: str = "") -> asyncio.Event:
         events = self._events[channel]
         if waiter not in events:
-            # Whatever was notified before it first waited is looked for once.
+            # Notifications may predate the first wait: wake it once.
             events[waiter] = asyncio.Event()
             events[waiter].set()
         return events[waiter]

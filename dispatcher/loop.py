@@ -11,25 +11,25 @@ from storage.outages import DATABASE_UNAVAILABLE
 log = structlog.stdlib.get_logger(__name__)
 
 RETRY_S = 1.0
-"""How long a loop rests after the database did not answer."""
+"""How long a loop pauses after the database did not answer, in seconds."""
 
 
 class Rounds(Protocol):
-    """What a loop does over and over. `failure`: the log event of a round that the database cut short."""
+    """The body of a loop. `failure`: the log event if the database interrupts a round."""
 
     failure: str
 
     async def round(self) -> None:
-        """One round. It is never cut short."""
+        """Run one round. Cancellation waits for its end."""
         ...
 
     async def rest(self) -> None:
-        """Wait for the next round: until there is work, or the sweep's time has come."""
+        """Wait for the next round: until there is work, or for one sweep interval."""
         ...
 
 
 async def run_rounds(rounds: Rounds) -> NoReturn:
-    """Run until cancelled; a round that is under way ends first."""
+    """Run rounds until cancelled; a round under way ends first."""
     while True:
         try:
             await shielded(rounds.round())

@@ -1,4 +1,4 @@
-"""Keeps a worker's view of drained providers, and publishes how its circuits stand."""
+"""Reads which providers are drained, and publishes the state of this process's circuits."""
 
 import structlog
 
@@ -17,7 +17,7 @@ _LEVEL = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 
 
 
 class ProviderHealthPublisher:
-    """The loop between one worker process's view of the providers and the table `provider_states`."""
+    """The loop that synchronises one worker process with the table `provider_states`."""
 
     failure = "provider_watch_failed"
 
@@ -28,11 +28,11 @@ class ProviderHealthPublisher:
         self._metrics = metrics
 
     async def rest(self) -> None:
-        """Wait until an operator changes a provider, or the sweep's time has come."""
+        """Wait until an operator changes a provider, or for one sweep interval."""
         await self._listener.wait("herald_providers", SWEEP_S)
 
     async def round(self) -> None:
-        """Take over what operators drained, and publish the circuits that changed."""
+        """Read which providers are drained, and publish the circuits that changed."""
         self._health.drain(await self._providers.drained())
         for name, state in self._health.circuit_changes().items():
             self._metrics.circuit_state.set(_LEVEL[state], provider=name)

@@ -18,14 +18,14 @@ log = structlog.stdlib.get_logger(__name__)
 BATCH = 200
 SWEEP_S = 1.0
 MANY = 3
-"""From so many receipts in a round on, more are likely under way."""
+"""A round with at least this many receipts makes more of them likely."""
 GATHER_S = 0.005
 GATHER_S_MAX = 0.2
-"""While rounds find several receipts, wait GATHER_S for each that was found, at most GATHER_S_MAX, so that
-the next round is larger: together each costs a fraction, and the two of one message are applied as one.
+"""After a round with several receipts, wait GATHER_S for each of them, at most GATHER_S_MAX, so that the next
+round is larger: together each costs a fraction, and two receipts of one message are applied as one.
 """
 LOW_PRIORITY_DELAY_S = 2.0
-"""How old a receipt must be before a processor of low priority applies it."""
+"""How old a receipt must be before a low-priority processor applies it, in seconds."""
 
 
 class ReceiptProcessor:
@@ -43,9 +43,7 @@ class ReceiptProcessor:
         *,
         low_priority: bool = False,
     ) -> None:
-        """`low_priority`: its process has something more urgent to do, and other processes apply receipts
-        too.
-        """
+        """`low_priority`: this process has more urgent work, and other processes apply receipts too."""
         self._client = client
         self._receipts = receipts
         self._catalog = catalog
@@ -55,14 +53,14 @@ class ReceiptProcessor:
         self._taken = 0
 
     async def round(self) -> None:
-        """Apply one batch of what is due."""
+        """Apply up to BATCH due receipts."""
         self._taken = 0
         applied = await self._receipts.apply_due(BATCH, self._older_than_s)
         self._taken = applied.taken
         await self._report(applied)
 
     async def rest(self) -> None:
-        """Rest until more has gathered, or something comes in; not at all behind a full batch."""
+        """Wait until receipts arrive or gather; not at all after a full round."""
         if self._taken == BATCH:
             return
         if self._older_than_s:
@@ -95,5 +93,6 @@ class ReceiptProcessor:
     async def _wake(self, change: Changed) -> None:
         error = await wake(self._client, change.notification_id)
         if error is not None:
-            # Not running, or Temporal is away: its own timer, or what is due, finds the ledger changed.
+            # Not running, or Temporal is down: the workflow's timer, or the dispatcher, reads the change
+            # later.
             log.debug("not_woken", notification_id=str(change.notification_id), status=error.status.name)

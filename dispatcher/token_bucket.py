@@ -4,7 +4,7 @@ import time
 
 
 class TokenBucket:
-    """At most `per_s` a second, and no more than one second's worth at once."""
+    """At most `per_s` tokens a second, and a burst of at most `per_s`."""
 
     def __init__(self, per_s: float) -> None:
         self._per_s = per_s
@@ -12,7 +12,7 @@ class TokenBucket:
         self._at = time.monotonic()
 
     def left(self) -> int:
-        """How many tokens there are now."""
+        """How many tokens are available now."""
         now = time.monotonic()
         self._left = min(self._per_s, self._left + (now - self._at) * self._per_s)
         self._at = now

@@ -1,4 +1,4 @@
-"""Wakes the workflows of notifications that were cancelled or closed by others than their workflow."""
+"""Wakes the workflows of notifications that something else than their workflow has settled."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from workflows.notification import NotificationWorkflow
 log = structlog.stdlib.get_logger(__name__)
 
 AT_ONCE_MAX = 50
-"""The most signals under way at once: a bulk cancel settles thousands of notifications."""
+"""The most signals at once: a bulk cancel settles thousands of notifications."""
 
 
 async def wake(client: Client, notification_id: UUID) -> RPCError | None:
-    """Have a notification's workflow read the ledger, if it runs; returns Temporal's refusal, if any."""
+    """Make a notification's workflow read the ledger, if it runs. Returns Temporal's refusal, if any."""
     handle: WorkflowHandle[NotificationWorkflow, str] = client.get_workflow_handle_for(
         NotificationWorkflow.run, workflow_id(notification_id)
     )
@@ -32,9 +32,10 @@ async def wake(client: Client, notification_id: UUID) -> RPCError | None:
 
 
 class WorkflowSignals:
-    """The loop of one worker process over `herald_wake`: the ledger settled what a workflow may wait for.
+    """The loop of one worker process over `herald_wake`: wakes workflows that may wait for a settled
+    delivery.
 
-    It is a courtesy: a wake-up that is lost leaves a workflow waiting for its own timer, and nothing else.
+    It only saves time: after a lost wake-up the workflow continues at its own timer.
     """
 
     def __init__(self, client: Client, listener: Listener) -> None:

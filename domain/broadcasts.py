@@ -1,4 +1,4 @@
-"""Broadcasts: one message to many recipients, accepted page by page. Pure rules; the ledger has the state."""
+"""Broadcasts: one message to many recipients, accepted in chunks. Pure rules; the ledger holds the status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from domain.preferences import quiet_until
 from domain.status import ACTIVE, PARKED, Status
 
 PAGE_MAX: Final = 500
-"""So many recipients at most are accepted at once."""
+"""The most recipients of one chunk, accepted together."""
 RECIPIENTS_MAX: Final = 5_000_000
 LINE_BYTES_MAX: Final = 32_768
-"""So long at most is what one recipient brings."""
+"""The most bytes of one recipient's line in an upload."""
 
 
 class State(StrEnum):
-    """How a broadcast stands."""
+    """The status of a broadcast."""
 
     DRAFT = "draft"
     """Its audience has not been uploaded."""
@@ -32,7 +32,7 @@ class State(StrEnum):
 
 
 class Decision(StrEnum):
-    """What people decide about a broadcast."""
+    """What a client can decide about a broadcast."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -41,7 +41,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """From which states a decision is possible, and the state that it leads to."""
+    """The statuses in which a decision is possible, and the status that follows."""
 
     before: tuple[State, ...]
     after: State
@@ -82,7 +82,8 @@ class Waits(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Times of day (`HH:MM`) in a time zone between which pages are accepted. `end` may be the next day's."""
+    """Times of day (`HH:MM`) in a time zone between which chunks are accepted. `end` may be on the next
+    day."""
 
     start: str
     end: str
@@ -91,9 +92,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One of an audience. `no` is its line in an upload, or its place in a list or query; from 1.
+    """One recipient of an audience. `no` is its line in an upload, or its position in a list or query, from
+    1.
 
-    `addresses` by channel go before the user's own.
+    `addresses`, by channel, go before the user's own.
     """
 
     no: int
@@ -104,7 +106,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A recipient that was not accepted. The message holds nothing of the line itself."""
+    """A recipient that was not accepted. The message repeats nothing of the line."""
 
     no: int
     code: str
@@ -116,10 +118,10 @@ class Refusal:
 class Broadcast:
     """A broadcast as the ledger has it at `now`, the database's time.
 
-    `query` selects users; it has been followed once `gathered`. `next_at` is when the rate allows the next
-    page, `cursor` the number of the last recipient that was accepted or refused, `changes` how many
-    notifications came to a status since their acceptance, less those that left it. `stopped`: no page
-    holds what a cancel has to stop.
+    `query` selects users; `gathered`: all of them are recipients now. `next_at`: when the rate allows the
+    next chunk. `cursor`: the number of the last recipient that was accepted or refused. `changes`: for each
+    status, how many notifications entered it since their acceptance, minus those that left it. `stopped`: no
+    chunk holds notifications that a cancel still has to stop.
     """
 
     id: UUID
@@ -158,17 +160,17 @@ class Broadcast:
 
     @property
     def counts(self) -> "Counts":
-        """How its notifications stand."""
+        """Its notifications by outcome."""
         return counts(self.accepted, self.changes)
 
     @property
     def unaccepted(self) -> int:
-        """How many recipients wait for their page."""
+        """How many recipients are not accepted or refused yet."""
         return max(0, self.total - self.accepted - self.refused)
 
     @property
     def eta_s(self) -> float | None:
-        """How long until nothing is left, in seconds; None when nothing says so."""
+        """The estimated time to completion in seconds; None if it is unknown."""
         if self.state not in (State.RUNNING, State.COMPLETED) or self.started_at is None or not self.gathered:
             return None
         active = self.counts.active
@@ -179,7 +181,7 @@ class Broadcast:
 
     @property
     def waits(self) -> tuple[Waits, datetime] | None:
-        """What a running broadcast waits for and until when; None if a page may be accepted now."""
+        """What a running broadcast waits for, and until when; None if a chunk may be accepted now."""
         if self.state is not State.RUNNING:
             return None
         if self.start_at is not None and self.start_at > self.now:
@@ -190,9 +192,7 @@ class Broadcast:
 
     @property
     def page(self) -> int:
-        """How many recipients one page has: at a slow rate no more than a second's, so that none comes in
-        a burst.
-        """
+        """The most recipients of one chunk: at a slow rate those of one second, to avoid bursts."""
         return PAGE_MAX if self.rate_per_s is None else max(1, min(PAGE_MAX, int(self.rate_per_s)))
 
 
@@ -203,7 +203,7 @@ def opens_at(now: datetime, window: Window) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How a broadcast's notifications stand. Each accepted one is in exactly one of the others."""
+    """A broadcast's notifications by outcome. Each accepted one is in exactly one of the other counts."""
 
     accepted: int = 0
     active: int = 0
@@ -223,7 +223,7 @@ _SUPPRESSED = frozenset({Status.SUPPRESSED, Status.RATE_LIMITED})
 def counts(accepted: int, changes: Mapping[Status, int]) -> Counts:
     """The counts of a broadcast from how many were accepted, and the changes since then by status.
 
-    A change may be told before the acceptance of its page is: nothing is counted below zero.
+    A change may be counted before the acceptance of its chunk, so no count goes below zero.
     """
 
     def total(*statuses: Status) -> int:
@@ -244,10 +244,10 @@ def counts(accepted: int, changes: Mapping[Status, int]) -> Counts:
 def eta_s(
     elapsed_s: float, settled: int, left: int, unaccepted: int, rate_per_s: float | None
 ) -> float | None:
-    """How long until nothing is left, in seconds: at the pace so far, and no faster than its rate allows.
+    """The estimated time to completion in seconds: at the pace so far, and no faster than the rate allows.
 
-    None while nothing says how fast it goes. `left` counts what is not settled, `unaccepted` what of it
-    waits for its page.
+    None while the pace is unknown. `left` counts notifications that are not settled, `unaccepted` the
+    recipients among them that are not accepted yet.
     """
     if left <= 0:
         return 0.0

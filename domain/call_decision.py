@@ -1,4 +1,4 @@
-"""What follows from the result of a call to a provider."""
+"""What follows from the result of a provider call."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,17 +15,17 @@ from domain.transition import Closure, Transition
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call to a provider ended with this result. `attempt` is the one it was made for, still open."""
+    """A provider call ended with this result. `attempt` is the one it was made for, still open."""
 
     attempt: Attempt
     result: SendResult
 
 
 def after_call(snapshot: DeliverySnapshot, call: CallEnded) -> Transition:
-    """What the delivery comes to. An ambiguous result leaves the attempt open, to be resolved."""
+    """The transition that follows. An ambiguous result leaves the attempt open, to be resolved."""
     attempt, result = call.attempt, call.result
     if result.outcome is Outcome.AMBIGUOUS:
-        # Whoever retries the delivery resolves it at that time; if nobody does, the dispatcher comes after.
+        # The retried activity resolves it at that time; without it, the dispatcher does so a lease later.
         due_at = snapshot.context.lease_after(snapshot.visible_at(attempt))
         return Transition(Status.SENDING, due_at, event="ambiguous", data={"code": result.code})
     if result.outcome is Outcome.ACCEPTED:
@@ -36,21 +36,20 @@ def after_call(snapshot: DeliverySnapshot, call: CallEnded) -> Transition:
 
 
 def accepted(now: datetime, context: DecisionContext, provider: str) -> Transition:
-    """A provider took the message: nothing more is expected, unless a receipt is, by the type's deadline."""
+    """A provider accepted the message. A receipt may be expected by the type's deadline."""
     reports = context.provider(provider).receipts
     return awaiting_receipt(now, context.type.receipt_deadline_s if reports else None)
 
 
 def awaiting_receipt(now: datetime, deadline_s: float | None) -> Transition:
-    """Sent: a receipt is to come within `deadline_s`; None: none is expected."""
+    """Sent; a receipt is expected within `deadline_s` seconds, None if there will be no receipt."""
     return Transition(Status.SENT, None if deadline_s is None else now + timedelta(seconds=deadline_s))
 
 
 def refused(snapshot: DeliverySnapshot, attempt: Attempt, result: SendResult) -> Transition:
-    """A provider did not take the message: the next candidate is asked in the same pass.
+    """A provider did not accept the message: the next candidate is called in the same pass.
 
-    Without any candidate left for good the recipient was refused; with none left in this pass, the pass
-    failed.
+    If no candidate is left at all, the recipient was refused; if none is left in this pass, the pass failed.
     """
     snapshot = snapshot.with_attempt(replace(attempt, outcome=result.outcome))
     ranked = rank(snapshot.notification, snapshot.delivery, snapshot.route)
@@ -71,6 +70,6 @@ def refused(snapshot: DeliverySnapshot, attempt: Attempt, result: SendResult) ->
             snapshot.context.lease_after(snapshot.now),
             next_pass_at=snapshot.delivery.next_pass_at,
         )
-    # With another provider to ask, a provider's Retry-After keeps only that one out (ProviderHealth).
+    # If there are other providers, a Retry-After only blocks the one that sent it (ProviderHealth).
     alone = len({candidate.provider for candidate in ranked.known}) == 1
     return failed_pass(snapshot, result.retry_after_s if alone else None)

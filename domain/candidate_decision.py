@@ -1,4 +1,4 @@
-"""Who is asked next for a delivery that may be sent now, and what it comes to when nobody can be."""
+"""Which provider is called next for a sendable delivery, and what follows if none can be."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,11 +13,11 @@ from domain.status import Status
 from domain.transition import Call, Transition
 
 RATE_WAIT_S = 1.0
-"""How long a delivery waits when only a provider's rate keeps it from being sent."""
+"""How long a delivery waits, in seconds, if only a provider's rate limit blocks it."""
 
 
 def next_candidate(snapshot: DeliverySnapshot) -> Call | Transition:
-    """The next candidate of this pass, or what the delivery comes to without one."""
+    """The next candidate of this pass, or the transition without one."""
     ranked = rank(snapshot.notification, snapshot.delivery, snapshot.route)
     if ranked.usable:
         return Call(ranked.usable[0], ranked.skipped)
@@ -27,9 +27,9 @@ def next_candidate(snapshot: DeliverySnapshot) -> Call | Transition:
 
 
 def failed_pass(snapshot: DeliverySnapshot, retry_after_s: float | None = None) -> Transition:
-    """Every provider failed in this pass: the next pass is scheduled, or the schedule is used up.
+    """Every provider failed in this pass: schedule the next one, or end if the schedule is used up.
 
-    `retry_after_s`: how long the provider asked us to wait, where there is no other.
+    `retry_after_s`: the wait that the only provider asked for.
     """
     delivery, type, now = snapshot.delivery, snapshot.context.type, snapshot.now
     passes_failed = delivery.pass_no - delivery.round_pass + 1
@@ -53,7 +53,7 @@ def failed_pass(snapshot: DeliverySnapshot, retry_after_s: float | None = None) 
             data={"pass": passes_failed, "at": at.isoformat()},
         )
     if any(attempt.receipt_status is not None for attempt in delivery.attempts):
-        # A provider took it and reported failure: it is undelivered, and not a dead letter.
+        # A provider accepted it and reported a failure: undelivered, not a dead letter.
         return Transition(Status.UNDELIVERED, None, Reason.UNDELIVERED, event="exhausted")
     if snapshot.has_channel_behind:
         return Transition(Status.UNDELIVERED, None, Reason.PROVIDERS_EXHAUSTED, event="exhausted")
@@ -62,12 +62,12 @@ def failed_pass(snapshot: DeliverySnapshot, retry_after_s: float | None = None) 
 
 
 def park(now: datetime, context: DecisionContext, status: Status, reason: Reason) -> Transition:
-    """Nothing more is done until an operator acts, or retention ends."""
+    """Park the delivery until an operator acts, or until it has been parked too long."""
     return Transition(status, now + timedelta(seconds=context.keep_parked_s), reason, event=status.value)
 
 
 def nowhere_left(snapshot: DeliverySnapshot) -> Transition:
-    """No candidate is left for good: the attempts say why."""
+    """No candidate is left at all. The reason follows from the attempts."""
     delivery = snapshot.delivery
     outcomes = {attempt.outcome for attempt in delivery.attempts}
     if Outcome.ACCEPTED in outcomes:
@@ -85,9 +85,9 @@ def nowhere_left(snapshot: DeliverySnapshot) -> Transition:
 
 
 def _provider_down(snapshot: DeliverySnapshot, ranked: Ranked) -> Transition:
-    """No provider may be asked now: the delivery waits in the ledger, without using up a pass.
+    """Every provider is blocked: the delivery waits in the ledger without using up a pass.
 
-    A channel behind it takes over: `first` promises to reach the user, not to wait.
+    If another channel waits behind it, that one takes over: `first` promises to reach the user, not to wait.
     """
     only_rate = "rate" in ranked.skipped.values()
     if snapshot.has_channel_behind and not only_rate:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class CircuitState(StrEnum):
-    """`half_open`: one probe may go, and its outcome decides."""
+    """`half_open`: one probe is admitted, and its outcome decides."""
 
     CLOSED = "closed"
     HALF_OPEN = "half_open"
@@ -15,13 +15,13 @@ class CircuitState(StrEnum):
 class Circuit:
     """The circuit of one provider, as one process sees it.
 
-    It opens when the last `failures` outcomes all speak against the provider's health
-    (domain.outcome.HEALTH_FAILURES) and came within `window_s` seconds. For `open_s` seconds nothing
-    passes, then one probe at a time; any success closes it. Every `now` is in monotonic seconds.
+    It opens when the last `failures` outcomes were all health failures (domain.outcome.HEALTH_FAILURES)
+    within `window_s` seconds. For `open_s` seconds it admits no call, then one probe at a time; any success
+    closes it. Every `now` is in monotonic seconds.
     """
 
     def __init__(self, failures: int, window_s: float, open_s: float) -> None:
-        """Closed, with nothing counted. Raises ValueError unless all three are above zero."""
+        """Start closed. Raises ValueError unless all three are above zero."""
         if failures < 1 or window_s <= 0 or open_s <= 0:
             raise ValueError(f"a circuit needs positive numbers, not {failures}, {window_s}, {open_s}")
         self._window_s = window_s
@@ -31,21 +31,21 @@ class Circuit:
         self._probe_at: float | None = None
 
     def state(self, now: float) -> CircuitState:
-        """How the circuit stands."""
+        """The state of the circuit."""
         if self._opened_at is None:
             return CircuitState.CLOSED
         return CircuitState.OPEN if now - self._opened_at < self._open_s else CircuitState.HALF_OPEN
 
     def admits(self, now: float) -> bool:
-        """Whether a call would be let through now. Takes nothing: see `enter`."""
+        """Whether a call would be admitted now. Reserves nothing: see `enter`."""
         state = self.state(now)
         return state is CircuitState.CLOSED or (state is CircuitState.HALF_OPEN and not self._probing(now))
 
     def enter(self, now: float) -> bool:
-        """Whether this call may go; in a half-open circuit it takes the probe.
+        """Whether this call is admitted; in a half-open circuit it becomes the probe.
 
-        Who entered reports by `succeeded` or `failed`, or by `left` when no call was made. A probe that
-        never reports is given up after `open_s`.
+        An admitted caller must report by `succeeded` or `failed`, or by `left` if it made no call. A probe
+        that never reports is given up after `open_s`.
         """
         if not self.admits(now):
             return False
@@ -54,20 +54,20 @@ class Circuit:
         return True
 
     def left(self) -> None:
-        """The one that entered made no call: the probe is free again."""
+        """An admitted caller made no call: the probe is free again."""
         self._probe_at = None
 
     def succeeded(self) -> None:
-        """A call showed the provider well: closed, and the count begins anew."""
+        """A call succeeded: close the circuit and restart the count."""
         self._failures.clear()
         self._opened_at = None
         self._probe_at = None
 
     def failed(self, now: float) -> None:
-        """A call spoke against the provider's health."""
+        """A call failed in a way that counts against the provider's health."""
         state = self.state(now)
         if state is CircuitState.OPEN:
-            # A call from before it opened; it says nothing that was not known.
+            # A call from before the circuit opened: no new information.
             return
         self._failures.append(now)
         if state is CircuitState.HALF_OPEN or self._run_is_full(now):

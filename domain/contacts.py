@@ -1,4 +1,4 @@
-"""Contacts and texts at the door: one spelling for one address, and nothing that cannot be stored."""
+"""Validates contacts and texts: one spelling for one address, and nothing that cannot be stored."""
 
 import math
 import re
@@ -25,7 +25,7 @@ _PHONE_SPELLING = re.compile(r"\+[0-9 ().\-/]{5,40}")
 
 
 class InvalidContact(ValueError):
-    """An address cannot be one. The message never repeats it: errors are logged."""
+    """The address is not valid. The message never repeats it: errors are logged."""
 
 
 class UnstorableText(ValueError):
@@ -35,8 +35,8 @@ class UnstorableText(ValueError):
 def normalise_phone(text: str) -> str:
     """The number in E.164, e.g. `+2348031236789`. Raises InvalidContact.
 
-    A number is taken when its length is one that its country uses (libphonenumber's "possible").
-    Whether its range is assigned is not asked: those tables age, and a customer refused by an old
+    A number is accepted if its length is one that its country uses (libphonenumber's "possible").
+    Whether its range is assigned is not checked: those tables age, and refusing a customer because of an old
     table is worse than a number that the provider refuses.
     """
     if _E164.fullmatch(text) and _is_as_it_is_dialled(text):
@@ -58,9 +58,9 @@ def normalise_phone(text: str) -> str:
 
 
 def _is_as_it_is_dialled(number: str) -> bool:
-    """Whether a number in E.164 is one that libphonenumber would take and leave as it is.
+    """Whether libphonenumber would accept a number in E.164 and leave it unchanged.
 
-    It asks of the same tables what parsing, checking and formatting come to, at a tenth of their cost.
+    It reads the same tables as parsing, checking and formatting, at a tenth of their cost.
     """
     for digits in (2, 3, 4):
         plan = _plan(int(number[1:digits]))
@@ -73,7 +73,7 @@ def _is_as_it_is_dialled(number: str) -> bool:
 
 @cache
 def _plan(country_code: int) -> tuple[frozenset[int], re.Pattern[str] | None] | None:
-    """The lengths of a country's numbers, and what parsing may strip from their beginning."""
+    """The lengths of a country's numbers, and the prefix that parsing may strip."""
     region = region_code_for_country_code(country_code)
     if region == "ZZ":
         return None
@@ -85,11 +85,11 @@ def _plan(country_code: int) -> tuple[frozenset[int], re.Pattern[str] | None] | 
 
 
 def suppression_key(channel: Channel, address: str) -> str:
-    """How an address stands in the suppression list: an email address in lower case.
+    """The form of an address in the suppression list: an email address in lower case, a browser's
+    subscription by its endpoint, without the keys behind it.
 
-    A browser's subscription stands there by its endpoint, without the keys behind it.
-    Mailboxes that tell case apart are not found in practice, vendors report addresses in lower case,
-    and nobody escapes a suppression by another spelling. What is sent to keeps its own spelling.
+    Case-sensitive mailboxes are not found in practice, vendors report addresses in lower case, and another
+    spelling must not evade a suppression. Messages are sent to the original spelling.
     """
     match ADDRESS_KINDS[channel]:
         case AddressKind.EMAIL:
@@ -103,7 +103,7 @@ def suppression_key(channel: Channel, address: str) -> str:
 def normalise_email(text: str) -> str:
     """The address with its domain in lower case and its Unicode normalised. Raises InvalidContact.
 
-    Syntax only (RFC 5321 and 6531 as email-validator reads them): no name server is asked.
+    Syntax only (RFC 5321 and 6531 as email-validator reads them): no DNS lookup.
     """
     try:
         return validate_email(text.strip(), check_deliverability=False).normalized

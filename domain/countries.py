@@ -1,4 +1,4 @@
-"""Which country a phone number is of, and what a table by country says of it."""
+"""The country of a phone number, and look-ups in tables by country."""
 
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
@@ -40,9 +40,9 @@ CountryKey = Annotated[str, BeforeValidator(_upper), AfterValidator(_country_key
 
 
 def region_of(number: str) -> str | None:
-    """The two letters of an E.164 number's country; None when it is of none, or of one of several.
+    """The two letters of an E.164 number's country; None if it has no country or the country is ambiguous.
 
-    Countries that share a calling code (+1, +7, +44) are told apart by libphonenumber's ranges.
+    Countries that share a calling code (+1, +7, +44) are distinguished by libphonenumber's ranges.
     """
     try:
         region = region_code_for_number(parse(number, None))
@@ -52,9 +52,9 @@ def region_of(number: str) -> str | None:
 
 
 def key_for(number: str, table: Mapping[str, Value]) -> str | None:
-    """The key of a table by CountryKey that speaks of an E.164 number; None if none does.
+    """The key of a table by CountryKey that matches an E.164 number; None if no key matches.
 
-    The country goes before any digits, and of digits the longest that the number begins with.
+    A country goes before digits, and the longest matching digits before shorter ones.
     """
     if not table:
         return None

@@ -1,7 +1,7 @@
 """The one decision: what a delivery needs next.
 
-Workflow, pass, batch, poll and operator all ask `decide`. It is pure: the snapshot is everything that it
-looks at.
+Workflows, passes, batches, polls and operator commands all call `decide`. It is pure: the snapshot and the
+event are all that it looks at.
 """
 
 from typing import TypeAlias, overload
@@ -19,7 +19,7 @@ from domain.status import PARKED, SENDABLE, Status
 from domain.transition import Call, Decision, Resolve, Transition, Wait, defer
 
 Event: TypeAlias = CallEnded | Resolved | LimitReached | ReceiptMissing
-"""What may have happened to a delivery, for its decision."""
+"""What can have happened to a delivery."""
 
 
 @overload
@@ -31,17 +31,17 @@ def decide(snapshot: DeliverySnapshot, event: Resolved) -> Transition | Wait: ..
 @overload
 def decide(snapshot: Snapshot, event: Command) -> Transition | Wait: ...
 def decide(snapshot: Snapshot, event: Event | Command | None = None) -> Decision:
-    """What the delivery needs next, after `event`, or as time has passed.
+    """What the delivery needs next: after `event`, or at this time.
 
-    A command needs neither the type's promises nor a route; everything else does.
+    A command needs no route and no type; everything else needs a DeliverySnapshot.
     """
     if isinstance(event, Cancel | Retry | Discard | Replay):
         return obey(snapshot, event)
     if not isinstance(snapshot, DeliverySnapshot):
-        raise TypeError(f"a decision about {event!r} needs the delivery's route and promises")
+        raise TypeError(f"a decision about {event!r} needs a DeliverySnapshot")
     match event:
         case None:
-            return _as_it_is(snapshot)
+            return _by_time(snapshot)
         case CallEnded():
             return after_call(snapshot, event)
         case Resolved():
@@ -52,7 +52,7 @@ def decide(snapshot: Snapshot, event: Event | Command | None = None) -> Decision
             return silence(snapshot)
 
 
-def _as_it_is(snapshot: DeliverySnapshot) -> Decision:
+def _by_time(snapshot: DeliverySnapshot) -> Decision:
     delivery = snapshot.delivery
     if delivery.open_attempt is not None:
         return _open_attempt(snapshot)
@@ -66,8 +66,8 @@ def _as_it_is(snapshot: DeliverySnapshot) -> Decision:
 
 
 def _open_attempt(snapshot: DeliverySnapshot) -> Wait | Resolve:
-    """Until its deadline has passed an attempt belongs to its sender, who alone may ask earlier, having noted
-    an ambiguous answer (`code`).
+    """Until its deadline an attempt belongs to its sender. Only a recorded ambiguous answer (`code`) lets it
+    be resolved earlier.
     """
     attempt = snapshot.delivery.open_attempt
     assert attempt is not None
@@ -91,10 +91,9 @@ def _sendable(snapshot: DeliverySnapshot) -> Wait | Call | Transition:
 
 
 def _not_permitted(snapshot: DeliverySnapshot) -> Transition | None:
-    """What the preferences, the contacts and the clock make of it; None if it may be sent.
+    """The transition if preferences, contacts or the clock forbid a send; None if it may be sent.
 
-    Once something was tried, quiet hours no longer hold it up, and a missing address is judged by the
-    attempts.
+    After the first attempt quiet hours no longer apply, and the attempts decide about a missing address.
     """
     delivery, check = snapshot.delivery, snapshot.permission
     match check.permission:

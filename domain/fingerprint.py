@@ -13,7 +13,7 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """An HMAC-SHA256 over the fields that the client supplied, and how it was made."""
+    """An HMAC-SHA256 over the fields that the client supplied, with its key and version."""
 
     digest: bytes
     key_id: str
@@ -31,7 +31,7 @@ def canonical(supplied: Mapping[str, Any]) -> bytes:
 def fingerprint(keys: Mapping[str, str], key_id: str, supplied: Mapping[str, Any]) -> Fingerprint:
     """The fingerprint of the supplied fields under one of the installation's keys.
 
-    Raises KeyError when the key is not known any more.
+    Raises KeyError if the key is no longer known.
     """
     return Fingerprint(hmac.digest(keys[key_id].encode(), canonical(supplied), "sha256"), key_id)
 
@@ -39,8 +39,8 @@ def fingerprint(keys: Mapping[str, str], key_id: str, supplied: Mapping[str, Any
 def matches(keys: Mapping[str, str], stored: Fingerprint, supplied: Mapping[str, Any]) -> bool:
     """Whether the stored fingerprint was made from the same supplied fields, under its own key.
 
-    A stored fingerprint whose key or canonical form is gone matches everything: a retry must never
-    be refused for our housekeeping.
+    A stored fingerprint whose key or canonical form is gone matches everything: a retry must not fail because
+    of our maintenance.
     """
     if stored.version != CANONICAL_VERSION or stored.key_id not in keys:
         return True

@@ -1,4 +1,4 @@
-"""Identifiers: a notification is named by a UUID that is derived from what the client sent."""
+"""Identifiers. A notification's UUID is derived from what the client sent; the others derive from it."""
 
 import hashlib
 import hmac
@@ -38,7 +38,7 @@ def broadcast_workflow_id(broadcast_id: UUID) -> str:
 
 
 def page_workflow_id(page_id: UUID) -> str:
-    """The Temporal workflow ID of a page."""
+    """The Temporal workflow ID of a batch."""
     return f"page-{page_id}"
 
 
@@ -48,7 +48,7 @@ def workflow_id(notification_id: UUID) -> str:
 
 
 def attempt_ref(delivery_id: UUID, no: int) -> str:
-    """What a provider is given to carry back: it names one attempt, and says nothing else."""
+    """Our reference for one attempt, which a provider returns in its receipts. It reveals nothing else."""
     return f"{delivery_id}.{no}"
 
 
@@ -64,7 +64,7 @@ def parse_attempt_ref(ref: str) -> tuple[UUID, int] | None:
 def match_key(secret: str, channel: str, address: str, text: str) -> str:
     """Stands for "this text to this address" where a provider keeps no reference of ours.
 
-    Two open attempts with one match key cannot be told apart by a look-up.
+    A look-up cannot distinguish two open attempts with the same match key.
     """
     message = f"{channel}\n{address}\n{text}".encode()
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()[:32]

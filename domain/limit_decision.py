@@ -1,4 +1,4 @@
-"""What a delivery comes to that has no place under its user's limits."""
+"""What follows if a delivery has no place under its user's limits."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,14 +9,14 @@ from domain.status import Status
 from domain.transition import Transition, defer
 
 AGAIN_S_MIN = 1.0
-"""A place is never asked for again sooner than this, in seconds."""
+"""The shortest wait before a place is requested again, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """There is no place. `free_at`: when there may be one. `limits`: those that denied it, in words.
+    """There is no place. `free_at`: when there may be one. `limits`: the reached limits, in words.
 
-    `store_lost`: the counts cannot be read, so that nobody knows. `drops`: one of the limits drops what is
+    `store_lost`: the counts cannot be read, so it is not known. `drops`: one of the limits drops deliveries
     above it.
     """
 
@@ -27,9 +27,9 @@ class LimitReached:
 
 
 def without_place(snapshot: Snapshot, reached: LimitReached) -> Transition:
-    """Dropped if any limit drops, else deferred until a place is free.
+    """Drop it if any limit drops, else defer it until a place is free.
 
-    While the counts cannot be read it waits, whatever its type says: nobody knows that it is above its limit.
+    While the counts cannot be read it is deferred in any case: it may be below its limit.
     """
     again = max(reached.free_at, snapshot.now + timedelta(seconds=AGAIN_S_MIN))
     if reached.store_lost:

@@ -1,4 +1,4 @@
-"""What may be shown of an address, and the one line that names a notification in the Web UI."""
+"""Masks addresses, and summarises a notification in one line for the Web UI."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from domain.notification import ADDRESS_KINDS, AddressKind, Channel, Recipient, 
 
 HIDDEN = "•••"
 SUMMARY_CHARS_MAX = 120
-"""Temporal refuses a summary whose JSON is above 400 bytes; a dot takes six of them."""
+"""Temporal refuses a summary whose JSON exceeds 400 bytes; a dot takes six of them."""
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _CALLING_CODES = frozenset(f"+{code}" for code in COUNTRY_CODE_TO_REGION_CODE)
@@ -27,7 +27,7 @@ def mask_phone(number: str) -> str:
 
 
 def _calling_code(number: str) -> str | None:
-    """With its plus. One in E.164 begins with it: no calling code is the beginning of another."""
+    """The calling code of an E.164 number, with its plus. No calling code is the prefix of another."""
     if _E164.fullmatch(number):
         return next((code for end in (2, 3, 4) if (code := number[:end]) in _CALLING_CODES), None)
     try:
@@ -52,7 +52,7 @@ def mask_token(token: str) -> str:
 
 
 def mask(channel: Channel, address: str) -> str:
-    """An address of any channel, masked."""
+    """Mask an address of any channel."""
     return _MASKS[ADDRESS_KINDS[channel]](address)
 
 
@@ -69,7 +69,7 @@ def summary(
     recipient: Recipient,
     strategy: Strategy = Strategy.ALL,
 ) -> str:
-    """One line for people: `debit_alert → sms (+234•••••6789)`, at most SUMMARY_CHARS_MAX characters."""
+    """One line for operators: `debit_alert → sms (+234•••••6789)`, at most SUMMARY_CHARS_MAX characters."""
     joint = ", else " if strategy is Strategy.FIRST else ", "
     line = f"{type_name} → {joint.join(_channel_summary(channel, recipient) for channel in channels)}"
     return line if len(line) <= SUMMARY_CHARS_MAX else f"{line[: SUMMARY_CHARS_MAX - 1]}…"

@@ -1,4 +1,4 @@
-"""Notifications, deliveries and attempts: the records that the whole system speaks about."""
+"""Notifications, deliveries and attempts: the records that the whole system works on."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Channel(StrEnum):
 
 
 class AddressKind(StrEnum):
-    """What an address of a channel is: how it is spelled, and what may be shown of it."""
+    """The kind of a channel's addresses: it decides their spelling and their mask."""
 
     PHONE = "phone"
     EMAIL = "email"
@@ -51,7 +51,7 @@ LANE_RANK: dict[Lane, int] = {lane: rank for rank, lane in enumerate(Lane)}
 
 
 class Strategy(StrEnum):
-    """`all` sends over every channel; `first` moves on to the next only when one does not reach."""
+    """`all` sends over every channel; `first` tries the next channel only if one does not reach the user."""
 
     ALL = "all"
     FIRST = "first"
@@ -59,7 +59,7 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is said. It lives in the ledger only: never in histories, logs or errors."""
+    """The text. It is kept in the ledger only: never in histories, logs or errors."""
 
     body: str
     title: str | None = None
@@ -67,9 +67,9 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A user's device. One with both tokens can be reached through FCM first, directly as fallback.
+    """A user's device. With both tokens it is reached through FCM first, and through APNs as fallback.
 
-    `webpush` is a browser's subscription in one text (domain.web_push).
+    `webpush` is a browser's subscription as one text (domain.web_push).
     """
 
     device_id: str
@@ -79,11 +79,11 @@ class Device:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Everything by which the device is reached."""
+        """All tokens of the device."""
         return tuple(token for token in (self.fcm_token, self.apns_token, self.webpush) if token)
 
     def without(self, tokens: Collection[str]) -> "Device":
-        """The device as if it had none of these tokens."""
+        """The device without these tokens."""
         kept = (
             None if token in tokens else token for token in (self.fcm_token, self.apns_token, self.webpush)
         )
@@ -100,7 +100,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """Local times between which nothing that can wait is sent. `start` may be later than `end`."""
+    """Local times between which only required types are sent. `start` may be later than `end`."""
 
     start: str
     end: str
@@ -108,11 +108,11 @@ class QuietHours:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """What is known of the user at this moment, overridden by the notification's own `to`.
+    """The user's current contacts and preferences, overridden by the notification's own `to`.
 
     The addresses are named after their channels; push goes to `devices`.
     `settings` holds the opt-ins and opt-outs as {(type, channel): enabled}; type may be `*`.
-    `suppressed` holds the channels' suppressed addresses among those listed here.
+    `suppressed` holds those of these addresses that are suppressed, with their channels.
     """
 
     sms: str | None = None
@@ -125,11 +125,11 @@ class Recipient:
     suppressed: frozenset[tuple[Channel, str]] = frozenset()
 
     def address(self, channel: Channel) -> str | None:
-        """The address over a channel; None if there is none, and for push."""
+        """The address for a channel; None if it is missing, and for push."""
         return None if channel is Channel.PUSH else getattr(self, channel.value)
 
     def addresses(self, channel: Channel) -> tuple[str, ...]:
-        """Every address over a channel: the tokens of all devices, or the only one."""
+        """All addresses for a channel: the tokens of all devices, or the single address."""
         if channel is Channel.PUSH:
             return tuple(token for device in self.devices for token in device.tokens)
         address = self.address(channel)
@@ -138,7 +138,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One intent to call a provider, and what came of it. `outcome` is None while it is open."""
+    """One intent to call a provider, and its outcome. `outcome` is None while it is open."""
 
     no: int
     provider: str
@@ -156,11 +156,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A notification over one channel: the row that alone decides what may happen next.
+    """A notification over one channel: the row that decides what may happen next.
 
-    `version` grows with every change and is compared and set by each; `due_at` is when something
-    must have happened by, None once nothing is expected any more. `pass_no` counts passes for ever, and
-    the retry schedule counts from `round_pass`, where an operator's retry began it anew.
+    Every change compares and increases `version`. `due_at`: the deadline for the next step, None once nothing
+    is expected any more. `pass_no` counts all passes; the retry schedule counts from `round_pass`, which an
+    operator's retry sets.
     """
 
     id: UUID
@@ -178,13 +178,13 @@ class Delivery:
 
     @property
     def open_attempt(self) -> Attempt | None:
-        """The attempt whose outcome is not known yet, if there is one (there is at most one)."""
+        """The attempt whose outcome is not known yet; None if all are closed. There is at most one."""
         return next((attempt for attempt in self.attempts if attempt.outcome is None), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One notification as the ledger has it now, with all that a pass needs to decide and to send."""
+    """One notification as read from the ledger, with all that a pass needs to decide and to send."""
 
     id: UUID
     tenant: str
@@ -201,7 +201,7 @@ class Notification:
     recipient: Recipient
     deliveries: tuple[Delivery, ...]
     now: datetime
-    """The database's clock when this was read: the `now` of every decision made from it."""
+    """The database's time when it was read: the `now` of every decision made from it."""
 
     def delivery(self, channel: Channel) -> Delivery:
         """The delivery over this channel. Raises KeyError if the notification has none."""

@@ -15,14 +15,14 @@ Price = Annotated[Decimal, Field(ge=0, max_digits=12)]
 
 
 class OnUnknown(StrEnum):
-    """What to do about a send whose outcome, or whose receipt, cannot be found out."""
+    """What to do if the outcome or the receipt of a send cannot be found out."""
 
     RECONCILE = "reconcile"
     """Keep asking until the deadline, then park."""
     FAILOVER = "failover"
-    """Send through the next provider: it may arrive twice."""
+    """Send through the next provider: the message may arrive twice."""
     STOP = "stop"
-    """Never send again by ourselves: park it for an operator."""
+    """Never send again automatically: park it for an operator."""
 
 
 class OnLimit(StrEnum):
@@ -48,16 +48,18 @@ class Limit(BaseModel):
 
 
 class TemplateParameter(BaseModel):
-    """What fills one place of a template: a field of the content, or the part of it that `match` finds."""
+    """What fills one parameter of a template: a field of the content, or the part of it that
+    `match` finds.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     field: Literal["title", "body"] = "body"
     match: re.Pattern[str] | None = None
-    """A regular expression; its first group, if it has one, is what is taken."""
+    """A regular expression; its first group is used, if it has one."""
 
     def value(self, content: Content) -> str | None:
-        """The text for this content; None if it has none."""
+        """The text for this content; None if there is no match."""
         text: str | None = getattr(content, self.field)
         if self.match is None or text is None:
             return text
@@ -96,21 +98,21 @@ class NotificationType(BaseModel):
     retry_s: tuple[Seconds, ...] = (30, 120, 600)
     """How long after each failed pass the next one starts; after the last, it is dead-lettered."""
     retry_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """How much of a retry's wait may be added to it, as a share."""
+    """The most that is added to a retry's wait, as a share of it."""
     on_unknown: OnUnknown = OnUnknown.RECONCILE
     await_receipt: bool = False
     """The workflow stays open until the receipt, or its deadline."""
     receipt_deadline_s: Seconds | None = None
-    """How long after it was sent a receipt must have come; None: none is expected."""
+    """How long after the send a receipt must have come; None: no receipt is expected."""
     expires_s: Seconds = 86_400
     """The default expiry, from acceptance (or from `send_at`)."""
     scrub_when_final: bool = False
-    """Empties the content once nothing will be sent any more (one-time passwords)."""
+    """Delete the content once the notification is final (one-time passwords)."""
     limits: tuple[Limit, ...] = ()
     routes: dict[Channel, tuple[str, ...]] = Field(default_factory=dict[Channel, tuple[str, ...]])
     """The providers of a channel in fallback order, where this type differs from the general routes."""
     whatsapp: WhatsAppTemplate | None = None
-    """How it is said on WhatsApp; None: in its own words, to people who wrote to us lately."""
+    """The WhatsApp template; None: free text, only to users who recently wrote to us."""
 
     def limits_on(self, channel: str) -> bool:
         """Whether it has any limit on a channel."""
@@ -131,44 +133,44 @@ class Prices(BaseModel):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     """ISO 4217, such as USD."""
     per_segment: Price | None = None
-    """Wherever `by_country` says nothing; None: not known."""
+    """For numbers that `by_country` does not cover; None: not known."""
     by_country: dict[CountryKey, Price] = Field(default_factory=dict[CountryKey, Price])
     """By country, or by the first digits of the number: domain.countries.key_for."""
 
     def of(self, number: str) -> Decimal | None:
-        """The price of one segment to an E.164 number; None when it is not known."""
+        """The price of one segment to an E.164 number; None if it is not known."""
         key = key_for(number, self.by_country)
         return self.by_country[key] if key else self.per_segment
 
 
 class ProviderPolicy(BaseModel):
-    """How one provider is used, whatever the notification. Durations are in seconds."""
+    """How one provider is called. Durations are in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_s: Seconds = 10
     """The whole budget of one call: pool, connect, write and read."""
     connections_max: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """So many connections one process has to it over HTTP/1.1."""
+    """The most HTTP/1.1 connections of one process to it."""
     pool_s: Seconds = 2
     """The longest wait for one of them."""
     connect_s: Seconds = 3
     """The longest wait for a new one, with its TLS."""
     write_s: Seconds = 5
-    """The longest that a request's body may take."""
+    """The longest that sending a request's body may take."""
     read_s: Seconds = 30
-    """The longest silence while the answer is awaited."""
+    """The longest silence while waiting for the answer."""
     rate_per_s: Annotated[float, Field(gt=0)] | None = None
-    """At most so many sends a second over all workers; None: as fast as they come."""
+    """The most sends per second over all workers; None: unlimited."""
     settling_s: Seconds | None = None
-    """How long "not found" does not mean "not sent"; None: the adapter's own declaration."""
+    """How long after a call "not found" does not prove "not sent"; None: as the adapter declares."""
     circuit_failures: Annotated[int, Field(gt=0)] = 20
-    """So many failures in a row within `circuit_window_s` open the circuit."""
+    """This many consecutive failures within `circuit_window_s` open the circuit."""
     circuit_window_s: Seconds = 30
     circuit_open_s: Seconds = 30
-    """How long an open circuit lets nothing but a probe through."""
+    """How long an open circuit admits no call; then one probe at a time."""
     prices: Prices | None = None
-    """What an SMS through it costs; None: attempts have no cost."""
+    """What an SMS costs; None: attempts record no cost."""
 
 
 _DEFAULT_POLICY = ProviderPolicy()
@@ -180,25 +182,25 @@ class DispatchPolicy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     paging: Literal["spike", "bulk", "never"] = "spike"
-    """Which lanes are drained by pages, many notifications in one workflow: `bulk`, the lane of that name;
-    `spike`, also any other but `critical` while more than `page_threshold` are due in it.
+    """Which lanes are batched, many notifications in one workflow. `bulk`: only the lane of that name.
+    `spike`: also every lane but `critical`, once `page_threshold` are due in it.
     """
     page_threshold: Annotated[int, Field(gt=0, le=100_000)] = 200
     page_size: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
-    """A page ends after so many notifications, and another begins."""
+    """The most notifications of one batch; then the next batch starts."""
     page_concurrency: Annotated[int, Field(gt=0, le=1000)] = 64
-    """So many notifications are under way at once in one page, and may be before an OTP in the stores."""
+    """The most notifications that one batch sends at once; an OTP may queue behind them in the stores."""
     promotions_per_s: Annotated[float, Field(ge=1)] = 20
-    """So many of those that a page did not settle are given workflows of their own, a second, in one worker
-    process, while pages have work in the lane.
+    """The most unsettled notifications of batches that get their own workflows, per second and worker
+    process, while the lane is batched.
     """
     batch: Annotated[int, Field(gt=0, le=2000)] = 200
     lease_s: Seconds = 15
-    """A claimed notification is due again so long after, unless its workflow moved it meanwhile."""
+    """How long after its claim a notification is due again, unless it was changed in between."""
     sweep_s: Seconds = 1
-    """How often the dispatcher looks without having been woken."""
+    """How often the dispatcher looks without being woken."""
     in_flight_max: Annotated[int, Field(gt=0, le=1000)] = 50
-    """So many first passes may run at once in one worker process."""
+    """The most first passes that run at once in one worker process."""
     weights: dict[Lane, Annotated[int, Field(gt=0)]] = Field(
         default_factory=lambda: {Lane.CRITICAL: 8, Lane.HIGH: 4, Lane.NORMAL: 2, Lane.BULK: 1}
     )
@@ -210,20 +212,20 @@ class ParkingPolicy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     keep_s: Seconds = 14 * 86_400
-    """Parked longer than this: failed."""
+    """A delivery that was parked longer than this fails."""
     open_workflows_max: Annotated[int, Field(ge=0)] = 1000
-    """So many parked notifications keep a waiting workflow; the rest park in the ledger alone."""
+    """The most parked notifications that keep a waiting workflow; the rest wait in the ledger only."""
 
 
 class RetentionPolicy(BaseModel):
-    """How long what is over stays, in whole calendar months (UTC) before the present one."""
+    """How long finished notifications are kept, in whole calendar months (UTC) before the current one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     keep_months: Annotated[int, Field(ge=1, le=1200)] = 12
-    """Contents, attempts, receipts and timelines. A month in which something live was accepted is kept."""
+    """Contents, attempts, receipts and timelines. A month with a notification that is still live is kept."""
     idempotency_months: Annotated[int, Field(ge=1, le=1200)] = 24
-    """Notifications and their deliveries: as long as this, a key that was used is known."""
+    """Notifications and their deliveries: a used idempotency key is known for this long."""
 
     @model_validator(mode="after")
     def _keys_outlive_the_evidence(self) -> "RetentionPolicy":
@@ -236,16 +238,16 @@ class RetentionPolicy(BaseModel):
 
 
 class SmsPolicy(BaseModel):
-    """What holds for every SMS."""
+    """The rules for every SMS."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     countries: tuple[Region, ...] = ()
-    """The only countries that SMS go to; empty: to all."""
+    """The only countries that SMS may go to; empty: all."""
 
 
 class Catalog(BaseModel):
-    """`herald.toml`, whole."""
+    """The whole of `herald.toml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -257,9 +259,9 @@ class Catalog(BaseModel):
     sms: SmsPolicy = Field(default_factory=SmsPolicy)
 
     def receipt_deadline_s(self, type_name: str) -> float | None:
-        """How long after a send the receipt of a type must have come, in seconds; None: none is expected."""
+        """How long after a send a receipt must have come, in seconds; None: no receipt is expected."""
         return self.types[type_name].receipt_deadline_s
 
     def provider(self, name: str) -> ProviderPolicy:
-        """The policy of a provider, the default one if the file says nothing of it."""
+        """The policy of a provider; the default if the file does not configure it."""
         return self.providers.get(name, _DEFAULT_POLICY)

@@ -1,4 +1,4 @@
-"""What clients and operators decide about a delivery: cancel, retry, discard, replay."""
+"""What clients and operators can decide about a delivery: cancel, retry, discard, replay."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from domain.transition import Transition, Wait
 
 
 class Assume(StrEnum):
-    """What an operator takes an unknown outcome for."""
+    """How an operator treats an unknown outcome."""
 
     SENT = "sent"
     SEND_AGAIN = "send_again"
@@ -22,12 +22,14 @@ class Assume(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Do not send it, if it is not under way."""
+    """Cancel the delivery, unless it is being sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Send a dead letter again at once: with a new expiry, to other addresses, or take it for sent."""
+    """Send a parked delivery again at once, with a new expiry or to other addresses; or assume that it was
+    sent.
+    """
 
     expires_at: datetime | None = None
     to: Mapping[Channel, str] = field(default_factory=dict[Channel, str])
@@ -36,12 +38,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Close a dead letter without sending it, and the channels that wait behind it."""
+    """Close a parked delivery without sending it, and the channels that wait behind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Send a dead letter again at `at`, as one of many. Unknown outcomes are left alone."""
+    """Send a dead letter again at `at`, as one of many. Unknown outcomes are not touched."""
 
     at: datetime
     expires_at: datetime | None = None
@@ -53,7 +55,7 @@ Command: TypeAlias = Cancel | Retry | Discard | Replay
 class CommandRefused(Exception):
     """The notification is not in a status that allows the command.
 
-    `code` is stable; `field` names what the request could have brought to be allowed.
+    `code` is stable; `field` names the field of the request that could make it possible.
     """
 
     def __init__(self, code: str, detail: str, field: str | None = None) -> None:
@@ -64,7 +66,7 @@ class CommandRefused(Exception):
 
 
 def obey(snapshot: Snapshot, command: Command) -> Transition | Wait:
-    """What a command makes of the delivery; Wait where it does not concern it."""
+    """The transition of a command; Wait if the command does not concern the delivery."""
     state = snapshot.delivery.state
     match command:
         case Cancel() if state in SENDABLE or state is Status.WAITING:
@@ -112,13 +114,13 @@ def check_retry(notification: Notification, retry: Retry) -> None:
     if unknown and retry.assume is None:
         raise CommandRefused(
             "assume_required",
-            "A provider may have sent it: say whether to take it for sent, or to send it again.",
+            "A provider may have sent it: choose whether to assume that it was sent, or to send it again.",
             "assume",
         )
     if retry.assume is Assume.SENT:
         if len(unknown) < len(parked):
             raise CommandRefused(
-                "wrong_state", "Only an unknown outcome can be taken for sent: this was not sent.", "assume"
+                "wrong_state", "Only an unknown outcome can be assumed sent; this was not sent.", "assume"
             )
     elif any(has_expired(delivery, notification.now, retry.expires_at) for delivery in parked):
         raise CommandRefused("expired", "It has expired: a retry needs a new expiry.", "expires_at")
@@ -126,23 +128,23 @@ def check_retry(notification: Notification, retry: Retry) -> None:
     for channel in retry.to:
         if channel not in channels:
             raise CommandRefused(
-                "wrong_state", f"There is no dead letter over {channel} to send elsewhere.", f"to/{channel}"
+                "wrong_state",
+                f"There is no dead letter over {channel} to send to another address.",
+                f"to/{channel}",
             )
 
 
 def has_expired(delivery: Delivery, at: datetime, expires_at: datetime | None) -> bool:
-    """Whether nothing may be sent at `at`, where `expires_at` would be the new expiry; None: none."""
+    """Whether the delivery has expired at `at`. `expires_at`: its new expiry, None to keep the old one."""
     return (expires_at or delivery.expires_at) <= at
 
 
 def not_parked(notification: Notification) -> CommandRefused:
     """The refusal of a command that needs a parked delivery."""
-    detail = f"The notification is {notification.status}: no delivery of it waits for an operator."
+    detail = f"The notification is {notification.status}: it has no delivery that waits for an operator."
     return CommandRefused("wrong_state", detail)
 
 
 def in_closing_order(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """The deliveries with the last channel first: of `strategy: first`, ending a channel gives the next its
-    turn.
-    """
+    """The deliveries, last channel first: with `strategy: first`, ending a channel starts the next one."""
     return sorted(deliveries, key=lambda delivery: -delivery.position)

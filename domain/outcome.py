@@ -1,4 +1,4 @@
-"""What can come of a call to a provider, in our words. Each adapter translates its vendor's into these."""
+"""The outcomes of provider calls. Each adapter translates its vendor's answers into these."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What came of one attempt."""
+    """The outcome of one attempt."""
 
     ACCEPTED = "accepted"
     """The provider accepted the message."""
@@ -36,17 +36,17 @@ class Outcome(StrEnum):
 HEALTH_FAILURES = frozenset(
     {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.AMBIGUOUS, Outcome.NOT_SENT}
 )
-"""Outcomes that speak about the provider's health, unless the result says that they do not."""
+"""Outcomes that count against the provider's health, unless the result says otherwise."""
 
 
 class AddressVerdict(StrEnum):
-    """What an outcome or a receipt means for the address it went to."""
+    """What an outcome or a receipt means for the address."""
 
     KEEP = "keep"
     DEACTIVATE_TOKEN = "deactivate_token"  # noqa: S105 (a verdict, not a secret)
     SUPPRESS = "suppress"
     STOPPED = "stopped"
-    """The person told the sender to stop, and may tell it to start again: as a reply (domain.replies)."""
+    """The user asked the sender to stop, and may ask to start again: like a reply (domain.replies)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ class SendResult:
     """The outcome of one call to a provider.
 
     `code` is the vendor's own, normalised to `[a-z0-9_.:-]` and free of personal data. The vendor's
-    text is never kept. `retry_after_s` is how long the provider asked us to stay away, in seconds.
-    `about_provider`: False for a failure of this message or its recipient alone, which says nothing
-    about the provider's health; its `retry_after_s` then keeps away this delivery and no other.
-    `segments`: how many SMS the provider says it made of the text. `dead_since`: since when the vendor knows
-    the address as dead; one that was given again after that is kept. `asked`: False for a message that the
-    adapter refused by itself: nothing is learnt about the provider.
+    text is never kept. `retry_after_s`: how long the provider asked us to wait, in seconds.
+    `about_provider`: False for a failure of this message or its recipient alone, which does not count against
+    the provider's health; its `retry_after_s` then delays only this delivery.
+    `segments`: how many SMS the provider made of the text. `dead_since`: since when the vendor knows the
+    address to be dead; an address registered after that is kept. `asked`: False if the adapter refused the
+    message without calling the provider.
     """
 
     outcome: Outcome
@@ -75,10 +75,10 @@ class SendResult:
 
 
 class ReceiptStatus(StrEnum):
-    """What a provider reports after it accepted a message, from the least to the most telling.
+    """What a provider reports after it accepted a message, in ascending order of precedence.
 
-    A later report moves an attempt's receipt up this order and never down: `delivered` wins over
-    a failure, whichever came first.
+    A later report moves an attempt's receipt up this order, never down: `delivered` wins over a failure,
+    whichever came first.
     """
 
     QUEUED = "queued"
@@ -100,11 +100,10 @@ def advance(known: ReceiptStatus | None, reported: ReceiptStatus) -> ReceiptStat
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One report of a provider about one message, in our words, reduced to what may be kept.
+    """One report of a provider about one message, reduced to what may be kept.
 
-    `event_key` identifies the report among the provider's own, so that a repeated one is dropped.
-    `attempt_ref` is our reference, where the provider carried it back (domain.ids.attempt_ref).
-    `permanent` says that no provider would reach this recipient.
+    `event_key` identifies the report, so that a repeated one is dropped. `attempt_ref` is our reference, if
+    the provider returned it (domain.ids.attempt_ref). `permanent`: no provider would reach this recipient.
     """
 
     event_key: str

@@ -1,4 +1,4 @@
-"""A receipt that did not come: when the provider is asked for it, and what its silence means."""
+"""An overdue receipt: when to ask the provider for it, and what follows if it stays missing."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,11 +17,11 @@ POLL_AGAIN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReceiptMissing:
-    """The receipt is overdue, and the provider could not say what became of the message."""
+    """The receipt is overdue, and the provider could not report the outcome of the message."""
 
 
 def overdue(snapshot: Snapshot, head_start_s: float = 0.0) -> Attempt | None:
-    """The accepted attempt whose receipt is overdue, or will be in `head_start_s`; None if there is none."""
+    """The accepted attempt whose receipt is overdue, or will be in `head_start_s` seconds; else None."""
     delivery = snapshot.delivery
     if delivery.state is not Status.SENT or delivery.due_at is None:
         return None
@@ -31,7 +31,7 @@ def overdue(snapshot: Snapshot, head_start_s: float = 0.0) -> Attempt | None:
 
 
 def silence(snapshot: DeliverySnapshot) -> Transition:
-    """What it means that nobody can tell whether a sent message arrived."""
+    """The transition if it cannot be found out whether a sent message arrived."""
     now, on_unknown, event = snapshot.now, snapshot.context.type.on_unknown, "no_receipt"
     if snapshot.has_channel_behind:
         return Transition(Status.UNDELIVERED, None, Reason.NO_RECEIPT, event=event)
@@ -41,6 +41,6 @@ def silence(snapshot: DeliverySnapshot) -> Transition:
         return Transition(Status.DEFERRED, due_at, Reason.NO_RECEIPT, next_pass_at=now, event=event)
     again = now + timedelta(seconds=POLL_AGAIN_S)
     if on_unknown is OnUnknown.RECONCILE and again < snapshot.delivery.expires_at:
-        # Whoever asked asks again at that time; if nobody does, the dispatcher comes after.
+        # The polling activity asks again at that time; without it, the dispatcher does so a lease later.
         return Transition(Status.SENT, snapshot.context.lease_after(again))
     return Transition(Status.SENT, None, Reason.NO_RECEIPT, event=event)

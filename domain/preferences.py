@@ -1,4 +1,4 @@
-"""Whether a user may be sent this now: opt-outs, suppressed addresses and quiet hours."""
+"""Whether a user may be sent a message now: opt-outs, suppressed addresses and quiet hours."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from domain.notification_types import NotificationType
 from domain.reasons import Reason
 
 ANY_TYPE = "*"
-"""Stands for every type in a user's settings; a setting for the type itself wins over it."""
+"""Stands for every type in a user's settings; a setting for the type itself goes before it."""
 
 
 class InvalidPreference(ValueError):
-    """A preference cannot be kept. The message says what is wrong with it."""
+    """The preference is not valid. The message says why."""
 
 
 class Permission(StrEnum):
-    """Whether a delivery may be sent, by what the user and the installation said."""
+    """Whether the user's and the installation's settings allow a delivery."""
 
     ALLOWED = "allowed"
     SUPPRESSED = "suppressed"
     DEFERRED = "deferred"
     UNREACHABLE = "unreachable"
-    """There is nowhere to send to: the delivery fails, which is no error."""
+    """There is no address to send to: the delivery fails. This is not an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class PermissionCheck:
-    """The permission with its reason; `until` is set for `deferred` only: when to check again."""
+    """The permission with its reason. `until`: when to check again, for `deferred` only."""
 
     permission: Permission
     reason: Reason | None = None
@@ -40,7 +40,7 @@ class PermissionCheck:
 
     @property
     def is_withdrawn(self) -> bool:
-        """Whether not even a delivery that was tried before may be sent: opted out, suppressed, or a country
+        """Whether even a delivery that was tried before must not be sent: opted out, suppressed, or a country
         that is not allowed.
         """
         return self.permission is Permission.SUPPRESSED or self.reason is Reason.COUNTRY_NOT_ALLOWED
@@ -61,7 +61,7 @@ def check_permission(
 
     A `required` type ignores opt-outs and quiet hours; a suppressed address holds for every type.
     An opt-out takes precedence over a missing contact: nothing would have been sent either way, and
-    suppressed is not failed. `sms_countries`: the only ones that SMS go to; empty: all.
+    suppressed is not failed. `sms_countries`: the only countries that SMS may go to; empty: all.
     """
     if not type.required and not wanted(type_name, channel, recipient):
         return PermissionCheck(Permission.SUPPRESSED, Reason.OPTED_OUT)
@@ -79,28 +79,28 @@ def check_permission(
 
 
 def is_allowed(number: str, countries: Collection[str]) -> bool:
-    """Whether an SMS may go to an E.164 number: its country is one of these, or there are none."""
+    """Whether an SMS may go to an E.164 number: its country is listed, or the list is empty."""
     return not countries or region_of(number) in countries
 
 
 def wanted(type_name: str, channel: Channel, recipient: Recipient) -> bool:
-    """Whether the user takes this type on this channel. Who never said anything takes it."""
+    """Whether the user accepts this type on this channel: yes, unless the user opted out."""
     general = recipient.settings.get((ANY_TYPE, channel), True)
     return recipient.settings.get((type_name, channel), general)
 
 
 def reachable_devices(recipient: Recipient) -> tuple[Device, ...]:
-    """The recipient's devices without their suppressed tokens, and without those that have none left."""
+    """The recipient's devices without suppressed tokens, leaving out devices without any token left."""
     suppressed = {address for channel, address in recipient.suppressed if channel is Channel.PUSH}
     devices = (device.without(suppressed) for device in recipient.devices)
     return tuple(device for device in devices if device.tokens)
 
 
 def quiet_until(now: datetime, quiet: QuietHours, time_zone: str | None) -> datetime | None:
-    """When the quiet hours that hold at `now` are over, in UTC; None if none hold.
+    """When the quiet hours at `now` end, in UTC; None if `now` is outside them.
 
-    A user without a time zone, or with one that this machine's data no longer knows, is taken to
-    live in UTC. Windows that touch each other are one.
+    UTC is used for a user without a time zone, or with one that this machine's data no longer knows. Adjacent
+    windows are merged.
     """
     zone = _zone(time_zone)
     start, end = parse_local_time(quiet.start), parse_local_time(quiet.end)
@@ -114,7 +114,7 @@ def quiet_until(now: datetime, quiet: QuietHours, time_zone: str | None) -> date
 
 
 def parse_local_time(text: str) -> time:
-    """The time of day that `HH:MM` names. Raises InvalidPreference."""
+    """Parse a time of day, `HH:MM`. Raises InvalidPreference."""
     try:
         return datetime.strptime(text, "%H:%M").time()
     except ValueError:
@@ -124,7 +124,7 @@ def parse_local_time(text: str) -> time:
 def check_time_zone(name: str) -> str:
     """The name, if it is an IANA time zone such as `Africa/Lagos`. Raises InvalidPreference.
 
-    `localtime` is none: it is whatever zone the machine has that is asked.
+    `localtime` is refused: it depends on the machine.
     """
     if name not in _time_zones():
         raise InvalidPreference("expected an IANA time zone such as Africa/Lagos or Europe/Berlin")
@@ -133,7 +133,7 @@ def check_time_zone(name: str) -> str:
 
 @cache
 def _time_zones() -> frozenset[str]:
-    # Read once: listing them opens every file of the time zone data.
+    # Read once: listing the zones opens every file of the time zone data.
     return frozenset(available_timezones()) - {"localtime", "posixrules", "Factory"}
 
 
@@ -147,7 +147,7 @@ def _zone(name: str | None) -> ZoneInfo:
 def _windows(today: date, start: time, end: time, zone: ZoneInfo) -> Iterator[tuple[datetime, datetime]]:
     """The quiet windows around a local day, in order, as instants.
 
-    A local time that comes twice begins a window the first time and ends one the second.
+    A local time that occurs twice starts a window at its first and ends one at its second occurrence.
     """
     nights = timedelta(days=1 if end < start else 0)
     for offset in (-2, -1, 0, 1):
@@ -160,12 +160,12 @@ def _windows(today: date, start: time, end: time, zone: ZoneInfo) -> Iterator[tu
 def _instants(wall: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """The first and the last instant at which clocks show this local time.
 
-    For a time that the clocks skip, both are the instant of the skip.
+    If the clocks skip the time, both are the instant of the skip.
     """
     first, last = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first <= last:
         return first, last
-    # In a gap fold 0 falls behind the skip and fold 1 before it (PEP 495): search between them.
+    # In a gap, fold 0 lies after the skip and fold 1 before it (PEP 495): search between them.
     before, behind = last, first
     old_offset = before.astimezone(zone).utcoffset()
     while behind - before > timedelta(seconds=1):

@@ -1,9 +1,9 @@
-"""What receipts do to a delivery and its attempts. Pure, and blind to their order: the same reports,
-one by one or together, in any order, end alike.
+"""What receipts change in a delivery and its attempts. Pure, and independent of order: the same reports, one
+by one or together, in any order, lead to the same result.
 
-Callbacks come repeated, reordered, and earlier than the answer to the call they report on, so nothing
-here may depend on which came first. An attempt keeps the most telling report (domain.outcome.advance);
-what the delivery comes to follows from its attempts.
+Callbacks arrive repeated, reordered, and before the answer to the call they report on, so nothing here may
+depend on which came first. An attempt keeps the report of the highest precedence (domain.outcome.advance);
+the delivery's status follows from its attempts.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from domain.status import Status
 from domain.transition import Transition
 
 UNMATCHED_WAITS_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
-"""How long a receipt that fits no attempt waits before it is looked at again: it may have overtaken our
-own record of the send, or a look-up may still find whose message it is. After the last, an orphan."""
+"""How long a receipt that matches no attempt waits before each new try: it may have overtaken our record of
+the send, or a look-up may still find its attempt. After the last try it is an orphan."""
 
 _MAY_HAVE_BEEN_TAKEN = frozenset({None, Outcome.ACCEPTED, Outcome.UNKNOWN})
 
 
 class Event(StrEnum):
-    """What receipts add to the timeline, besides themselves."""
+    """The timeline events that receipts cause, besides themselves."""
 
     FALLBACK = "fallback_after_undelivered"
     UNDELIVERED = "undelivered"
@@ -34,7 +34,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One receipt about attempt `no`. `at`: when it happened, by the provider's clock if it says so."""
+    """One receipt for attempt `no`. `at`: when it happened, by the provider's clock if it reports a time."""
 
     no: int
     status: ReceiptStatus
@@ -46,10 +46,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class AttemptChange:
-    """What an attempt learns. `receipt`: the report that moved its receipt up, None if none did.
+    """What changes in an attempt. `receipt`: the report that moved its receipt up, None if no report did.
 
-    `closes`: it was open, and is now known to be accepted. `late`: it had been closed as not accepted,
-    and is now known to have been: the ledger decided on something that was not so.
+    `closes`: it was open, and is now known to be accepted. `late`: it had been closed as not accepted, and is
+    now known to be accepted: the ledger's decision was wrong.
     """
 
     no: int
@@ -61,14 +61,14 @@ class AttemptChange:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What reports come to. `delivery` is None when it stays as it is."""
+    """What reports change. `delivery` is None if it stays unchanged."""
 
     attempts: tuple[AttemptChange, ...]
     delivery: Transition | None
 
 
 def unmatched_wait_s(tries: int) -> float | None:
-    """How long a receipt that fitted no attempt `tries` times before waits now; None: it is an orphan."""
+    """How long a receipt that matched no attempt in `tries` tries waits now; None: it is an orphan."""
     return UNMATCHED_WAITS_S[tries] if tries < len(UNMATCHED_WAITS_S) else None
 
 
@@ -80,10 +80,10 @@ def decide(
     receipt_deadline_s: float | None,
     content_kept: bool,
 ) -> Decision:
-    """What these reports change. Each must name an attempt of the delivery; else KeyError.
+    """What these reports change. Raises KeyError if one names no attempt of the delivery.
 
-    `receipt_deadline_s`: how long the type waits for a receipt after a send; None: none is expected.
-    `content_kept`: the content is still there to be sent again.
+    `receipt_deadline_s`: how long the type waits for a receipt after a send; None: no receipt is expected.
+    `content_kept`: the content is still available for another send.
     """
     attempts = {attempt.no: attempt for attempt in delivery.attempts}
     by_attempt: dict[int, list[Report]] = {}
@@ -94,7 +94,8 @@ def decide(
         attempts[change.no] = _applied(attempts[change.no], change)
     delivery = replace(delivery, attempts=tuple(attempts[no] for no in sorted(attempts)))
     if delivery.open_attempt:
-        # Whoever closes it sees the receipts of the others (storage/functions/ledger_close_v1.sql).
+        # Closing it takes the receipts of the other attempts into account
+        # (storage/functions/ledger_close_v1.sql).
         return Decision(changes, None)
     if any(attempt.receipt_status is ReceiptStatus.DELIVERED for attempt in delivery.attempts):
         settled = delivery.state is Status.DELIVERED and delivery.due_at is None
@@ -133,7 +134,7 @@ def _applied(attempt: Attempt, change: AttemptChange) -> Attempt:
 def _failed(
     now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool
 ) -> Transition | None:
-    """What failing reports about the attempt that the delivery stands on make of it."""
+    """The transition of failing reports about the delivery's current attempt; None if nothing changes."""
     current = _current(delivery)
     failures = [
         report
@@ -144,7 +145,7 @@ def _failed(
         return None
     permanent = any(report.permanent for report in failures)
     falling_back = delivery.state is Status.DEFERRED and delivery.reason_code == Reason.UNDELIVERED
-    # A permanent failure stops a fallback that has not begun, as it would have had it come first.
+    # A permanent failure stops a fallback that has not started, as it would have if it had arrived first.
     if delivery.state is not Status.SENT and not (permanent and falling_back):
         return None
     data = {"number": current.no, "provider": current.provider}
@@ -169,13 +170,13 @@ def _failed(
 
 
 def _current(delivery: Delivery) -> Attempt | None:
-    """The attempt that `sent` stands on: the last that a provider took, or may have taken.
+    """The attempt that `sent` is based on: the last that a provider accepted, or may have accepted.
 
-    By its recorded outcome alone: what receipts say of earlier attempts must not change it.
+    Only recorded outcomes count: receipts for earlier attempts must not change it.
     """
     taken = [attempt for attempt in delivery.attempts if attempt.outcome in _MAY_HAVE_BEEN_TAKEN]
     last = max(taken, key=lambda attempt: attempt.no, default=None)
     if delivery.state is Status.DEFERRED and last and last.no != delivery.attempts[-1].no:
-        # Another provider has been asked since.
+        # Another provider has been called since.
         return None
     return last

@@ -1,4 +1,4 @@
-"""What people answer to our senders: of all their words, only those that begin and end it count."""
+"""Replies of users to our senders: only words that stop or restart sending count."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from domain.notification import Channel
 
 
 class Word(StrEnum):
-    """What an answer asks for."""
+    """What a reply asks for."""
 
     STOP = "stop"
     START = "start"
@@ -27,8 +27,8 @@ WORDS: Final[Mapping[str, Word]] = {
     **dict.fromkeys(_STOPS, Word.STOP),
     **dict.fromkeys(_STARTS, Word.START),
 }
-"""Answers that count, in lower case: those that carriers and Twilio act upon in English (SMS STOP filtering),
-but for `yes`, which is an answer to many questions."""
+"""Replies that count, in lower case: those that carriers and Twilio act upon in English (SMS STOP filtering),
+except `yes`, which answers many questions."""
 
 _NUMBER: Final = re.compile(r"\+?([1-9][0-9]{6,14})")
 _AROUND: Final = " \t\r\n.,;:!'\"()"
@@ -36,10 +36,10 @@ _AROUND: Final = " \t\r\n.,;:!'\"()"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer that counts, reduced to what may be kept: who said it, where, and which word.
+    """One reply that counts, reduced to what may be kept: sender, channel and word.
 
-    `event_key` is the vendor's id of it, by which a repeated one is known; None where it has none.
-    `said_at`: when, by the vendor's clock; None where it does not say.
+    `event_key` is the vendor's id, by which a repeated reply is recognised; None if it has no id.
+    `said_at`: when it was sent, by the vendor's clock; None if the vendor does not report it.
     """
 
     channel: Channel
@@ -50,15 +50,15 @@ class Reply:
 
 
 def word_of(text: object, more: Mapping[str, Word] | None = None) -> Word | None:
-    """The word that an answer consists of, whatever its case and the stops around it; None for all others.
+    """The word that a reply consists of, ignoring case and punctuation; None for any other text.
 
-    "STOP please" is none: the carriers do not take it for one either. `more` are a vendor's own words.
+    "STOP please" does not count: carriers ignore it too. `more` are a vendor's additional words.
     """
     said = " ".join(text.strip(_AROUND).lower().split()) if isinstance(text, str) and len(text) < 100 else ""
     return (more or {}).get(said) or WORDS.get(said)
 
 
 def number_of(value: object) -> str | None:
-    """A number in E.164, as vendors write it with or without its plus; None for anything else."""
+    """A number in E.164, with or without its plus, as vendors write it; None for anything else."""
     found = _NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
     return f"+{found[1]}" if found else None

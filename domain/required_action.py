@@ -1,4 +1,4 @@
-"""What a decision asks of the workflow that carries the delivery."""
+"""What a decision requires of the workflow that carries the delivery."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from domain.transition import Call, Decision, Resolve, Transition, Wait
 
 
 def required_action(snapshot: DeliverySnapshot, decision: Decision, detail: str = "") -> PassResult:
-    """The action, and how long to wait for it. `detail` says why in one line: codes and provider
+    """The action, and how long to wait before it. `detail` says why in one line: codes and provider
     names only.
     """
     delivery = snapshot.delivery
@@ -26,7 +26,7 @@ def required_action(snapshot: DeliverySnapshot, decision: Decision, detail: str 
             wait_s = _seconds(snapshot.now, until)
             return PassResult(Action.RETRY, delivery.state, wait_s=wait_s, detail=detail or waits_for)
         case Wait(until, waits_for) if delivery.state in SENDABLE:
-            # What waits for a retry keeps its pending activity; whatever else waits does so in the ledger.
+            # A delivery that waits for a retry keeps its pending activity; any other waits in the ledger.
             action = Action.RETRY if delivery.reason_code == Reason.RETRY else Action.NOTHING
             wait_s = _seconds(snapshot.now, until)
             return PassResult(

@@ -17,24 +17,24 @@ from domain.status import Status
 from domain.transition import Closure, Transition, Wait
 
 ASK_AGAIN_S = 30.0
-"""How long after a look-up that settled nothing the provider is asked again."""
+"""How long after an inconclusive look-up the provider is asked again, in seconds."""
 FIRST_ASKS_S = (0.5, 2.0, 5.0)
-"""Soon after an ambiguous answer it is asked more often: most look-ups succeed within seconds."""
+"""Shorter waits soon after an ambiguous answer: most look-ups succeed within seconds."""
 
 
 class Finding(StrEnum):
-    """What asking about an open attempt came to."""
+    """The result of asking about an open attempt."""
 
     ACCEPTED = "accepted"
-    """The provider has the message, and it is this attempt's."""
+    """The provider has the message, and it belongs to this attempt."""
     RECIPIENT_REJECTED = "recipient_rejected"
     """The repeated call was refused for this recipient: nothing was sent."""
     NOT_FOUND = "not_found"
-    """The provider has no such message; whether it was sent depends on whether that is conclusive."""
+    """The provider has no such message. This means "not sent" only if it is conclusive."""
     INDISTINGUISHABLE = "indistinguishable"
-    """Several messages, or several open attempts, that nothing tells apart."""
+    """There are several messages, or several open attempts, and nothing distinguishes them."""
     INCONCLUSIVE = "inconclusive"
-    """The provider could not be asked, or did not say."""
+    """The provider could not be asked, or its answer does not settle it."""
     UNRESOLVABLE = "unresolvable"
     """There is no way to ask."""
 
@@ -43,8 +43,8 @@ class Finding(StrEnum):
 class Resolved:
     """An open attempt was asked about.
 
-    `conclusive`: see domain.transition.Resolve. `result`: what the repeated call came to, where that was the
-    way of asking. `event` and `data` record in the timeline how an accepted message was found.
+    `conclusive`: see domain.transition.Resolve. `result`: of the repeated call, if that was the way of
+    asking. `event` and `data` record in the timeline how an accepted message was found.
     """
 
     attempt: Attempt
@@ -56,7 +56,7 @@ class Resolved:
 
 
 def after_resolution(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition | Wait:
-    """What the delivery comes to: the attempt is closed, or asked about again later."""
+    """The transition that closes the attempt, or how long to wait before asking again."""
     attempt = resolved.attempt
     match resolved.finding:
         case Finding.ACCEPTED:
@@ -87,7 +87,7 @@ def _unsent(snapshot: DeliverySnapshot, attempt: Attempt, outcome: Outcome, reso
 
 
 def _inconclusive(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition | Wait:
-    """A type that reconciles keeps asking until its expiry; the others decide once asking is conclusive."""
+    """A type that reconciles keeps asking until its expiry; others decide once asking is conclusive."""
     attempt, result = resolved.attempt, resolved.result
     patient = snapshot.context.type.on_unknown is OnUnknown.RECONCILE and not snapshot.is_expired
     if resolved.conclusive and not patient:
@@ -101,7 +101,7 @@ def _inconclusive(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition 
 
 
 def _give_up(snapshot: DeliverySnapshot, attempt: Attempt) -> Transition:
-    """It cannot be found out: the type says whether another provider may send it."""
+    """The outcome cannot be found out: the type decides whether another provider may send it."""
     if snapshot.context.type.on_unknown is OnUnknown.FAILOVER and not snapshot.is_expired:
         return _unsent(snapshot, attempt, Outcome.UNKNOWN, "policy")
     after = park(snapshot.now, snapshot.context, Status.OUTCOME_UNKNOWN, Reason.OUTCOME_UNKNOWN)
@@ -109,7 +109,9 @@ def _give_up(snapshot: DeliverySnapshot, attempt: Attempt) -> Transition:
 
 
 def _ask_again(snapshot: DeliverySnapshot, attempt: Attempt, latest: datetime) -> Wait:
-    """When the provider is asked next: soon at first, and not after `latest` while that is ahead."""
+    """When the provider is asked next: soon at first, and no later than `latest` while that is in
+    the future.
+    """
     age_s = (snapshot.now - attempt.intended_at).total_seconds()
     wait_s = next((ask_s for ask_s in FIRST_ASKS_S if age_s < ask_s * 2), ASK_AGAIN_S)
     left_s = (latest - snapshot.now).total_seconds()

@@ -1,4 +1,4 @@
-"""When a failed pass is tried again."""
+"""When a failed pass is retried."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,11 +13,11 @@ def next_pass_at(
     retry_after_s: float | None,
     expires_at: datetime,
 ) -> datetime | None:
-    """When the next pass starts, or None when the schedule is used up.
+    """When the next pass starts; None if the schedule is used up.
 
-    `schedule` holds the waits in seconds after the first, second, … failed pass; `jitter` (0 to 1) says
-    how much of `jitter_share` of the wait is added to it. A provider's Retry-After is waited for when
-    it is longer. A time past `expires_at` becomes `expires_at`, so that the expiry is seen when it comes.
+    `schedule` holds the waits in seconds after the first, second, … failed pass; `jitter` (0 to 1) is the
+    part of `jitter_share` of the wait that is added to it. A longer Retry-After of a provider replaces the
+    wait. A time after `expires_at` becomes `expires_at`, so that the expiry is handled when it passes.
     """
     if passes_failed < 1:
         raise ValueError(f"passes_failed is {passes_failed}: a retry follows a failed pass")

@@ -1,4 +1,4 @@
-"""Which provider is asked next, and why. Pure: what is known of the providers comes in as a Route."""
+"""Which provider is called next, and why. Pure: the providers' health comes in as a Route."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,23 +12,23 @@ AddressOf = Callable[[Device], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to make an attempt: a provider, and where it would send to."""
+    """One way to make an attempt: a provider, and the target it would send to."""
 
     provider: str
     target: Target
 
     def is_of(self, attempt: Attempt) -> bool:
-        """Whether the attempt was made this way."""
+        """Whether the attempt was made through this provider to this device."""
         return (attempt.provider, attempt.device_id) == (self.provider, self.target.device_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The providers of a channel as they are now.
+    """The providers of a channel and their health now.
 
-    `order`: the fallback order, configured providers only. `blocked`: why a provider may not be asked
-    now (`drained`, `circuit_open`, `rate`). `address_of`: how push providers reach a device. `of`: what
-    the order was chosen by: `type`, a country, the first digits of the number, or `general`.
+    `order`: the fallback order, configured providers only. `blocked`: why a provider may not be called now
+    (`drained`, `asked_to_wait`, `circuit_open`, `rate`). `address_of`: how push providers reach a device.
+    `of`: what selected the order: `type`, a country, the first digits of the number, or `general`.
     """
 
     order: Sequence[str]
@@ -41,9 +41,9 @@ class Route:
 class Ranked:
     """The candidates of a delivery.
 
-    `known`: all that its recipient and the configuration allow and that no refusal ruled out for good.
-    `usable`: those that may be asked now in this pass, in order. `skipped`: why the others are not.
-    `tried`: whether this pass has asked somebody already.
+    `known`: all that the recipient and the configuration allow and that no outcome ruled out for good.
+    `usable`: those that may be called now in this pass, in order. `skipped`: why the others may not.
+    `tried`: whether this pass has called a provider already.
     """
 
     known: tuple[Candidate, ...]
@@ -55,8 +55,8 @@ class Ranked:
 def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked:
     """The candidates of a delivery in fallback order, devices before providers.
 
-    Ruled out for good: a target that was refused, and a provider that took the message to no avail.
-    Ruled out for this pass: whoever was asked in it already.
+    Ruled out for good: a target that was refused, and a provider that accepted the message without delivering
+    it. Ruled out for this pass: a candidate that was called in it already.
     """
     known: list[Candidate] = []
     skipped = dict.fromkeys(route.order, "no_address")
@@ -77,7 +77,7 @@ def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked
         else:
             usable.append(candidate)
     tried = any(attempt.receipt_status is not ReceiptStatus.UNDELIVERED for attempt in this_pass)
-    # A provider that is of use for one device is not skipped for another.
+    # A provider that is usable for one device does not count as skipped for another.
     for candidate in usable:
         skipped.pop(candidate.provider, None)
     return Ranked(tuple(known), tuple(usable), skipped, tried)
@@ -98,8 +98,8 @@ def _candidates(notification: Notification, channel: Channel, route: Route) -> S
 def _ruled_out(attempt: Attempt, candidate: Candidate) -> str | None:
     """Why an attempt rules the candidate out for good; None if it does not."""
     if attempt.outcome is Outcome.REJECTED_RECIPIENT:
-        # The token or the number is bad; on push another provider reaches the device by another token.
+        # The token or number is invalid; another push provider may reach the device by another token.
         refused = candidate.target.device_id is None or candidate.is_of(attempt)
         return "recipient_refused" if refused else None
-    # It took the message, and yet here we are again: it did not arrive, or nobody says so.
+    # It accepted the message, which did not arrive or got no receipt.
     return "took_it_in_vain" if attempt.outcome is Outcome.ACCEPTED and candidate.is_of(attempt) else None

@@ -1,4 +1,4 @@
-"""How many SMS a text is: what vendors send and charge for, counted before they are asked.
+"""How many SMS segments a text needs: what vendors send and charge for, counted before the call.
 
 The alphabets are those of 3GPP TS 23.038 (GSM 03.38), section 6.2.1; the sizes those of TS 23.040: one
 message holds 140 bytes, and each part of a longer one gives six of them to the header that joins the parts.
@@ -13,16 +13,16 @@ GSM_7_BASIC: Final = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-"""The basic table: each takes one septet."""
+"""The basic table: one septet per character."""
 
 GSM_7_EXTENSION: Final = frozenset("\f^{}\\[~]|€")
-"""The extension table: each takes two, the escape before it included."""
+"""The extension table: two septets per character, including the escape."""
 
 _GSM_7: Final = GSM_7_BASIC | GSM_7_EXTENSION
 
 
 class Encoding(StrEnum):
-    """`gsm7` while every character is of the two tables; a single other one makes the whole text `ucs2`."""
+    """`gsm7` if every character is in the two tables; a single other one makes the whole text `ucs2`."""
 
     GSM_7 = "gsm7"
     UCS_2 = "ucs2"
@@ -34,15 +34,15 @@ _PART_MAX: Final = {Encoding.GSM_7: 153, Encoding.UCS_2: 67}
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """A text's encoding, and how many messages it takes."""
+    """A text's encoding and its number of segments."""
 
     encoding: Encoding
     count: int
 
 
 def segments(text: str) -> Segments:
-    """The segments of a text. A character of two units (an escaped one, a surrogate pair) is never split,
-    so that a part may end one unit short.
+    """Count the segments of a text. A character of two units (escaped, or a surrogate pair) is never split,
+    so a part may end one unit short.
     """
     used = frozenset(text)
     encoding = Encoding.GSM_7 if used <= _GSM_7 else Encoding.UCS_2

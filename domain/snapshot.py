@@ -1,4 +1,4 @@
-"""What a decision about a delivery rests on. Nothing else may influence it."""
+"""The input of decisions about a delivery. Nothing else may influence them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,10 +13,10 @@ from domain.status import Status
 
 @dataclass(frozen=True, slots=True)
 class ProviderTraits:
-    """What decisions need to know of a provider. Durations are in seconds.
+    """What decisions need to know about a provider. Durations are in seconds.
 
-    `receipts`: it reports deliveries. `visibility_delay_s`: how long after a call "not found" is not yet "not
-    sent". `circuit_open_s`: how long its open circuit lets nothing but a probe through.
+    `receipts`: it reports deliveries. `visibility_delay_s`: how long after a call "not found" does not prove
+    "not sent". `circuit_open_s`: how long its open circuit admits no call.
     """
 
     receipts: bool = False
@@ -25,14 +25,12 @@ class ProviderTraits:
 
 
 UNKNOWN_PROVIDER = ProviderTraits()
-"""A provider that is not configured any more: nothing can be asked of it."""
+"""A provider that is no longer configured: it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """The promises of a notification's type, and how this installation keeps them. Durations are in
-    seconds.
-    """
+    """The notification's type, and the settings of this installation. Durations are in seconds."""
 
     type: NotificationType
     lease_s: float
@@ -54,7 +52,7 @@ class DecisionContext:
         )
 
     def lease_after(self, at: datetime) -> datetime:
-        """When somebody else takes over a delivery that was to be acted on at `at`."""
+        """When the dispatcher takes over a delivery that should be acted on at `at`."""
         return at + timedelta(seconds=self.lease_s)
 
     def provider(self, name: str) -> ProviderTraits:
@@ -64,7 +62,7 @@ class DecisionContext:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One delivery as the ledger had it at `now`, by the database's clock."""
+    """One delivery as read from the ledger at `now`, the database's time."""
 
     notification: Notification
     delivery: Delivery
@@ -86,9 +84,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySnapshot(Snapshot):
-    """A delivery with the promises of its type and its route as the providers' health has it now.
+    """A delivery with its type, and its route under the providers' current health.
 
-    `jitter`, 0 to 1, spreads retries: how much of the type's `retry_jitter` is added to the next wait.
+    `jitter`, 0 to 1, spreads retries: the part of the type's `retry_jitter` that is added to the next wait.
     """
 
     context: DecisionContext
@@ -97,7 +95,7 @@ class DeliverySnapshot(Snapshot):
 
     @property
     def permission(self) -> PermissionCheck:
-        """What the preferences, the contacts, the country list and the clock say of sending it."""
+        """Whether preferences, contacts, the country list and the clock allow a send."""
         return check_permission(
             self.now,
             self.context.type,
@@ -108,22 +106,22 @@ class DeliverySnapshot(Snapshot):
         )
 
     def with_blocked(self, provider: str, reason: str) -> "DeliverySnapshot":
-        """The same, with one more provider that may not be asked now."""
+        """A copy with one more provider that may not be called now."""
         return replace(self, route=replace(self.route, blocked={**self.route.blocked, provider: reason}))
 
     def with_attempt(self, attempt: Attempt) -> "DeliverySnapshot":
-        """The same, with this attempt added, or in place of the one with its number."""
+        """A copy with this attempt added, or replacing the one with its number."""
         others = (other for other in self.delivery.attempts if other.no != attempt.no)
         attempts = tuple(sorted((*others, attempt), key=lambda each: each.no))
         return replace(self, delivery=replace(self.delivery, attempts=attempts))
 
     def after_call(self, version: int, now: datetime, route: Route) -> "DeliverySnapshot":
-        """The same after a provider call: its new version, the database's time as far as is known, and the
-        route as the providers' health is now.
+        """A copy after a provider call: the new version, the estimated database time, and the
+        current route.
         """
         return replace(self, delivery=replace(self.delivery, version=version), now=now, route=route)
 
     def visible_at(self, attempt: Attempt) -> datetime:
-        """From when on "not found" means that the attempt was not sent."""
+        """The time from which "not found" means that the attempt was not sent."""
         delay_s = self.context.provider(attempt.provider).visibility_delay_s
         return attempt.hold_until + timedelta(seconds=delay_s)

@@ -1,6 +1,6 @@
-"""What workflows and activities say to each other: ids, times and codes, never contacts or content.
+"""What workflows and activities exchange: ids, times and codes, never contacts or content.
 
-One input object and one result object a call, so that a field can be added without breaking a history.
+Each call has one input and one result object, so that a field can be added without breaking a history.
 """
 
 from dataclasses import dataclass, field
@@ -30,24 +30,24 @@ class Action(StrEnum):
     SEND = "send"
     """A first pass: limit, then deliver."""
     RETRY = "retry"
-    """A later pass, or an open attempt to resolve: the retried activity has it."""
+    """A later pass, or an open attempt to resolve, by the retried activity."""
     AWAIT_RECEIPT = "await_receipt"
-    """It was sent; the receipt has time until `wait_s`."""
+    """It was sent; the receipt is due within `wait_s`."""
     POLL = "poll"
     """It was sent and its receipt is overdue: ask the provider."""
     PARKED = "parked"
-    """An operator decides; `wait_s` is how long that may take."""
+    """It waits for an operator, for at most `wait_s`."""
     NOTHING = "nothing"
-    """It is settled, or waits in the ledger for its time."""
+    """It is settled, or waits in the ledger."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one delivery needs, and for how long a wait lasts, in seconds from now.
+    """What one delivery needs. `wait_s`: how long it waits, in seconds from now.
 
-    `fast`: the provider that would be asked is quick, so that the first pass may run in the workflow task.
-    `hold`: the workflow stays open for it; otherwise it waits in the ledger alone.
-    `limited`: its type has a limit on the channel. Plans in older histories do not say, and count as limited.
+    `fast`: the provider that would be called is quick, so that the first pass may run in the workflow task.
+    `hold`: the workflow stays open for it; otherwise it waits in the ledger only.
+    `limited`: its type has a limit on the channel. Plans of older histories lack it, and count as limited.
     """
 
     delivery_id: str
@@ -63,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a notification needs now. `failed`: the ledger did not answer; ask again by a retried activity."""
+    """What a notification needs now. `failed`: it could not be planned; plan again by a retried activity."""
 
     status: str = ""
     type: str = ""
@@ -74,10 +74,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class PassResult:
-    """What a step came to.
+    """The result of a step.
 
-    `action` is what the delivery needs next. `replan`: another channel's turn may have come.
-    `detail` says it in one line for the Web UI: codes and provider names only.
+    `action` is what the delivery needs next. `replan`: another channel may be next.
+    `detail` explains it in one line for the Web UI: codes and provider names only.
     """
 
     action: Action
@@ -91,7 +91,7 @@ class PassResult:
 
 @dataclass(frozen=True)
 class LimitResult:
-    """Whether a delivery has a place under its limits. `failed`: neither limiter nor ledger could say."""
+    """Whether a delivery has a place under its limits. `failed`: the ledger did not answer; check again."""
 
     admitted: bool
     state: str = ""
@@ -101,7 +101,7 @@ class LimitResult:
 
 @dataclass(frozen=True)
 class PageRef:
-    """Names a page: many notifications of one lane, carried through their first pass in one activity."""
+    """Names a batch: many notifications of one lane, carried through their first pass in one activity."""
 
     page_id: str
     lane: str
@@ -109,11 +109,10 @@ class PageRef:
 
 @dataclass(frozen=True)
 class PageProgress:
-    """How far a page is: how many notifications it took, and what they came to.
+    """The progress of a batch: how many notifications it took, and their results.
 
-    `settled`: nothing more is needed of it. `waiting`: put off in the ledger, since no provider of theirs may
-    be asked. `promoted`: each has a workflow of its own from now on. `left`: to be claimed by somebody else.
-    `ended`: why it took no more.
+    `settled`: the batch is done with them. `waiting`: deferred, because no provider may be called.
+    `promoted`: each gets its own workflow. `left`: to be claimed again later. `ended`: why it took no more.
     """
 
     taken: int = 0
@@ -133,7 +132,7 @@ class BroadcastRef:
 
 @dataclass(frozen=True)
 class BroadcastDecision:
-    """What somebody decided about a broadcast: `pause`, `resume` or `cancel`."""
+    """A client's decision about a broadcast: `pause`, `resume` or `cancel`."""
 
     broadcast_id: str
     decision: str
@@ -143,20 +142,20 @@ class BroadcastStep(StrEnum):
     """What a broadcast needs next."""
 
     GATHER = "gather"
-    """Its query is not followed to the end."""
+    """Its query has more users to gather."""
     ACCEPT = "accept"
     WAIT = "wait"
-    """Paused, or not its time yet."""
+    """It is paused, or must not accept recipients yet."""
     STOP = "stop"
-    """It was cancelled: what was accepted and is not under way has to be stopped."""
+    """It was cancelled: accepted notifications that are not being sent must be cancelled."""
     FOLLOW = "follow"
-    """Every recipient was accepted or refused, and some are on their way."""
+    """Every recipient was accepted or refused, and some notifications are still active."""
     OVER = "over"
 
 
 @dataclass(frozen=True)
 class BroadcastTurn:
-    """What a broadcast needs next, in `wait_s` seconds, and how far it is.
+    """What a broadcast needs next, in `wait_s` seconds, and its progress.
 
     `waits_for` says why it waits; `cursor` is the number of the last recipient that was accepted or refused.
     """

@@ -1,7 +1,7 @@
 """Templates of broadcasts: a small, bounded part of Jinja2's language.
 
-A template names values, filters them, chooses (`if`) and repeats (`for`, not nested). It cannot call, assign,
-include or define anything, so that what it costs is bounded by its own length and by the recipient's data.
+A template can name values, filter them, choose (`if`) and repeat (`for`, not nested). It cannot call, assign,
+include or define anything, so its cost is bounded by its own length and by the recipient's data.
 """
 
 import re
@@ -17,7 +17,7 @@ from jinja2.sandbox import SandboxedEnvironment
 TEMPLATE_CHARS_MAX: Final = 20_000
 BODY_CHARS_MAX: Final = 100_000
 TITLE_CHARS_MAX: Final = 500
-"""How long what a template makes may be: as long as a notification's own."""
+"""The longest output of a template: as long as a notification's own texts."""
 
 FILTERS: Final = (
     *("abs", "capitalize", "d", "default", "e", "escape", "first", "float", "int", "last", "length"),
@@ -35,7 +35,7 @@ _TESTS: Final = frozenset(
 
 
 class TemplateRefused(ValueError):
-    """The template cannot be used. The message names the line and what is wrong with it."""
+    """The template is not valid. The message names the line and what is wrong."""
 
 
 class RenderingFailed(ValueError):
@@ -47,7 +47,7 @@ class RenderingFailed(ValueError):
 
 
 class _Environment(SandboxedEnvironment):
-    """Data are JSON: a name behind a dot is a key, and never a method that happens to be called so."""
+    """Data are JSON: a name after a dot is a key, never a method of the same name."""
 
     intercepted_binops = frozenset({"*"})
 
@@ -65,7 +65,7 @@ class _Environment(SandboxedEnvironment):
             return self.undefined(obj=obj, name=argument)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        # A text times a number would be as long as anybody likes.
+        # Multiplying a text by a number would make an output of any length.
         if not all(isinstance(value, int | float) for value in (left, right)):
             raise SecurityError("only numbers can be multiplied")
         return super().call_binop(context, operator, left, right)
@@ -91,7 +91,7 @@ _ENVIRONMENT: Final = _environment()
 
 
 class Template:
-    """A template that was checked. Raises TemplateRefused for one that cannot be used."""
+    """A checked template. Raises TemplateRefused if it is not valid."""
 
     def __init__(self, source: str, chars_max: int) -> None:
         if len(source) > TEMPLATE_CHARS_MAX:
@@ -111,7 +111,7 @@ class Template:
         )
 
     def render(self, data: Mapping[str, Any]) -> str:
-        """The text for one recipient. Raises RenderingFailed."""
+        """Render the text for one recipient. Raises RenderingFailed."""
         parts: list[str] = []
         room = self._chars_max
         try:
@@ -125,7 +125,7 @@ class Template:
         except UndefinedError as error:
             raise RenderingFailed("template_value_missing", self._missing(error)) from None
         except Exception as error:
-            # Its own message may repeat a value.
+            # The original message may repeat a value.
             message = f"the data does not fit the template ({type(error).__name__})"
             raise RenderingFailed("template_failed", message) from None
         return "".join(parts)
@@ -166,13 +166,13 @@ def _check_node(node: nodes.Node) -> None:
             f"there is no filter `{node.name}`; there are {', '.join(FILTERS)}", node.lineno
         )
     if isinstance(node, nodes.Filter) and (node.dyn_args or node.dyn_kwargs):
-        raise TemplateSyntaxError("a filter's arguments are written out", node.lineno)
+        raise TemplateSyntaxError("a filter takes no * or ** arguments", node.lineno)
     if isinstance(node, nodes.Test) and node.name not in _TESTS:
         raise TemplateSyntaxError(f"there is no test `{node.name}`", node.lineno)
 
 
 def _walk(tree: nodes.Node) -> list[nodes.Node]:
-    """Every node, without recursion: a template may be nested deeply."""
+    """All nodes, without recursion: a template may be nested deeply."""
     found: list[nodes.Node] = []
     pending = [tree]
     while pending:

@@ -1,6 +1,4 @@
-"""What can be decided about a delivery: to wait, to call a provider, to resolve an attempt, or a
-transition.
-"""
+"""The possible decisions about a delivery: wait, call a provider, resolve an attempt, or a transition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from domain.status import Status
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """How a transition closes the attempt that it follows from.
+    """How a transition closes the attempt that caused it.
 
     `resolved_by`: `response`, `lookup` or `policy`, as the ledger records it.
     """
@@ -28,13 +26,13 @@ class Closure:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of a delivery. None in `pass_no`, `next_pass_at` or `expires_at` leaves it as it is.
+    """A change of a delivery. None in `pass_no`, `next_pass_at` or `expires_at` leaves it unchanged.
 
-    `due_at`: when something must have happened by; None when nothing is expected any more.
-    `new_round`: the retry schedule starts over with the next pass, as an operator asked.
-    `release`: nobody acts on the delivery before `due_at`, so its claim is given back.
+    `due_at`: the deadline for the next step; None if nothing is expected any more.
+    `new_round`: the retry schedule restarts with the next pass, because an operator asked for it.
+    `release`: nothing acts on the delivery before `due_at`, so its claim is released.
     `event` and `data` record the reason in the timeline; they never hold contacts or content.
-    `closes`: the open attempt that is closed by the same write.
+    `closes`: the open attempt that the same write closes.
     """
 
     state: Status
@@ -52,9 +50,9 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is to be done before `until`; None: nothing is expected any more, or a person must act.
+    """Do nothing before `until`; None: nothing is expected any more, or an operator must act.
 
-    `postpone`: the delivery's due time moves along, so that nobody claims it in the meantime.
+    `postpone`: move the delivery's due time too, so that it is not claimed before then.
     `detail` says in one line what it waits for: codes and provider names only.
     """
 
@@ -65,7 +63,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Send through this provider now. `skipped`: why those before it in the route are not asked."""
+    """Send through this provider now. `skipped`: why earlier providers of the route are not called."""
 
     candidate: Candidate
     skipped: Mapping[str, str]
@@ -73,10 +71,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Find out what became of this attempt before anything else is sent.
+    """Find out the outcome of this attempt before anything else is sent.
 
     An open attempt may have been sent; an accepted one has an overdue receipt. `conclusive`: the provider has
-    had time to make the message visible, so that "not found" means that it was not sent.
+    had time to make the message visible, so "not found" means that it was not sent.
     """
 
     attempt: Attempt
@@ -87,7 +85,7 @@ Decision: TypeAlias = Wait | Call | Resolve | Transition
 
 
 def defer(delivery: Delivery, until: datetime, reason: Reason | None) -> Transition:
-    """The delivery waits in the ledger until `until`, or until it expires."""
+    """Defer the delivery in the ledger until `until`, or until it expires."""
     at = min(until, delivery.expires_at)
     return Transition(
         Status.DEFERRED,

@@ -1,7 +1,7 @@
-"""The link in a mail by which its recipient ends that kind of mail: RFC 8058's one click.
+"""The link in a mail by which its recipient unsubscribes from the type: RFC 8058's one click.
 
-It names a delivery, and so its tenant, user, type and channel, without telling any of them: the id is
-derived from them (domain.ids), and signed, so that nobody makes a link for somebody else.
+It names a delivery, and so its tenant, user, type and channel, without revealing them: the id is derived from
+them (domain.ids). It is signed, so that no one can make a link for another user.
 """
 
 import base64
@@ -27,11 +27,11 @@ def delivery_named_by(token: str, secrets: Iterable[str]) -> UUID | None:
         signed = base64.b64decode(token.encode("ascii") + b"=", altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         return None
-    # The last letter has two bits that say nothing: only one spelling is taken.
+    # The last letter has two unused bits: accept only one spelling.
     if len(signed) != _TOKEN_BYTES or _written(signed) != token:
         return None
     named, mac = signed[:16], signed[16:]
-    # Every secret is tried, whichever fits: how long it takes tells nothing.
+    # Try every secret, even after a match: the time taken must reveal nothing.
     fits = [hmac.compare_digest(_mac(secret, named), mac) for secret in secrets]
     return UUID(bytes=named) if any(fits) else None
 

@@ -1,10 +1,11 @@
-"""A browser's push subscription (W3C Push API), and the hosts that one may be at.
+"""A browser's push subscription (W3C Push API), and the hosts that it may use.
 
-It is kept in one text, as the address of a device: its endpoint with its keys behind a `#`, which no endpoint
-has: `https://push.example/s/1#p256dh=…&auth=…`. The endpoint alone names it, in the suppression list as well.
+It is stored as one text, the address of a device: its endpoint and, after a `#`, its keys:
+`https://push.example/s/1#p256dh=…&auth=…`. No endpoint contains a `#`. The endpoint alone identifies it, also
+in the suppression list.
 
-An endpoint is an address that a client gave us and that we send requests to. So it is read strictly, and its
-host must be one that the installation knows as a push service.
+An endpoint is a URL from a client that we send requests to. So it is parsed strictly, and its host must be a
+configured push service.
 """
 
 import base64
@@ -19,12 +20,12 @@ PUSH_SERVICES = (
     "web.push.apple.com",
     "*.notify.windows.com",
 )
-"""The push services of Chrome, Firefox, Safari and Edge; `*.` stands for any name below."""
+"""The push services of Chrome, Firefox, Safari and Edge; `*.` stands for any subdomain."""
 
 ENDPOINT_CHARS_MAX = 2048
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?:\*\.{_LABEL}\.)?{_LABEL}(?:\.{_LABEL})*")
-# Nothing but what a browser writes: no port, no user, no fragment, no dots or slashes by another spelling.
+# Only what browsers write: no port, no user, no fragment, no encoded dots or slashes.
 _ENDPOINT = re.compile(
     rf"https://(?P<host>{_LABEL}(?:\.{_LABEL})*)(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
     r"(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
@@ -40,14 +41,14 @@ _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
 
 class InvalidSubscription(ValueError):
-    """A part of a subscription cannot be one. The message never repeats it: whoever has it can send."""
+    """A part of a subscription is not valid. The message never repeats it: it would allow sending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """Where messages to a browser go, and what they are encrypted with (RFC 8291).
 
-    `p256dh`: the browser's public key; `auth`: the secret that it shares with us; both base64url.
+    `p256dh`: the browser's public key; `auth`: the secret it shares with us; both base64url.
     """
 
     endpoint: str
@@ -71,14 +72,14 @@ class Subscription:
 
 
 def stored(text: str) -> Subscription:
-    """The subscription of a device's address, as it was once taken."""
+    """Parse the subscription of a device's address, without checks."""
     endpoint, _, keys = text.partition("#")
     p256dh, _, auth = keys.removeprefix("p256dh=").partition("&auth=")
     return Subscription(endpoint, p256dh, auth)
 
 
 def read(text: str) -> Subscription:
-    """The subscription of a device's address, checked. Raises InvalidSubscription."""
+    """Parse and check the subscription of a device's address. Raises InvalidSubscription."""
     known = stored(text)
     return Subscription(
         check_endpoint(known.endpoint), check_public_key(known.p256dh), check_secret(known.auth)
@@ -86,9 +87,9 @@ def read(text: str) -> Subscription:
 
 
 def check_endpoint(text: str) -> str:
-    """The endpoint, if it is one that a browser gives. Raises InvalidSubscription.
+    """The endpoint, if a browser could have given it. Raises InvalidSubscription.
 
-    Its host is not judged here (is_push_service).
+    Its host is checked by is_push_service.
     """
     found = _ENDPOINT.fullmatch(text) if len(text) <= ENDPOINT_CHARS_MAX else None
     if not found or any(unquote(part) in (".", "..") for part in found["path"].split("?")[0].split("/")):
@@ -100,7 +101,10 @@ def check_endpoint(text: str) -> str:
 
 
 def check_public_key(text: str) -> str:
-    """A browser's public key, base64url without padding: a point of P-256. Raises InvalidSubscription."""
+    """Check a browser's public key, base64url: a point of P-256. Returns it without padding.
+
+    Raises InvalidSubscription.
+    """
     point = from_base64url(text)
     x, y = int.from_bytes(point[1:33]), int.from_bytes(point[33:])
     on_curve = max(x, y) < _P and (y * y - (x * x * x - 3 * x + _B)) % _P == 0
@@ -110,29 +114,31 @@ def check_public_key(text: str) -> str:
 
 
 def check_secret(text: str) -> str:
-    """A subscription's secret, base64url without padding. Raises InvalidSubscription."""
+    """Check a subscription's secret, base64url. Returns it without padding. Raises InvalidSubscription."""
     if len(from_base64url(text)) != _SECRET_BYTES:
         raise InvalidSubscription("expected keys.auth: 16 bytes, base64url")
     return text.rstrip("=")
 
 
 def check_host(pattern: str) -> str:
-    """A host of a push service, or all names below one: `*.push.example`. Raises InvalidSubscription."""
+    """Check a push service's host, or a pattern for subdomains: `*.push.example`. Raises
+    InvalidSubscription.
+    """
     if not _HOST.fullmatch(pattern):
         raise InvalidSubscription(
-            f"expected a host such as push.example, or *.push.example for those below it: {pattern}"
+            f"expected a host such as push.example, or *.push.example for its subdomains: {pattern}"
         )
     return pattern
 
 
 def is_push_service(endpoint: str, hosts: Collection[str]) -> bool:
-    """Whether the endpoint's host is one of these; `*.push.example` is every name below it."""
+    """Whether the endpoint's host is one of these; `*.push.example` matches every subdomain."""
     host = endpoint.split("/", 3)[2]
     return host in hosts or any(host.endswith(known[1:]) for known in hosts if known.startswith("*."))
 
 
 def from_base64url(text: str) -> bytes:
-    """The bytes, with or without padding; empty when the text is not base64url."""
+    """Decode base64url with or without padding; empty if the text is not base64url."""
     if not _BASE64URL.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
         return b""
     bare = text.rstrip("=")
@@ -140,5 +146,5 @@ def from_base64url(text: str) -> bytes:
 
 
 def to_base64url(data: bytes) -> str:
-    """The bytes in base64url without padding, as the Push API writes keys."""
+    """Encode in base64url without padding, as the Push API writes keys."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

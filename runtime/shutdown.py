@@ -1,4 +1,4 @@
-"""Stopping a process in order: work that must not be cut short, and a bound on how long stopping may take."""
+"""Orderly shutdown: work that must not be interrupted, and a limit on how long stopping may take."""
 
 import asyncio
 import os
@@ -14,10 +14,10 @@ Result = TypeVar("Result")
 
 
 async def shielded(work: Coroutine[Any, Any, Result]) -> Result:
-    """The work's result. When cancelled, let the work end first.
+    """Await the work. If cancelled, wait until the work has ended first.
 
-    A start of a workflow that is cut short in the middle may have been made, and its first task given to
-    this very process: nobody would run it, and the worker would wait for it for as long as it stops.
+    An interrupted start of a workflow may have reached Temporal, which then gives the first task to this
+    process: no worker would run it, and stopping would wait for it.
     """
     task = asyncio.create_task(work)
     try:
@@ -30,14 +30,14 @@ async def shielded(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 class ShutdownWatchdog:
-    """Bounds the stop. Core waits for a Temporal that does not answer for as long as that takes, while what
-    was in flight has long ended and is recorded.
+    """Limits how long stopping may take. Core waits without limit for a Temporal that does not answer,
+    although all work has ended and is recorded.
     """
 
     _timer: asyncio.TimerHandle | None = None
 
     def start(self, timeout_s: float) -> None:
-        """Leave the process `timeout_s` seconds from now, whatever still holds it."""
+        """Exit the process `timeout_s` seconds from now, even if it has not stopped."""
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._leave)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Connects to Temporal, and starts workflows: one that runs already is no error."""
+"""Connects to Temporal, and starts workflows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,16 +14,16 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, Telemetr
 log = structlog.stdlib.get_logger(__name__)
 
 CONNECT_AGAIN_S = 2.0
-"""How long after Temporal could not be reached it is tried again."""
+"""How long after Temporal could not be reached it is tried again, in seconds."""
 RPC_TIMEOUT = timedelta(seconds=5)
-"""How long one request to Temporal may take."""
+"""The timeout of one request to Temporal."""
 
 Ref = TypeVar("Ref")
 
 
 async def connect(address: str, namespace: str, *, api_key: str | None = None, tls: bool = False) -> Client:
-    """A client of Temporal, as soon as it answers: a worker that starts before Temporal waits for it."""
-    # Core writes to stdout, in colour, and floods it during an outage: errors only.
+    """Connect to Temporal, waiting until it answers: a worker may start before it."""
+    # Core logs to stdout in colour, and floods it during an outage: errors only.
     runtime = Runtime(
         telemetry=TelemetryConfig(
             logging=LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))

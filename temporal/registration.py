@@ -8,15 +8,15 @@ from temporal.search_attributes import INDEXED_TYPES, SEARCH_ATTRIBUTES
 
 
 class RegistrationError(Exception):
-    """The search attributes are not registered. The message says with whom, and what to do."""
+    """The search attributes are not registered. The message says where, and what to do."""
 
 
 async def register_search_attributes(
     address: str, namespace: str, *, api_key: str | None = None, tls: bool = False
 ) -> list[str]:
-    """Register those that are missing; returns their names. Safe to repeat. Raises RegistrationError.
+    """Register the missing search attributes; returns their names. Safe to repeat. Raises RegistrationError.
 
-    A server takes some seconds to let workflows use a new one; on a self-hosted server the caller needs
+    A server needs some seconds before workflows can use a new one. On a self-hosted server the caller needs
     access to the operator service.
     """
     try:

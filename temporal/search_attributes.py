@@ -1,4 +1,4 @@
-"""The search attributes by which notifications are found in the Temporal Web UI: these four, no more."""
+"""The search attributes by which notifications are found in the Temporal Web UI."""
 
 from typing import Final
 
@@ -9,8 +9,8 @@ TENANT = SearchAttributeKey.for_keyword("HeraldTenant")
 TYPE = SearchAttributeKey.for_keyword("HeraldType")
 CHANNEL = SearchAttributeKey.for_keyword_list("HeraldChannel")
 STAGE = SearchAttributeKey.for_keyword("HeraldStage")
-"""Where a notification has left its happy path: `retrying`, `awaiting_receipt_late`, `dead_lettered`, … An
-upsert is expensive, so a notification that simply goes through never gets one.
+"""Where a notification left the happy path: `retrying`, `awaiting_receipt_late`, `dead_lettered`, … Upserts
+are expensive, so a notification on the happy path has no stage.
 """
 
 SEARCH_ATTRIBUTES: Final = {
@@ -28,7 +28,7 @@ INDEXED_TYPES: Final = {
 
 
 def attributes(tenant: str, type: str, channels: "list[str]") -> TypedSearchAttributes:
-    """What a workflow is found by from its start."""
+    """The search attributes that a workflow starts with."""
     return TypedSearchAttributes(
         [
             SearchAttributePair(TENANT, tenant),

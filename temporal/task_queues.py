@@ -1,13 +1,13 @@
-"""The task queues: where each kind of work is taken from."""
+"""The names of the task queues."""
 
 
 def task_queue(lane: str) -> str:
-    """The task queue of a lane's workflows. `critical` has its own, and its own worker processes."""
+    """The task queue of a lane's workflows. `critical` has a separate one, and separate worker processes."""
     return "herald-critical" if lane == "critical" else "herald"
 
 
 def page_queue() -> str:
-    """The task queue of the batches' activities: their slots are apart from those of first passes."""
+    """The task queue of batches: separate from first passes, so that they do not share slots."""
     return "herald-pages"
 
 

@@ -1,4 +1,4 @@
-"""What the tests of passes work with: notifications, and senders as separate processes have them."""
+"""Notifications and workers for tests of the delivery engine; each worker stands for a separate process."""
 
 import asyncio
 import itertools
@@ -72,14 +72,14 @@ TURNS_MAX = 20
 def catalog(
     types: Mapping[str, NotificationType] | None = None, every: ProviderPolicy | None = None, **changes: Any
 ) -> Catalog:
-    """The tests' catalog: `every` is the policy of every provider, `changes` those of the catalog."""
+    """The tests' catalog. `every`: the policy of every provider. `changes`: other fields of the catalog."""
     policy = every or ProviderPolicy(timeout_s=5, settling_s=SETTLING_S)
     policies = {name: policy for names in ROUTES.values() for name in names}
     return Catalog(types={**TYPES, **(types or {})}, providers=policies, **changes)
 
 
 def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
-    """The vendors' settings as an environment with these variables gives them."""
+    """The provider settings from these environment variables."""
     with mock.patch.dict(os.environ, {"HERALD_SECRET_KEY": "tests", **variables}, clear=True):
         return Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
 
@@ -90,7 +90,7 @@ def phone() -> str:
 
 
 class StubbedProvider:
-    """A provider whose answers a test may replace: what it looks up, and what a call comes to."""
+    """A real adapter whose answers a test may replace: look-ups, polls and results of calls."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -119,7 +119,7 @@ class StubbedProvider:
 
 
 class Worker:
-    """What one worker process has, over the tests' stores and vendors."""
+    """The engine of one worker process, over the tests' stores and vendors."""
 
     def __init__(
         self,
@@ -155,22 +155,22 @@ class Worker:
         self.page_pass = PagePass(self.planner, admission, self.passes, catalog)
 
     async def run(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
-        """One pass."""
+        """Run one pass."""
         delivery = (await case.load()).delivery(channel)
         return await self.passes.run(case.id, delivery.id)
 
     def page(self, lane: Lane = Lane.BULK, **policy: Any) -> Page:
-        """A page of the lane, not begun."""
+        """A batch of the lane, not started."""
         return Page(uuid4(), lane, self.queue, self.page_pass, DispatchPolicy(**policy), self.metrics)
 
     async def settle(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
-        """Passes, each at its time, until something else is needed."""
+        """Run passes, each at its time, until something else is needed."""
         for _ in range(TURNS_MAX):
             result = await self.run(case, channel)
             if result.action is not Action.RETRY:
                 return result
             await case.elapse()
-        raise AssertionError(f"still to be retried after {TURNS_MAX} passes")
+        raise AssertionError(f"still retried after {TURNS_MAX} passes")
 
     async def plan(self, case: "Case") -> Plan:
         return await ActivityEnvironment().run(self.check_preferences, NotificationRef(str(case.id)))
@@ -179,7 +179,7 @@ class Worker:
         return await ActivityEnvironment().run(self._limit.check_rate_limit, await case.ref(channel))
 
     async def deliver(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
-        """The regular activity: raises ApplicationError while the delivery has to be retried."""
+        """Run the regular activity. Raises ApplicationError while the delivery must be retried."""
         return await ActivityEnvironment().run(self._deliver.deliver, await case.ref(channel))
 
     async def poll(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
@@ -188,7 +188,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Case:
-    """One notification, as the ledger and the vendors have it."""
+    """One notification, in the ledger and at the vendors."""
 
     ledger: Ledger
     simulators: Simulators
@@ -224,16 +224,16 @@ class Case:
         return [message["id"] for found in lists for message in found]
 
     async def is_proven(self, *providers: str) -> bool:
-        """Whether every message at the vendors is some attempt's: invariant I3."""
+        """Whether every message at the vendors belongs to an attempt: invariant I3."""
         claimed = {attempt["provider_message_id"] for attempt in await self.attempts()}
         return set(await self.received(*providers)) <= claimed
 
     async def execute(self, statement: str, *arguments: Any) -> str:
-        """A statement of the test's own; $1 is the notification's id."""
+        """Execute a statement; $1 is the notification's id."""
         return await self.ledger.pool.execute(statement, self.id, *arguments)
 
     async def elapse(self, seconds: float | None = None) -> None:
-        """Let time pass for this notification: so many seconds, or until everything it waits for."""
+        """Let time pass for this notification: `seconds`, or two hours."""
         past = timedelta(seconds=seconds if seconds is not None else 3600 * 2)
         await self.execute(
             "UPDATE deliveries SET next_pass_at = next_pass_at - $2::interval, due_at = due_at - $2::interval"
@@ -258,14 +258,14 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Submitter:
-    """Takes notifications in, and has the vendors misbehave."""
+    """Submits notifications, and makes vendors fail."""
 
     ledger: Ledger
     simulators: Simulators
     text: str = field(default_factory=lambda: f"run {uuid4().hex[:8]}")
 
     async def accept(self, type: str = "news", **changes: Any) -> Case:
-        """A new notification; over SMS to a number of its own, unless told otherwise."""
+        """Submit a new notification; by default over SMS to an unused number."""
         id, to = uuid4(), changes.pop("to", None) or phone()
         channels = changes.pop("channels", (Channel.SMS,))
         submission = Submission(
@@ -289,7 +289,7 @@ class Submitter:
     async def add_device(
         self, case: Case, fcm: str | None, apns: str | None, ago_s: float = 0, webpush: str | None = None
     ) -> None:
-        """A device of the notification's user; of several the latest is tried first."""
+        """Add a device of the notification's user. The latest registered device is tried first."""
         pool = self.ledger.pool
         await pool.execute(
             "INSERT INTO users (tenant, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", TENANT, case.user_id
@@ -321,7 +321,7 @@ class Submitter:
         )
 
     async def fail(self, case: Case, *providers: str, status: int = 503, **more: Any) -> None:
-        """The vendors answer with this status for the notification's number."""
+        """Make the vendors answer with this status for the notification's number."""
         for provider in providers or ROUTES[Channel.SMS]:
             await self.simulators.fault(provider, "status", case.to, status=status, **more)
 
@@ -331,15 +331,15 @@ class Submitter:
 
 
 def seconds_until(case: Notification, at: datetime | None) -> float:
-    """How long until then, as the notification was loaded."""
+    """The seconds from when the notification was loaded until `at`."""
     assert at is not None
     return (at - case.now).total_seconds()
 
 
 async def crash_at(work: Awaitable[Any], suspension: int, *, done: bool) -> bool:
-    """Run it and end it where it waits for the n-th time; whether it came that far.
+    """Run `work` and cancel it at a suspension point. Returns whether it got that far.
 
-    `done`: what it waited for has happened, and it dies before it learns of it.
+    `done`: cancel it after what it waited for has happened, but before it resumes.
     """
     crashed = False
 
@@ -360,7 +360,7 @@ async def crash_at(work: Awaitable[Any], suspension: int, *, done: bool) -> bool
                         steps.throw(asyncio.CancelledError())
                     except (asyncio.CancelledError, StopIteration):
                         return
-                    raise AssertionError("it went on after it had been cancelled")
+                    raise AssertionError("it continued after it was cancelled")
                 yield waited_for
 
     await Driven()

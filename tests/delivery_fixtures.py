@@ -1,4 +1,4 @@
-"""Stores and vendors for passes: real Postgres, real Valkey, the simulators' process over HTTP."""
+"""Stores and vendors for the delivery engine: real Postgres and Valkey, the simulators over HTTP."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -73,7 +73,7 @@ def stubbed(vendors: dict[str, Provider]) -> dict[str, StubbedProvider]:
 async def make_worker(
     pool: Pool, receipts: Receipts, limiter: Limiter, stubbed: dict[str, StubbedProvider]
 ) -> AsyncIterator[Callable[..., Worker]]:
-    """Makes worker processes, each with a ledger and a view of the providers of its own."""
+    """Makes workers, each with its own ledger and its own view of the providers' health."""
     workers: list[Worker] = []
 
     def make(which: Catalog | None = None, **more: Any) -> Worker:
@@ -93,7 +93,7 @@ def worker(make_worker: Callable[..., Worker]) -> Worker:
 
 @pytest.fixture
 def watched(worker: Worker) -> WatchedLedger:
-    """The worker's own ledger."""
+    """The ledger of `worker`."""
     assert isinstance(worker.ledger, WatchedLedger)
     return worker.ledger
 

@@ -1,4 +1,4 @@
-"""A ledger that tests watch: what happens between its steps, and how often it is read."""
+"""A ledger with hooks between its steps, which counts its reads."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,7 +13,7 @@ Hook = Callable[[], Awaitable[Any]]
 
 
 class WatchedLedger(Ledger):
-    """The ledger, with things happening at chosen moments, each once."""
+    """The real ledger. Each hook runs once."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)

@@ -61,7 +61,7 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
         resolver = Resolver(ledger, parts.receipts, parts.providers, calls, messages, catalog, metrics)
         return DeliveryPass(ledger, snapshots, transitions, limits, calls, resolver)
 
-    # Batches have their own slots: their calls are no reason to keep others' out of the workflow task.
+    # Calls of batches do not count as under way: they must not keep other first passes out of workflow tasks.
     items = PagePass(planner, admission, passes(counts_in_flight=False), catalog)
     overdue = OverdueReceipts(ledger, parts.receipts, parts.providers, snapshots, transitions, catalog)
     slots, prefetched = parts.slots, parts.prefetched

@@ -1,4 +1,4 @@
-"""What one worker process is made of, opened from settings and closed in order."""
+"""The parts of one worker process, opened from settings and closed in order."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,11 @@ from storage.receipts import Receipts
 from telemetry.metrics import Metrics
 
 LINGER_S = 0.05
-"""How long group commits linger in processes without the critical lane: a statement for each row would be a
-fifth of what a notification costs.
+"""How long group commits linger in processes without the critical lane, in seconds. Single-row statements
+would be a fifth of a notification's cost.
 """
 GRACE_S = 5.0
-"""How long stopping takes beyond the longest call, in seconds: recording its outcome."""
+"""How long stopping may take beyond the longest call, in seconds: to record its outcome."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Parts:
     slots: InFlightSlots = field(init=False)
     prefetched: PrefetchCache = field(default_factory=PrefetchCache)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the process takes nothing more."""
+    """Set once the process stops."""
 
     def __post_init__(self) -> None:
         catalog, routes = self.settings.catalog, self.settings.routes
@@ -59,14 +59,14 @@ class Parts:
 
     @property
     def grace_s(self) -> float:
-        """How long stopping waits, in seconds: the longest HTTP budget and a flush."""
+        """How long stopping waits, in seconds: the longest call budget and a flush."""
         catalog = self.settings.catalog
         return max((catalog.provider(name).timeout_s for name in self.providers), default=0) + GRACE_S
 
 
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Parts]:
-    """The parts of a worker process, closed in order at the end: nothing taken in is lost."""
+    """Open the parts of a worker process; close them in order at the end, after their queues are flushed."""
     metrics = Metrics()
 
     def observe(group: str, rows: int, seconds: float) -> None:
@@ -96,5 +96,5 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
 
 
 def linger_s(lanes: Sequence[Lane]) -> float:
-    """How long what passes read and write may linger for its group in a process of these lanes."""
+    """How long a process of these lanes gathers reads and writes for one group commit, in seconds."""
     return 0.0 if Lane.CRITICAL in lanes else LINGER_S

@@ -1,4 +1,4 @@
-"""What a worker waits for, and makes sure of, before it works."""
+"""What a worker ensures before it starts to work."""
 
 import asyncio
 import contextlib
@@ -26,11 +26,11 @@ from workflows.reconciliation import EVERY, SCHEDULE_ID, WORKFLOW_ID, Reconcilia
 log = structlog.stdlib.get_logger(__name__)
 
 RETRY_S = 2.0
-"""How long after a store could not be reached it is tried again."""
+"""How long after a store could not be reached it is tried again, in seconds."""
 
 
 async def keep_schedule(client: Client) -> None:
-    """Have the reconciliation run every two minutes."""
+    """Create the schedule that runs reconciliation every two minutes."""
     with contextlib.suppress(ScheduleAlreadyRunningError):
         await client.create_schedule(
             SCHEDULE_ID,
@@ -39,7 +39,7 @@ async def keep_schedule(client: Client) -> None:
                     ReconciliationWorkflow.run,
                     id=WORKFLOW_ID,
                     task_queue=task_queue(Lane.NORMAL),
-                    static_summary="lost notifications, drift, dead letters, housekeeping",
+                    static_summary="lost notifications, drift, dead letters, maintenance",
                 ),
                 spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=EVERY)]),
                 policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
@@ -48,7 +48,7 @@ async def keep_schedule(client: Client) -> None:
 
 
 async def establish_limits(ledger: Ledger, limiter: Limiter) -> None:
-    """On a fresh installation, tell the limiter that its empty store is complete."""
+    """On a new installation, mark the limiter's empty store as complete."""
     while True:
         try:
             if not await ledger.has_attempts():

@@ -25,9 +25,9 @@ from workflows.page import PageWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 
 RETRIES_MAX = 50
-"""The most retried passes of one channel that run at once in one process."""
+"""The most retried passes of one channel at once in one process."""
 PAGES_MAX = 3
-"""The most batches that run at once in one process: one for each lane but `critical`."""
+"""The most batches at once in one process: one for each lane but `critical`."""
 
 
 def workers_of(parts: Parts, client: Client) -> list[Worker]:
@@ -42,7 +42,7 @@ def workers_of(parts: Parts, client: Client) -> list[Worker]:
                 task_queue=queue,
                 workflows=[NotificationWorkflow, PageWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
                 activities=list(activities.values()),
-                # Import rules hold workflows deterministic (import-linter), tests run them sandboxed.
+                # Import rules keep workflows deterministic (import-linter), and tests run them sandboxed.
                 workflow_runner=UnsandboxedWorkflowRunner(),
                 max_concurrent_workflow_tasks=in_flight * 2,
                 max_concurrent_local_activities=in_flight * 4,
@@ -75,7 +75,7 @@ def _activity_worker(
 
 
 def listener_of(parts: Parts) -> Listener:
-    """What wakes the loops of a process."""
+    """The listener that wakes the loops of a process."""
     return Listener(
         parts.settings.database_url.get_secret_value(),
         ("herald_due", "herald_receipts", "herald_providers", "herald_wake", "herald_broadcasts"),
@@ -83,7 +83,7 @@ def listener_of(parts: Parts) -> Listener:
 
 
 def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
-    """The loops of a process, beside the listener and the signals to workflows."""
+    """The loops of a process, except the listener and the signals to workflows."""
     policy = parts.settings.catalog.dispatch
     batches = BatchStarter(client, parts.pages, parts.lanes, policy, listener)
     dispatcher = Dispatcher(
@@ -97,7 +97,7 @@ def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
         parts.metrics,
         batches,
     )
-    # Receipts come by thousands while a broadcast drains, and would hold up OTPs where there is nothing else.
+    # During a broadcast receipts arrive by thousands, and would delay OTPs in a critical-only process.
     low_priority = set(parts.lanes) == {Lane.CRITICAL}
     receipts = ReceiptProcessor(
         client,

@@ -1,7 +1,7 @@
-"""The way of one broadcast: gather, accept, wait for its time, follow. It decides WHEN, nothing else.
+"""The workflow of one broadcast: gather, accept, wait, follow. It decides only WHEN.
 
-Postgres is the authority: a pause or a cancel is a compare-and-set there, and a signal says "look again".
-Nothing private enters its history: ids, states and counts only.
+Postgres is the authority: a pause or a cancel is a compare-and-set there, and a signal only means "read it
+again". Nothing private enters the history: ids, statuses and counts only.
 """
 
 from datetime import timedelta
@@ -19,9 +19,9 @@ PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1)
 )
 TURNS_MAX = 200
-"""So many turns one run takes before it continues as new."""
+"""How many turns one run takes before it continues as new."""
 FOLLOW_S_MIN, FOLLOW_S_MAX = 1.0, 300.0
-"""How often a broadcast is looked at whose notifications are on their way: at first, and at last."""
+"""How long to wait between reads of a broadcast with active notifications: at first, and at most."""
 ACTIVITIES = {
     BroadcastStep.GATHER: Broadcasting.gather_recipients,
     BroadcastStep.ACCEPT: Broadcasting.accept_recipients,
@@ -51,17 +51,17 @@ class BroadcastWorkflow:
 
     @workflow.signal
     def resume(self) -> None:
-        """Go on."""
+        """Resume a paused broadcast."""
         self._decided("resume")
 
     @workflow.signal
     def cancel(self) -> None:
-        """Accept no more recipients, and stop what is not under way."""
+        """Accept no more recipients, and cancel what is not being sent."""
         self._decided("cancel")
 
     @workflow.run
     async def run(self, ref: BroadcastRef) -> str:
-        """Carry the broadcast until nothing of it is on its way; returns the state it leaves."""
+        """Run the broadcast until none of its notifications is active; returns its final status."""
         step, follow_s, turns = BroadcastStep.ACCEPT, FOLLOW_S_MIN, 0
         while True:
             turns += 1
@@ -102,22 +102,22 @@ class BroadcastWorkflow:
         self._wakes += 1
 
     async def _woken(self, seen: int, wait_s: float, what: str) -> None:
-        """Wait to be woken, at most so long."""
+        """Wait for a wake-up, at most `wait_s` seconds."""
         try:
             await workflow.wait_condition(
                 lambda: self._wakes != seen,
                 timeout=timedelta(seconds=max(wait_s, 0.01)),
-                timeout_summary=f"{what}, looks again",
+                timeout_summary=f"{what}, then reads again",
             )
         except TimeoutError:
             return
 
     def _show(self, turn: BroadcastTurn) -> None:
-        """What the Web UI shows of a running workflow."""
+        """Set what the Web UI shows of a running workflow."""
         waits = f", waits for {turn.waits_for}" if turn.waits_for else ""
         workflow.set_current_details(
             f"**{turn.state}**{waits}\n\n"
             f"- {turn.accepted} of {turn.total} accepted, {turn.refused} refused\n"
-            f"- {turn.active} on their way, {turn.sent} sent, {turn.delivered} delivered, "
+            f"- {turn.active} active, {turn.sent} sent, {turn.delivered} delivered, "
             f"{turn.failed} failed"
         )

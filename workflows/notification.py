@@ -1,7 +1,7 @@
-"""The way of one notification: plan, deliver, wait for the receipt, finish. It decides WHEN, nothing else.
+"""The workflow of one notification: plan, deliver, wait for the receipt, finish. It decides only WHEN.
 
-Every step reads the ledger anew, so a run may be started again at any time and a signal may come twice,
-late or never. Nothing private enters its history: ids, states, codes and waits only.
+Every step reads the ledger again, so a run may be restarted at any time and a signal may arrive twice, late
+or never. Nothing private enters the history: ids, statuses, codes and waits only.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.exceptions import TimeoutError as TimedOut
 
-# All of it: a sandbox that imported `domain` anew would have another `Action` than the activities' results.
+# All of it: a sandbox that imports `domain` again has another `Action` than the activities' results.
 with workflow.unsafe.imports_passed_through():
     from activities.check_preferences import CheckPreferences
     from activities.check_rate_limit import CheckRateLimit
@@ -32,17 +32,17 @@ with workflow.unsafe.imports_passed_through():
     from temporal.task_queues import channel_queue
 
 LOST = (ActivityError, ApplicationError, TimedOut)
-"""How a local activity fails: by its own error, which no ActivityError wraps."""
+"""How a local activity fails: with its own error, not wrapped in an ActivityError."""
 LOCAL_TIMEOUT = timedelta(seconds=60)
 PASS_TIMEOUT = timedelta(seconds=120)
-"""Longer than any pass: its calls' whole budgets, and Postgres."""
+"""Longer than any pass: the budgets of all its calls, and Postgres."""
 LOOK_AGAIN_S = 86_400.0
-"""A parked notification looks at the ledger at least once a day: a lost wake-up costs no more than that."""
+"""How often a parked notification reads the ledger: the most that a lost wake-up delays it."""
 ONCE = RetryPolicy(maximum_attempts=1)
 PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=5), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=10)
 )
-"""For what carries no time of its own: a crashed or timed-out activity. The ledger's times go before it."""
+"""For activities that crash or time out. A time from the ledger goes before it."""
 
 
 @workflow.defn(name="NotificationWorkflow")
@@ -62,7 +62,7 @@ class NotificationWorkflow:
 
     @workflow.run
     async def run(self, ref: NotificationRef) -> str:
-        """Carry the notification as far as it needs a workflow; returns the status it leaves."""
+        """Run the notification as long as it needs a workflow; returns its status."""
         while True:
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(ref)
@@ -75,7 +75,7 @@ class NotificationWorkflow:
                 return self._finish(derive(self._states.values()) if self._states else plan.status)
 
     async def _carry(self, ref: NotificationRef, plan: Plan, step: Step, seen: int) -> bool:
-        """Carry one delivery until it needs nothing more of this run; whether to plan again."""
+        """Carry one delivery until it needs nothing more from this run. Returns whether to plan again."""
         delivery = DeliveryRef(ref.notification_id, step.delivery_id, step.channel, plan.type)
         if step.action is Action.SEND:
             result = await self._first_pass(delivery, step)
@@ -109,7 +109,7 @@ class NotificationWorkflow:
         return True
 
     async def _plan(self, ref: NotificationRef) -> Plan:
-        """In the workflow task; where that fails, by a retried activity."""
+        """Plan in the workflow task; if that fails, by a retried activity."""
         try:
             plan = await workflow.execute_local_activity_method(
                 CheckPreferences.check_preferences,
@@ -130,7 +130,7 @@ class NotificationWorkflow:
         )
 
     async def _first_pass(self, delivery: DeliveryRef, step: Step) -> PassResult:
-        """The limit, if any, then deliver, in the workflow task; never raises, so that a retry can follow."""
+        """Check the limits, then deliver, in the workflow task. Never raises, so that a retry can follow."""
         if step.limited and not await self._admitted(delivery):
             return PassResult(Action.NOTHING, replan=True)
         if not step.fast:
@@ -163,7 +163,7 @@ class NotificationWorkflow:
         return result.admitted
 
     async def _retry(self, plan: Plan, delivery: DeliveryRef, seen: int) -> PassResult | None:
-        """Passes by the retried activity, pending in the Web UI; None when woken before it ended."""
+        """Run passes by the retried activity, pending in the Web UI. None: woken before it ended."""
         self._enter_stage("retrying")
         handle = workflow.start_activity_method(
             Deliver.deliver,
@@ -183,7 +183,7 @@ class NotificationWorkflow:
             task_queue=channel_queue(plan.lane, delivery.channel),
             start_to_close_timeout=PASS_TIMEOUT,
             retry_policy=PATIENT,
-            summary=f"{plan.type} → {delivery.channel}: where is the receipt?",
+            summary=f"{plan.type} → {delivery.channel}: receipt overdue",
         )
         return await self._unless_woken(handle, seen)
 
@@ -193,12 +193,12 @@ class NotificationWorkflow:
         await workflow.wait_condition(lambda: handle.done() or self._wakes != seen)
         if handle.done():
             return handle.result()
-        # Whatever it is doing stands in the ledger; the plan made next finds it there.
+        # The ledger has what it is doing; the next plan reads it there.
         handle.cancel()
         return None
 
     async def _woken(self, seen: int, wait_s: float, what: str) -> bool:
-        """Wait to be woken, at most so long; whether it was."""
+        """Wait for a wake-up, at most `wait_s` seconds. Returns whether there was one."""
         try:
             await workflow.wait_condition(
                 lambda: self._wakes != seen,
@@ -210,7 +210,7 @@ class NotificationWorkflow:
         return True
 
     def _show(self, channel: str, result: PassResult) -> None:
-        """What the Web UI shows of a running workflow, and the stage of one that left the happy path."""
+        """Set what the Web UI shows of a running workflow, and the stage if it left the happy path."""
         reason = f" ({result.reason})" if result.reason else ""
         detail = f" — {result.detail}" if result.detail else ""
         self._details[channel] = f"- **{channel}**: {result.state}{reason}{detail}"

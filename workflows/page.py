@@ -1,6 +1,7 @@
-"""Many notifications of one lane through their first pass, in one activity: volume without a workflow each.
+"""The workflow of one batch: many notifications of one lane run through their first pass in one activity.
 
-It holds nothing: the ledger says what is due, and what a page does not settle has a workflow of its own.
+It holds no state: the ledger says what is due, and a notification that the batch does not settle gets its own
+workflow.
 """
 
 from datetime import timedelta
@@ -14,21 +15,21 @@ with workflow.unsafe.imports_passed_through():
     from temporal.task_queues import page_queue
 
 TIMEOUT = timedelta(minutes=10)
-"""Longer than a page takes more, and what is under way then: its calls' whole budgets."""
+"""Longer than a batch claims, plus the budgets of the calls under way then."""
 HEARTBEAT = timedelta(seconds=15)
 RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
-"""A page that is lost is not missed: what it had claimed is due again, and others are started."""
+"""Losing a batch is harmless: its claims fall due again, and other batches start."""
 
 
 @workflow.defn(name="PageWorkflow")
 class PageWorkflow:
-    """One page; its workflow ID is `page-<page id>`."""
+    """One batch; its workflow ID is `page-<page id>`."""
 
     @workflow.run
     async def run(self, ref: PageRef) -> PageProgress:
-        """Have the page drained; returns what its notifications came to."""
+        """Run the batch; returns the results of its notifications."""
         workflow.set_current_details(
-            f"A page of lane **{ref.lane}**: how far it is stands in the heartbeat of `drain_page`."
+            f"A batch of lane **{ref.lane}**; its progress is in the heartbeat of `drain_page`."
         )
         progress = await workflow.execute_activity_method(
             DrainPage.drain_page,
@@ -37,11 +38,11 @@ class PageWorkflow:
             start_to_close_timeout=TIMEOUT,
             heartbeat_timeout=HEARTBEAT,
             retry_policy=RETRY,
-            summary=f"page of {ref.lane}",
+            summary=f"batch of {ref.lane}",
         )
         workflow.set_current_details(
-            f"A page of lane **{ref.lane}**: {progress.taken} taken, {progress.settled} settled, "
-            f"{progress.waiting} wait in the ledger, {progress.promoted} have workflows of their own, "
-            f"{progress.left} left to others ({progress.ended})"
+            f"A batch of lane **{ref.lane}**: {progress.taken} taken, {progress.settled} settled, "
+            f"{progress.waiting} deferred, {progress.promoted} promoted to their own workflows, "
+            f"{progress.left} left ({progress.ended})"
         )
         return progress

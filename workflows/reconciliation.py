@@ -1,4 +1,4 @@
-"""Reconciliation, run by a Temporal Schedule: mends what claiming what is due does not see."""
+"""Reconciliation, run by a Temporal Schedule: repairs and reports what dispatching does not see."""
 
 from datetime import timedelta
 
@@ -17,11 +17,11 @@ RETRY = RetryPolicy(maximum_attempts=3)
 
 @workflow.defn(name="ReconciliationWorkflow")
 class ReconciliationWorkflow:
-    """One round: lost notifications, drift, dead letters, housekeeping."""
+    """One round: lost notifications, drift, dead letters, maintenance."""
 
     @workflow.run
     async def run(self) -> dict[str, int]:
-        """Do the round; returns what was found and mended, by kind."""
+        """Run the round; returns what was found and repaired, by kind."""
         counts: dict[str, int] = {}
         for step in (
             Reconcile.requeue_lost,

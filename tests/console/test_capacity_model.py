@@ -1,4 +1,4 @@
-"""The arithmetic of a capacity plan, over costs that are easy to follow."""
+"""The arithmetic of a capacity plan, with simple costs."""
 
 from dataclasses import replace
 

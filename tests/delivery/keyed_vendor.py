@@ -1,4 +1,4 @@
-"""A vendor over real HTTP that takes a key with each send and remembers it, and its adapter."""
+"""A vendor over real HTTP that accepts idempotency keys, and its adapter."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -25,8 +25,8 @@ KEY_LIFE_S = 3600.0
 
 @dataclass
 class KeyedVendor:
-    """What came, and what is sent: one message a key. `answers` is what becomes of the next requests:
-    a status (refused before the key is looked at), `lost` (processed, not answered), `reset` (neither).
+    """Records requests, and sends one message per key. `answers` are the results of the next requests: a
+    status (refused before the key is checked), `lost` (processed, not answered), or `reset` (neither).
     """
 
     url: str = ""
@@ -48,7 +48,7 @@ class KeyedVendor:
 
 
 class Keyed(HttpProvider):
-    """It stands in Twilio's place in the routes."""
+    """Takes Twilio's place in the routes."""
 
     name = "twilio"
     capabilities = Capabilities(
@@ -80,7 +80,7 @@ class Keyed(HttpProvider):
         return SendResult(Outcome.ACCEPTED, http_status=200, provider_message_id=answer.fields["id"])
 
     async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
-        raise AssertionError("a provider that takes a key is not looked through")
+        raise AssertionError("a provider with idempotency keys is not looked up")
 
     async def poll(self, provider_message_id: str, *, timeout_s: float) -> Receipt | None:
         return None

@@ -1,4 +1,4 @@
-"""Pages: many notifications through their first pass, each once, whatever runs beside and whatever breaks."""
+"""Batches: many first passes, each sent once, beside other senders and through failures."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ DRAINED = "nothing more is due"
 
 @pytest_asyncio.fixture(autouse=True)
 async def empty_queue(submitter: Submitter) -> AsyncIterator[None]:
-    """What other tests left due is not taken here."""
+    """Remove what other tests left due."""
     await submitter.ledger.pool.execute("DELETE FROM due")
     yield
 
@@ -181,7 +181,7 @@ async def test_a_broken_notification_is_promoted_and_delays_no_other(
         NotificationType(await_receipt=True, receipt_deadline_s=60, routes=ALONE),
         NotificationType(retry_s=(30,), routes=ALONE),
     ],
-    ids=["awaits its receipt since", "was tried before"],
+    ids=["now awaits its receipt", "was tried before"],
 )
 async def test_a_notification_that_needs_a_workflow_is_promoted_unsent(
     submitter: Submitter, make_worker: MakeWorker, changed: NotificationType
@@ -191,7 +191,7 @@ async def test_a_notification_that_needs_a_workflow_is_promoted_unsent(
     if not changed.await_receipt:
         await submitter.fail(case)
         await worker.run(case)
-        # As if the queue had forgotten it, and the reconciliation had put it back.
+        # As if the queue had lost it, and reconciliation had requeued it.
         await case.execute("UPDATE due SET dedicated_workflow = false, due_at = now() WHERE id = $1")
         await submitter.heal(case)
     assert (await worker.page().drain()).promoted == 1
@@ -241,7 +241,7 @@ async def test_batches_regain_speed_once_a_provider_is_back(submitter: Submitter
     worker.health.drain(frozenset())
     began = time.monotonic()
     await until(lambda: _has_taken(page, 12 * PORTION_MIN))
-    assert time.monotonic() - began < 7 * SHUT_PAUSE_S, "no rest after each of the ten portions left"
+    assert time.monotonic() - began < 7 * SHUT_PAUSE_S, "no rest after each of the ten remaining portions"
     page.stop("the test ends")
     await draining
 
@@ -280,7 +280,7 @@ async def test_a_stopped_batch_finishes_its_calls_and_returns_the_rest(
     if how != "cancelled":
         page.stop("the worker stops")
         await until(lambda: _is_given_back(submitter))
-        assert page.progress.settled == 0, "it waits for no call to give the rest back"
+        assert page.progress.settled == 0, "the rest is returned without waiting for calls"
     if how == "stopped":
         progress = await draining
         assert progress.settled + progress.left == progress.taken == 40
@@ -296,7 +296,7 @@ async def test_a_stopped_batch_finishes_its_calls_and_returns_the_rest(
         draining.cancel()
         with pytest.raises(asyncio.CancelledError):
             await draining
-    assert await _none_is_open(cases), "what was under way is recorded"
+    assert await _none_is_open(cases), "calls under way are recorded"
     sent = [case for case in cases if (await case.load()).status is Status.SENT]
     assert sent
     await _each_sent_once(sent)

@@ -1,4 +1,4 @@
-"""Senders that meet, stop, or die: one message, and evidence of every one (I2, I3)."""
+"""Concurrent, paused and crashing senders: one message, and an attempt for every message (I2, I3)."""
 
 import asyncio
 import time
@@ -29,11 +29,11 @@ HASTY = catalog(
     {"alone": NotificationType(routes=ALONE, retry_s=(30, 30), on_unknown=OnUnknown.STOP)},
     ProviderPolicy(timeout_s=SHORT_S, settling_s=1),
 )
-"""Senders with little time."""
+"""Senders with a short budget."""
 
 
 async def _past(started: float, seconds: float) -> None:
-    """Let the monotonic clock pass this point."""
+    """Wait until `seconds` after `started`, on the monotonic clock."""
     await asyncio.sleep(max(0.0, started + seconds - time.monotonic()) + 0.01)
 
 
@@ -83,8 +83,8 @@ async def test_a_sender_paused_after_its_intent_does_not_send_late(
     stopped.ledger.after_intent = go_on.wait
     running = asyncio.create_task(stopped.run(case))
     await until(case.attempts)
-    assert (await other.run(case)).action is Action.RETRY, "its hold has not passed"
-    assert stubbed["twilio"].lookups == 0, "until then the attempt is its sender's"
+    assert (await other.run(case)).action is Action.RETRY, "its deadline has not passed"
+    assert stubbed["twilio"].lookups == 0, "until then the attempt belongs to its sender"
     await case.elapse()
     assert (await other.settle(case)).state is Status.SENT
     await _past(started, SHORT_S)
@@ -188,12 +188,12 @@ async def test_an_intent_that_may_be_uncommitted_is_not_sent(
 
 
 async def _survives(case: Case, crashing: Worker, healthy: Worker, suspension: int, done: bool) -> bool:
-    """Crash a pass there; whoever comes after must deliver exactly one message, and know which."""
+    """Crash a pass at a suspension point; the next pass must deliver exactly one message, and know its id."""
     delivery = await case.delivery()
     crashed = await crash_at(crashing.passes.run(case.id, delivery.id), suspension, done=done)
     await case.elapse()
     assert (await healthy.settle(case)).state is Status.SENT, suspension
-    assert len(await case.received()) == 1, f"crashed where it waited the {suspension + 1}. time"
+    assert len(await case.received()) == 1, f"crashed at suspension point {suspension}"
     assert await case.is_proven()
     return crashed
 

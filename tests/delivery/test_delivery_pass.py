@@ -1,4 +1,4 @@
-"""One pass: which provider is asked, what each answer leads to, and what is not asked at all."""
+"""One pass: which provider is called, what follows from each answer, and what prevents a call."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -100,7 +100,7 @@ async def test_a_token_registered_again_is_kept(submitter: Submitter, worker: Wo
         await submitter.add_device(case, None, token)
         assert (await worker.run(case, Channel.PUSH)).state is Status.UNDELIVERED
     kept = [device.apns_token for case in cases for device in (await case.load()).recipient.devices]
-    # Apple knows the first as dead since a day ago, and it was registered now.
+    # Apple reports the first as dead since yesterday, but it was registered just now.
     assert kept == tokens[:1]
 
 

@@ -1,4 +1,4 @@
-"""A provider that takes our key: an open attempt is sent again under the same key, and arrives once."""
+"""A provider with idempotency keys: an open attempt is repeated under the same key, and sent once."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -17,7 +17,7 @@ from storage.group import CommitUnknown
 
 @pytest_asyncio.fixture
 async def vendor(stubbed: dict[str, StubbedProvider]) -> AsyncIterator[KeyedVendor]:
-    """The vendor with a key, in Twilio's place."""
+    """The vendor with idempotency keys, in Twilio's place."""
     async with keyed_vendor() as (vendor, adapter):
         stubbed["twilio"] = StubbedProvider(adapter)
         yield vendor
@@ -26,7 +26,7 @@ async def vendor(stubbed: dict[str, StubbedProvider]) -> AsyncIterator[KeyedVend
 async def _sent(
     submitter: Submitter, worker: Worker, vendor: KeyedVendor, *answers: int | str, type: str = "stop"
 ) -> tuple[Case, PassResult]:
-    """A notification whose sends meet these answers, and its first pass."""
+    """A notification whose calls get these answers, and the result of its first pass."""
     case = await submitter.accept(type)
     vendor.answers += answers
     return case, await worker.run(case)
@@ -56,7 +56,7 @@ async def test_a_call_that_was_not_processed_is_sent_by_the_repeated_one(
 async def test_only_a_recipient_refusal_settles_the_first_call(
     submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
 ) -> None:
-    """The key may not have been looked at: nobody else is asked, and it is asked again when it may be."""
+    """The key may not have been checked: no other provider is called, and the call is repeated later."""
     worker = make_worker()
     case, result = await _sent(submitter, worker, vendor, "lost", 429, 401, type="reconcile")
     assert (result.action, result.state, result.wait_s) == (Action.RETRY, Status.SENDING, 40)
@@ -66,7 +66,7 @@ async def test_only_a_recipient_refusal_settles_the_first_call(
     loaded = await case.load()
     due_at = loaded.delivery(Channel.SMS).due_at
     assert due_at
-    assert (due_at - loaded.now).total_seconds() > 40, "nobody claims it meanwhile"
+    assert (due_at - loaded.now).total_seconds() > 40, "it is not claimed before then"
     assert (await worker.run(case)).action is Action.RETRY
     assert (await worker.settle(case)).state is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted")]
@@ -87,7 +87,7 @@ async def test_another_workers_attempt_is_repeated_only_after_its_deadline(
 ) -> None:
     first, second = make_worker(), make_worker()
     case, _ = await _sent(submitter, first, vendor, "lost", 429, type="reconcile")
-    # As the renewed call of a sender leaves it that died before it could say what came of it.
+    # As if a sender had died during its repeated call.
     await case.execute("UPDATE notification_attempts SET code = NULL WHERE notification_id = $1")
     before = len(vendor.requests)
     assert (await second.run(case)).action is Action.RETRY

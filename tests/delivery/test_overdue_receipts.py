@@ -1,4 +1,4 @@
-"""Receipts that do not come: the provider is asked, and its silence means what the type says."""
+"""Overdue receipts: the provider is asked, and without an answer the type decides."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ async def _overdue(
     final: tuple[str, int | None] | None = None,
     **changes: Any,
 ) -> Case:
-    """Sent, and its receipt has not come by the deadline. `final`: what the vendor knows by now."""
+    """A sent notification with an overdue receipt. `final`: the vendor's status and code by now."""
     case = await submitter.accept(type, **changes)
     if final is None:
         await submitter.simulators.callbacks("twilio", case.to, mode="held")
@@ -96,7 +96,7 @@ async def test_reconcile_polls_until_the_expiry(
         loaded = await case.load()
         due_at = loaded.delivery(Channel.SMS).due_at
         assert due_at
-        assert (due_at - loaded.now).total_seconds() > POLL_AGAIN_S, "nobody claims it before the next poll"
+        assert (due_at - loaded.now).total_seconds() > POLL_AGAIN_S, "it is not claimed before the next poll"
         await case.elapse(POLL_AGAIN_S)
     await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
     assert (await worker.poll(case)).reason == Reason.NO_RECEIPT

@@ -1,4 +1,4 @@
-"""The plan: what preferences, contacts and clocks settle, and what is left to be done."""
+"""The plan: what preferences, contacts and clocks decide, and the remaining steps."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

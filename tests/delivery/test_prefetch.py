@@ -1,4 +1,4 @@
-"""What is handed on of what was read: it spares reads, and nothing is believed of it that matters."""
+"""Prefetched notifications save reads, and stale ones are harmless."""
 
 from collections.abc import Awaitable, Callable
 from uuid import UUID

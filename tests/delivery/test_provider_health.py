@@ -1,4 +1,4 @@
-"""What a refusal says about its provider: only what concerns it opens its circuit."""
+"""Provider health: only failures of the provider open its circuit."""
 
 import pytest
 from delivery_case import TYPES, Worker
@@ -21,7 +21,7 @@ def test_only_failures_about_the_provider_open_its_circuit(
 
 
 def test_refused_smtp_credentials_open_the_circuit(worker: Worker) -> None:
-    """Its replies have no HTTP status, and are the vendor's word nevertheless."""
+    """SMTP replies have no HTTP status, but still count."""
     us = parse_result(535, "5.7.8 Authentication credentials invalid", Stage.CONNECTING)
     for _ in range(30):
         worker.health.report("sendgrid", us)

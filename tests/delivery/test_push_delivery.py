@@ -1,4 +1,4 @@
-"""What is particular to push: a message may be too large for every vendor, which is nobody's failure."""
+"""Push: a message that is too large for every vendor does not count against their health."""
 
 from collections.abc import Callable
 

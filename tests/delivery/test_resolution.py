@@ -1,4 +1,4 @@
-"""An ambiguous send: asked about before anything else is sent, and decided by the type when nobody knows."""
+"""Ambiguous sends: resolved before anything else is sent, and decided by the type if that fails."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ AWAY = LookupFailed("the vendor's list does not answer")
 
 
 async def _ambiguous(submitter: Submitter, worker: Worker, type: str, kind: str) -> tuple[Case, PassResult]:
-    """A send that was struck so, and the pass in which it was."""
+    """A send with this fault, and the result of its pass."""
     case = await submitter.accept(type)
     await submitter.simulators.fault("twilio", kind, case.to, times=1)
     return case, await worker.run(case)
@@ -88,7 +88,7 @@ async def test_two_open_attempts_are_indistinguishable(submitter: Submitter, wor
     await submitter.simulators.fault("twilio", "status", first.to, operation="lookup", status=500, times=100)
     for case in (first, second):
         delivery = await case.delivery()
-        # Intents of senders that are gone: nobody will ever say what came of them.
+        # Intents of dead senders: their outcomes are never recorded.
         await case.execute(
             "UPDATE deliveries SET status = 'sending', attempts_made = 1, version = version + 1"
             " WHERE notification_id = $1"
@@ -103,7 +103,7 @@ async def test_two_open_attempts_are_indistinguishable(submitter: Submitter, wor
     await submitter.heal(first)
     result = await worker.settle(first)
     assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
-    # The other one has no twin any more, and its provider knows of no message.
+    # The other one is the only open attempt now, and its provider has no message.
     assert (await worker.settle(second)).state is Status.SENT
     assert len(await first.received()) == 1
 
@@ -120,7 +120,7 @@ async def test_reconcile_asks_until_the_expiry_and_then_parks(
         loaded = await case.load()
         delivery = loaded.delivery(Channel.SMS)
         assert delivery.due_at
-        assert (delivery.due_at - loaded.now).total_seconds() > result.wait_s, "nobody claims it meanwhile"
+        assert (delivery.due_at - loaded.now).total_seconds() > result.wait_s, "it is not claimed before then"
     assert await case.outcomes() == [("twilio", None)]
     await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
     result = await worker.settle(case)
@@ -161,7 +161,7 @@ async def test_stop_parks_if_the_outcome_stays_unknown(
     [
         ("failover", Status.SENT),
         ("stop", Status.OUTCOME_UNKNOWN),
-        # Nobody can be asked and no receipt will ever come: there is nothing to wait for.
+        # There is no way to ask, and no receipt will come: there is nothing to wait for.
         ("reconcile", Status.OUTCOME_UNKNOWN),
     ],
 )

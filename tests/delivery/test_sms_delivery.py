@@ -1,4 +1,4 @@
-"""What is particular to SMS: routes by country, where SMS may go, segments and what they cost."""
+"""SMS: routes by country, allowed countries, segments and costs."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ async def test_the_numbers_country_selects_the_route(submitter: Submitter, make_
     assert await _first(nigerian) == ("termii", "NG", ["termii", "twilio"])
     assert await _first(british) == ("termii", "44", ["termii"])
     assert await _first(american) == ("twilio", "general", ["twilio", "termii"])
-    # What a type says of itself goes before what is said of countries.
+    # A type's own route goes before a country's.
     assert await _first(own) == ("twilio", "type", ["twilio"])
 
 
@@ -52,7 +52,7 @@ async def test_sms_are_sent_to_allowed_countries_only(submitter: Submitter, make
     worker = make_worker(catalog(sms=SmsPolicy(countries=("GH", "US"))))
     refused, allowed = await submitter.accept(), await submitter.accept(to="+13125550123")
     assert (await worker.plan(refused)).steps == []
-    # One that had been planned already, and whose number or list changed since.
+    # Planned already, before its number or the list changed.
     late = await submitter.accept()
     assert (await worker.run(late)).action is Action.NOTHING
     for case in (refused, late):
@@ -98,7 +98,7 @@ async def test_an_attempt_records_segments_and_cost(
     assert f'herald_sms_segments_total{{provider="twilio"}} {expected[0]}.0' in metrics
     if expected[2]:
         assert f'herald_sms_cost_total{{currency="USD",provider="twilio"}} {expected[2]}' in metrics
-    # The vendor counts by tables of its own, and came to the same.
+    # The vendor counts with its own tables, and gets the same result.
     assert "herald_sms_segments_differ_total{" not in metrics
 
 
@@ -116,6 +116,6 @@ async def test_a_different_segment_count_is_reported(
     case = await submitter.accept()
     with capture_logs() as logs:
         await worker.run(case)
-    [told] = [entry for entry in logs if entry["event"] == "segments_differ"]
-    assert (told["provider"], told["ours"], told["theirs"]) == ("twilio", 1, 2)
+    [logged] = [entry for entry in logs if entry["event"] == "segments_differ"]
+    assert (logged["provider"], logged["ours"], logged["theirs"]) == ("twilio", 1, 2)
     assert 'herald_sms_segments_differ_total{provider="twilio"} 1.0' in worker.metrics.render().decode()

@@ -1,4 +1,4 @@
-"""What decisions know of a provider."""
+"""What decisions know about a provider."""
 
 import pytest
 

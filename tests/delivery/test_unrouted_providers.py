@@ -1,4 +1,4 @@
-"""Passes through providers that are in no default route: what each can resolve decides how they end."""
+"""Passes through providers in no default route: their capability to resolve decides the result."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The link to unsubscribe: in every mail that its recipient may end, through every vendor of mail."""
+"""The link to unsubscribe is in every mail of an optional type, through every mail vendor."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -17,7 +17,7 @@ REQUIRED = NotificationType(required=True, routes={Channel.EMAIL: ("sendgrid",)}
 
 
 async def sent(submitter: Submitter, worker: Worker, type: str) -> tuple[Case, str]:
-    """A mail of this type that a vendor took, and its address."""
+    """A mail of this type that a vendor accepted, and its address."""
     to = f"{uuid4().hex}@example.com"
     case = await submitter.accept(type, channels=(Channel.EMAIL,), to_email=to)
     result = await worker.run(case, Channel.EMAIL)

@@ -1,4 +1,4 @@
-"""Limits over deliveries: exact, counted once, counted from the send, given back when nothing was sent."""
+"""Limits per user: exact, counted once from the send, and released if nothing was sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -64,7 +64,7 @@ async def test_reserving_again_keeps_the_place_and_counts_once(submitter: Submit
 
 
 async def _age(valkey: str, seconds: float) -> None:
-    """Let time pass for every place that is taken."""
+    """Let `seconds` pass for every reserved place."""
     async with redis.asyncio.from_url(valkey, decode_responses=True) as store:
         for key in await store.keys("*:sms:*"):
             for member in await store.zrange(key, 0, -1):
@@ -72,7 +72,7 @@ async def _age(valkey: str, seconds: float) -> None:
 
 
 async def _failed_once(submitter: Submitter, limited: Worker) -> Case:
-    """One that has its place, and a first pass that failed."""
+    """A delivery with a place, after a failed first pass."""
     case = await submitter.accept("one", user_id=f"u-{submitter.text}")
     assert (await limited.limit(case)).admitted
     await submitter.fail(case)

@@ -1,4 +1,4 @@
-"""Passes to browsers: Web Push is asked where the route names it, and dead subscriptions are given up."""
+"""Web Push: used only if the route names it; dead subscriptions are removed."""
 
 from collections.abc import Callable
 

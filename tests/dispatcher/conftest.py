@@ -33,7 +33,7 @@ async def settings(
 
 @pytest_asyncio.fixture(scope="module")
 async def harness(database: str) -> AsyncIterator[WorkerHarness]:
-    """What the API has: the ledger, and nothing of a worker."""
+    """Submits to the ledger, like the API."""
     pool = await open_pool(database, size_max=4)
     ledger = Ledger(pool)
     yield WorkerHarness(ledger)
@@ -43,13 +43,13 @@ async def harness(database: str) -> AsyncIterator[WorkerHarness]:
 
 @pytest_asyncio.fixture(scope="module")
 async def client(temporal: Temporal) -> Client:
-    """A client as the worker makes it."""
+    """A client like the worker's."""
     return await Client.connect(temporal.address)
 
 
 @pytest_asyncio.fixture(scope="module")
 async def parts(settings: Settings) -> AsyncIterator[Parts]:
-    """What one worker process for all lanes is made of."""
+    """The parts of one worker process for all lanes."""
     async with opened(settings, (Lane.CRITICAL, *ORDINARY)) as parts:
         await parts.limiter.establish()
         yield parts
@@ -57,6 +57,6 @@ async def parts(settings: Settings) -> AsyncIterator[Parts]:
 
 @pytest_asyncio.fixture
 async def working(parts: Parts, client: Client) -> AsyncIterator[Parts]:
-    """A whole worker at work."""
+    """A running worker."""
     async with at_work(parts, client):
         yield parts

@@ -1,4 +1,4 @@
-"""Volume goes by pages: over a real worker, Temporal and the simulated vendors, also when it is killed."""
+"""Batches over a real worker, Temporal and the simulated vendors, also after kill -9."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ async def _sent_once(simulators: Simulators, ids: list[UUID]) -> bool:
 
 
 async def _own_runs(client: Client, ids: list[UUID]) -> list[UUID]:
-    """Those that had a workflow of their own."""
+    """The ids that had their own workflow."""
 
     async def has(id: UUID) -> bool:
         try:
@@ -100,7 +100,7 @@ async def test_failed_notifications_get_their_own_workflow(
 
 
 async def _number_of_failing(simulators: Simulators) -> list[str]:
-    """Numbers at which the first call fails, with every vendor."""
+    """Numbers for which the first call of every vendor fails."""
     numbers = ["+2348190000001", "+2348190000002"]
     for number in numbers:
         for vendor in ("twilio", "termii"):
@@ -134,7 +134,7 @@ async def test_a_spike_in_another_lane_is_batched(
 async def process(
     tmp_path: Path, database: str, valkey_server: Valkey, temporal: Temporal, simulators: Simulators
 ) -> AsyncIterator[Process]:
-    """A worker in a process of its own, to be killed."""
+    """A worker in a separate process, to be killed."""
     variables = environment(
         tmp_path, database, valkey_server.url(15), temporal.address, await simulators.settings()
     )
@@ -161,7 +161,7 @@ async def test_kill_9_during_a_batch_sends_each_notification_exactly_once(
 ) -> None:
     ids = await _many(harness, 300)
     for id in ids[100:]:
-        # The vendor has it, and its answer does not come in time to be recorded.
+        # The vendor accepts it, and its answer comes too late to be recorded.
         number = (await harness.load(id)).recipient.sms
         await simulators.fault("twilio", "accept_then_stall", number, latency_s=3, times=1)
     await process.start()
@@ -169,7 +169,7 @@ async def test_kill_9_during_a_batch_sends_each_notification_exactly_once(
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
     open_now = await _open(harness, ids)
-    assert open_now, "it was killed in the middle of calls"
+    assert open_now, "it was killed during calls"
     await process.start()
     await _all_are(harness, ids, Status.SENT, patience_s=120)
     assert await _sent_once(simulators, ids)

@@ -1,4 +1,4 @@
-"""Broadcasts by a whole worker: exactly once for each recipient, paused, cancelled, and never lost."""
+"""Broadcasts by a whole worker: once for each recipient, paused, cancelled, and never lost."""
 
 import random
 from collections import Counter
@@ -24,14 +24,14 @@ from wiring.parts import Parts
 
 @pytest_asyncio.fixture(scope="module")
 async def broadcasts(database: str) -> AsyncIterator[Broadcasts]:
-    """What the API has of broadcasts."""
+    """The broadcasts as the API uses them."""
     pool = await open_pool(database, size_max=4)
     yield Broadcasts(pool)
     await pool.close()
 
 
 def recipients(count: int) -> list[Recipient]:
-    """So many users, each with a number and a name of its own."""
+    """`count` users, each with a different number and name."""
     start = random.randrange(10**6)
     return [
         Recipient(no, f"user-{start}-{no}", {"sms": f"+23481{start:06}{no:02}"}, {"name": f"U{no}"})
@@ -40,7 +40,7 @@ def recipients(count: int) -> list[Recipient]:
 
 
 def number(recipient: Recipient) -> str:
-    """Where the recipient is sent it."""
+    """The recipient's number."""
     assert recipient.addresses is not None
     return recipient.addresses["sms"]
 
@@ -73,7 +73,7 @@ async def read(broadcasts: Broadcasts, id: UUID) -> Broadcast:
 
 
 async def over(broadcasts: Broadcasts, id: UUID) -> Broadcast:
-    """The broadcast once nothing of it is on its way."""
+    """Wait for the broadcast to end, and read it."""
 
     async def ended() -> bool:
         return (await read(broadcasts, id)).ended_at is not None
@@ -83,7 +83,7 @@ async def over(broadcasts: Broadcasts, id: UUID) -> Broadcast:
 
 
 async def received(simulators: Simulators, to: list[Recipient]) -> Counter[str]:
-    """How many messages each of them received, by number."""
+    """The number of messages that each recipient received, by phone number."""
     numbers = set(map(number, to))
     return Counter(
         message["to"] for message in await simulators.messages("twilio") if message["to"] in numbers

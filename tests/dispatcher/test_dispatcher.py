@@ -1,4 +1,4 @@
-"""What is due is started, woken, or given back: over a real worker, Temporal and the simulated vendors."""
+"""Due notifications are started, woken, or returned: over a real worker, Temporal and simulated vendors."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -92,7 +92,7 @@ async def test_a_workflow_whose_worker_died_is_continued(
     harness: WorkerHarness, parts: Parts, client: Client, simulators: Simulators
 ) -> None:
     id = await harness.accept()
-    # Started, and nobody works: its worker has died with the first task.
+    # Started, but no worker runs it: its worker died with the first task.
     await client.start_workflow(
         "NotificationWorkflow",
         {"notification_id": str(id)},
@@ -182,7 +182,7 @@ async def test_a_listener_reconnects(database: str, harness: WorkerHarness) -> N
             " WHERE query LIKE 'LISTEN%tests_heard%' AND pid <> pg_backend_pid()"
         )
         assert killed == 1
-        # It wakes its waiters once it listens again: what was notified meanwhile is looked for.
+        # It wakes its waiters once it listens again: notifications may have been missed.
         await listener.wait("tests_heard", 20)
         assert asyncio.get_running_loop().time() - before < RECONNECT_S + 10
         await connection.execute("NOTIFY tests_heard")

@@ -1,4 +1,4 @@
-"""How places are shared and when claiming slows down, over real claims and a Temporal that is played."""
+"""How slots are shared and when claiming slows down, over real claims and a fake Temporal."""
 
 import asyncio
 from collections import Counter
@@ -26,7 +26,7 @@ Begin = Callable[..., FakeTemporal]
 
 @pytest_asyncio.fixture
 async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
-    """Starts a dispatcher over a played Temporal; everything that was due before is gone."""
+    """Starts a dispatcher over a fake Temporal, after removing everything that was due."""
     await harness.execute("DELETE FROM due")
     metrics, tasks = Metrics(), list[asyncio.Task[None]]()
 
@@ -144,7 +144,7 @@ async def test_an_invalid_start_delays_no_other(harness: WorkerHarness, begin: B
     fake = begin(in_flight_max=2, poison=frozenset({poison}))
     await until(lambda: _is(fake, 20))
     assert set(fake.started) == set(others)
-    assert loop.time() - before < 5, "nobody paused for it"
+    assert loop.time() - before < 5, "no pause because of it"
 
 
 async def test_claims_are_prefetched(harness: WorkerHarness, begin: Begin) -> None:
@@ -156,7 +156,7 @@ async def test_claims_are_prefetched(harness: WorkerHarness, begin: Begin) -> No
 
 
 class BlindLedger(Ledger):
-    """Takes claims, and cannot be read."""
+    """Accepts claims, and cannot be read."""
 
     async def load(self, notification_id: UUID) -> Notification | None:
         raise LedgerUnavailable("it cannot be read")

@@ -1,4 +1,4 @@
-"""Which worker applies the receipts: the one for `critical` alone leaves them to others, and none is left."""
+"""Which worker applies receipts: one for `critical` only leaves them to others while they are new."""
 
 import dataclasses
 import time
@@ -16,7 +16,7 @@ from wiring.parts import Parts
 
 
 async def _taken_after_s(harness: WorkerHarness) -> float:
-    """Store a receipt that fits nothing; the seconds until a relay has put it off."""
+    """Store a receipt that matches nothing. Returns the seconds until a processor has tried it."""
     pool = harness.ledger.pool
     await pool.execute("DELETE FROM receipt_inbox")
     receipts = Receipts(pool)
@@ -52,7 +52,7 @@ async def test_a_critical_only_worker_does_not_pause_between_full_batches(
     await receipts.store("twilio", many)
     await receipts.close(5)
     await pool.execute("UPDATE receipt_inbox SET due_at = now() - interval '1 hour'")
-    # The first pause would be longer than the test.
+    # A single pause would be longer than the test.
     monkeypatch.setattr(processor, "SWEEP_S", 3600.0)
 
     async def tried() -> bool:

@@ -1,4 +1,4 @@
-"""A worker that is told to stop does, whatever happens at that moment."""
+"""A worker stops in time, in any situation."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from wiring.parts import Parts
 
 STOPS = 6
 STOP_S_MAX = 12.0
-"""Less than the time after which a worker gives itself up (runtime/shutdown.py)."""
+"""Less than the time after which the watchdog ends a worker (runtime/shutdown.py)."""
 
 
 def _listener() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
@@ -25,19 +25,19 @@ def _listener() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
     return lambda: listener.wait("heard", 60), lambda: listener._notified(None, 0, "heard", "")  # pyright: ignore[reportPrivateUsage] (what asyncpg calls)
 
 
-def _first_passes() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
-    places = InFlightSlots(1)
-    places.take("one")
+def _slots() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
+    slots = InFlightSlots(1)
+    slots.take("one")
 
     def pass_on() -> None:
-        # The place is taken again before the loop sees it: a wait that finds one does not wait.
-        places.release("one")
-        places.take("one")
+        # The slot is taken again before the loop sees it free.
+        slots.release("one")
+        slots.take("one")
 
-    return lambda: places.wait_for(1, 60), pass_on
+    return lambda: slots.wait_for(1, 60), pass_on
 
 
-@pytest.mark.parametrize("kind", [_listener, _first_passes])
+@pytest.mark.parametrize("kind", [_listener, _slots])
 @pytest.mark.parametrize("turns", range(4))
 async def test_a_loop_woken_while_it_is_cancelled_ends(
     kind: Callable[[], tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]], turns: int
@@ -59,7 +59,7 @@ async def test_a_loop_woken_while_it_is_cancelled_ends(
     forgot = not done
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert not forgot, "it went on as if nobody had told it to stop"
+    assert not forgot, "it continued although it was cancelled"
 
 
 async def test_a_cancelled_loop_finishes_its_round() -> None:

@@ -1,4 +1,4 @@
-"""A whole worker over the test's stores, and notifications for it to carry."""
+"""A whole worker over the test's stores, and notifications for it."""
 
 import asyncio
 import os
@@ -50,19 +50,19 @@ ORDINARY = (Lane.HIGH, Lane.NORMAL, Lane.BULK)
 
 
 async def until(holds: Callable[[], Awaitable[Any]], patience_s: float = 30) -> None:
-    """Return once it holds; fail if it does not within the patience."""
+    """Return once it holds; fail if it does not within `patience_s`."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if await holds():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come to hold in time")
+    raise AssertionError("the condition did not hold in time")
 
 
 def environment(
     directory: Path, database: str, valkey: str, temporal: str, vendors: Mapping[str, str]
 ) -> dict[str, str]:
-    """The variables of a worker over these stores and vendors."""
+    """The environment variables of a worker over these stores and vendors."""
     config = directory / "herald.toml"
     config.write_text(CATALOG, encoding="utf-8")
     return {
@@ -87,7 +87,7 @@ def settings_for(
 
 @asynccontextmanager
 async def at_work(parts: Parts, client: Client) -> AsyncGenerator[None]:
-    """A worker that works until the end of the block; what it dies of is raised."""
+    """A worker that runs until the end of the block. Raises its error, if any."""
     stop = asyncio.Event()
     working = asyncio.create_task(worker.work(parts, client, stop))
     try:
@@ -99,12 +99,12 @@ async def at_work(parts: Parts, client: Client) -> AsyncGenerator[None]:
 
 @dataclass(frozen=True)
 class WorkerHarness:
-    """Takes notifications in."""
+    """Submits notifications to a running worker, and observes them."""
 
     ledger: Ledger
 
     async def accept(self, type: str = "news", lane: Lane = Lane.NORMAL, **changes: Any) -> UUID:
-        """A new notification over SMS to a number of its own."""
+        """Submit a new notification over SMS to an unused number."""
         id = uuid4()
         submission = Submission(
             id=id,
@@ -151,7 +151,7 @@ async def event_types(client: Client, id: UUID) -> list[str]:
 
 @dataclass
 class FakeTemporal:
-    """Stands for the client: takes starts, or refuses them as it is told."""
+    """Stands for the client: accepts starts, or refuses them with `refuses`."""
 
     slots: InFlightSlots
     refuses: RPCStatusCode | None = None
@@ -161,9 +161,9 @@ class FakeTemporal:
     _together: int = 0
 
     async def start_workflow(self, _run: object, ref: Any, **_: object) -> None:
-        """As Client.start_workflow."""
+        """Like Client.start_workflow."""
         self._together += 1
-        # Starts of one round meet here before any of them ends.
+        # All starts of one round arrive here before any of them ends.
         await asyncio.sleep(0)
         if self._together:
             self.rounds.append(self._together)

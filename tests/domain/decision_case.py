@@ -82,7 +82,7 @@ def notification(*deliveries: Delivery, **changes: Any) -> Notification:
 
 
 def context(**changes: Any) -> DecisionContext:
-    """The promises of a type; leases of 30 s, dead letters kept for a day, providers that report."""
+    """A type with these fields; leases of 30 s, dead letters kept for a day, providers with receipts."""
     traits = {name: ProviderTraits(receipts=True) for name in PROVIDERS}
     return DecisionContext(NotificationType(**changes), lease_s=30, keep_parked_s=86_400, providers=traits)
 
@@ -94,13 +94,13 @@ def snapshot(
     of: Notification | None = None,
     jitter: float = 0.5,
 ) -> DeliverySnapshot:
-    """The delivery with these promises and this route; `of`: its notification."""
+    """The delivery with this context and route. `of`: its notification."""
     of = of or notification(case)
     return DeliverySnapshot(of, case, of.now, promised or context(), providers or route(), jitter)
 
 
 def route(order: Sequence[str] = PROVIDERS, blocked: dict[str, str] | None = None) -> Route:
-    """Providers that reach every device by a token of their own, but `three`, which has none of `d2`."""
+    """Providers that reach every device by separate tokens, except `three`, which cannot reach `d2`."""
 
     def address_of(provider: str, device: Device) -> str | None:
         if provider == "three" and device.device_id == "d2":
@@ -151,7 +151,7 @@ attempt_lists = st.lists(
 ).map(
     lambda rows: tuple(
         attempt(no, provider, outcome, pass_no=pass_no, device_id=device, receipt_status=receipt)
-        # Attempts of one pass follow each other, and those of later passes follow them.
+        # Attempts are ordered by their pass.
         for no, (provider, outcome, pass_no, device, receipt) in enumerate(sorted(rows, key=_pass_of), 1)
     )
 )

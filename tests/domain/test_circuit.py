@@ -1,4 +1,4 @@
-"""The circuit of a provider: opens on a run of failures, probes, closes on success."""
+"""A provider's circuit: opens on consecutive failures, probes, closes on success."""
 
 import pytest
 from hypothesis import settings
@@ -97,7 +97,7 @@ def test_invalid_settings_are_refused(numbers: tuple[int, float, float]) -> None
 
 
 class CircuitRuns(RuleBasedStateMachine):
-    """Whatever happens: never shut for longer than `open_s`, and never two probes at once."""
+    """In any sequence of events: never blocked for longer than `open_s`, and never two probes at once."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Contacts at the door: one spelling, clear refusals that never repeat the address."""
+"""Contacts: one spelling for each address, and refusals that never repeat the address."""
 
 from random import Random
 
@@ -105,7 +105,7 @@ def test_e164_is_judged_like_any_other_spelling(country_code: int) -> None:
         for first in ("", "0", "00", "1", "8"):
             national = first + "".join(digits.choices("0123456789", k=length - len(first)))
             text = f"+{country_code}{national}"
-            # What begins with a space takes libphonenumber's way.
+            # A leading space forces parsing by libphonenumber.
             assert _judged(text) == _judged(f" {text}"), text
 
 

@@ -1,4 +1,4 @@
-"""Countries of phone numbers, and tables by country: routes, prices, where SMS may go."""
+"""Countries of phone numbers, and tables by country: routes, prices, allowed countries."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -23,7 +23,7 @@ LAGOS, ACCRA, LONDON, TORONTO, CHICAGO = (
         (LONDON, "GB"),
         (TORONTO, "CA"),
         (CHICAGO, "US"),
-        # A satellite's, and one of no country code at all.
+        # A satellite phone, and a number without a country code.
         ("+881612345678", None),
         ("+9990000000", None),
     ],
@@ -38,10 +38,10 @@ def test_numbers_have_a_country(number: str, region: str | None) -> None:
         ({}, LAGOS, None),
         ({"NG": 1}, LAGOS, "NG"),
         ({"NG": 1}, ACCRA, None),
-        # The country goes before any digits, and of digits the longest.
+        # The country goes before digits, and longer digits before shorter ones.
         ({"234803": 1, "NG": 2}, LAGOS, "NG"),
         ({"2": 1, "234803": 2, "234": 3, "2348099": 4}, LAGOS, "234803"),
-        # Two countries of one calling code.
+        # Two countries with one calling code.
         ({"1": 1, "CA": 2}, TORONTO, "CA"),
         ({"1": 1, "CA": 2}, CHICAGO, "1"),
         ({"881": 1}, "+881612345678", "881"),
@@ -79,7 +79,7 @@ def test_sms_are_allowed_by_country() -> None:
     assert is_allowed(ACCRA, ())
     assert is_allowed(LAGOS, ("NG", "US"))
     assert not is_allowed(ACCRA, ("NG", "US"))
-    # Of the same calling code as an allowed country, and of none at all.
+    # With the calling code of an allowed country, and without a country.
     assert not is_allowed(TORONTO, ("US",))
     assert not is_allowed("+881612345678", ("US",))
     with pytest.raises(ValidationError, match="two letters"):

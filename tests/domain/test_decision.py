@@ -1,4 +1,4 @@
-"""The one decision: never before its time, never more often than promised, and where it ends."""
+"""The decision: never early, never more attempts than the schedule, and the final statuses."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -51,7 +51,7 @@ def _first(case: Delivery, **changes: object) -> Notification:
 
 
 def _ended(case: Delivery, result: SendResult) -> CallEnded:
-    """The call of the delivery's last attempt ended like this."""
+    """The event: the call of the delivery's last attempt ended with this result."""
     return CallEnded(case.attempts[-1], result)
 
 
@@ -79,12 +79,12 @@ def test_repeated_failures_follow_the_schedule_and_then_park(
         assert after.state is Status.DEFERRED
         assert after.next_pass_at is not None
         assert after.due_at is not None
-        assert after.due_at > after.next_pass_at, "the retry comes before the dispatcher"
+        assert after.due_at > after.next_pass_at, "the retry runs before the dispatcher claims it"
         wait_s = promised.type.retry_s[passes - 1]
         latest = case.expires_at
         earliest = min(now + timedelta(seconds=wait_s), latest)
         spread = timedelta(seconds=wait_s * promised.type.retry_jitter)
-        # A microsecond more where the sum is rounded once, and its parts down.
+        # One more microsecond for rounding.
         last = now + timedelta(seconds=wait_s) + spread + timedelta(microseconds=1)
         assert earliest <= after.next_pass_at <= min(last, latest)
         now = after.next_pass_at
@@ -121,7 +121,7 @@ def test_every_decision_sends_returns_or_is_final(
             assert (after.due_at is None) == (after.state in FINAL)
             assert after.state in FINAL | PARKED | SENDABLE
             if of.strategy is Strategy.FIRST:
-                assert after.state not in PARKED, "the next channel's turn comes before an operator's"
+                assert after.state not in PARKED, "the next channel goes before an operator"
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_with_every_provider_down_the_next_channel_starts() -> None:
     assert (after.state, after.reason_code, after.due_at) == (Status.UNDELIVERED, Reason.PROVIDER_DOWN, None)
     waits = decide(snapshot(case, providers=route(("one",), {"one": "rate"}), of=_first(case)))
     assert isinstance(waits, Transition)
-    assert waits.state is Status.DEFERRED, "a second's wait for a token is no reason to change channels"
+    assert waits.state is Status.DEFERRED, "a short wait for a rate limit does not change the channel"
 
 
 def test_an_operators_retry_starts_the_schedule_over() -> None:

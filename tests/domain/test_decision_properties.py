@@ -1,4 +1,4 @@
-"""What holds of every decision, over random deliveries, routes and times."""
+"""Properties of every decision, over random deliveries, routes and times."""
 
 from collections import Counter
 from dataclasses import replace
@@ -41,10 +41,10 @@ CONCERNED: dict[type[Command], frozenset[Status]] = {
 
 
 def _check(snapshot: DeliverySnapshot, after: Transition) -> None:
-    """What holds of every transition."""
+    """Check the properties of every transition."""
     assert after.state in FINAL | PARKED | SENDABLE | {Status.SENDING}
     if after.state in PARKED | SENDABLE:
-        assert after.due_at is not None, "nothing is forgotten"
+        assert after.due_at is not None, "a live delivery has a deadline"
     if after.state in SENDABLE and after.next_pass_at is not None:
         assert after.next_pass_at <= max(snapshot.delivery.expires_at, snapshot.delivery.next_pass_at, NOW)
     if after.closes is not None:

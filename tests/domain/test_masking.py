@@ -1,4 +1,4 @@
-"""Masks: enough to recognise one's own, never enough to reach somebody."""
+"""Masks: enough to recognise an address, never enough to use it."""
 
 import json
 
@@ -78,6 +78,6 @@ def test_a_summary_fits_what_temporal_takes(type_name: str, domain: str) -> None
     recipient = Recipient(sms="+2348031236789", email=f"jo@{domain}", devices=(Device("a", "t"),))
     line = summary(type_name, list(Channel), recipient)
     assert len(line) <= 120
-    # Our own type names and dots; other alphabets are cut by the same count.
+    # Type names and dots; other alphabets are cut at the same count.
     if type_name.isascii() and type_name.isprintable() and domain.isascii() and domain.isprintable():
         assert len(json.dumps(line).encode()) <= 400

@@ -1,4 +1,4 @@
-"""What may go by pages, and at which pace a page takes more."""
+"""Which notifications may be batched, and the pace of a batch."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Preferences: who gets what, and when the quiet hours are over."""
+"""Preferences: what is allowed, and when quiet hours end."""
 
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -43,7 +43,7 @@ ZONES = st.sampled_from(
     ]
 )
 CLOCK = st.times().map(lambda t: t.replace(second=0, microsecond=0))
-# Years in which every zone above has its rules, Apia's skipped day (2011-12-30) among them.
+# Years in which every zone above has its rules, including Apia's skipped day (2011-12-30).
 NOWS = st.datetimes(datetime(2010, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 
 
@@ -123,16 +123,16 @@ NIGHT = QuietHours("22:00", "07:00")
         ("Europe/Berlin", NIGHT, (2026, 11, 18, 22, 0), (2026, 11, 19, 7)),
         ("Europe/Berlin", NIGHT, (2026, 11, 19, 6, 59), (2026, 11, 19, 7)),
         ("Europe/Berlin", NIGHT, (2026, 11, 19, 7, 0), None),
-        # A night in which the clocks go forward, and one in which they go back.
+        # A night in which clocks go forward, and one in which they go back.
         ("Europe/Berlin", NIGHT, (2026, 3, 28, 23, 0), (2026, 3, 29, 7)),
         ("Europe/Berlin", NIGHT, (2026, 10, 24, 23, 0), (2026, 10, 25, 7)),
-        # 02:30 does not exist on that day: over when the clocks jump to 03:00.
+        # 02:30 does not exist on that day: quiet hours end when clocks jump to 03:00.
         ("Europe/Berlin", QuietHours("01:00", "02:30"), (2026, 3, 29, 1, 30), (2026, 3, 29, 3)),
-        # … and begun by then.
+        # … and have started by then.
         ("Europe/Berlin", QuietHours("02:30", "05:00"), (2026, 3, 29, 1, 59), None),
         ("Europe/Berlin", QuietHours("02:30", "05:00"), (2026, 3, 29, 3, 0), (2026, 3, 29, 5)),
         ("Europe/Berlin", QuietHours("08:00", "08:00"), (2026, 3, 29, 8, 0), None),
-        # The day that Samoa left out.
+        # The day that Samoa skipped.
         ("Pacific/Apia", NIGHT, (2011, 12, 29, 23, 0), (2011, 12, 31, 7)),
     ],
 )
@@ -165,7 +165,7 @@ def test_nothing_is_sent_while_the_users_clock_shows_quiet_hours(
     assert not _in_window(sent_at.astimezone(ZoneInfo(zone)).time(), start, end)
     if until:
         assert now < until
-        # One window, and a day that was skipped or hours that came twice.
+        # One window, plus a skipped day or repeated hours.
         assert until - now <= timedelta(hours=50)
         assert quiet_until(until, quiet, zone) is None
         assert quiet_until(until - timedelta(seconds=1), quiet, zone) == until

@@ -1,4 +1,4 @@
-"""What people answer: two words count, in any spelling, and nothing else."""
+"""Replies: two kinds of words count, in any spelling, and nothing else."""
 
 import pytest
 

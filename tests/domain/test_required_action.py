@@ -1,4 +1,4 @@
-"""What a delivery's workflow is told to do next."""
+"""The action that a decision requires of the workflow."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Retry times: never early, at most the jitter late, never past the expiry, at most the schedule."""
+"""Retry times: never early, late by at most the jitter, never after the expiry, one per schedule entry."""
 
 from datetime import UTC, datetime, timedelta
 

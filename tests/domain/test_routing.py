@@ -1,4 +1,4 @@
-"""Which provider is asked next: the passes of a delivery, also of one that is sent again."""
+"""Which provider is called next: in the passes of a delivery, also after an operator's retry."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Who is asked next: in the fallback order, never who may not be, and each at most once a pass."""
+"""Which provider is called next: in fallback order, never a blocked one, each at most once a pass."""
 
 from dataclasses import replace
 
@@ -46,9 +46,9 @@ def test_usable_candidates_are_ordered_and_allowed(
         assert way not in refused | taken | asked
         assert candidate.target.address
     if refused and channel is not Channel.PUSH:
-        assert ranked.known == (), "a refused number is refused by everybody"
+        assert ranked.known == (), "a refused number rules out every provider"
     of_use = {candidate.provider for candidate in ranked.usable}
-    assert set(ranked.skipped) == set(route.order) - of_use, "of every other provider it is said why not"
+    assert set(ranked.skipped) == set(route.order) - of_use, "every other provider has a reason"
 
 
 @given(channels, recipients, routes)

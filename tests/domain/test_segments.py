@@ -1,4 +1,4 @@
-"""Segments of an SMS: the alphabets, the sizes, and what is never split."""
+"""SMS segments: alphabets, sizes, and characters that are never split."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ def ucs(count: int) -> Segments:
         ("a" * 307, gsm(3)),
         ("€" * 80, gsm(1)),
         ("€" * 81, gsm(2)),
-        # 152 septets and one escaped character: its two do not fit into the last place of the part.
+        # 152 septets and one escaped character, whose two septets do not fit into the part.
         ("a" * 152 + "€" + "a" * 152, gsm(3)),
         ("a" * 151 + "€" + "a" * 153, gsm(2)),
         ("ş" * 70, ucs(1)),
@@ -41,7 +41,7 @@ def ucs(count: int) -> Segments:
         ("a" * 70 + "ş", ucs(2)),
         ("😀" * 35, ucs(1)),
         ("😀" * 36, ucs(2)),
-        # 67 units hold 33 pairs and a half: the pair goes on as a whole.
+        # 67 units hold 33 and a half pairs: a pair is not split.
         ("😀" * 66, ucs(2)),
         ("😀" * 67, ucs(3)),
         ("`", ucs(1)),
@@ -54,7 +54,7 @@ def test_texts_at_segment_boundaries(text: str, expected: Segments) -> None:
 
 
 def test_the_tables_match_the_standard() -> None:
-    # 128 places without the escape; ten characters behind the escape (TS 23.038, 6.2.1.1).
+    # 128 positions without the escape; ten escaped characters (TS 23.038, 6.2.1.1).
     assert (len(GSM_7_BASIC), len(GSM_7_EXTENSION)) == (127, 10)
     assert GSM_7_BASIC.isdisjoint(GSM_7_EXTENSION)
 
@@ -90,6 +90,6 @@ def test_no_part_of_a_long_text_splits_an_escaped_character(text: str) -> None:
         if size > room:
             parts, part, room = [*parts, part], "", 153
         part, room = part + character, room - size
-    # The parts as a phone would join them again.
+    # The parts as a phone joins them.
     assert "".join([*parts, part]) == long
     assert segments(long).count == len(parts) + 1

@@ -1,4 +1,4 @@
-"""Links to unsubscribe: they name one delivery, only to those who have the secret."""
+"""Links to unsubscribe: they name one delivery, and need the secret."""
 
 from uuid import UUID, uuid4
 
@@ -20,7 +20,7 @@ def test_a_token_names_its_delivery(delivery: UUID, secret: str) -> None:
 
 
 def test_a_token_never_changes() -> None:
-    """Mails lie in mailboxes: whoever changes the form of a token must go on reading this one."""
+    """Mails stay in mailboxes: a new token format must still accept this one."""
     assert TOKEN == "b5YZ_4uG0BG0LQDAT8lk_8Mb8inK5aPMVHs97QbXLXo"
 
 

@@ -105,7 +105,7 @@ class TestIds:
     SPACE = namespace("a secret")
 
     def test_the_ids_of_an_installation_never_change(self) -> None:
-        """Pinned: a stored id must be found again by every later version."""
+        """Pinned: every later version must derive the same ids."""
         id = notification_id(self.SPACE, "acme", "user-1", "otp", "key-1")
         assert UUID("c32be471-3ddb-591e-9ece-add44c80c567") == self.SPACE
         assert id == UUID("e2c72c05-dec3-5f24-bc92-7a351a7e0379")
@@ -167,7 +167,7 @@ class TestFingerprint:
         assert not matches(self.KEYS, fingerprint(self.KEYS, "k2", body), other)
 
     def test_a_field_that_was_not_supplied_is_not_its_default(self) -> None:
-        """A caller fingerprints what came in, before defaults: a new default changes nothing."""
+        """Callers fingerprint the request before defaults: a new default changes nothing."""
         supplied = {"type": "otp"}
         stored = fingerprint(self.KEYS, "k2", supplied)
         assert matches(self.KEYS, stored, dict(supplied))

@@ -1,4 +1,4 @@
-"""Subscriptions of browsers: what is taken, and that nothing else becomes a request of ours."""
+"""Browser subscriptions: what is accepted, so that no other URL is ever requested."""
 
 import pytest
 from hypothesis import given

@@ -27,14 +27,14 @@ OVER = BroadcastTurn(BroadcastStep.OVER, "completed", total=1000, accepted=990, 
 
 @dataclass
 class Script:
-    """What the activities answer, one after the other; the last answer is repeated."""
+    """The results of the activities in order; the last one is repeated."""
 
     turns: Sequence[BroadcastTurn | BaseException]
     decided: BroadcastTurn = PAUSED
     calls: list[str] = field(default_factory=list[str])
 
     def activities(self) -> list[Callable[..., Awaitable[Any]]]:
-        """The fakes."""
+        """Scripted activities."""
 
         def named(name: str) -> Callable[..., Awaitable[Any]]:
             @activity.defn(name=name)
@@ -61,7 +61,7 @@ class Script:
 
 
 @asynccontextmanager
-async def carrying(
+async def working_on(
     client: Client, script: Script, runner: WorkflowRunner | None = None
 ) -> AsyncGenerator[None]:
     """A worker for broadcasts."""

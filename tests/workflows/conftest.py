@@ -1,4 +1,4 @@
-"""A client whose server skips time, and the sandbox that holds workflows deterministic."""
+"""A client whose server skips time, and the sandbox that detects nondeterministic workflows."""
 
 import pytest
 from temporalio.client import Client

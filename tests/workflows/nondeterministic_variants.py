@@ -1,4 +1,4 @@
-"""Variants of the notification's workflow whose commands come in another order: replays must fail on them."""
+"""Variants of the notification's workflow with another order of commands: replays must fail on them."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="NotificationWorkflow")
 class PlansTwice(NotificationWorkflow):
-    """Plans once more before it begins."""
+    """Plans once more before it starts."""
 
     @workflow.run
     async def run(self, ref: NotificationRef) -> str:
@@ -21,7 +21,7 @@ class PlansTwice(NotificationWorkflow):
 
 @workflow.defn(name="NotificationWorkflow")
 class WaitsFirst(NotificationWorkflow):
-    """Has a timer that the recorded one has not."""
+    """Has a timer that the recorded workflow does not have."""
 
     @workflow.run
     async def run(self, ref: NotificationRef) -> str:
@@ -31,7 +31,7 @@ class WaitsFirst(NotificationWorkflow):
 
 @workflow.defn(name="NotificationWorkflow")
 class ForgetsTheStage(NotificationWorkflow):
-    """Upserts no search attribute."""
+    """Does not upsert its search attribute."""
 
     def _enter_stage(self, stage: str) -> None:
         return

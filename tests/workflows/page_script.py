@@ -1,4 +1,4 @@
-"""A scripted `drain_page` under its real name, and the pages that released code must be able to replay."""
+"""A scripted `drain_page` under its real name, and batch histories that later code must replay."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -20,14 +20,14 @@ PAGES: dict[str, Sequence[PageProgress | BaseException]] = {
     "drained": [DONE],
     "drained_at_the_second_try": [OSError("Postgres went away"), DONE],
 }
-"""What the activity comes to, one try after the other."""
+"""The results of the activity, try by try."""
 
 
 @asynccontextmanager
 async def draining(
     client: Client, answers: Sequence[PageProgress | BaseException], runner: WorkflowRunner | None = None
 ) -> AsyncGenerator[list[PageRef]]:
-    """Workers for pages; what the activity was asked."""
+    """Workers for batches. Yields the arguments of the activity."""
     asked: list[PageRef] = []
 
     @activity.defn(name="drain_page")
@@ -51,7 +51,7 @@ async def draining(
 
 
 async def start(client: Client) -> Handle:
-    """Start a page's workflow."""
+    """Start a batch's workflow."""
     id = str(uuid4())
     return await client.start_workflow(
         PageWorkflow.run, PageRef(id, "bulk"), id=f"page-{id}", task_queue=QUEUE
@@ -59,7 +59,7 @@ async def start(client: Client) -> Handle:
 
 
 async def record_page(client: Client, name: str) -> WorkflowHistory:
-    """Run a page on a real server; its history."""
+    """Run a batch on a real server. Returns its history."""
     async with draining(client, PAGES[name]):
         handle = await start(client)
         await handle.result()

@@ -1,9 +1,9 @@
-"""Records the histories that tests replay: run it when a workflow is released in a new shape.
+"""Records the histories that tests replay. Run it when a changed workflow is released.
 
     python tests/workflows/record.py
 
-Histories of shapes that were released before are kept as they are: give a scenario a new name instead of
-recording over an old one.
+Histories of earlier releases are never changed: give a scenario a new name instead of recording over an old
+one.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ HISTORIES = Path(__file__).parent / "histories"
 
 
 async def record_missing() -> list[str]:
-    """Record every scenario that has no history yet, on a server of its own; their names."""
+    """Record every scenario without a history on a separate server. Returns their names."""
     known = dict.fromkeys(SCENARIOS, record) | {f"pages/{name}": record_page for name in PAGES}
     missing = [name for name in known if not (HISTORIES / f"{name}.json").exists()]
     with tempfile.TemporaryDirectory() as directory:
@@ -43,11 +43,11 @@ async def record_missing() -> list[str]:
 
 
 def _impersonal(value: Any) -> Any:
-    """Without stack traces: they name the places of files, and no replay reads them."""
+    """Remove stack traces: they hold paths of this machine, and no replay reads them."""
     if isinstance(value, dict):
         return {key: _impersonal(item) for key, item in value.items() if key != "stackTrace"}
     return [_impersonal(item) for item in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
-    print("\n".join(asyncio.run(record_missing())) or "nothing is missing")
+    print("\n".join(asyncio.run(record_missing())) or "no history is missing")

@@ -1,4 +1,4 @@
-"""The workflow of a broadcast: what it does next, for how long it waits, and what it shows."""
+"""The workflow of a broadcast: its steps, its waits, and what it shows."""
 
 import pytest
 from broadcast_script import (
@@ -11,8 +11,8 @@ from broadcast_script import (
     WINDOW,
     Handle,
     Script,
-    carrying,
     start,
+    working_on,
 )
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client
@@ -29,7 +29,7 @@ async def test_a_broadcast_gathers_accepts_and_follows(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
     script = Script([GATHER, ACCEPT, ACCEPT, FOLLOW, FOLLOW, OVER])
-    async with carrying(skipping, script, sandboxed):
+    async with working_on(skipping, script, sandboxed):
         handle = await start(skipping)
         assert await handle.result() == "completed"
     assert script.calls == [
@@ -40,7 +40,7 @@ async def test_a_broadcast_gathers_accepts_and_follows(
 
 async def test_a_broadcast_waits_for_its_window_by_a_timer(skipping: Client) -> None:
     script = Script([WINDOW, ACCEPT, OVER])
-    async with carrying(skipping, script):
+    async with working_on(skipping, script):
         handle = await start(skipping)
         await handle.result()
         history = await handle.fetch_history()
@@ -51,14 +51,14 @@ async def test_a_broadcast_waits_for_its_window_by_a_timer(skipping: Client) -> 
 
 async def test_a_failed_activity_is_repeated(skipping: Client) -> None:
     script = Script([ACCEPT, OSError("the ledger did not answer"), OVER])
-    async with carrying(skipping, script):
+    async with working_on(skipping, script):
         assert await (await start(skipping)).result() == "completed"
     assert script.calls == [ACCEPTED] * 3
 
 
 async def test_a_paused_broadcast_is_woken(temporal_client: Client) -> None:
     script = Script([PAUSED, OVER])
-    async with carrying(temporal_client, script):
+    async with working_on(temporal_client, script):
         handle = await start(temporal_client)
         await until(lambda: _shows(handle, "waits for resume"))
         await handle.signal(BroadcastWorkflow.wake)
@@ -67,7 +67,7 @@ async def test_a_paused_broadcast_is_woken(temporal_client: Client) -> None:
 
 async def test_a_signal_becomes_a_decision_in_the_ledger(temporal_client: Client) -> None:
     script = Script([WINDOW, STOP, FOLLOW, OVER], decided=STOP)
-    async with carrying(temporal_client, script):
+    async with working_on(temporal_client, script):
         handle = await start(temporal_client)
         await until(lambda: _shows(handle, "**running**, waits for window"))
         await handle.signal(BroadcastWorkflow.cancel)
@@ -77,17 +77,17 @@ async def test_a_signal_becomes_a_decision_in_the_ledger(temporal_client: Client
 
 async def test_the_details_show_counts(temporal_client: Client) -> None:
     script = Script([FOLLOW])
-    async with carrying(temporal_client, script):
+    async with working_on(temporal_client, script):
         handle = await start(temporal_client)
         await until(lambda: _shows(handle, "990 of 1000 accepted, 10 refused"))
-        await until(lambda: _shows(handle, "400 on their way"))
+        await until(lambda: _shows(handle, "400 active"))
         await handle.terminate()
 
 
 async def test_a_long_broadcast_continues_as_new(skipping: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflows.broadcast, "TURNS_MAX", 5)
     script = Script([ACCEPT] * 12 + [OVER])
-    async with carrying(skipping, script):
+    async with working_on(skipping, script):
         handle = await start(skipping)
         assert await handle.result() == "completed"
         first = await skipping.get_workflow_handle(handle.id, run_id=handle.result_run_id).describe()

@@ -1,4 +1,4 @@
-"""The workflow decides when: the first pass, retries at the ledger's times, receipts, dead letters."""
+"""The workflow of a notification: first pass, retries at the ledger's times, receipts, dead letters."""
 
 import asyncio
 from datetime import timedelta
@@ -37,7 +37,7 @@ FOR_HOURS = PassResult(Action.AWAIT_RECEIPT, Status.SENT, wait_s=7200)
 async def _run(
     client: Client, script: Script, sandboxed: SandboxedWorkflowRunner, lane: str = "high"
 ) -> tuple[str, list[str]]:
-    """Run to the end; what it returned, and its events."""
+    """Run to the end. Returns the result and the events."""
     async with working(client, script, sandboxed, lane):
         handle = await start(client, lane)
         return await handle.result(), await events(handle)
@@ -92,7 +92,7 @@ async def test_retries_run_at_the_ledgers_times(skipping: Client, sandboxed: San
     waited = [(later - sooner).total_seconds() for sooner, later in pairwise(times)]
     assert waited == pytest.approx(WAITS_S, abs=2)
     assert found.count("activity_task_scheduled") == 1, "retries add nothing to the history"
-    assert found.count("upsert_workflow_search_attributes") == 2, "retrying, and that it was"
+    assert found.count("upsert_workflow_search_attributes") == 2, "retrying and was_retrying"
 
 
 async def test_critical_retries_use_their_own_queues(

@@ -1,4 +1,4 @@
-"""The workflow of a page: one activity, tried again when it is lost, and a history that replays."""
+"""The workflow of a batch: one activity, retried if it is lost, and a history that replays."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ async def test_a_batch_workflow_runs_and_reports_its_batch(
         metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     assert len(asked) == len(PAGES[name])
     assert {f"page-{ref.page_id}" for ref in asked} == {handle.id}
-    assert "30 taken, 27 settled, 1 wait in the ledger, 2 have workflows" in metadata.current_details
+    assert "30 taken, 27 settled, 1 deferred, 2 promoted" in metadata.current_details
 
 
 async def test_a_batch_that_keeps_failing_fails_its_workflow(skipping: Client) -> None:

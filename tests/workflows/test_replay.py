@@ -1,4 +1,4 @@
-"""Recorded histories are replayed against today's code: what runs when a worker is upgraded goes on."""
+"""Recorded histories replay against the current code, so that running workflows survive an upgrade."""
 
 import re
 from pathlib import Path

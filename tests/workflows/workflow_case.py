@@ -1,4 +1,4 @@
-"""Scripted activities under the real names, and the ways of notifications that are driven with them."""
+"""Scripted activities under the real names, and scenarios that are driven with them."""
 
 import asyncio
 import inspect
@@ -33,7 +33,7 @@ Handle = WorkflowHandle[NotificationWorkflow, str]
 
 
 def step(action: Action = Action.SEND, channel: str = "sms", **fields: Any) -> Step:
-    """What the plan says of one delivery."""
+    """A step of a plan."""
     fields.setdefault("state", Status.ACCEPTED)
     return Step(f"delivery-{channel}", channel, action, **fields)
 
@@ -43,7 +43,7 @@ def plan(*steps: Step, status: str = Status.ACCEPTED, type: str = "debit_alert",
 
 
 def over(status: Status) -> Plan:
-    """A plan with nothing left to do."""
+    """A plan without steps."""
     return plan(status=status)
 
 
@@ -56,7 +56,7 @@ AWAITING = PassResult(Action.AWAIT_RECEIPT, Status.SENT, wait_s=30)
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an activity; `at` is the server's time of a regular one's attempt."""
+    """One call of an activity. `at`: when the server scheduled it; None for local activities."""
 
     name: str
     local: bool
@@ -66,12 +66,12 @@ class Call:
 
 
 Answer = Any
-"""A result to return, an exception to raise, or a coroutine function that gives one of them."""
+"""A result to return, an exception to raise, or a coroutine function that returns either."""
 
 
 @dataclass
 class Script:
-    """What the activities answer, one after the other; the last answer of each is repeated."""
+    """The results of the activities in order; the last one of each is repeated."""
 
     plans: Sequence[Answer] = (plan(step()), over(Status.SENT))
     passes: Sequence[Answer] = (SENT,)
@@ -84,7 +84,7 @@ class Script:
         return [call for call in self.calls if call.name == name]
 
     def activities(self) -> list[Callable[..., Awaitable[Any]]]:
-        """Fakes of the real activities."""
+        """Scripted activities."""
 
         @activity.defn(name="check_preferences")
         async def check_preferences(_: NotificationRef) -> Plan:
@@ -118,7 +118,7 @@ class Script:
 
 
 def early(wait_s: float) -> Exception:
-    """What a regular pass answers before its time."""
+    """The error of a regular pass that runs too early."""
     return retry_later("twilio: unavailable", wait_s)
 
 
@@ -129,7 +129,7 @@ async def working(
     """Workers for a lane's workflows and for every channel's retries."""
     fakes = script.activities()
     async with AsyncExitStack() as stack:
-        # A run that waits for ever fails its test, and not the whole session.
+        # A run that never ends fails its test, not the whole session.
         await stack.enter_async_context(asyncio.timeout(60))
         await stack.enter_async_context(
             Worker(
@@ -166,7 +166,7 @@ async def until(holds: Callable[[], Awaitable[Any]]) -> None:
         if await holds():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come to hold in time")
+    raise AssertionError("the condition did not hold within 20 seconds")
 
 
 async def events(handle: Handle) -> list[str]:
@@ -203,7 +203,7 @@ async def _has(handle: Handle, event: str) -> bool:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One way through the workflow that released versions must be able to replay."""
+    """One path through the workflow that later versions must replay."""
 
     script: Callable[[], Script]
     drive: Drive = _only_wait
@@ -251,7 +251,7 @@ SCENARIOS = {
 
 
 async def record(client: Client, name: str) -> WorkflowHistory:
-    """Run a scenario on a real server; its history."""
+    """Run a scenario on a real server. Returns its history."""
     scenario = SCENARIOS[name]
     async with working(client, scenario.script()):
         handle = await start(client)
