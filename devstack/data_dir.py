@@ -67,7 +67,7 @@ class DataDir:
             self._lock = None
 
     def secret(self, name: str, generated: str) -> str:
-        """Return the stored secret of this name; store `generated` first if there is none."""
+        """Return the stored secret of this name; store `generated` first if it is missing."""
         path = self.path / "secrets.json"
         known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         if name not in known:

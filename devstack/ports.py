@@ -28,7 +28,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A free port that this process has not returned before. Raises DevStackError if there is none."""
+    """A free port that this process has not returned before. Raises DevStackError if every port is taken."""
     for _ in range(1000):
         port = random.randint(_LOWEST, _HIGHEST)  # noqa: S311 (not a secret)
         if port not in _given and is_free(port):
