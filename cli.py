@@ -10,6 +10,9 @@ from console.errors import CommandError, RootGroup
 
 RUN, FOLLOW, OPERATE = "Run", "Submit and follow", "Operate"
 
+STARTUP_FAILED = 3
+"""uvicorn's exit code if the server cannot start."""
+
 app = typer.Typer(
     cls=RootGroup,
     no_args_is_help=True,
@@ -82,7 +85,15 @@ def api() -> None:
 
     settings = endpoints.all_settings()
     lower_process_priority(settings.api_nice)
-    run(settings)
+    try:
+        run(settings)
+    except SystemExit as end:
+        if end.code == STARTUP_FAILED:
+            raise CommandError(
+                f"The API did not start on {settings.api_host}:{settings.api_port}; the log above has the "
+                "reason. If the port is in use, stop the process that listens there or set HERALD_API_PORT."
+            ) from None
+        raise
 
 
 @app.command(rich_help_panel=RUN)

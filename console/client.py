@@ -15,6 +15,15 @@ PAGE_SIZE_MAX: Final = 200
 
 Json = dict[str, Any]
 
+NEXT_STEPS: Final = {
+    "not_found": "Check HERALD_API_URL: it must be the root of a Herald API, without /v1.",
+    "api_key_missing": "Check HERALD_API_KEY. `herald keys create` makes a key.",
+    "api_key_invalid": "Check HERALD_API_KEY. `herald keys list` shows active keys.",
+    "notification_not_found": "`herald list` shows the notifications that this API key can read.",
+    "provider_not_found": "`herald providers` shows all providers.",
+}
+"""What to do after a problem whose detail does not say it, by its code."""
+
 
 class Api:
     """The API. Every method raises CommandError if the API cannot be reached or refuses the request."""
@@ -93,8 +102,10 @@ def _unreachable(url: httpx.URL, error: httpx.TransportError) -> str:
         return f"HERALD_API_URL is {url}: use an address such as https://herald.example."
     if isinstance(error, httpx.TimeoutException):
         what = f"did not respond within {TIMEOUT_S} s"
-    else:
+    elif isinstance(error, httpx.NetworkError):
         what = "cannot be reached"
+    else:
+        return f"{url} does not respond like an HTTP server. Check that HERALD_API_URL is a Herald API."
     return f"The API at {url} {what}. Start it with `herald dev` or `herald api`, or correct HERALD_API_URL."
 
 
@@ -107,12 +118,20 @@ def _not_herald(response: httpx.Response) -> str:
 
 
 def _problem(response: httpx.Response) -> str:
+    """The problem, the refused request, each invalid field if there are several, and what to do next."""
+    request = response.request
     try:
         problem: Json = response.json()
-        lines = [f"{problem['detail']} ({response.status_code} {problem['code']})"]
+        detail, code = problem["detail"], problem["code"]
         errors: list[Json] = problem.get("errors", [])
     except (ValueError, KeyError, TypeError):
         return _not_herald(response)
-    if len(errors) > 1 or not all(error["message"] in problem["detail"] for error in errors):
-        lines += [f"  {error['pointer'] or '/'}: {error['message']} ({error['code']})" for error in errors]
+    listed = [f"  {error['pointer'] or '/'}: {error['message']} ({error['code']})" for error in errors]
+    if len(errors) > 1:
+        detail = f"{len(errors)} fields are invalid."
+    elif all(error["message"] in detail for error in errors):
+        listed = []
+    lines = [f"{detail} ({response.status_code} {code}, {request.method} {request.url.path})", *listed]
+    if code in NEXT_STEPS:
+        lines.append(NEXT_STEPS[code])
     return "\n".join(lines)

@@ -41,7 +41,7 @@ async def replay_history(json_text: str, workflow_id: str = "replayed") -> Repla
         _ = history.run_id
     except Exception as error:  # the parser raises exceptions of many types
         raise CommandError(
-            f"{workflow_id} is not a workflow history in JSON ({type(error).__name__}: {error}). "
+            f"This is not a workflow history in JSON ({type(error).__name__}: {error}). "
             "Use a file written by `herald replay --save` or downloaded from the Temporal Web UI."
         ) from None
     return await replay(history, history.run_id)
@@ -60,8 +60,8 @@ async def replay(history: "WorkflowHistory", run_id: str) -> Replay:
     type = history.events[0].workflow_execution_started_event_attributes.workflow_type.name
     if type not in known:
         raise CommandError(
-            f"{history.workflow_id} is a history of {type or 'no workflow'}. "
-            f"Only these can be replayed: {', '.join(known)}."
+            f"This is a history of {type or 'no workflow'}. "
+            f"Only histories of these workflows can be replayed: {', '.join(known)}."
         )
     # Core prints differences to stdout; they are printed once, by `command`.
     silent = TelemetryFilter(core_level="ERROR", other_level="ERROR")
@@ -134,7 +134,7 @@ def command(
     if (id is None) == (file is None):
         raise CommandError("Give either a notification id or --file.")
     if file is not None:
-        replays = [asyncio.run(replay_history(_read(file), file.stem))]
+        replays = [_replay_file(file)]
     else:
         assert id is not None
         # The reconciliation workflow belongs to no notification, and can be replayed too.
@@ -144,6 +144,14 @@ def command(
         typer.echo(_summary(result))
     if any(result.difference for result in replays):
         raise typer.Exit(1)
+
+
+def _replay_file(file: Path) -> Replay:
+    text = _read(file)
+    try:
+        return asyncio.run(replay_history(text, file.stem))
+    except CommandError as error:
+        raise CommandError(f"{file}: {error}") from None
 
 
 async def _replay_all(settings: "TemporalSettings", workflow_id: str, save: Path | None) -> Sequence[Replay]:

@@ -7,6 +7,8 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from console_case import ROOT, Herald
@@ -18,14 +20,15 @@ UNREACHABLE = "http://127.0.0.1:9"
     ("arguments", "changes", "said"),
     [
         (("show", "nonsense"), {}, "'nonsense' is not a notification id"),
-        (("show", "0" * 32), {}, "404 notification_not_found"),
+        (("show", "0" * 32), {},
+         f"(404 notification_not_found, GET /v1/notifications/{UUID(int=0)})\n`herald list`"),
         (("list", "--after", "tomorrow"), {}, "'tomorrow' is not a time"),
         (("list",), {"HERALD_API_KEY": "hk_00000000_wrong"}, "401 api_key_invalid"),
         (("list",), {"HERALD_API_KEY": None}, "Set HERALD_API_KEY"),
         (("list",), {"HERALD_API_URL": UNREACHABLE}, "cannot be reached"),
         (("list",), {"HERALD_API_URL": "nonsense"}, "HERALD_API_URL"),
         (("list",), {"HERALD_API_KEY": "schlüssel"}, "characters other than ASCII"),
-        (("providers", "drain", "nosuch"), {}, "404 provider_not_found"),
+        (("providers", "drain", "nosuch"), {}, "404 provider_not_found, PATCH /v1/providers/nosuch"),
         (("keys", "list"), {"HERALD_DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "HERALD_DATABASE_URL"),
         (("keys", "list"), {"HERALD_DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/x"},
          "The database at 127.0.0.1:9/x cannot be used"),
@@ -57,6 +60,22 @@ async def test_one_message(
     assert said in ran.err
     assert ran.err.startswith("herald: ")
     assert ran.out == ""
+
+
+async def test_wrong_addresses_of_the_api_are_explained(
+    run: Herald, environment: Mapping[str, str], database: str
+) -> None:
+    below = await run("list", HERALD_API_URL=f"{environment['HERALD_API_URL']}/v1")
+    assert "Check HERALD_API_URL" in below.err
+    other = await run("list", HERALD_API_URL=f"http://{urlsplit(database).netloc.rpartition('@')[2]}")
+    assert "does not respond like an HTTP server" in other.err
+
+
+async def test_a_port_that_is_in_use_is_named(run: Herald, environment: Mapping[str, str]) -> None:
+    ran = await run("api")
+    assert ran.code == 1
+    assert f"did not start on 127.0.0.1:{environment['HERALD_API_PORT']}" in ran.err
+    assert "set HERALD_API_PORT" in ran.err
 
 
 async def test_every_invalid_field_is_named(run: Herald) -> None:

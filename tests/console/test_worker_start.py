@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import worker
 from domain.notification import Lane
+from wiring.parts import linger_s
 
 ROOT = Path(__file__).parents[2]
 UNREACHABLE = "127.0.0.1:9"
@@ -54,8 +54,8 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
 
 
 def test_workers_with_the_critical_lane_do_not_linger_for_group_commits() -> None:
-    assert worker.pace_s([Lane.CRITICAL, Lane.BULK]) == 0
-    assert worker.pace_s([Lane.HIGH, Lane.NORMAL, Lane.BULK]) > 0
+    assert linger_s([Lane.CRITICAL, Lane.BULK]) == 0
+    assert linger_s([Lane.HIGH, Lane.NORMAL, Lane.BULK]) > 0
 
 
 def _nice(process: asyncio.subprocess.Process) -> set[int]:
