@@ -21,7 +21,7 @@ def run(bare: Mapping[str, str], database: str) -> Herald:
 )
 async def test_a_database_that_is_up_to_date(run: Herald, arguments: tuple[str, ...]) -> None:
     ran = await run("migrate", *arguments)
-    assert (ran.code, ran.out) == (0, "the database is up to date\n")
+    assert (ran.code, ran.out) == (0, "The database is up to date.\n")
 
 
 async def test_what_would_run_is_shown_with_its_phase(run: Herald, pool: Pool) -> None:

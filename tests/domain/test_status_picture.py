@@ -67,7 +67,7 @@ SNAPSHOTS = (
     *itertools.product(CONTEXTS[:1], ROUTES[:1], RECIPIENTS[1:], Strategy),
 )
 LAST = (None, Outcome.ACCEPTED, Outcome.REJECTED_RECIPIENT, Outcome.UNAVAILABLE)
-"""What came of the attempt before; None: there was none."""
+"""What came of the attempt before; None: it is the first."""
 
 
 def snapshots(case: Delivery) -> Iterator[DeliverySnapshot]:
