@@ -208,7 +208,7 @@ class Broadcasting:
             expires_s=kind.expires_s,
             scrub=kind.scrub_when_final,
             broadcast_id=broadcast.id,
-            solo=needs_workflow(kind, broadcast.strategy),
+            dedicated_workflow=needs_workflow(kind, broadcast.strategy),
         )
 
 

@@ -48,7 +48,7 @@ async def take(provider: str, request: Request, ctx: Ctx) -> Response:
         ctx.metrics.receipts.add(provider=provider, status=receipt.status)
     for reply in replies:
         new = await ctx.people.hear(provider, reply)
-        log.info("reply_heard", provider=provider, word=reply.word, new=new)
+        log.info("reply_recorded", provider=provider, word=reply.word, new=new)
     return Response(status_code=200)
 
 

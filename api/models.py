@@ -179,9 +179,9 @@ class AttemptView(BaseModel):
     """One intent to call a provider, and its outcome, which is null while the attempt is open.
 
     `number` counts the attempts of a delivery, `pass_no` the passes over its providers. `selection`: why this
-    provider was chosen. `hold_until`: until when it may be called. `resolved_by`: how the outcome was found
-    out. `late_outcome`: an outcome that arrived after the attempt was closed. `segments` and `encoding` are
-    set for SMS; `cost` is an estimate, set for providers whose prices are configured.
+    provider was chosen. `send_deadline`: until when it may be called. `resolved_by`: how the outcome was
+    found out. `late_outcome`: an outcome that arrived after the attempt was closed. `segments` and `encoding`
+    are set for SMS; `cost` is an estimate, set for providers whose prices are configured.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -198,7 +198,7 @@ class AttemptView(BaseModel):
     cost: str | None = Field(default=None, examples=["0.0990"])
     currency: str | None = Field(default=None, examples=["USD"])
     intended_at: Shown
-    hold_until: Shown
+    send_deadline: Shown
     outcome: Outcome | None
     code: str | None
     http_status: int | None

@@ -96,7 +96,7 @@ def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> 
         expires_at=request.expires_at,
         expires_s=kind.expires_s,
         scrub=kind.scrub_when_final,
-        solo=needs_workflow(kind, request.strategy),
+        dedicated_workflow=needs_workflow(kind, request.strategy),
     )
     if Channel.SMS in request.channels and (refusal := country_refused(ctx, submission.to_sms)):
         return Prepared(submission, supplied, refusal)

@@ -12,7 +12,7 @@ from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
-from storage.rows import Closing, Intent, OpenAttempt, Submission
+from storage.rows import AttemptOutcome, Intent, OpenAttempt, Submission
 
 HOT: Final = {
     "accept": "INSERT INTO notifications (",
@@ -97,7 +97,7 @@ def _intent(id: UUID, delivery_id: UUID) -> Intent:
         version=0,
         provider="twilio",
         budget_s=10,
-        settling_s=1,
+        visibility_delay_s=1,
         suppression_key="+2348031236789",
         target_masked="+234•••••6789",
         selection={"why": "first in the fallback order", "pass": 1, "route": ["twilio", "termii"]},
@@ -106,8 +106,8 @@ def _intent(id: UUID, delivery_id: UUID) -> Intent:
     )
 
 
-def _closing(intent: Intent, opened: OpenAttempt) -> Closing:
-    return Closing(
+def _closing(intent: Intent, opened: OpenAttempt) -> AttemptOutcome:
+    return AttemptOutcome(
         intent.notification_id,
         intent.delivery_id,
         opened.no,

@@ -154,7 +154,7 @@ class Page:
         try:
             came = await self._come_to(claim)
             if came is BatchItemResult.SOLO:
-                await self._queue.hand_over(HandOver(claim, solo=True))
+                await self._queue.hand_over(HandOver(claim, dedicated_workflow=True))
         except LedgerError as error:
             # It falls due again when its claim ends.
             log.debug("page_pass_failed", notification_id=str(claim.id), why=type(error).__name__)
@@ -176,7 +176,9 @@ class Page:
 
     async def _give_back(self, claims: Sequence[PageClaim]) -> None:
         try:
-            await asyncio.gather(*(self._queue.hand_over(HandOver(claim, solo=False)) for claim in claims))
+            await asyncio.gather(
+                *(self._queue.hand_over(HandOver(claim, dedicated_workflow=False)) for claim in claims)
+            )
         except LedgerError as error:
             log.warning("page_not_given_back", page_id=str(self._id), why=type(error).__name__)
 

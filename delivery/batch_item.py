@@ -23,7 +23,7 @@ class BatchItemResult(StrEnum):
     """The batch is done with it: final, sent, parked or deferred in the ledger."""
     WAITING = "waiting"
     """Deferred without a call: no provider may be called, or the limits cannot be checked."""
-    SOLO = "solo"
+    SOLO = "dedicated_workflow"
     """It needs more than its first pass, and so its own workflow."""
     LEFT = "left"
     """It could not be processed now; it falls due again when its claim ends."""

@@ -28,7 +28,7 @@ from domain.transition import Call, Transition
 from providers.base import Provider
 from storage.group import LedgerError
 from storage.ledger import Ledger
-from storage.rows import Closing, Intent, Moved, OpenAttempt, Renewal
+from storage.rows import AttemptOutcome, Intent, OpenAttempt, Renewal, Updated
 from storage.verdicts import apply_verdict
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
@@ -96,7 +96,7 @@ class ProviderCalls:
             version=delivery.version,
             provider=candidate.provider,
             budget_s=self._hold_s(candidate.provider),
-            settling_s=snapshot.context.provider(candidate.provider).visibility_delay_s,
+            visibility_delay_s=snapshot.context.provider(candidate.provider).visibility_delay_s,
             suppression_key=suppression_key(delivery.channel, candidate.target.address),
             target_masked=mask(delivery.channel, candidate.target.address),
             selection=selection(snapshot, call, size),
@@ -110,7 +110,7 @@ class ProviderCalls:
             pass_no=delivery.pass_no,
             device_id=candidate.target.device_id,
             intended_at=snapshot.now,
-            hold_until=snapshot.now,
+            send_deadline=snapshot.now,
         )
         return await self._call(snapshot, candidate, attempt, self._ledger.intend(intent), size)
 
@@ -128,7 +128,7 @@ class ProviderCalls:
             no=attempt.no,
             version=delivery.version,
             budget_s=self._hold_s(attempt.provider),
-            settling_s=snapshot.context.provider(attempt.provider).visibility_delay_s,
+            visibility_delay_s=snapshot.context.provider(attempt.provider).visibility_delay_s,
             key_life_s=provider.capabilities.key_life_s,
             suppression_key=suppression_key(delivery.channel, candidate.target.address),
             required=snapshot.context.type.required,
@@ -151,7 +151,7 @@ class ProviderCalls:
             and not snapshot.permission.is_withdrawn
         )
 
-    async def record(self, made: MadeCall, after: Transition) -> Moved | None:
+    async def record(self, made: MadeCall, after: Transition) -> Updated | None:
         """Record the result of a call with the transition that follows. None: the attempt was resolved in the
         meantime, and the late outcome is kept as evidence.
         """
@@ -184,7 +184,7 @@ class ProviderCalls:
         *,
         provider_message_id: str | None = None,
         code: str | None = None,
-    ) -> Moved | None:
+    ) -> Updated | None:
         """Record what was found out about an open attempt without a call. None: it changed; read it again.
 
         Raises asyncpg.UniqueViolationError if the provider's message belongs to another attempt.
@@ -211,13 +211,15 @@ class ProviderCalls:
         if opened is None:
             self._health.leave(candidate.provider)
             return None
-        attempt = replace(attempt, no=opened.no, intended_at=opened.intended_at, hold_until=opened.hold_until)
+        attempt = replace(
+            attempt, no=opened.no, intended_at=opened.intended_at, send_deadline=opened.send_deadline
+        )
         result, latency_ms = await self._send_within_budget(snapshot, candidate, attempt, started)
         self._health.report(candidate.provider, result)
         count_sms(self._metrics, candidate.provider, size, result)
         # The estimated database time: ahead by the wait for the intent and never behind, so that no wait that
         # is counted from it ends early.
-        committed_at = attempt.hold_until - timedelta(seconds=self._hold_s(candidate.provider))
+        committed_at = attempt.send_deadline - timedelta(seconds=self._hold_s(candidate.provider))
         now = committed_at + timedelta(seconds=time.monotonic() - started)
         # The call may have opened the circuit, or the provider may have asked us to wait.
         route = self._health.route(
@@ -232,17 +234,17 @@ class ProviderCalls:
         """Call the provider within the rest of the budget. `started`: before the intent (monotonic)."""
         budget_s = self._catalog.provider(candidate.provider).timeout_s - (time.monotonic() - started)
         if budget_s < BUDGET_S_MIN:
-            return SendResult(Outcome.NOT_SENT, code="hold_passed"), 0
+            return SendResult(Outcome.NOT_SENT, code="send_deadline_passed"), 0
         message = self._messages.message(snapshot, candidate, attempt.no, attempt.intended_at)
         called = time.monotonic()
-        with self._health.call(candidate.provider, crowds=self._counts_in_flight):
+        with self._health.call(candidate.provider, counts_in_flight=self._counts_in_flight):
             result = await self._providers[candidate.provider].send(message, timeout_s=budget_s)
         elapsed_s = time.monotonic() - called
         self._metrics.attempts.add(provider=candidate.provider, outcome=result.outcome)
         self._metrics.attempt_seconds.record(elapsed_s, provider=candidate.provider)
         return result, round(elapsed_s * 1000)
 
-    async def _close(self, closing: Closing) -> Moved | None:
+    async def _close(self, closing: AttemptOutcome) -> Updated | None:
         """Record the outcome, with retries: only this process knows it.
 
         Recording it twice is harmless: the second write finds the attempt closed with the same outcome.
@@ -260,7 +262,7 @@ class ProviderCalls:
     async def _keep_late_outcome(self, made: MadeCall) -> None:
         """Keep the outcome of an attempt that was resolved without it, and alert if the two contradict."""
         result, delivery = made.result, made.snapshot.delivery
-        resolved = await self._ledger.keep_late(
+        resolved = await self._ledger.record_late_outcome(
             delivery.id, made.attempt.no, result.outcome, result.provider_message_id
         )
         if contradicts(result.outcome, resolved):
@@ -301,9 +303,9 @@ class ProviderCalls:
         return self._catalog.provider(provider).timeout_s + DEADLINE_MARGIN_S
 
 
-def _closing(snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> Closing:
+def _closing(snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> AttemptOutcome:
     closes = after.closes
-    return Closing(
+    return AttemptOutcome(
         notification_id=snapshot.notification.id,
         delivery_id=snapshot.delivery.id,
         no=attempt.no,

@@ -30,7 +30,7 @@ from domain.status import PARKED, Status
 from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.reads import Filter, Position, Reads
-from storage.rows import Move
+from storage.rows import DeliveryUpdate
 
 _TRIES_MAX = 8
 _REPLAY_CHUNK = 500
@@ -145,9 +145,9 @@ class OperatorCommands:
 
     async def _replay_moves(
         self, chunk: Sequence[Position], done: Replayed, rate_per_s: float, expires_at: datetime | None
-    ) -> list[Move]:
+    ) -> list[DeliveryUpdate]:
         loaded = await asyncio.gather(*(self._ledger.load(position.id) for position in chunk))
-        moves: list[Move] = []
+        moves: list[DeliveryUpdate] = []
         for notification in loaded:
             dead = _in(notification, {Status.DEAD_LETTERED}) if notification else []
             if notification is None or not dead:
@@ -163,7 +163,7 @@ class OperatorCommands:
             moves += moves_of(notification, Replay(at, expires_at))
         return moves
 
-    async def _replay_chunk(self, moves: Sequence[Move], done: Replayed) -> None:
+    async def _replay_chunk(self, moves: Sequence[DeliveryUpdate], done: Replayed) -> None:
         moved = await asyncio.gather(*(self._ledger.move(move) for move in moves))
         applied = {move.notification_id for move, result in zip(moves, moved, strict=True) if result}
         done.replayed += len(applied)
@@ -175,7 +175,7 @@ class OperatorCommands:
             raise NoSuchNotification
         return notification
 
-    async def _apply(self, moves: Sequence[Move]) -> int:
+    async def _apply(self, moves: Sequence[DeliveryUpdate]) -> int:
         """Apply the moves, in this order or together. Returns how many found their delivery unchanged."""
         moved = await asyncio.gather(*(self._ledger.move(move) for move in moves))
         return sum(result is not None for result in moved)
@@ -197,13 +197,13 @@ async def cancel_all(ledger: Ledger, ids: Sequence[UUID]) -> int:
 
 def moves_of(
     notification: Notification, command: Command, deliveries: Sequence[Delivery] | None = None
-) -> list[Move]:
+) -> list[DeliveryUpdate]:
     """The command's changes of the notification, or of these deliveries, last channel first."""
-    moves: list[Move] = []
+    moves: list[DeliveryUpdate] = []
     for delivery in in_closing_order(notification.deliveries if deliveries is None else deliveries):
         after = decide(Snapshot(notification, delivery, notification.now), command)
         if isinstance(after, Transition):
-            moves.append(Move(notification.id, delivery.id, delivery.version, after))
+            moves.append(DeliveryUpdate(notification.id, delivery.id, delivery.version, after))
     return moves
 
 

@@ -64,7 +64,7 @@ class ProviderHealth:
             if name in self._drained:
                 blocked[name] = "drained"
             elif now < self._away_until[name]:
-                blocked[name] = "asked_to_wait"
+                blocked[name] = "retry_after"
             elif not self._circuits[name].admits(now):
                 blocked[name] = "circuit_open"
         return Route(order, blocked, {name: self._providers[name].address_of for name in order}, of)
@@ -100,14 +100,14 @@ class ProviderHealth:
         self._circuits[name].left()
 
     @contextmanager
-    def call(self, name: str, *, crowds: bool = True) -> Generator[None]:
-        """Measure one call. `crowds`: whether it counts as under way (`is_fast`)."""
+    def call(self, name: str, *, counts_in_flight: bool = True) -> Generator[None]:
+        """Measure one call. `counts_in_flight`: whether it counts as under way (`is_fast`)."""
         started = time.monotonic()
-        self._in_flight[name] += crowds
+        self._in_flight[name] += counts_in_flight
         try:
             yield
         finally:
-            self._in_flight[name] -= crowds
+            self._in_flight[name] -= counts_in_flight
             self._latencies[name].append(time.monotonic() - started)
 
     def report(self, name: str, result: SendResult) -> None:
@@ -141,4 +141,4 @@ def is_ours(result: SendResult) -> bool:
     """Whether we refused the call ourselves, so that it does not concern the provider: no time was left, or
     the adapter refused the message.
     """
-    return not result.asked or (result.outcome is Outcome.NOT_SENT and result.code == "hold_passed")
+    return not result.asked or (result.outcome is Outcome.NOT_SENT and result.code == "send_deadline_passed")

@@ -137,7 +137,9 @@ class Resolver:
 
     async def _has_indistinguishable(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
         key = attempt.match_key
-        return key is not None and await self._ledger.open_twins(key, snapshot.delivery.id) > 0
+        return (
+            key is not None and await self._ledger.indistinguishable_attempts(key, snapshot.delivery.id) > 0
+        )
 
     async def _close(self, asked: Asked, attempt: Attempt, after: Transition) -> None:
         snapshot, match = asked.snapshot, asked.match

@@ -44,8 +44,8 @@ def traits_of(policy: ProviderPolicy, provider: Provider | None) -> ProviderTrai
 
     `provider` is None for one that has a policy and no account: it may still have open attempts.
     """
-    receipts, delay_s = False, policy.settling_s
+    receipts, delay_s = False, policy.visibility_delay_s
     if provider is not None:
         receipts = provider.capabilities.receipts
-        delay_s = provider.capabilities.settling_s if delay_s is None else delay_s
+        delay_s = provider.capabilities.visibility_delay_s if delay_s is None else delay_s
     return ProviderTraits(receipts, delay_s or 0.0, policy.circuit_open_s)

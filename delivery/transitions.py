@@ -7,7 +7,7 @@ from domain.snapshot import DeliverySnapshot
 from domain.status import FINAL, PARKED, REACHED, Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.rows import Move, Moved
+from storage.rows import DeliveryUpdate, Updated
 from telemetry.metrics import Metrics
 
 _MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
@@ -25,13 +25,15 @@ class Transitions:
         self._metrics = metrics
         self._parked_workflows_max = parked_workflows_max
 
-    async def apply(self, snapshot: DeliverySnapshot, after: Transition) -> Moved | None:
+    async def apply(self, snapshot: DeliverySnapshot, after: Transition) -> Updated | None:
         """Apply a transition. None: the delivery changed; read it again.
 
         Raises storage.group.LedgerError.
         """
         delivery = snapshot.delivery
-        moved = await self._ledger.move(Move(snapshot.notification.id, delivery.id, delivery.version, after))
+        moved = await self._ledger.move(
+            DeliveryUpdate(snapshot.notification.id, delivery.id, delivery.version, after)
+        )
         if moved is not None:
             await self.conclude(snapshot, after)
         return moved

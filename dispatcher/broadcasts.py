@@ -72,4 +72,4 @@ class BroadcastStarter:
         try:
             await handle.signal(BroadcastWorkflow.wake, rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
-            log.debug("not_woken", broadcast_id=str(due.id), status=error.status.name)
+            log.debug("signal_failed", broadcast_id=str(due.id), status=error.status.name)

@@ -140,7 +140,7 @@ class Dispatcher:
             limit = min(limit, self._promotions.left())
         if limit <= 0:
             return []
-        claims = await self._ledger.claim(lane, limit, self._policy.lease_s, solo_only=paged)
+        claims = await self._ledger.claim(lane, limit, self._policy.lease_s, dedicated_only=paged)
         if bounded:
             self._promotions.take(len(claims))
         if claims:
@@ -184,7 +184,7 @@ class Dispatcher:
         """Make the claim due again. None: the refusal does not concern other claims."""
         if error.status is RPCStatusCode.INVALID_ARGUMENT:
             # Only this notification is invalid: leave it to its lease, without a pause.
-            log.error("start_impossible", why=error.message[:200], notification_id=str(claim.id))
+            log.error("workflow_start_rejected", why=error.message[:200], notification_id=str(claim.id))
             return None
         await self._ledger.give_back(claim, GIVE_BACK_S)
         if error.status is RPCStatusCode.NOT_FOUND:

@@ -31,7 +31,7 @@ LOW_PRIORITY_DELAY_S = 2.0
 class ReceiptProcessor:
     """The loop of one worker process over the inbox; any number of them may run at once."""
 
-    failure = "relaying_failed"
+    failure = "receipts_not_applied"
 
     def __init__(
         self,
@@ -95,4 +95,4 @@ class ReceiptProcessor:
         if error is not None:
             # Not running, or Temporal is down: the workflow's timer, or the dispatcher, reads the change
             # later.
-            log.debug("not_woken", notification_id=str(change.notification_id), status=error.status.name)
+            log.debug("signal_failed", notification_id=str(change.notification_id), status=error.status.name)

@@ -53,4 +53,4 @@ class WorkflowSignals:
         results = await asyncio.gather(*(wake(self._client, UUID(id)) for id in ids))
         for id, error in zip(ids, results, strict=True):
             if error is not None:
-                log.debug("not_woken", notification_id=id, status=error.status.name)
+                log.debug("signal_failed", notification_id=id, status=error.status.name)

@@ -145,7 +145,7 @@ class Attempt:
     pass_no: int
     device_id: str | None
     intended_at: datetime
-    hold_until: datetime
+    send_deadline: datetime
     outcome: Outcome | None = None
     code: str | None = None
     provider_message_id: str | None = None

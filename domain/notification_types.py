@@ -162,7 +162,7 @@ class ProviderPolicy(BaseModel):
     """The longest silence while waiting for the answer."""
     rate_per_s: Annotated[float, Field(gt=0)] | None = None
     """The most sends per second over all workers; None: unlimited."""
-    settling_s: Seconds | None = None
+    visibility_delay_s: Seconds | None = None
     """How long after a call "not found" does not prove "not sent"; None: as the adapter declares."""
     circuit_failures: Annotated[int, Field(gt=0)] = 20
     """This many consecutive failures within `circuit_window_s` open the circuit."""

@@ -27,7 +27,7 @@ class Route:
     """The providers of a channel and their health now.
 
     `order`: the fallback order, configured providers only. `blocked`: why a provider may not be called now
-    (`drained`, `asked_to_wait`, `circuit_open`, `rate`). `address_of`: how push providers reach a device.
+    (`drained`, `retry_after`, `circuit_open`, `rate`). `address_of`: how push providers reach a device.
     `of`: what selected the order: `type`, a country, the first digits of the number, or `general`.
     """
 
@@ -102,4 +102,6 @@ def _ruled_out(attempt: Attempt, candidate: Candidate) -> str | None:
         refused = candidate.target.device_id is None or candidate.is_of(attempt)
         return "recipient_refused" if refused else None
     # It accepted the message, which did not arrive or got no receipt.
-    return "took_it_in_vain" if attempt.outcome is Outcome.ACCEPTED and candidate.is_of(attempt) else None
+    return (
+        "accepted_not_delivered" if attempt.outcome is Outcome.ACCEPTED and candidate.is_of(attempt) else None
+    )

@@ -124,4 +124,4 @@ class DeliverySnapshot(Snapshot):
     def visible_at(self, attempt: Attempt) -> datetime:
         """The time from which "not found" means that the attempt was not sent."""
         delay_s = self.context.provider(attempt.provider).visibility_delay_s
-        return attempt.hold_until + timedelta(seconds=delay_s)
+        return attempt.send_deadline + timedelta(seconds=delay_s)

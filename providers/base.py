@@ -26,7 +26,7 @@ class AmbiguityResolution(StrEnum):
 class Capabilities:
     """What one provider can do. The feature matrix of the documentation is generated from it.
 
-    `settling_s`: how long after a send "not found" does not prove "not sent".
+    `visibility_delay_s`: how long after a send "not found" does not prove "not sent".
     `receipts`: whether delivery is reported later, by callback or by polling.
     `key_life_s`: how long after the first request the vendor recognises our key (IDEMPOTENT only).
     `matches_by`: what a look-up finds our message by, in words; empty where there is none.
@@ -37,7 +37,7 @@ class Capabilities:
 
     channel: Channel
     resolves: AmbiguityResolution
-    settling_s: float
+    visibility_delay_s: float
     receipts: bool
     polls: bool
     key_life_s: float = 0.0

@@ -109,7 +109,7 @@ class VendorClient:
         the vendor.
         """
         if timeout_s <= 0:
-            return RequestFailed(Written.NO, "no_time_left")
+            return RequestFailed(Written.NO, "deadline_exceeded")
         sent, body = _content(json, data, content)
         if headers:
             sent.update(headers)

@@ -11,10 +11,10 @@ from uuid import UUID
 from domain.status import FINAL, Status
 from storage import row_types
 from storage.postgres import Connection
-from storage.rows import Closing, Intent, Move, Moved, OpenAttempt
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, OpenAttempt, Updated
 from storage.statements import call
 
-Change = TypeVar("Change", Intent, Closing, Move)
+Change = TypeVar("Change", Intent, AttemptOutcome, DeliveryUpdate)
 Result = TypeVar("Result")
 
 
@@ -26,14 +26,14 @@ async def intend(connection: Connection, group: Sequence[Intent]) -> list[OpenAt
     return _in_place(group, places, {row["id"]: open_attempt(row) for row in written})
 
 
-async def close(connection: Connection, group: Sequence[Closing]) -> list[Moved | None]:
+async def close(connection: Connection, group: Sequence[AttemptOutcome]) -> list[Updated | None]:
     """Close each attempt and move its delivery on."""
     places = _newest(group)
     outcomes = [row_types.attempt_outcome(group[place]) for place in places.values()]
     return _in_place(group, places, _moved(await connection.fetch(call("ledger_close_v1"), outcomes)))
 
 
-async def move(connection: Connection, group: Sequence[Move]) -> list[Moved | None]:
+async def move(connection: Connection, group: Sequence[DeliveryUpdate]) -> list[Updated | None]:
     """Change each delivery without sending."""
     places = _newest(group)
     updates = [row_types.delivery_update(group[place]) for place in places.values()]
@@ -45,7 +45,7 @@ def open_attempt(row: Any) -> OpenAttempt:
     return OpenAttempt(row["number"], row["version"], row["intended_at"], row["send_deadline"])
 
 
-def check_comes_back(row: Closing | Move) -> None:
+def check_comes_back(row: AttemptOutcome | DeliveryUpdate) -> None:
     """Raise ValueError if the delivery is not over and nobody would come back to it."""
     if row.next.due_at is None and row.next.state not in FINAL:
         raise ValueError(
@@ -75,5 +75,5 @@ def _in_place(
     return results
 
 
-def _moved(rows: Sequence[Any]) -> dict[UUID, Moved]:
-    return {row["id"]: Moved(row["version"], Status(row["status"])) for row in rows}
+def _moved(rows: Sequence[Any]) -> dict[UUID, Updated]:
+    return {row["id"]: Updated(row["version"], Status(row["status"])) for row in rows}

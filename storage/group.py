@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 Flush = Callable[[Connection, Sequence[Row]], Awaitable[Sequence[Result]]]
 Observe = Callable[[str, int, float], None]
 
-ENOUGH = 32
+FLUSH_ROWS = 32
 """So many rows wait for no pace."""
 _RETRIES_MAX = 5
 _SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -83,7 +83,7 @@ class _Entry(NamedTuple):
     future: "asyncio.Future[Any]"
 
 
-class Group(Generic[Row, Result]):
+class GroupCommit(Generic[Row, Result]):
     """Gathers rows of one kind and flushes them together.
 
     `flush` gets a connection and the rows sorted by `key`, and returns one result for each, in that
@@ -100,17 +100,17 @@ class Group(Generic[Row, Result]):
         *,
         rows_max: int = 500,
         waiting_max: int = 20_000,
-        pace_s: float = 0.0,
+        linger_s: float = 0.0,
         observe: Observe | None = None,
     ) -> None:
-        """`pace_s`: from one group's begin to the next one's, unless ENOUGH rows wait."""
+        """`linger_s`: from one group's begin to the next one's, unless FLUSH_ROWS rows wait."""
         self.name = name
         self._pool = pool
         self._flush = flush
         self._key = key
         self._rows_max = rows_max
         self._waiting_max = waiting_max
-        self._pace_s = pace_s
+        self._pace_s = linger_s
         self._began = float("-inf")
         self._enough = asyncio.Event()
         self._observe = observe
@@ -125,7 +125,7 @@ class Group(Generic[Row, Result]):
             raise QueueFull(f"{self.name}: {len(self._waiting)} rows wait already; try again later")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Entry(self._key(row), row, future))
-        if len(self._waiting) >= ENOUGH:
+        if len(self._waiting) >= FLUSH_ROWS:
             self._enough.set()
         self._ensure_flusher()
         return await future
@@ -182,7 +182,7 @@ class Group(Generic[Row, Result]):
 
     async def _keep_pace(self) -> None:
         left_s = self._began + self._pace_s - perf_counter()
-        if left_s > 0 and len(self._waiting) < ENOUGH and not self._closed:
+        if left_s > 0 and len(self._waiting) < FLUSH_ROWS and not self._closed:
             self._enough.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):

@@ -17,9 +17,19 @@ from domain.outcome import Outcome
 from domain.status import Status
 from storage import delivery_writes, row_types
 from storage.acceptance import accept_rows, fingerprint_of
-from storage.group import Group, LedgerUnavailable, Observe
+from storage.group import GroupCommit, LedgerUnavailable, Observe
 from storage.postgres import UNREACHABLE, Connection, Pool
-from storage.rows import Acceptance, Claim, Closing, Intent, Move, Moved, OpenAttempt, Renewal, Submission
+from storage.rows import (
+    Acceptance,
+    AttemptOutcome,
+    Claim,
+    DeliveryUpdate,
+    Intent,
+    OpenAttempt,
+    Renewal,
+    Submission,
+    Updated,
+)
 from storage.snapshot import notification_from
 from storage.statements import call, statement
 
@@ -39,26 +49,38 @@ class Ledger:
         pool: Pool,
         *,
         waiting_max: int = 20_000,
-        pace_s: float = 0.0,
+        linger_s: float = 0.0,
         observe: Observe | None = None,
     ) -> None:
-        """`pace_s`: of what passes read and write, for a process in which nobody waits for the single one."""
+        """`linger_s`: of what passes read and write, for a process in which nobody waits for the
+        single one.
+        """
         self.pool = pool
         common: _Common = {"waiting_max": waiting_max, "observe": observe}
-        self._accepts = Group[Submission, Acceptance](
+        self._accepts = GroupCommit[Submission, Acceptance](
             "accept", pool, accept_rows, lambda row: row.id.bytes, **common
         )
-        self._intents = Group[Intent, OpenAttempt | None](
-            "intent", pool, delivery_writes.intend, lambda row: row.delivery_id.bytes, pace_s=pace_s, **common
+        self._intents = GroupCommit[Intent, OpenAttempt | None](
+            "intent",
+            pool,
+            delivery_writes.intend,
+            lambda row: row.delivery_id.bytes,
+            linger_s=linger_s,
+            **common,
         )
-        self._closings = Group[Closing, Moved | None](
-            "outcome", pool, delivery_writes.close, lambda row: row.delivery_id.bytes, pace_s=pace_s, **common
+        self._closings = GroupCommit[AttemptOutcome, Updated | None](
+            "outcome",
+            pool,
+            delivery_writes.close,
+            lambda row: row.delivery_id.bytes,
+            linger_s=linger_s,
+            **common,
         )
-        self._moves = Group[Move, Moved | None](
-            "move", pool, delivery_writes.move, lambda row: row.delivery_id.bytes, pace_s=pace_s, **common
+        self._moves = GroupCommit[DeliveryUpdate, Updated | None](
+            "move", pool, delivery_writes.move, lambda row: row.delivery_id.bytes, linger_s=linger_s, **common
         )
-        self._loads = Group[UUID, Notification | None](
-            "load", pool, _load, lambda row: row.bytes, pace_s=pace_s, **common
+        self._loads = GroupCommit[UUID, Notification | None](
+            "load", pool, _load, lambda row: row.bytes, linger_s=linger_s, **common
         )
 
     async def accept(self, submission: Submission) -> Acceptance:
@@ -75,12 +97,14 @@ class Ledger:
             row["id"]: fingerprint_of(row) for row in await self._ask(statement("find_accepted"), list(ids))
         }
 
-    async def claim(self, lane: Lane, limit: int, lease_s: float, *, solo_only: bool = False) -> list[Claim]:
+    async def claim(
+        self, lane: Lane, limit: int, lease_s: float, *, dedicated_only: bool = False
+    ) -> list[Claim]:
         """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds.
 
-        `solo_only`: only those that no page may take.
+        `dedicated_only`: only those that no page may take.
         """
-        kinds = [True] if solo_only else [True, False]
+        kinds = [True] if dedicated_only else [True, False]
         rows = await self._ask(statement("claim_due"), LANE_RANK[lane], limit, lease_s, kinds)
         return [
             Claim(
@@ -115,7 +139,7 @@ class Ledger:
         rows = await self._ask(call("ledger_renew_v1"), row_types.renewal(renewal))
         return delivery_writes.open_attempt(rows[0]) if rows else None
 
-    async def close_attempt(self, closing: Closing) -> Moved | None:
+    async def close_attempt(self, closing: AttemptOutcome) -> Updated | None:
         """Record what came of an attempt, and move its delivery on.
 
         Raises asyncpg.UniqueViolationError when the provider's message belongs to another attempt, and
@@ -129,7 +153,7 @@ class Ledger:
         delivery_writes.check_comes_back(closing)
         return await self._closings.submit(closing)
 
-    async def keep_late(
+    async def record_late_outcome(
         self, delivery_id: UUID, no: int, outcome: Outcome, message_id: str | None
     ) -> str | None:
         """Keep an outcome that came after its attempt was resolved; returns how it had been resolved.
@@ -140,7 +164,7 @@ class Ledger:
         rows = await self._ask(statement("record_late_outcome"), delivery_id, no, outcome.value, message_id)
         return rows[0]["outcome"] if rows else None
 
-    async def move(self, move: Move) -> Moved | None:
+    async def move(self, move: DeliveryUpdate) -> Updated | None:
         """Change a delivery without sending. Raises ValueError for `sending`: that takes an intent."""
         if move.next.state is Status.SENDING:
             raise ValueError(f"delivery {move.delivery_id}: only an intent makes it `sending`")
@@ -152,7 +176,7 @@ class Ledger:
         rows = await self._ask(statement("find_claimed_messages"), provider, list(message_ids))
         return {row["provider_message_id"] for row in rows}
 
-    async def open_twins(self, match_key: str, delivery_id: UUID) -> int:
+    async def indistinguishable_attempts(self, match_key: str, delivery_id: UUID) -> int:
         """How many other open attempts a look-up could not tell apart from this delivery's."""
         (row,) = await self._ask(statement("count_indistinguishable_attempts"), match_key, delivery_id)
         return row["count"]

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.notification import LANE_RANK, Lane
-from storage.group import Group, LedgerUnavailable, Observe
+from storage.group import GroupCommit, LedgerUnavailable, Observe
 from storage.postgres import UNREACHABLE, Connection, Pool
 from storage.statements import statement
 
@@ -26,12 +26,12 @@ class PageClaim:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A page's claim that it does not carry any further. `solo`: a workflow of its own has it from now on;
-    otherwise it is as if it had not been claimed.
+    """A page's claim that it does not carry any further. `dedicated_workflow`: a workflow of its own has it
+    from now on; otherwise it is as if it had not been claimed.
     """
 
     claim: PageClaim
-    solo: bool
+    dedicated_workflow: bool
 
 
 class PageQueue:
@@ -39,7 +39,7 @@ class PageQueue:
 
     def __init__(self, pool: Pool, *, observe: Observe | None = None) -> None:
         self._pool = pool
-        self._hand_overs = Group[HandOver, None](
+        self._hand_overs = GroupCommit[HandOver, None](
             "hand_over", pool, _hand_over, lambda row: row.claim.id.bytes, observe=observe
         )
 
@@ -74,6 +74,6 @@ async def _hand_over(connection: Connection, rows: Sequence[HandOver]) -> list[N
         statement("hand_over_claims"),
         [row.claim.id for row in rows],
         [row.claim.token for row in rows],
-        [row.solo for row in rows],
+        [row.dedicated_workflow for row in rows],
     )
     return [None] * len(rows)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.notification import Channel
 from domain.status import PARKED, SENDABLE, Status
-from storage.group import Group, Observe
+from storage.group import GroupCommit, Observe
 from storage.postgres import Connection, Pool
 from storage.statements import statement
 
@@ -87,7 +87,7 @@ class Reads:
 
     def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
         self._pool = pool
-        self._shown = Group[UUID, Row | None](
+        self._shown = GroupCommit[UUID, Row | None](
             "show", pool, _shown, lambda id: id.bytes, waiting_max=waiting_max, observe=observe
         )
 

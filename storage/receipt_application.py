@@ -117,7 +117,7 @@ def _attempt(row: Any) -> Attempt:
         pass_no=row["attempt_pass_number"],
         device_id=row["device_id"],
         intended_at=row["intended_at"],
-        hold_until=row["send_deadline"],
+        send_deadline=row["send_deadline"],
         outcome=Outcome(row["outcome"]) if row["outcome"] else None,
         code=row["code"],
         provider_message_id=row["provider_message_id"],

@@ -19,7 +19,7 @@ from domain.ids import parse_attempt_ref
 from domain.outcome import AddressVerdict, Receipt, ReceiptStatus
 from domain.receipt_policy import Report, unmatched_wait_s
 from storage import row_types
-from storage.group import Group, LedgerError, LedgerUnavailable, Observe
+from storage.group import GroupCommit, LedgerError, LedgerUnavailable, Observe
 from storage.postgres import NOT_STORABLE, UNREACHABLE, Connection, Pool
 from storage.receipt_application import apply
 from storage.receipt_rows import Applied, Matched, Orphan, ReceiptDeadline, Source, none_expected
@@ -73,16 +73,16 @@ class Receipts:
         self._pool = pool
         self._receipt_deadline = receipt_deadline
         self._observe = observe
-        self._stores = Group[_Stored, bool](
+        self._stores = GroupCommit[_Stored, bool](
             "receipt",
             pool,
             _store,
             lambda row: (row.provider, row.receipt.event_key),
             waiting_max=waiting_max,
-            pace_s=PACE_S,
+            linger_s=PACE_S,
             observe=observe,
         )
-        self._polls = Group[_Polled, Applied | None](
+        self._polls = GroupCommit[_Polled, Applied | None](
             "poll",
             pool,
             self._apply_polled,

@@ -15,7 +15,7 @@ from domain.outcome import Receipt
 from domain.receipt_policy import AttemptChange
 from domain.transition import Transition
 from storage.receipt_rows import Matched
-from storage.rows import Closing, Intent, Move, Renewal, Submission
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
 
 Fields: TypeAlias = dict[str, Any]
 
@@ -46,7 +46,7 @@ def submission(row: Submission) -> Fields:
         "to_whatsapp": row.to_whatsapp,
         "metadata": _json(row.metadata),
         "broadcast_id": row.broadcast_id,
-        "dedicated_workflow": row.solo,
+        "dedicated_workflow": row.dedicated_workflow,
     }
 
 
@@ -58,7 +58,7 @@ def intent(row: Intent) -> Fields:
         "version": row.version,
         "provider": row.provider,
         "budget_s": row.budget_s,
-        "visibility_delay_s": row.settling_s,
+        "visibility_delay_s": row.visibility_delay_s,
         "device_id": row.device_id,
         "address": row.suppression_key,
         "target_masked": row.target_masked,
@@ -76,14 +76,14 @@ def renewal(row: Renewal) -> Fields:
         "number": row.no,
         "version": row.version,
         "budget_s": row.budget_s,
-        "visibility_delay_s": row.settling_s,
+        "visibility_delay_s": row.visibility_delay_s,
         "key_life_s": row.key_life_s,
         "address": row.suppression_key,
         "required": row.required,
     }
 
 
-def attempt_outcome(row: Closing) -> Fields:
+def attempt_outcome(row: AttemptOutcome) -> Fields:
     """An attempt_outcome_v1."""
     next = row.next
     return {
@@ -108,7 +108,7 @@ def attempt_outcome(row: Closing) -> Fields:
     }
 
 
-def delivery_update(row: Move) -> Fields:
+def delivery_update(row: DeliveryUpdate) -> Fields:
     """A delivery_update_v1."""
     return update(row.notification_id, row.delivery_id, row.version, row.next)
 

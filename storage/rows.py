@@ -41,7 +41,7 @@ class Submission:
     scrub: bool = False
     broadcast_id: UUID | None = None
     """The broadcast that it is a part of, whose progress it counts in."""
-    solo: bool = False
+    dedicated_workflow: bool = False
     """It has a workflow of its own from the start: see domain.paging.needs_workflow."""
 
 
@@ -82,7 +82,8 @@ class Intent:
     """That a sender is about to call `provider` for a delivery it saw at `version`.
 
     `suppression_key`: the address as the suppression list spells it (domain.contacts.suppression_key).
-    `budget_s`: the whole HTTP budget; nobody else acts before it has passed, and `settling_s` after it.
+    `budget_s`: the whole HTTP budget; nobody else acts before it has passed, and `visibility_delay_s` after
+    it.
     """
 
     notification_id: UUID
@@ -90,7 +91,7 @@ class Intent:
     version: int
     provider: str
     budget_s: float
-    settling_s: float
+    visibility_delay_s: float
     suppression_key: str
     target_masked: str
     selection: Mapping[str, Any]
@@ -111,7 +112,7 @@ class Renewal:
     no: int
     version: int
     budget_s: float
-    settling_s: float
+    visibility_delay_s: float
     key_life_s: float
     suppression_key: str
     required: bool
@@ -124,11 +125,11 @@ class OpenAttempt:
     no: int
     version: int
     intended_at: datetime
-    hold_until: datetime
+    send_deadline: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class AttemptOutcome:
     """What came of an attempt, and what its delivery comes to. Without an outcome it stays open."""
 
     notification_id: UUID
@@ -145,7 +146,7 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class DeliveryUpdate:
     """A change of a delivery that sends nothing."""
 
     notification_id: UUID
@@ -155,7 +156,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Updated:
     """The delivery after a write: its new version, and its state (a receipt may have won)."""
 
     version: int

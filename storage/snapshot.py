@@ -75,7 +75,7 @@ def _attempt(item: Mapping[str, Any]) -> Attempt:
         pass_no=item["pass_number"],
         device_id=item["device_id"],
         intended_at=datetime.fromisoformat(item["intended_at"]),
-        hold_until=datetime.fromisoformat(item["send_deadline"]),
+        send_deadline=datetime.fromisoformat(item["send_deadline"]),
         outcome=Outcome(item["outcome"]) if item["outcome"] else None,
         code=item["code"],
         provider_message_id=item["provider_message_id"],

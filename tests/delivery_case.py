@@ -73,7 +73,7 @@ def catalog(
     types: Mapping[str, NotificationType] | None = None, every: ProviderPolicy | None = None, **changes: Any
 ) -> Catalog:
     """The tests' catalog. `every`: the policy of every provider. `changes`: other fields of the catalog."""
-    policy = every or ProviderPolicy(timeout_s=5, settling_s=SETTLING_S)
+    policy = every or ProviderPolicy(timeout_s=5, visibility_delay_s=SETTLING_S)
     policies = {name: policy for names in ROUTES.values() for name in names}
     return Catalog(types={**TYPES, **(types or {})}, providers=policies, **changes)
 

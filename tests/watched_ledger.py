@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.notification import Notification
 from storage.ledger import Ledger
 from storage.postgres import Pool
-from storage.rows import Closing, Intent, Moved, OpenAttempt
+from storage.rows import AttemptOutcome, Intent, OpenAttempt, Updated
 
 Hook = Callable[[], Awaitable[Any]]
 
@@ -33,7 +33,7 @@ class WatchedLedger(Ledger):
         await self._happens("after_intent")
         return opened
 
-    async def close_attempt(self, closing: Closing) -> Moved | None:
+    async def close_attempt(self, closing: AttemptOutcome) -> Updated | None:
         await self._happens("before_close")
         moved = await super().close_attempt(closing)
         await self._happens("after_close")

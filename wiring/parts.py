@@ -78,7 +78,7 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
     registry.check_routes(settings.routes)
     providers = registry.build(settings.providers, settings.catalog, settings.public_url)
     ledger, receipts, pages = (
-        Ledger(pool, pace_s=linger_s(lanes), observe=observe),
+        Ledger(pool, linger_s=linger_s(lanes), observe=observe),
         Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=observe),
         PageQueue(pool, observe=observe),
     )

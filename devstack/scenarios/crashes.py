@@ -136,7 +136,7 @@ async def sender_paused(case: Case) -> None:
                 await lock.rollback()
     await case.becomes(id, "delivered")
     first, *_ = await case.api.attempts(id)
-    refused = (first["outcome"], first["code"]) == ("not_sent", "hold_passed")
+    refused = (first["outcome"], first["code"]) == ("not_sent", "send_deadline_passed")
     looked_up = (first["outcome"], first["resolved_by"]) == ("not_sent", "lookup")
     case.expect(
         refused or looked_up,

@@ -68,7 +68,7 @@ class Mailgun(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
         resolves=AmbiguityResolution.LOOKUP,
-        settling_s=SETTLING_S,
+        visibility_delay_s=SETTLING_S,
         receipts=True,
         polls=True,
         matches_by="our reference (tag and variable)",

@@ -127,7 +127,7 @@ class Resend(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
         resolves=AmbiguityResolution.IDEMPOTENT,
-        settling_s=SETTLING_S,
+        visibility_delay_s=SETTLING_S,
         receipts=True,
         polls=True,
         key_life_s=KEY_LIFE_S,

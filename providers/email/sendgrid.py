@@ -82,7 +82,7 @@ class SendGrid(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
         resolves=AmbiguityResolution.LOOKUP,
-        settling_s=SETTLING_S,
+        visibility_delay_s=SETTLING_S,
         receipts=True,
         polls=True,
         matches_by="our reference (custom argument)",

@@ -82,7 +82,7 @@ class Smtp:
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
         resolves=AmbiguityResolution.NONE,
-        settling_s=0,
+        visibility_delay_s=0,
         receipts=False,
         polls=False,
         sandbox="any server that keeps what it receives",
@@ -111,7 +111,7 @@ class Smtp:
         if not is_one_address(to):
             return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed", asked=False)
         if timeout_s <= 0:
-            return SendResult(Outcome.NOT_SENT, code="no_time_left")
+            return SendResult(Outcome.NOT_SENT, code="deadline_exceeded")
         message_id = f"{message.attempt_ref}@{self._domain}"
         try:
             content = stuffed(build_payload(message, self._from, message_id))
@@ -150,7 +150,7 @@ class Smtp:
         """Close connections."""
         while self._idle:
             self._idle.pop().client.close()
-        # Closing TLS needs one turn of the event loop.
+        # AttemptOutcome TLS needs one turn of the event loop.
         await asyncio.sleep(0)
 
     async def _transact(self, to: str, content: bytes, progress: _Progress) -> None:

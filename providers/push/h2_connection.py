@@ -129,7 +129,7 @@ class H2Connection(asyncio.Protocol):
         except TimeoutError:
             raise NotWritten("no_free_stream") from None
         if self._loop.time() >= deadline:
-            raise NotWritten("no_time_left")
+            raise NotWritten("deadline_exceeded")
         stream_id, stream = self._write(headers, body)
         try:
             async with asyncio.timeout_at(deadline):

@@ -14,7 +14,12 @@ class SendOnly:
     vendor: ClassVar[str]
     """The vendor's name in errors."""
     capabilities: ClassVar[Capabilities] = Capabilities(
-        Channel.PUSH, AmbiguityResolution.NONE, settling_s=0, receipts=False, polls=False, replaces=True
+        Channel.PUSH,
+        AmbiguityResolution.NONE,
+        visibility_delay_s=0,
+        receipts=False,
+        polls=False,
+        replaces=True,
     )
 
     async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:

@@ -102,7 +102,7 @@ class AfricasTalking(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.SMS,
         resolves=AmbiguityResolution.NONE,
-        settling_s=0,
+        visibility_delay_s=0,
         receipts=True,
         polls=False,
         signature="none: a secret in the callback URL",

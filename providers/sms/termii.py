@@ -70,7 +70,7 @@ class Termii(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.SMS,
         resolves=AmbiguityResolution.LOOKUP,
-        settling_s=SETTLING_S,
+        visibility_delay_s=SETTLING_S,
         receipts=True,
         polls=True,
         matches_by="recipient, text and time",

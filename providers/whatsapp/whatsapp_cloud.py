@@ -101,7 +101,7 @@ class WhatsAppCloud(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.WHATSAPP,
         resolves=AmbiguityResolution.NONE,
-        settling_s=0,
+        visibility_delay_s=0,
         receipts=True,
         polls=False,
         signature="HMAC-SHA256 over the body",

@@ -1,11 +1,11 @@
 -- name: list_attempts
 -- The attempts of one notification, in order. An SMS has its size and its expected cost. `no`, `pass_no` and
--- `hold_until` are the API's names.
+-- `send_deadline` are the API's names.
 SELECT a.channel, a.number AS no, a.provider, a.pass_number AS pass_no, a.device_id, a.target_masked,
        a.selection - 'sms' AS selection,
        (a.selection -> 'sms' ->> 'segments')::integer AS segments, a.selection -> 'sms' ->> 'encoding' AS encoding,
        a.selection -> 'sms' ->> 'cost' AS cost, a.selection -> 'sms' ->> 'currency' AS currency, a.intended_at,
-       a.send_deadline AS hold_until, a.outcome, a.code, a.http_status, a.provider_message_id, a.resolved_by,
+       a.send_deadline, a.outcome, a.code, a.http_status, a.provider_message_id, a.resolved_by,
        a.latency_ms, a.closed_at, a.receipt_status, a.receipt_code, a.receipt_at, a.late_outcome, a.late_at
 FROM notifications n
 JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id

@@ -15,7 +15,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.rows import Closing, Intent, Move
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent
 
 ACCOUNT_SID = "AC" + "0" * 32
 AUTH_TOKEN = "a token of the tests"
@@ -75,7 +75,9 @@ class Parked:
                 expires_at=expires_at,
                 event="dead_lettered",
             )
-            assert await self.ledger.move(Move(notification.id, delivery.id, delivery.version, next))
+            assert await self.ledger.move(
+                DeliveryUpdate(notification.id, delivery.id, delivery.version, next)
+            )
         return id
 
 
@@ -99,7 +101,7 @@ async def attempted(
             delivery.version,
             provider,
             budget_s=10,
-            settling_s=0,
+            visibility_delay_s=0,
             suppression_key=PHONE,
             target_masked="+234•••••6789",
             selection={"reason": "first in order"},
@@ -115,7 +117,7 @@ async def sent(ledger: Ledger, id: str, message_id: str) -> None:
     notification, no = await attempted(ledger, id)
     delivery = notification.delivery(Channel.SMS)
     closed = await ledger.close_attempt(
-        Closing(
+        AttemptOutcome(
             notification.id,
             delivery.id,
             no,

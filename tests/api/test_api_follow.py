@@ -15,7 +15,7 @@ from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.receipts import Receipts
-from storage.rows import Closing, Move
+from storage.rows import AttemptOutcome, DeliveryUpdate
 
 
 async def test_lists_are_filtered(api: httpx.AsyncClient, submit: Submit, ledger: Ledger) -> None:
@@ -100,7 +100,7 @@ async def test_a_timeline_tells_everything_in_order(
     notification, no = await attempted(ledger, id)
     delivery = notification.delivery(Channel.SMS)
     again = Transition(Status.ACCEPTED, notification.now, "retry", event="next_pass", data={"pass_no": 1})
-    failed = Closing(
+    failed = AttemptOutcome(
         notification.id,
         delivery.id,
         no,
@@ -183,7 +183,9 @@ async def test_a_cancel_stops_the_channels_that_are_not_under_way(
     assert [delivery["status"] for delivery in answer.json()["deliveries"]] == ["sending", "cancelled"]
     delivery = notification.delivery(Channel.SMS)
     failed = Transition(Status.FAILED, None, "recipient_rejected")
-    closing = Closing(notification.id, delivery.id, no, delivery.version, Outcome.REJECTED_RECIPIENT, failed)
+    closing = AttemptOutcome(
+        notification.id, delivery.id, no, delivery.version, Outcome.REJECTED_RECIPIENT, failed
+    )
     assert await ledger.close_attempt(closing)
     shown = (await api.get(f"/notifications/{id}")).json()
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["failed", "cancelled"]
@@ -195,7 +197,7 @@ async def test_a_cancel_never_wakes_the_next_channel(
     id = (await submit(channels=["sms", "email", "push"], strategy="first"))["id"]
     move, turns, seen = Ledger.move, asyncio.Lock(), set[Status]()
 
-    async def one_by_one(self: Ledger, asked: Move) -> object:
+    async def one_by_one(self: Ledger, asked: DeliveryUpdate) -> object:
         async with turns:
             moved = await move(self, asked)
             seen.update(d.state for d in (await loaded(ledger, id)).deliveries if d.position > 0)
@@ -212,12 +214,12 @@ async def test_a_cancel_and_somebody_else_at_once(
     id = (await submit())["id"]
     move = Ledger.move
 
-    async def late(self: Ledger, asked: Move) -> object:
+    async def late(self: Ledger, asked: DeliveryUpdate) -> object:
         monkeypatch.setattr(Ledger, "move", move)
         seen = await loaded(ledger, id)
         delivery = seen.delivery(Channel.SMS)
         deferred = Transition(Status.DEFERRED, seen.now + timedelta(hours=1), "quiet_hours")
-        assert await move(ledger, Move(seen.id, delivery.id, delivery.version, deferred))
+        assert await move(ledger, DeliveryUpdate(seen.id, delivery.id, delivery.version, deferred))
         return await move(self, asked)
 
     monkeypatch.setattr(Ledger, "move", late)

@@ -67,7 +67,7 @@ async def may_be_sent(ledger: Ledger, id: str) -> bool:
         delivery.version,
         "sendgrid",
         budget_s=1,
-        settling_s=0,
+        visibility_delay_s=0,
         suppression_key="",
         target_masked="",
         selection={},

@@ -20,7 +20,7 @@ from simulators.control import Simulators
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.receipts import Receipts
-from storage.rows import Closing, Intent, OpenAttempt
+from storage.rows import AttemptOutcome, Intent, OpenAttempt
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Office:
                 delivery.version,
                 provider,
                 budget_s=10,
-                settling_s=0,
+                visibility_delay_s=0,
                 suppression_key=suppression_key(channel, to),
                 target_masked=mask(channel, to),
                 selection={"why": "a test"},
@@ -88,7 +88,7 @@ class Office:
         if result.outcome is Outcome.ACCEPTED:
             id = result.provider_message_id
             after = Transition(Status.SENT, None, event="sent")
-            closing = Closing(
+            closing = AttemptOutcome(
                 notification.id,
                 delivery.id,
                 opened.no,

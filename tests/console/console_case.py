@@ -14,7 +14,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.rows import Move
+from storage.rows import DeliveryUpdate
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60
@@ -81,7 +81,9 @@ class WorkerActions:
         notification = await self.ledger.load(UUID(id))
         assert notification is not None
         for delivery in notification.deliveries:
-            assert await self.ledger.move(Move(notification.id, delivery.id, delivery.version, next))
+            assert await self.ledger.move(
+                DeliveryUpdate(notification.id, delivery.id, delivery.version, next)
+            )
 
     async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:
         """Park the notification: its retry schedule is exhausted."""

@@ -54,7 +54,7 @@ class Keyed(HttpProvider):
     capabilities = Capabilities(
         Channel.SMS,
         AmbiguityResolution.IDEMPOTENT,
-        settling_s=0,
+        visibility_delay_s=0,
         receipts=False,
         polls=False,
         key_life_s=KEY_LIFE_S,

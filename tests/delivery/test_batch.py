@@ -20,7 +20,7 @@ from domain.paging import PORTION_MIN, SHUT_PAUSE_S
 from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
-from storage.rows import Move
+from storage.rows import DeliveryUpdate
 
 MakeWorker = Callable[..., Worker]
 DRAINED = "nothing more is due"
@@ -151,7 +151,7 @@ async def test_a_change_between_claim_and_send_stops_the_send(
     async def cancel() -> None:
         delivery = await case.delivery()
         over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
-        assert await submitter.ledger.move(Move(case.id, delivery.id, delivery.version, over))
+        assert await submitter.ledger.move(DeliveryUpdate(case.id, delivery.id, delivery.version, over))
 
     watched.before_intent = cancel if why == "cancel" else lambda: submitter.opt_out(case)
     progress = await worker.page().drain()

@@ -27,7 +27,7 @@ MakeWorker = Callable[..., Worker]
 SHORT_S = 0.6
 HASTY = catalog(
     {"alone": NotificationType(routes=ALONE, retry_s=(30, 30), on_unknown=OnUnknown.STOP)},
-    ProviderPolicy(timeout_s=SHORT_S, settling_s=1),
+    ProviderPolicy(timeout_s=SHORT_S, visibility_delay_s=1),
 )
 """Senders with a short budget."""
 
@@ -66,7 +66,7 @@ async def test_no_send_once_a_lock_has_used_up_the_budget(
         await holder.close()
     assert result.action is Action.RETRY
     [attempt] = await case.attempts()
-    assert (attempt["outcome"], attempt["code"]) == ("not_sent", "hold_passed")
+    assert (attempt["outcome"], attempt["code"]) == ("not_sent", "send_deadline_passed")
     assert await case.received() == []
     assert worker.health.route(Channel.SMS, HASTY.types["alone"], Recipient()).blocked == {}
     await case.elapse()

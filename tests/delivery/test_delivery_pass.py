@@ -14,7 +14,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.steps import Action
 from domain.transition import Transition
-from storage.rows import Move
+from storage.rows import DeliveryUpdate
 
 Alerts = Callable[[], list[str]]
 MakeWorker = Callable[..., Worker]
@@ -164,7 +164,7 @@ async def test_retry_after_blocks_the_provider_for_other_deliveries(
     assert (await worker.run(other)).state is Status.SENT
     [attempt] = await other.attempts()
     assert attempt["provider"] == "termii"
-    assert attempt["selection"]["skipped"] == {"twilio": "asked_to_wait"}
+    assert attempt["selection"]["skipped"] == {"twilio": "retry_after"}
 
 
 async def test_open_circuits_use_no_pass_and_are_probed_later(
@@ -232,7 +232,7 @@ async def test_a_cancel_before_the_intent_sends_nothing(
     async def cancel() -> None:
         delivery = await case.delivery()
         cancelled = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT)
-        assert await submitter.ledger.move(Move(case.id, delivery.id, delivery.version, cancelled))
+        assert await submitter.ledger.move(DeliveryUpdate(case.id, delivery.id, delivery.version, cancelled))
 
     watched.before_intent = cancel
     assert (await worker.run(case)).state is Status.CANCELLED

@@ -14,7 +14,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.steps import Action
 from domain.transition import Transition
-from storage.rows import Move
+from storage.rows import DeliveryUpdate
 
 Change = Callable[[Submitter, Case], Awaitable[None]]
 
@@ -54,7 +54,7 @@ async def _suppressed(submitter: Submitter, case: Case) -> None:
 async def _cancelled(submitter: Submitter, case: Case) -> None:
     delivery = await case.delivery()
     over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
-    assert await submitter.ledger.move(Move(case.id, delivery.id, delivery.version, over))
+    assert await submitter.ledger.move(DeliveryUpdate(case.id, delivery.id, delivery.version, over))
 
 
 @pytest.mark.parametrize("planned", [False, True])

@@ -39,7 +39,7 @@ def test_a_refusal_by_the_adapter_does_not_count(worker: Worker, outcome: Outcom
 
 
 @pytest.mark.parametrize(
-    ("about_provider", "blocked"), [(True, {"apns": "asked_to_wait"}), (False, {})], ids=["all", "one device"]
+    ("about_provider", "blocked"), [(True, {"apns": "retry_after"}), (False, {})], ids=["all", "one device"]
 )
 def test_retry_after_for_one_recipient_does_not_block_the_provider(
     worker: Worker, about_provider: bool, blocked: dict[str, str]

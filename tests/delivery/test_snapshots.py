@@ -11,7 +11,7 @@ from domain.snapshot import ProviderTraits
 def test_a_provider_without_an_account_keeps_its_configured_visibility_delay(
     configured_s: float | None, delay_s: float
 ) -> None:
-    policy = ProviderPolicy(settling_s=configured_s, circuit_open_s=7)
+    policy = ProviderPolicy(visibility_delay_s=configured_s, circuit_open_s=7)
     assert traits_of(policy, None) == ProviderTraits(
         receipts=False, visibility_delay_s=delay_s, circuit_open_s=7
     )

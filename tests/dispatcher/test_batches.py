@@ -112,7 +112,11 @@ async def _number_of_failing(simulators: Simulators) -> list[str]:
 async def test_notifications_that_await_receipts_are_not_batched(
     harness: WorkerHarness, working: Parts, client: Client, first: bool
 ) -> None:
-    more = {"strategy": "first", "channels": (Channel.SMS, Channel.EMAIL)} if first else {"solo": True}
+    more = (
+        {"strategy": "first", "channels": (Channel.SMS, Channel.EMAIL)}
+        if first
+        else {"dedicated_workflow": True}
+    )
     id = await harness.accept("quick" if first else "otp", Lane.BULK, **more)
     await harness.becomes(id, Status.SENT)
     assert await _own_runs(client, [id]) == [id]

@@ -44,7 +44,7 @@ sweep_s = 0.5
 in_flight_max = 20
 [providers.twilio]
 timeout_s = 5
-settling_s = 1
+visibility_delay_s = 1
 """
 ORDINARY = (Lane.HIGH, Lane.NORMAL, Lane.BULK)
 

@@ -55,7 +55,7 @@ def delivery(channel: Channel = Channel.SMS, **changes: Any) -> Delivery:
 
 def attempt(no: int, provider: str, outcome: Outcome | None, **changes: Any) -> Attempt:
     """One of the delivery's attempts."""
-    fields: dict[str, Any] = {"pass_no": 0, "device_id": None, "intended_at": NOW, "hold_until": NOW}
+    fields: dict[str, Any] = {"pass_no": 0, "device_id": None, "intended_at": NOW, "send_deadline": NOW}
     return Attempt(no=no, provider=provider, outcome=outcome, **(fields | changes))
 
 
@@ -178,7 +178,7 @@ def snapshots(
     if not due and draw(st.booleans()):
         code = draw(st.none() | st.just("timeout"))
         open_one = attempt(
-            len(attempts) + 1, draw(st.sampled_from(PROVIDERS)), None, hold_until=draw(times), code=code
+            len(attempts) + 1, draw(st.sampled_from(PROVIDERS)), None, send_deadline=draw(times), code=code
         )
         attempts = (*attempts, open_one)
     pass_no = draw(st.integers(0, 5))

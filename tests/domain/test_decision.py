@@ -131,10 +131,12 @@ def test_every_decision_sends_returns_or_is_final(
         (delivery(), Call),
         (delivery(expires_at=EARLIER), Transition),
         (delivery(state=Status.WAITING, due_at=None), Wait),
-        (delivery(state=Status.SENDING, attempts=(attempt(1, "one", None, hold_until=LATER),)), Wait),
+        (delivery(state=Status.SENDING, attempts=(attempt(1, "one", None, send_deadline=LATER),)), Wait),
         (delivery(state=Status.SENDING, attempts=(attempt(1, "one", None),)), Resolve),
         (
-            delivery(state=Status.SENDING, attempts=(attempt(1, "one", None, hold_until=LATER, code="x"),)),
+            delivery(
+                state=Status.SENDING, attempts=(attempt(1, "one", None, send_deadline=LATER, code="x"),)
+            ),
             Resolve,
         ),
         (delivery(state=Status.SENT, due_at=LATER, attempts=(attempt(1, "one", Outcome.ACCEPTED),)), Wait),
@@ -343,7 +345,7 @@ def test_an_indistinguishable_attempt_follows_on_unknown(on_unknown: OnUnknown, 
 @pytest.mark.parametrize("finding", [Finding.NOT_FOUND, Finding.INDISTINGUISHABLE, Finding.UNRESOLVABLE])
 @pytest.mark.parametrize("on_unknown", list(OnUnknown))
 def test_nothing_is_concluded_early(finding: Finding, on_unknown: OnUnknown) -> None:
-    asked = attempt(1, "one", None, hold_until=LATER, code="timeout")
+    asked = attempt(1, "one", None, send_deadline=LATER, code="timeout")
     case = delivery(state=Status.SENDING, attempts=(asked,))
     seen = snapshot(case, context(on_unknown=on_unknown))
     after = decide(seen, Resolved(asked, finding, conclusive=False))

@@ -92,7 +92,7 @@ def test_an_undelivered_receipt_does_not_count_as_tried() -> None:
     case = delivery(attempts=(failed,))
     ranked = rank(notification(case), case, route_of(blocked={"two": "drained", "three": "circuit_open"}))
     assert (ranked.usable, ranked.tried) == ((), False)
-    assert ranked.skipped == {"one": "took_it_in_vain", "two": "drained", "three": "circuit_open"}
+    assert ranked.skipped == {"one": "accepted_not_delivered", "two": "drained", "three": "circuit_open"}
     fallback = rank(notification(case), case, route_of())
     assert fallback.usable[0].provider == "two"
-    assert fallback.skipped == {"one": "took_it_in_vain"}
+    assert fallback.skipped == {"one": "accepted_not_delivered"}

@@ -17,7 +17,7 @@ from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool
-from storage.rows import Closing, Intent, Move, Moved, OpenAttempt, Submission
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, OpenAttempt, Submission, Updated
 
 NAMESPACE = UUID("6f0c1a52-7d0b-4c1e-9a52-0f6d8c7f1b11")
 PHONE = "+2348031230000"
@@ -71,7 +71,7 @@ class Case:
             "version": delivery.version,
             "provider": "twilio",
             "budget_s": 10.0,
-            "settling_s": 30.0,
+            "visibility_delay_s": 30.0,
             "suppression_key": PHONE,
             "target_masked": "+234•••••0000",
             "selection": {"why": "first in the fallback order"},
@@ -95,11 +95,11 @@ class Case:
         after: Transition,
         channel: Channel = Channel.SMS,
         **fields: Any,
-    ) -> Closing:
+    ) -> AttemptOutcome:
         """What came of an attempt, as its sender saw the delivery."""
         delivery = await self.delivery(channel)
         known: dict[str, Any] = {"no": opened.no, "version": opened.version}
-        return Closing(
+        return AttemptOutcome(
             notification_id=self.id, delivery_id=delivery.id, outcome=outcome, next=after, **(known | fields)
         )
 
@@ -110,18 +110,18 @@ class Case:
         after: Transition,
         channel: Channel = Channel.SMS,
         **fields: Any,
-    ) -> Moved | None:
+    ) -> Updated | None:
         return await self.ledger.close_attempt(await self.closing(opened, outcome, after, channel, **fields))
 
     async def change(
         self, after: Transition, channel: Channel = Channel.SMS, version: int | None = None
-    ) -> Move:
+    ) -> DeliveryUpdate:
         delivery = await self.delivery(channel)
-        return Move(self.id, delivery.id, delivery.version if version is None else version, after)
+        return DeliveryUpdate(self.id, delivery.id, delivery.version if version is None else version, after)
 
     async def move(
         self, after: Transition, channel: Channel = Channel.SMS, version: int | None = None
-    ) -> Moved | None:
+    ) -> Updated | None:
         return await self.ledger.move(await self.change(after, channel, version))
 
     async def sent(

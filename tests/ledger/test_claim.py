@@ -163,10 +163,10 @@ async def test_lost_after_the_claim_it_is_due_after_the_lease(case: Case, ledger
 
 async def test_lost_after_the_intent_it_is_due_after_hold_and_settling(case: Case, ledger: Ledger) -> None:
     await _claim(ledger)
-    opened = await case.open(budget_s=50.0, settling_s=30.0)
+    opened = await case.open(budget_s=50.0, visibility_delay_s=30.0)
     due = await case.due()
     assert due is not None
-    assert due["due_at"] == at(opened.hold_until, 30)
+    assert due["due_at"] == at(opened.send_deadline, 30)
     await _pass_time(case, LEASE_S)
     assert await _claim(ledger) == []
     await _pass_time(case, 20)
@@ -175,7 +175,7 @@ async def test_lost_after_the_intent_it_is_due_after_hold_and_settling(case: Cas
 
 async def test_a_short_intent_does_not_end_the_lease(case: Case, ledger: Ledger) -> None:
     await _claim(ledger)
-    await case.open(budget_s=5.0, settling_s=0.0)
+    await case.open(budget_s=5.0, visibility_delay_s=0.0)
     due = await case.due()
     assert due is not None
     assert due["due_at"] == due["lease_until"]
@@ -241,7 +241,7 @@ async def test_a_queue_entry_that_was_lost_is_written_again_by_the_next_write(ca
     opened = await case.open()
     due = await case.due()
     assert due is not None
-    assert (due["due_at"], due["lane"]) == (at(opened.hold_until, 30), 2)
+    assert (due["due_at"], due["lane"]) == (at(opened.send_deadline, 30), 2)
 
 
 async def test_a_claim_and_an_end_at_once_leave_nothing_due(

@@ -56,7 +56,7 @@ async def test_while_a_channel_is_under_way_the_others_wait(cases: Cases, state:
 async def test_while_an_attempt_is_open_the_others_wait(cases: Cases) -> None:
     case = await _line(cases)
     opened = await case.open(Channel.PUSH)
-    await case.close(opened, None, Transition(Status.SENDING, at(opened.hold_until, 30)), Channel.PUSH)
+    await case.close(opened, None, Transition(Status.SENDING, at(opened.send_deadline, 30)), Channel.PUSH)
     assert await _states(case) == [Status.SENDING, Status.WAITING, Status.WAITING]
 
 

@@ -22,12 +22,12 @@ OTHER_TYPE_OFF = ("price_alert", False)
 
 
 async def test_an_intent_opens_one_attempt_and_holds_the_delivery(case: Case) -> None:
-    opened = await case.open(budget_s=10.0, settling_s=30.0)
+    opened = await case.open(budget_s=10.0, visibility_delay_s=30.0)
     delivery, due = await case.delivery(), await case.due()
     assert (opened.no, opened.version, delivery.version) == (1, 1, 1)
     assert delivery.state is Status.SENDING
     assert delivery.open_attempt is not None
-    assert delivery.open_attempt.hold_until == opened.hold_until == at(opened.intended_at, 10)
+    assert delivery.open_attempt.send_deadline == opened.send_deadline == at(opened.intended_at, 10)
     assert delivery.due_at == at(opened.intended_at, 40)
     assert due is not None
     assert due["due_at"] == delivery.due_at
@@ -111,7 +111,7 @@ async def test_the_hold_starts_when_the_lock_was_given(case: Case, pool: Pool) -
     opened = await waiting
     assert opened is not None
     assert opened.intended_at >= given_at
-    assert opened.hold_until == opened.intended_at + timedelta(seconds=intent.budget_s)
+    assert opened.send_deadline == opened.intended_at + timedelta(seconds=intent.budget_s)
 
 
 @pytest.mark.parametrize(

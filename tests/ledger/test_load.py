@@ -60,7 +60,7 @@ async def test_attempts_come_with_their_delivery_in_order(cases: Cases) -> None:
     refused, taken = sms.attempts
     assert (refused.no, refused.outcome, refused.code) == (1, Outcome.THROTTLED, "429")
     assert (refused.match_key, refused.device_id, refused.pass_no) == ("m", "d1", 0)
-    assert (refused.intended_at, refused.hold_until) == (first.intended_at, first.hold_until)
+    assert (refused.intended_at, refused.send_deadline) == (first.intended_at, first.send_deadline)
     assert (taken.no, taken.outcome, taken.provider_message_id) == (2, Outcome.ACCEPTED, message)
     assert taken.receipt_status is ReceiptStatus.QUEUED
     assert taken.closed_at is not None

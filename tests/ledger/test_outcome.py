@@ -55,7 +55,7 @@ async def test_the_next_attempt_has_the_next_number(case: Case) -> None:
 
 async def test_an_ambiguous_answer_keeps_the_attempt_open_and_the_delivery_held(case: Case) -> None:
     opened = await case.open()
-    after = Transition(Status.SENDING, at(opened.hold_until, 30), event="ambiguous")
+    after = Transition(Status.SENDING, at(opened.send_deadline, 30), event="ambiguous")
     moved = await case.close(opened, None, after, code="timeout")
     assert moved is not None
     delivery = await case.delivery()
@@ -74,18 +74,20 @@ async def test_an_ambiguous_answer_keeps_the_attempt_open_and_the_delivery_held(
 
 async def test_an_outcome_seen_at_an_older_version_changes_nothing(case: Case) -> None:
     opened = await case.open()
-    noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.hold_until, 30)))
+    noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.send_deadline, 30)))
     assert noted is not None
     assert await case.close(opened, Outcome.ACCEPTED, SENT, provider_message_id=f"SM-{uuid4()}") is None
     assert (await case.delivery()).open_attempt is not None
     # It is not late either: nobody has resolved the attempt, so the caller reads again and closes it.
-    assert await case.ledger.keep_late((await case.delivery()).id, 1, Outcome.ACCEPTED, "SM") is None
+    assert (
+        await case.ledger.record_late_outcome((await case.delivery()).id, 1, Outcome.ACCEPTED, "SM") is None
+    )
     assert await case.close(replace(opened, version=noted.version), Outcome.ACCEPTED, SENT)
 
 
 async def test_a_closed_attempt_is_not_closed_again_by_one_who_knows_the_version(case: Case) -> None:
     first = await case.open()
-    await case.close(first, Outcome.REJECTED, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.REJECTED, Transition(Status.ACCEPTED, at(first.send_deadline, 60)))
     second = await case.open(provider="termii")
     assert await case.close(replace(second, no=first.no), Outcome.ACCEPTED, SENT) is None
     assert [attempt["outcome"] for attempt in await case.attempts()] == ["rejected", None]
@@ -94,14 +96,14 @@ async def test_a_closed_attempt_is_not_closed_again_by_one_who_knows_the_version
 
 async def test_a_sender_that_resumes_after_its_attempt_was_resolved_overwrites_nothing(case: Case) -> None:
     stopped = await case.open()
-    after = Transition(Status.ACCEPTED, at(stopped.hold_until, 60))
+    after = Transition(Status.ACCEPTED, at(stopped.send_deadline, 60))
     assert await case.close(stopped, Outcome.NOT_SENT, after, resolved_by="lookup")
     again = await case.open(provider="termii")
 
     message = f"SM-{uuid4()}"
     assert await case.close(stopped, Outcome.ACCEPTED, SENT, provider_message_id=message) is None
     delivery = await case.delivery()
-    resolved_as = await case.ledger.keep_late(delivery.id, stopped.no, Outcome.ACCEPTED, message)
+    resolved_as = await case.ledger.record_late_outcome(delivery.id, stopped.no, Outcome.ACCEPTED, message)
 
     assert resolved_as == "not_sent"
     first, second = await case.attempts()
@@ -116,7 +118,7 @@ async def test_the_message_of_a_late_acceptance_is_its_attempts_own(case: Case) 
     opened, message = await case.open(), f"SM-{uuid4()}"
     await case.close(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None), resolved_by="lookup")
     delivery = await case.delivery()
-    await case.ledger.keep_late(delivery.id, opened.no, Outcome.ACCEPTED, message)
+    await case.ledger.record_late_outcome(delivery.id, opened.no, Outcome.ACCEPTED, message)
     assert await case.ledger.claimed_messages("twilio", [message]) == {message}
     owner = await case.ledger.pool.fetchrow(
         "SELECT delivery_id, attempt_number AS no FROM provider_messages WHERE provider_message_id = $1",
@@ -131,7 +133,7 @@ async def test_a_late_acceptance_of_a_message_that_is_taken_is_kept_all_the_same
     await adopter.sent(provider_message_id=message)
     opened = await late.open()
     await late.close(opened, Outcome.UNKNOWN, Transition(Status.FAILED, None), resolved_by="policy")
-    resolved = await late.ledger.keep_late((await late.delivery()).id, 1, Outcome.ACCEPTED, message)
+    resolved = await late.ledger.record_late_outcome((await late.delivery()).id, 1, Outcome.ACCEPTED, message)
     assert resolved == "unknown"
     assert [attempt["late_outcome"] for attempt in await late.attempts()] == ["accepted"]
 
@@ -139,7 +141,7 @@ async def test_a_late_acceptance_of_a_message_that_is_taken_is_kept_all_the_same
 async def test_a_late_refusal_claims_no_message(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
     await case.close(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None), resolved_by="lookup")
-    await case.ledger.keep_late((await case.delivery()).id, opened.no, Outcome.REJECTED, message)
+    await case.ledger.record_late_outcome((await case.delivery()).id, opened.no, Outcome.REJECTED, message)
     assert await case.ledger.claimed_messages("twilio", [message]) == set()
 
 
@@ -153,7 +155,7 @@ async def test_of_a_sender_and_a_resolver_at_once_one_closes_the_attempt(
         resolved = await case.closing(
             opened,
             Outcome.NOT_SENT,
-            Transition(Status.ACCEPTED, at(opened.hold_until, 60)),
+            Transition(Status.ACCEPTED, at(opened.send_deadline, 60)),
             resolved_by="lookup",
         )
         calls = [ledger.close_attempt(own), other_ledger.close_attempt(resolved)]
@@ -167,7 +169,7 @@ async def test_of_a_sender_and_a_resolver_at_once_one_closes_the_attempt(
 
 async def test_a_stale_resolver_does_not_cost_the_senders_outcome_in_its_group(case: Case) -> None:
     opened = await case.open()
-    noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.hold_until, 30)))
+    noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.send_deadline, 30)))
     assert noted is not None
     stale = await case.closing(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None))
     fresh = await case.closing(replace(opened, version=noted.version), Outcome.ACCEPTED, SENT)
@@ -191,7 +193,7 @@ async def test_a_message_that_is_another_attempts_fails_its_row_alone(cases: Cas
     answers = await asyncio.gather(*map(ledger.close_attempt, closings), return_exceptions=True)
     assert isinstance(answers[3], asyncpg.UniqueViolationError)
     assert message not in str(answers[3])
-    assert [type(answer).__name__ for answer in answers].count("Moved") == 6
+    assert [type(answer).__name__ for answer in answers].count("Updated") == 6
     # Nothing of the failed row was written: its attempt is open, and can be closed without that id.
     assert (await group[3].delivery()).open_attempt is not None
     assert await ledger.close_attempt(replace(closings[3], provider_message_id=None))
@@ -210,7 +212,7 @@ async def test_of_two_attempts_that_claim_one_message_at_once_one_has_it(
         answers = await asyncio.gather(
             ledger.close_attempt(closings[0]), other_ledger.close_attempt(closings[1]), return_exceptions=True
         )
-        assert sorted(type(answer).__name__ for answer in answers) == ["Moved", "UniqueViolationError"]
+        assert sorted(type(answer).__name__ for answer in answers) == ["Updated", "UniqueViolationError"]
 
 
 @pytest.mark.parametrize("after", [Transition(Status.FAILED, None), SENT])
@@ -218,7 +220,7 @@ async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(
     case: Case, after: Transition
 ) -> None:
     first = await case.open()
-    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.send_deadline, 60)))
     second = await case.open(provider="termii")
     await case.execute(
         "UPDATE notification_attempts SET receipt_status = 'delivered'"
@@ -237,7 +239,7 @@ async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(
 @pytest.mark.parametrize("status", ["queued", "sent", "undelivered"])
 async def test_a_lesser_receipt_of_an_earlier_attempt_does_not(case: Case, status: str) -> None:
     first = await case.open()
-    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.send_deadline, 60)))
     second = await case.open(provider="termii")
     await case.execute(
         "UPDATE notification_attempts SET receipt_status = $2 WHERE notification_id = $1 AND number = 1",
@@ -250,13 +252,13 @@ async def test_a_lesser_receipt_of_an_earlier_attempt_does_not(case: Case, statu
 
 async def test_an_attempt_that_stays_open_waits_even_with_a_delivered_receipt_elsewhere(case: Case) -> None:
     first = await case.open()
-    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.hold_until, 60)))
+    await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.send_deadline, 60)))
     second = await case.open(provider="termii")
     await case.execute(
         "UPDATE notification_attempts SET receipt_status = 'delivered'"
         " WHERE notification_id = $1 AND number = 1"
     )
-    moved = await case.close(second, None, Transition(Status.SENDING, at(second.hold_until, 30)))
+    moved = await case.close(second, None, Transition(Status.SENDING, at(second.send_deadline, 30)))
     assert moved is not None
     assert moved.state is Status.SENDING
 
@@ -304,7 +306,7 @@ async def test_what_is_not_final_must_come_back(case: Case, state: Status) -> No
 async def test_sending_means_an_open_attempt(case: Case, outcome: Any, state: Status) -> None:
     opened = await case.open()
     with pytest.raises(ValueError, match="exactly while an attempt is open"):
-        await case.close(opened, outcome, Transition(state, opened.hold_until))
+        await case.close(opened, outcome, Transition(state, opened.send_deadline))
 
 
 async def test_twins_are_the_open_attempts_of_others_with_the_same_text_and_address(cases: Cases) -> None:
@@ -312,8 +314,8 @@ async def test_twins_are_the_open_attempts_of_others_with_the_same_text_and_addr
     one, other = await cases(), await cases()
     await one.open(match_key=key)
     own = (await one.delivery()).id
-    assert await one.ledger.open_twins(key, own) == 0
+    assert await one.ledger.indistinguishable_attempts(key, own) == 0
     opened = await other.open(match_key=key)
-    assert await one.ledger.open_twins(key, own) == 1
+    assert await one.ledger.indistinguishable_attempts(key, own) == 1
     await other.close(opened, Outcome.ACCEPTED, SENT)
-    assert await one.ledger.open_twins(key, own) == 0
+    assert await one.ledger.indistinguishable_attempts(key, own) == 0

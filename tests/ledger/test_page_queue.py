@@ -55,28 +55,32 @@ async def test_a_page_takes_what_is_due_once_and_its_claim_ends(queue: PageQueue
     assert [taken.id for taken in await _take(queue)] == [first.id]
 
 
-@pytest.mark.parametrize("how", [{"strategy": Strategy.FIRST}, {"solo": True}])
+@pytest.mark.parametrize("how", [{"strategy": Strategy.FIRST}, {"dedicated_workflow": True}])
 async def test_what_has_a_workflow_from_the_start_is_no_pages(
     queue: PageQueue, cases: Cases, ledger: Ledger, how: dict[str, object]
 ) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL), **how)
     plain = await cases()
     assert [claim.id for claim in await _take(queue)] == [plain.id]
-    assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S, solo_only=True)] == [case.id]
+    assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)] == [
+        case.id
+    ]
 
 
 async def test_the_dispatcher_leaves_to_pages_what_is_theirs(
     queue: PageQueue, cases: Cases, ledger: Ledger
 ) -> None:
-    plain, solo = await cases(), await cases(solo=True)
-    assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S, solo_only=True)] == [solo.id]
+    plain, dedicated_workflow = await cases(), await cases(dedicated_workflow=True)
+    assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)] == [
+        dedicated_workflow.id
+    ]
     assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S)] == [plain.id]
 
 
 async def test_without_pages_the_earliest_go_first_whatever_they_are(
     queue: PageQueue, cases: Cases, ledger: Ledger
 ) -> None:
-    all = [await cases(solo=place % 2 == 1) for place in range(4)]
+    all = [await cases(dedicated_workflow=place % 2 == 1) for place in range(4)]
     for place, case in enumerate(all):
         await case.execute(
             "UPDATE due SET due_at = now() - $2::interval WHERE id = $1", timedelta(seconds=10 - place)
@@ -114,16 +118,16 @@ async def test_a_parked_one_is_solo(queue: PageQueue, cases: Cases) -> None:
     assert await _is_solo(case)
 
 
-@pytest.mark.parametrize("solo", [True, False])
+@pytest.mark.parametrize("dedicated_workflow", [True, False])
 async def test_what_a_page_hands_over_is_due_at_once(
-    queue: PageQueue, cases: Cases, ledger: Ledger, solo: bool
+    queue: PageQueue, cases: Cases, ledger: Ledger, dedicated_workflow: bool
 ) -> None:
     case = await cases()
     [claim] = await _take(queue)
-    await queue.hand_over(HandOver(claim, solo=solo))
-    assert [taken.id for taken in await _take(queue)] == ([] if solo else [case.id])
-    assert [taken.id for taken in await ledger.claim(Lane.NORMAL, 10, LEASE_S, solo_only=True)] == (
-        [case.id] if solo else []
+    await queue.hand_over(HandOver(claim, dedicated_workflow=dedicated_workflow))
+    assert [taken.id for taken in await _take(queue)] == ([] if dedicated_workflow else [case.id])
+    assert [taken.id for taken in await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)] == (
+        [case.id] if dedicated_workflow else []
     )
 
 
@@ -141,8 +145,10 @@ async def test_what_was_handed_over_is_started_once_and_then_due_when_it_says(
         else Transition(Status.DEFERRED, at_s, Reason.RETRY, pass_no=1, next_pass_at=at_s)
     )
     await case.close(opened, Outcome.UNAVAILABLE, after)
-    await queue.hand_over(HandOver(claim, solo=True))
-    assert [taken.id for taken in await ledger.claim(Lane.NORMAL, 10, LEASE_S, solo_only=True)] == [case.id]
+    await queue.hand_over(HandOver(claim, dedicated_workflow=True))
+    assert [taken.id for taken in await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)] == [
+        case.id
+    ]
     due = await case.due()
     assert due is not None
     assert due["due_at"] == at_s, "its workflow waits, and is not woken after each lease"
@@ -153,8 +159,8 @@ async def test_what_was_handed_over_untouched_is_due_again_after_its_lease(
 ) -> None:
     case = await cases()
     [claim] = await _take(queue)
-    await queue.hand_over(HandOver(claim, solo=True))
-    await ledger.claim(Lane.NORMAL, 10, LEASE_S, solo_only=True)
+    await queue.hand_over(HandOver(claim, dedicated_workflow=True))
+    await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)
     due = await case.due()
     assert due is not None
     assert due["due_at"] == due["lease_until"]
@@ -167,7 +173,7 @@ async def test_a_claim_that_somebody_else_has_since_is_not_handed_over(
     [claim] = await _take(queue)
     await case.execute("UPDATE due SET due_at = now() WHERE id = $1")
     [second] = await _take(queue, page=uuid4())
-    await queue.hand_over(HandOver(claim, solo=True))
+    await queue.hand_over(HandOver(claim, dedicated_workflow=True))
     due = await case.due()
     assert due is not None
     assert (due["claim"], due["dedicated_workflow"]) == (second.token, False)
@@ -179,7 +185,7 @@ async def test_the_backlog_is_what_pages_may_take_counted_up_to_a_number(
 ) -> None:
     for _ in range(5):
         await cases()
-    await cases(solo=True)
+    await cases(dedicated_workflow=True)
     await cases(lane=Lane.BULK)
     assert await queue.backlog([Lane.HIGH, Lane.NORMAL, Lane.BULK], 100) == {
         Lane.HIGH: 0,

@@ -32,7 +32,7 @@ def renewal(case: Case, opened: OpenAttempt, delivery_id: UUID) -> Renewal:
         no=opened.no,
         version=opened.version,
         budget_s=10.0,
-        settling_s=30.0,
+        visibility_delay_s=30.0,
         key_life_s=3600.0,
         suppression_key=str(case.id),
         required=False,
@@ -46,13 +46,13 @@ async def test_a_renewed_call_has_a_hold_of_its_own_and_belongs_to_its_sender(ca
     renewed = await case.ledger.renew(renewal(case, opened, delivery.id))
     assert renewed is not None
     assert (renewed.no, renewed.intended_at) == (opened.no, opened.intended_at)
-    assert renewed.hold_until > opened.hold_until
+    assert renewed.send_deadline > opened.send_deadline
     delivery, due = await case.delivery(), await case.due()
     assert (delivery.version, delivery.state) == (renewed.version, Status.SENDING)
     assert delivery.open_attempt is not None
-    assert (delivery.open_attempt.code, delivery.open_attempt.hold_until) == (None, renewed.hold_until)
+    assert (delivery.open_attempt.code, delivery.open_attempt.send_deadline) == (None, renewed.send_deadline)
     assert due is not None
-    assert due["due_at"] == at(renewed.hold_until, 30)
+    assert due["due_at"] == at(renewed.send_deadline, 30)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ async def cannot_be_polled(case: Case, provider: Provider, vendors: Vendors) -> 
 @where("lookup", cannot_be_asked)
 async def test_not_found_is_not_yet_not_sent(case: Case, provider: Provider, vendors: Vendors) -> None:
     capabilities = provider.capabilities
-    assert capabilities.settling_s > 0, "no vendor promises to show a message at once"
+    assert capabilities.visibility_delay_s > 0, "no vendor promises to show a message at once"
     assert capabilities.matches_by
     assert list(await provider.lookup(message(case, vendors.listener.url), timeout_s=BUDGET_S)) == []
 

@@ -291,7 +291,7 @@ async def test_a_budget_that_is_over_writes_nothing() -> None:
         asked = True
 
     async with server(talk) as url:
-        assert await _post(url, timeout_s=0) == RequestFailed(Written.NO, "no_time_left")
+        assert await _post(url, timeout_s=0) == RequestFailed(Written.NO, "deadline_exceeded")
     assert not asked
 
 

@@ -19,7 +19,7 @@ from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
-from storage.rows import Closing, Intent, Move, Submission
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Submission
 
 PHONE, EMAIL = "+2348031236789", "ada@example.com"
 DEADLINE_S = 3600.0
@@ -108,7 +108,7 @@ class World:
         delivery = notification.delivery(channel)
         if delivery.state not in {Status.ACCEPTED, Status.DEFERRED}:
             again = Transition(Status.DEFERRED, notification.now, next_pass_at=notification.now)
-            await self.ledger.move(Move(id, delivery.id, delivery.version, again))
+            await self.ledger.move(DeliveryUpdate(id, delivery.id, delivery.version, again))
             delivery = (await self.load(id)).delivery(channel)
         opened = await self.ledger.intend(
             Intent(
@@ -117,7 +117,7 @@ class World:
                 version=delivery.version,
                 provider=provider,
                 budget_s=10,
-                settling_s=0,
+                visibility_delay_s=0,
                 suppression_key=address,
                 target_masked=mask(channel, address),
                 selection={},
@@ -129,7 +129,7 @@ class World:
         if outcome is not None:
             due = notification.now + timedelta(seconds=DEADLINE_S) if awaits else None
             moved = await self.ledger.close_attempt(
-                Closing(
+                AttemptOutcome(
                     notification_id=id,
                     delivery_id=delivery.id,
                     no=opened.no,

@@ -109,7 +109,7 @@ async def test_a_callback_earlier_than_the_answer_proves_acceptance(world: World
     assert (attempt["provider_message_id"], attempt["late_outcome"]) == ("SM-early", None)
     assert attempt["closed_at"] is not None
     # The sender comes too late to close it, and what it knows is not news.
-    assert await world.ledger.keep_late(delivery.id, 1, Outcome.ACCEPTED, "SM-early") == "accepted"
+    assert await world.ledger.record_late_outcome(delivery.id, 1, Outcome.ACCEPTED, "SM-early") == "accepted"
     # From now on the message's own id is enough.
     await world.tell(receipt(None, "delivered", provider_message_id="SM-early"))
     [changed] = (await world.receipts.apply_due(100)).changed
@@ -157,7 +157,7 @@ async def test_a_late_acceptance_is_kept_and_told_once(world: World, outcome: Ou
 async def test_what_the_sender_told_late_is_not_told_again(world: World) -> None:
     id, ref = await world.sent(outcome=Outcome.NOT_SENT, state=Status.DEAD_LETTERED)
     delivery = (await world.load(id)).deliveries[0]
-    await world.ledger.keep_late(delivery.id, 1, Outcome.ACCEPTED, None)
+    await world.ledger.record_late_outcome(delivery.id, 1, Outcome.ACCEPTED, None)
     await world.tell(receipt(ref, "queued"))
     assert (await world.receipts.apply_due(100)).late == ()
 

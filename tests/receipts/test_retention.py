@@ -107,7 +107,9 @@ async def _months_old(world: World, months: int, **arguments: object) -> tuple[U
 
 
 async def _age(pool: Pool, id: UUID, months: int) -> None:
-    """Move a notification to its month of acceptance; without partitions there, they have been dropped."""
+    """Move a notification to its month of acceptance; without partitions there, they have
+    been dropped.
+    """
     then = f"date_trunc('month', now()) - interval '{months} months' + interval '3 days'"
     for table, column in (("notifications", "id"), ("deliveries", "notification_id")):
         await pool.execute(f"UPDATE {table} SET accepted_at = {then} WHERE {column} = $1", id)

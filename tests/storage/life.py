@@ -19,7 +19,7 @@ from storage.page_queue import HandOver, PageQueue
 from storage.people import Contacts, People, Preferences
 from storage.reads import Filter, Reads
 from storage.receipts import Receipts
-from storage.rows import Closing, Intent, Move, Renewal, Submission
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
 
 TENANT = "acme"
 NAMESPACE = UUID("6f0c1a52-7d0b-4c1e-9a52-0f6d8c7f1b11")
@@ -70,7 +70,7 @@ class Life:
     async def batch(self) -> None:
         claims = await self._queue.claim(self.lane, 5, 60, self.sent)
         assert [claim.id for claim in claims] == [self.sent]
-        await self._queue.hand_over(HandOver(claims[0], solo=True))
+        await self._queue.hand_over(HandOver(claims[0], dedicated_workflow=True))
 
     async def claim(self) -> None:
         claims = await self._ledger.claim(self.lane, 5, 60)
@@ -93,7 +93,7 @@ class Life:
     async def second_attempt(self) -> None:
         notification, opened = await self._intend()
         delivery = notification.deliveries[0]
-        assert await self._ledger.open_twins(f"match {self.sent}", delivery.id) == 0
+        assert await self._ledger.indistinguishable_attempts(f"match {self.sent}", delivery.id) == 0
         waits = Transition(Status.SENT, notification.now + timedelta(hours=1))
         await self._close(notification, opened, Outcome.ACCEPTED, waits, f"SM {self.sent}")
         assert await self._ledger.claimed_messages("twilio", [f"SM {self.sent}"])
@@ -112,11 +112,11 @@ class Life:
         sms, email = (await self._load(self.ended)).deliveries
         assert email.state is Status.WAITING
         failed = Transition(Status.FAILED, None, "no_contact", release=True, event="failed")
-        assert await self._ledger.move(Move(self.ended, sms.id, sms.version, failed))
+        assert await self._ledger.move(DeliveryUpdate(self.ended, sms.id, sms.version, failed))
         email = (await self._load(self.ended)).delivery(Channel.EMAIL)
         assert email.state is Status.ACCEPTED
         over = Transition(Status.CANCELLED, None, "cancelled_by_client", release=True)
-        assert await self._ledger.move(Move(self.ended, email.id, email.version, over))
+        assert await self._ledger.move(DeliveryUpdate(self.ended, email.id, email.version, over))
 
     async def views(self) -> None:
         story = await self._reads.story(TENANT, self.sent)
@@ -165,7 +165,7 @@ class Life:
         next: Transition,
         message: str | None = None,
     ) -> None:
-        closing = Closing(
+        closing = AttemptOutcome(
             *(self.sent, notification.deliveries[0].id, opened.no, opened.version, outcome, next),
             provider_message_id=message,
         )

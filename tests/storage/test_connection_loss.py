@@ -11,7 +11,7 @@ import pytest_asyncio
 from proxy import Loss, Proxy, proxied
 from waiting import until
 
-from storage.group import CommitUnknown, Group, LedgerUnavailable
+from storage.group import CommitUnknown, GroupCommit, LedgerUnavailable
 from storage.postgres import Connection, Pool, open_pool
 
 Row = tuple[int, str]
@@ -27,8 +27,8 @@ async def _in_transaction(connection: Connection, rows: Sequence[Row]) -> list[i
     return [id for id, _ in rows]
 
 
-def _group(pool: Pool, flush: object = _in_transaction) -> Group[Row, int]:
-    return Group("marks", pool, flush, key=lambda row: row[0])
+def _group(pool: Pool, flush: object = _in_transaction) -> GroupCommit[Row, int]:
+    return GroupCommit("marks", pool, flush, key=lambda row: row[0])
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from waiting import until
 
-from storage.group import ENOUGH, CommitUnknown, Flush, Group, LedgerUnavailable, QueueFull
+from storage.group import FLUSH_ROWS, CommitUnknown, Flush, GroupCommit, LedgerUnavailable, QueueFull
 from storage.postgres import Connection, Pool, open_pool
 
 ROW = """WITH written AS (
@@ -40,8 +40,8 @@ class Gate:
         return await self._flush(connection, rows)
 
 
-def _group(pool: Pool, flush: Flush[Row, int] = _insert, **limits: Any) -> Group[Row, int]:
-    return Group("marks", pool, flush, key=lambda row: row[0], **limits)
+def _group(pool: Pool, flush: Flush[Row, int] = _insert, **limits: Any) -> GroupCommit[Row, int]:
+    return GroupCommit("marks", pool, flush, key=lambda row: row[0], **limits)
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -86,22 +86,22 @@ async def test_a_group_has_a_greatest_size(pool: Pool) -> None:
 async def test_with_a_pace_a_row_alone_is_written_at_once_and_the_next_gather(pool: Pool) -> None:
     gate = Gate()
     gate.open.set()
-    group = _group(pool, gate, pace_s=60)
+    group = _group(pool, gate, linger_s=60)
     assert await group.submit((0, "alone")) == 0
-    gathering = [asyncio.create_task(group.submit((id, "with others"))) for id in range(1, ENOUGH)]
+    gathering = [asyncio.create_task(group.submit((id, "with others"))) for id in range(1, FLUSH_ROWS)]
     await asyncio.sleep(0)
     assert await _written(pool) == [0]
-    last = asyncio.create_task(group.submit((ENOUGH, "one more")))
+    last = asyncio.create_task(group.submit((FLUSH_ROWS, "one more")))
     async with asyncio.timeout(10):
-        assert await asyncio.gather(*gathering, last) == list(range(1, ENOUGH + 1))
-    assert [len(rows) for rows in gate.groups] == [1, ENOUGH]
+        assert await asyncio.gather(*gathering, last) == list(range(1, FLUSH_ROWS + 1))
+    assert [len(rows) for rows in gate.groups] == [1, FLUSH_ROWS]
 
 
 async def test_a_pace_ends_by_itself_and_holds_up_no_end(pool: Pool) -> None:
-    group = _group(pool, pace_s=0.01)
+    group = _group(pool, linger_s=0.01)
     async with asyncio.timeout(10):
         assert [await group.submit((id, "a")) for id in range(3)] == [0, 1, 2]
-    slow = _group(pool, pace_s=60)
+    slow = _group(pool, linger_s=60)
     await slow.submit((3, "a"))
     waiting = asyncio.create_task(slow.submit((4, "b")))
     await asyncio.sleep(0)

@@ -24,7 +24,7 @@ from storage.page_queue import HandOver, PageQueue
 from storage.people import People
 from storage.postgres import open_pool
 from storage.reads import Filter, Reads
-from storage.rows import Closing, Intent, Move, Renewal, Submission
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
 from storage.statements import call, statement
 
 HOT = (
@@ -104,20 +104,22 @@ async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
     await asyncio.gather(
         *(
             ledger.close_attempt(
-                Closing(id, delivery, 2, 1, Outcome.ACCEPTED, after, provider_message_id=f"SM-{uuid4()}")
+                AttemptOutcome(
+                    id, delivery, 2, 1, Outcome.ACCEPTED, after, provider_message_id=f"SM-{uuid4()}"
+                )
             )
             for id, delivery in keys
         )
     )
     over = Transition(Status.FAILED, None, event="test")
-    await asyncio.gather(*(ledger.move(Move(id, delivery, 2, over)) for id, delivery in keys))
-    await ledger.keep_late(keys[0][1], 2, Outcome.ACCEPTED, f"SM-{uuid4()}")
-    await ledger.open_twins("match-1", keys[0][1])
+    await asyncio.gather(*(ledger.move(DeliveryUpdate(id, delivery, 2, over)) for id, delivery in keys))
+    await ledger.record_late_outcome(keys[0][1], 2, Outcome.ACCEPTED, f"SM-{uuid4()}")
+    await ledger.indistinguishable_attempts("match-1", keys[0][1])
     await ledger.claimed_messages("twilio", [f"SM-{no}" for no in numbers])
     await ledger.claim(Lane.NORMAL, len(keys), 60)
     queue = PageQueue(ledger.pool)
     claims = await queue.claim(Lane.HIGH, len(keys), 60, uuid4())
-    await asyncio.gather(*(queue.hand_over(HandOver(claim, solo=True)) for claim in claims))
+    await asyncio.gather(*(queue.hand_over(HandOver(claim, dedicated_workflow=True)) for claim in claims))
     await ledger.accepted([id for id, _ in keys])
     return sum(notification is not None for notification in loaded)
 

@@ -18,7 +18,7 @@ from domain.transition import Transition
 from storage import row_types, statements
 from storage.postgres import Pool, open_pool
 from storage.receipt_rows import Matched
-from storage.rows import Closing, Intent, Move, Renewal, Submission
+from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
 
 NOW = datetime(2031, 5, 6, tzinfo=UTC)
 N, D = uuid4(), uuid4()
@@ -35,9 +35,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "intent_v1": row_types.intent(Intent(N, D, 0, "twilio", 1, 2, "+1", "+•", {"a": 1}, required=True)),
     "renewal_v1": row_types.renewal(Renewal(N, D, 1, 2, 1.5, 2.5, 60.0, "+1", required=True)),
     "attempt_outcome_v1": row_types.attempt_outcome(
-        Closing(N, D, 1, 2, Outcome.ACCEPTED, NEXT, "0", 201, "SM1", 12)
+        AttemptOutcome(N, D, 1, 2, Outcome.ACCEPTED, NEXT, "0", 201, "SM1", 12)
     ),
-    "delivery_update_v1": row_types.delivery_update(Move(N, D, 2, NEXT)),
+    "delivery_update_v1": row_types.delivery_update(DeliveryUpdate(N, D, 2, NEXT)),
     "inbox_receipt_v1": row_types.inbox_receipt("twilio", RECEIPT, (D, 1)),
     "receipt_v1": row_types.kept_receipt(
         Matched(N, D, NOW, "twilio", "e1", REPORT, AddressVerdict.KEEP, NOW, NOW, "callback")

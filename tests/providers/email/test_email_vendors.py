@@ -134,7 +134,7 @@ async def test_an_event_that_is_not_indexed_yet_is_not_found_yet(post: Post) -> 
     finally:
         post.mailgun.lag_s = 0
     assert len(await provider.lookup(sent, timeout_s=BUDGET_S)) == 1
-    assert provider.capabilities.settling_s >= 60
+    assert provider.capabilities.visibility_delay_s >= 60
 
 
 async def test_a_log_without_custom_arguments_is_a_candidate_by_its_subject(post: Post) -> None:
