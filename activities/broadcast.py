@@ -13,19 +13,19 @@ from temporalio import activity
 
 from activities.errors import LEDGER_AWAY_S, retry_later
 from delivery.operator_commands import cancel_all
-from domain.broadcasts import Audience, Broadcast, Decision, Ended, Recipient, Refusal, State
+from domain.batching import needs_workflow
+from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Command, Ended, Recipient, Refusal
 from domain.contacts import UnstorableText, refuse_unstorable
+from domain.contracts import BroadcastCommand, BroadcastRef, BroadcastStep, BroadcastTurn
 from domain.fingerprint import fingerprint
 from domain.ids import broadcast_key, notification_id
 from domain.notification import Channel, Lane
 from domain.notification_types import Catalog, NotificationType
-from domain.paging import needs_workflow
-from domain.steps import BroadcastDecision, BroadcastRef, BroadcastStep, BroadcastTurn
 from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, RenderingFailed, TemplateRefused, compiled
-from storage.broadcast_pages import BroadcastPages, Line
+from storage.broadcast_chunks import BroadcastChunks, Line
 from storage.ledger import Ledger
 from storage.postgres import NOT_STORABLE
-from storage.rows import Submission
+from storage.records import Submission
 from telemetry.metrics import Metrics
 
 log = structlog.stdlib.get_logger(__name__)
@@ -47,14 +47,14 @@ class Broadcasting:
 
     def __init__(
         self,
-        pages: BroadcastPages,
+        broadcasts: BroadcastChunks,
         ledger: Ledger,
         catalog: Catalog,
         namespace: UUID,
         fingerprint_keys: Mapping[str, str],
         metrics: Metrics,
     ) -> None:
-        self._pages = pages
+        self._broadcasts = broadcasts
         self._ledger = ledger
         self._catalog = catalog
         self._namespace = namespace
@@ -65,7 +65,7 @@ class Broadcasting:
     async def gather_recipients(self, ref: BroadcastRef) -> BroadcastTurn:
         """Turn the users that match the query now into recipients."""
         id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
-        while not await self._pages.gather(id) and monotonic() < ends:
+        while not await self._broadcasts.gather(id) and monotonic() < ends:
             activity.heartbeat()
         return await self._turn(id)
 
@@ -75,17 +75,19 @@ class Broadcasting:
         id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
         limit = 0
         while True:
-            broadcast = await self._pages.read(id)
+            broadcast = await self._broadcasts.read(id)
             turn = turn_of(broadcast)
             activity.heartbeat(turn.cursor)
             if broadcast is None or monotonic() > ends:
                 return await self._expected(id, turn)
-            if broadcast.state is State.DRAFT and await self._pages.abandon(broadcast, Ended.ABANDONED):
+            if broadcast.status is BroadcastStatus.DRAFT and await self._broadcasts.abandon(
+                broadcast, Ended.ABANDONED
+            ):
                 continue
             if turn.step is BroadcastStep.WAIT and turn.waits_for == "rate" and turn.wait_s <= SHORT_WAIT_S:
                 await asyncio.sleep(turn.wait_s)
             elif turn.step is BroadcastStep.ACCEPT:
-                limit = await self._accept(broadcast, min(limit or broadcast.page, broadcast.page))
+                limit = await self._accept(broadcast, min(limit or broadcast.chunk, broadcast.chunk))
             else:
                 return await self._expected(id, turn)
 
@@ -93,14 +95,14 @@ class Broadcasting:
     async def stop_accepted(self, ref: BroadcastRef) -> BroadcastTurn:
         """Cancel the notifications of a cancelled broadcast that are not being sent, chunk by chunk."""
         id, ends = UUID(ref.broadcast_id), monotonic() + TURN_S
-        page, under_way = 0, False
-        while (found := await self._pages.unstopped(id, page)) is not None and monotonic() < ends:
-            page, notifications = found
-            activity.heartbeat(page)
+        chunk, under_way = 0, False
+        while (found := await self._broadcasts.unstopped(id, chunk)) is not None and monotonic() < ends:
+            chunk, notifications = found
+            activity.heartbeat(chunk)
             if await cancel_all(self._ledger, notifications):
                 under_way = True
             else:
-                await self._pages.stopped(id, page)
+                await self._broadcasts.stopped(id, chunk)
         turn = await self._turn(id)
         if under_way or found is not None:
             wait_s = 0.0 if found is not None else IN_FLIGHT_S
@@ -111,50 +113,50 @@ class Broadcasting:
     async def follow_broadcast(self, ref: BroadcastRef) -> BroadcastTurn:
         """Report the broadcast's progress, and delete what is no longer needed. Over once none is active."""
         id = UUID(ref.broadcast_id)
-        cleared = await self._pages.clear(id)
+        cleared = await self._broadcasts.clear(id)
         turn = await self._turn(id)
         if turn.step is not BroadcastStep.FOLLOW or turn.active or not cleared:
             return await self._expected(id, turn)
-        await self._pages.ended(id)
+        await self._broadcasts.ended(id)
         return await self._turn(id)
 
-    @activity.defn(name="decide_broadcast")
-    async def decide_broadcast(self, decision: BroadcastDecision) -> BroadcastTurn:
-        """Pause, resume or cancel it, as over REST. An impossible decision changes nothing."""
-        id = UUID(decision.broadcast_id)
-        broadcast = await self._pages.read(id)
+    @activity.defn(name="apply_broadcast_command")
+    async def apply_broadcast_command(self, command: BroadcastCommand) -> BroadcastTurn:
+        """Pause, resume or cancel it, as over REST. A command that its status rules out changes nothing."""
+        id = UUID(command.broadcast_id)
+        broadcast = await self._broadcasts.read(id)
         if broadcast is not None:
-            await self._pages.decide(broadcast.tenant, id, Decision(decision.decision))
+            await self._broadcasts.apply_command(broadcast.tenant, id, Command(command.command))
         return await self._turn(id)
 
     async def _turn(self, id: UUID) -> BroadcastTurn:
-        return turn_of(await self._pages.read(id))
+        return turn_of(await self._broadcasts.read(id))
 
     async def _expected(self, id: UUID, turn: BroadcastTurn) -> BroadcastTurn:
         """Make it fall due if its workflow does not return after this turn."""
         if turn.step is not BroadcastStep.OVER:
-            await self._pages.expected(id, turn.wait_s)
+            await self._broadcasts.expected(id, turn.wait_s)
         return turn
 
     async def _accept(self, broadcast: Broadcast, limit: int) -> int:
         """Accept the next chunk, or end the broadcast. Returns the limit of the chunk after it."""
         if broadcast.expires_at is not None and broadcast.expires_at <= broadcast.now:
-            await self._pages.end(broadcast, State.CANCELLED, Ended.EXPIRED)
+            await self._broadcasts.end(broadcast, BroadcastStatus.CANCELLED, Ended.EXPIRED)
             return 0
-        recipients = await self._pages.next(broadcast, limit)
+        recipients = await self._broadcasts.next(broadcast, limit)
         if not recipients:
-            await self._pages.end(broadcast, State.COMPLETED)
+            await self._broadcasts.end(broadcast, BroadcastStatus.COMPLETED)
             return 0
         lines, refusals = await self._submissions(broadcast, recipients)
-        last_no = recipients[-1].no
+        last_number = recipients[-1].number
         try:
-            accepted = await self._pages.accept(broadcast, lines, refusals, last_no)
+            accepted = await self._broadcasts.accept(broadcast, lines, refusals, last_number)
         except NOT_STORABLE as error:
             if len(recipients) > 1:
                 return limit // 2
             log.warning("recipient_not_storable", broadcast_id=str(broadcast.id), sqlstate=_sqlstate(error))
-            refusal = Refusal(last_no, "not_storable", "the database cannot store a value of this line")
-            accepted = await self._pages.accept(broadcast, [], [refusal], last_no)
+            refusal = Refusal(last_number, "not_storable", "the database cannot store a value of this line")
+            accepted = await self._broadcasts.accept(broadcast, [], [refusal], last_number)
         if accepted:
             self._metrics.accepted.add(accepted, type=broadcast.type, lane=Lane.BULK)
         return limit * 2
@@ -172,10 +174,10 @@ class Broadcasting:
             if place % _RENDERED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             try:
-                lines.append(Line(recipient.no, self._submission(broadcast, kind, recipient)))
+                lines.append(Line(recipient.number, self._submission(broadcast, kind, recipient)))
             except (RenderingFailed, TemplateRefused, UnstorableText) as error:
                 code = error.code if isinstance(error, RenderingFailed) else "template_failed"
-                refusals.append(Refusal(recipient.no, code, str(error), "/data"))
+                refusals.append(Refusal(recipient.number, code, str(error), "/data"))
         return lines, refusals
 
     def _submission(self, broadcast: Broadcast, kind: NotificationType, recipient: Recipient) -> Submission:
@@ -192,7 +194,9 @@ class Broadcasting:
             type=broadcast.type,
             idempotency_key=key,
             fingerprint=fingerprint(
-                self._keys, next(iter(self._keys)), {"broadcast": str(broadcast.id), "no": recipient.no}
+                self._keys,
+                next(iter(self._keys)),
+                {"broadcast": str(broadcast.id), "number": recipient.number},
             ),
             lane=Lane.BULK,
             strategy=broadcast.strategy,
@@ -220,7 +224,7 @@ def turn_of(broadcast: Broadcast | None) -> BroadcastTurn:
     counts = broadcast.counts
     return BroadcastTurn(
         step=step,
-        state=broadcast.state,
+        status=broadcast.status,
         wait_s=wait_s,
         waits_for=waits_for,
         cursor=broadcast.cursor,
@@ -237,16 +241,18 @@ def turn_of(broadcast: Broadcast | None) -> BroadcastTurn:
 def _step(broadcast: Broadcast) -> tuple[BroadcastStep, float, str]:
     if broadcast.ended_at is not None:
         return BroadcastStep.OVER, 0.0, ""
-    match broadcast.state:
-        case State.DRAFT:
+    match broadcast.status:
+        case BroadcastStatus.DRAFT:
             return BroadcastStep.OVER, 0.0, ""
-        case State.PAUSED:
+        case BroadcastStatus.PAUSED:
             return BroadcastStep.WAIT, PAUSED_S, "resume"
-        case State.CANCELLED if broadcast.reason_code == Ended.CANCELLED_BY_CLIENT and not broadcast.stopped:
+        case BroadcastStatus.CANCELLED if (
+            broadcast.reason_code == Ended.CANCELLED_BY_CLIENT and not broadcast.stopped
+        ):
             return BroadcastStep.STOP, 0.0, ""
-        case State.CANCELLED | State.COMPLETED:
+        case BroadcastStatus.CANCELLED | BroadcastStatus.COMPLETED:
             return BroadcastStep.FOLLOW, 0.0, ""
-        case State.RUNNING:
+        case BroadcastStatus.RUNNING:
             waits = broadcast.waits
             if waits is not None:
                 what, until = waits

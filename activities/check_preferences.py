@@ -9,7 +9,7 @@ from activities.errors import is_local, retry_later
 from delivery.planner import Planner
 from delivery.prefetch import PrefetchCache
 from delivery.slots import InFlightSlots
-from domain.steps import Action, NotificationRef, Plan
+from domain.contracts import Action, NotificationRef, Plan
 from storage.group import LedgerError
 
 log = structlog.stdlib.get_logger(__name__)

@@ -8,7 +8,7 @@ from temporalio import activity
 from activities.errors import is_local
 from delivery.admission import Admission
 from delivery.prefetch import PrefetchCache
-from domain.steps import DeliveryRef, LimitResult
+from domain.contracts import DeliveryRef, LimitResult
 from storage.group import LedgerError
 
 log = structlog.stdlib.get_logger(__name__)

@@ -9,7 +9,7 @@ from activities.errors import is_local, ledger_away, retry_later
 from delivery.delivery_pass import DeliveryPass
 from delivery.prefetch import PrefetchCache
 from delivery.slots import InFlightSlots
-from domain.steps import Action, DeliveryRef, PassResult
+from domain.contracts import Action, DeliveryRef, PassResult
 from storage.group import LedgerError
 
 log = structlog.stdlib.get_logger(__name__)

@@ -6,7 +6,7 @@ from temporalio import activity
 
 from activities.errors import ledger_away, retry_later
 from delivery.overdue_receipts import OverdueReceipts
-from domain.steps import Action, DeliveryRef, PassResult
+from domain.contracts import Action, DeliveryRef, PassResult
 from storage.group import LedgerError
 
 

@@ -6,7 +6,7 @@ import structlog
 from temporalio import activity
 
 from domain.notification_types import RetentionPolicy
-from storage import upkeep
+from storage import maintenance
 from storage.postgres import Pool
 from storage.retention import retain
 from telemetry.logs import alert
@@ -41,8 +41,8 @@ class Reconcile:
     @activity.defn(name="requeue_lost")
     async def requeue_lost(self) -> Round:
         """Requeue live notifications that the queue lost, and process orphaned receipts again."""
-        requeued = await upkeep.requeue_live_without_due(self._pool, BATCH)
-        revived = await upkeep.revive_orphans(self._pool, BATCH)
+        requeued = await maintenance.requeue_live_without_due(self._pool, BATCH)
+        revived = await maintenance.revive_orphans(self._pool, BATCH)
         if requeued:
             alert("requeued_lost", count=requeued)
         return Round({"requeued": requeued, "orphans_revived": revived})
@@ -50,7 +50,7 @@ class Reconcile:
     @activity.defn(name="report_drift")
     async def report_drift(self) -> Round:
         """Count inconsistencies by kind, and alert if there are any."""
-        drift = await upkeep.drift(self._pool)
+        drift = await maintenance.drift(self._pool)
         found = {kind: count for kind, count in asdict(drift).items() if count}
         for kind, count in found.items():
             self._metrics.drift.add(count, kind=kind)
@@ -61,7 +61,7 @@ class Reconcile:
     @activity.defn(name="watch_dead_letters")
     async def watch_dead_letters(self) -> Round:
         """Count the dead letters, and alert for old ones."""
-        letters = await upkeep.age_dead_letters(self._pool)
+        letters = await maintenance.age_dead_letters(self._pool)
         self._metrics.dead_letters_open.set(sum(group.count for group in letters))
         for group in letters:
             if group.oldest_age_s > DEAD_LETTER_OLD_S:
@@ -74,11 +74,11 @@ class Reconcile:
                 )
         return Round({"dead_letters": sum(group.count for group in letters)})
 
-    @activity.defn(name="keep_house")
-    async def keep_house(self) -> Round:
+    @activity.defn(name="maintain")
+    async def maintain(self) -> Round:
         """Create the partitions of the next months, and remove what retention no longer keeps."""
-        await upkeep.ensure_partitions(self._pool, MONTHS_AHEAD)
-        orphans = await upkeep.drop_orphans(self._pool, ORPHANS_KEPT_S)
+        await maintenance.ensure_partitions(self._pool, MONTHS_AHEAD)
+        orphans = await maintenance.drop_orphans(self._pool, ORPHANS_KEPT_S)
         removed = await retain(self._pool, self._retention, within_s=RETENTION_S)
         counts = {
             "orphans_dropped": orphans,

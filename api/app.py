@@ -42,11 +42,11 @@ from settings import Settings
 from storage import api_keys
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
-from storage.people import People
 from storage.postgres import Pool, open_pool, ping
 from storage.providers import Providers
-from storage.reads import Reads
+from storage.queries import Queries
 from storage.receipts import Receipts
+from storage.users import Users
 from telemetry.metrics import CONTENT_TYPE, Metrics
 
 FLUSH_S: Final = 4.0
@@ -137,9 +137,9 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         metrics.group_flush_seconds.record(seconds, group=group)
 
     ledger = Ledger(pool, observe=observe)
-    reads = Reads(pool, observe=observe)
+    queries = Queries(pool, observe=observe)
     receipts = Receipts(pool, observe=observe)
-    for part in (receipts, reads, ledger):
+    for part in (receipts, queries, ledger):
         stack.push_async_callback(part.close, FLUSH_S)
     registry.check_routes(settings.routes)
     built = registry.build(settings.providers, settings.catalog, settings.public_url)
@@ -150,9 +150,9 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     return AppContext(
         keys=Keys(partial(api_keys.lookup, pool)),
         ledger=ledger,
-        reads=reads,
-        people=People(pool),
-        commands=OperatorCommands(ledger, reads),
+        queries=queries,
+        users=Users(pool),
+        commands=OperatorCommands(ledger, queries),
         provider_states=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,

@@ -28,7 +28,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        self._no = 0
+        self._number = 0
         self._skipping = False
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes | None]]:
@@ -47,14 +47,14 @@ class _Lines:
             yield self._line()
 
     def _line(self) -> tuple[int, bytes | None]:
-        self._no += 1
+        self._number += 1
         line = bytes(self._rest)
         too_long = self._skipping or len(line) > LINE_BYTES_MAX
         self._rest.clear()
         self._skipping = False
-        if self._no == 1:
+        if self._number == 1:
             line = line.removeprefix(_BOM)
-        return self._no, None if too_long else line.removesuffix(b"\r")
+        return self._number, None if too_long else line.removesuffix(b"\r")
 
 
 class NdjsonReader:
@@ -72,11 +72,11 @@ class NdjsonReader:
         return self._read(self._lines.finish())
 
     def _read(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[Read]:
-        for no, line in lines:
+        for number, line in lines:
             if line is None:
-                yield _too_long(no)
+                yield _too_long(number)
             elif line.strip():
-                yield _from_json(no, line)
+                yield _from_json(number, line)
 
 
 class CsvReader:
@@ -106,18 +106,18 @@ class CsvReader:
             raise _no_header("the upload is empty")
 
     def _read(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[Read]:
-        for no, line in lines:
+        for number, line in lines:
             if self._names is None:
                 self._names = _header(line)
             elif line is None:
                 while self._open:
                     yield from self._give_up()
-                yield _too_long(no)
+                yield _too_long(number)
             elif self._open or line.strip():
-                yield from self._take(no, line)
+                yield from self._take(number, line)
 
-    def _take(self, no: int, line: bytes) -> Iterator[Read]:
-        self._open.append((no, line))
+    def _take(self, number: int, line: bytes) -> Iterator[Read]:
+        self._open.append((number, line))
         self._open_bytes += len(line) + 1
         self._open_quotes += line.count(b'"')
         if self._open_quotes % 2 == 0:
@@ -132,26 +132,26 @@ class CsvReader:
 
     def _give_up(self) -> Iterator[Read]:
         """Refuse the first open line, whose quote is never closed, and read the lines after it again."""
-        (no, _), *others = self._close()
-        yield Refusal(no, "csv_quote_open", "a quoted value is never closed")
+        (number, _), *others = self._close()
+        yield Refusal(number, "csv_quote_open", "a quoted value is never closed")
         for other in others:
             yield from self._take(*other)
 
     def _from_csv(self, record: Sequence[tuple[int, bytes]]) -> Read:
         assert self._names is not None
-        no = record[0][0]
+        number = record[0][0]
         try:
             text = b"\n".join(part for _, part in record).decode()
             (cells,) = csv.reader([text], strict=True)
         except UnicodeDecodeError:
-            return _not_utf_8(no)
+            return _not_utf_8(number)
         except (csv.Error, ValueError):
             return Refusal(
-                no, "csv_invalid", "the line is not valid CSV: double every quote inside a quoted value"
+                number, "csv_invalid", "the line is not valid CSV: double every quote inside a quoted value"
             )
         if len(cells) != len(self._names):
             return Refusal(
-                no,
+                number,
                 "csv_columns",
                 f"the line has {len(cells)} values, but the header has {len(self._names)} columns",
             )
@@ -163,7 +163,7 @@ class CsvReader:
                 item["data"][name] = cell
             elif cell:
                 item["to"][_ADDRESSES[name]] = cell
-        return _recipient(no, item)
+        return _recipient(number, item)
 
 
 def reader(media_type: str) -> CsvReader | NdjsonReader:
@@ -193,34 +193,34 @@ def _no_header(message: str) -> Problem:
     return Problem(422, "audience_invalid", f"The CSV cannot be read: {message}.", errors=[error])
 
 
-def _from_json(no: int, line: bytes) -> Read:
+def _from_json(number: int, line: bytes) -> Read:
     try:
         item = json.loads(line.decode())
     except UnicodeDecodeError:
-        return _not_utf_8(no)
+        return _not_utf_8(number)
     except (ValueError, RecursionError):
-        return Refusal(no, "malformed_json", "the line is not JSON")
-    return _recipient(no, item)
+        return Refusal(number, "malformed_json", "the line is not JSON")
+    return _recipient(number, item)
 
 
-def _recipient(no: int, item: Any) -> Read:
+def _recipient(number: int, item: Any) -> Read:
     try:
         given = RecipientIn.model_validate(item)
     except ValidationError as error:
         first, *_ = field_errors(error.errors(include_url=False), in_body=True)
-        return Refusal(no, first.code, first.message, first.pointer)
-    return recipient_of(no, given)
+        return Refusal(number, first.code, first.message, first.pointer)
+    return recipient_of(number, given)
 
 
-def recipient_of(no: int, given: RecipientIn) -> Recipient:
+def recipient_of(number: int, given: RecipientIn) -> Recipient:
     """Build a recipient from a validated line."""
     addresses = given.to.model_dump(mode="json", exclude_none=True) if given.to else None
-    return Recipient(no, given.user_id, addresses or None, given.data or None)
+    return Recipient(number, given.user_id, addresses or None, given.data or None)
 
 
-def _too_long(no: int) -> Refusal:
-    return Refusal(no, "line_too_long", f"the line is longer than {LINE_BYTES_MAX} bytes")
+def _too_long(number: int) -> Refusal:
+    return Refusal(number, "line_too_long", f"the line is longer than {LINE_BYTES_MAX} bytes")
 
 
-def _not_utf_8(no: int) -> Refusal:
-    return Refusal(no, "charset", "the line is not UTF-8")
+def _not_utf_8(number: int) -> Refusal:
+    return Refusal(number, "charset", "the line is not UTF-8")

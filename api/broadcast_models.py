@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from api.fields import LocalTime, Metadata, Name, Request, Shown, Storable, Time, TimeZone, Title
 from api.models import KnownChannel, ToIn
-from domain.broadcasts import Audience, Broadcast, Refusal, State, Waits, Window
+from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Refusal, Waits, Window
 from domain.notification import Channel, Strategy
 from domain.templates import (
     BODY_CHARS_MAX,
@@ -196,7 +196,7 @@ class BroadcastView(BaseModel):
     """A broadcast as it is now. `reason_code` says why it was cancelled."""
 
     id: UUID
-    status: State
+    status: BroadcastStatus
     reason_code: str | None
     type: str
     channels: list[Channel]
@@ -234,7 +234,7 @@ class RefusedLine(BaseModel):
     @classmethod
     def of(cls, refusal: Refusal) -> Self:
         """Build the view of a refusal."""
-        return cls(line=refusal.no, code=refusal.code, pointer=refusal.pointer, message=refusal.message)
+        return cls(line=refusal.number, code=refusal.code, pointer=refusal.pointer, message=refusal.message)
 
 
 class RefusedPage(BaseModel):
@@ -250,7 +250,7 @@ def view(broadcast: Broadcast, workflow_id: str, workflow_url: str) -> Broadcast
     eta = broadcast.eta_s
     return BroadcastView(
         **{name: getattr(broadcast, name) for name in _SAME},
-        status=broadcast.state,
+        status=broadcast.status,
         channels=list(broadcast.channels),
         metadata=dict(broadcast.metadata),
         window=_window(broadcast.window),

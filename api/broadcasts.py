@@ -24,16 +24,16 @@ from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
 from api.problems import FieldError, Problem, documented, invalid
 from api.submissions import AHEAD_MAX, key_from
 from domain.broadcasts import (
-    DECISIONS,
+    COMMANDS,
     Audience,
     Broadcast,
-    Decision,
+    Command,
     Window,
 )
 from domain.fingerprint import fingerprint, matches
 from domain.ids import broadcast_id, broadcast_workflow_id
 from storage.broadcasts import NewBroadcast
-from storage.reads import Position
+from storage.queries import Position
 
 router = APIRouter(tags=["broadcasts"], route_class=KeyedRoute, responses=documented(401, 503))
 
@@ -83,7 +83,7 @@ async def list_broadcasts(
     tenant: Tenant, ctx: Ctx, cursor: Cursor = None, limit: Limit = 50
 ) -> BroadcastPage:
     """List broadcasts, newest first."""
-    found = await ctx.broadcasts.listed(tenant, limit + 1, position_of(cursor) if cursor else None)
+    found = await ctx.broadcasts.list_broadcasts(tenant, limit + 1, position_of(cursor) if cursor else None)
     more = len(found) > limit
     last = found[limit - 1] if more else None
     return BroadcastPage(
@@ -110,20 +110,20 @@ async def get_refused(
     found = await ctx.broadcasts.refused(await load(ctx, tenant, id), cursor, limit + 1)
     return RefusedPage(
         refused=[RefusedLine.of(refusal) for refusal in found[:limit]],
-        next_cursor=str(found[limit - 1].no) if len(found) > limit else None,
+        next_cursor=str(found[limit - 1].number) if len(found) > limit else None,
     )
 
 
 @router.post("/broadcasts/{id}/pause", summary="Pause a broadcast", responses=documented(404, 409, 422))
 async def pause(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
     """Stop accepting recipients until the broadcast is resumed. What was accepted is still sent."""
-    return await _decide(ctx, tenant, id, Decision.PAUSE)
+    return await _apply(ctx, tenant, id, Command.PAUSE)
 
 
 @router.post("/broadcasts/{id}/resume", summary="Resume a broadcast", responses=documented(404, 409, 422))
 async def resume(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
     """Resume a paused broadcast where it stopped."""
-    return await _decide(ctx, tenant, id, Decision.RESUME)
+    return await _apply(ctx, tenant, id, Command.RESUME)
 
 
 @router.post("/broadcasts/{id}/cancel", summary="Cancel a broadcast", responses=documented(404, 409, 422))
@@ -132,14 +132,14 @@ async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
 
     This takes time: `progress.active` falls, and `ended_at` is set when its last notification has finished.
     """
-    return await _decide(ctx, tenant, id, Decision.CANCEL)
+    return await _apply(ctx, tenant, id, Command.CANCEL)
 
 
-async def _decide(ctx: AppContext, tenant: str, id: UUID, decision: Decision) -> BroadcastView:
-    decided = await ctx.broadcasts.decide(tenant, id, decision)
+async def _apply(ctx: AppContext, tenant: str, id: UUID, command: Command) -> BroadcastView:
+    applied = await ctx.broadcasts.apply_command(tenant, id, command)
     broadcast = await load(ctx, tenant, id)
-    if not decided and broadcast.state is not DECISIONS[decision].after:
-        raise wrong_state(f"The broadcast is {broadcast.state}: it does not allow {decision}.")
+    if not applied and broadcast.status is not COMMANDS[command].after:
+        raise wrong_status(f"The broadcast is {broadcast.status}: it does not allow {command}.")
     return view_of(ctx, broadcast)
 
 
@@ -161,9 +161,9 @@ def not_found() -> Problem:
     return Problem(404, "broadcast_not_found", "There is no broadcast with this id.")
 
 
-def wrong_state(detail: str) -> Problem:
+def wrong_status(detail: str) -> Problem:
     """Build the problem for a broadcast whose status does not allow the request."""
-    return Problem(409, "wrong_state", detail)
+    return Problem(409, "wrong_status", detail)
 
 
 def view_of(ctx: AppContext, broadcast: Broadcast) -> BroadcastView:
@@ -194,7 +194,7 @@ def _new(
         data=body.data,
         metadata=body.metadata,
         query=query,
-        recipients=[audience.recipient_of(no, given) for no, given in enumerate(recipients, 1)],
+        recipients=[audience.recipient_of(number, given) for number, given in enumerate(recipients, 1)],
         rate_per_s=body.rate_per_s,
         window=Window(window.start, window.end, window.time_zone) if window else None,
         start_at=body.start_at,

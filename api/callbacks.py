@@ -47,7 +47,7 @@ async def take(provider: str, request: Request, ctx: Ctx) -> Response:
     for receipt in receipts:
         ctx.metrics.receipts.add(provider=provider, status=receipt.status)
     for reply in replies:
-        new = await ctx.people.hear(provider, reply)
+        new = await ctx.users.record_reply(provider, reply)
         log.info("reply_recorded", provider=provider, word=reply.word, new=new)
     return Response(status_code=200)
 

@@ -15,10 +15,10 @@ from domain.notification_types import Catalog
 from providers.base import Provider
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
-from storage.people import People
 from storage.providers import Providers
-from storage.reads import Reads
+from storage.queries import Queries
 from storage.receipts import Receipts
+from storage.users import Users
 from telemetry.metrics import Metrics
 
 
@@ -33,8 +33,8 @@ class AppContext:
 
     keys: Keys
     ledger: Ledger
-    reads: Reads
-    people: People
+    queries: Queries
+    users: Users
     commands: OperatorCommands
     provider_states: Providers
     broadcasts: Broadcasts

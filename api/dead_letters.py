@@ -18,7 +18,7 @@ from delivery.operator_commands import NoSuchNotification
 from domain.notification import Channel
 from domain.operator_decisions import Assume, CommandRefused, Retry
 from domain.status import PARKED, Status
-from storage.reads import Filter
+from storage.queries import Filter
 
 router = APIRouter(
     prefix="/dead-letters",
@@ -83,7 +83,7 @@ class ReplayIn(Request):
 class ReplayOut(BaseModel):
     """What was done, or with `dry_run` what would be done (`replayed` is 0 then).
 
-    `expired`: skipped for lack of a new expiry. `moved_meanwhile`: skipped, had already been handled.
+    `expired`: skipped for lack of a new expiry. `already_handled`: skipped, had already been handled.
     `more`: more match than one replay can handle; run it again. `last_at`: when the last one is sent.
     """
 
@@ -91,7 +91,7 @@ class ReplayOut(BaseModel):
     matched: int
     replayed: int
     expired: int
-    moved_meanwhile: int
+    already_handled: int
     more: bool
     last_at: Shown | None
     sample: list[UUID]
@@ -157,7 +157,7 @@ async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
         matched=done.matched,
         replayed=done.replayed,
         expired=done.expired,
-        moved_meanwhile=done.moved_meanwhile,
+        already_handled=done.already_handled,
         more=done.more,
         last_at=done.last_at,
         sample=done.sample,
@@ -168,7 +168,7 @@ async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
 async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None) -> NotificationView:
     """Send a dead letter again at once, with a full retry schedule.
 
-    409 `wrong_state`: it is not waiting for an operator. 409 `expired` or `assume_required`: the request
+    409 `wrong_status`: it is not waiting for an operator. 409 `expired` or `assume_required`: the request
     needs the field that the pointer names.
     """
     body = body or RetryIn()
@@ -191,7 +191,7 @@ async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None)
 
 @router.post("/{id}/discard", summary="Discard a dead letter", responses=documented(404, 409))
 async def discard(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
-    """Close a dead letter without sending it. 409 `wrong_state`: it is not waiting for an operator."""
+    """Close a dead letter without sending it. 409 `wrong_status`: it is not waiting for an operator."""
     try:
         await ctx.commands.discard(tenant, id)
     except NoSuchNotification:
@@ -202,7 +202,7 @@ async def discard(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
 
 
 async def _now(ctx: AppContext, tenant: str, id: UUID) -> NotificationView:
-    row = await ctx.reads.notification(tenant, id)
+    row = await ctx.queries.notification(tenant, id)
     if row is None:
         raise not_found()
     return NotificationView.of(row)

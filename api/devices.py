@@ -12,7 +12,7 @@ from api.problems import FieldError, invalid, pointer
 from api.users import UserId, user_not_found, user_router
 from domain.notification import Device
 from domain.web_push import Subscription, is_push_service, stored
-from storage.people import RegisteredDevice
+from storage.users import RegisteredDevice
 
 router = user_router()
 
@@ -143,14 +143,14 @@ async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx
         message = f"unknown push service; the host must be one of {', '.join(ctx.push_services)}"
         places = [pointer("devices", number, "webpush", "endpoint") for number in elsewhere]
         raise invalid([FieldError(place, "endpoint_not_allowed", message) for place in places])
-    await ctx.people.set_devices(tenant, user_id, [device.device for device in body.devices])
+    await ctx.users.set_devices(tenant, user_id, [device.device for device in body.devices])
     return await get_devices(user_id, tenant, ctx)
 
 
 @router.get("/devices", summary="Get a user's devices")
 async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx) -> DevicesView:
     """Get a user's devices."""
-    devices = await ctx.people.devices(tenant, user_id)
+    devices = await ctx.users.devices(tenant, user_id)
     if devices is None:
         raise user_not_found()
     return DevicesView(devices=[DeviceView.of(device) for device in devices])

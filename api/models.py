@@ -11,7 +11,7 @@ from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.status import Status
-from storage.reads import Row
+from storage.queries import Row
 
 LANES = tuple(Lane)
 
@@ -178,7 +178,7 @@ class NotificationPage(BaseModel):
 class AttemptView(BaseModel):
     """One intent to call a provider, and its outcome, which is null while the attempt is open.
 
-    `number` counts the attempts of a delivery, `pass_no` the passes over its providers. `selection`: why this
+    `number` counts the attempts of a delivery, `pass_number` the passes over its providers. `selection`: why this
     provider was chosen. `send_deadline`: until when it may be called. `resolved_by`: how the outcome was
     found out. `late_outcome`: an outcome that arrived after the attempt was closed. `segments` and `encoding`
     are set for SMS; `cost` is an estimate, set for providers whose prices are configured.
@@ -187,8 +187,8 @@ class AttemptView(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     channel: Channel
-    number: int = Field(validation_alias="no")
-    pass_no: int
+    number: int
+    pass_number: int
     provider: str
     device_id: str | None
     target_masked: str

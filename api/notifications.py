@@ -35,8 +35,8 @@ from domain.ids import workflow_id
 from domain.notification import Channel
 from domain.operator_decisions import CommandRefused
 from domain.status import Status
-from storage.reads import Filter, Position, Row
-from storage.rows import Acceptance
+from storage.queries import Filter, Position, Row
+from storage.records import Acceptance
 
 router = APIRouter(tags=["notifications"], route_class=KeyedRoute, responses=documented(401, 503))
 direct = APIRouter(
@@ -83,7 +83,7 @@ async def submit(body: NotificationIn, request: Request, tenant: Tenant, ctx: Ct
         return _answer(202, accepted_view(prepared.submission, acceptance))
     if not is_same(ctx, prepared, acceptance):
         raise reused()
-    row = await ctx.reads.notification(tenant, acceptance.id)
+    row = await ctx.queries.notification(tenant, acceptance.id)
     return _answer(200, NotificationView.of(_there(row)), {"Idempotency-Replayed": "true"})
 
 
@@ -108,7 +108,7 @@ async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, ctx: Ctx
     ready = [item for item in results if isinstance(item, Prepared)]
     acceptances = await ctx.ledger.accept_all([item.submission for item in ready]) if ready else []
     replayed = [acceptance.id for acceptance in acceptances if not acceptance.created]
-    rows = await ctx.reads.notifications(tenant, replayed) if replayed else {}
+    rows = await ctx.queries.notifications(tenant, replayed) if replayed else {}
     _count(ctx, ready, acceptances)
     answers = iter(zip(ready, acceptances, strict=True))
     items = [
@@ -155,7 +155,7 @@ async def list_notifications(
 @router.get("/notifications/{id}", summary="Get a notification", responses=documented(404, 422))
 async def get_notification(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
     """Get a notification as it is now."""
-    return NotificationView.of(_there(await ctx.reads.notification(tenant, id)))
+    return NotificationView.of(_there(await ctx.queries.notification(tenant, id)))
 
 
 @router.get(
@@ -165,7 +165,7 @@ async def get_notification(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationVi
 )
 async def get_attempts(id: UUID, tenant: Tenant, ctx: Ctx) -> AttemptList:
     """List the attempts of a notification: every intended call to a provider, and its outcome."""
-    rows = await ctx.reads.attempts(tenant, id)
+    rows = await ctx.queries.attempts(tenant, id)
     if rows is None:
         raise not_found()
     return AttemptList(attempts=[AttemptView.model_validate(row) for row in rows])
@@ -178,17 +178,17 @@ async def get_attempts(id: UUID, tenant: Tenant, ctx: Ctx) -> AttemptList:
 )
 async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx) -> Timeline:
     """Get every decision about a notification in order: acceptance, plan, attempts, receipts, end."""
-    story = await ctx.reads.story(tenant, id)
-    if story is None:
+    timeline = await ctx.queries.timeline(tenant, id)
+    if timeline is None:
         raise not_found()
     workflow = workflow_id(id)
     return Timeline(
         id=id,
-        status=story.notification["status"],
-        reason_code=story.notification["reason_code"],
+        status=timeline.notification["status"],
+        reason_code=timeline.notification["reason_code"],
         workflow_id=workflow,
         temporal_ui_url=f"{ctx.workflow_url}{workflow}",
-        entries=entries(story),
+        entries=entries(timeline),
     )
 
 
@@ -198,7 +198,7 @@ async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx) -> Timeline:
 async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
     """Cancel every delivery of a notification that is not being sent at this moment.
 
-    409 `wrong_state`: there is nothing to cancel. Repeating the request changes nothing.
+    409 `wrong_status`: there is nothing to cancel. Repeating the request changes nothing.
     """
     try:
         await ctx.commands.cancel(tenant, id)
@@ -206,7 +206,7 @@ async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
         raise not_found() from None
     except CommandRefused as refusal:
         raise conflict(refusal) from None
-    return NotificationView.of(_there(await ctx.reads.notification(tenant, id)))
+    return NotificationView.of(_there(await ctx.queries.notification(tenant, id)))
 
 
 async def page(
@@ -214,8 +214,8 @@ async def page(
 ) -> NotificationPage:
     """Return a page of the matching notifications. Raises Problem (422) for an invalid cursor."""
     after = position_of(cursor) if cursor else None
-    found = await ctx.reads.page(tenant, matching, limit, after)
-    rows = await ctx.reads.notifications(tenant, [position.id for position in found.positions])
+    found = await ctx.queries.list_page(tenant, matching, limit, after)
+    rows = await ctx.queries.notifications(tenant, [position.id for position in found.positions])
     return NotificationPage(
         notifications=[
             NotificationView.of(rows[position.id]) for position in found.positions if position.id in rows

@@ -71,7 +71,7 @@ async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, ctx: Ct
         raise Problem(404, "provider_not_found", "There is no provider with this name.")
     if name not in ctx.providers:
         raise Problem(409, "provider_off", "This provider is not configured.")
-    await ctx.provider_states.set_state(name, body.status)
+    await ctx.provider_states.set_status(name, body.status)
     states = await ctx.provider_states.states()
     return _view(ctx, name, states.get(name))
 
@@ -79,7 +79,7 @@ async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, ctx: Ct
 def _view(ctx: AppContext, name: str, stored: ProviderState | None) -> ProviderView:
     channel = ctx.known_providers[name]
     route = ctx.routes[channel]
-    status = stored.state if stored else "active"
+    status = stored.status if stored else "active"
     return ProviderView.model_validate(
         {
             "name": name,

@@ -8,14 +8,14 @@ from typing import Any, Final
 from api.context import AppContext
 from api.models import DeliveryView, NotificationIn, NotificationView
 from api.problems import FieldError, Problem, invalid
+from domain.batching import needs_workflow
 from domain.fingerprint import fingerprint, matches
 from domain.ids import notification_id
 from domain.notification import Channel, Lane, Strategy
-from domain.paging import needs_workflow
 from domain.preferences import is_allowed
 from domain.reasons import Reason
 from domain.status import Status
-from storage.rows import Acceptance, Submission
+from storage.records import Acceptance, Submission
 
 KEY_CHARS_MAX: Final = 255
 AHEAD_MAX: Final = timedelta(days=366)

@@ -13,7 +13,7 @@ from api.context import Ctx
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, field_errors, invalid
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
-from storage.people import Suppression
+from storage.users import Suppression
 
 router = APIRouter(
     prefix="/suppressions",
@@ -84,7 +84,7 @@ async def list_suppressions(
             raise invalid([FieldError("/query/channel", "required", "`address` needs its `channel`")])
         address = _normalised(channel, address, "/query/address")
     after = _position(cursor) if cursor else None
-    found = await ctx.people.suppressions(tenant, channel, address, limit + 1, after)
+    found = await ctx.users.suppressions(tenant, channel, address, limit + 1, after)
     views = [SuppressionView.of(suppression) for suppression in found[:limit]]
     more = len(found) > limit
     return SuppressionPage(
@@ -96,7 +96,7 @@ async def list_suppressions(
 async def suppress(body: SuppressionIn, tenant: Tenant, ctx: Ctx) -> SuppressionView:
     """Suppress an address. If it is suppressed already, it keeps its first reason."""
     address = _normalised(body.channel, body.address, "/address")
-    return SuppressionView.of(await ctx.people.suppress(tenant, body.channel, address, body.reason))
+    return SuppressionView.of(await ctx.users.suppress(tenant, body.channel, address, body.reason))
 
 
 @router.delete("", summary="Lift a suppression", status_code=204, responses=documented(404, 409))
@@ -108,8 +108,8 @@ async def unsuppress(
 ) -> Response:
     """Lift the suppression of an address. 409 `stopped_by_recipient`: only the recipient can lift it."""
     normalised = _normalised(channel, address, "/query/address")
-    if not await ctx.people.unsuppress(tenant, channel, normalised):
-        if await ctx.people.is_stopped(channel, normalised):
+    if not await ctx.users.unsuppress(tenant, channel, normalised):
+        if await ctx.users.is_suppressed_globally(channel, normalised):
             raise Problem(
                 409,
                 "stopped_by_recipient",

@@ -6,26 +6,26 @@ from typing import Any, Final
 
 from api.models import LANES, TimelineEntry
 from domain.status import FINAL, PARKED, Status
-from storage.reads import Row, Story
+from storage.queries import Row, Timeline
 
 _ATTEMPT: Final = (
-    *("pass_no", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
+    *("pass_number", "provider", "device_id", "target_masked", "selection", "outcome", "code"),
     *("http_status", "provider_message_id", "resolved_by", "latency_ms"),
     *("segments", "encoding", "cost", "currency"),
 )
 
 
-def entries(story: Story) -> list[TimelineEntry]:
+def entries(timeline: Timeline) -> list[TimelineEntry]:
     """Return acceptance, decisions, attempts, receipts and the end by time; equal times keep this order."""
     found = [
-        _accepted(story.notification),
-        *(_entry(row["at"], row["kind"], row, row["data"]) for row in story.events),
-        *(_plan(row) for row in story.attempts if row["no"] == 1),
-        *(entry for row in story.attempts for entry in _attempt(row)),
-        *(_receipt(row) for row in story.receipts),
+        _accepted(timeline.notification),
+        *(_entry(row["at"], row["kind"], row, row["data"]) for row in timeline.events),
+        *(_plan(row) for row in timeline.attempts if row["number"] == 1),
+        *(entry for row in timeline.attempts for entry in _attempt(row)),
+        *(_receipt(row) for row in timeline.receipts),
     ]
     found.sort(key=lambda entry: entry.at)
-    end = _end(story.notification)
+    end = _end(timeline.notification)
     return [*found, end] if end else found
 
 
@@ -52,9 +52,9 @@ def _plan(row: Row) -> TimelineEntry:
 
 def _attempt(row: Row) -> Iterator[TimelineEntry]:
     yield _entry(
-        row["intended_at"], "attempt", row, {"number": row["no"]} | {name: row[name] for name in _ATTEMPT}
+        row["intended_at"], "attempt", row, {"number": row["number"]} | {name: row[name] for name in _ATTEMPT}
     )
-    of = {"number": row["no"], "provider": row["provider"]}
+    of = {"number": row["number"], "provider": row["provider"]}
     if row["closed_at"] and row["resolved_by"] != "response":
         data = {**of, "outcome": row["outcome"], "code": row["code"], "resolved_by": row["resolved_by"]}
         yield _entry(row["closed_at"], "attempt_resolved", row, data)
@@ -64,7 +64,7 @@ def _attempt(row: Row) -> Iterator[TimelineEntry]:
 
 def _receipt(row: Row) -> TimelineEntry:
     names = ("provider", "status", "code", "permanent", "source")
-    data = {"number": row["no"]} | {name: row[name] for name in names}
+    data = {"number": row["number"]} | {name: row[name] for name in names}
     data["occurred_at"] = _text(row["occurred_at"])
     return _entry(row["received_at"], "receipt", row, data)
 

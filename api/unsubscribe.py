@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse
 from api.context import AppContext, Ctx
 from api.problems import Problem, documented
 from domain.unsubscribe import delivery_named_by
-from storage.people import Subscription
+from storage.users import Subscription
 
 router = APIRouter(prefix="/unsubscribe", tags=["unsubscribe"])
 
@@ -53,7 +53,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 @router.get("/{token}", summary="Show the unsubscribe page", response_class=Response, responses=_ANSWERS)
 async def ask(token: Token, ctx: Ctx) -> HTMLResponse:
     """Show a page that asks for confirmation. This changes nothing."""
-    found = await ctx.people.subscription(_delivery(token, ctx))
+    found = await ctx.users.subscription(_delivery(token, ctx))
     if found is None:
         raise _unknown()
     return _page(found) if found.wanted else _done(found)
@@ -67,7 +67,7 @@ async def unsubscribe(token: Token, request: Request, ctx: Ctx) -> HTMLResponse:
     changes nothing. The body (`List-Unsubscribe=One-Click`) may be omitted.
     """
     await request.body()
-    found = await ctx.people.unsubscribe(_delivery(token, ctx))
+    found = await ctx.users.unsubscribe(_delivery(token, ctx))
     if found is None:
         raise _unknown()
     return _done(found)

@@ -14,7 +14,7 @@ from api import audience
 from api.auth import StreamedRoute, Tenant
 from api.body_limit import drain
 from api.broadcast_models import BroadcastView
-from api.broadcasts import load, load_view, view_of, wrong_state
+from api.broadcasts import load, load_view, view_of, wrong_status
 from api.context import AppContext, Ctx
 from api.problems import FieldError, Problem, documented
 from domain.broadcasts import RECIPIENTS_MAX, Recipient, Refusal
@@ -86,7 +86,7 @@ async def upload(
         raise read.problem("audience_empty", "The upload has no usable line.")
     ended = await ctx.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
     if not ended:
-        raise wrong_state("Another upload started, or the broadcast was cancelled, in the meantime.")
+        raise wrong_status("Another upload started, or the broadcast was cancelled, in the meantime.")
     return await load_view(ctx, tenant, id)
 
 
@@ -143,7 +143,7 @@ class _Upload:
 
     def problem(self, code: str, detail: str) -> Problem:
         """Build the problem that refuses the whole upload, with the first refused lines."""
-        errors = [FieldError(f"/line/{r.no}{r.pointer}", r.code, r.message) for r in self._first]
+        errors = [FieldError(f"/line/{r.number}{r.pointer}", r.code, r.message) for r in self._first]
         return Problem(422, code, detail, errors=errors)
 
 
@@ -152,14 +152,14 @@ async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) ->
     broadcast = await load(ctx, tenant, id)
     if broadcast.digest is None:
         await drain(request.receive)
-        raise wrong_state(
-            f"Its status is {broadcast.state} and its audience {broadcast.audience}: it takes no upload."
+        raise wrong_status(
+            f"Its status is {broadcast.status} and its audience {broadcast.audience}: it takes no upload."
         )
     digest = hashlib.sha256()
     async for chunk in request.stream():
         digest.update(chunk)
     if not hmac.compare_digest(digest.digest(), broadcast.digest):
-        raise wrong_state("The broadcast already has a different audience.")
+        raise wrong_status("The broadcast already has a different audience.")
     return view_of(ctx, broadcast)
 
 

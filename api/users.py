@@ -12,7 +12,7 @@ from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
 from api.problems import FieldError, Problem, documented, invalid, pointer
 from domain.notification import Channel, QuietHours
 from domain.preferences import ANY_TYPE
-from storage.people import Contacts, Preferences
+from storage.users import Contacts, Preferences
 
 UserId = Annotated[Name, Path(description="The client's own id for the user.")]
 
@@ -83,14 +83,14 @@ class PreferencesBody(Request):
 @router.put("/contacts", summary="Replace a user's contacts")
 async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, ctx: Ctx) -> ContactsBody:
     """Replace a user's addresses. Numbers are stored in E.164, mail domains in lower case."""
-    await ctx.people.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
+    await ctx.users.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
     return body
 
 
 @router.get("/contacts", summary="Get a user's contacts")
 async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx) -> ContactsBody:
     """Get a user's addresses."""
-    contacts = await ctx.people.contacts(tenant, user_id)
+    contacts = await ctx.users.contacts(tenant, user_id)
     if contacts is None:
         raise user_not_found()
     # Not validated again: the rules may have changed since the addresses were stored.
@@ -114,14 +114,14 @@ async def put_preferences(
         for channel, enabled in channels.items()
     }
     quiet = QuietHours(body.quiet_hours.start, body.quiet_hours.end) if body.quiet_hours else None
-    await ctx.people.set_preferences(tenant, user_id, Preferences(settings, body.time_zone, quiet))
+    await ctx.users.set_preferences(tenant, user_id, Preferences(settings, body.time_zone, quiet))
     return body
 
 
 @router.get("/preferences", summary="Get a user's preferences")
 async def get_preferences(user_id: UserId, tenant: Tenant, ctx: Ctx) -> PreferencesBody:
     """Get a user's preferences."""
-    preferences = await ctx.people.preferences(tenant, user_id)
+    preferences = await ctx.users.preferences(tenant, user_id)
     if preferences is None:
         raise user_not_found()
     types: dict[str, dict[Channel, bool]] = {}

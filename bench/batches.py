@@ -43,7 +43,7 @@ async def measure(bench: Bench) -> Report:
     report.scale = {**sizes, "submitted_in": BATCH}
     # One provider only, so that every failed call is a failed pass.
     async with (
-        subjects.herald(bench, "Herald, in batches", BATCHED.type, f'{HERALD}paging = "bulk"\n') as subject,
+        subjects.herald(bench, "Herald, in batches", BATCHED.type, f'{HERALD}batching = "bulk"\n') as subject,
         Traffic(subject.running) as traffic,
     ):
         await _Batches(bench, subject, traffic, report, sizes).measure()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bench.harness import Bench, Running, TookTooLong, paging
+from bench.harness import Bench, Running, TookTooLong, batching
 from bench.latency import (
     BULK,
     OTP,
@@ -55,7 +55,7 @@ async def measure(bench: Bench) -> Report:
     report.scale = {"recipients": size, "otp_per_s": RATE_PER_S, "idle_s": idle_s}
     runs: list[_Run] = []
     for _ in range(bench.repetitions):
-        async with bench.stack(catalog=paging("bulk")) as running, Traffic(running) as traffic:
+        async with bench.stack(catalog=batching("bulk")) as running, Traffic(running) as traffic:
             await running.instant_vendors()
             runs.append(await _run(bench, running, traffic, size, idle_s))
     group = f"{size:,} recipients"

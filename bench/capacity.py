@@ -13,16 +13,16 @@ from typing import Any
 from bench.cost import COSTS
 from bench.report import RESULTS, ROOT, shown
 from console import capacity
-from console.capacity_model import Demand, Way, plan
+from console.capacity_model import DeliveryPath, Demand, plan
 
 PAGE = ROOT / "docs" / "capacity.md"
 DATA = ROOT / "console" / capacity.MEASURED
 RATES = (100, 1_000, 10_000)
 
 _GROUPS = {
-    Way.WORKFLOW: f"{COSTS}one workflow each",
-    Way.AWAITING: f"{COSTS}one workflow each, awaiting its receipt",
-    Way.PAGE: f"{COSTS}in batches",
+    DeliveryPath.WORKFLOW: f"{COSTS}one workflow each",
+    DeliveryPath.AWAITING: f"{COSTS}one workflow each, awaiting its receipt",
+    DeliveryPath.BATCH: f"{COSTS}in batches",
 }
 _COSTS = {
     "api_cpu_ms": ("CPU of api", "CPU of callbacks"),
@@ -73,7 +73,7 @@ def updated(data: Mapping[str, Any], results: Path = RESULTS) -> dict[str, Any]:
             "measured_at": machine["measured_at"],
             "machine": f"{machine['cpus']} cores of {machine['cpu_model']}, everything on one machine",
             "revision": machine["revision"],
-            "ways": {**data["ways"], **ways},
+            "paths": {**data["paths"], **ways},
             "notes": [],
         }
     if growth.exists():
@@ -89,9 +89,12 @@ def written(page: str) -> str:
 
 
 def _inputs(known: capacity.Measured) -> str:
-    lines = ["| one notification | " + " | ".join(Way) + " |", "|---" + "|--:" * len(Way) + "|"]
+    lines = [
+        "| one notification | " + " | ".join(DeliveryPath) + " |",
+        "|---" + "|--:" * len(DeliveryPath) + "|",
+    ]
     for name in _COSTS:
-        values = [getattr(known.costs[way], name) for way in Way]
+        values = [getattr(known.costs[way], name) for way in DeliveryPath]
         lines.append(
             f"| {name.replace('_', ' ')} | " + " | ".join(f"{shown(value)}" for value in values) + " |"
         )

@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from bench import temporal_baseline
 from bench.cost import COSTS, Histories, Meter
-from bench.harness import Bench, Running, paging
+from bench.harness import Bench, Running, batching
 from bench.report import Report, at_least
 from bench.temporal_baseline import Baseline, BaselineResult
 from bench.traffic import EMAIL, PUSH, WHATSAPP, Kind, Traffic, sms
@@ -42,13 +42,13 @@ async def measure(bench: Bench) -> Report:
     size = bench.option("size", bench.scaled(400, 60, essential=600))
     report.scale = {"notifications": size, "in_flight": IN_FLIGHT}
     async with AsyncExitStack() as open:
-        running = await open.enter_async_context(bench.stack(catalog=paging("never")))
+        running = await open.enter_async_context(bench.stack(catalog=batching("never")))
         traffic = await open.enter_async_context(Traffic(running))
         await traffic.add_users(size * (2 * bench.repetitions + 1))
         rates = _Rates(bench, running, traffic, size)
         await (rates.measure_sms(report) if bench.essential else rates.measure(report))
     async with AsyncExitStack() as open:
-        running = await open.enter_async_context(bench.stack(catalog=paging("bulk"), statements=True))
+        running = await open.enter_async_context(bench.stack(catalog=batching("bulk"), statements=True))
         traffic = await open.enter_async_context(Traffic(running))
         await _Costs(bench, running, traffic, report).measure()
     report.notes += [
@@ -209,7 +209,7 @@ class _Costs:
             await self._baselines(meter, client)
 
     async def _batch_histories(self, client: Client, group: str, notifications: int) -> None:
-        ids = [run.id async for run in client.list_workflows("WorkflowType = 'PageWorkflow'")]
+        ids = [run.id async for run in client.list_workflows("WorkflowType = 'BatchWorkflow'")]
         found = [await Histories.of(client, [id]) for id in ids]
         total = Histories(*(sum(getattr(one, name) for one in found) for name in Histories.__slots__))
         total.add_to(self._report, group, notifications)

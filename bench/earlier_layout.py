@@ -26,7 +26,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 _LABELS = (
     ("what one costs, ", "cost per notification, "),
     ("accepted to provider-accepted", "submitted to provider-accepted"),
-    ("by pages", "in batches"),
+    ("in batches", "in batches"),
     ("a workflow each", "one workflow each"),
     ("each receipt at once", "immediate receipts"),
     ("no receipts yet", "no receipts"),

@@ -16,13 +16,13 @@ from bench.harness import Bench, Running
 from bench.history_seed import MONTHS, SHARED_BUFFERS, seed_history
 from bench.load import percentile
 from bench.report import Report, Series, at_most
+from domain.contracts import NotificationRef
 from domain.ids import workflow_id
 from domain.notification import Channel, Lane
 from domain.notification_types import RetentionPolicy
-from domain.steps import NotificationRef
-from storage import upkeep
+from storage import maintenance
 from storage.postgres import Pool, open_pool
-from storage.reads import Filter, Reads
+from storage.queries import Filter, Queries
 from storage.retention import retain
 from temporal.search_attributes import CHANNEL, TENANT, TYPE
 from temporal.task_queues import task_queue
@@ -200,29 +200,29 @@ async def _statements(running: Running) -> Values:
 async def _reads(running: Running) -> Values:
     """API reads and one round of the reconciliation: the median of several, in milliseconds."""
     pool = await open_pool(running.database_url, size_max=1)
-    reads = Reads(pool)
+    queries = Queries(pool)
     oldest = await running.value("SELECT id FROM notifications ORDER BY tenant, accepted_at, id LIMIT 1")
     asked: dict[str, Callable[[], Awaitable[object]]] = {
-        "the newest 50": lambda: reads.page("dev", Filter(), 50),
-        "a user's 50": lambda: reads.page("dev", Filter(user_id="user-7"), 50),
-        "50 of a type that nobody sent": lambda: reads.page("dev", Filter(type="otp"), 50),
-        "the oldest, with its timeline": lambda: reads.story("dev", oldest),
+        "the newest 50": lambda: queries.list_page("dev", Filter(), 50),
+        "a user's 50": lambda: queries.list_page("dev", Filter(user_id="user-7"), 50),
+        "50 of a type that nobody sent": lambda: queries.list_page("dev", Filter(type="otp"), 50),
+        "the oldest, with its timeline": lambda: queries.timeline("dev", oldest),
         "one reconciliation round": lambda: _reconciled(pool),
     }
     try:
         return {(name, "ms"): await _median_ms(ask) for name, ask in asked.items()}
     finally:
-        await reads.close(1)
+        await queries.close(1)
         await pool.close()
 
 
 async def _reconciled(pool: Pool) -> None:
-    await upkeep.requeue_live_without_due(pool, 1000)
-    await upkeep.revive_orphans(pool, 1000)
-    await upkeep.drift(pool)
-    await upkeep.age_dead_letters(pool)
-    await upkeep.ensure_partitions(pool, 3)
-    await upkeep.drop_orphans(pool, 72 * 3600)
+    await maintenance.requeue_live_without_due(pool, 1000)
+    await maintenance.revive_orphans(pool, 1000)
+    await maintenance.drift(pool)
+    await maintenance.age_dead_letters(pool)
+    await maintenance.ensure_partitions(pool, 3)
+    await maintenance.drop_orphans(pool, 72 * 3600)
     await retain(pool, RetentionPolicy(), within_s=1)
 
 

@@ -24,8 +24,8 @@ PARTS = ("api", "callbacks", "worker", "worker_critical", "temporal", "postgres"
 _POLL_S = 0.05
 
 
-def paging(mode: str) -> str:
-    """The catalog of the benchmarks with `dispatch.paging` set."""
+def batching(mode: str) -> str:
+    """The catalog of the benchmarks with `dispatch.batching` set."""
     return CATALOG.read_text(encoding="utf-8").replace("[dispatch]\n", f'[dispatch]\npaging = "{mode}"\n')
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from bench.harness import Bench, paging
+from bench.harness import Bench, batching
 from bench.load import percentile
 from bench.report import Report, Series, Target, at_least, at_most
 from bench.stages import Stages, add_stages, stages
@@ -59,7 +59,7 @@ async def measure(bench: Bench) -> Report:
 
 async def _run(bench: Bench, runs: _Runs, bulk: int, seconds: float) -> None:
     """One run on a new stack: vendors still send the reports of an earlier run for minutes."""
-    async with bench.stack(catalog=paging("bulk")) as running, Traffic(running) as traffic:
+    async with bench.stack(catalog=batching("bulk")) as running, Traffic(running) as traffic:
         await traffic.add_users(bulk)
         await running.instant_vendors()
         runs.idle.append(await alone(traffic, seconds))

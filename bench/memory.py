@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import linear_regression
 
-from bench.harness import Bench, Running, paging
+from bench.harness import Bench, Running, batching
 from bench.report import Report, Series, at_most
 from bench.traffic import Traffic, sms
 
@@ -36,7 +36,7 @@ async def measure(bench: Bench) -> Report:
 
 async def _run(bench: Bench, step: int, cached: int) -> Samples:
     samples: Samples = {part: [] for part in PARTS}
-    async with bench.stack(catalog=paging("bulk")) as running, Traffic(running) as traffic:
+    async with bench.stack(catalog=batching("bulk")) as running, Traffic(running) as traffic:
         await running.instant_vendors()
         await traffic.add_users(step * STEPS + cached)
         # Fill the worker's workflow cache first, so that it does not count as growth.

@@ -12,7 +12,7 @@ from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool
-from storage.rows import AttemptOutcome, Intent, OpenAttempt, Submission
+from storage.records import AttemptOutcome, Intent, OpenAttempt, Submission
 
 HOT: Final = {
     "accept": "INSERT INTO notifications (",
@@ -68,9 +68,9 @@ async def _round(ledger: Ledger, group: int) -> None:
     if len(intents) != group:
         raise RuntimeError(f"of {group} notifications {len(intents)} could be claimed: is a worker running?")
     opened = await asyncio.gather(*map(ledger.intend, intents))
-    closings = [_closing(intent, one) for intent, one in zip(intents, opened, strict=True) if one]
-    if len(closings) != group or None in await asyncio.gather(*map(ledger.close_attempt, closings)):
-        raise RuntimeError(f"of {group} intents {len(closings)} were granted: is something else sending?")
+    outcomes = [_outcome(intent, one) for intent, one in zip(intents, opened, strict=True) if one]
+    if len(outcomes) != group or None in await asyncio.gather(*map(ledger.close_attempt, outcomes)):
+        raise RuntimeError(f"of {group} intents {len(outcomes)} were granted: is something else sending?")
 
 
 def _submission() -> Submission:
@@ -106,11 +106,11 @@ def _intent(id: UUID, delivery_id: UUID) -> Intent:
     )
 
 
-def _closing(intent: Intent, opened: OpenAttempt) -> AttemptOutcome:
+def _outcome(intent: Intent, opened: OpenAttempt) -> AttemptOutcome:
     return AttemptOutcome(
         intent.notification_id,
         intent.delivery_id,
-        opened.no,
+        opened.number,
         opened.version,
         Outcome.ACCEPTED,
         Transition(Status.SENT, None, release=True),

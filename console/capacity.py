@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.capacity_model import Cost, Demand, Kept, Need, Plan, Way, plan
+from console.capacity_model import Cost, DeliveryPath, Demand, Kept, Need, Plan, plan
 from console.errors import CommandError
 
 MEASURED = "measured.json"
@@ -21,7 +21,7 @@ _DEFAULT = Demand(rate_per_s=1)
 class Measured:
     """What the benchmarks found: the costs, on what, and what must be known to read them."""
 
-    costs: Mapping[Way, Cost]
+    costs: Mapping[DeliveryPath, Cost]
     kept: Kept
     machine: str
     revision: str
@@ -33,7 +33,7 @@ def measured() -> Measured:
     """The costs that came with this version."""
     found = json.loads(resources.files("console").joinpath(MEASURED).read_text(encoding="utf-8"))
     return Measured(
-        {Way(name): Cost(**cost) for name, cost in found["ways"].items()},
+        {DeliveryPath(name): Cost(**cost) for name, cost in found["paths"].items()},
         Kept(**found["kept"]),
         *(found[name] for name in ("machine", "revision", "measured_at", "notes")),
     )
@@ -43,9 +43,9 @@ def capacity(
     rate: Annotated[
         list[float], typer.Option(help="Notifications a second in the busy hours; repeat it to compare.")
     ],
-    pages: Annotated[
-        float, typer.Option(help="The share that goes by pages, 0 to 1.")
-    ] = _DEFAULT.pages_share,
+    batches: Annotated[
+        float, typer.Option(help="The share that goes by batches, 0 to 1.")
+    ] = _DEFAULT.batch_share,
     awaiting: Annotated[
         float, typer.Option(help="Of the others, the share whose workflow waits for the receipt.")
     ] = _DEFAULT.awaiting_share,
@@ -69,7 +69,7 @@ def capacity(
             plan(
                 Demand(
                     per_s,
-                    pages,
+                    batches,
                     awaiting,
                     peak,
                     busy_hours,

@@ -13,10 +13,10 @@ DAY_S = 86_400
 MONTH_DAYS = 30
 
 
-class Way(StrEnum):
+class DeliveryPath(StrEnum):
     """The path of a notification."""
 
-    PAGE = "page"
+    BATCH = "batch"
     WORKFLOW = "workflow"
     AWAITING = "awaiting"
     """A workflow that stays open until the receipt."""
@@ -55,12 +55,12 @@ class Demand:
     """The load to size for. `rate_per_s` holds over the busy hours of every day; bursts are `peak` times
     that.
 
-    `pages_share` is batched; of the rest, `awaiting_share` stay open for `receipt_s` seconds.
+    `batch_share` is batched; of the rest, `awaiting_share` stay open for `receipt_s` seconds.
     `limited_share` have a limit per user that looks back `limit_window_s`.
     """
 
     rate_per_s: float
-    pages_share: float = 0.8
+    batch_share: float = 0.8
     awaiting_share: float = 0.25
     peak: float = 2.0
     busy_hours: float = 10.0
@@ -80,13 +80,13 @@ class Demand:
         """Notifications a day."""
         return self.rate_per_s * self.busy_hours * 3600
 
-    def share(self, way: Way) -> float:
+    def share(self, way: DeliveryPath) -> float:
         """The share of all notifications that take this path."""
-        single = 1 - self.pages_share
+        single = 1 - self.batch_share
         return {
-            Way.PAGE: self.pages_share,
-            Way.WORKFLOW: single * (1 - self.awaiting_share),
-            Way.AWAITING: single * self.awaiting_share,
+            DeliveryPath.BATCH: self.batch_share,
+            DeliveryPath.WORKFLOW: single * (1 - self.awaiting_share),
+            DeliveryPath.AWAITING: single * self.awaiting_share,
         }[way]
 
 
@@ -152,7 +152,7 @@ class Plan:
     needs: Sequence[Need]
     first: Need
     saturates_at_per_s: float
-    per_s: Mapping[Way, float]
+    per_s: Mapping[DeliveryPath, float]
 
 
 LEDGER = "more in batches; larger groups; a larger machine; then an installation for each set of tenants"
@@ -161,11 +161,13 @@ TEMPORAL_STORE = (
 )
 
 
-def plan(demand: Demand, costs: Mapping[Way, Cost], kept: Kept, assumed: Assumed | None = None) -> Plan:
+def plan(
+    demand: Demand, costs: Mapping[DeliveryPath, Cost], kept: Kept, assumed: Assumed | None = None
+) -> Plan:
     """Size an installation for a demand. Raises ValueError for shares outside of 0 to 1, or a rate of 0."""
     assumed = assumed or Assumed()
     _check(demand)
-    rates = {way: demand.peak_per_s * demand.share(way) for way in Way}
+    rates = {way: demand.peak_per_s * demand.share(way) for way in DeliveryPath}
     needs = [
         *_temporal(demand, rates, costs, assumed),
         *_processes(rates, costs, assumed),
@@ -178,13 +180,13 @@ def plan(demand: Demand, costs: Mapping[Way, Cost], kept: Kept, assumed: Assumed
     return Plan(demand, needs, first, demand.rate_per_s / used, rates)
 
 
-def _total(rates: Mapping[Way, float], costs: Mapping[Way, Cost], what: str) -> float:
+def _total(rates: Mapping[DeliveryPath, float], costs: Mapping[DeliveryPath, Cost], what: str) -> float:
     """The sum of rate times cost over all paths."""
     return sum(rate * getattr(costs[way], what) for way, rate in rates.items() if rate)
 
 
 def _temporal(
-    demand: Demand, rates: Mapping[Way, float], costs: Mapping[Way, Cost], assumed: Assumed
+    demand: Demand, rates: Mapping[DeliveryPath, float], costs: Mapping[DeliveryPath, Cost], assumed: Assumed
 ) -> list[Need]:
     transitions = _total(rates, costs, "state_transitions")
     cpu = _total(rates, costs, "temporal_cpu_ms") / 1000 / assumed.utilisation
@@ -205,11 +207,13 @@ def _temporal(
             TEMPORAL_STORE,
         ),
         Need("Temporal's Postgres: disk", stored / 1e9, "GB"),
-        Need("open workflows", rates[Way.AWAITING] * demand.receipt_s, ""),
+        Need("open workflows", rates[DeliveryPath.AWAITING] * demand.receipt_s, ""),
     ]
 
 
-def _processes(rates: Mapping[Way, float], costs: Mapping[Way, Cost], assumed: Assumed) -> list[Need]:
+def _processes(
+    rates: Mapping[DeliveryPath, float], costs: Mapping[DeliveryPath, Cost], assumed: Assumed
+) -> list[Need]:
     # A process uses one core at most; two of each, so that one may fail.
     cores = {name: _total(rates, costs, f"{name}_cpu_ms") / 1000 for name in ("worker", "api")}
     return [
@@ -219,7 +223,11 @@ def _processes(rates: Mapping[Way, float], costs: Mapping[Way, Cost], assumed: A
 
 
 def _ledger(
-    demand: Demand, rates: Mapping[Way, float], costs: Mapping[Way, Cost], kept: Kept, assumed: Assumed
+    demand: Demand,
+    rates: Mapping[DeliveryPath, float],
+    costs: Mapping[DeliveryPath, Cost],
+    kept: Kept,
+    assumed: Assumed,
 ) -> list[Need]:
     cpu = _total(rates, costs, "postgres_cpu_ms") / 1000 / assumed.utilisation
     commits = _total(rates, costs, "commits")
@@ -241,7 +249,7 @@ def _ledger(
 
 
 def _valkey(
-    demand: Demand, rates: Mapping[Way, float], costs: Mapping[Way, Cost], assumed: Assumed
+    demand: Demand, rates: Mapping[DeliveryPath, float], costs: Mapping[DeliveryPath, Cost], assumed: Assumed
 ) -> list[Need]:
     remembered = demand.per_day * demand.limited_share * min(1.0, demand.limit_window_s / DAY_S)
     return [
@@ -272,6 +280,6 @@ def _check(demand: Demand) -> None:
         raise ValueError(
             "the rate must be above 0, the peak at least 1, the busy hours above 0 and at most 24"
         )
-    for name in ("pages_share", "awaiting_share", "limited_share"):
+    for name in ("batch_share", "awaiting_share", "limited_share"):
         if not 0 <= getattr(demand, name) <= 1:
             raise ValueError(f"{name} is {getattr(demand, name)}: a share is between 0 and 1")

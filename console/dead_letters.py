@@ -153,8 +153,8 @@ def _replay_summary(result: dict[str, Any]) -> list[str]:
         ]
     else:
         lines = [f"{result['replayed']} of {_count(matched, 'dead letter')} will be sent again."]
-        if result["moved_meanwhile"]:
-            lines.append(f"{result['moved_meanwhile']} had already been handled.")
+        if result["already_handled"]:
+            lines.append(f"{result['already_handled']} had already been handled.")
     if expired:
         lines.append(f"{expired} would have expired before being sent: set a new expiry with --expires-at.")
     if result["last_at"]:

@@ -50,7 +50,7 @@ def list_() -> None:
     from storage import api_keys
 
     table = terminal.table("prefix", "tenant", "created", "status", "name")
-    for key in _in_database(api_keys.listed):
+    for key in _in_database(api_keys.list_api_keys):
         status = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "active"
         cells = (key.prefix, key.tenant, f"{key.created_at:%Y-%m-%d %H:%M}")
         terminal.row(table, (*cells, terminal.coloured(status), key.name))

@@ -5,10 +5,10 @@ from uuid import UUID
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
+from domain.contracts import LimitResult
 from domain.decision import decide
 from domain.notification import Delivery, Notification
 from domain.status import SENDABLE
-from domain.steps import LimitResult
 from storage.ledger import Ledger
 
 
@@ -38,8 +38,8 @@ class Admission:
         if notification is None:
             return LimitResult(admitted=False)
         delivery = notification.delivery_by_id(delivery_id)
-        if delivery.state not in SENDABLE:
-            return LimitResult(admitted=False, state=delivery.state)
+        if delivery.status not in SENDABLE:
+            return LimitResult(admitted=False, status=delivery.status)
         return await self.admit(notification, delivery)
 
     async def admit(self, notification: Notification, delivery: Delivery) -> LimitResult:
@@ -52,7 +52,7 @@ class Admission:
             return LimitResult(admitted=True)
         snapshot = self._snapshots.of(notification, delivery)
         after = decide(snapshot, reached)
-        moved = await self._transitions.apply(snapshot, after)
-        if moved is None:
+        updated = await self._transitions.apply(snapshot, after)
+        if updated is None:
             return LimitResult(admitted=False)
-        return LimitResult(admitted=False, state=moved.state, reason=after.reason_code)
+        return LimitResult(admitted=False, status=updated.status, reason=after.reason_code)

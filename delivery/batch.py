@@ -9,18 +9,18 @@ from uuid import UUID
 
 import structlog
 
-from delivery.batch_item import BatchItemResult, PagePass
+from delivery.batch_item import BatchItemResult, BatchItems
+from domain.batching import Pace
+from domain.contracts import BatchProgress
 from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
-from domain.paging import Pace
-from domain.steps import PageProgress
+from storage.batch_queue import BatchClaim, BatchQueue, HandOver
 from storage.group import LedgerError
-from storage.page_queue import HandOver, PageClaim, PageQueue
 from telemetry.metrics import Metrics
 
 log = structlog.stdlib.get_logger(__name__)
 
-PAGE_S_MAX = 120.0
+BATCH_S_MAX = 120.0
 """A batch claims nothing after this time: batches must not delay the upgrade of a worker."""
 IDLE_S = 1.0
 """How long a batch looks for more before it ends, while nothing is due in its lane."""
@@ -30,15 +30,15 @@ LEASE_LEFT_S = 1.0
 LEDGER_AWAY_S = 1.0
 
 
-class Page:
+class Batch:
     """One run of a batch. The ledger's compare-and-sets keep it correct beside other senders."""
 
     def __init__(
         self,
         id: UUID,
         lane: Lane,
-        queue: PageQueue,
-        passes: PagePass,
+        queue: BatchQueue,
+        passes: BatchItems,
         policy: DispatchPolicy,
         metrics: Metrics,
     ) -> None:
@@ -48,7 +48,7 @@ class Page:
         self._passes = passes
         self._policy = policy
         self._metrics = metrics
-        self._places = asyncio.Semaphore(policy.page_concurrency)
+        self._places = asyncio.Semaphore(policy.batch_concurrency)
         self._under_way: set[asyncio.Task[None]] = set()
         self._counts: Counter[BatchItemResult] = Counter()
         self._taken = 0
@@ -56,14 +56,14 @@ class Page:
         self._ended = ""
 
     @property
-    def progress(self) -> PageProgress:
+    def progress(self) -> BatchProgress:
         """Its progress."""
         counts = self._counts
-        return PageProgress(
+        return BatchProgress(
             taken=self._taken,
             settled=counts[BatchItemResult.SETTLED],
             waiting=counts[BatchItemResult.WAITING],
-            promoted=counts[BatchItemResult.SOLO],
+            promoted=counts[BatchItemResult.DEDICATED_WORKFLOW],
             left=counts[BatchItemResult.LEFT],
             ended=self._ended,
         )
@@ -75,7 +75,7 @@ class Page:
         # Wakes a waiter for a slot at once; it sees that the batch stops, and starts nothing.
         self._places.release()
 
-    async def drain(self) -> PageProgress:
+    async def drain(self) -> BatchProgress:
         """Send what is due until the batch is full, nothing more is due, or it is stopped.
 
         Returns once all its sends have finished, also if cancelled: no call is interrupted.
@@ -97,14 +97,14 @@ class Page:
             raise cancelled
 
     async def _take(self) -> None:
-        pace, ends, idle_since = Pace(), time.monotonic() + PAGE_S_MAX, time.monotonic()
+        pace, ends, idle_since = Pace(), time.monotonic() + BATCH_S_MAX, time.monotonic()
         seen = self._counts.copy()
         while not self._stopping.is_set():
-            if self._taken >= self._policy.page_size or time.monotonic() > ends:
+            if self._taken >= self._policy.batch_size or time.monotonic() > ends:
                 self.stop("full")
                 return
             started = time.monotonic()
-            claims = await self._claim(min(pace.portion, self._policy.page_size - self._taken))
+            claims = await self._claim(min(pace.portion, self._policy.batch_size - self._taken))
             if claims:
                 await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
                 idle_since = time.monotonic()
@@ -115,18 +115,20 @@ class Page:
                 await self._rest(LOOK_S)
                 continue
             # All results since the last portion, including those that arrived while it rested.
-            came, seen = self._counts - seen, self._counts.copy()
-            if came[BatchItemResult.LEFT]:
-                log.warning("page_left_some", page_id=str(self._id), count=came[BatchItemResult.LEFT])
-            shut = came[BatchItemResult.WAITING] + came[BatchItemResult.LEFT]
-            pace = pace.after(came.total() - shut, shut, time.monotonic() - started)
+            results, seen = self._counts - seen, self._counts.copy()
+            if results[BatchItemResult.LEFT]:
+                log.warning(
+                    "batch_items_released", batch_id=str(self._id), count=results[BatchItemResult.LEFT]
+                )
+            shut = results[BatchItemResult.WAITING] + results[BatchItemResult.LEFT]
+            pace = pace.after(results.total() - shut, shut, time.monotonic() - started)
             await self._rest(pace.rest_s)
 
-    async def _claim(self, limit: int) -> Sequence[PageClaim]:
+    async def _claim(self, limit: int) -> Sequence[BatchClaim]:
         try:
             claims = await self._queue.claim(self._lane, limit, self._policy.lease_s, self._id)
         except LedgerError as error:
-            log.warning("page_claiming_failed", page_id=str(self._id), why=type(error).__name__)
+            log.warning("batch_claiming_failed", batch_id=str(self._id), why=type(error).__name__)
             await self._rest(LEDGER_AWAY_S)
             return ()
         if claims:
@@ -136,7 +138,7 @@ class Page:
             self._metrics.due_lag_seconds.record(claim.late_s, lane=self._lane)
         return claims
 
-    async def _begin(self, claims: Sequence[PageClaim], until: float) -> None:
+    async def _begin(self, claims: Sequence[BatchClaim], until: float) -> None:
         """Start each as soon as a slot is free. `until`: when the claims are too old (monotonic)."""
         for place, claim in enumerate(claims):
             await self._places.acquire()
@@ -150,37 +152,37 @@ class Page:
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
-    async def _carry(self, claim: PageClaim) -> None:
+    async def _carry(self, claim: BatchClaim) -> None:
         try:
-            came = await self._come_to(claim)
-            if came is BatchItemResult.SOLO:
+            result = await self._result_of(claim)
+            if result is BatchItemResult.DEDICATED_WORKFLOW:
                 await self._queue.hand_over(HandOver(claim, dedicated_workflow=True))
         except LedgerError as error:
             # It falls due again when its claim ends.
-            log.debug("page_pass_failed", notification_id=str(claim.id), why=type(error).__name__)
-            came = BatchItemResult.LEFT
+            log.debug("batch_item_interrupted", notification_id=str(claim.id), why=type(error).__name__)
+            result = BatchItemResult.LEFT
         finally:
             self._places.release()
-        self._counts[came] += 1
-        self._metrics.paged.add(lane=self._lane, came=came)
+        self._counts[result] += 1
+        self._metrics.batch_items.add(lane=self._lane, result=result)
 
-    async def _come_to(self, claim: PageClaim) -> BatchItemResult:
+    async def _result_of(self, claim: BatchClaim) -> BatchItemResult:
         try:
             return await self._passes.run(claim.id)
         except LedgerError:
             raise
         except Exception as error:
             # Only this notification is broken: its own workflow makes the error visible in Temporal.
-            log.error("page_pass_broke", notification_id=str(claim.id), why=type(error).__name__)
-            return BatchItemResult.SOLO
+            log.error("batch_item_failed", notification_id=str(claim.id), why=type(error).__name__)
+            return BatchItemResult.DEDICATED_WORKFLOW
 
-    async def _give_back(self, claims: Sequence[PageClaim]) -> None:
+    async def _give_back(self, claims: Sequence[BatchClaim]) -> None:
         try:
             await asyncio.gather(
                 *(self._queue.hand_over(HandOver(claim, dedicated_workflow=False)) for claim in claims)
             )
         except LedgerError as error:
-            log.warning("page_not_given_back", page_id=str(self._id), why=type(error).__name__)
+            log.warning("batch_items_not_released", batch_id=str(self._id), why=type(error).__name__)
 
     async def _rest(self, seconds: float) -> None:
         """Wait `seconds`, or until the batch is stopped."""

@@ -7,11 +7,11 @@ from uuid import UUID
 from delivery.admission import Admission
 from delivery.delivery_pass import DeliveryPass
 from delivery.planner import Planner
+from domain.batching import needs_workflow
+from domain.contracts import Action, PassResult, Plan, Step
 from domain.notification import Notification
 from domain.notification_types import Catalog
-from domain.paging import needs_workflow
 from domain.reasons import Reason
-from domain.steps import Action, PassResult, Plan, Step
 
 _SHUT = frozenset({Reason.PROVIDER_DOWN, Reason.LIMIT_STORE_LOST})
 
@@ -23,13 +23,13 @@ class BatchItemResult(StrEnum):
     """The batch is done with it: final, sent, parked or deferred in the ledger."""
     WAITING = "waiting"
     """Deferred without a call: no provider may be called, or the limits cannot be checked."""
-    SOLO = "dedicated_workflow"
+    DEDICATED_WORKFLOW = "dedicated_workflow"
     """It needs more than its first pass, and so its own workflow."""
     LEFT = "left"
     """It could not be processed now; it falls due again when its claim ends."""
 
 
-class PagePass:
+class BatchItems:
     """Carries notifications through their first pass, as workflows/notification.py does."""
 
     def __init__(
@@ -53,13 +53,13 @@ class PagePass:
         if not plan.steps:
             put_off = all(delivery.reason_code in _SHUT for delivery in notification.deliveries)
             return BatchItemResult.WAITING if put_off else BatchItemResult.SETTLED
-        if self._is_solo(plan, notification):
-            return BatchItemResult.SOLO
+        if self._needs_dedicated_workflow(plan, notification):
+            return BatchItemResult.DEDICATED_WORKFLOW
         under_way = [asyncio.create_task(self._carry(notification, step)) for step in plan.steps]
         await asyncio.wait(under_way)
-        return _what_of([task.result() for task in under_way])
+        return _combined([task.result() for task in under_way])
 
-    def _is_solo(self, plan: Plan, notification: Notification) -> bool:
+    def _needs_dedicated_workflow(self, plan: Plan, notification: Notification) -> bool:
         """Whether a batch must not send it: its type was changed, or it was tried before."""
         type = self._catalog.types[notification.type]
         return needs_workflow(type, notification.strategy) or any(
@@ -68,19 +68,19 @@ class PagePass:
 
     async def _carry(self, notification: Notification, step: Step) -> PassResult:
         if step.action is not Action.SEND:
-            return PassResult(step.action, step.state, step.reason, step.wait_s, hold=step.hold)
+            return PassResult(step.action, step.status, step.reason, step.wait_s, hold=step.hold)
         delivery = notification.delivery_by_id(UUID(step.delivery_id))
         if step.limited:
             limited = await self._admission.admit(notification, delivery)
             if not limited.admitted:
-                return PassResult(Action.NOTHING, limited.state, limited.reason)
+                return PassResult(Action.NOTHING, limited.status, limited.reason)
         return await self._passes.run(notification.id, delivery.id, notification)
 
 
-def _what_of(results: list[PassResult]) -> BatchItemResult:
+def _combined(results: list[PassResult]) -> BatchItemResult:
     """The notification's result, from those of its channels."""
     if any(result.action is not Action.NOTHING and result.hold for result in results):
-        return BatchItemResult.SOLO
+        return BatchItemResult.DEDICATED_WORKFLOW
     if all(result.reason in _SHUT for result in results):
         return BatchItemResult.WAITING
     return BatchItemResult.SETTLED

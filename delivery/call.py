@@ -26,10 +26,10 @@ from domain.routing import Candidate
 from domain.snapshot import DeliverySnapshot
 from domain.transition import Call, Transition
 from providers.base import Provider
+from storage.address_verdicts import apply_verdict
 from storage.group import LedgerError
 from storage.ledger import Ledger
-from storage.rows import AttemptOutcome, Intent, OpenAttempt, Renewal, Updated
-from storage.verdicts import apply_verdict
+from storage.records import AttemptOutcome, Intent, OpenAttempt, Renewal, Updated
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
 
@@ -105,9 +105,9 @@ class ProviderCalls:
             match_key=self._messages.match_key(snapshot, candidate),
         )
         attempt = Attempt(
-            no=0,
+            number=0,
             provider=candidate.provider,
-            pass_no=delivery.pass_no,
+            pass_number=delivery.pass_number,
             device_id=candidate.target.device_id,
             intended_at=snapshot.now,
             send_deadline=snapshot.now,
@@ -125,7 +125,7 @@ class ProviderCalls:
         renewal = Renewal(
             notification_id=snapshot.notification.id,
             delivery_id=delivery.id,
-            no=attempt.no,
+            number=attempt.number,
             version=delivery.version,
             budget_s=self._hold_s(attempt.provider),
             visibility_delay_s=snapshot.context.provider(attempt.provider).visibility_delay_s,
@@ -156,9 +156,9 @@ class ProviderCalls:
         meantime, and the late outcome is kept as evidence.
         """
         result = made.result
-        closing = _closing(made.snapshot, made.attempt, after)
-        closing = replace(
-            closing,
+        outcome = _outcome(made.snapshot, made.attempt, after)
+        outcome = replace(
+            outcome,
             # A code on an open attempt means that its sender gave it up (domain/decision.py).
             code=result.code or result.outcome.value,
             http_status=result.http_status,
@@ -166,15 +166,17 @@ class ProviderCalls:
             latency_ms=made.latency_ms,
         )
         try:
-            moved = await self._close(closing)
+            updated = await self._close(outcome)
         except asyncpg.UniqueViolationError:
             # The vendor gave one id to two messages: it proves nothing, and is not kept.
             alert("duplicate_provider_message", provider=made.candidate.provider)
-            moved = await self._close(replace(closing, provider_message_id=None, code="duplicate_message_id"))
+            updated = await self._close(
+                replace(outcome, provider_message_id=None, code="duplicate_message_id")
+            )
         await self._judge_address(made)
-        if moved is None:
+        if updated is None:
             await self._keep_late_outcome(made)
-        return moved
+        return updated
 
     async def settle(
         self,
@@ -189,9 +191,9 @@ class ProviderCalls:
 
         Raises asyncpg.UniqueViolationError if the provider's message belongs to another attempt.
         """
-        closing = _closing(snapshot, attempt, after)
+        outcome = _outcome(snapshot, attempt, after)
         return await self._ledger.close_attempt(
-            replace(closing, provider_message_id=provider_message_id, code=code)
+            replace(outcome, provider_message_id=provider_message_id, code=code)
         )
 
     async def _call(
@@ -212,7 +214,7 @@ class ProviderCalls:
             self._health.leave(candidate.provider)
             return None
         attempt = replace(
-            attempt, no=opened.no, intended_at=opened.intended_at, send_deadline=opened.send_deadline
+            attempt, number=opened.number, intended_at=opened.intended_at, send_deadline=opened.send_deadline
         )
         result, latency_ms = await self._send_within_budget(snapshot, candidate, attempt, started)
         self._health.report(candidate.provider, result)
@@ -235,7 +237,7 @@ class ProviderCalls:
         budget_s = self._catalog.provider(candidate.provider).timeout_s - (time.monotonic() - started)
         if budget_s < BUDGET_S_MIN:
             return SendResult(Outcome.NOT_SENT, code="send_deadline_passed"), 0
-        message = self._messages.message(snapshot, candidate, attempt.no, attempt.intended_at)
+        message = self._messages.message(snapshot, candidate, attempt.number, attempt.intended_at)
         called = time.monotonic()
         with self._health.call(candidate.provider, counts_in_flight=self._counts_in_flight):
             result = await self._providers[candidate.provider].send(message, timeout_s=budget_s)
@@ -244,18 +246,18 @@ class ProviderCalls:
         self._metrics.attempt_seconds.record(elapsed_s, provider=candidate.provider)
         return result, round(elapsed_s * 1000)
 
-    async def _close(self, closing: AttemptOutcome) -> Updated | None:
+    async def _close(self, outcome: AttemptOutcome) -> Updated | None:
         """Record the outcome, with retries: only this process knows it.
 
         Recording it twice is harmless: the second write finds the attempt closed with the same outcome.
         """
         for retry in range(CLOSE_RETRIES_MAX):
             try:
-                return await self._ledger.close_attempt(closing)
+                return await self._ledger.close_attempt(outcome)
             except LedgerError as error:
                 if retry == CLOSE_RETRIES_MAX - 1:
                     raise
-                log.warning("outcome_not_recorded_yet", delivery_id=str(closing.delivery_id), why=str(error))
+                log.warning("outcome_not_recorded_yet", delivery_id=str(outcome.delivery_id), why=str(error))
                 await asyncio.sleep(min(0.1 * 2**retry, 2.0))
         raise AssertionError("unreachable")
 
@@ -263,7 +265,7 @@ class ProviderCalls:
         """Keep the outcome of an attempt that was resolved without it, and alert if the two contradict."""
         result, delivery = made.result, made.snapshot.delivery
         resolved = await self._ledger.record_late_outcome(
-            delivery.id, made.attempt.no, result.outcome, result.provider_message_id
+            delivery.id, made.attempt.number, result.outcome, result.provider_message_id
         )
         if contradicts(result.outcome, resolved):
             self._metrics.late_outcomes.add(provider=made.candidate.provider)
@@ -303,14 +305,14 @@ class ProviderCalls:
         return self._catalog.provider(provider).timeout_s + DEADLINE_MARGIN_S
 
 
-def _closing(snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> AttemptOutcome:
+def _outcome(snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> AttemptOutcome:
     closes = after.closes
     return AttemptOutcome(
         notification_id=snapshot.notification.id,
         delivery_id=snapshot.delivery.id,
-        no=attempt.no,
+        number=attempt.number,
         version=snapshot.delivery.version,
         outcome=closes.outcome if closes else None,
-        next=after,
+        transition=after,
         resolved_by=closes.resolved_by if closes else "lookup",
     )

@@ -13,13 +13,13 @@ from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.call_decision import CallEnded
+from domain.contracts import Action, PassResult
 from domain.decision import decide
 from domain.notification import Notification
 from domain.reasons import Reason
 from domain.required_action import required_action
 from domain.snapshot import DeliverySnapshot
 from domain.status import SENDABLE, Status
-from domain.steps import Action, PassResult
 from domain.transition import Call, Resolve, Transition, Wait
 from storage.ledger import Ledger
 
@@ -68,7 +68,7 @@ class DeliveryPass:
         """Execute one step. None: the ledger changed; read it again."""
         match decide(snapshot):
             case Wait() as wait:
-                await self._transitions.release_unsent(snapshot, snapshot.delivery.state)
+                await self._transitions.release_unsent(snapshot, snapshot.delivery.status)
                 return await self._limit_parked(required_action(snapshot, wait))
             case Transition() as transition:
                 return await self._apply(snapshot, transition)
@@ -98,10 +98,10 @@ class DeliveryPass:
         if made is None:
             return None
         after = decide(made.snapshot, CallEnded(made.attempt, made.result))
-        moved = await self._calls.record(made, after)
-        if moved is None or moved.state is not after.state or after.state is Status.SENDING:
+        updated = await self._calls.record(made, after)
+        if updated is None or updated.status is not after.status or after.status is Status.SENDING:
             return None
-        if after.state in SENDABLE and after.reason_code != Reason.RETRY:
+        if after.status in SENDABLE and after.reason_code != Reason.RETRY:
             return None
         code = f" ({made.result.code})" if made.result.code else ""
         detail = f"{call.candidate.provider}: {made.result.outcome}{code}"
@@ -111,7 +111,7 @@ class DeliveryPass:
     async def _apply(self, snapshot: DeliverySnapshot, after: Transition) -> PassResult | None:
         if await self._transitions.apply(snapshot, after) is None:
             return None
-        return await self._limit_parked(required_action(snapshot, after, after.reason_code or after.state))
+        return await self._limit_parked(required_action(snapshot, after, after.reason_code or after.status))
 
     async def _limit_parked(self, result: PassResult) -> PassResult:
         """Keep a workflow open for a parked delivery only while few are parked."""

@@ -27,7 +27,7 @@ def selection(snapshot: DeliverySnapshot, call: Call, size: Mapping[str, object]
     """
     delivery, type, route = snapshot.delivery, snapshot.context.type, snapshot.route
     chosen: dict[str, Any] = {
-        "pass": delivery.pass_no + 1,
+        "pass": delivery.pass_number + 1,
         "why": "next in the fallback order" if call.skipped else "first in the fallback order",
         "skipped": dict(call.skipped),
         "route": list(route.order),

@@ -29,8 +29,8 @@ from domain.snapshot import Snapshot
 from domain.status import PARKED, Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.reads import Filter, Position, Reads
-from storage.rows import DeliveryUpdate
+from storage.queries import Filter, Position, Queries
+from storage.records import DeliveryUpdate
 
 _TRIES_MAX = 8
 _REPLAY_CHUNK = 500
@@ -50,7 +50,7 @@ class Replayed:
     matched: int = 0
     replayed: int = 0
     expired: int = 0
-    moved_meanwhile: int = 0
+    already_handled: int = 0
     more: bool = False
     last_at: datetime | None = None
     sample: list[UUID] = field(default_factory=list[UUID])
@@ -59,9 +59,9 @@ class Replayed:
 class OperatorCommands:
     """The commands of one installation."""
 
-    def __init__(self, ledger: Ledger, reads: Reads) -> None:
+    def __init__(self, ledger: Ledger, queries: Queries) -> None:
         self._ledger = ledger
-        self._reads = reads
+        self._queries = queries
 
     async def cancel(self, tenant: str, id: UUID) -> None:
         """Cancel every delivery that is not being sent. Cancelling again changes nothing.
@@ -71,15 +71,15 @@ class OperatorCommands:
         applied = 0
         for _ in range(_TRIES_MAX):
             notification = await self._load(tenant, id)
-            moves = moves_of(notification, Cancel())
-            if not moves:
+            updates = updates_of(notification, Cancel())
+            if not updates:
                 cancelled = any(d.reason_code == Reason.CANCELLED_BY_CLIENT for d in notification.deliveries)
                 if applied or cancelled:
                     return
                 raise CommandRefused(
-                    "wrong_state", f"The notification is {notification.status}: there is nothing to cancel."
+                    "wrong_status", f"The notification is {notification.status}: there is nothing to cancel."
                 )
-            applied += await self._apply(moves)
+            applied += await self._apply(updates)
         raise _conflict()
 
     async def retry(self, tenant: str, id: UUID, retry: Retry) -> None:
@@ -87,14 +87,14 @@ class OperatorCommands:
         applied = 0
         for _ in range(_TRIES_MAX):
             notification = await self._load(tenant, id)
-            moves = moves_of(notification, retry)
-            if applied and not moves:
+            updates = updates_of(notification, retry)
+            if applied and not updates:
                 return
             check_retry(notification, retry)
             if retry.to and not applied:
                 await self._ledger.readdress(id, retry.to)
-            count = await self._apply(moves)
-            if count == len(moves):
+            count = await self._apply(updates)
+            if count == len(updates):
                 return
             applied += count
         raise _conflict()
@@ -113,9 +113,9 @@ class OperatorCommands:
                     return
                 raise not_parked(notification)
             # The waiting channels first: closing the one before them would start them.
-            waiting = moves_of(notification, Discard(), _in(notification, {Status.WAITING}))
+            waiting = updates_of(notification, Discard(), _in(notification, {Status.WAITING}))
             if await self._apply(waiting) == len(waiting):
-                applied += await self._apply(moves_of(notification, Discard(), parked))
+                applied += await self._apply(updates_of(notification, Discard(), parked))
         raise _conflict()
 
     async def replay(
@@ -133,21 +133,21 @@ class OperatorCommands:
         a new `expires_at`.
         """
         done = Replayed()
-        found = await self._reads.listed(tenant, filter, REPLAY_MAX + 1)
+        found = await self._queries.list_positions(tenant, filter, REPLAY_MAX + 1)
         done.more = len(found) > REPLAY_MAX
         ordered = list(reversed(found[:REPLAY_MAX]))
         for start in range(0, len(ordered), _REPLAY_CHUNK):
             chunk = ordered[start : start + _REPLAY_CHUNK]
-            moves = await self._replay_moves(chunk, done, rate_per_s, expires_at)
+            updates = await self._replay_updates(chunk, done, rate_per_s, expires_at)
             if not dry_run:
-                await self._replay_chunk(moves, done)
+                await self._replay_chunk(updates, done)
         return done
 
-    async def _replay_moves(
+    async def _replay_updates(
         self, chunk: Sequence[Position], done: Replayed, rate_per_s: float, expires_at: datetime | None
     ) -> list[DeliveryUpdate]:
         loaded = await asyncio.gather(*(self._ledger.load(position.id) for position in chunk))
-        moves: list[DeliveryUpdate] = []
+        updates: list[DeliveryUpdate] = []
         for notification in loaded:
             dead = _in(notification, {Status.DEAD_LETTERED}) if notification else []
             if notification is None or not dead:
@@ -160,14 +160,14 @@ class OperatorCommands:
             if len(done.sample) < _SAMPLE_MAX:
                 done.sample.append(notification.id)
             done.last_at = at
-            moves += moves_of(notification, Replay(at, expires_at))
-        return moves
+            updates += updates_of(notification, Replay(at, expires_at))
+        return updates
 
-    async def _replay_chunk(self, moves: Sequence[DeliveryUpdate], done: Replayed) -> None:
-        moved = await asyncio.gather(*(self._ledger.move(move) for move in moves))
-        applied = {move.notification_id for move, result in zip(moves, moved, strict=True) if result}
+    async def _replay_chunk(self, updates: Sequence[DeliveryUpdate], done: Replayed) -> None:
+        updated = await asyncio.gather(*(self._ledger.update(update) for update in updates))
+        applied = {update.notification_id for update, result in zip(updates, updated, strict=True) if result}
         done.replayed += len(applied)
-        done.moved_meanwhile += len({move.notification_id for move in moves} - applied)
+        done.already_handled += len({update.notification_id for update in updates} - applied)
 
     async def _load(self, tenant: str, id: UUID) -> Notification:
         notification = await self._ledger.load(id)
@@ -175,10 +175,10 @@ class OperatorCommands:
             raise NoSuchNotification
         return notification
 
-    async def _apply(self, moves: Sequence[DeliveryUpdate]) -> int:
-        """Apply the moves, in this order or together. Returns how many found their delivery unchanged."""
-        moved = await asyncio.gather(*(self._ledger.move(move) for move in moves))
-        return sum(result is not None for result in moved)
+    async def _apply(self, updates: Sequence[DeliveryUpdate]) -> int:
+        """Apply the updates, in this order or together. Returns how many found their delivery unchanged."""
+        updated = await asyncio.gather(*(self._ledger.update(update) for update in updates))
+        return sum(result is not None for result in updated)
 
 
 async def cancel_all(ledger: Ledger, ids: Sequence[UUID]) -> int:
@@ -188,27 +188,27 @@ async def cancel_all(ledger: Ledger, ids: Sequence[UUID]) -> int:
     for _ in range(_TRIES_MAX):
         loaded = await asyncio.gather(*(ledger.load(id) for id in ids))
         found = [notification for notification in loaded if notification is not None]
-        moves = [move for notification in found for move in moves_of(notification, Cancel())]
-        if not moves:
+        updates = [update for notification in found for update in updates_of(notification, Cancel())]
+        if not updates:
             return sum(len(_in(notification, {Status.SENDING})) for notification in found)
-        await asyncio.gather(*(ledger.move(move) for move in moves))
+        await asyncio.gather(*(ledger.update(update) for update in updates))
     raise _conflict()
 
 
-def moves_of(
+def updates_of(
     notification: Notification, command: Command, deliveries: Sequence[Delivery] | None = None
 ) -> list[DeliveryUpdate]:
     """The command's changes of the notification, or of these deliveries, last channel first."""
-    moves: list[DeliveryUpdate] = []
+    updates: list[DeliveryUpdate] = []
     for delivery in in_closing_order(notification.deliveries if deliveries is None else deliveries):
         after = decide(Snapshot(notification, delivery, notification.now), command)
         if isinstance(after, Transition):
-            moves.append(DeliveryUpdate(notification.id, delivery.id, delivery.version, after))
-    return moves
+            updates.append(DeliveryUpdate(notification.id, delivery.id, delivery.version, after))
+    return updates
 
 
-def _in(notification: Notification, states: "set[Status] | frozenset[Status]") -> list[Delivery]:
-    return [delivery for delivery in notification.deliveries if delivery.state in states]
+def _in(notification: Notification, statuses: "set[Status] | frozenset[Status]") -> list[Delivery]:
+    return [delivery for delivery in notification.deliveries if delivery.status in statuses]
 
 
 def _conflict() -> CommandRefused:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
+from domain.contracts import Action, PassResult
 from domain.decision import decide
 from domain.notification import Attempt
 from domain.notification_types import Catalog
@@ -13,7 +14,6 @@ from domain.overdue_receipt import POLL_AGAIN_S, ReceiptMissing, overdue
 from domain.required_action import required_action
 from domain.snapshot import DeliverySnapshot
 from domain.status import Status
-from domain.steps import Action, PassResult
 from domain.transition import Transition
 from providers.base import LookupFailed, Provider
 from storage.ledger import Ledger
@@ -66,13 +66,13 @@ class OverdueReceipts:
     async def _apply(self, snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> PassResult:
         if await self._transitions.apply(snapshot, after) is None:
             return PassResult(Action.NOTHING, replan=True)
-        if after.state is Status.DEFERRED:
+        if after.status is Status.DEFERRED:
             return PassResult(
-                Action.SEND, after.state, after.reason_code, detail="no receipt: the next provider"
+                Action.SEND, after.status, after.reason_code, detail="no receipt: the next provider"
             )
         if after.due_at is not None:
             detail = f"{attempt.provider}: no receipt yet"
-            return PassResult(Action.POLL, after.state, wait_s=POLL_AGAIN_S, detail=detail)
+            return PassResult(Action.POLL, after.status, wait_s=POLL_AGAIN_S, detail=detail)
         return required_action(snapshot, after, "no receipt")
 
     async def _has_reported(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
@@ -87,5 +87,5 @@ class OverdueReceipts:
             return False
         if receipt is None:
             return False
-        await self._receipts.apply_one(snapshot.delivery.id, attempt.no, receipt, "poll")
+        await self._receipts.apply_one(snapshot.delivery.id, attempt.number, receipt, "poll")
         return receipt.status in FINAL_RECEIPTS

@@ -6,11 +6,11 @@ from uuid import UUID
 from delivery.provider_health import ProviderHealth
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
+from domain.contracts import Action, Plan, Step
 from domain.decision import decide
 from domain.notification import Notification
 from domain.required_action import required_action
 from domain.snapshot import DeliverySnapshot
-from domain.steps import Action, Plan, Step
 from domain.transition import Call, Decision, Transition
 from storage.ledger import Ledger
 
@@ -59,7 +59,7 @@ class Planner:
             delivery.channel.value,
             needed.action,
             needed.wait_s,
-            needed.state,
+            needed.status,
             needed.reason,
             hold=needed.hold,
         )

@@ -27,7 +27,7 @@ class PrefetchCache:
 
     def put(self, id: UUID, notification: Notification) -> None:
         """Keep a notification that was read just now, under its own id or a delivery's."""
-        if any(d.state not in SENDABLE or d.attempts for d in notification.deliveries):
+        if any(d.status not in SENDABLE or d.attempts for d in notification.deliveries):
             return
         self._read.pop(id, None)
         self._read[id] = (time.monotonic(), notification)

@@ -19,7 +19,7 @@ def alert_parked(metrics: Metrics, snapshot: Snapshot, after: Transition, **ids:
     notification, channel = snapshot.notification, snapshot.delivery.channel
     metrics.dead_letters.add(type=notification.type, channel=channel)
     alert(
-        after.state,
+        after.status,
         notification_id=str(notification.id),
         tenant=notification.tenant,
         type=notification.type,

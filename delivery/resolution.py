@@ -12,6 +12,7 @@ import asyncpg
 from delivery.call import MadeCall, ProviderCalls
 from delivery.messages import Messages
 from delivery.reporting import alert_parked
+from domain.contracts import PassResult
 from domain.decision import decide
 from domain.notification import Attempt, Channel, Target
 from domain.notification_types import Catalog
@@ -21,7 +22,6 @@ from domain.resolution_decision import Finding, Resolved
 from domain.routing import Candidate
 from domain.snapshot import DeliverySnapshot
 from domain.status import PARKED, Status
-from domain.steps import PassResult
 from domain.transition import Resolve, Transition, Wait
 from providers.base import AmbiguityResolution, LookupFailed, Match, Provider
 from storage.ledger import Ledger
@@ -117,7 +117,7 @@ class Resolver:
         self, snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider, target: Target
     ) -> Sequence[Match]:
         candidate = Candidate(attempt.provider, target)
-        message = self._messages.message(snapshot, candidate, attempt.no, attempt.intended_at)
+        message = self._messages.message(snapshot, candidate, attempt.number, attempt.intended_at)
         timeout_s = self._catalog.provider(attempt.provider).timeout_s
         return await provider.lookup(message, timeout_s=timeout_s)
 
@@ -144,18 +144,18 @@ class Resolver:
     async def _close(self, asked: Asked, attempt: Attempt, after: Transition) -> None:
         snapshot, match = asked.snapshot, asked.match
         if asked.made is not None and asked.finding is not Finding.INCONCLUSIVE:
-            moved = await self._calls.record(asked.made, after)
+            updated = await self._calls.record(asked.made, after)
         else:
             message_id = match.provider_message_id if match else None
             try:
-                moved = await self._calls.settle(snapshot, attempt, after, provider_message_id=message_id)
+                updated = await self._calls.settle(snapshot, attempt, after, provider_message_id=message_id)
             except asyncpg.UniqueViolationError:
                 # Another attempt claimed the message in the meantime: it was not this attempt's.
                 return
-        if moved is not None and moved.state in PARKED:
+        if updated is not None and updated.status in PARKED:
             alert_parked(self._metrics, snapshot, after, provider=attempt.provider)
         if match is not None and match.receipt is not None:
-            await self._receipts.apply_one(snapshot.delivery.id, attempt.no, match.receipt, "lookup")
+            await self._receipts.apply_one(snapshot.delivery.id, attempt.number, match.receipt, "lookup")
 
     async def _ask_later(
         self, snapshot: DeliverySnapshot, resolved: Resolved, wait: Wait

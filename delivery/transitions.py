@@ -7,7 +7,7 @@ from domain.snapshot import DeliverySnapshot
 from domain.status import FINAL, PARKED, REACHED, Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.rows import DeliveryUpdate, Updated
+from storage.records import DeliveryUpdate, Updated
 from telemetry.metrics import Metrics
 
 _MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
@@ -31,18 +31,18 @@ class Transitions:
         Raises storage.group.LedgerError.
         """
         delivery = snapshot.delivery
-        moved = await self._ledger.move(
+        updated = await self._ledger.update(
             DeliveryUpdate(snapshot.notification.id, delivery.id, delivery.version, after)
         )
-        if moved is not None:
+        if updated is not None:
             await self.conclude(snapshot, after)
-        return moved
+        return updated
 
     async def conclude(self, snapshot: DeliverySnapshot, after: Transition) -> None:
         """Do what follows from an applied transition: alert for a parked delivery, release unused places."""
-        if after.state in PARKED:
+        if after.status in PARKED:
             alert_parked(self._metrics, snapshot, after)
-        await self.release_unsent(snapshot, after.state)
+        await self.release_unsent(snapshot, after.status)
 
     async def release_unsent(self, snapshot: DeliverySnapshot, status: Status) -> None:
         """Release the places under the user's limits of a delivery that ended with this status, unsent."""

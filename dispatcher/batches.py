@@ -9,14 +9,14 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from dispatcher.listener import Listener
-from domain.ids import page_workflow_id
+from domain.contracts import BatchRef
+from domain.ids import batch_workflow_id
 from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
-from domain.steps import PageRef
-from storage.page_queue import PageQueue
+from storage.batch_queue import BatchQueue
 from temporal.client import start
 from temporal.task_queues import task_queue
-from workflows.page import PageWorkflow
+from workflows.batch import BatchWorkflow
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,12 +29,12 @@ class BatchStarter:
     whether it runs already.
     """
 
-    failure = "paging_failed"
+    failure = "batching_failed"
 
     def __init__(
         self,
         client: Client,
-        queue: PageQueue,
+        queue: BatchQueue,
         lanes: Sequence[Lane],
         policy: DispatchPolicy,
         listener: Listener,
@@ -43,8 +43,8 @@ class BatchStarter:
         self._queue = queue
         self._policy = policy
         self._listener = listener
-        self._pages = {lane: uuid4() for lane in lanes if self._may_be_paged(lane)}
-        self._always = {lane for lane in self._pages if lane is Lane.BULK}
+        self._batches = {lane: uuid4() for lane in lanes if self._may_be_batched(lane)}
+        self._always = {lane for lane in self._batches if lane is Lane.BULK}
         self._spiking: set[Lane] = set()
         self._backlog: dict[Lane, int] = {}
 
@@ -63,36 +63,36 @@ class BatchStarter:
 
     async def round(self) -> None:
         """Count what is due, and start the missing batches."""
-        if not self._pages:
+        if not self._batches:
             return
-        threshold = self._policy.page_threshold
-        self._backlog = await self._queue.backlog(list(self._pages), threshold)
+        threshold = self._policy.batch_threshold
+        self._backlog = await self._queue.backlog(list(self._batches), threshold)
         for lane, count in self._backlog.items():
             if lane not in self._always:
                 # Once started, batches keep the lane until it is empty: single workflows would not be faster.
                 if count >= threshold and lane not in self._spiking:
-                    log.info("lane_paged", lane=lane)
+                    log.info("lane_batched", lane=lane)
                     self._spiking.add(lane)
                 elif count == 0:
                     self._spiking.discard(lane)
             if count and self.takes(lane):
-                await self._start(lane, self._pages[lane])
+                await self._start(lane, self._batches[lane])
 
-    async def _start(self, lane: Lane, page_id: UUID) -> None:
+    async def _start(self, lane: Lane, batch_id: UUID) -> None:
         try:
             await start(
                 self._client,
-                PageWorkflow.run,
-                PageRef(str(page_id), lane.value),
-                id=page_workflow_id(page_id),
+                BatchWorkflow.run,
+                BatchRef(str(batch_id), lane.value),
+                id=batch_workflow_id(batch_id),
                 task_queue=task_queue(lane),
                 summary=f"batch of {lane}",
             )
         except RPCError as error:
-            log.warning("page_refused", status=error.status.name, lane=lane)
+            log.warning("batch_rejected", status=error.status.name, lane=lane)
 
-    def _may_be_paged(self, lane: Lane) -> bool:
-        match self._policy.paging:
+    def _may_be_batched(self, lane: Lane) -> bool:
+        match self._policy.batching:
             case "never":
                 return False
             case "bulk":

@@ -7,10 +7,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from dispatcher.listener import Listener
+from domain.contracts import BroadcastRef
 from domain.ids import broadcast_workflow_id
 from domain.notification import Lane
-from domain.steps import BroadcastRef
-from storage.broadcast_pages import BroadcastPages, DueBroadcast
+from storage.broadcast_chunks import BroadcastChunks, DueBroadcast
 from temporal.client import RPC_TIMEOUT, start
 from temporal.search_attributes import attributes
 from temporal.task_queues import task_queue
@@ -35,16 +35,16 @@ class BroadcastStarter:
 
     failure = "broadcasts_not_claimed"
 
-    def __init__(self, client: Client, pages: BroadcastPages, listener: Listener) -> None:
+    def __init__(self, client: Client, broadcasts: BroadcastChunks, listener: Listener) -> None:
         self._client = client
-        self._pages = pages
+        self._broadcasts = broadcasts
         self._listener = listener
 
     async def round(self) -> None:
         """Start the workflows of the broadcasts that are due, and fold their tallies."""
-        due = await self._pages.claim(AT_ONCE_MAX, TRY_AGAIN_S)
+        due = await self._broadcasts.claim(AT_ONCE_MAX, TRY_AGAIN_S)
         await asyncio.gather(*(self._start(broadcast) for broadcast in due))
-        await self._pages.tidy(TALLIES_MAX, AT_ONCE_MAX)
+        await self._broadcasts.tidy(TALLIES_MAX, AT_ONCE_MAX)
 
     async def rest(self) -> None:
         """Wait until a broadcast changes, at most SWEEP_S."""

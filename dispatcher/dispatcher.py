@@ -15,13 +15,13 @@ from dispatcher.batches import BatchStarter
 from dispatcher.listener import Listener
 from dispatcher.token_bucket import TokenBucket
 from dispatcher.wakeups import wake
+from domain.contracts import NotificationRef
 from domain.ids import workflow_id
 from domain.masking import summary
 from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
-from domain.steps import NotificationRef
 from storage.ledger import Ledger
-from storage.rows import Claim
+from storage.records import Claim
 from telemetry.metrics import Metrics
 from temporal.client import start
 from temporal.search_attributes import attributes
@@ -133,14 +133,14 @@ class Dispatcher:
                 self._prefetched.put(claim.id, found)
 
     async def _claim_lane(self, lane: Lane, limit: int) -> list[Claim]:
-        paged = self._batches is not None and self._batches.takes(lane)
+        batched = self._batches is not None and self._batches.takes(lane)
         # Batches promote hundreds a second, which would use all of Temporal's capacity.
-        bounded = paged and self._batches is not None and self._batches.is_busy(lane)
+        bounded = batched and self._batches is not None and self._batches.is_busy(lane)
         if bounded:
             limit = min(limit, self._promotions.left())
         if limit <= 0:
             return []
-        claims = await self._ledger.claim(lane, limit, self._policy.lease_s, dedicated_only=paged)
+        claims = await self._ledger.claim(lane, limit, self._policy.lease_s, dedicated_only=batched)
         if bounded:
             self._promotions.take(len(claims))
         if claims:

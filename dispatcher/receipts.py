@@ -8,7 +8,7 @@ from temporalio.client import Client
 from dispatcher.listener import Listener
 from dispatcher.wakeups import wake
 from domain.notification_types import Catalog
-from storage.receipt_rows import Applied, Changed
+from storage.receipt_records import Applied, Changed
 from storage.receipts import Receipts
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
@@ -83,7 +83,7 @@ class ReceiptProcessor:
         for orphan in applied.orphans:
             log.warning("receipt_orphaned", provider=orphan.provider, status=orphan.status)
         for change in applied.changed:
-            self._metrics.deliveries.add(channel=change.channel, status=change.state)
+            self._metrics.deliveries.add(channel=change.channel, status=change.status)
         await asyncio.gather(*(self._wake(change) for change in applied.changed if self._may_wait(change)))
 
     def _may_wait(self, change: Changed) -> bool:

@@ -12,14 +12,14 @@ from domain.notification import Channel, QuietHours, Strategy
 from domain.preferences import quiet_until
 from domain.status import ACTIVE, PARKED, Status
 
-PAGE_MAX: Final = 500
+CHUNK_MAX: Final = 500
 """The most recipients of one chunk, accepted together."""
 RECIPIENTS_MAX: Final = 5_000_000
 LINE_BYTES_MAX: Final = 32_768
 """The most bytes of one recipient's line in an upload."""
 
 
-class State(StrEnum):
+class BroadcastStatus(StrEnum):
     """The status of a broadcast."""
 
     DRAFT = "draft"
@@ -31,8 +31,8 @@ class State(StrEnum):
     """Every recipient was accepted or refused."""
 
 
-class Decision(StrEnum):
-    """What a client can decide about a broadcast."""
+class Command(StrEnum):
+    """What a client can do with a broadcast."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -40,17 +40,20 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """The statuses in which a decision is possible, and the status that follows."""
+class Change:
+    """The statuses in which a command is possible, and the status that follows."""
 
-    before: tuple[State, ...]
-    after: State
+    before: tuple[BroadcastStatus, ...]
+    after: BroadcastStatus
 
 
-DECISIONS: Final[Mapping[Decision, Decided]] = {
-    Decision.PAUSE: Decided((State.RUNNING,), State.PAUSED),
-    Decision.RESUME: Decided((State.PAUSED,), State.RUNNING),
-    Decision.CANCEL: Decided((State.DRAFT, State.RUNNING, State.PAUSED, State.COMPLETED), State.CANCELLED),
+COMMANDS: Final[Mapping[Command, Change]] = {
+    Command.PAUSE: Change((BroadcastStatus.RUNNING,), BroadcastStatus.PAUSED),
+    Command.RESUME: Change((BroadcastStatus.PAUSED,), BroadcastStatus.RUNNING),
+    Command.CANCEL: Change(
+        (BroadcastStatus.DRAFT, BroadcastStatus.RUNNING, BroadcastStatus.PAUSED, BroadcastStatus.COMPLETED),
+        BroadcastStatus.CANCELLED,
+    ),
 }
 
 
@@ -98,7 +101,7 @@ class Recipient:
     `addresses`, by channel, go before the user's own.
     """
 
-    no: int
+    number: int
     user_id: str
     addresses: Mapping[str, str] | None = None
     data: Mapping[str, Any] | None = None
@@ -108,7 +111,7 @@ class Recipient:
 class Refusal:
     """A recipient that was not accepted. The message repeats nothing of the line."""
 
-    no: int
+    number: int
     code: str
     message: str
     pointer: str = ""
@@ -128,7 +131,7 @@ class Broadcast:
     tenant: str
     idempotency_key: str
     fingerprint: Fingerprint
-    state: State
+    status: BroadcastStatus
     reason_code: str | None
     type: str
     channels: tuple[Channel, ...]
@@ -171,7 +174,11 @@ class Broadcast:
     @property
     def eta_s(self) -> float | None:
         """The estimated time to completion in seconds; None if it is unknown."""
-        if self.state not in (State.RUNNING, State.COMPLETED) or self.started_at is None or not self.gathered:
+        if (
+            self.status not in (BroadcastStatus.RUNNING, BroadcastStatus.COMPLETED)
+            or self.started_at is None
+            or not self.gathered
+        ):
             return None
         active = self.counts.active
         elapsed = (self.now - max(self.started_at, self.start_at or self.started_at)).total_seconds()
@@ -182,7 +189,7 @@ class Broadcast:
     @property
     def waits(self) -> tuple[Waits, datetime] | None:
         """What a running broadcast waits for, and until when; None if a chunk may be accepted now."""
-        if self.state is not State.RUNNING:
+        if self.status is not BroadcastStatus.RUNNING:
             return None
         if self.start_at is not None and self.start_at > self.now:
             return Waits.START, self.start_at
@@ -191,9 +198,9 @@ class Broadcast:
         return (Waits.RATE, self.next_at) if self.next_at > self.now else None
 
     @property
-    def page(self) -> int:
+    def chunk(self) -> int:
         """The most recipients of one chunk: at a slow rate those of one second, to avoid bursts."""
-        return PAGE_MAX if self.rate_per_s is None else max(1, min(PAGE_MAX, int(self.rate_per_s)))
+        return CHUNK_MAX if self.rate_per_s is None else max(1, min(CHUNK_MAX, int(self.rate_per_s)))
 
 
 def opens_at(now: datetime, window: Window) -> datetime | None:

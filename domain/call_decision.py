@@ -32,7 +32,7 @@ def after_call(snapshot: DeliverySnapshot, call: CallEnded) -> Transition:
         after = accepted(snapshot.now, snapshot.context, attempt.provider)
     else:
         after = refused(snapshot, attempt, result)
-    return replace(after, closes=Closure(attempt.no, result.outcome, "response"))
+    return replace(after, closes=Closure(attempt.number, result.outcome, "response"))
 
 
 def accepted(now: datetime, context: DecisionContext, provider: str) -> Transition:

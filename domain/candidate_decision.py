@@ -32,7 +32,7 @@ def failed_pass(snapshot: DeliverySnapshot, retry_after_s: float | None = None) 
     `retry_after_s`: the wait that the only provider asked for.
     """
     delivery, type, now = snapshot.delivery, snapshot.context.type, snapshot.now
-    passes_failed = delivery.pass_no - delivery.round_pass + 1
+    passes_failed = delivery.pass_number - delivery.round_pass + 1
     at = next_pass_at(
         now,
         type.retry_s,
@@ -47,7 +47,7 @@ def failed_pass(snapshot: DeliverySnapshot, retry_after_s: float | None = None) 
             Status.DEFERRED,
             snapshot.context.lease_after(at),
             Reason.RETRY,
-            pass_no=delivery.pass_no + 1,
+            pass_number=delivery.pass_number + 1,
             next_pass_at=at,
             event="retry",
             data={"pass": passes_failed, "at": at.isoformat()},

@@ -56,9 +56,9 @@ def _by_time(snapshot: DeliverySnapshot) -> Decision:
     delivery = snapshot.delivery
     if delivery.open_attempt is not None:
         return _open_attempt(snapshot)
-    if delivery.state in SENDABLE:
+    if delivery.status in SENDABLE:
         return _sendable(snapshot)
-    if delivery.state in PARKED and delivery.due_at is not None and delivery.due_at <= snapshot.now:
+    if delivery.status in PARKED and delivery.due_at is not None and delivery.due_at <= snapshot.now:
         return Transition(Status.FAILED, None, Reason.PARKED_TOO_LONG, event="failed")
     if (attempt := overdue(snapshot)) is not None:
         return Resolve(attempt, conclusive=True)
@@ -85,7 +85,7 @@ def _sendable(snapshot: DeliverySnapshot) -> Wait | Call | Transition:
     if snapshot.now < delivery.next_pass_at:
         at = f"{delivery.next_pass_at:%H:%M:%S}"
         return Wait(
-            delivery.next_pass_at, f"pass {delivery.pass_no + 1} not before {at} ({delivery.reason_code})"
+            delivery.next_pass_at, f"pass {delivery.pass_number + 1} not before {at} ({delivery.reason_code})"
         )
     return _not_permitted(snapshot) or next_candidate(snapshot)
 

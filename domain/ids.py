@@ -37,9 +37,9 @@ def broadcast_workflow_id(broadcast_id: UUID) -> str:
     return f"brd-{broadcast_id}"
 
 
-def page_workflow_id(page_id: UUID) -> str:
+def batch_workflow_id(batch_id: UUID) -> str:
     """The Temporal workflow ID of a batch."""
-    return f"page-{page_id}"
+    return f"batch-{batch_id}"
 
 
 def workflow_id(notification_id: UUID) -> str:
@@ -47,9 +47,9 @@ def workflow_id(notification_id: UUID) -> str:
     return f"{WORKFLOW_ID_PREFIX}{notification_id}"
 
 
-def attempt_ref(delivery_id: UUID, no: int) -> str:
+def attempt_ref(delivery_id: UUID, number: int) -> str:
     """Our reference for one attempt, which a provider returns in its receipts. It reveals nothing else."""
-    return f"{delivery_id}.{no}"
+    return f"{delivery_id}.{number}"
 
 
 def parse_attempt_ref(ref: str) -> tuple[UUID, int] | None:

@@ -140,9 +140,9 @@ class Recipient:
 class Attempt:
     """One intent to call a provider, and its outcome. `outcome` is None while it is open."""
 
-    no: int
+    number: int
     provider: str
-    pass_no: int
+    pass_number: int
     device_id: str | None
     intended_at: datetime
     send_deadline: datetime
@@ -159,17 +159,17 @@ class Delivery:
     """A notification over one channel: the row that decides what may happen next.
 
     Every change compares and increases `version`. `due_at`: the deadline for the next step, None once nothing
-    is expected any more. `pass_no` counts all passes; the retry schedule counts from `round_pass`, which an
+    is expected any more. `pass_number` counts all passes; the retry schedule counts from `round_pass`, which an
     operator's retry sets.
     """
 
     id: UUID
     channel: Channel
     position: int
-    state: Status
+    status: Status
     reason_code: str | None
     version: int
-    pass_no: int
+    pass_number: int
     next_pass_at: datetime
     expires_at: datetime
     due_at: datetime | None

@@ -181,14 +181,14 @@ class DispatchPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    paging: Literal["spike", "bulk", "never"] = "spike"
+    batching: Literal["spike", "bulk", "never"] = "spike"
     """Which lanes are batched, many notifications in one workflow. `bulk`: only the lane of that name.
-    `spike`: also every lane but `critical`, once `page_threshold` are due in it.
+    `spike`: also every lane but `critical`, once `batch_threshold` are due in it.
     """
-    page_threshold: Annotated[int, Field(gt=0, le=100_000)] = 200
-    page_size: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
+    batch_threshold: Annotated[int, Field(gt=0, le=100_000)] = 200
+    batch_size: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
     """The most notifications of one batch; then the next batch starts."""
-    page_concurrency: Annotated[int, Field(gt=0, le=1000)] = 64
+    batch_concurrency: Annotated[int, Field(gt=0, le=1000)] = 64
     """The most notifications that one batch sends at once; an OTP may queue behind them in the stores."""
     promotions_per_s: Annotated[float, Field(ge=1)] = 20
     """The most unsettled notifications of batches that get their own workflows, per second and worker

@@ -67,22 +67,22 @@ class CommandRefused(Exception):
 
 def obey(snapshot: Snapshot, command: Command) -> Transition | Wait:
     """The transition of a command; Wait if the command does not concern the delivery."""
-    state = snapshot.delivery.state
+    status = snapshot.delivery.status
     match command:
-        case Cancel() if state in SENDABLE or state is Status.WAITING:
+        case Cancel() if status in SENDABLE or status is Status.WAITING:
             return Transition(
                 Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, release=True, event="cancelled_by_client"
             )
-        case Retry(assume=Assume.SENT) if state in PARKED:
+        case Retry(assume=Assume.SENT) if status in PARKED:
             return Transition(Status.SENT, None, release=True, event="assumed_sent")
-        case Retry() if state in PARKED:
+        case Retry() if status in PARKED:
             data: dict[str, object] = {"to": list(command.to)} if command.to else {}
             return _send_again(snapshot.now, command.expires_at, "retried", data)
-        case Discard() if state in PARKED:
+        case Discard() if status in PARKED:
             return Transition(Status.FAILED, None, Reason.DISCARDED, release=True, event="discarded")
-        case Discard() if state is Status.WAITING:
+        case Discard() if status is Status.WAITING:
             return Transition(Status.CANCELLED, None, Reason.DISCARDED)
-        case Replay() if state is Status.DEAD_LETTERED:
+        case Replay() if status is Status.DEAD_LETTERED:
             data = {"at": command.at.isoformat()}
             return _send_again(command.at, command.expires_at, "replayed", data)
         case _:
@@ -107,10 +107,10 @@ def _send_again(
 
 def check_retry(notification: Notification, retry: Retry) -> None:
     """Raise CommandRefused unless every parked delivery of the notification may be retried like this."""
-    parked = [delivery for delivery in notification.deliveries if delivery.state in PARKED]
+    parked = [delivery for delivery in notification.deliveries if delivery.status in PARKED]
     if not parked:
         raise not_parked(notification)
-    unknown = [delivery for delivery in parked if delivery.state is Status.OUTCOME_UNKNOWN]
+    unknown = [delivery for delivery in parked if delivery.status is Status.OUTCOME_UNKNOWN]
     if unknown and retry.assume is None:
         raise CommandRefused(
             "assume_required",
@@ -120,7 +120,7 @@ def check_retry(notification: Notification, retry: Retry) -> None:
     if retry.assume is Assume.SENT:
         if len(unknown) < len(parked):
             raise CommandRefused(
-                "wrong_state", "Only an unknown outcome can be assumed sent; this was not sent.", "assume"
+                "wrong_status", "Only an unknown outcome can be assumed sent; this was not sent.", "assume"
             )
     elif any(has_expired(delivery, notification.now, retry.expires_at) for delivery in parked):
         raise CommandRefused("expired", "It has expired: a retry needs a new expiry.", "expires_at")
@@ -128,7 +128,7 @@ def check_retry(notification: Notification, retry: Retry) -> None:
     for channel in retry.to:
         if channel not in channels:
             raise CommandRefused(
-                "wrong_state",
+                "wrong_status",
                 f"There is no dead letter over {channel} to send to another address.",
                 f"to/{channel}",
             )
@@ -142,7 +142,7 @@ def has_expired(delivery: Delivery, at: datetime, expires_at: datetime | None) -
 def not_parked(notification: Notification) -> CommandRefused:
     """The refusal of a command that needs a parked delivery."""
     detail = f"The notification is {notification.status}: it has no delivery that waits for an operator."
-    return CommandRefused("wrong_state", detail)
+    return CommandRefused("wrong_status", detail)
 
 
 def in_closing_order(deliveries: Sequence[Delivery]) -> list[Delivery]:

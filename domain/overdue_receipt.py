@@ -23,7 +23,7 @@ class ReceiptMissing:
 def overdue(snapshot: Snapshot, head_start_s: float = 0.0) -> Attempt | None:
     """The accepted attempt whose receipt is overdue, or will be in `head_start_s` seconds; else None."""
     delivery = snapshot.delivery
-    if delivery.state is not Status.SENT or delivery.due_at is None:
+    if delivery.status is not Status.SENT or delivery.due_at is None:
         return None
     if delivery.due_at > snapshot.now + timedelta(seconds=head_start_s):
         return None

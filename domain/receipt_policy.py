@@ -36,7 +36,7 @@ class Event(StrEnum):
 class Report:
     """One receipt for attempt `no`. `at`: when it happened, by the provider's clock if it reports a time."""
 
-    no: int
+    number: int
     status: ReceiptStatus
     at: datetime
     code: str | None = None
@@ -52,7 +52,7 @@ class AttemptChange:
     now known to be accepted: the ledger's decision was wrong.
     """
 
-    no: int
+    number: int
     receipt: Report | None
     closes: bool
     late: bool
@@ -60,7 +60,7 @@ class AttemptChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ReceiptEffect:
     """What reports change. `delivery` is None if it stays unchanged."""
 
     attempts: tuple[AttemptChange, ...]
@@ -72,39 +72,39 @@ def unmatched_wait_s(tries: int) -> float | None:
     return UNMATCHED_WAITS_S[tries] if tries < len(UNMATCHED_WAITS_S) else None
 
 
-def decide(
+def effect_of(
     now: datetime,
     delivery: Delivery,
     reports: Sequence[Report],
     *,
     receipt_deadline_s: float | None,
     content_kept: bool,
-) -> Decision:
+) -> ReceiptEffect:
     """What these reports change. Raises KeyError if one names no attempt of the delivery.
 
     `receipt_deadline_s`: how long the type waits for a receipt after a send; None: no receipt is expected.
     `content_kept`: the content is still available for another send.
     """
-    attempts = {attempt.no: attempt for attempt in delivery.attempts}
+    attempts = {attempt.number: attempt for attempt in delivery.attempts}
     by_attempt: dict[int, list[Report]] = {}
     for report in reports:
-        by_attempt.setdefault(report.no, []).append(report)
-    changes = tuple(_learn(attempts[no], group) for no, group in sorted(by_attempt.items()))
+        by_attempt.setdefault(report.number, []).append(report)
+    changes = tuple(_learn(attempts[number], group) for number, group in sorted(by_attempt.items()))
     for change in changes:
-        attempts[change.no] = _applied(attempts[change.no], change)
-    delivery = replace(delivery, attempts=tuple(attempts[no] for no in sorted(attempts)))
+        attempts[change.number] = _applied(attempts[change.number], change)
+    delivery = replace(delivery, attempts=tuple(attempts[number] for number in sorted(attempts)))
     if delivery.open_attempt:
         # Closing it takes the receipts of the other attempts into account
         # (storage/functions/ledger_close_v1.sql).
-        return Decision(changes, None)
+        return ReceiptEffect(changes, None)
     if any(attempt.receipt_status is ReceiptStatus.DELIVERED for attempt in delivery.attempts):
-        settled = delivery.state is Status.DELIVERED and delivery.due_at is None
-        return Decision(changes, None if settled else Transition(Status.DELIVERED, due_at=None))
+        settled = delivery.status is Status.DELIVERED and delivery.due_at is None
+        return ReceiptEffect(changes, None if settled else Transition(Status.DELIVERED, due_at=None))
     sent = None
-    if delivery.state is Status.SENDING and any(change.closes for change in changes):
+    if delivery.status is Status.SENDING and any(change.closes for change in changes):
         sent = awaiting_receipt(now, receipt_deadline_s)
-        delivery = replace(delivery, state=Status.SENT)
-    return Decision(changes, _failed(now, delivery, reports, content_kept) or sent)
+        delivery = replace(delivery, status=Status.SENT)
+    return ReceiptEffect(changes, _failed(now, delivery, reports, content_kept) or sent)
 
 
 def _learn(attempt: Attempt, reports: Sequence[Report]) -> AttemptChange:
@@ -112,7 +112,7 @@ def _learn(attempt: Attempt, reports: Sequence[Report]) -> AttemptChange:
     known = attempt.receipt_status
     moves_up = known is None or RECEIPT_ORDER[best.status] > RECEIPT_ORDER[known]
     return AttemptChange(
-        no=attempt.no,
+        number=attempt.number,
         receipt=best if moves_up else None,
         closes=attempt.outcome is None,
         late=known is None and attempt.outcome not in (None, Outcome.ACCEPTED),
@@ -139,16 +139,16 @@ def _failed(
     failures = [
         report
         for report in reports
-        if current and report.no == current.no and report.status is ReceiptStatus.UNDELIVERED
+        if current and report.number == current.number and report.status is ReceiptStatus.UNDELIVERED
     ]
     if not current or not failures:
         return None
     permanent = any(report.permanent for report in failures)
-    falling_back = delivery.state is Status.DEFERRED and delivery.reason_code == Reason.UNDELIVERED
+    falling_back = delivery.status is Status.DEFERRED and delivery.reason_code == Reason.UNDELIVERED
     # A permanent failure stops a fallback that has not started, as it would have if it had arrived first.
-    if delivery.state is not Status.SENT and not (permanent and falling_back):
+    if delivery.status is not Status.SENT and not (permanent and falling_back):
         return None
-    data = {"number": current.no, "provider": current.provider}
+    data = {"number": current.number, "provider": current.provider}
     if permanent or delivery.expires_at <= now or not content_kept:
         why = "permanent" if permanent else "content_gone" if not content_kept else "expired"
         return Transition(
@@ -175,8 +175,8 @@ def _current(delivery: Delivery) -> Attempt | None:
     Only recorded outcomes count: receipts for earlier attempts must not change it.
     """
     taken = [attempt for attempt in delivery.attempts if attempt.outcome in _MAY_HAVE_BEEN_TAKEN]
-    last = max(taken, key=lambda attempt: attempt.no, default=None)
-    if delivery.state is Status.DEFERRED and last and last.no != delivery.attempts[-1].no:
+    last = max(taken, key=lambda attempt: attempt.number, default=None)
+    if delivery.status is Status.DEFERRED and last and last.number != delivery.attempts[-1].number:
         # Another provider has been called since.
         return None
     return last

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
+from domain.contracts import Action, PassResult
 from domain.notification import Strategy
 from domain.reasons import Reason
 from domain.snapshot import DeliverySnapshot
 from domain.status import FINAL, PARKED, REACHED, SENDABLE, Status
-from domain.steps import Action, PassResult
 from domain.transition import Call, Decision, Resolve, Transition, Wait
 
 
@@ -17,44 +17,44 @@ def required_action(snapshot: DeliverySnapshot, decision: Decision, detail: str 
     delivery = snapshot.delivery
     match decision:
         case Call():
-            return PassResult(Action.SEND, delivery.state, delivery.reason_code, detail=detail)
+            return PassResult(Action.SEND, delivery.status, delivery.reason_code, detail=detail)
         case Resolve(attempt) if attempt.outcome is None:
-            return PassResult(Action.RETRY, delivery.state, delivery.reason_code, detail=detail)
+            return PassResult(Action.RETRY, delivery.status, delivery.reason_code, detail=detail)
         case Resolve():
-            return _settled(snapshot, delivery.state, delivery.reason_code, delivery.due_at, detail)
+            return _settled(snapshot, delivery.status, delivery.reason_code, delivery.due_at, detail)
         case Wait(until, waits_for) if delivery.open_attempt is not None:
             wait_s = _seconds(snapshot.now, until)
-            return PassResult(Action.RETRY, delivery.state, wait_s=wait_s, detail=detail or waits_for)
-        case Wait(until, waits_for) if delivery.state in SENDABLE:
+            return PassResult(Action.RETRY, delivery.status, wait_s=wait_s, detail=detail or waits_for)
+        case Wait(until, waits_for) if delivery.status in SENDABLE:
             # A delivery that waits for a retry keeps its pending activity; any other waits in the ledger.
             action = Action.RETRY if delivery.reason_code == Reason.RETRY else Action.NOTHING
             wait_s = _seconds(snapshot.now, until)
             return PassResult(
-                action, delivery.state, delivery.reason_code, wait_s, detail=detail or waits_for
+                action, delivery.status, delivery.reason_code, wait_s, detail=detail or waits_for
             )
         case Wait():
-            return _settled(snapshot, delivery.state, delivery.reason_code, delivery.due_at, detail)
+            return _settled(snapshot, delivery.status, delivery.reason_code, delivery.due_at, detail)
         case Transition() if decision.reason_code == Reason.RETRY and decision.next_pass_at is not None:
             wait_s = (decision.next_pass_at - snapshot.now).total_seconds()
-            return PassResult(Action.RETRY, decision.state, decision.reason_code, wait_s, detail=detail)
+            return PassResult(Action.RETRY, decision.status, decision.reason_code, wait_s, detail=detail)
         case Transition():
-            return _settled(snapshot, decision.state, decision.reason_code, decision.due_at, detail)
+            return _settled(snapshot, decision.status, decision.reason_code, decision.due_at, detail)
 
 
 def _settled(
-    snapshot: DeliverySnapshot, state: Status, reason: str | None, due_at: datetime | None, detail: str
+    snapshot: DeliverySnapshot, status: Status, reason: str | None, due_at: datetime | None, detail: str
 ) -> PassResult:
     first = snapshot.notification.strategy is Strategy.FIRST
     wait_s, hold = _seconds(snapshot.now, due_at), False
-    if state in PARKED:
+    if status in PARKED:
         action, hold = Action.PARKED, True
-    elif state is Status.SENT and due_at is not None:
+    elif status is Status.SENT and due_at is not None:
         action = Action.AWAIT_RECEIPT if wait_s else Action.POLL
         hold = snapshot.context.type.await_receipt or first
     else:
         action = Action.NOTHING
-    missed = state in FINAL and state not in REACHED
-    return PassResult(action, state, reason, wait_s, replan=first and missed, hold=hold, detail=detail)
+    missed = status in FINAL and status not in REACHED
+    return PassResult(action, status, reason, wait_s, replan=first and missed, hold=hold, detail=detail)
 
 
 def _seconds(now: datetime, until: datetime | None) -> float:

@@ -62,7 +62,7 @@ def after_resolution(snapshot: DeliverySnapshot, resolved: Resolved) -> Transiti
         case Finding.ACCEPTED:
             after = accepted(snapshot.now, snapshot.context, attempt.provider)
             by = "lookup" if resolved.result is None else "response"
-            closes = Closure(attempt.no, Outcome.ACCEPTED, by)
+            closes = Closure(attempt.number, Outcome.ACCEPTED, by)
             return replace(after, event=resolved.event, data=resolved.data, closes=closes)
         case Finding.RECIPIENT_REJECTED:
             return _unsent(snapshot, attempt, Outcome.REJECTED_RECIPIENT, "response")
@@ -83,7 +83,7 @@ def after_resolution(snapshot: DeliverySnapshot, resolved: Resolved) -> Transiti
 
 def _unsent(snapshot: DeliverySnapshot, attempt: Attempt, outcome: Outcome, resolved_by: str) -> Transition:
     after = refused(snapshot, attempt, SendResult(outcome))
-    return replace(after, closes=Closure(attempt.no, outcome, resolved_by))
+    return replace(after, closes=Closure(attempt.number, outcome, resolved_by))
 
 
 def _inconclusive(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition | Wait:
@@ -105,7 +105,7 @@ def _give_up(snapshot: DeliverySnapshot, attempt: Attempt) -> Transition:
     if snapshot.context.type.on_unknown is OnUnknown.FAILOVER and not snapshot.is_expired:
         return _unsent(snapshot, attempt, Outcome.UNKNOWN, "policy")
     after = park(snapshot.now, snapshot.context, Status.OUTCOME_UNKNOWN, Reason.OUTCOME_UNKNOWN)
-    return replace(after, closes=Closure(attempt.no, Outcome.UNKNOWN, "policy"))
+    return replace(after, closes=Closure(attempt.number, Outcome.UNKNOWN, "policy"))
 
 
 def _ask_again(snapshot: DeliverySnapshot, attempt: Attempt, latest: datetime) -> Wait:
@@ -119,5 +119,5 @@ def _ask_again(snapshot: DeliverySnapshot, attempt: Attempt, latest: datetime) -
         wait_s = max(0.1, min(wait_s, left_s))
     return Wait(
         snapshot.now + timedelta(seconds=wait_s),
-        f"{attempt.provider}: the outcome of attempt {attempt.no} is being looked up",
+        f"{attempt.provider}: the outcome of attempt {attempt.number} is being looked up",
     )

@@ -67,7 +67,7 @@ def rank(notification: Notification, delivery: Delivery, route: Route) -> Ranked
             skipped[candidate.provider] = reason
         else:
             known.append(candidate)
-    this_pass = [attempt for attempt in delivery.attempts if attempt.pass_no == delivery.pass_no]
+    this_pass = [attempt for attempt in delivery.attempts if attempt.pass_number == delivery.pass_number]
     usable: list[Candidate] = []
     for candidate in known:
         if any(candidate.is_of(attempt) for attempt in this_pass):

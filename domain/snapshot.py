@@ -77,7 +77,7 @@ class Snapshot:
     def has_channel_behind(self) -> bool:
         """Whether another channel of a `strategy: first` notification waits for this one."""
         return self.notification.strategy is Strategy.FIRST and any(
-            other.state is Status.WAITING and other.position > self.delivery.position
+            other.status is Status.WAITING and other.position > self.delivery.position
             for other in self.notification.deliveries
         )
 
@@ -111,8 +111,8 @@ class DeliverySnapshot(Snapshot):
 
     def with_attempt(self, attempt: Attempt) -> "DeliverySnapshot":
         """A copy with this attempt added, or replacing the one with its number."""
-        others = (other for other in self.delivery.attempts if other.no != attempt.no)
-        attempts = tuple(sorted((*others, attempt), key=lambda each: each.no))
+        others = (other for other in self.delivery.attempts if other.number != attempt.number)
+        attempts = tuple(sorted((*others, attempt), key=lambda each: each.number))
         return replace(self, delivery=replace(self.delivery, attempts=attempts))
 
     def after_call(self, version: int, now: datetime, route: Route) -> "DeliverySnapshot":

@@ -3,7 +3,7 @@
 The order of the members is the derivation: a notification's status is the greatest status among its
 deliveries. Postgres holds the same order in the enum type `status`
 (storage/migrations/0001_before_ledger.sql), so that `max(status)` derives it in SQL;
-tests/ledger/test_status_order.py keeps the two alike.
+tests/storage/test_status_order.py keeps the two alike.
 """
 
 from collections.abc import Iterable
@@ -47,6 +47,6 @@ REACHED = frozenset({Status.SENT, Status.DELIVERED})
 FINAL = frozenset(Status) - ACTIVE - PARKED - {Status.WAITING}
 
 
-def derive(states: Iterable[Status]) -> Status:
+def derive(statuses: Iterable[Status]) -> Status:
     """The status of a notification whose deliveries have these states."""
-    return max(states, key=ORDER.__getitem__)
+    return max(statuses, key=ORDER.__getitem__)

@@ -26,7 +26,7 @@ class Closure:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of a delivery. None in `pass_no`, `next_pass_at` or `expires_at` leaves it unchanged.
+    """A change of a delivery. None in `pass_number`, `next_pass_at` or `expires_at` leaves it unchanged.
 
     `due_at`: the deadline for the next step; None if nothing is expected any more.
     `new_round`: the retry schedule restarts with the next pass, because an operator asked for it.
@@ -35,10 +35,10 @@ class Transition:
     `closes`: the open attempt that the same write closes.
     """
 
-    state: Status
+    status: Status
     due_at: datetime | None
     reason_code: str | None = None
-    pass_no: int | None = None
+    pass_number: int | None = None
     new_round: bool = False
     next_pass_at: datetime | None = None
     expires_at: datetime | None = None

@@ -8,7 +8,7 @@ from domain.fingerprint import Fingerprint
 from domain.status import Status
 from storage import row_types
 from storage.postgres import Connection
-from storage.rows import Acceptance, Submission
+from storage.records import Acceptance, Submission
 from storage.statements import statement
 
 

@@ -68,7 +68,7 @@ async def revoke(pool: Pool, prefix: str) -> bool:
     return bool(await pool.fetchval(statement("revoke_api_key"), prefix))
 
 
-async def listed(pool: Pool) -> list[ApiKey]:
+async def list_api_keys(pool: Pool) -> list[ApiKey]:
     """Every key, newest first."""
     rows = await pool.fetch(statement("list_api_keys"))
     return [ApiKey(**dict(row)) for row in rows]

@@ -8,14 +8,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from domain.broadcasts import (
-    DECISIONS,
+    COMMANDS,
     Audience,
     Broadcast,
-    Decision,
+    BroadcastStatus,
+    Command,
     Ended,
     Recipient,
     Refusal,
-    State,
     Window,
 )
 from domain.fingerprint import Fingerprint
@@ -25,7 +25,7 @@ from storage import row_types
 from storage.acceptance import fingerprint_of
 from storage.group import CommitUnknown
 from storage.postgres import UNREACHABLE, Connection, Pool
-from storage.reads import Position
+from storage.queries import Position
 from storage.statements import statement
 
 DRAFT_KEPT_S: Final = 7 * 86_400.0
@@ -93,7 +93,7 @@ class Broadcasts:
         row = await self._pool.fetchrow(statement("broadcast_view"), [id])
         return _broadcast(row) if row else None
 
-    async def listed(self, tenant: str, limit: int, after: Position | None) -> list[Broadcast]:
+    async def list_broadcasts(self, tenant: str, limit: int, after: Position | None) -> list[Broadcast]:
         """A page of a tenant's broadcasts, newest first."""
         place = (after.accepted_at, after.id) if after else (None, None)
         rows = await self._pool.fetch(statement("list_broadcasts"), tenant, limit, *place)
@@ -101,12 +101,12 @@ class Broadcasts:
         found = {row["id"]: row for row in await self._pool.fetch(statement("broadcast_view"), ids)}
         return [_broadcast(found[id]) for id in ids if id in found]
 
-    async def decide(self, tenant: str, id: UUID, decision: Decision) -> bool:
-        """Pause, resume or cancel; False if it is in no state for that, or does not exist."""
-        decided = DECISIONS[decision]
-        reason = Ended.CANCELLED_BY_CLIENT if decision is Decision.CANCEL else None
+    async def apply_command(self, tenant: str, id: UUID, command: Command) -> bool:
+        """Pause, resume or cancel; False if it is in no status for that, or does not exist."""
+        change = COMMANDS[command]
+        reason = Ended.CANCELLED_BY_CLIENT if command is Command.CANCEL else None
         row = await self._pool.fetchrow(
-            statement("decide_broadcast"), id, tenant, [*decided.before], decided.after.value, reason
+            statement("apply_broadcast_command"), id, tenant, [*change.before], change.after.value, reason
         )
         return row is not None
 
@@ -161,12 +161,12 @@ def recipient_from(row: Any) -> Recipient:
 
 
 def _values(new: NewBroadcast) -> tuple[Any, ...]:
-    state = State.DRAFT if new.audience is Audience.UPLOAD else State.RUNNING
+    status = BroadcastStatus.DRAFT if new.audience is Audience.UPLOAD else BroadcastStatus.RUNNING
     window = new.window
     return (
         *(new.id, new.tenant, new.idempotency_key),
         *(new.fingerprint.digest, new.fingerprint.key_id, new.fingerprint.version),
-        *(state.value, new.type, [*new.channels], new.strategy.value, new.title, new.body),
+        *(status.value, new.type, [*new.channels], new.strategy.value, new.title, new.body),
         *(json.dumps(dict(new.data)), json.dumps(dict(new.metadata)), new.audience.value),
         json.dumps(dict(new.query)) if new.query is not None else None,
         new.rate_per_s,
@@ -187,7 +187,7 @@ def _broadcast(row: Any) -> Broadcast:
     return Broadcast(
         **{name: row[name] for name in _SAME},
         fingerprint=fingerprint_of(row),
-        state=State(row["status"]),
+        status=BroadcastStatus(row["status"]),
         channels=tuple(Channel(channel) for channel in row["channels"]),
         strategy=Strategy(row["strategy"]),
         audience=Audience(row["audience"]),

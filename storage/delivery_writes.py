@@ -11,7 +11,7 @@ from uuid import UUID
 from domain.status import FINAL, Status
 from storage import row_types
 from storage.postgres import Connection
-from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, OpenAttempt, Updated
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent, OpenAttempt, Updated
 from storage.statements import call
 
 Change = TypeVar("Change", Intent, AttemptOutcome, DeliveryUpdate)
@@ -27,17 +27,17 @@ async def intend(connection: Connection, group: Sequence[Intent]) -> list[OpenAt
 
 
 async def close(connection: Connection, group: Sequence[AttemptOutcome]) -> list[Updated | None]:
-    """Close each attempt and move its delivery on."""
+    """Close each attempt and update its delivery."""
     places = _newest(group)
     outcomes = [row_types.attempt_outcome(group[place]) for place in places.values()]
-    return _in_place(group, places, _moved(await connection.fetch(call("ledger_close_v1"), outcomes)))
+    return _in_place(group, places, _updated(await connection.fetch(call("ledger_close_v1"), outcomes)))
 
 
-async def move(connection: Connection, group: Sequence[DeliveryUpdate]) -> list[Updated | None]:
+async def update(connection: Connection, group: Sequence[DeliveryUpdate]) -> list[Updated | None]:
     """Change each delivery without sending."""
     places = _newest(group)
     updates = [row_types.delivery_update(group[place]) for place in places.values()]
-    return _in_place(group, places, _moved(await connection.fetch(call("ledger_update_v1"), updates)))
+    return _in_place(group, places, _updated(await connection.fetch(call("ledger_update_v1"), updates)))
 
 
 def open_attempt(row: Any) -> OpenAttempt:
@@ -46,10 +46,10 @@ def open_attempt(row: Any) -> OpenAttempt:
 
 
 def check_comes_back(row: AttemptOutcome | DeliveryUpdate) -> None:
-    """Raise ValueError if the delivery is not over and nobody would come back to it."""
-    if row.next.due_at is None and row.next.state not in FINAL:
+    """Raise ValueError if the delivery is not over and so it would never be picked up."""
+    if row.transition.due_at is None and row.transition.status not in FINAL:
         raise ValueError(
-            f"delivery {row.delivery_id}: {row.next.state} without due_at, nobody would come back to it"
+            f"delivery {row.delivery_id}: {row.transition.status} without due_at, so it would never be picked up"
         )
 
 
@@ -75,5 +75,5 @@ def _in_place(
     return results
 
 
-def _moved(rows: Sequence[Any]) -> dict[UUID, Updated]:
+def _updated(rows: Sequence[Any]) -> dict[UUID, Updated]:
     return {row["id"]: Updated(row["version"], Status(row["status"])) for row in rows}

@@ -2,7 +2,7 @@
 
 Every write goes through a group (storage/group.py) and is one call of a function in storage/functions: its
 locks are never held across a round trip, so that a stopped sender holds up nobody. A write that did not
-find the delivery as its caller saw it returns None: somebody else moved, read again.
+find the delivery as its caller saw it returns None: another process was first; read it again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from storage import delivery_writes, row_types
 from storage.acceptance import accept_rows, fingerprint_of
 from storage.group import GroupCommit, LedgerUnavailable, Observe
 from storage.postgres import UNREACHABLE, Connection, Pool
-from storage.rows import (
+from storage.records import (
     Acceptance,
     AttemptOutcome,
     Claim,
@@ -30,7 +30,7 @@ from storage.rows import (
     Submission,
     Updated,
 )
-from storage.snapshot import notification_from
+from storage.row_mapping import notification_from
 from storage.statements import call, statement
 
 LANES = tuple(Lane)
@@ -68,7 +68,7 @@ class Ledger:
             linger_s=linger_s,
             **common,
         )
-        self._closings = GroupCommit[AttemptOutcome, Updated | None](
+        self._outcomes = GroupCommit[AttemptOutcome, Updated | None](
             "outcome",
             pool,
             delivery_writes.close,
@@ -76,8 +76,13 @@ class Ledger:
             linger_s=linger_s,
             **common,
         )
-        self._moves = GroupCommit[DeliveryUpdate, Updated | None](
-            "move", pool, delivery_writes.move, lambda row: row.delivery_id.bytes, linger_s=linger_s, **common
+        self._updates = GroupCommit[DeliveryUpdate, Updated | None](
+            "update",
+            pool,
+            delivery_writes.update,
+            lambda row: row.delivery_id.bytes,
+            linger_s=linger_s,
+            **common,
         )
         self._loads = GroupCommit[UUID, Notification | None](
             "load", pool, _load, lambda row: row.bytes, linger_s=linger_s, **common
@@ -139,37 +144,39 @@ class Ledger:
         rows = await self._ask(call("ledger_renew_v1"), row_types.renewal(renewal))
         return delivery_writes.open_attempt(rows[0]) if rows else None
 
-    async def close_attempt(self, closing: AttemptOutcome) -> Updated | None:
-        """Record what came of an attempt, and move its delivery on.
+    async def close_attempt(self, outcome: AttemptOutcome) -> Updated | None:
+        """Record what came of an attempt, and update its delivery.
 
         Raises asyncpg.UniqueViolationError when the provider's message belongs to another attempt, and
         ValueError when the attempt would stay open in a delivery that is not `sending`, or the reverse.
         """
-        if (closing.outcome is None) != (closing.next.state is Status.SENDING):
+        if (outcome.outcome is None) != (outcome.transition.status is Status.SENDING):
             raise ValueError(
-                f"delivery {closing.delivery_id}: it is `sending` exactly while an attempt is open, "
-                f"not {closing.next.state} with outcome {closing.outcome}"
+                f"delivery {outcome.delivery_id}: it is `sending` exactly while an attempt is open, "
+                f"not {outcome.transition.status} with outcome {outcome.outcome}"
             )
-        delivery_writes.check_comes_back(closing)
-        return await self._closings.submit(closing)
+        delivery_writes.check_comes_back(outcome)
+        return await self._outcomes.submit(outcome)
 
     async def record_late_outcome(
-        self, delivery_id: UUID, no: int, outcome: Outcome, message_id: str | None
+        self, delivery_id: UUID, number: int, outcome: Outcome, message_id: str | None
     ) -> str | None:
         """Keep an outcome that came after its attempt was resolved; returns how it had been resolved.
 
         The message of an accepted one becomes this attempt's, so that nobody else adopts it. None: the
         attempt is not resolved (or there is none); read again and close it.
         """
-        rows = await self._ask(statement("record_late_outcome"), delivery_id, no, outcome.value, message_id)
+        rows = await self._ask(
+            statement("record_late_outcome"), delivery_id, number, outcome.value, message_id
+        )
         return rows[0]["outcome"] if rows else None
 
-    async def move(self, move: DeliveryUpdate) -> Updated | None:
+    async def update(self, update: DeliveryUpdate) -> Updated | None:
         """Change a delivery without sending. Raises ValueError for `sending`: that takes an intent."""
-        if move.next.state is Status.SENDING:
-            raise ValueError(f"delivery {move.delivery_id}: only an intent makes it `sending`")
-        delivery_writes.check_comes_back(move)
-        return await self._moves.submit(move)
+        if update.transition.status is Status.SENDING:
+            raise ValueError(f"delivery {update.delivery_id}: only an intent makes it `sending`")
+        delivery_writes.check_comes_back(update)
+        return await self._updates.submit(update)
 
     async def claimed_messages(self, provider: str, message_ids: Sequence[str]) -> set[str]:
         """Which of a provider's messages belong to attempts already."""
@@ -196,7 +203,7 @@ class Ledger:
 
     async def close(self, timeout_s: float) -> None:
         """Take nothing more in, and write what was taken in."""
-        for group in (self._accepts, self._intents, self._closings, self._moves, self._loads):
+        for group in (self._accepts, self._intents, self._outcomes, self._updates, self._loads):
             await group.close(timeout_s)
 
     async def _ask(self, query: str, *arguments: Any) -> "list[asyncpg.Record]":

@@ -11,7 +11,7 @@ from storage.statements import statement
 class ProviderState:
     """A provider as operators and the circuits see it."""
 
-    state: str
+    status: str
     circuit: str
     circuit_at: datetime | None
 
@@ -25,11 +25,11 @@ class Providers:
     async def states(self) -> dict[str, ProviderState]:
         """What is stored. A provider that is missing is active, its circuit closed."""
         rows = await self._pool.fetch(statement("list_provider_states"))
-        return {row["name"]: ProviderState(row["state"], row["circuit"], row["circuit_at"]) for row in rows}
+        return {row["name"]: ProviderState(row["status"], row["circuit"], row["circuit_at"]) for row in rows}
 
-    async def set_state(self, name: str, state: str) -> None:
+    async def set_status(self, name: str, status: str) -> None:
         """Make a provider `active` or `drained`; the workers are notified."""
-        await self._pool.execute(statement("set_provider_state"), name, state)
+        await self._pool.execute(statement("set_provider_status"), name, status)
 
     async def drained(self) -> frozenset[str]:
         """The names of the providers that an operator took out of use."""

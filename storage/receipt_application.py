@@ -14,13 +14,13 @@ from uuid import UUID
 from domain.masking import mask
 from domain.notification import Attempt, Channel, Delivery
 from domain.outcome import AddressVerdict, Outcome, ReceiptStatus
-from domain.receipt_policy import AttemptChange, Decision, decide
+from domain.receipt_policy import AttemptChange, ReceiptEffect, effect_of
 from domain.status import Status
 from storage import row_types
+from storage.address_verdicts import apply_verdict
 from storage.postgres import Connection
-from storage.receipt_rows import Applied, Changed, LateAcceptance, Matched, ReceiptDeadline
+from storage.receipt_records import Applied, Changed, LateAcceptance, Matched, ReceiptDeadline
 from storage.statements import call, statement
-from storage.verdicts import apply_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,18 @@ async def apply(
     if not fresh:
         return Applied(taken=len(receipts))
     cases = await _read(connection, list(fresh))
-    decisions = {id: _decide(cases[id], rows, receipt_deadline) for id, rows in fresh.items()}
-    await _write_attempts(connection, cases, decisions, fresh)
+    effects = {id: _effect(cases[id], rows, receipt_deadline) for id, rows in fresh.items()}
+    await _write_attempts(connection, cases, effects, fresh)
     await _judge_addresses(connection, [row for rows in fresh.values() for row in rows])
-    moved = {id: decision for id, decision in decisions.items() if decision.delivery}
-    final = await _write_deliveries(connection, cases, moved, first)
+    updated = {id: effect for id, effect in effects.items() if effect.delivery}
+    final = await _write_deliveries(connection, cases, updated, first)
     return Applied(
         taken=len(receipts),
-        changed=tuple(_changed(cases[id], decision, final, first) for id, decision in moved.items()),
+        changed=tuple(_changed(cases[id], effect, final, first) for id, effect in updated.items()),
         late=tuple(
             _late(cases[id], change)
-            for id, decision in decisions.items()
-            for change in decision.attempts
+            for id, effect in effects.items()
+            for change in effect.attempts
             if _proves(cases[id], change)
         ),
     )
@@ -89,10 +89,10 @@ def _case(rows: Sequence[Any]) -> _Case:
         id=row["id"],
         channel=Channel(row["channel"]),
         position=row["position"],
-        state=Status(row["status"]),
+        status=Status(row["status"]),
         reason_code=row["reason_code"],
         version=row["version"],
-        pass_no=row["pass_number"],
+        pass_number=row["pass_number"],
         next_pass_at=row["next_pass_at"],
         expires_at=row["expires_at"],
         due_at=row["due_at"],
@@ -112,9 +112,9 @@ def _case(rows: Sequence[Any]) -> _Case:
 
 def _attempt(row: Any) -> Attempt:
     return Attempt(
-        no=row["number"],
+        number=row["number"],
         provider=row["provider"],
-        pass_no=row["attempt_pass_number"],
+        pass_number=row["attempt_pass_number"],
         device_id=row["device_id"],
         intended_at=row["intended_at"],
         send_deadline=row["send_deadline"],
@@ -127,8 +127,8 @@ def _attempt(row: Any) -> Attempt:
     )
 
 
-def _decide(case: _Case, receipts: Sequence[Matched], receipt_deadline: ReceiptDeadline) -> Decision:
-    return decide(
+def _effect(case: _Case, receipts: Sequence[Matched], receipt_deadline: ReceiptDeadline) -> ReceiptEffect:
+    return effect_of(
         case.now,
         case.delivery,
         [row.report for row in receipts],
@@ -138,13 +138,13 @@ def _decide(case: _Case, receipts: Sequence[Matched], receipt_deadline: ReceiptD
 
 
 def _proves(case: _Case, change: AttemptChange) -> bool:
-    return change.late and change.no not in case.proven
+    return change.late and change.number not in case.proven
 
 
 async def _write_attempts(
     connection: Connection,
     cases: Mapping[UUID, _Case],
-    decisions: Mapping[UUID, Decision],
+    effects: Mapping[UUID, ReceiptEffect],
     fresh: Mapping[UUID, Sequence[Matched]],
 ) -> None:
     learnt = [
@@ -155,8 +155,8 @@ async def _write_attempts(
             resolved_by="callback" if fresh[id][0].source == "callback" else "lookup",
             late=_proves(cases[id], change),
         )
-        for id, decision in decisions.items()
-        for change in decision.attempts
+        for id, effect in effects.items()
+        for change in effect.attempts
     ]
     await connection.execute(statement("record_attempt_receipts"), learnt)
 
@@ -164,16 +164,16 @@ async def _write_attempts(
 async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) -> None:
     """Suppress addresses and empty tokens, where they are still those that the attempts went to."""
     verdicts = {
-        (row.delivery_id, row.report.no): row
+        (row.delivery_id, row.report.number): row
         for row in receipts
         if row.address_verdict is not AddressVerdict.KEEP
     }
     if not verdicts:
         return
     rows = await connection.fetch(
-        statement("find_addresses"), [id for id, _ in verdicts], [no for _, no in verdicts]
+        statement("find_addresses"), [id for id, _ in verdicts], [number for _, number in verdicts]
     )
-    # In one order everywhere, so that two relays cannot wait for each other.
+    # In one order everywhere, so that two receipt processors cannot wait for each other.
     for row in sorted(rows, key=lambda row: (row["tenant"], row["channel"], row["address"] or "")):
         channel, receipt = Channel(row["channel"]), verdicts[row["delivery_id"], row["number"]]
         if not row["address"] or mask(channel, row["address"]) != row["target_masked"]:
@@ -194,10 +194,13 @@ async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) 
 
 
 async def _write_deliveries(
-    connection: Connection, cases: Mapping[UUID, _Case], moved: Mapping[UUID, Decision], first: set[UUID]
+    connection: Connection,
+    cases: Mapping[UUID, _Case],
+    updated: Mapping[UUID, ReceiptEffect],
+    first: set[UUID],
 ) -> set[UUID]:
-    """Move deliveries and what follows from them; returns the notifications that are over now."""
-    rows = [(cases[id], decision.delivery) for id, decision in moved.items() if decision.delivery]
+    """Update deliveries, and do what follows; returns the notifications that are over now."""
+    rows = [(cases[id], effect.delivery) for id, effect in updated.items() if effect.delivery]
     if not rows:
         return set()
     updates = [
@@ -213,33 +216,33 @@ async def _write_deliveries(
         case.notification_id
         for case, change in rows
         # The next channel must be picked up at once too, and not after somebody's lease.
-        if change.release or (case.notification_id in first and change.state is Status.UNDELIVERED)
+        if change.release or (case.notification_id in first and change.status is Status.UNDELIVERED)
     ]
     await connection.execute(statement("refresh_notifications"), notifications, released)
     return {row["id"] for row in await connection.fetch(statement("find_final"), notifications)}
 
 
-def _changed(case: _Case, decision: Decision, final: set[UUID], first: set[UUID]) -> Changed:
-    assert decision.delivery is not None
+def _changed(case: _Case, effect: ReceiptEffect, final: set[UUID], first: set[UUID]) -> Changed:
+    assert effect.delivery is not None
     return Changed(
         case.notification_id,
         case.delivery.id,
         case.tenant,
         case.type,
         case.delivery.channel,
-        decision.delivery.state,
+        effect.delivery.status,
         final=case.notification_id in final,
         first=case.notification_id in first,
     )
 
 
 def _late(case: _Case, change: AttemptChange) -> LateAcceptance:
-    attempt = next(attempt for attempt in case.delivery.attempts if attempt.no == change.no)
+    attempt = next(attempt for attempt in case.delivery.attempts if attempt.number == change.number)
     assert attempt.outcome is not None
     return LateAcceptance(
         case.notification_id,
         case.delivery.id,
-        change.no,
+        change.number,
         case.tenant,
         case.type,
         attempt.provider,

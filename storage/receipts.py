@@ -22,7 +22,7 @@ from storage import row_types
 from storage.group import GroupCommit, LedgerError, LedgerUnavailable, Observe
 from storage.postgres import NOT_STORABLE, UNREACHABLE, Connection, Pool
 from storage.receipt_application import apply
-from storage.receipt_rows import Applied, Matched, Orphan, ReceiptDeadline, Source, none_expected
+from storage.receipt_records import Applied, Matched, Orphan, ReceiptDeadline, Source, none_expected
 from storage.statements import statement
 
 PACE_S = 0.02
@@ -49,7 +49,7 @@ class _Stored:
 @dataclass(frozen=True, slots=True)
 class _Polled:
     delivery_id: UUID
-    no: int
+    number: int
     receipt: Receipt
     source: Source
 
@@ -119,11 +119,13 @@ class Receipts:
             self._observe("receipt_apply", applied.taken, perf_counter() - started)
         return applied
 
-    async def apply_one(self, delivery_id: UUID, no: int, receipt: Receipt, source: Source) -> Applied:
+    async def apply_one(self, delivery_id: UUID, number: int, receipt: Receipt, source: Source) -> Applied:
         """Apply a receipt that was asked for, to the attempt that it was asked for. Raises UnknownAttempt."""
-        applied = await self._polls.submit(_Polled(delivery_id, no, receipt, source))
+        applied = await self._polls.submit(_Polled(delivery_id, number, receipt, source))
         if applied is None:
-            raise UnknownAttempt(f"delivery {delivery_id} has no attempt {no}: its receipt was not applied")
+            raise UnknownAttempt(
+                f"delivery {delivery_id} has no attempt {number}: its receipt was not applied"
+            )
         return applied
 
     async def close(self, timeout_s: float) -> None:
@@ -165,16 +167,18 @@ class Receipts:
             attempts = await connection.fetch(
                 statement("find_receipt_attempts"),
                 [row.delivery_id for row in rows],
-                [row.no for row in rows],
+                [row.number for row in rows],
             )
             known = {(row["delivery_id"], row["number"]): row for row in attempts}
             receipts = [
-                _polled(known[row.delivery_id, row.no], row)
+                _polled(known[row.delivery_id, row.number], row)
                 for row in rows
-                if (row.delivery_id, row.no) in known
+                if (row.delivery_id, row.number) in known
             ]
             applied = await apply(connection, receipts, self._receipt_deadline)
-        return [applied.of(row.delivery_id) if (row.delivery_id, row.no) in known else None for row in rows]
+        return [
+            applied.of(row.delivery_id) if (row.delivery_id, row.number) in known else None for row in rows
+        ]
 
     async def _transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         retry = 0
@@ -267,7 +271,7 @@ def _matched(row: Any) -> Matched:
 def _polled(attempt: Any, row: _Polled) -> Matched:
     receipt = row.receipt
     report = Report(
-        row.no,
+        row.number,
         receipt.status,
         receipt.occurred_at or attempt["received_at"],
         code=receipt.code,

@@ -14,8 +14,8 @@ from domain.notification import LANE_RANK
 from domain.outcome import Receipt
 from domain.receipt_policy import AttemptChange
 from domain.transition import Transition
-from storage.receipt_rows import Matched
-from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.receipt_records import Matched
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
 
 Fields: TypeAlias = dict[str, Any]
 
@@ -73,7 +73,7 @@ def renewal(row: Renewal) -> Fields:
     return {
         "notification_id": row.notification_id,
         "delivery_id": row.delivery_id,
-        "number": row.no,
+        "number": row.number,
         "version": row.version,
         "budget_s": row.budget_s,
         "visibility_delay_s": row.visibility_delay_s,
@@ -85,11 +85,11 @@ def renewal(row: Renewal) -> Fields:
 
 def attempt_outcome(row: AttemptOutcome) -> Fields:
     """An attempt_outcome_v1."""
-    next = row.next
+    transition = row.transition
     return {
         "notification_id": row.notification_id,
         "delivery_id": row.delivery_id,
-        "number": row.no,
+        "number": row.number,
         "version": row.version,
         "outcome": row.outcome.value if row.outcome else None,
         "code": row.code,
@@ -97,38 +97,38 @@ def attempt_outcome(row: AttemptOutcome) -> Fields:
         "provider_message_id": row.provider_message_id,
         "latency_ms": row.latency_ms,
         "resolved_by": row.resolved_by,
-        "status": next.state.value,
-        "reason_code": next.reason_code,
-        "pass_number": next.pass_no,
-        "next_pass_at": next.next_pass_at,
-        "due_at": next.due_at,
-        "release": next.release,
-        "event": next.event,
-        "data": _json(next.data),
+        "status": transition.status.value,
+        "reason_code": transition.reason_code,
+        "pass_number": transition.pass_number,
+        "next_pass_at": transition.next_pass_at,
+        "due_at": transition.due_at,
+        "release": transition.release,
+        "event": transition.event,
+        "data": _json(transition.data),
     }
 
 
 def delivery_update(row: DeliveryUpdate) -> Fields:
     """A delivery_update_v1."""
-    return update(row.notification_id, row.delivery_id, row.version, row.next)
+    return update(row.notification_id, row.delivery_id, row.version, row.transition)
 
 
-def update(notification_id: UUID, delivery_id: UUID, version: int, next: Transition) -> Fields:
+def update(notification_id: UUID, delivery_id: UUID, version: int, transition: Transition) -> Fields:
     """A delivery_update_v1 of a delivery that was seen at `version`."""
     return {
         "notification_id": notification_id,
         "delivery_id": delivery_id,
         "version": version,
-        "status": next.state.value,
-        "reason_code": next.reason_code,
-        "pass_number": next.pass_no,
-        "new_round": next.new_round,
-        "next_pass_at": next.next_pass_at,
-        "due_at": next.due_at,
-        "expires_at": next.expires_at,
-        "release": next.release,
-        "event": next.event,
-        "data": _json(next.data),
+        "status": transition.status.value,
+        "reason_code": transition.reason_code,
+        "pass_number": transition.pass_number,
+        "new_round": transition.new_round,
+        "next_pass_at": transition.next_pass_at,
+        "due_at": transition.due_at,
+        "expires_at": transition.expires_at,
+        "release": transition.release,
+        "event": transition.event,
+        "data": _json(transition.data),
     }
 
 
@@ -153,7 +153,7 @@ def kept_receipt(row: Matched) -> Fields:
     """A receipt_v1."""
     return {
         "delivery_id": row.delivery_id,
-        "attempt_number": row.report.no,
+        "attempt_number": row.report.number,
         "provider": row.provider,
         "event_key": row.event_key,
         "accepted_at": row.accepted_at,
@@ -173,7 +173,7 @@ def attempt_receipt(
     receipt = change.receipt
     return {
         "delivery_id": delivery_id,
-        "number": change.no,
+        "number": change.number,
         "accepted_at": accepted_at,
         "receipt_status": receipt.status.value if receipt else None,
         "receipt_code": receipt.code if receipt else None,
@@ -188,7 +188,7 @@ def attempt_receipt(
 def broadcast_recipient(row: Recipient) -> Fields:
     """A broadcast_recipient_v1."""
     return {
-        "number": row.no,
+        "number": row.number,
         "user_id": row.user_id,
         "addresses": _json(row.addresses) if row.addresses else None,
         "data": _json(row.data) if row.data else None,
@@ -197,7 +197,7 @@ def broadcast_recipient(row: Recipient) -> Fields:
 
 def broadcast_refusal(row: Refusal) -> Fields:
     """A broadcast_refusal_v1."""
-    return {"number": row.no, "code": row.code, "pointer": row.pointer, "message": row.message}
+    return {"number": row.number, "code": row.code, "pointer": row.pointer, "message": row.message}
 
 
 def _json(value: Mapping[Any, Any]) -> str:

@@ -55,7 +55,9 @@ GROUP_FLUSH_SECONDS = Metric(
     "herald_group_flush_seconds", ("group",), "Duration of one group commit", _QUICK_S
 )
 CLAIMS = Metric("herald_claims_total", ("lane",), "Notifications claimed as due")
-PAGED = Metric("herald_paged_total", ("lane", "came"), "Notifications carried in batches, by result")
+BATCH_ITEMS = Metric(
+    "herald_batch_items_total", ("lane", "result"), "Notifications carried in batches, by result"
+)
 DUE_LAG_SECONDS = Metric(
     "herald_due_lag_seconds", ("lane",), "Delay between a notification's due time and its claim", _LAG_S
 )
@@ -168,7 +170,7 @@ class Metrics:
         self.group_rows = Histogram(registry, GROUP_ROWS)
         self.group_flush_seconds = Histogram(registry, GROUP_FLUSH_SECONDS)
         self.claims = Counter(registry, CLAIMS)
-        self.paged = Counter(registry, PAGED)
+        self.batch_items = Counter(registry, BATCH_ITEMS)
         self.due_lag_seconds = Histogram(registry, DUE_LAG_SECONDS)
         self.limiter_denied = Counter(registry, LIMITER_DENIED)
         self.limiter_lost = Counter(registry, LIMITER_LOST)

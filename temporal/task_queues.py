@@ -6,9 +6,9 @@ def task_queue(lane: str) -> str:
     return "herald-critical" if lane == "critical" else "herald"
 
 
-def page_queue() -> str:
+def batch_queue() -> str:
     """The task queue of batches: separate from first passes, so that they do not share slots."""
-    return "herald-pages"
+    return "herald-batches"
 
 
 def channel_queue(lane: str, channel: str) -> str:

@@ -19,8 +19,8 @@ from activities.check_rate_limit import CheckRateLimit
 from activities.deliver import Deliver
 from activities.poll_delivery_status import PollDeliveryStatus
 from delivery.admission import Admission
-from delivery.batch import Page
-from delivery.batch_item import PagePass
+from delivery.batch import Batch
+from delivery.batch_item import BatchItems
 from delivery.call import ProviderCalls
 from delivery.delivery_pass import DeliveryPass
 from delivery.messages import Messages
@@ -33,20 +33,20 @@ from delivery.slots import InFlightSlots
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
+from domain.contracts import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Receipt, SendResult
-from domain.steps import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
 from providers.base import LookupFailed, Match, Message, Provider
 from providers.settings import ProviderSettings
 from ratelimit.limiter import Limiter
 from settings import Settings
 from simulators.control import Simulators
+from storage.batch_queue import BatchQueue
 from storage.ledger import Ledger
-from storage.page_queue import PageQueue
 from storage.receipts import Receipts
-from storage.rows import Submission
+from storage.records import Submission
 from telemetry.metrics import Metrics
 
 ROUTES = {
@@ -136,7 +136,7 @@ class Worker:
         self.health = ProviderHealth(providers, catalog, ROUTES, limiter, sms_routes)
         self.slots = InFlightSlots(10)
         self.prefetched = PrefetchCache()
-        self.queue = PageQueue(ledger.pool)
+        self.queue = BatchQueue(ledger.pool)
         snapshots = Snapshots(catalog, providers, self.health)
         limits = UserLimits(limiter, catalog, self.metrics)
         parked_max = catalog.parking.open_workflows_max
@@ -152,16 +152,16 @@ class Worker:
         self.check_preferences = CheckPreferences(self.planner, self.slots, self.prefetched).check_preferences
         self._limit = CheckRateLimit(admission, self.prefetched)
         self._poll = PollDeliveryStatus(overdue)
-        self.page_pass = PagePass(self.planner, admission, self.passes, catalog)
+        self.batch_items = BatchItems(self.planner, admission, self.passes, catalog)
 
     async def run(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
         """Run one pass."""
         delivery = (await case.load()).delivery(channel)
         return await self.passes.run(case.id, delivery.id)
 
-    def page(self, lane: Lane = Lane.BULK, **policy: Any) -> Page:
+    def batch(self, lane: Lane = Lane.BULK, **policy: Any) -> Batch:
         """A batch of the lane, not started."""
-        return Page(uuid4(), lane, self.queue, self.page_pass, DispatchPolicy(**policy), self.metrics)
+        return Batch(uuid4(), lane, self.queue, self.batch_items, DispatchPolicy(**policy), self.metrics)
 
     async def settle(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
         """Run passes, each at its time, until something else is needed."""

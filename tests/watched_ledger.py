@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.notification import Notification
 from storage.ledger import Ledger
 from storage.postgres import Pool
-from storage.rows import AttemptOutcome, Intent, OpenAttempt, Updated
+from storage.records import AttemptOutcome, Intent, OpenAttempt, Updated
 
 Hook = Callable[[], Awaitable[Any]]
 
@@ -33,11 +33,11 @@ class WatchedLedger(Ledger):
         await self._happens("after_intent")
         return opened
 
-    async def close_attempt(self, closing: AttemptOutcome) -> Updated | None:
+    async def close_attempt(self, outcome: AttemptOutcome) -> Updated | None:
         await self._happens("before_close")
-        moved = await super().close_attempt(closing)
+        updated = await super().close_attempt(outcome)
         await self._happens("after_close")
-        return moved
+        return updated
 
     async def _happens(self, moment: str) -> None:
         hook = getattr(self, moment)

@@ -7,11 +7,11 @@ from activities.broadcast import Broadcasting
 from activities.check_preferences import CheckPreferences
 from activities.check_rate_limit import CheckRateLimit
 from activities.deliver import Deliver
-from activities.drain_page import DrainPage
+from activities.deliver_batch import DeliverBatch
 from activities.poll_delivery_status import PollDeliveryStatus
 from activities.reconcile import Reconcile
 from delivery.admission import Admission
-from delivery.batch_item import PagePass
+from delivery.batch_item import BatchItems
 from delivery.call import ProviderCalls
 from delivery.delivery_pass import DeliveryPass
 from delivery.messages import Messages
@@ -22,7 +22,7 @@ from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.ids import namespace
-from storage.broadcast_pages import BroadcastPages
+from storage.broadcast_chunks import BroadcastChunks
 from wiring.parts import Parts
 
 Activity = Callable[..., Awaitable[Any]]
@@ -62,7 +62,7 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
         return DeliveryPass(ledger, snapshots, transitions, limits, calls, resolver)
 
     # Calls of batches do not count as under way: they must not keep other first passes out of workflow tasks.
-    items = PagePass(planner, admission, passes(counts_in_flight=False), catalog)
+    items = BatchItems(planner, admission, passes(counts_in_flight=False), catalog)
     overdue = OverdueReceipts(ledger, parts.receipts, parts.providers, snapshots, transitions, catalog)
     slots, prefetched = parts.slots, parts.prefetched
     return {
@@ -70,7 +70,9 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
         "check_rate_limit": CheckRateLimit(admission, prefetched).check_rate_limit,
         "deliver": Deliver(passes(counts_in_flight=True), slots, prefetched).deliver,
         "poll_delivery_status": PollDeliveryStatus(overdue).poll_delivery_status,
-        "drain_page": DrainPage(parts.pages, items, catalog.dispatch, metrics, parts.stopping).drain_page,
+        "deliver_batch": DeliverBatch(
+            parts.batch_queue, items, catalog.dispatch, metrics, parts.stopping
+        ).deliver_batch,
     }
 
 
@@ -80,13 +82,13 @@ def _maintenance(parts: Parts) -> dict[str, Activity]:
         "requeue_lost": reconcile.requeue_lost,
         "report_drift": reconcile.report_drift,
         "watch_dead_letters": reconcile.watch_dead_letters,
-        "keep_house": reconcile.keep_house,
+        "maintain": reconcile.maintain,
     }
 
 
 def _broadcasts(parts: Parts) -> dict[str, Activity]:
     broadcasting = Broadcasting(
-        BroadcastPages(parts.pool),
+        BroadcastChunks(parts.pool),
         parts.ledger,
         parts.settings.catalog,
         namespace(parts.settings.secret_key.get_secret_value()),
@@ -98,5 +100,5 @@ def _broadcasts(parts: Parts) -> dict[str, Activity]:
         "accept_recipients": broadcasting.accept_recipients,
         "stop_accepted": broadcasting.stop_accepted,
         "follow_broadcast": broadcasting.follow_broadcast,
-        "decide_broadcast": broadcasting.decide_broadcast,
+        "apply_broadcast_command": broadcasting.apply_broadcast_command,
     }

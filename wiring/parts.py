@@ -13,8 +13,8 @@ from providers import registry
 from providers.base import Provider
 from ratelimit.limiter import Limiter
 from settings import Settings
+from storage.batch_queue import BatchQueue
 from storage.ledger import Ledger
-from storage.page_queue import PageQueue
 from storage.postgres import Pool, open_pool
 from storage.receipts import Receipts
 from telemetry.metrics import Metrics
@@ -36,7 +36,7 @@ class Parts:
     pool: Pool
     ledger: Ledger
     receipts: Receipts
-    pages: PageQueue
+    batch_queue: BatchQueue
     limiter: Limiter
     providers: Mapping[str, Provider]
     metrics: Metrics
@@ -77,18 +77,18 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
     limiter = Limiter.connect(settings.valkey_url.get_secret_value())
     registry.check_routes(settings.routes)
     providers = registry.build(settings.providers, settings.catalog, settings.public_url)
-    ledger, receipts, pages = (
+    ledger, receipts, batch_queue = (
         Ledger(pool, linger_s=linger_s(lanes), observe=observe),
         Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=observe),
-        PageQueue(pool, observe=observe),
+        BatchQueue(pool, observe=observe),
     )
-    parts = Parts(settings, lanes, pool, ledger, receipts, pages, limiter, providers, metrics)
+    parts = Parts(settings, lanes, pool, ledger, receipts, batch_queue, limiter, providers, metrics)
     try:
         yield parts
     finally:
         await ledger.close(parts.grace_s)
         await receipts.close(parts.grace_s)
-        await pages.close(parts.grace_s)
+        await batch_queue.close(parts.grace_s)
         for provider in providers.values():
             await provider.aclose()
         await limiter.aclose()

@@ -15,18 +15,18 @@ from dispatcher.provider_health import ProviderHealthPublisher
 from dispatcher.receipts import ReceiptProcessor
 from dispatcher.wakeups import WorkflowSignals
 from domain.notification import Channel, Lane
-from storage.broadcast_pages import BroadcastPages
-from temporal.task_queues import channel_queue, page_queue, task_queue
+from storage.broadcast_chunks import BroadcastChunks
+from temporal.task_queues import batch_queue, channel_queue, task_queue
 from wiring.activities import Activity, activities_of
 from wiring.parts import Parts
+from workflows.batch import BatchWorkflow
 from workflows.broadcast import BroadcastWorkflow
 from workflows.notification import NotificationWorkflow
-from workflows.page import PageWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 
 RETRIES_MAX = 50
 """The most retried passes of one channel at once in one process."""
-PAGES_MAX = 3
+BATCHES_MAX = 3
 """The most batches at once in one process: one for each lane but `critical`."""
 
 
@@ -40,7 +40,7 @@ def workers_of(parts: Parts, client: Client) -> list[Worker]:
             Worker(
                 client,
                 task_queue=queue,
-                workflows=[NotificationWorkflow, PageWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
+                workflows=[NotificationWorkflow, BatchWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
                 activities=list(activities.values()),
                 # Import rules keep workflows deterministic (import-linter), and tests run them sandboxed.
                 workflow_runner=UnsandboxedWorkflowRunner(),
@@ -57,8 +57,8 @@ def workers_of(parts: Parts, client: Client) -> list[Worker]:
             for channel in Channel
         ]
     if any(lane is not Lane.CRITICAL for lane in parts.lanes):
-        batches = [activities["drain_page"]]
-        workers.append(_activity_worker(parts, client, page_queue(), batches, PAGES_MAX))
+        batches = [activities["deliver_batch"]]
+        workers.append(_activity_worker(parts, client, batch_queue(), batches, BATCHES_MAX))
     return workers
 
 
@@ -85,7 +85,7 @@ def listener_of(parts: Parts) -> Listener:
 def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
     """The loops of a process, except the listener and the signals to workflows."""
     policy = parts.settings.catalog.dispatch
-    batches = BatchStarter(client, parts.pages, parts.lanes, policy, listener)
+    batches = BatchStarter(client, parts.batch_queue, parts.lanes, policy, listener)
     dispatcher = Dispatcher(
         client,
         parts.ledger,
@@ -110,7 +110,7 @@ def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
     health = ProviderHealthPublisher(parts.pool, parts.health, listener, parts.metrics)
     loops: list[Rounds] = [health, receipts, dispatcher, batches]
     if Lane.BULK in parts.lanes:
-        loops.append(BroadcastStarter(client, BroadcastPages(parts.pool), listener))
+        loops.append(BroadcastStarter(client, BroadcastChunks(parts.pool), listener))
     return loops
 
 

@@ -11,7 +11,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.broadcast import Broadcasting
-    from domain.steps import BroadcastDecision, BroadcastRef, BroadcastStep, BroadcastTurn
+    from domain.contracts import BroadcastCommand, BroadcastRef, BroadcastStep, BroadcastTurn
 
 HEARTBEAT = timedelta(seconds=30)
 TIMEOUT = timedelta(minutes=5)
@@ -37,7 +37,7 @@ class BroadcastWorkflow:
 
     def __init__(self) -> None:
         self._wakes = 0
-        self._decisions: list[str] = []
+        self._commands: list[str] = []
 
     @workflow.signal
     def wake(self) -> None:
@@ -47,17 +47,17 @@ class BroadcastWorkflow:
     @workflow.signal
     def pause(self) -> None:
         """Accept no more recipients until it is resumed."""
-        self._decided("pause")
+        self._queue("pause")
 
     @workflow.signal
     def resume(self) -> None:
         """Resume a paused broadcast."""
-        self._decided("resume")
+        self._queue("resume")
 
     @workflow.signal
     def cancel(self) -> None:
         """Accept no more recipients, and cancel what is not being sent."""
-        self._decided("cancel")
+        self._queue("cancel")
 
     @workflow.run
     async def run(self, ref: BroadcastRef) -> str:
@@ -65,13 +65,13 @@ class BroadcastWorkflow:
         step, follow_s, turns = BroadcastStep.ACCEPT, FOLLOW_S_MIN, 0
         while True:
             turns += 1
-            if (turns > TURNS_MAX or workflow.info().is_continue_as_new_suggested()) and not self._decisions:
+            if (turns > TURNS_MAX or workflow.info().is_continue_as_new_suggested()) and not self._commands:
                 workflow.continue_as_new(ref)
             seen = self._wakes
             turn = await self._take(ref, step)
             self._show(turn)
             if turn.step is BroadcastStep.OVER:
-                return turn.state
+                return turn.status
             wait_s = turn.wait_s
             if step is turn.step is BroadcastStep.FOLLOW:
                 wait_s, follow_s = follow_s, min(follow_s * 1.5, FOLLOW_S_MAX)
@@ -80,14 +80,14 @@ class BroadcastWorkflow:
                 await self._woken(seen, wait_s, turn.waits_for or step)
 
     async def _take(self, ref: BroadcastRef, step: BroadcastStep) -> BroadcastTurn:
-        if self._decisions:
-            decision = self._decisions.pop(0)
+        if self._commands:
+            command = self._commands.pop(0)
             return await workflow.execute_activity_method(
-                Broadcasting.decide_broadcast,
-                BroadcastDecision(ref.broadcast_id, decision),
+                Broadcasting.apply_broadcast_command,
+                BroadcastCommand(ref.broadcast_id, command),
                 start_to_close_timeout=TIMEOUT,
                 retry_policy=PATIENT,
-                summary=decision,
+                summary=command,
             )
         return await workflow.execute_activity_method(
             ACTIVITIES[step],
@@ -97,8 +97,8 @@ class BroadcastWorkflow:
             retry_policy=PATIENT,
         )
 
-    def _decided(self, decision: str) -> None:
-        self._decisions.append(decision)
+    def _queue(self, command: str) -> None:
+        self._commands.append(command)
         self._wakes += 1
 
     async def _woken(self, seen: int, wait_s: float, what: str) -> None:
@@ -116,7 +116,7 @@ class BroadcastWorkflow:
         """Set what the Web UI shows of a running workflow."""
         waits = f", waits for {turn.waits_for}" if turn.waits_for else ""
         workflow.set_current_details(
-            f"**{turn.state}**{waits}\n\n"
+            f"**{turn.status}**{waits}\n\n"
             f"- {turn.accepted} of {turn.total} accepted, {turn.refused} refused\n"
             f"- {turn.active} active, {turn.sent} sent, {turn.delivered} delivered, "
             f"{turn.failed} failed"

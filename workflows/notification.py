@@ -18,8 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.check_rate_limit import CheckRateLimit
     from activities.deliver import Deliver
     from activities.poll_delivery_status import PollDeliveryStatus
-    from domain.status import Status, derive
-    from domain.steps import (
+    from domain.contracts import (
         Action,
         DeliveryRef,
         LimitResult,
@@ -28,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         Plan,
         Step,
     )
+    from domain.status import Status, derive
     from temporal.search_attributes import STAGE
     from temporal.task_queues import channel_queue
 
@@ -53,7 +53,7 @@ class NotificationWorkflow:
         self._wakes = 0
         self._stage = ""
         self._details: dict[str, str] = {}
-        self._states: dict[str, Status] = {}
+        self._statuses: dict[str, Status] = {}
 
     @workflow.signal
     def wake(self) -> None:
@@ -72,7 +72,7 @@ class NotificationWorkflow:
                 return self._finish(plan.status)
             replan = await asyncio.gather(*(self._carry(ref, plan, step, seen) for step in plan.steps))
             if not any(replan) and self._wakes == seen:
-                return self._finish(derive(self._states.values()) if self._states else plan.status)
+                return self._finish(derive(self._statuses.values()) if self._statuses else plan.status)
 
     async def _carry(self, ref: NotificationRef, plan: Plan, step: Step, seen: int) -> bool:
         """Carry one delivery until it needs nothing more from this run. Returns whether to plan again."""
@@ -80,7 +80,7 @@ class NotificationWorkflow:
         if step.action is Action.SEND:
             result = await self._first_pass(delivery, step)
         else:
-            result = PassResult(step.action, step.state, step.reason, step.wait_s, hold=step.hold)
+            result = PassResult(step.action, step.status, step.reason, step.wait_s, hold=step.hold)
         while result is not None:
             self._show(step.channel, result)
             match result.action:
@@ -93,13 +93,13 @@ class NotificationWorkflow:
                         return False
                     if await self._woken(seen, result.wait_s, f"{step.channel}: receipt by"):
                         return True
-                    result = PassResult(Action.POLL, result.state)
+                    result = PassResult(Action.POLL, result.status)
                 case Action.PARKED:
                     if result.hold:
                         await self._woken(
                             seen,
                             min(result.wait_s, LOOK_AGAIN_S),
-                            f"{step.channel}: {result.state}; looks again",
+                            f"{step.channel}: {result.status}; looks again",
                         )
                     return result.hold
                 case Action.SEND:
@@ -213,12 +213,12 @@ class NotificationWorkflow:
         """Set what the Web UI shows of a running workflow, and the stage if it left the happy path."""
         reason = f" ({result.reason})" if result.reason else ""
         detail = f" — {result.detail}" if result.detail else ""
-        self._details[channel] = f"- **{channel}**: {result.state}{reason}{detail}"
+        self._details[channel] = f"- **{channel}**: {result.status}{reason}{detail}"
         workflow.set_current_details("\n".join(self._details.values()))
-        if result.state:
-            self._states[channel] = Status(result.state)
+        if result.status:
+            self._statuses[channel] = Status(result.status)
         if result.action is Action.PARKED:
-            self._enter_stage(result.state)
+            self._enter_stage(result.status)
 
     def _enter_stage(self, stage: str) -> None:
         if stage != self._stage:

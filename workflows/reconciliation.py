@@ -27,7 +27,7 @@ class ReconciliationWorkflow:
             Reconcile.requeue_lost,
             Reconcile.report_drift,
             Reconcile.watch_dead_letters,
-            Reconcile.keep_house,
+            Reconcile.maintain,
         ):
             done = await workflow.execute_activity_method(
                 step, start_to_close_timeout=TIMEOUT, retry_policy=RETRY

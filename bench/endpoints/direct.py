@@ -12,7 +12,7 @@ from bench.endpoints.notification import Notification, health
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    app.state.temporal = await Client.connect(os.environ["HERALD_TEMPORAL__ADDRESS"])
+    app.status.temporal = await Client.connect(os.environ["HERALD_TEMPORAL__ADDRESS"])
     yield
 
 
@@ -24,7 +24,7 @@ app.include_router(health)
 async def submit(notification: Notification) -> dict[str, str]:
     id = f"direct-{notification.idempotency_key}"
     # No worker polls this queue: only the start is measured.
-    await app.state.temporal.start_workflow(
+    await app.status.temporal.start_workflow(
         "Notification", notification.model_dump(), id=id, task_queue="nobody"
     )
     return {"id": id}

@@ -71,15 +71,15 @@ def _schedule_s(case: Case, type: str) -> Sequence[float]:
 def _expect_on_schedule(case: Case, attempts: Sequence[Mapping[str, Any]]) -> None:
     """Expect every provider in every pass, and at least the scheduled wait between passes."""
     schedule_s = _schedule_s(case, "debit_alert")
-    found = [(attempt["pass_no"], attempt["provider"]) for attempt in attempts]
-    wanted = [(pass_no, vendor) for pass_no in range(len(schedule_s) + 1) for vendor in DOWN]
+    found = [(attempt["pass_number"], attempt["provider"]) for attempt in attempts]
+    wanted = [(pass_number, vendor) for pass_number in range(len(schedule_s) + 1) for vendor in DOWN]
     case.expect(found == wanted, f"passes: {found}, expected {wanted}")
     waits: list[str] = []
     for before, after in itertools.pairwise(attempts):
-        if after["pass_no"] == before["pass_no"]:
+        if after["pass_number"] == before["pass_number"]:
             continue
         waited_s = (_time(after["intended_at"]) - _time(before["closed_at"])).total_seconds()
-        least_s = schedule_s[before["pass_no"]]
+        least_s = schedule_s[before["pass_number"]]
         # The API truncates times to milliseconds.
         case.expect(waited_s >= least_s - 0.001, f"a pass came after {waited_s:.3f} s instead of {least_s} s")
         waits.append(f"{waited_s:.1f}")

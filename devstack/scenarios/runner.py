@@ -101,7 +101,7 @@ def _passes(attempts: Iterable[Mapping[str, object]]) -> str:
     """The attempts in order, by pass; equal passes in a row are counted, not repeated."""
     passes = [
         " → ".join(_attempt(attempt) for attempt in same_pass)
-        for _, same_pass in groupby(attempts, key=lambda attempt: attempt["pass_no"])
+        for _, same_pass in groupby(attempts, key=lambda attempt: attempt["pass_number"])
     ]
     runs = [(text, len(list(equal))) for text, equal in groupby(passes)]
     return " → ".join(text if count == 1 else f"{count} × ({text})" for text, count in runs) or "none"

@@ -3,7 +3,7 @@
 -- No row: the provider is active and its circuit closed.
 CREATE TABLE provider_states (
     name       text PRIMARY KEY,
-    state      text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'drained')),
+    status     text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'drained')),
     circuit    text NOT NULL DEFAULT 'closed' CHECK (circuit IN ('closed', 'open', 'half_open')),
     circuit_at timestamptz,
     updated_at timestamptz NOT NULL DEFAULT now()

@@ -1,7 +1,6 @@
 -- name: list_attempts
--- The attempts of one notification, in order. An SMS has its size and its expected cost. `no`, `pass_no` and
--- `send_deadline` are the API's names.
-SELECT a.channel, a.number AS no, a.provider, a.pass_number AS pass_no, a.device_id, a.target_masked,
+-- The attempts of one notification, in order. An SMS has its size and its expected cost.
+SELECT a.channel, a.number, a.provider, a.pass_number, a.device_id, a.target_masked,
        a.selection - 'sms' AS selection,
        (a.selection -> 'sms' ->> 'segments')::integer AS segments, a.selection -> 'sms' ->> 'encoding' AS encoding,
        a.selection -> 'sms' ->> 'cost' AS cost, a.selection -> 'sms' ->> 'currency' AS currency, a.intended_at,

@@ -38,7 +38,7 @@ WHERE tenant = $1 AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uu
 ORDER BY created_at DESC, id DESC
 LIMIT $2
 
--- name: decide_broadcast
+-- name: apply_broadcast_command
 -- Pause, resume or cancel, if its status allows it. Whoever carries it on is woken; a paused one is left alone.
 UPDATE broadcasts
 SET status = $4,

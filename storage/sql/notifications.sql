@@ -102,11 +102,11 @@ LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
 WHERE n.id = ANY($1::uuid[])
 
 -- name: notification_view
--- Notifications as clients see them. `pass_no` is the API's name of a pass number.
+-- Notifications as clients see them.
 SELECT n.id, n.tenant, n.user_id, n.type, n.idempotency_key, n.lane, n.strategy, n.status, n.reason_code,
        n.accepted_at, n.send_at, n.expires_at, n.final_at, COALESCE(c.metadata, '{}') AS metadata,
        (SELECT json_agg(d ORDER BY d.position) FROM (
-            SELECT channel, position, status, reason_code, attempts_made AS attempts, pass_number AS pass_no, expires_at,
+            SELECT channel, position, status, reason_code, attempts_made AS attempts, pass_number, expires_at,
                    CASE WHEN status IN ('accepted', 'scheduled', 'deferred') THEN next_pass_at END AS next_pass_at,
                    CASE WHEN attempts_made > 0 THEN (
                         SELECT a.provider FROM notification_attempts a
@@ -118,7 +118,7 @@ LEFT JOIN notification_contents c ON c.accepted_at = n.accepted_at AND c.notific
 WHERE n.id = ANY($1::uuid[])
 
 -- name: list_notifications
--- A page of a tenant's notifications, newest first: of the next $3 in an index, those that match. storage/reads.py
+-- A page of a tenant's notifications, newest first: of the next $3 in an index, those that match. storage/queries.py
 -- puts both kinds of condition in place of the markers, so that each combination is a statement with its own plan.
 SELECT n.id, n.accepted_at
 FROM (
@@ -133,7 +133,7 @@ LIMIT $2
 
 -- name: list_live_notifications
 -- A page of a tenant's notifications in a status that only unfinished ones have, newest first. They are looked for
--- among what is not over: of all that there ever was hardly any has it. storage/reads.py puts the conditions in.
+-- among what is not over: of all that there ever was hardly any has it. storage/queries.py puts the conditions in.
 SELECT n.id, n.accepted_at
 FROM notifications n
 WHERE (n.final_at IS NULL OR n.status >= 'outcome_unknown')

@@ -152,8 +152,8 @@ FROM unnest($1::text[], $2::text[], $3::float8[]) AS input (provider, event_key,
 WHERE i.provider = input.provider AND i.event_key = input.event_key
 
 -- name: list_receipts
--- What providers reported about one notification. `no` is the API's name of an attempt's number.
-SELECT d.channel, r.attempt_number AS no, r.provider, r.status, r.code, r.permanent, r.occurred_at, r.received_at,
+-- What providers reported about one notification.
+SELECT d.channel, r.attempt_number AS number, r.provider, r.status, r.code, r.permanent, r.occurred_at, r.received_at,
        r.source
 FROM notifications n
 JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id

@@ -1,5 +1,5 @@
 -- name: list_suppressions
--- A page of a tenant's suppressed addresses. storage/people.py puts the conditions that are asked for in place of
+-- A page of a tenant's suppressed addresses. storage/users.py puts the conditions that are asked for in place of
 -- the marker, so that each combination is a statement with its own plan. What users answered to a sender of all
 -- tenants (`*`) is shown only to a tenant that names the address: other numbers are none of its business.
 SELECT channel, address, reason, source, created_at FROM suppressions

@@ -7,7 +7,7 @@ from delivery_case import Submitter, Worker
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from domain.steps import NotificationRef
+from domain.contracts import NotificationRef
 
 
 async def test_only_a_fast_step_keeps_its_slot(submitter: Submitter, worker: Worker) -> None:

@@ -6,7 +6,7 @@ import pytest
 from delivery_case import Submitter, Worker
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from domain.steps import Action
+from domain.contracts import Action
 
 
 async def test_an_open_attempt_is_retried_benignly(submitter: Submitter, worker: Worker) -> None:

@@ -15,7 +15,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.rows import AttemptOutcome, DeliveryUpdate, Intent
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent
 
 ACCOUNT_SID = "AC" + "0" * 32
 AUTH_TOKEN = "a token of the tests"
@@ -60,22 +60,22 @@ class Parked:
     ledger: Ledger
 
     async def __call__(
-        self, state: Status = Status.DEAD_LETTERED, *, expires_at: datetime | None = None, **changes: Any
+        self, status: Status = Status.DEAD_LETTERED, *, expires_at: datetime | None = None, **changes: Any
     ) -> str:
         id = (await self.submit(**changes))["id"]
         notification = await loaded(self.ledger, id)
         for delivery in notification.deliveries:
-            if delivery.state is Status.WAITING:
+            if delivery.status is Status.WAITING:
                 continue
             next = Transition(
-                state,
+                status,
                 notification.now + timedelta(days=14),
                 Reason.PROVIDERS_EXHAUSTED,
-                pass_no=4,
+                pass_number=4,
                 expires_at=expires_at,
                 event="dead_lettered",
             )
-            assert await self.ledger.move(
+            assert await self.ledger.update(
                 DeliveryUpdate(notification.id, delivery.id, delivery.version, next)
             )
         return id
@@ -109,18 +109,18 @@ async def attempted(
         )
     )
     assert opened is not None
-    return await loaded(ledger, id), opened.no
+    return await loaded(ledger, id), opened.number
 
 
 async def sent(ledger: Ledger, id: str, message_id: str) -> None:
     """The notification's SMS is accepted by a provider."""
-    notification, no = await attempted(ledger, id)
+    notification, number = await attempted(ledger, id)
     delivery = notification.delivery(Channel.SMS)
     closed = await ledger.close_attempt(
         AttemptOutcome(
             notification.id,
             delivery.id,
-            no,
+            number,
             delivery.version,
             Outcome.ACCEPTED,
             Transition(Status.SENT, None, event="sent"),

@@ -118,7 +118,7 @@ async def test_it_is_paused_resumed_and_cancelled(api: httpx.AsyncClient) -> Non
     assert await decide("resume") == (200, "running")
     assert await decide("cancel") == (200, "cancelled")
     assert await decide("cancel") == (200, "cancelled")
-    assert await decide("resume") == (409, "wrong_state")
+    assert await decide("resume") == (409, "wrong_status")
     assert (await api.get(path)).json()["reason_code"] == "cancelled_by_client"
 
 
@@ -230,7 +230,7 @@ async def test_an_upload_that_is_cut_short_counts_for_nothing(api: httpx.AsyncCl
     id = (await created(api, audience=UPLOAD))["id"]
 
     async def broken() -> AsyncIterator[bytes]:
-        yield b"user_id\n" + b"".join(b"user-%d\n" % no for no in range(600))
+        yield b"user_id\n" + b"".join(b"user-%d\n" % number for number in range(600))
         await until(lambda: pool.fetchval(STORED, id))
         raise ConnectionError
 
@@ -246,7 +246,7 @@ async def test_the_same_upload_again_changes_nothing(api: httpx.AsyncClient) -> 
     first = await upload(api, id, "user_id\nada\n")
     assert (await upload(api, id, "user_id\nada\n")).json() == first.json()
     other = await upload(api, id, "user_id\nbola\n")
-    assert (other.status_code, other.json()["code"]) == (409, "wrong_state")
+    assert (other.status_code, other.json()["code"]) == (409, "wrong_status")
     listed = (await created(api))["id"]
     assert (await upload(api, listed, "user_id\nada\n")).status_code == 409
 
@@ -259,7 +259,7 @@ async def test_an_upload_has_a_kind_that_is_known(api: httpx.AsyncClient) -> Non
 
 async def test_an_upload_is_larger_than_other_bodies_may_be(api: httpx.AsyncClient) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
-    lines = "".join(f"user-{no:06},{'x' * 300}\n" for no in range(4000))
+    lines = "".join(f"user-{number:06},{'x' * 300}\n" for number in range(4000))
     answer = await upload(api, id, f"user_id,name\n{lines}")
     assert len(lines) > 1_000_000
     assert (answer.status_code, answer.json()["progress"]["total"]) == (200, 4000)

@@ -44,15 +44,15 @@ async def test_a_retry_starts_afresh(
     assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
     delivery = (await loaded(ledger, id)).delivery(Channel.SMS)
     # Passes are numbered on, and the schedule begins anew.
-    assert delivery.state is Status.ACCEPTED
-    assert delivery.pass_no == delivery.round_pass > 0
+    assert delivery.status is Status.ACCEPTED
+    assert delivery.pass_number == delivery.round_pass > 0
     due = await pool.fetchrow("SELECT due_at <= now() AS due, lease_until FROM due WHERE id = $1", UUID(id))
     assert due is not None
     assert tuple(due) == (True, None)
     # The ledger takes an intent for it: it is sendable indeed.
     await attempted(ledger, id)
     again = await api.post(f"/dead-letters/{id}/retry")
-    assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+    assert (again.status_code, again.json()["code"]) == (409, "wrong_status")
 
 
 async def test_an_expired_one_needs_a_new_expiry(
@@ -97,7 +97,7 @@ async def test_an_unknown_outcome_needs_a_decision(api: httpx.AsyncClient, parke
     assert (sent.status_code, sent.json()["status"]) == (200, "accepted")
     dead = await parked()
     never = await api.post(f"/dead-letters/{dead}/retry", json={"assume": "sent"})
-    assert (never.status_code, never.json()["code"]) == (409, "wrong_state")
+    assert (never.status_code, never.json()["code"]) == (409, "wrong_status")
 
 
 async def test_a_discarded_one_wakes_nothing(api: httpx.AsyncClient, parked: Parked, pool: Pool) -> None:
@@ -108,7 +108,7 @@ async def test_a_discarded_one_wakes_nothing(api: httpx.AsyncClient, parked: Par
     assert (answer.json()["status"], answer.json()["reason_code"]) == ("failed", "discarded")
     assert await pool.fetchval("SELECT count(*) FROM due WHERE id = $1", UUID(id)) == 0
     again = await api.post(f"/dead-letters/{id}/discard")
-    assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+    assert (again.status_code, again.json()["code"]) == (409, "wrong_status")
 
 
 async def test_a_replay_keeps_its_rate(
@@ -128,7 +128,7 @@ async def test_a_replay_keeps_its_rate(
     assert set(ids) <= await listed(api)
 
     done = (await api.post("/dead-letters/replay", json=asked | {"dry_run": False})).json()
-    assert (done["replayed"], done["expired"], done["moved_meanwhile"]) == (4, 1, 0)
+    assert (done["replayed"], done["expired"], done["already_handled"]) == (4, 1, 0)
     left = await listed(api)
     assert {expired, unknown, other} <= left
     assert not left & set(ids)

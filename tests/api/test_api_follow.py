@@ -15,7 +15,7 @@ from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.receipts import Receipts
-from storage.rows import AttemptOutcome, DeliveryUpdate
+from storage.records import AttemptOutcome, DeliveryUpdate
 
 
 async def test_lists_are_filtered(api: httpx.AsyncClient, submit: Submit, ledger: Ledger) -> None:
@@ -44,7 +44,7 @@ async def test_lists_are_filtered(api: httpx.AsyncClient, submit: Submit, ledger
 
 
 async def test_pages_follow_each_other(api: httpx.AsyncClient, submit: Submit) -> None:
-    user = f"paged-{uuid4()}"
+    user = f"batched-{uuid4()}"
     ids = [(await submit(user_id=user))["id"] for _ in range(5)]
     seen: list[str] = []
     query: dict[str, str | int] = {"user_id": user, "limit": 2}
@@ -97,13 +97,13 @@ async def test_a_timeline_tells_everything_in_order(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, pool: Pool
 ) -> None:
     id = (await submit())["id"]
-    notification, no = await attempted(ledger, id)
+    notification, number = await attempted(ledger, id)
     delivery = notification.delivery(Channel.SMS)
-    again = Transition(Status.ACCEPTED, notification.now, "retry", event="next_pass", data={"pass_no": 1})
+    again = Transition(Status.ACCEPTED, notification.now, "retry", event="next_pass", data={"pass_number": 1})
     failed = AttemptOutcome(
         notification.id,
         delivery.id,
-        no,
+        number,
         delivery.version,
         Outcome.NOT_SENT,
         again,
@@ -171,22 +171,22 @@ async def test_what_is_under_way_or_over_is_not_cancelled(
     await sent(ledger, over, f"SM-{over}")
     for id in (sending, over):
         answer = await api.post(f"/notifications/{id}/cancel")
-        assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state")
+        assert (answer.status_code, answer.json()["code"]) == (409, "wrong_status")
 
 
 async def test_a_cancel_stops_the_channels_that_are_not_under_way(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger
 ) -> None:
     id = (await submit(channels=["sms", "email"], strategy="first"))["id"]
-    notification, no = await attempted(ledger, id)
+    notification, number = await attempted(ledger, id)
     answer = await api.post(f"/notifications/{id}/cancel")
     assert [delivery["status"] for delivery in answer.json()["deliveries"]] == ["sending", "cancelled"]
     delivery = notification.delivery(Channel.SMS)
     failed = Transition(Status.FAILED, None, "recipient_rejected")
-    closing = AttemptOutcome(
-        notification.id, delivery.id, no, delivery.version, Outcome.REJECTED_RECIPIENT, failed
+    outcome = AttemptOutcome(
+        notification.id, delivery.id, number, delivery.version, Outcome.REJECTED_RECIPIENT, failed
     )
-    assert await ledger.close_attempt(closing)
+    assert await ledger.close_attempt(outcome)
     shown = (await api.get(f"/notifications/{id}")).json()
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["failed", "cancelled"]
 
@@ -195,15 +195,15 @@ async def test_a_cancel_never_wakes_the_next_channel(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = (await submit(channels=["sms", "email", "push"], strategy="first"))["id"]
-    move, turns, seen = Ledger.move, asyncio.Lock(), set[Status]()
+    update, turns, seen = Ledger.update, asyncio.Lock(), set[Status]()
 
     async def one_by_one(self: Ledger, asked: DeliveryUpdate) -> object:
         async with turns:
-            moved = await move(self, asked)
-            seen.update(d.state for d in (await loaded(ledger, id)).deliveries if d.position > 0)
-            return moved
+            updated = await update(self, asked)
+            seen.update(d.status for d in (await loaded(ledger, id)).deliveries if d.position > 0)
+            return updated
 
-    monkeypatch.setattr(Ledger, "move", one_by_one)
+    monkeypatch.setattr(Ledger, "update", one_by_one)
     assert (await api.post(f"/notifications/{id}/cancel")).status_code == 200
     assert seen <= {Status.WAITING, Status.CANCELLED}
 
@@ -212,16 +212,16 @@ async def test_a_cancel_and_somebody_else_at_once(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = (await submit())["id"]
-    move = Ledger.move
+    update = Ledger.update
 
     async def late(self: Ledger, asked: DeliveryUpdate) -> object:
-        monkeypatch.setattr(Ledger, "move", move)
+        monkeypatch.setattr(Ledger, "update", update)
         seen = await loaded(ledger, id)
         delivery = seen.delivery(Channel.SMS)
         deferred = Transition(Status.DEFERRED, seen.now + timedelta(hours=1), "quiet_hours")
-        assert await move(ledger, DeliveryUpdate(seen.id, delivery.id, delivery.version, deferred))
-        return await move(self, asked)
+        assert await update(ledger, DeliveryUpdate(seen.id, delivery.id, delivery.version, deferred))
+        return await update(self, asked)
 
-    monkeypatch.setattr(Ledger, "move", late)
+    monkeypatch.setattr(Ledger, "update", late)
     answer = await api.post(f"/notifications/{id}/cancel")
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")

@@ -25,10 +25,10 @@ from simulators.base import World
 from simulators.control import Simulators
 from simulators.twilio import Twilio
 from storage import api_keys
+from storage.address_verdicts import apply_verdict
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.receipts import Receipts
-from storage.verdicts import apply_verdict
 
 SMS, MAIL, WHATSAPP = Channel.SMS, Channel.EMAIL, Channel.WHATSAPP
 _numbers = itertools.count(1)

@@ -14,7 +14,7 @@ from domain.notification import Channel
 from domain.unsubscribe import token_of
 from storage.ledger import Ledger
 from storage.postgres import Pool
-from storage.rows import Intent
+from storage.records import Intent
 
 SECRET = "a secret of the tests"
 CLICK = {

@@ -20,7 +20,7 @@ from simulators.control import Simulators
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.receipts import Receipts
-from storage.rows import AttemptOutcome, Intent, OpenAttempt
+from storage.records import AttemptOutcome, Intent, OpenAttempt
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Office:
         opened = await self.intended(notification, provider)
         assert opened is not None
         [delivery] = notification.deliveries
-        ref = attempt_ref(delivery.id, opened.no)
+        ref = attempt_ref(delivery.id, opened.number)
         message = Message(
             ref,
             Target(to),
@@ -88,16 +88,16 @@ class Office:
         if result.outcome is Outcome.ACCEPTED:
             id = result.provider_message_id
             after = Transition(Status.SENT, None, event="sent")
-            closing = AttemptOutcome(
+            outcome = AttemptOutcome(
                 notification.id,
                 delivery.id,
-                opened.no,
+                opened.number,
                 opened.version,
                 result.outcome,
                 after,
                 provider_message_id=id,
             )
-            assert await self.ledger.close_attempt(closing)
+            assert await self.ledger.close_attempt(outcome)
         return notification, result
 
     async def suppressed(self, channel: Channel, address: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.rows import DeliveryUpdate
+from storage.records import DeliveryUpdate
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60
@@ -76,24 +76,24 @@ class WorkerActions:
 
     ledger: Ledger
 
-    async def move(self, id: str, next: Transition) -> None:
+    async def update(self, id: str, next: Transition) -> None:
         """Apply a transition to every delivery of the notification."""
         notification = await self.ledger.load(UUID(id))
         assert notification is not None
         for delivery in notification.deliveries:
-            assert await self.ledger.move(
+            assert await self.ledger.update(
                 DeliveryUpdate(notification.id, delivery.id, delivery.version, next)
             )
 
     async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:
         """Park the notification: its retry schedule is exhausted."""
         at = await self.at(14 * 86_400)
-        await self.move(id, Transition(status, at, Reason.PROVIDERS_EXHAUSTED, event=status.value))
+        await self.update(id, Transition(status, at, Reason.PROVIDERS_EXHAUSTED, event=status.value))
 
     async def defer(self, id: str, seconds: float, reason: Reason) -> None:
         """Defer the notification for `seconds` from now, which may be negative."""
         at = await self.at(seconds)
-        await self.move(id, Transition(Status.DEFERRED, at, reason, next_pass_at=at))
+        await self.update(id, Transition(Status.DEFERRED, at, reason, next_pass_at=at))
 
     async def at(self, seconds: float) -> Any:
         """The database's time in `seconds` from now."""

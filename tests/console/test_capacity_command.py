@@ -8,7 +8,7 @@ from console_case import ROOT, Herald
 
 from bench import capacity as page
 from bench.cost import COSTS
-from console.capacity_model import Way
+from console.capacity_model import DeliveryPath
 
 
 @pytest.fixture
@@ -27,19 +27,19 @@ async def test_a_table_with_a_column_for_each_rate(alone: Herald) -> None:
 
 
 async def test_other_numbers_give_other_plans(alone: Herald) -> None:
-    mixed, paged = [
-        (await alone("capacity", "--rate", "1000", "--pages", share, "--json")).json["plans"][0]
+    mixed, batched = [
+        (await alone("capacity", "--rate", "1000", "--batches", share, "--json")).json["plans"][0]
         for share in ("0.5", "1")
     ]
-    assert mixed["demand"]["pages_share"] == 0.5
-    assert paged["saturates_at_per_s"] > mixed["saturates_at_per_s"]
-    assert mixed["peak_per_s"].keys() == {way.value for way in Way}
+    assert mixed["demand"]["batch_share"] == 0.5
+    assert batched["saturates_at_per_s"] > mixed["saturates_at_per_s"]
+    assert mixed["peak_per_s"].keys() == {way.value for way in DeliveryPath}
     used = {need["name"]: need["used"] for need in mixed["needs"] if need["used"] is not None}
     assert mixed["saturates_first"] == max(used, key=lambda name: used[name])
 
 
 async def test_a_share_that_is_none_is_refused(alone: Herald) -> None:
-    ran = await alone("capacity", "--rate", "100", "--pages", "80")
+    ran = await alone("capacity", "--rate", "100", "--batches", "80")
     assert (ran.code, "a share is between 0 and 1" in ran.err) == (1, True)
 
 
@@ -59,7 +59,7 @@ def test_costs_are_taken_from_what_was_measured() -> None:
         ]
     }
     (way, costs), *others = page.costs_of(drain).items()
-    assert (way, others) == ("page", [])
+    assert (way, others) == ("batch", [])
     assert costs["api_cpu_ms"] == 0 + 1
     assert costs["worker_cpu_ms"] == 2 + 3
     assert costs["history_bytes"] == len(names) - 1

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from console.capacity_model import Assumed, Cost, Demand, Kept, Plan, Way, plan
+from console.capacity_model import Assumed, Cost, DeliveryPath, Demand, Kept, Plan, plan
 
 NOTHING = Cost(*([0.0] * 12))
 WORKFLOW = Cost(
@@ -21,10 +21,14 @@ WORKFLOW = Cost(
     state_transitions=4,
     history_bytes=3000,
 )
-PAGE = replace(NOTHING, worker_cpu_ms=1, postgres_cpu_ms=1, commits=0.1, wal_bytes=8000, valkey_commands=3)
-COSTS = {Way.PAGE: PAGE, Way.WORKFLOW: WORKFLOW, Way.AWAITING: replace(WORKFLOW, state_transitions=9)}
+BATCH = replace(NOTHING, worker_cpu_ms=1, postgres_cpu_ms=1, commits=0.1, wal_bytes=8000, valkey_commands=3)
+COSTS = {
+    DeliveryPath.BATCH: BATCH,
+    DeliveryPath.WORKFLOW: WORKFLOW,
+    DeliveryPath.AWAITING: replace(WORKFLOW, state_transitions=9),
+}
 KEPT = Kept(evidence_bytes=1500, key_bytes=500)
-SINGLE = Demand(1000, pages_share=0, awaiting_share=0, peak=1)
+SINGLE = Demand(1000, batch_share=0, awaiting_share=0, peak=1)
 
 
 def amount(found: Plan, name: str) -> float:
@@ -65,8 +69,12 @@ def test_evidence_and_keys_have_separate_retention() -> None:
 
 
 def test_shares_divide_the_rate() -> None:
-    found = planned(Demand(100, pages_share=0.8, awaiting_share=0.25, peak=2, receipt_s=30))
-    assert found.per_s == {Way.PAGE: 160, Way.WORKFLOW: pytest.approx(30), Way.AWAITING: pytest.approx(10)}
+    found = planned(Demand(100, batch_share=0.8, awaiting_share=0.25, peak=2, receipt_s=30))
+    assert found.per_s == {
+        DeliveryPath.BATCH: 160,
+        DeliveryPath.WORKFLOW: pytest.approx(30),
+        DeliveryPath.AWAITING: pytest.approx(10),
+    }
     assert amount(found, "open workflows") == pytest.approx(300)
     assert amount(found, "Temporal state transitions") == pytest.approx(30 * 4 + 10 * 9)
 
@@ -81,14 +89,14 @@ def test_the_most_used_need_saturates_first() -> None:
     found = planned(SINGLE, commits_max_per_s=12_000, transitions_commits=1)
     assert found.first.name == "ledger: commits"
     assert found.saturates_at_per_s == pytest.approx(2000)
-    paged = planned(replace(SINGLE, pages_share=1), commits_max_per_s=12_000)
-    assert paged.first.name != "ledger: commits"
-    assert paged.saturates_at_per_s > found.saturates_at_per_s
+    batched = planned(replace(SINGLE, batch_share=1), commits_max_per_s=12_000)
+    assert batched.first.name != "ledger: commits"
+    assert batched.saturates_at_per_s > found.saturates_at_per_s
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rate_per_s": 0}, {"pages_share": 1.1}, {"awaiting_share": -0.1}, {"peak": 0.5}, {"busy_hours": 25}],
+    [{"rate_per_s": 0}, {"batch_share": 1.1}, {"awaiting_share": -0.1}, {"peak": 0.5}, {"busy_hours": 25}],
 )
 def test_an_invalid_demand_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"share|rate"):

@@ -14,7 +14,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from console.replay import replay_history
 from devstack.temporal import Temporal
-from domain.steps import NotificationRef, Plan
+from domain.contracts import NotificationRef, Plan
 from workflows.notification import NotificationWorkflow
 
 

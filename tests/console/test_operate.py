@@ -36,7 +36,7 @@ async def test_a_dead_letter_is_sent_again(run: Herald, workers: WorkerActions) 
     assert ran.out.split()[:2] == [id, "accepted"]
     again = await run("dlq", "retry", id)
     assert again.code == 1
-    assert "409 wrong_state" in again.err
+    assert "409 wrong_status" in again.err
 
 
 async def test_retrying_an_unknown_outcome_requires_assume(run: Herald, workers: WorkerActions) -> None:

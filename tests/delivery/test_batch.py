@@ -12,15 +12,15 @@ from delivery_case import ALONE, Case, Submitter, Worker, catalog
 from waiting import until
 from watched_ledger import WatchedLedger
 
-from delivery.batch import LEASE_LEFT_S, Page
+from delivery.batch import LEASE_LEFT_S, Batch
 from delivery.batch_item import BatchItemResult
+from domain.batching import PORTION_MIN, SHUT_PAUSE_S
 from domain.notification import Channel, Lane
 from domain.notification_types import Limit, NotificationType, OnLimit
-from domain.paging import PORTION_MIN, SHUT_PAUSE_S
 from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
-from storage.rows import DeliveryUpdate
+from storage.records import DeliveryUpdate
 
 MakeWorker = Callable[..., Worker]
 DRAINED = "nothing more is due"
@@ -50,11 +50,11 @@ async def _each_sent_once(cases: list[Case]) -> None:
 
 async def test_a_batch_sends_everything_due(submitter: Submitter, worker: Worker) -> None:
     cases = await _bulk(submitter, 30)
-    progress = await worker.page().drain()
+    progress = await worker.batch().drain()
     assert (progress.taken, progress.settled, progress.promoted, progress.ended) == (30, 30, 0, DRAINED)
     await _each_sent_once(cases)
     assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 0
-    assert 'herald_paged_total{came="settled",lane="bulk"} 30.0' in worker.metrics.render().decode()
+    assert 'herald_batch_items_total{result="settled",lane="bulk"} 30.0' in worker.metrics.render().decode()
 
 
 async def test_plan_and_pass_share_one_load(submitter: Submitter, worker: Worker) -> None:
@@ -68,13 +68,13 @@ async def test_plan_and_pass_share_one_load(submitter: Submitter, worker: Worker
         return await load(id)
 
     worker.ledger.load = counted  # pyright: ignore[reportAttributeAccessIssue] (counts, and does the same)
-    assert await worker.page_pass.run(case.id) is BatchItemResult.SETTLED
+    assert await worker.batch_items.run(case.id) is BatchItemResult.SETTLED
     assert loads == 1
 
 
 async def test_a_full_batch_ends(submitter: Submitter, worker: Worker) -> None:
     await _bulk(submitter, 12)
-    progress = await worker.page(page_size=10).drain()
+    progress = await worker.batch(batch_size=10).drain()
     assert (progress.taken, progress.settled, progress.ended) == (10, 10, "full")
     assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 2
 
@@ -85,7 +85,7 @@ async def test_batches_and_single_passes_together_send_once(
     cases = await _bulk(submitter, 120)
     one, two, own = make_worker(), make_worker(), make_worker()
     [first, second, *_] = await asyncio.gather(
-        one.page().drain(), two.page().drain(), *(own.run(case) for case in cases[:40])
+        one.batch().drain(), two.batch().drain(), *(own.run(case) for case in cases[:40])
     )
     await until(lambda: _none_is_open(cases))
     await _each_sent_once(cases)
@@ -100,10 +100,10 @@ async def test_a_rerun_during_the_lease_sends_nothing_twice(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
     cases = await _bulk(submitter, 20)
-    page = asyncio.create_task(make_worker().page().drain())
+    batch = asyncio.create_task(make_worker().batch().drain())
     again = make_worker()
-    await asyncio.gather(*(again.page_pass.run(case.id) for case in cases))
-    await page
+    await asyncio.gather(*(again.batch_items.run(case.id) for case in cases))
+    await batch
     await _each_sent_once(cases)
 
 
@@ -112,21 +112,21 @@ async def test_a_failed_notification_is_promoted_to_its_own_workflow(
 ) -> None:
     [failing, *fine] = await _bulk(submitter, 5)
     await submitter.fail(failing)
-    progress = await worker.page().drain()
+    progress = await worker.batch().drain()
     assert (progress.taken, progress.settled, progress.promoted) == (5, 4, 1)
     await _each_sent_once(fine)
     due, delivery = await _due(failing), await failing.delivery()
     assert due
     assert (due["now"], due["dedicated_workflow"], due["batch_id"]) == (True, True, None)
-    assert (delivery.state, delivery.reason_code, delivery.pass_no) == (Status.DEFERRED, Reason.RETRY, 1)
+    assert (delivery.status, delivery.reason_code, delivery.pass_number) == (Status.DEFERRED, Reason.RETRY, 1)
     assert delivery.next_pass_at > (await failing.load()).now, "no retry before its time"
-    assert (await worker.page().drain()).taken == 0
+    assert (await worker.batch().drain()).taken == 0
 
 
 async def test_failover_happens_within_the_batch(submitter: Submitter, worker: Worker) -> None:
     [case] = await _bulk(submitter, 1, "news")
     await submitter.fail(case, "twilio")
-    assert (await worker.page().drain()).settled == 1
+    assert (await worker.batch().drain()).settled == 1
     assert await case.outcomes() == [("twilio", "unavailable"), ("termii", "accepted")]
 
 
@@ -135,7 +135,7 @@ async def test_an_ambiguous_send_is_looked_up_and_not_sent_again(
 ) -> None:
     [case] = await _bulk(submitter, 1, "reconcile", body="ambiguous, and there")
     await submitter.simulators.fault("twilio", "accept_then_close", case.to, times=1)
-    progress = await worker.page().drain()
+    progress = await worker.batch().drain()
     assert progress.taken == 1
     await case.elapse()
     await worker.settle(case)
@@ -151,10 +151,10 @@ async def test_a_change_between_claim_and_send_stops_the_send(
     async def cancel() -> None:
         delivery = await case.delivery()
         over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
-        assert await submitter.ledger.move(DeliveryUpdate(case.id, delivery.id, delivery.version, over))
+        assert await submitter.ledger.update(DeliveryUpdate(case.id, delivery.id, delivery.version, over))
 
     watched.before_intent = cancel if why == "cancel" else lambda: submitter.opt_out(case)
-    progress = await worker.page().drain()
+    progress = await worker.batch().drain()
     assert (progress.taken, progress.settled) == (1, 1)
     expected = Status.CANCELLED if why == "cancel" else Status.SUPPRESSED
     assert (await case.load()).status is expected
@@ -167,7 +167,7 @@ async def test_a_broken_notification_is_promoted_and_delays_no_other(
     cases = await _bulk(submitter, 9)
     poison = (await _bulk(submitter, 1))[0]
     await poison.execute("UPDATE notifications SET type = 'gone' WHERE id = $1")
-    progress = await worker.page().drain()
+    progress = await worker.batch().drain()
     assert (progress.settled, progress.promoted) == (9, 1)
     await _each_sent_once(cases)
     due = await _due(poison)
@@ -194,7 +194,7 @@ async def test_a_notification_that_needs_a_workflow_is_promoted_unsent(
         # As if the queue had lost it, and reconciliation had requeued it.
         await case.execute("UPDATE due SET dedicated_workflow = false, due_at = now() WHERE id = $1")
         await submitter.heal(case)
-    assert (await worker.page().drain()).promoted == 1
+    assert (await worker.batch().drain()).promoted == 1
     assert await case.received() == []
     due = await _due(case)
     assert due
@@ -205,7 +205,7 @@ async def test_user_limits_hold_in_batches(submitter: Submitter, make_worker: Ma
     limit = Limit(channel=Channel.SMS, max=2, per_s=3600, then=OnLimit.DEFER)
     worker = make_worker(catalog({"alone": NotificationType(limits=(limit,), routes=ALONE)}))
     cases = await _bulk(submitter, 5, user_id="one-user")
-    progress = await worker.page().drain()
+    progress = await worker.batch().drain()
     assert (progress.taken, progress.settled, progress.promoted) == (5, 5, 0)
     statuses = sorted([(await case.load()).status for case in cases])
     assert statuses == [Status.DEFERRED] * 3 + [Status.SENT] * 2
@@ -218,12 +218,12 @@ async def test_batches_slow_down_while_every_provider_is_blocked(
 ) -> None:
     worker.health.drain(frozenset({"twilio"}))
     cases = await _bulk(submitter, 1000)
-    page = worker.page()
+    batch = worker.batch()
     began = time.monotonic()
-    draining = asyncio.create_task(page.drain())
-    await until(lambda: _has_taken(page, 4 * PORTION_MIN))
+    draining = asyncio.create_task(batch.drain())
+    await until(lambda: _has_taken(batch, 4 * PORTION_MIN))
     assert time.monotonic() - began >= 3 * SHUT_PAUSE_S, "small portions, with a longer rest after each"
-    page.stop("the test ends")
+    batch.stop("the test ends")
     progress = await draining
     assert progress.waiting + progress.left == progress.taken
     assert progress.promoted == 0
@@ -235,36 +235,36 @@ async def test_batches_slow_down_while_every_provider_is_blocked(
 async def test_batches_regain_speed_once_a_provider_is_back(submitter: Submitter, worker: Worker) -> None:
     worker.health.drain(frozenset({"twilio"}))
     await _bulk(submitter, 12 * PORTION_MIN)
-    page = worker.page()
-    draining = asyncio.create_task(page.drain())
-    await until(lambda: _has_taken(page, 2 * PORTION_MIN))
+    batch = worker.batch()
+    draining = asyncio.create_task(batch.drain())
+    await until(lambda: _has_taken(batch, 2 * PORTION_MIN))
     worker.health.drain(frozenset())
     began = time.monotonic()
-    await until(lambda: _has_taken(page, 12 * PORTION_MIN))
+    await until(lambda: _has_taken(batch, 12 * PORTION_MIN))
     assert time.monotonic() - began < 7 * SHUT_PAUSE_S, "no rest after each of the ten remaining portions"
-    page.stop("the test ends")
+    batch.stop("the test ends")
     await draining
 
 
-async def _has_taken(page: Page, count: int) -> bool:
-    return page.progress.taken >= count
+async def _has_taken(batch: Batch, count: int) -> bool:
+    return batch.progress.taken >= count
 
 
 async def test_claims_that_outlive_their_lease_are_left_unsent(submitter: Submitter, worker: Worker) -> None:
     cases = await _bulk(submitter, 4)
     for case in cases:
         await submitter.simulators.fault("twilio", "latency", case.to, latency_s=1)
-    page = worker.page(page_concurrency=1, lease_s=LEASE_LEFT_S + 0.5)
-    draining = asyncio.create_task(page.drain())
-    await until(lambda: _has_left(page))
-    page.stop("the test ends")
+    batch = worker.batch(batch_concurrency=1, lease_s=LEASE_LEFT_S + 0.5)
+    draining = asyncio.create_task(batch.drain())
+    await until(lambda: _has_left(batch))
+    batch.stop("the test ends")
     assert (await draining).settled == 1
     untouched = [case for case in cases if not await case.attempts()]
     assert len(untouched) == 3
 
 
-async def _has_left(page: Page) -> bool:
-    return page.progress.left > 0
+async def _has_left(batch: Batch) -> bool:
+    return batch.progress.left > 0
 
 
 @pytest.mark.parametrize("how", ["stopped", "cancelled", "stopped, then cancelled"])
@@ -274,13 +274,13 @@ async def test_a_stopped_batch_finishes_its_calls_and_returns_the_rest(
     cases = await _bulk(submitter, 40)
     for case in cases:
         await submitter.simulators.fault("twilio", "latency", case.to, latency_s=2)
-    page = worker.page(page_concurrency=4)
-    draining = asyncio.create_task(page.drain())
+    batch = worker.batch(batch_concurrency=4)
+    draining = asyncio.create_task(batch.drain())
     await until(lambda: _under_way(cases))
     if how != "cancelled":
-        page.stop("the worker stops")
+        batch.stop("the worker stops")
         await until(lambda: _is_given_back(submitter))
-        assert page.progress.settled == 0, "the rest is returned without waiting for calls"
+        assert batch.progress.settled == 0, "the rest is returned without waiting for calls"
     if how == "stopped":
         progress = await draining
         assert progress.settled + progress.left == progress.taken == 40

@@ -11,12 +11,12 @@ from delivery_case import ALONE, Case, StubbedProvider, Submitter, Worker, catal
 from waiting import until, until_blocked
 from watched_ledger import WatchedLedger
 
+from domain.contracts import Action
 from domain.ids import attempt_ref
 from domain.notification import Channel, Recipient
 from domain.notification_types import NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Receipt, ReceiptStatus
 from domain.status import Status
-from domain.steps import Action
 from storage.group import CommitUnknown, LedgerError, QueueFull
 from storage.postgres import Pool
 from storage.receipts import Receipts
@@ -45,7 +45,7 @@ async def test_one_of_ten_concurrent_passes_sends(submitter: Submitter, make_wor
         assert len(await case.received()) == 1
         assert await case.outcomes() == [("twilio", "accepted")]
         assert {result.action for result in results} <= {Action.NOTHING, Action.RETRY}
-        assert (await workers[0].settle(case)).state is Status.SENT
+        assert (await workers[0].settle(case)).status is Status.SENT
         assert len(await case.received()) == 1
 
 
@@ -70,7 +70,7 @@ async def test_no_send_once_a_lock_has_used_up_the_budget(
     assert await case.received() == []
     assert worker.health.route(Channel.SMS, HASTY.types["alone"], Recipient()).blocked == {}
     await case.elapse()
-    assert (await worker.run(case)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
     assert len(await case.received()) == 1
 
 
@@ -86,7 +86,7 @@ async def test_a_sender_paused_after_its_intent_does_not_send_late(
     assert (await other.run(case)).action is Action.RETRY, "its deadline has not passed"
     assert stubbed["twilio"].lookups == 0, "until then the attempt belongs to its sender"
     await case.elapse()
-    assert (await other.settle(case)).state is Status.SENT
+    assert (await other.settle(case)).status is Status.SENT
     await _past(started, SHORT_S)
     go_on.set()
     await running
@@ -108,7 +108,7 @@ async def test_a_late_outcome_is_kept_and_alerts(
     await until(case.attempts)
     stubbed["twilio"].finds = []
     await case.elapse()
-    assert (await make_worker().settle(case)).state is Status.SENT
+    assert (await make_worker().settle(case)).status is Status.SENT
     await running
     [first, second] = await case.attempts()
     assert (first["outcome"], first["late_outcome"]) == ("not_sent", "accepted")
@@ -133,7 +133,7 @@ async def test_a_callback_before_the_sender_records_its_outcome_raises_no_alert(
 
     worker.ledger.before_close = report
     result = await worker.run(case)
-    assert (result.action, result.state) == (Action.AWAIT_RECEIPT, Status.SENT)
+    assert (result.action, result.status) == (Action.AWAIT_RECEIPT, Status.SENT)
     assert await case.outcomes() == [("twilio", "accepted")]
     assert alerts() == []
 
@@ -165,7 +165,7 @@ async def test_a_lost_connection_loses_no_outcome(
         await worker.run(case)
     assert await case.outcomes() == [("twilio", "accepted")]
     assert len(await case.received()) == 1
-    assert (await case.delivery()).state is Status.SENT
+    assert (await case.delivery()).status is Status.SENT
     assert await case.is_proven()
     assert alerts() == []
 
@@ -182,7 +182,7 @@ async def test_an_intent_that_may_be_uncommitted_is_not_sent(
     with pytest.raises(LedgerError):
         await worker.run(case)
     assert await case.received() == []
-    assert (await worker.settle(case)).state is Status.SENT
+    assert (await worker.settle(case)).status is Status.SENT
     assert await case.outcomes() == [("twilio", "not_sent"), ("termii", "accepted")]
     assert len(await case.received()) == 1
 
@@ -192,7 +192,7 @@ async def _survives(case: Case, crashing: Worker, healthy: Worker, suspension: i
     delivery = await case.delivery()
     crashed = await crash_at(crashing.passes.run(case.id, delivery.id), suspension, done=done)
     await case.elapse()
-    assert (await healthy.settle(case)).state is Status.SENT, suspension
+    assert (await healthy.settle(case)).status is Status.SENT, suspension
     assert len(await case.received()) == 1, f"crashed at suspension point {suspension}"
     assert await case.is_proven()
     return crashed

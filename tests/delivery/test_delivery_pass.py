@@ -7,14 +7,14 @@ import pytest
 from delivery_case import SCHEDULE_S, Case, StubbedProvider, Submitter, Worker, catalog, phone, seconds_until
 from watched_ledger import WatchedLedger
 
+from domain.contracts import Action
 from domain.notification import Channel, Recipient, Strategy
 from domain.notification_types import ProviderPolicy
 from domain.outcome import Outcome, SendResult
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action
 from domain.transition import Transition
-from storage.rows import DeliveryUpdate
+from storage.records import DeliveryUpdate
 
 Alerts = Callable[[], list[str]]
 MakeWorker = Callable[..., Worker]
@@ -23,7 +23,7 @@ MakeWorker = Callable[..., Worker]
 async def test_an_accepted_message_is_sent_once(submitter: Submitter, worker: Worker) -> None:
     case = await submitter.accept()
     result = await worker.run(case)
-    assert (result.action, result.state) == (Action.NOTHING, Status.SENT)
+    assert (result.action, result.status) == (Action.NOTHING, Status.SENT)
     [attempt] = await case.attempts()
     assert (attempt["provider"], attempt["outcome"]) == ("twilio", Outcome.ACCEPTED)
     assert attempt["selection"]["why"] == "first in the fallback order"
@@ -46,7 +46,7 @@ async def test_the_next_provider_is_called_after_a_refusal(
 ) -> None:
     case = await submitter.accept()
     await submitter.fail(case, "twilio", status=status)
-    assert (await worker.run(case)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
     [first, second] = await case.attempts()
     assert first["outcome"] == {429: "throttled", 503: "unavailable", 401: "rejected"}[status]
     assert (second["provider"], second["outcome"]) == ("termii", "accepted")
@@ -58,11 +58,11 @@ async def test_email_and_push_fail_over(submitter: Submitter, worker: Worker) ->
     address = f"{phone()[1:]}@example.com"
     mail = await submitter.accept(channels=(Channel.EMAIL,), to_email=address, title="News")
     await submitter.simulators.fault("sendgrid", "status", address, status=429)
-    assert (await worker.run(mail, Channel.EMAIL)).state is Status.SENT
+    assert (await worker.run(mail, Channel.EMAIL)).status is Status.SENT
     assert await mail.outcomes() == [("sendgrid", "throttled"), ("mailgun", "accepted")]
     push = await submitter.accept(channels=(Channel.PUSH,), title="News")
     await submitter.add_device(push, f"unavailable-{phone()}", "ab" * 32)
-    assert (await worker.run(push, Channel.PUSH)).state is Status.SENT
+    assert (await worker.run(push, Channel.PUSH)).status is Status.SENT
     assert await push.outcomes() == [("fcm", "unavailable"), ("apns", "accepted")]
 
 
@@ -72,11 +72,11 @@ async def test_a_refused_recipient_is_suppressed_and_ends_the_delivery(
     case = await submitter.accept()
     await submitter.fail(case, "twilio", status=400, code=21610)
     result = await worker.run(case)
-    assert (result.state, result.reason) == (Status.UNDELIVERED, Reason.RECIPIENT_REJECTED)
+    assert (result.status, result.reason) == (Status.UNDELIVERED, Reason.RECIPIENT_REJECTED)
     assert await case.outcomes() == [("twilio", "rejected_recipient")]
     assert await submitter.is_suppressed(case.to)
     again = await submitter.accept(to=case.to)
-    assert (await worker.run(again)).state is Status.SUPPRESSED
+    assert (await worker.run(again)).status is Status.SUPPRESSED
     assert await case.received() == await again.received() == []
 
 
@@ -87,7 +87,7 @@ async def test_a_dead_token_is_removed_and_the_next_device_tried(
     dead, good = f"unregistered-{phone()}", f"good-{phone()}-token"
     await submitter.add_device(case, good, None, ago_s=100)
     await submitter.add_device(case, dead, None)
-    assert (await worker.run(case, Channel.PUSH)).state is Status.SENT
+    assert (await worker.run(case, Channel.PUSH)).status is Status.SENT
     assert await case.outcomes() == [("fcm", "rejected_recipient"), ("fcm", "accepted")]
     [device] = (await case.load()).recipient.devices
     assert device.fcm_token == good
@@ -98,7 +98,7 @@ async def test_a_token_registered_again_is_kept(submitter: Submitter, worker: Wo
     cases = [await submitter.accept(channels=(Channel.PUSH,), title="News") for _ in tokens]
     for case, token in zip(cases, tokens, strict=True):
         await submitter.add_device(case, None, token)
-        assert (await worker.run(case, Channel.PUSH)).state is Status.UNDELIVERED
+        assert (await worker.run(case, Channel.PUSH)).status is Status.UNDELIVERED
     kept = [device.apns_token for case in cases for device in (await case.load()).recipient.devices]
     # Apple reports the first as dead since yesterday, but it was registered just now.
     assert kept == tokens[:1]
@@ -108,7 +108,7 @@ async def test_undelivered_if_every_device_is_dead(submitter: Submitter, worker:
     case = await submitter.accept(channels=(Channel.PUSH,), title="News")
     await submitter.add_device(case, f"unregistered-{phone()}", None)
     result = await worker.run(case, Channel.PUSH)
-    assert (result.action, result.state) == (Action.NOTHING, Status.UNDELIVERED)
+    assert (result.action, result.status) == (Action.NOTHING, Status.UNDELIVERED)
 
 
 async def test_passes_follow_the_schedule_then_dead_letter_with_an_alert(
@@ -128,7 +128,7 @@ async def test_passes_follow_the_schedule_then_dead_letter_with_an_alert(
         await case.elapse()
     assert alerts() == []
     result = await worker.run(case)
-    assert (result.action, result.state, result.hold) == (Action.PARKED, Status.DEAD_LETTERED, True)
+    assert (result.action, result.status, result.hold) == (Action.PARKED, Status.DEAD_LETTERED, True)
     assert alerts() == [Status.DEAD_LETTERED]
     assert len(await case.attempts()) == 2 * (1 + len(SCHEDULE_S))
     assert await case.received() == []
@@ -160,8 +160,8 @@ async def test_retry_after_blocks_the_provider_for_other_deliveries(
 ) -> None:
     case, other = await submitter.accept(), await submitter.accept()
     await submitter.fail(case, "twilio", status=429, retry_after_s=100)
-    assert (await worker.run(case)).state is Status.SENT
-    assert (await worker.run(other)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
+    assert (await worker.run(other)).status is Status.SENT
     [attempt] = await other.attempts()
     assert attempt["provider"] == "termii"
     assert attempt["selection"]["skipped"] == {"twilio": "retry_after"}
@@ -177,16 +177,16 @@ async def test_open_circuits_use_no_pass_and_are_probed_later(
     await worker.run(broken)
     result = await worker.run(case)
     delivery = await case.delivery()
-    assert (result.action, delivery.state, delivery.reason_code) == (
+    assert (result.action, delivery.status, delivery.reason_code) == (
         Action.NOTHING,
         Status.DEFERRED,
         Reason.PROVIDER_DOWN,
     )
-    assert (delivery.pass_no, delivery.attempts) == (0, ())
+    assert (delivery.pass_number, delivery.attempts) == (0, ())
     while worker.health.route(Channel.SMS, catalog().types["news"], Recipient()).blocked:
         await case.elapse(0.1)
     await case.elapse()
-    assert (await worker.run(case)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted")]
 
 
@@ -208,7 +208,7 @@ async def test_a_provider_at_its_rate_is_skipped_or_waited_for_if_alone(
     worker = make_worker(catalog(every=ProviderPolicy(timeout_s=5, rate_per_s=0.001)))
     first, second, third = [await submitter.accept() for _ in range(3)]
     for case in (first, second):
-        assert (await worker.run(case)).state is Status.SENT
+        assert (await worker.run(case)).status is Status.SENT
     [attempt] = await second.attempts()
     assert (attempt["provider"], attempt["selection"]["skipped"]) == ("termii", {"twilio": "rate"})
     assert (await worker.run(third)).reason == Reason.PROVIDER_DOWN
@@ -220,7 +220,7 @@ async def test_a_provider_at_its_rate_is_skipped_or_waited_for_if_alone(
 async def test_an_expired_delivery_is_not_sent(submitter: Submitter, worker: Worker) -> None:
     case = await submitter.accept(expires_s=1)
     await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
-    assert (await worker.run(case)).state is Status.EXPIRED
+    assert (await worker.run(case)).status is Status.EXPIRED
     assert await case.attempts() == []
 
 
@@ -232,10 +232,12 @@ async def test_a_cancel_before_the_intent_sends_nothing(
     async def cancel() -> None:
         delivery = await case.delivery()
         cancelled = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT)
-        assert await submitter.ledger.move(DeliveryUpdate(case.id, delivery.id, delivery.version, cancelled))
+        assert await submitter.ledger.update(
+            DeliveryUpdate(case.id, delivery.id, delivery.version, cancelled)
+        )
 
     watched.before_intent = cancel
-    assert (await worker.run(case)).state is Status.CANCELLED
+    assert (await worker.run(case)).status is Status.CANCELLED
     assert await case.attempts() == []
     assert await case.received() == []
 
@@ -249,7 +251,7 @@ async def test_an_opt_out_or_suppression_before_the_intent_sends_nothing(
         submitter.opt_out(case) if how == "opted_out" else submitter.suppress(case.to)
     )
     result = await worker.run(case)
-    assert (result.state, result.reason) == (Status.SUPPRESSED, how)
+    assert (result.status, result.reason) == (Status.SUPPRESSED, how)
     assert await case.attempts() == []
     assert await case.received() == []
 
@@ -257,7 +259,7 @@ async def test_an_opt_out_or_suppression_before_the_intent_sends_nothing(
 async def test_a_required_type_ignores_an_opt_out(submitter: Submitter, worker: Worker) -> None:
     case = await submitter.accept("must")
     await submitter.opt_out(case)
-    assert (await worker.run(case)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
 
 
 async def test_an_opt_out_before_a_retry_is_respected(submitter: Submitter, worker: Worker) -> None:
@@ -267,7 +269,7 @@ async def test_an_opt_out_before_a_retry_is_respected(submitter: Submitter, work
     await submitter.opt_out(case)
     await submitter.heal(case)
     await case.elapse()
-    assert (await worker.run(case)).state is Status.SUPPRESSED
+    assert (await worker.run(case)).status is Status.SUPPRESSED
     assert await case.received() == []
 
 
@@ -277,8 +279,8 @@ async def test_a_duplicate_provider_message_id_is_not_kept(
     first, second = await submitter.accept(), await submitter.accept()
     same = f"SM{phone()[1:]:0>32}"
     stubbed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=same)
-    assert (await worker.run(first)).state is Status.SENT
-    assert (await worker.run(second)).state is Status.SENT
+    assert (await worker.run(first)).status is Status.SENT
+    assert (await worker.run(second)).status is Status.SENT
     [attempt] = await second.attempts()
     assert (attempt["provider_message_id"], attempt["code"]) == (None, "duplicate_message_id")
     assert alerts() == ["duplicate_provider_message"]
@@ -293,8 +295,8 @@ async def test_a_channel_without_providers_starts_the_next_channel(
     case = await submitter.accept(channels=(Channel.PUSH, Channel.SMS), strategy=Strategy.FIRST)
     await submitter.add_device(case, f"token-{phone()}", None)
     result = await worker.run(case, Channel.PUSH)
-    assert (result.state, result.reason, result.replan) == (Status.FAILED, Reason.NO_PROVIDER, True)
-    assert (await case.delivery(Channel.SMS)).state is Status.ACCEPTED
+    assert (result.status, result.reason, result.replan) == (Status.FAILED, Reason.NO_PROVIDER, True)
+    assert (await case.delivery(Channel.SMS)).status is Status.ACCEPTED
 
 
 async def test_push_without_devices_fails(submitter: Submitter, worker: Worker) -> None:
@@ -313,6 +315,6 @@ async def test_a_provider_that_became_usable_during_a_call_is_called_in_the_same
         worker.health.drain(frozenset())
 
     watched.after_intent = back
-    assert (await worker.run(case)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
     assert await case.outcomes() == [("termii", "unavailable"), ("twilio", "accepted")]
-    assert (await case.delivery()).pass_no == 0
+    assert (await case.delivery()).pass_number == 0

@@ -8,10 +8,10 @@ from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog
 from keyed_vendor import KEY_LIFE_S, KeyedVendor, keyed_vendor
 from watched_ledger import WatchedLedger
 
+from domain.contracts import Action, PassResult
 from domain.notification import Channel
 from domain.notification_types import SmsPolicy
 from domain.status import Status
-from domain.steps import Action, PassResult
 from storage.group import CommitUnknown
 
 
@@ -36,7 +36,7 @@ async def test_an_unanswered_call_is_repeated_and_sends_once(
     submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
 ) -> None:
     case, result = await _sent(submitter, make_worker(), vendor, "lost")
-    assert result.state is Status.SENT
+    assert result.status is Status.SENT
     assert [request == vendor.requests[0] for request in vendor.requests] == [True, True], "key and body"
     assert len(vendor.sent) == 1
     [attempt] = await case.attempts()
@@ -49,7 +49,7 @@ async def test_a_call_that_was_not_processed_is_sent_by_the_repeated_one(
     submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
 ) -> None:
     case, result = await _sent(submitter, make_worker(), vendor, "reset")
-    assert (result.state, len(vendor.sent)) == (Status.SENT, 1)
+    assert (result.status, len(vendor.sent)) == (Status.SENT, 1)
     assert await case.outcomes() == [("twilio", "accepted")]
 
 
@@ -59,7 +59,7 @@ async def test_only_a_recipient_refusal_settles_the_first_call(
     """The key may not have been checked: no other provider is called, and the call is repeated later."""
     worker = make_worker()
     case, result = await _sent(submitter, worker, vendor, "lost", 429, 401, type="reconcile")
-    assert (result.action, result.state, result.wait_s) == (Action.RETRY, Status.SENDING, 40)
+    assert (result.action, result.status, result.wait_s) == (Action.RETRY, Status.SENDING, 40)
     assert await case.outcomes() == [("twilio", None)]
     [attempt] = await case.attempts()
     assert attempt["code"] == "http_429"
@@ -68,7 +68,7 @@ async def test_only_a_recipient_refusal_settles_the_first_call(
     assert due_at
     assert (due_at - loaded.now).total_seconds() > 40, "it is not claimed before then"
     assert (await worker.run(case)).action is Action.RETRY
-    assert (await worker.settle(case)).state is Status.SENT
+    assert (await worker.settle(case)).status is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted")]
     assert (len(vendor.requests), len(vendor.sent)) == (4, 1)
 
@@ -77,7 +77,7 @@ async def test_a_recipient_refusal_closes_the_attempt(
     submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
 ) -> None:
     case, result = await _sent(submitter, make_worker(), vendor, "reset", 422)
-    assert result.state is Status.UNDELIVERED
+    assert result.status is Status.UNDELIVERED
     assert await case.outcomes() == [("twilio", "rejected_recipient")]
     assert not vendor.sent
 
@@ -96,7 +96,7 @@ async def test_another_workers_attempt_is_repeated_only_after_its_deadline(
     await case.execute(
         "UPDATE notification_attempts SET intended_at = now() - interval '1 min' WHERE notification_id = $1"
     )
-    assert (await second.run(case)).state is Status.SENT
+    assert (await second.run(case)).status is Status.SENT
     assert len(vendor.sent) == 1
 
 
@@ -112,7 +112,7 @@ async def test_no_repeat_once_the_key_may_be_forgotten(
     )
     before = len(vendor.requests)
     result = await worker.settle(case)
-    assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
+    assert (result.action, result.status) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
     assert len(vendor.requests) == before
 
 
@@ -125,7 +125,7 @@ async def test_no_repeat_to_another_address(
         "UPDATE notification_contents SET to_sms = '+2348099999999' WHERE notification_id = $1"
     )
     before = len(vendor.requests)
-    assert (await worker.settle(case)).state is Status.OUTCOME_UNKNOWN
+    assert (await worker.settle(case)).status is Status.OUTCOME_UNKNOWN
     assert len(vendor.requests) == before
 
 
@@ -137,7 +137,7 @@ async def test_no_repeat_after_an_opt_out_or_suppression(
         case, _ = await _sent(submitter, worker, vendor, "reset", 429)
         await withdraw(case)
         before = len(vendor.requests)
-        assert (await worker.settle(case)).state is Status.OUTCOME_UNKNOWN
+        assert (await worker.settle(case)).status is Status.OUTCOME_UNKNOWN
         assert len(vendor.requests) == before
     assert not vendor.sent
 
@@ -154,7 +154,7 @@ async def test_the_ledger_refuses_a_repeat_after_a_late_suppression(
         return await renew(renewal)
 
     worker.ledger.renew = after_withdrawal
-    assert (await worker.settle(case)).state is Status.OUTCOME_UNKNOWN
+    assert (await worker.settle(case)).status is Status.OUTCOME_UNKNOWN
     assert len(vendor.requests) == before
 
 
@@ -163,7 +163,7 @@ async def test_a_repeated_call_is_recorded_like_a_first_one(
 ) -> None:
     worker = make_worker()
     case, result = await _sent(submitter, worker, vendor, "reset")
-    assert result.state is Status.SENT
+    assert result.status is Status.SENT
     [attempt] = await case.attempts()
     assert (attempt["latency_ms"] is not None, attempt["http_status"]) == (True, 200)
     metrics = worker.metrics.render().decode()
@@ -175,7 +175,7 @@ async def test_a_repeated_call_judges_the_address(
     submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
 ) -> None:
     case, result = await _sent(submitter, make_worker(), vendor, "reset", 422)
-    assert result.state is Status.UNDELIVERED
+    assert result.status is Status.UNDELIVERED
     assert await submitter.is_suppressed(case.to)
 
 
@@ -195,7 +195,7 @@ async def test_a_repeated_call_is_closed_persistently(
     # The first close notes the ambiguous answer; the second records the repeated call.
     ledger.after_close = lose_the_next
     case, result = await _sent(submitter, worker, vendor, "reset")
-    assert result.state is Status.SENT
+    assert result.status is Status.SENT
     assert (len(vendor.requests), len(vendor.sent)) == (2, 1)
     assert await case.outcomes() == [("twilio", "accepted")]
 
@@ -206,5 +206,5 @@ async def test_no_repeat_to_a_country_that_is_not_allowed_any_more(
     case, _ = await _sent(submitter, make_worker(), vendor, "reset", 429)
     before = len(vendor.requests)
     strict = make_worker(catalog(sms=SmsPolicy(countries=("GH",))))
-    assert (await strict.settle(case)).state is Status.OUTCOME_UNKNOWN
+    assert (await strict.settle(case)).status is Status.OUTCOME_UNKNOWN
     assert len(vendor.requests) == before

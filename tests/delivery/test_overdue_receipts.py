@@ -7,12 +7,12 @@ from delivery_case import Case, StubbedProvider, Submitter, Worker
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from waiting import until
 
+from domain.contracts import Action
 from domain.notification import Channel, Strategy
 from domain.outcome import Receipt, ReceiptStatus
 from domain.overdue_receipt import POLL_AGAIN_S
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action
 from providers.base import LookupFailed
 
 
@@ -47,35 +47,35 @@ async def test_polling_finds_a_lost_receipt(submitter: Submitter, worker: Worker
     case = await _overdue(submitter, worker, "must", ("delivered", None))
     result = await worker.poll(case)
     assert (result.action, result.replan) == (Action.NOTHING, True)
-    assert (await case.delivery()).state is Status.DELIVERED
+    assert (await case.delivery()).status is Status.DELIVERED
 
 
 async def test_a_polled_failure_fails_over(submitter: Submitter, worker: Worker) -> None:
     case = await _overdue(submitter, worker, "stop", ("undelivered", 30008))
     assert (await worker.poll(case)).replan
-    assert (await worker.run(case)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]
 
 
 async def test_stop_leaves_it_sent_without_a_receipt(submitter: Submitter, worker: Worker) -> None:
     case = await _overdue(submitter, worker, "stop")
     result = await worker.poll(case)
-    assert (result.action, result.state, result.reason) == (Action.NOTHING, Status.SENT, Reason.NO_RECEIPT)
+    assert (result.action, result.status, result.reason) == (Action.NOTHING, Status.SENT, Reason.NO_RECEIPT)
     assert (await case.delivery()).due_at is None
 
 
 async def test_failover_sends_again_without_a_receipt(submitter: Submitter, worker: Worker) -> None:
     case = await _overdue(submitter, worker, "failover")
     result = await worker.poll(case)
-    assert (result.action, result.state) == (Action.SEND, Status.DEFERRED)
-    assert (await worker.run(case)).state is Status.SENT
+    assert (result.action, result.status) == (Action.SEND, Status.DEFERRED)
+    assert (await worker.run(case)).status is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]
 
 
 async def test_failover_after_the_expiry_leaves_it_sent(submitter: Submitter, worker: Worker) -> None:
     case = await _overdue(submitter, worker, "failover")
     await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
-    assert (await worker.poll(case)).state is Status.SENT
+    assert (await worker.poll(case)).status is Status.SENT
     assert len(await case.received()) == 1
 
 
@@ -111,8 +111,8 @@ async def test_strategy_first_starts_the_next_channel_without_a_receipt(
         submitter, worker, "stop", channels=channels, strategy=Strategy.FIRST, to_email="first@example.com"
     )
     result = await worker.poll(case)
-    assert (result.state, result.reason, result.replan) == (Status.UNDELIVERED, Reason.NO_RECEIPT, True)
-    assert (await case.delivery(Channel.EMAIL)).state is Status.ACCEPTED
+    assert (result.status, result.reason, result.replan) == (Status.UNDELIVERED, Reason.NO_RECEIPT, True)
+    assert (await case.delivery(Channel.EMAIL)).status is Status.ACCEPTED
     plan = await worker.plan(case)
     assert [(step.channel, step.action) for step in plan.steps] == [("email", Action.SEND)]
 
@@ -134,4 +134,4 @@ async def test_a_delivered_delivery_is_not_polled(
     stubbed["twilio"].polled = Receipt(f"{id}:x", ReceiptStatus.DELIVERED, provider_message_id=id)
     await worker.poll(case)
     stubbed["twilio"].polled = LookupFailed("must not be asked")
-    assert (await worker.poll(case)).state is Status.DELIVERED
+    assert (await worker.poll(case)).status is Status.DELIVERED

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from delivery_case import TENANT, Case, Submitter, Worker, catalog, phone
 
+from domain.contracts import Action, Plan, Step
 from domain.notification import Channel, Strategy
 from domain.notification_types import ParkingPolicy
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action, Plan, Step
 
 MakeWorker = Callable[..., Worker]
 
@@ -43,7 +43,7 @@ async def test_quiet_hours_defer_all_but_required_types(submitter: Submitter, wo
         await _quiet(submitter, one, start, end)
     assert (await worker.plan(case)).steps == []
     delivery = await case.delivery()
-    assert (delivery.state, delivery.reason_code) == (Status.DEFERRED, Reason.QUIET_HOURS)
+    assert (delivery.status, delivery.reason_code) == (Status.DEFERRED, Reason.QUIET_HOURS)
     assert delivery.next_pass_at == delivery.due_at == end.replace(second=0, microsecond=0)
     told = await submitter.ledger.pool.fetchval(
         "SELECT data FROM timeline WHERE notification_id = $1", case.id
@@ -127,7 +127,7 @@ async def test_parked_notifications_keep_a_workflow_up_to_a_limit(
 async def test_parked_too_long_fails(submitter: Submitter, worker: Worker) -> None:
     case = await submitter.accept("alone")
     await submitter.fail(case)
-    assert (await worker.settle(case)).state is Status.DEAD_LETTERED
+    assert (await worker.settle(case)).status is Status.DEAD_LETTERED
     await case.execute("UPDATE deliveries SET due_at = now() WHERE notification_id = $1")
     plan = await worker.plan(case)
     assert (plan.steps, plan.status) == ([], Status.FAILED)
@@ -145,7 +145,7 @@ async def test_the_plan_defers_while_every_provider_is_blocked(submitter: Submit
     case = await submitter.accept()
     assert (await worker.plan(case)).steps == []
     delivery = await case.delivery()
-    assert (delivery.state, delivery.reason_code) == (Status.DEFERRED, Reason.PROVIDER_DOWN)
+    assert (delivery.status, delivery.reason_code) == (Status.DEFERRED, Reason.PROVIDER_DOWN)
     assert await case.timeline() == ["provider_down"]
 
 

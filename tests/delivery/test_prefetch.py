@@ -8,13 +8,13 @@ from delivery_case import Case, Submitter, Worker, catalog
 from watched_ledger import WatchedLedger
 
 from delivery.prefetch import KEPT_MAX, PrefetchCache
+from domain.contracts import Action
 from domain.notification import Channel
 from domain.notification_types import Limit, NotificationType
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action
 from domain.transition import Transition
-from storage.rows import DeliveryUpdate
+from storage.records import DeliveryUpdate
 
 Change = Callable[[Submitter, Case], Awaitable[None]]
 
@@ -25,7 +25,7 @@ async def test_a_first_pass_reads_nothing(
     case = await submitter.accept(channels=(Channel.SMS, Channel.EMAIL), to_email="a@example.com")
     worker.prefetched.put(case.id, await case.load())
     await worker.plan(case)
-    assert [(await worker.deliver(case, channel)).state for channel in (Channel.SMS, Channel.EMAIL)] == [
+    assert [(await worker.deliver(case, channel)).status for channel in (Channel.SMS, Channel.EMAIL)] == [
         Status.SENT,
         Status.SENT,
     ]
@@ -39,7 +39,7 @@ async def test_a_limit_check_reads_nothing(submitter: Submitter, make_worker: Ca
     case = await submitter.accept("few")
     assert (await worker.plan(case)).steps[0].limited
     assert (await worker.limit(case)).admitted
-    assert (await worker.deliver(case)).state is Status.SENT
+    assert (await worker.deliver(case)).status is Status.SENT
     assert worker.ledger.loads == 1
 
 
@@ -54,7 +54,7 @@ async def _suppressed(submitter: Submitter, case: Case) -> None:
 async def _cancelled(submitter: Submitter, case: Case) -> None:
     delivery = await case.delivery()
     over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, event="cancelled", release=True)
-    assert await submitter.ledger.move(DeliveryUpdate(case.id, delivery.id, delivery.version, over))
+    assert await submitter.ledger.update(DeliveryUpdate(case.id, delivery.id, delivery.version, over))
 
 
 @pytest.mark.parametrize("planned", [False, True])

@@ -18,11 +18,11 @@ async def test_a_message_that_is_too_large_opens_no_circuit(
     large = await submitter.accept(channels=(PUSH,), body="x" * 5000)
     await submitter.add_device(large, f"good-{phone()}-token", "cd" * 32)
     result = await worker.run(large, PUSH)
-    assert (result.state, result.reason) == (Status.DEFERRED, "retry")
+    assert (result.status, result.reason) == (Status.DEFERRED, "retry")
     attempts = await large.attempts()
     refused = [(attempt["provider"], attempt["code"], attempt["http_status"]) for attempt in attempts]
     assert refused == [("fcm", "payload_too_large", None), ("apns", "payload_too_large", None)]
     assert worker.health.route(PUSH, TYPES["news"], Recipient()).blocked == {}
     small = await submitter.accept(channels=(PUSH,))
     await submitter.add_device(small, f"good-{phone()}-token", None)
-    assert (await worker.run(small, PUSH)).state is Status.SENT
+    assert (await worker.run(small, PUSH)).status is Status.SENT

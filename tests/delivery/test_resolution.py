@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 from delivery_case import Case, StubbedProvider, Submitter, Worker
 
+from domain.contracts import Action, PassResult
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action, PassResult
 from providers.base import LookupFailed, Match
 
 Alerts = Callable[[], list[str]]
@@ -27,7 +27,7 @@ async def _ambiguous(submitter: Submitter, worker: Worker, type: str, kind: str)
 
 async def test_a_found_message_is_adopted_at_once(submitter: Submitter, worker: Worker) -> None:
     case, result = await _ambiguous(submitter, worker, "stop", "accept_then_close")
-    assert result.state is Status.SENT
+    assert result.status is Status.SENT
     [attempt] = await case.attempts()
     assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "lookup")
     assert await case.received() == [attempt["provider_message_id"]]
@@ -39,7 +39,7 @@ async def test_a_certain_match_is_adopted_for_email(submitter: Submitter, worker
     await submitter.simulators.fault("mailgun", "accept_then_close", "certain@example.com", times=1)
     worker.health.drain(frozenset({"sendgrid"}))
     result = await worker.settle(case, Channel.EMAIL)
-    assert result.state is Status.SENT
+    assert result.status is Status.SENT
     assert await case.outcomes() == [("mailgun", "accepted")]
     assert len(await case.received("sendgrid", "mailgun")) == 1
 
@@ -49,9 +49,9 @@ async def test_not_found_counts_only_after_the_visibility_delay(
     submitter: Submitter, worker: Worker, type: str
 ) -> None:
     case, early = await _ambiguous(submitter, worker, type, "reset")
-    assert (early.action, early.state) == (Action.RETRY, Status.SENDING)
+    assert (early.action, early.status) == (Action.RETRY, Status.SENDING)
     assert await case.outcomes() == [("twilio", None)], "nothing else is sent before it is known"
-    assert (await worker.settle(case)).state is Status.SENT
+    assert (await worker.settle(case)).status is Status.SENT
     assert await case.outcomes() == [("twilio", "not_sent"), ("termii", "accepted")]
     assert len(await case.received()) == 1
 
@@ -65,7 +65,7 @@ async def test_a_match_claimed_by_another_attempt_is_not_adopted(
     await submitter.simulators.fault("twilio", "reset", second.to, times=1)
     assert (await worker.run(second)).action is Action.RETRY
     assert stubbed["twilio"].lookups > 0
-    assert (await worker.settle(second)).state is Status.SENT
+    assert (await worker.settle(second)).status is Status.SENT
     assert [outcome for _, outcome in await second.outcomes()] == ["not_sent", "accepted"]
     assert len(await second.received()) == 2
     assert len({a["provider_message_id"] for c in (first, second) for a in await c.attempts()}) == 3
@@ -77,7 +77,7 @@ async def test_two_matches_are_indistinguishable(
     stubbed["twilio"].finds = [Match(f"SM{n:032}", certain=False) for n in (1, 2)]
     case, _ = await _ambiguous(submitter, worker, "stop", "reset")
     result = await worker.settle(case)
-    assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
+    assert (result.action, result.status) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
 
 
 async def test_two_open_attempts_are_indistinguishable(submitter: Submitter, worker: Worker) -> None:
@@ -102,9 +102,9 @@ async def test_two_open_attempts_are_indistinguishable(submitter: Submitter, wor
         )
     await submitter.heal(first)
     result = await worker.settle(first)
-    assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
+    assert (result.action, result.status) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
     # The other one is the only open attempt now, and its provider has no message.
-    assert (await worker.settle(second)).state is Status.SENT
+    assert (await worker.settle(second)).status is Status.SENT
     assert len(await first.received()) == 1
 
 
@@ -116,7 +116,7 @@ async def test_reconcile_asks_until_the_expiry_and_then_parks(
     for _ in range(4):
         await case.elapse()
         result = await worker.run(case)
-        assert (result.action, result.state) == (Action.RETRY, Status.SENDING)
+        assert (result.action, result.status) == (Action.RETRY, Status.SENDING)
         loaded = await case.load()
         delivery = loaded.delivery(Channel.SMS)
         assert delivery.due_at
@@ -124,7 +124,7 @@ async def test_reconcile_asks_until_the_expiry_and_then_parks(
     assert await case.outcomes() == [("twilio", None)]
     await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
     result = await worker.settle(case)
-    assert (result.action, result.state) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
+    assert (result.action, result.status) == (Action.PARKED, Status.OUTCOME_UNKNOWN)
     assert alerts() == [Status.OUTCOME_UNKNOWN]
     assert await case.outcomes() == [("twilio", "unknown")]
     assert await case.received() == []
@@ -135,7 +135,7 @@ async def test_failover_sends_again_if_the_outcome_stays_unknown(
 ) -> None:
     stubbed["twilio"].finds = AWAY
     case, _ = await _ambiguous(submitter, worker, "failover", "accept_then_close")
-    assert (await worker.settle(case)).state is Status.SENT
+    assert (await worker.settle(case)).status is Status.SENT
     assert await case.outcomes() == [("twilio", "unknown"), ("termii", "accepted")]
     assert [attempt["resolved_by"] for attempt in await case.attempts()] == ["policy", "response"]
     assert len(await case.received()) == 2
@@ -147,7 +147,7 @@ async def test_stop_parks_if_the_outcome_stays_unknown(
     stubbed["twilio"].finds = AWAY
     case, _ = await _ambiguous(submitter, worker, "stop", "accept_then_close")
     result = await worker.settle(case)
-    assert (result.action, result.state, result.reason) == (
+    assert (result.action, result.status, result.reason) == (
         Action.PARKED,
         Status.OUTCOME_UNKNOWN,
         Reason.OUTCOME_UNKNOWN,
@@ -157,7 +157,7 @@ async def test_stop_parks_if_the_outcome_stays_unknown(
 
 
 @pytest.mark.parametrize(
-    ("type", "state"),
+    ("type", "status"),
     [
         ("failover", Status.SENT),
         ("stop", Status.OUTCOME_UNKNOWN),
@@ -166,14 +166,14 @@ async def test_stop_parks_if_the_outcome_stays_unknown(
     ],
 )
 async def test_without_a_lookup_the_type_decides(
-    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], type: str, state: Status
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], type: str, status: Status
 ) -> None:
     case = await submitter.accept(type, channels=(Channel.PUSH,), title="News")
     await submitter.add_device(case, f"token {submitter.text}", "cd" * 32)
     stubbed["fcm"].answers = AMBIGUOUS
     early = await worker.run(case, Channel.PUSH)
     assert (early.action, await case.outcomes()) == (Action.RETRY, [("fcm", None)])
-    assert (await worker.settle(case, Channel.PUSH)).state is state
+    assert (await worker.settle(case, Channel.PUSH)).status is status
 
 
 async def test_a_last_attempt_found_unsent_is_dead_lettered_with_an_alert(
@@ -182,7 +182,7 @@ async def test_a_last_attempt_found_unsent_is_dead_lettered_with_an_alert(
     case = await submitter.accept("alone")
     await submitter.simulators.fault("twilio", "reset", case.to)
     result = await worker.settle(case)
-    assert (result.action, result.state) == (Action.PARKED, Status.DEAD_LETTERED)
+    assert (result.action, result.status) == (Action.PARKED, Status.DEAD_LETTERED)
     assert alerts() == [Status.DEAD_LETTERED]
     assert {outcome for _, outcome in await case.outcomes()} == {"not_sent"}
 
@@ -194,5 +194,5 @@ async def test_a_message_found_undelivered_fails_over(
     failed = Receipt(f"{id}:undelivered", ReceiptStatus.UNDELIVERED, provider_message_id=id, code="30008")
     stubbed["twilio"].finds = [Match(id, certain=False, receipt=failed)]
     case, result = await _ambiguous(submitter, worker, "stop", "reset")
-    assert result.state is Status.SENT
+    assert result.status is Status.SENT
     assert await case.outcomes() == [("twilio", "accepted"), ("termii", "accepted")]

@@ -6,13 +6,13 @@ import pytest
 from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog, phone
 from structlog.testing import capture_logs
 
+from domain.contracts import Action
 from domain.notification import Channel, Strategy
 from domain.notification_types import Prices, ProviderPolicy, SmsPolicy
 from domain.outcome import Outcome, SendResult
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action
-from storage.reads import Reads
+from storage.queries import Queries
 
 MakeWorker = Callable[..., Worker]
 BY_COUNTRY = {"NG": ("termii", "twilio"), "234": ("twilio",), "44": ("termii",)}
@@ -33,7 +33,7 @@ async def test_the_numbers_country_selects_the_route(submitter: Submitter, make_
     nigerian, british = await submitter.accept(), await submitter.accept(to="+447400123456")
     american, own = await submitter.accept(to="+13125550123"), await submitter.accept("alone")
     for case in (nigerian, british, american, own):
-        assert (await worker.run(case)).state is Status.SENT
+        assert (await worker.run(case)).status is Status.SENT
     assert await _first(nigerian) == ("termii", "NG", ["termii", "twilio"])
     assert await _first(british) == ("termii", "44", ["termii"])
     assert await _first(american) == ("twilio", "general", ["twilio", "termii"])
@@ -44,7 +44,7 @@ async def test_the_numbers_country_selects_the_route(submitter: Submitter, make_
 async def test_failover_follows_the_country_route(submitter: Submitter, make_worker: MakeWorker) -> None:
     worker, case = make_worker(sms_routes=BY_COUNTRY), await submitter.accept()
     await submitter.fail(case, "termii")
-    assert (await worker.run(case)).state is Status.SENT
+    assert (await worker.run(case)).status is Status.SENT
     assert await case.outcomes() == [("termii", "unavailable"), ("twilio", "accepted")]
 
 
@@ -57,9 +57,9 @@ async def test_sms_are_sent_to_allowed_countries_only(submitter: Submitter, make
     assert (await worker.run(late)).action is Action.NOTHING
     for case in (refused, late):
         delivery = await case.delivery()
-        assert (delivery.state, delivery.reason_code) == (Status.FAILED, Reason.COUNTRY_NOT_ALLOWED)
+        assert (delivery.status, delivery.reason_code) == (Status.FAILED, Reason.COUNTRY_NOT_ALLOWED)
         assert (await case.received(), delivery.attempts) == ([], ())
-    assert (await worker.run(allowed)).state is Status.SENT
+    assert (await worker.run(allowed)).status is Status.SENT
 
 
 async def test_a_forbidden_country_starts_the_next_channel(
@@ -70,7 +70,7 @@ async def test_a_forbidden_country_starts_the_next_channel(
         channels=(Channel.SMS, Channel.EMAIL), strategy=Strategy.FIRST, to_email=f"{phone()[1:]}@example.com"
     )
     await worker.plan(case)
-    assert (await worker.run(case, Channel.EMAIL)).state is Status.SENT
+    assert (await worker.run(case, Channel.EMAIL)).status is Status.SENT
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ async def test_an_attempt_records_segments_and_cost(
     number = phone() if to == "+234" else {"+1312": "+13125550123", "+44740": "+447400123456"}[to]
     case = await submitter.accept(to=number, body=f"{submitter.text} {tail}")
     await worker.run(case)
-    reads = Reads(submitter.ledger.pool)
-    [shown] = await reads.attempts("bank", case.id) or []
-    await reads.close(1)
+    queries = Queries(submitter.ledger.pool)
+    [shown] = await queries.attempts("bank", case.id) or []
+    await queries.close(1)
     assert tuple(shown[name] for name in ("segments", "encoding", "cost", "currency")) == expected
     assert "sms" not in shown["selection"]
     metrics = worker.metrics.render().decode()

@@ -26,7 +26,7 @@ async def test_resend_is_called_again_and_sends_once(
     stubbed["sendgrid"] = StubbedProvider(vendors["resend"])
     worker, case = make_worker(), await _mail(submitter, "stop")
     await submitter.simulators.fault("resend", kind, case.to, times=1)
-    assert (await worker.settle(case, Channel.EMAIL)).state is Status.SENT
+    assert (await worker.settle(case, Channel.EMAIL)).status is Status.SENT
     assert await case.outcomes() == [("sendgrid", "accepted")]
     assert len(await case.received("resend")) == 1
     assert await case.is_proven("resend")
@@ -38,7 +38,7 @@ async def test_resend_is_called_again_and_sends_once(
     [("sendgrid", "smtp", Channel.EMAIL), ("twilio", "africastalking", Channel.SMS)],
 )
 @pytest.mark.parametrize(
-    ("type", "state", "outcomes"),
+    ("type", "status", "outcomes"),
     [("stop", Status.OUTCOME_UNKNOWN, ["unknown"]), ("failover", Status.SENT, ["unknown", "accepted"])],
 )
 async def test_without_a_lookup_the_type_decides(
@@ -50,7 +50,7 @@ async def test_without_a_lookup_the_type_decides(
     name: str,
     channel: Channel,
     type: str,
-    state: Status,
+    status: Status,
     outcomes: list[str],
 ) -> None:
     stubbed[place] = StubbedProvider(vendors[name])
@@ -59,7 +59,7 @@ async def test_without_a_lookup_the_type_decides(
         await (submitter.accept(type) if channel is Channel.SMS else _mail(submitter, type)),
     )
     await submitter.simulators.fault(name, "accept_then_close", case.to)
-    assert (await worker.settle(case, channel)).state is state
+    assert (await worker.settle(case, channel)).status is status
     assert [outcome for _, outcome in await case.outcomes()] == outcomes
     assert len(await case.received(name)) == 1
 
@@ -73,5 +73,5 @@ async def test_a_refusal_by_the_mail_server_fails_over(
     stubbed["sendgrid"] = StubbedProvider(vendors["smtp"])
     worker, case = make_worker(), await _mail(submitter, "news")
     await submitter.simulators.fault("smtp", "reset", case.to, stage="data")
-    assert (await worker.run(case, Channel.EMAIL)).state is Status.SENT
+    assert (await worker.run(case, Channel.EMAIL)).status is Status.SENT
     assert await case.outcomes() == [("sendgrid", "not_sent"), ("mailgun", "accepted")]

@@ -21,7 +21,7 @@ async def sent(submitter: Submitter, worker: Worker, type: str) -> tuple[Case, s
     to = f"{uuid4().hex}@example.com"
     case = await submitter.accept(type, channels=(Channel.EMAIL,), to_email=to)
     result = await worker.run(case, Channel.EMAIL)
-    assert result.state is Status.SENT, result
+    assert result.status is Status.SENT, result
     return case, to
 
 

@@ -7,11 +7,11 @@ import pytest
 import redis.asyncio
 from delivery_case import Case, Submitter, Worker, catalog
 
+from domain.contracts import Action, LimitResult
 from domain.notification import Channel, Lane
 from domain.notification_types import Limit, NotificationType, OnLimit
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action, LimitResult
 from ratelimit.limiter import Limiter
 
 MakeWorker = Callable[..., Worker]
@@ -50,8 +50,8 @@ async def test_exactly_three_of_a_hundred_concurrent_deliveries_are_sent(
     assert sum(answer.admitted for answer in answers) == 3
     messages = await submitter.simulators.messages("twilio", contains=submitter.text)
     assert len(messages) == 3
-    states = [(await case.delivery()).state for case in cases]
-    assert (states.count(Status.SENT), states.count(Status.RATE_LIMITED)) == (3, 97)
+    statuses = [(await case.delivery()).status for case in cases]
+    assert (statuses.count(Status.SENT), statuses.count(Status.RATE_LIMITED)) == (3, 97)
 
 
 async def test_reserving_again_keeps_the_place_and_counts_once(submitter: Submitter, limited: Worker) -> None:
@@ -60,7 +60,7 @@ async def test_reserving_again_keeps_the_place_and_counts_once(submitter: Submit
         assert (await limited.limit(cases[0])).admitted
     assert [(await limited.limit(case)).admitted for case in cases[1:]] == [True, True]
     fourth = await submitter.accept("drops", user_id="u-again")
-    assert (await limited.limit(fourth)).state is Status.RATE_LIMITED
+    assert (await limited.limit(fourth)).status is Status.RATE_LIMITED
 
 
 async def _age(valkey: str, seconds: float) -> None:
@@ -87,7 +87,7 @@ async def test_the_limit_window_starts_at_the_send(
 ) -> None:
     case = await _failed_once(submitter, limited)
     await _age(valkey, 3000)
-    assert (await limited.run(case)).state is Status.SENT
+    assert (await limited.run(case)).status is Status.SENT
     await _age(valkey, 3000)
     other = await submitter.accept("one", user_id=case.user_id)
     assert not (await limited.limit(other)).admitted, "fifty minutes after the send"
@@ -104,11 +104,11 @@ async def test_a_later_pass_without_its_place_is_deferred(
     other = await submitter.accept("one", user_id=case.user_id)
     assert (await limited.limit(other)).admitted
     result = await limited.run(case)
-    assert (result.state, result.reason) == (Status.DEFERRED, Reason.RATE_LIMITED)
+    assert (result.status, result.reason) == (Status.DEFERRED, Reason.RATE_LIMITED)
     assert await case.received() == []
     await _age(valkey, 3700)
     await case.elapse()
-    assert (await limited.run(case)).state is Status.SENT
+    assert (await limited.run(case)).status is Status.SENT
 
 
 async def test_a_delivery_that_ends_unsent_releases_its_place(submitter: Submitter, limited: Worker) -> None:
@@ -116,10 +116,10 @@ async def test_a_delivery_that_ends_unsent_releases_its_place(submitter: Submitt
     for case in cases[:3]:
         assert (await limited.limit(case)).admitted
     await submitter.fail(cases[0], status=400, code=21614)
-    assert (await limited.run(cases[0])).state is Status.UNDELIVERED
+    assert (await limited.run(cases[0])).status is Status.UNDELIVERED
     await cases[1].execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
-    assert (await limited.run(cases[1])).state is Status.EXPIRED
-    assert (await limited.run(cases[2])).state is Status.SENT
+    assert (await limited.run(cases[1])).status is Status.EXPIRED
+    assert (await limited.run(cases[2])).status is Status.SENT
     fifth, sixth = [await submitter.accept("drops", user_id="u-back") for _ in range(2)]
     assert [(await limited.limit(case)).admitted for case in (cases[3], fifth, sixth)] == [True, True, False]
 
@@ -130,7 +130,7 @@ async def test_a_delivery_above_the_limit_is_deferred_if_the_type_defers(
     for _ in range(3):
         assert (await limited.limit(await submitter.accept("defers", user_id="u-defer"))).admitted
     case = await submitter.accept("defers", user_id="u-defer")
-    assert (await limited.limit(case)).state is Status.DEFERRED
+    assert (await limited.limit(case)).status is Status.DEFERRED
     loaded = await case.load()
     delivery = loaded.delivery(Channel.SMS)
     assert 3500 < (delivery.next_pass_at - loaded.now).total_seconds() <= 3601
@@ -147,7 +147,7 @@ async def test_without_the_limit_store_only_critical_types_are_sent(
     urgent = await submitter.accept("urgent", lane=Lane.CRITICAL)
     assert (await worker.limit(urgent)).admitted
     waiting = await submitter.accept("drops")
-    assert (await worker.limit(waiting)).state is Status.DEFERRED
+    assert (await worker.limit(waiting)).status is Status.DEFERRED
     assert (await waiting.delivery()).reason_code == Reason.LIMIT_STORE_LOST
     await lost.aclose()
 

@@ -37,7 +37,7 @@ async def _accept(submitter: Submitter, type: str = "browser") -> Case:
 async def test_a_user_with_only_a_browser_is_reached(submitter: Submitter, worker: Worker) -> None:
     case = await _accept(submitter)
     await submitter.add_device(case, None, None, webpush=browser(case))
-    assert (await worker.run(case, Channel.PUSH)).state is Status.SENT
+    assert (await worker.run(case, Channel.PUSH)).status is Status.SENT
     assert await case.outcomes() == [("webpush", "accepted")]
     assert len(await case.received("webpush")) == 1
     [attempt] = await case.attempts()
@@ -48,7 +48,7 @@ async def test_a_browser_is_not_reached_without_a_webpush_route(submitter: Submi
     case = await _accept(submitter, "news")
     await submitter.add_device(case, None, None, webpush=browser(case))
     result = await worker.run(case, Channel.PUSH)
-    assert (result.state, result.reason) == (Status.DEAD_LETTERED, Reason.NO_PROVIDER)
+    assert (result.status, result.reason) == (Status.DEAD_LETTERED, Reason.NO_PROVIDER)
     assert await case.outcomes() == []
 
 
@@ -58,7 +58,7 @@ async def test_a_dead_subscription_is_removed_and_the_next_device_tried(
     case = await _accept(submitter)
     await submitter.add_device(case, None, None, webpush=browser(case, "gone-"))
     await submitter.add_device(case, f"token-{case.id}", None, ago_s=60)
-    assert (await worker.run(case, Channel.PUSH)).state is Status.SENT
+    assert (await worker.run(case, Channel.PUSH)).status is Status.SENT
     assert await case.outcomes() == [("webpush", "rejected_recipient"), ("fcm", "accepted")]
     [dead] = await submitter.ledger.pool.fetch(
         "SELECT webpush, deactivated_reason FROM devices WHERE user_id = $1 AND deactivated_at IS NOT NULL",
@@ -71,7 +71,7 @@ async def test_a_suppressed_endpoint_is_not_sent_to(submitter: Submitter, worker
     case = await _accept(submitter)
     await submitter.add_device(case, None, None, webpush=browser(case))
     await submitter.suppress(browser(case).partition("#")[0], Channel.PUSH)
-    assert (await worker.run(case, Channel.PUSH)).state is Status.SUPPRESSED
+    assert (await worker.run(case, Channel.PUSH)).status is Status.SUPPRESSED
     assert not await case.received("webpush")
 
 
@@ -79,6 +79,6 @@ async def test_a_second_copy_replaces_the_first(submitter: Submitter, worker: Wo
     case = await _accept(submitter, "again")
     await submitter.add_device(case, None, None, webpush=browser(case, "offline-"))
     await submitter.simulators.fault("webpush", "accept_then_close", browser(case, "offline-"), times=1)
-    assert (await worker.settle(case, Channel.PUSH)).state is Status.SENT
+    assert (await worker.settle(case, Channel.PUSH)).status is Status.SENT
     assert await case.outcomes() == [("webpush", "unknown"), ("webpush", "accepted")]
     assert len(await case.received("webpush")) == 1

@@ -62,7 +62,7 @@ async def _own_runs(client: Client, ids: list[UUID]) -> list[UUID]:
     return [id for id in ids if await has(id)]
 
 
-async def _page_of(harness: WorkerHarness, ids: list[UUID]) -> str | None:
+async def _batch_of(harness: WorkerHarness, ids: list[UUID]) -> str | None:
     return await harness.ledger.pool.fetchval(
         "SELECT batch_id::text FROM due WHERE id = ANY($1) AND batch_id IS NOT NULL LIMIT 1", ids
     )
@@ -76,14 +76,14 @@ async def test_the_bulk_lane_runs_in_one_batch_workflow(
         number = (await harness.load(id)).recipient.sms
         await simulators.fault("twilio", "latency", number, latency_s=0.5)
     async with at_work(parts, client):
-        await until(lambda: _page_of(harness, ids))
-        page = client.get_workflow_handle(f"page-{await _page_of(harness, ids)}")
+        await until(lambda: _batch_of(harness, ids))
+        batch = client.get_workflow_handle(f"batch-{await _batch_of(harness, ids)}")
         await _all_are(harness, ids, Status.SENT)
-        progress = await page.result()
+        progress = await batch.result()
     assert (progress["taken"], progress["settled"], progress["promoted"]) == (30, 30, 0)
     assert await _own_runs(client, ids) == []
     assert await _sent_once(simulators, ids)
-    text = (await page.fetch_history()).to_json()
+    text = (await batch.fetch_history()).to_json()
     assert "text of" not in text
     assert "+234" not in text
 

@@ -11,12 +11,12 @@ import pytest_asyncio
 from temporalio.client import Client
 from worker_harness import at_work, until
 
-from domain.broadcasts import Audience, Broadcast, Decision, Recipient, State
+from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Command, Recipient
 from domain.fingerprint import Fingerprint
 from domain.ids import broadcast_workflow_id
 from domain.notification import Channel, Strategy
 from simulators.control import Simulators
-from storage import broadcast_pages
+from storage import broadcast_chunks
 from storage.broadcasts import Broadcasts, NewBroadcast
 from storage.postgres import open_pool
 from wiring.parts import Parts
@@ -34,8 +34,10 @@ def recipients(count: int) -> list[Recipient]:
     """`count` users, each with a different number and name."""
     start = random.randrange(10**6)
     return [
-        Recipient(no, f"user-{start}-{no}", {"sms": f"+23481{start:06}{no:02}"}, {"name": f"U{no}"})
-        for no in range(1, count + 1)
+        Recipient(
+            number, f"user-{start}-{number}", {"sms": f"+23481{start:06}{number:02}"}, {"name": f"U{number}"}
+        )
+        for number in range(1, count + 1)
     ]
 
 
@@ -96,14 +98,14 @@ async def test_each_recipient_receives_it_once_and_progress_is_exact(
     to = recipients(30)
     id = await broadcast(broadcasts, [*to, Recipient(99, to[0].user_id, to[0].addresses)])
     done = await over(broadcasts, id)
-    assert (done.state, done.total, done.accepted, done.refused) == (State.COMPLETED, 31, 30, 1)
+    assert (done.status, done.total, done.accepted, done.refused) == (BroadcastStatus.COMPLETED, 31, 30, 1)
     assert (done.counts.active, done.counts.sent + done.counts.delivered) == (0, 30)
     assert done.eta_s == 0
     assert [r.code for r in await broadcasts.refused(done, 0, 10)] == ["template_value_missing"]
     assert await received(simulators, to) == Counter(map(number, to))
     assert await working.pool.fetchval("SELECT count(*) FROM broadcast_recipients") == 0
     handle = client.get_workflow_handle(broadcast_workflow_id(id))
-    assert await handle.result() == State.COMPLETED
+    assert await handle.result() == BroadcastStatus.COMPLETED
 
 
 async def test_a_broadcast_waits_for_a_worker(
@@ -127,7 +129,7 @@ async def test_pause_resume_and_cancel(
         return (await read(broadcasts, id)).accepted > 0
 
     await until(begun)
-    assert await broadcasts.decide("bank", id, Decision.PAUSE)
+    assert await broadcasts.apply_command("bank", id, Command.PAUSE)
     paused = await read(broadcasts, id)
     assert 0 < paused.accepted < 40
 
@@ -136,15 +138,15 @@ async def test_pause_resume_and_cancel(
 
     await until(quiet)
     assert (await read(broadcasts, id)).accepted == paused.accepted
-    assert await broadcasts.decide("bank", id, Decision.RESUME)
+    assert await broadcasts.apply_command("bank", id, Command.RESUME)
 
     async def went_on() -> bool:
         return (await read(broadcasts, id)).accepted > paused.accepted
 
     await until(went_on)
-    assert await broadcasts.decide("bank", id, Decision.CANCEL)
+    assert await broadcasts.apply_command("bank", id, Command.CANCEL)
     done = await over(broadcasts, id)
-    assert done.state is State.CANCELLED
+    assert done.status is BroadcastStatus.CANCELLED
     assert done.accepted < 40
     found = await received(simulators, to)
     assert set(found.values()) == {1}
@@ -155,7 +157,7 @@ async def test_pause_resume_and_cancel(
 async def test_a_lost_workflow_is_started_again(
     working: Parts, broadcasts: Broadcasts, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcast_pages, "LEASE_S", 1.0)
+    monkeypatch.setattr(broadcast_chunks, "LEASE_S", 1.0)
     monkeypatch.setattr("dispatcher.broadcasts.SWEEP_S", 0.2)
     id = await broadcast(broadcasts, recipients(30), rate_per_s=10)
 
@@ -165,4 +167,4 @@ async def test_a_lost_workflow_is_started_again(
     await until(begun)
     await client.get_workflow_handle(broadcast_workflow_id(id)).terminate()
     done = await over(broadcasts, id)
-    assert (done.state, done.accepted) == (State.COMPLETED, 30)
+    assert (done.status, done.accepted) == (BroadcastStatus.COMPLETED, 30)

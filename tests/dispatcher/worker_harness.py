@@ -23,7 +23,7 @@ from domain.notification import Channel, Lane, Notification, Strategy
 from domain.status import Status
 from settings import Settings
 from storage.ledger import Ledger
-from storage.rows import Submission
+from storage.records import Submission
 from wiring.parts import Parts
 
 CATALOG = """
@@ -38,7 +38,7 @@ retry_s = [30]
 retry_s = [0.5, 0.5, 0.5]
 retry_jitter = 0
 [dispatch]
-page_threshold = 40
+batch_threshold = 40
 lease_s = 2
 sweep_s = 0.5
 in_flight_max = 20

@@ -41,10 +41,10 @@ def delivery(channel: Channel = Channel.SMS, **changes: Any) -> Delivery:
         "id": UUID(int=1),
         "channel": channel,
         "position": 0,
-        "state": Status.ACCEPTED,
+        "status": Status.ACCEPTED,
         "reason_code": None,
         "version": 0,
-        "pass_no": 0,
+        "pass_number": 0,
         "next_pass_at": NOW,
         "expires_at": NOW + timedelta(hours=4),
         "due_at": NOW,
@@ -53,10 +53,10 @@ def delivery(channel: Channel = Channel.SMS, **changes: Any) -> Delivery:
     return Delivery(**(fields | changes))
 
 
-def attempt(no: int, provider: str, outcome: Outcome | None, **changes: Any) -> Attempt:
+def attempt(number: int, provider: str, outcome: Outcome | None, **changes: Any) -> Attempt:
     """One of the delivery's attempts."""
-    fields: dict[str, Any] = {"pass_no": 0, "device_id": None, "intended_at": NOW, "send_deadline": NOW}
-    return Attempt(no=no, provider=provider, outcome=outcome, **(fields | changes))
+    fields: dict[str, Any] = {"pass_number": 0, "device_id": None, "intended_at": NOW, "send_deadline": NOW}
+    return Attempt(number=number, provider=provider, outcome=outcome, **(fields | changes))
 
 
 def notification(*deliveries: Delivery, **changes: Any) -> Notification:
@@ -150,9 +150,11 @@ attempt_lists = st.lists(
     max_size=8,
 ).map(
     lambda rows: tuple(
-        attempt(no, provider, outcome, pass_no=pass_no, device_id=device, receipt_status=receipt)
+        attempt(number, provider, outcome, pass_number=pass_number, device_id=device, receipt_status=receipt)
         # Attempts are ordered by their pass.
-        for no, (provider, outcome, pass_no, device, receipt) in enumerate(sorted(rows, key=_pass_of), 1)
+        for number, (provider, outcome, pass_number, device, receipt) in enumerate(
+            sorted(rows, key=_pass_of), 1
+        )
     )
 )
 channels = st.sampled_from(Channel)
@@ -181,14 +183,14 @@ def snapshots(
             len(attempts) + 1, draw(st.sampled_from(PROVIDERS)), None, send_deadline=draw(times), code=code
         )
         attempts = (*attempts, open_one)
-    pass_no = draw(st.integers(0, 5))
+    pass_number = draw(st.integers(0, 5))
     case = delivery(
         draw(channels),
-        state=draw(st.sampled_from(statuses)),
+        status=draw(st.sampled_from(statuses)),
         reason_code=draw(st.none() | st.sampled_from(Reason)),
         attempts=attempts,
-        pass_no=pass_no,
-        round_pass=draw(st.integers(0, pass_no)),
+        pass_number=pass_number,
+        round_pass=draw(st.integers(0, pass_number)),
         next_pass_at=NOW if due else draw(times),
         expires_at=NOW + timedelta(hours=4) if due else draw(times),
         due_at=draw(st.none() | times),
@@ -201,7 +203,7 @@ def snapshots(
     )
     if due and draw(st.booleans()):
         recipient = REACHABLE
-    behind = delivery(Channel.WHATSAPP, position=1, state=draw(st.sampled_from(Status)), due_at=None)
+    behind = delivery(Channel.WHATSAPP, position=1, status=draw(st.sampled_from(Status)), due_at=None)
     of = notification(case, behind, strategy=draw(st.sampled_from(Strategy)), recipient=recipient)
     promised = replace(draw(contexts), sms_countries=draw(st.sampled_from([(), ("NG",), ("GH",)])))
     order = draw(st.just(route()) | routes if due else routes)

@@ -46,7 +46,7 @@ EARLIER = NOW - timedelta(seconds=60)
 
 def _first(case: Delivery, **changes: object) -> Notification:
     """A `strategy: first` notification with a channel that waits behind this one."""
-    behind = delivery(Channel.EMAIL, position=1, state=Status.WAITING, due_at=None)
+    behind = delivery(Channel.EMAIL, position=1, status=Status.WAITING, due_at=None)
     return notification(case, behind, strategy=Strategy.FIRST, **changes)
 
 
@@ -68,15 +68,15 @@ def test_repeated_failures_follow_the_schedule_and_then_park(
         seen = snapshot(case, promised, route(order), notification(case, now=now), jitter)
         call = decide(seen)
         assert isinstance(call, Call)
-        made = attempt(turn + 1, call.candidate.provider, None, pass_no=case.pass_no)
+        made = attempt(turn + 1, call.candidate.provider, None, pass_number=case.pass_number)
         after = decide(seen, CallEnded(made, SendResult(said)))
         case = replace(case, attempts=(*case.attempts, replace(made, outcome=said)))
-        if after.state is Status.ACCEPTED:
+        if after.status is Status.ACCEPTED:
             continue
         passes += 1
-        if after.state in PARKED:
+        if after.status in PARKED:
             break
-        assert after.state is Status.DEFERRED
+        assert after.status is Status.DEFERRED
         assert after.next_pass_at is not None
         assert after.due_at is not None
         assert after.due_at > after.next_pass_at, "the retry runs before the dispatcher claims it"
@@ -91,11 +91,11 @@ def test_repeated_failures_follow_the_schedule_and_then_park(
         starts.append(now)
         if now >= case.expires_at:
             return
-        case = replace(case, pass_no=after.pass_no, next_pass_at=now, state=after.state)
+        case = replace(case, pass_number=after.pass_number, next_pass_at=now, status=after.status)
     assert passes == len(starts) == len(promised.type.retry_s) + 1
     assert len(case.attempts) == passes * len(order)
     assert after
-    assert (after.state, after.reason_code) == (Status.DEAD_LETTERED, Reason.PROVIDERS_EXHAUSTED)
+    assert (after.status, after.reason_code) == (Status.DEAD_LETTERED, Reason.PROVIDERS_EXHAUSTED)
     assert after.due_at == now + timedelta(seconds=promised.keep_parked_s)
 
 
@@ -106,22 +106,22 @@ def test_every_decision_sends_returns_or_is_final(
     recipient: Recipient,
     route: Route,
     attempts: tuple[Attempt, ...],
-    pass_no: int,
+    pass_number: int,
     said: Outcome,
 ) -> None:
-    case = delivery(channel, attempts=attempts, pass_no=pass_no)
+    case = delivery(channel, attempts=attempts, pass_number=pass_number)
     for of in (notification(case, recipient=recipient), _first(case, recipient=recipient)):
         seen = snapshot(case, promised, route, of)
-        made = attempt(len(attempts) + 1, "one", None, pass_no=pass_no)
+        made = attempt(len(attempts) + 1, "one", None, pass_number=pass_number)
         for after in (decide(seen), decide(seen, CallEnded(made, SendResult(said)))):
             if isinstance(after, Call):
                 assert after.candidate.provider not in route.blocked
                 continue
             assert isinstance(after, Transition)
-            assert (after.due_at is None) == (after.state in FINAL)
-            assert after.state in FINAL | PARKED | SENDABLE
+            assert (after.due_at is None) == (after.status in FINAL)
+            assert after.status in FINAL | PARKED | SENDABLE
             if of.strategy is Strategy.FIRST:
-                assert after.state not in PARKED, "the next channel goes before an operator"
+                assert after.status not in PARKED, "the next channel goes before an operator"
 
 
 @pytest.mark.parametrize(
@@ -130,21 +130,21 @@ def test_every_decision_sends_returns_or_is_final(
         (delivery(next_pass_at=LATER, reason_code="retry"), Wait),
         (delivery(), Call),
         (delivery(expires_at=EARLIER), Transition),
-        (delivery(state=Status.WAITING, due_at=None), Wait),
-        (delivery(state=Status.SENDING, attempts=(attempt(1, "one", None, send_deadline=LATER),)), Wait),
-        (delivery(state=Status.SENDING, attempts=(attempt(1, "one", None),)), Resolve),
+        (delivery(status=Status.WAITING, due_at=None), Wait),
+        (delivery(status=Status.SENDING, attempts=(attempt(1, "one", None, send_deadline=LATER),)), Wait),
+        (delivery(status=Status.SENDING, attempts=(attempt(1, "one", None),)), Resolve),
         (
             delivery(
-                state=Status.SENDING, attempts=(attempt(1, "one", None, send_deadline=LATER, code="x"),)
+                status=Status.SENDING, attempts=(attempt(1, "one", None, send_deadline=LATER, code="x"),)
             ),
             Resolve,
         ),
-        (delivery(state=Status.SENT, due_at=LATER, attempts=(attempt(1, "one", Outcome.ACCEPTED),)), Wait),
-        (delivery(state=Status.SENT, due_at=NOW, attempts=(attempt(1, "one", Outcome.ACCEPTED),)), Resolve),
-        (delivery(state=Status.SENT, due_at=None), Wait),
-        (delivery(state=Status.DEAD_LETTERED, due_at=LATER), Wait),
-        (delivery(state=Status.DEAD_LETTERED, due_at=NOW), Transition),
-        (delivery(state=Status.DELIVERED, due_at=None), Wait),
+        (delivery(status=Status.SENT, due_at=LATER, attempts=(attempt(1, "one", Outcome.ACCEPTED),)), Wait),
+        (delivery(status=Status.SENT, due_at=NOW, attempts=(attempt(1, "one", Outcome.ACCEPTED),)), Resolve),
+        (delivery(status=Status.SENT, due_at=None), Wait),
+        (delivery(status=Status.DEAD_LETTERED, due_at=LATER), Wait),
+        (delivery(status=Status.DEAD_LETTERED, due_at=NOW), Transition),
+        (delivery(status=Status.DELIVERED, due_at=None), Wait),
     ],
 )
 def test_decision_by_status_and_time(case: Delivery, decision: type) -> None:
@@ -153,7 +153,7 @@ def test_decision_by_status_and_time(case: Delivery, decision: type) -> None:
 
 def test_an_open_attempt_is_conclusive_after_the_visibility_delay() -> None:
     promised = replace(context(), providers={"one": ProviderTraits(visibility_delay_s=30)})
-    case = delivery(state=Status.SENDING, attempts=(attempt(1, "one", None, code="timeout"),))
+    case = delivery(status=Status.SENDING, attempts=(attempt(1, "one", None, code="timeout"),))
     early = decide(snapshot(case, promised))
     assert isinstance(early, Resolve)
     assert not early.conclusive
@@ -162,19 +162,19 @@ def test_an_open_attempt_is_conclusive_after_the_visibility_delay() -> None:
     assert late.conclusive
 
 
-@pytest.mark.parametrize(("schedule", "state"), [((30,), Status.DEFERRED), ((), Status.DEAD_LETTERED)])
-def test_a_failure_of_the_last_provider_ends_the_pass(schedule: tuple[float, ...], state: Status) -> None:
+@pytest.mark.parametrize(("schedule", "status"), [((30,), Status.DEFERRED), ((), Status.DEAD_LETTERED)])
+def test_a_failure_of_the_last_provider_ends_the_pass(schedule: tuple[float, ...], status: Status) -> None:
     closed = (attempt(1, "one", Outcome.UNAVAILABLE), attempt(2, "two", None))
     case = delivery(attempts=closed)
     seen = snapshot(case, context(retry_s=schedule), route(("one", "two")))
-    assert decide(seen, _ended(case, SendResult(Outcome.THROTTLED))).state is state
+    assert decide(seen, _ended(case, SendResult(Outcome.THROTTLED))).status is status
 
 
 def test_an_exhausted_schedule_starts_the_next_channel() -> None:
     case = delivery(attempts=(attempt(1, "one", Outcome.UNAVAILABLE),))
     after = decide(snapshot(case, context(retry_s=()), route(("one",)), _first(case)))
     assert isinstance(after, Transition)
-    assert (after.state, after.reason_code) == (Status.UNDELIVERED, Reason.PROVIDERS_EXHAUSTED)
+    assert (after.status, after.reason_code) == (Status.UNDELIVERED, Reason.PROVIDERS_EXHAUSTED)
 
 
 def test_an_accepted_but_undelivered_message_is_not_dead_lettered() -> None:
@@ -186,7 +186,7 @@ def test_an_accepted_but_undelivered_message_is_not_dead_lettered() -> None:
     )
     after = decide(snapshot(case, context(retry_s=()), route(("one", "two"))))
     assert isinstance(after, Transition)
-    assert (after.state, after.reason_code) == (Status.UNDELIVERED, Reason.UNDELIVERED)
+    assert (after.status, after.reason_code) == (Status.UNDELIVERED, Reason.UNDELIVERED)
 
 
 @pytest.mark.parametrize(("order", "wait_s"), [(("one",), 100), (("one", "two"), 30)])
@@ -200,18 +200,18 @@ def test_retry_after_delays_the_pass_of_the_only_provider(order: tuple[str, ...]
 def test_a_refused_recipient_ends_the_delivery() -> None:
     case = delivery(attempts=(attempt(1, "one", None),))
     after = decide(snapshot(case), _ended(case, SendResult(Outcome.REJECTED_RECIPIENT, code="21211")))
-    assert (after.state, after.reason_code) == (Status.UNDELIVERED, Reason.RECIPIENT_REJECTED)
+    assert (after.status, after.reason_code) == (Status.UNDELIVERED, Reason.RECIPIENT_REJECTED)
 
 
 def test_an_address_removed_during_the_call_is_no_contact() -> None:
     case = delivery(attempts=(attempt(1, "one", None),))
     seen = snapshot(case, of=notification(case, recipient=Recipient()))
     after = decide(seen, _ended(case, SendResult(Outcome.NOT_SENT)))
-    assert (after.state, after.reason_code) == (Status.FAILED, Reason.NO_CONTACT)
+    assert (after.status, after.reason_code) == (Status.FAILED, Reason.NO_CONTACT)
 
 
 @pytest.mark.parametrize(
-    ("channel", "recipient", "attempts", "state", "reason"),
+    ("channel", "recipient", "attempts", "status", "reason"),
     [
         (Channel.SMS, Recipient(), (), Status.FAILED, Reason.NO_CONTACT),
         (Channel.SMS, Recipient(sms="+1"), (), Status.DEAD_LETTERED, Reason.NO_PROVIDER),
@@ -242,12 +242,12 @@ def test_the_reason_when_no_candidate_is_left(
     channel: Channel,
     recipient: Recipient,
     attempts: tuple[Attempt, ...],
-    state: Status,
+    status: Status,
     reason: Reason,
 ) -> None:
     case = delivery(channel, attempts=attempts)
     after = nowhere_left(snapshot(case, of=notification(case, recipient=recipient)))
-    assert (after.state, after.reason_code) == (state, reason)
+    assert (after.status, after.reason_code) == (status, reason)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_receipt_is_expected_only_from_reporting_providers(
     promised = replace(promised, providers={"one": ProviderTraits(receipts=has_receipts)})
     case = delivery(attempts=(attempt(1, "one", None),))
     after = decide(snapshot(case, promised), _ended(case, SendResult(Outcome.ACCEPTED)))
-    assert (after.state, after.due_at) == (Status.SENT, due)
+    assert (after.status, after.due_at) == (Status.SENT, due)
 
 
 @pytest.mark.parametrize("wait_s", [10, 100_000])
@@ -280,18 +280,20 @@ def test_with_every_provider_down_the_next_channel_starts() -> None:
     case = delivery()
     after = decide(snapshot(case, providers=route(("one",), {"one": "circuit_open"}), of=_first(case)))
     assert isinstance(after, Transition)
-    assert (after.state, after.reason_code, after.due_at) == (Status.UNDELIVERED, Reason.PROVIDER_DOWN, None)
+    assert (after.status, after.reason_code, after.due_at) == (Status.UNDELIVERED, Reason.PROVIDER_DOWN, None)
     waits = decide(snapshot(case, providers=route(("one",), {"one": "rate"}), of=_first(case)))
     assert isinstance(waits, Transition)
-    assert waits.state is Status.DEFERRED, "a short wait for a rate limit does not change the channel"
+    assert waits.status is Status.DEFERRED, "a short wait for a rate limit does not change the channel"
 
 
 def test_an_operators_retry_starts_the_schedule_over() -> None:
     promised = context(retry_s=(30, 120))
-    case = delivery(pass_no=7, round_pass=7, attempts=(attempt(9, "one", Outcome.UNAVAILABLE, pass_no=7),))
+    case = delivery(
+        pass_number=7, round_pass=7, attempts=(attempt(9, "one", Outcome.UNAVAILABLE, pass_number=7),)
+    )
     after = decide(snapshot(case, promised, route(("one",)), jitter=0))
     assert isinstance(after, Transition)
-    assert (after.state, after.pass_no) == (Status.DEFERRED, 8)
+    assert (after.status, after.pass_number) == (Status.DEFERRED, 8)
     assert after.next_pass_at == NOW + timedelta(seconds=promised.type.retry_s[0])
 
 
@@ -320,24 +322,24 @@ def test_permission_is_checked_before_every_call(
     promised = replace(context(), sms_countries=countries)
     after = decide(snapshot(case, promised, of=notification(case, recipient=recipient)))
     expected = later if tried else first
-    assert (after.state if isinstance(after, Transition) else None) == expected
+    assert (after.status if isinstance(after, Transition) else None) == expected
 
 
 @pytest.mark.parametrize(
-    ("on_unknown", "state"),
+    ("on_unknown", "status"),
     [
         (OnUnknown.FAILOVER, Status.ACCEPTED),
         (OnUnknown.STOP, Status.OUTCOME_UNKNOWN),
         (OnUnknown.RECONCILE, Status.OUTCOME_UNKNOWN),
     ],
 )
-def test_an_indistinguishable_attempt_follows_on_unknown(on_unknown: OnUnknown, state: Status) -> None:
+def test_an_indistinguishable_attempt_follows_on_unknown(on_unknown: OnUnknown, status: Status) -> None:
     asked = attempt(1, "one", None)
-    case = delivery(state=Status.SENDING, attempts=(asked,))
+    case = delivery(status=Status.SENDING, attempts=(asked,))
     seen = snapshot(case, context(on_unknown=on_unknown))
     after = decide(seen, Resolved(asked, Finding.INDISTINGUISHABLE, conclusive=True))
     assert isinstance(after, Transition)
-    assert after.state is state
+    assert after.status is status
     assert after.closes
     assert (after.closes.outcome, after.closes.resolved_by) == (Outcome.UNKNOWN, "policy")
 
@@ -346,7 +348,7 @@ def test_an_indistinguishable_attempt_follows_on_unknown(on_unknown: OnUnknown, 
 @pytest.mark.parametrize("on_unknown", list(OnUnknown))
 def test_nothing_is_concluded_early(finding: Finding, on_unknown: OnUnknown) -> None:
     asked = attempt(1, "one", None, send_deadline=LATER, code="timeout")
-    case = delivery(state=Status.SENDING, attempts=(asked,))
+    case = delivery(status=Status.SENDING, attempts=(asked,))
     seen = snapshot(case, context(on_unknown=on_unknown))
     after = decide(seen, Resolved(asked, finding, conclusive=False))
     assert isinstance(after, Wait)
@@ -355,7 +357,7 @@ def test_nothing_is_concluded_early(finding: Finding, on_unknown: OnUnknown) -> 
 
 
 @pytest.mark.parametrize(
-    ("on_unknown", "first", "state", "due_at"),
+    ("on_unknown", "first", "status", "due_at"),
     [
         (OnUnknown.FAILOVER, False, Status.DEFERRED, NOW + timedelta(seconds=30)),
         (OnUnknown.STOP, False, Status.SENT, None),
@@ -364,17 +366,17 @@ def test_nothing_is_concluded_early(finding: Finding, on_unknown: OnUnknown) -> 
     ],
 )
 def test_a_missing_receipt_follows_on_unknown(
-    on_unknown: OnUnknown, first: bool, state: Status, due_at: object
+    on_unknown: OnUnknown, first: bool, status: Status, due_at: object
 ) -> None:
-    case = delivery(state=Status.SENT, attempts=(attempt(1, "one", Outcome.ACCEPTED),))
+    case = delivery(status=Status.SENT, attempts=(attempt(1, "one", Outcome.ACCEPTED),))
     seen = snapshot(case, context(on_unknown=on_unknown), of=_first(case) if first else None)
     after = decide(seen, ReceiptMissing())
-    assert (after.state, after.due_at) == (state, due_at)
+    assert (after.status, after.due_at) == (status, due_at)
 
 
-@pytest.mark.parametrize("state", list(Status))
-def test_commands_change_only_their_statuses(state: Status) -> None:
-    case = delivery(state=state)
+@pytest.mark.parametrize("status", list(Status))
+def test_commands_change_only_their_statuses(status: Status) -> None:
+    case = delivery(status=status)
     seen = Snapshot(notification(case), case, NOW)
     for command, concerned in (
         (Cancel(), SENDABLE | {Status.WAITING}),
@@ -383,4 +385,4 @@ def test_commands_change_only_their_statuses(state: Status) -> None:
         (Discard(), PARKED | {Status.WAITING}),
         (Replay(LATER), {Status.DEAD_LETTERED}),
     ):
-        assert isinstance(decide(seen, command), Transition) == (state in concerned), command
+        assert isinstance(decide(seen, command), Transition) == (status in concerned), command

@@ -42,10 +42,10 @@ CONCERNED: dict[type[Command], frozenset[Status]] = {
 
 def _check(snapshot: DeliverySnapshot, after: Transition) -> None:
     """Check the properties of every transition."""
-    assert after.state in FINAL | PARKED | SENDABLE | {Status.SENDING}
-    if after.state in PARKED | SENDABLE:
+    assert after.status in FINAL | PARKED | SENDABLE | {Status.SENDING}
+    if after.status in PARKED | SENDABLE:
         assert after.due_at is not None, "a live delivery has a deadline"
-    if after.state in SENDABLE and after.next_pass_at is not None:
+    if after.status in SENDABLE and after.next_pass_at is not None:
         assert after.next_pass_at <= max(snapshot.delivery.expires_at, snapshot.delivery.next_pass_at, NOW)
     if after.closes is not None:
         assert after.closes.outcome is not Outcome.AMBIGUOUS
@@ -65,14 +65,14 @@ def test_only_a_due_permitted_delivery_is_sent(snapshot: DeliverySnapshot, now: 
     if not isinstance(decision, Call):
         return
     delivery, check = snapshot.delivery, snapshot.permission
-    assert delivery.state in SENDABLE
+    assert delivery.status in SENDABLE
     assert delivery.open_attempt is None
     assert delivery.next_pass_at <= snapshot.now < delivery.expires_at
     assert not check.is_withdrawn
     assert delivery.attempts or check.permission is Permission.ALLOWED
     assert decision.candidate.provider in snapshot.route.order
     assert decision.candidate.provider not in snapshot.route.blocked
-    in_this_pass = [attempt for attempt in delivery.attempts if attempt.pass_no == delivery.pass_no]
+    in_this_pass = [attempt for attempt in delivery.attempts if attempt.pass_number == delivery.pass_number]
     assert not any(decision.candidate.is_of(attempt) for attempt in in_this_pass)
 
 
@@ -81,7 +81,7 @@ def test_time_moves_only_sendable_and_parked_deliveries(snapshot: DeliverySnapsh
     delivery, decision = snapshot.delivery, decide(snapshot)
     match decision:
         case Transition():
-            assert delivery.state in SENDABLE | PARKED
+            assert delivery.status in SENDABLE | PARKED
             assert delivery.open_attempt is None
             assert decision.closes is None
             _check(snapshot, decision)
@@ -95,7 +95,7 @@ def test_time_moves_only_sendable_and_parked_deliveries(snapshot: DeliverySnapsh
 def _open(snapshot: DeliverySnapshot) -> Attempt:
     number = len(snapshot.delivery.attempts)
     open_one = snapshot.delivery.open_attempt
-    return open_one or Attempt(number + 1, "one", snapshot.delivery.pass_no, None, NOW, NOW)
+    return open_one or Attempt(number + 1, "one", snapshot.delivery.pass_number, None, NOW, NOW)
 
 
 @given(snapshots(), results)
@@ -107,11 +107,11 @@ def test_a_call_closes_its_attempt_unless_it_is_ambiguous(
     assert decide(snapshot, call) == after
     _check(snapshot, after)
     if result.outcome is Outcome.AMBIGUOUS:
-        assert (after.state, after.closes) == (Status.SENDING, None)
+        assert (after.status, after.closes) == (Status.SENDING, None)
     else:
         assert after.closes is not None
-        assert (after.closes.number, after.closes.outcome) == (call.attempt.no, result.outcome)
-    assert (after.state is Status.SENT) == (result.outcome is Outcome.ACCEPTED)
+        assert (after.closes.number, after.closes.outcome) == (call.attempt.number, result.outcome)
+    assert (after.status is Status.SENT) == (result.outcome is Outcome.ACCEPTED)
 
 
 @given(snapshots(), st.sampled_from(Finding), st.booleans(), st.none() | results)
@@ -136,14 +136,14 @@ def test_a_reached_limit_defers_or_drops(
 ) -> None:
     reached = LimitReached(NOW + timedelta(seconds=free_in_s), store_lost=store_lost, drops=drops)
     after = decide(snapshot, reached)
-    assert after.state is (Status.RATE_LIMITED if drops and not store_lost else Status.DEFERRED)
+    assert after.status is (Status.RATE_LIMITED if drops and not store_lost else Status.DEFERRED)
     _check(snapshot, after)
 
 
 @given(snapshots(statuses=(Status.SENT,)))
 def test_a_missing_receipt_never_parks(snapshot: DeliverySnapshot) -> None:
     after = decide(snapshot, ReceiptMissing())
-    assert after.state in {Status.SENT, Status.UNDELIVERED, Status.DEFERRED}
+    assert after.status in {Status.SENT, Status.UNDELIVERED, Status.DEFERRED}
     _check(snapshot, after)
 
 
@@ -151,10 +151,10 @@ def test_a_missing_receipt_never_parks(snapshot: DeliverySnapshot) -> None:
 def test_a_command_moves_only_the_statuses_it_concerns(snapshot: DeliverySnapshot, command: Command) -> None:
     after = decide(snapshot, command)
     assert decide(snapshot, command) == after
-    assert isinstance(after, Transition) == (snapshot.delivery.state in CONCERNED[type(command)])
+    assert isinstance(after, Transition) == (snapshot.delivery.status in CONCERNED[type(command)])
     if isinstance(after, Transition):
         assert after.closes is None
-        assert after.state in FINAL | SENDABLE
+        assert after.status in FINAL | SENDABLE
 
 
 def test_the_examples_reach_every_kind_of_decision() -> None:

@@ -2,9 +2,7 @@
 
 import pytest
 
-from domain.notification import Strategy
-from domain.notification_types import NotificationType
-from domain.paging import (
+from domain.batching import (
     PORTION_MAX,
     PORTION_MIN,
     PORTION_S,
@@ -13,6 +11,8 @@ from domain.paging import (
     Pace,
     needs_workflow,
 )
+from domain.notification import Strategy
+from domain.notification_types import NotificationType
 
 PLAIN = NotificationType()
 AWAITING = NotificationType(await_receipt=True, receipt_deadline_s=60)

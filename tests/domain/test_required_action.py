@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from decision_case import NOW, context, delivery, notification, snapshot
 
+from domain.contracts import Action
 from domain.decision import decide
 from domain.notification import Strategy
 from domain.reasons import Reason
 from domain.required_action import required_action
 from domain.status import FINAL, PARKED, REACHED, Status
-from domain.steps import Action
 from domain.transition import Transition
 
 LATER = NOW + timedelta(seconds=60)
@@ -53,24 +53,24 @@ def test_only_an_expected_receipt_is_polled() -> None:
     assert required_action(seen, Transition(Status.SENT, None)).action is Action.NOTHING
 
 
-@pytest.mark.parametrize("state", sorted(PARKED))
-def test_a_parked_delivery_waits_for_an_operator(state: Status) -> None:
-    case = delivery(state=state, due_at=LATER)
+@pytest.mark.parametrize("status", sorted(PARKED))
+def test_a_parked_delivery_waits_for_an_operator(status: Status) -> None:
+    case = delivery(status=status, due_at=LATER)
     result = required_action(snapshot(case), decide(snapshot(case)))
-    assert (result.action, result.wait_s, result.state) == (Action.PARKED, 60, state)
+    assert (result.action, result.wait_s, result.status) == (Action.PARKED, 60, status)
 
 
-@pytest.mark.parametrize("state", sorted(FINAL))
-def test_only_a_missed_channel_of_strategy_first_replans(state: Status) -> None:
-    case = delivery(state=state, due_at=None)
+@pytest.mark.parametrize("status", sorted(FINAL))
+def test_only_a_missed_channel_of_strategy_first_replans(status: Status) -> None:
+    case = delivery(status=status, due_at=None)
     alone, first = snapshot(case), snapshot(case, of=notification(case, strategy=Strategy.FIRST))
     for seen in (alone, first):
         result = required_action(seen, decide(seen))
         assert result.action is Action.NOTHING
-        assert result.replan == (seen is first and state not in REACHED)
+        assert result.replan == (seen is first and status not in REACHED)
 
 
 def test_a_waiting_channel_needs_nothing() -> None:
-    case = delivery(state=Status.WAITING, due_at=None, position=1)
+    case = delivery(status=Status.WAITING, due_at=None, position=1)
     seen = snapshot(case, of=notification(case, strategy=Strategy.FIRST))
     assert required_action(seen, decide(seen)).action is Action.NOTHING

@@ -27,15 +27,15 @@ ROUTE = Route(["first", "second"])
 
 def failed(*asked: tuple[int, str]) -> tuple[Attempt, ...]:
     return tuple(
-        Attempt(no, provider, pass_no, None, NOW, NOW, Outcome.UNAVAILABLE)
-        for no, (pass_no, provider) in enumerate(asked, 1)
+        Attempt(number, provider, pass_number, None, NOW, NOW, Outcome.UNAVAILABLE)
+        for number, (pass_number, provider) in enumerate(asked, 1)
     )
 
 
-def ranked(pass_no: int, attempts: Sequence[Attempt]) -> Ranked:
+def ranked(pass_number: int, attempts: Sequence[Attempt]) -> Ranked:
     delivery = Delivery(
-        id=uuid4(), channel=Channel.SMS, position=0, state=Status.ACCEPTED, reason_code=None, version=1,
-        pass_no=pass_no, next_pass_at=NOW, expires_at=NOW, due_at=NOW, attempts=tuple(attempts),
+        id=uuid4(), channel=Channel.SMS, position=0, status=Status.ACCEPTED, reason_code=None, version=1,
+        pass_number=pass_number, next_pass_at=NOW, expires_at=NOW, due_at=NOW, attempts=tuple(attempts),
     )  # fmt: skip
     notification = Notification(
         id=uuid4(), tenant="t", user_id="u", type="news", lane=Lane.NORMAL, strategy=Strategy.ALL,
@@ -53,7 +53,7 @@ ONCE_THROUGH = [(0, "first"), (0, "second"), (1, "first"), (1, "second")]
 
 
 @pytest.mark.parametrize(
-    ("pass_no", "asked", "usable"),
+    ("pass_number", "asked", "usable"),
     [
         (0, [], ["first", "second"]),
         (0, [(0, "first")], ["second"]),
@@ -62,11 +62,11 @@ ONCE_THROUGH = [(0, "first"), (0, "second"), (1, "first"), (1, "second")]
     ],
 )
 def test_a_pass_calls_each_candidate_once(
-    pass_no: int, asked: list[tuple[int, str]], usable: list[str]
+    pass_number: int, asked: list[tuple[int, str]], usable: list[str]
 ) -> None:
-    found = ranked(pass_no, failed(*asked))
+    found = ranked(pass_number, failed(*asked))
     assert names(found) == usable
-    assert found.tried is any(number == pass_no for number, _ in asked)
+    assert found.tried is any(number == pass_number for number, _ in asked)
 
 
 def test_a_retried_dead_letter_calls_every_provider_again() -> None:

@@ -25,8 +25,8 @@ from domain.routing import Route, rank
 def test_usable_candidates_are_ordered_and_allowed(
     channel: Channel, recipient: Recipient, route: Route, attempts: tuple[Attempt, ...], behind: int
 ) -> None:
-    pass_no = max((made.pass_no for made in attempts), default=0) + behind
-    case = delivery(channel, attempts=attempts, pass_no=pass_no)
+    pass_number = max((made.pass_number for made in attempts), default=0) + behind
+    case = delivery(channel, attempts=attempts, pass_number=pass_number)
     ranked = rank(notification(case, recipient=recipient), case, route)
     devices: list[str | None] = [device.device_id for device in recipient.devices]
     if channel is not Channel.PUSH:
@@ -39,7 +39,7 @@ def test_usable_candidates_are_ordered_and_allowed(
     assert [candidate for candidate in ranked.known if candidate in ranked.usable] == list(ranked.usable)
     refused = {(a.provider, a.device_id) for a in attempts if a.outcome is Outcome.REJECTED_RECIPIENT}
     taken = {(a.provider, a.device_id) for a in attempts if a.outcome is Outcome.ACCEPTED}
-    asked = {(a.provider, a.device_id) for a in attempts if a.pass_no == pass_no}
+    asked = {(a.provider, a.device_id) for a in attempts if a.pass_number == pass_number}
     for candidate in ranked.usable:
         way = (candidate.provider, candidate.target.device_id)
         assert candidate.provider not in route.blocked
@@ -81,7 +81,7 @@ def test_devices_come_before_providers() -> None:
 
 def test_a_dead_token_rules_out_only_its_own_candidate() -> None:
     dead = attempt(1, "one", Outcome.REJECTED_RECIPIENT, device_id="d1")
-    case = delivery(Channel.PUSH, attempts=(dead,), pass_no=1)
+    case = delivery(Channel.PUSH, attempts=(dead,), pass_number=1)
     ranked = rank(notification(case, recipient=Recipient(devices=DEVICES[:1])), case, route_of())
     assert [candidate.provider for candidate in ranked.known] == ["two", "three"]
     assert ranked.skipped == {"one": "recipient_refused"}

@@ -33,7 +33,7 @@ GROUPS = {
 ARROWS = re.findall(r"(\S+) --> (\S+)", PICTURE)
 ACCEPTANCE = "[*]"
 BY_SQL = {(Status.WAITING, Status.ACCEPTED)}
-"""Decided by the ledger alone: tests/ledger/test_first.py."""
+"""Decided by the ledger alone: tests/storage/test_first_strategy.py."""
 
 Change = tuple[Status, Status]
 
@@ -72,7 +72,7 @@ LAST = (None, Outcome.ACCEPTED, Outcome.REJECTED_RECIPIENT, Outcome.UNAVAILABLE)
 
 def snapshots(case: Delivery) -> Iterator[DeliverySnapshot]:
     """The delivery with every type, route and strategy, and with every recipient."""
-    behind = delivery(Channel.EMAIL, id=UUID(int=2), position=1, state=Status.WAITING, due_at=None)
+    behind = delivery(Channel.EMAIL, id=UUID(int=2), position=1, status=Status.WAITING, due_at=None)
     for promised, providers, recipient, strategy in SNAPSHOTS:
         others = (behind,) if strategy is Strategy.FIRST else ()
         of = notification(case, *others, strategy=strategy, recipient=recipient)
@@ -83,25 +83,25 @@ def decided(case: Delivery, open_attempt: Attempt | None) -> Iterator[object]:
     """What may be decided about a delivery."""
     for seen in snapshots(case):
         yield decide(seen)
-        if case.state in SENDABLE:
+        if case.status in SENDABLE:
             yield from (decide(seen, LimitReached(NOW, drops=drops)) for drops in (True, False))
         if open_attempt is not None:
             for outcome in set(Outcome) - {Outcome.UNKNOWN}:
                 yield decide(seen, CallEnded(open_attempt, SendResult(outcome)))
             for finding, conclusive in itertools.product(Finding, (True, False)):
                 yield decide(seen, Resolved(open_attempt, finding, conclusive))
-        if case.state is Status.SENT:
+        if case.status is Status.SENT:
             yield decide(seen, ReceiptMissing())
         for command in (Cancel(), Retry(), Discard(), Replay(NOW)):
             yield decide(seen, command)
-        if case.state is Status.OUTCOME_UNKNOWN:
+        if case.status is Status.OUTCOME_UNKNOWN:
             yield decide(seen, Retry(assume=Assume.SENT))
 
 
 def reported(case: Delivery) -> Iterator[Transition | None]:
     """What receipts about the delivery's attempts may change."""
     for status, permanent, one in itertools.product(ReceiptStatus, (True, False), case.attempts):
-        report = Report(one.no, status, NOW, permanent=permanent)
+        report = Report(one.number, status, NOW, permanent=permanent)
         yield after_reports(NOW, case, [report], receipt_deadline_s=60, content_kept=True).delivery
 
 
@@ -114,7 +114,7 @@ def cases(status: Status) -> Iterator[tuple[Delivery, Attempt | None]]:
         attempts = (*((attempt(1, "one", last),) if last else ()), *((under_way,) if under_way else ()))
         reason = "undelivered" if status is Status.DEFERRED else None
         fields = {"reason_code": reason, "attempts": attempts, "expires_at": expires_at, "due_at": NOW}
-        yield delivery(state=status, **fields), under_way
+        yield delivery(status=status, **fields), under_way
 
 
 def observed() -> set[Change]:
@@ -125,8 +125,8 @@ def observed() -> set[Change]:
             for after in (*decided(case, under_way), *reported(case)):
                 if isinstance(after, Call):
                     found.add((status, Status.SENDING))
-                if isinstance(after, Transition) and after.state is not status:
-                    found.add((status, after.state))
+                if isinstance(after, Transition) and after.status is not status:
+                    found.add((status, after.status))
     return found
 
 

@@ -37,31 +37,33 @@ bodies = st.dictionaries(st.text(max_size=8), json_values, max_size=5)
 
 class TestStatus:
     @given(statuses)
-    def test_the_order_of_deliveries_does_not_matter(self, states: list[Status]) -> None:
-        assert derive(states) == derive(reversed(states)) == derive(sorted(states)) == derive(states * 2)
+    def test_the_order_of_deliveries_does_not_matter(self, statuses: list[Status]) -> None:
+        assert (
+            derive(statuses) == derive(reversed(statuses)) == derive(sorted(statuses)) == derive(statuses * 2)
+        )
 
     @given(statuses, statuses)
     def test_parts_may_be_derived_first(self, some: list[Status], others: list[Status]) -> None:
         assert derive([derive(some), derive(others)]) == derive(some + others)
 
     @given(statuses)
-    def test_it_is_the_status_of_a_delivery(self, states: list[Status]) -> None:
-        assert derive(states) in states
+    def test_it_is_the_status_of_a_delivery(self, statuses: list[Status]) -> None:
+        assert derive(statuses) in statuses
 
     @given(statuses)
-    def test_final_only_when_no_delivery_can_change(self, states: list[Status]) -> None:
-        active = [state for state in states if state in ACTIVE]
-        parked = [state for state in states if state in PARKED]
+    def test_final_only_when_no_delivery_can_change(self, statuses: list[Status]) -> None:
+        active = [status for status in statuses if status in ACTIVE]
+        parked = [status for status in statuses if status in PARKED]
         if active:
-            assert derive(states) in ACTIVE
+            assert derive(statuses) in ACTIVE
         elif parked:
-            assert derive(states) in PARKED
-        elif set(states) != {Status.WAITING}:
-            assert derive(states) in FINAL
+            assert derive(statuses) in PARKED
+        elif set(statuses) != {Status.WAITING}:
+            assert derive(statuses) in FINAL
 
     @given(statuses)
-    def test_reached_over_one_channel_is_reached(self, states: list[Status]) -> None:
-        final = [state for state in states if state in FINAL]
+    def test_reached_over_one_channel_is_reached(self, statuses: list[Status]) -> None:
+        final = [status for status in statuses if status in FINAL]
         if Status.DELIVERED in final:
             assert derive(final) is Status.DELIVERED
 
@@ -138,8 +140,8 @@ class TestIds:
         assert (namespace(secret) == namespace(other)) == (secret == other)
 
     @given(st.uuids(), st.integers(1, 10_000))
-    def test_a_reference_names_its_attempt(self, delivery: UUID, no: int) -> None:
-        assert parse_attempt_ref(attempt_ref(delivery, no)) == (delivery, no)
+    def test_a_reference_names_its_attempt(self, delivery: UUID, number: int) -> None:
+        assert parse_attempt_ref(attempt_ref(delivery, number)) == (delivery, number)
 
     @pytest.mark.parametrize("ref", ["", ".", "x.1", f"{UUID(int=1)}", f"{UUID(int=1)}.", f"{UUID(int=1)}.x"])
     def test_a_foreign_reference_is_none(self, ref: str) -> None:

@@ -13,7 +13,7 @@ from devstack import herald
 from devstack.ports import Ports
 from domain.notification import Channel, Lane
 from telemetry import metrics
-from temporal.task_queues import channel_queue, page_queue, task_queue
+from temporal.task_queues import batch_queue, channel_queue, task_queue
 from wiring import workers
 from wiring.workers import workers_of
 
@@ -89,7 +89,7 @@ def test_every_task_queue_has_a_worker_and_critical_one_of_its_own(
     processes: list[list[Lane]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polled = [queues_of(lanes, monkeypatch) for lanes in processes]
-    used = {task_queue(lane) for lane in Lane} | {page_queue()}
+    used = {task_queue(lane) for lane in Lane} | {batch_queue()}
     used |= {channel_queue(lane, channel) for lane in Lane for channel in Channel}
     assert set().union(*polled) == used
     assert [Lane.CRITICAL] in processes

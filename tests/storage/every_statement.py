@@ -31,7 +31,7 @@ def every_statement(now: datetime) -> dict[str, Asked]:
     """By name; `now` is the filling's moment: notification `no` was accepted `no` milliseconds before."""
     return {
         **_shown(now),
-        **_people(now),
+        **_users(now),
         **_receipts(now),
         **_upkeep(),
         **_installation(),
@@ -48,12 +48,12 @@ def _shown(now: datetime) -> dict[str, Asked]:
         "give_back_claim": Asked((id, uuid4(), 1.0)),
         "readdress": Asked((id, {"sms": "+15550100"})),
         "list_receipts": Asked((id,)),
-        "refresh_notifications": Asked(([row_id("n", no) for no in range(1, 11)], [])),
-        "notification_view": Asked(([row_id("n", no) for no in range(1, 11)],)),
+        "refresh_notifications": Asked(([row_id("n", number) for number in range(1, 11)], [])),
+        "notification_view": Asked(([row_id("n", number) for number in range(1, 11)],)),
     }
 
 
-def _people(now: datetime) -> dict[str, Asked]:
+def _users(now: datetime) -> dict[str, Asked]:
     user = ("acme", "user-7")
     return {
         "deactivate_token": Asked((*user, "fcm-one7", "dead", now)),
@@ -78,9 +78,9 @@ def _people(now: datetime) -> dict[str, Asked]:
 
 def _receipts(now: datetime) -> dict[str, Asked]:
     numbers = range(1, 11)
-    deliveries, ones = [row_id("d", no) for no in numbers], [1] * 10
-    twilio, keys = ["twilio"] * 10, [f"event-{no}" for no in numbers]
-    rows = [_receipt_fields(no, now) for no in numbers]
+    deliveries, ones = [row_id("d", number) for number in numbers], [1] * 10
+    twilio, keys = ["twilio"] * 10, [f"event-{number}" for number in numbers]
+    rows = [_receipt_fields(number, now) for number in numbers]
     return {
         "find_addresses": Asked((deliveries, ones)),
         "remove_applied_receipts": Asked((twilio, keys)),
@@ -90,7 +90,7 @@ def _receipts(now: datetime) -> dict[str, Asked]:
         ),
         "claim_receipts": Asked((10, None, None, 0.0)),
         "update_deliveries_by_receipts": Asked((_fields(rows, "delivery_id version status event data"),)),
-        "find_final": Asked(([row_id("n", no) for no in numbers],)),
+        "find_final": Asked(([row_id("n", number) for number in numbers],)),
         "keep_receipts": Asked(
             (_fields(rows, f"delivery_id attempt_number accepted_at received_at source {_REPORT}"),)
         ),
@@ -103,12 +103,12 @@ def _receipts(now: datetime) -> dict[str, Asked]:
 _REPORT = "provider event_key status permanent"
 
 
-def _receipt_fields(no: int, now: datetime) -> dict[str, Any]:
+def _receipt_fields(number: int, now: datetime) -> dict[str, Any]:
     return {
-        "delivery_id": row_id("d", no),
+        "delivery_id": row_id("d", number),
         "number": 1,
         "attempt_number": 1,
-        "accepted_at": now - timedelta(milliseconds=no),
+        "accepted_at": now - timedelta(milliseconds=number),
         "receipt_status": "delivered",
         "late": False,
         "version": 0,
@@ -116,7 +116,7 @@ def _receipt_fields(no: int, now: datetime) -> dict[str, Any]:
         "event": "test",
         "data": "{}",
         "provider": "twilio",
-        "event_key": f"event-{no}",
+        "event_key": f"event-{number}",
         "permanent": False,
         "received_at": now,
         "source": "callback",
@@ -160,7 +160,7 @@ def _installation() -> dict[str, Asked]:
         "list_api_keys": Asked(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
         "list_provider_states": Asked(whole="one row a provider"),
         "record_circuit": Asked(("twilio", "open")),
-        "set_provider_state": Asked(("twilio", "drained")),
+        "set_provider_status": Asked(("twilio", "drained")),
     }
 
 
@@ -175,7 +175,7 @@ def _broadcasts(now: datetime) -> dict[str, Asked]:
         "advance_broadcast": Asked((id, 0, 0, 9, [uuid4()], refusals, 60.0)),
         "clear_recipients": Asked((row_id("b", 11), 10)),
         "create_broadcast": Asked((*new, *text)),
-        "decide_broadcast": Asked((id, "acme", ["running"], "paused", None)),
+        "apply_broadcast_command": Asked((id, "acme", ["running"], "paused", None)),
         "expect_broadcast": Asked((id, 60.0)),
         "end_broadcast": Asked((id, 0, "completed", None)),
         "finish_broadcast": Asked((row_id("b", 51),)),
@@ -187,7 +187,7 @@ def _broadcasts(now: datetime) -> dict[str, Asked]:
         "add_recipients": Asked((id, 1, [{"number": 1, "user_id": "user-1"}])),
         "add_refusals": Asked((id, 1, refusals)),
         "list_refusals": Asked((id, 0, 0, 10)),
-        "broadcast_view": Asked(([row_id("b", no) for no in range(51, 56)],), rows_max=2 * FEW),
+        "broadcast_view": Asked(([row_id("b", number) for number in range(51, 56)],), rows_max=2 * FEW),
         "mark_chunk_stopped": Asked((id, 10)),
         "next_unstopped_chunk": Asked((id, 10)),
         "begin_upload": Asked((id, "acme", 60.0)),

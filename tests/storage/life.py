@@ -14,12 +14,12 @@ from domain.notification import Channel, Lane, Notification, QuietHours, Strateg
 from domain.outcome import Outcome, Receipt, ReceiptStatus
 from domain.status import Status
 from domain.transition import Transition
+from storage.batch_queue import BatchQueue, HandOver
 from storage.ledger import Ledger
-from storage.page_queue import HandOver, PageQueue
-from storage.people import Contacts, People, Preferences
-from storage.reads import Filter, Reads
+from storage.queries import Filter, Queries
 from storage.receipts import Receipts
-from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.users import Contacts, Preferences, Users
 
 TENANT = "acme"
 NAMESPACE = UUID("6f0c1a52-7d0b-4c1e-9a52-0f6d8c7f1b11")
@@ -35,8 +35,8 @@ class Life:
     def __init__(self, pool: Any, user: str, lane: Lane) -> None:
         self.user, self.lane = user, lane
         self.sent, self.ended = (notification_id(NAMESPACE, TENANT, user, "otp", key) for key in ("1", "2"))
-        self._ledger, self._queue = Ledger(pool), PageQueue(pool)
-        self._receipts, self._reads, self._people = Receipts(pool), Reads(pool), People(pool)
+        self._ledger, self._queue = Ledger(pool), BatchQueue(pool)
+        self._receipts, self._queries, self._users = Receipts(pool), Queries(pool), Users(pool)
         self._reference = ""
 
     @property
@@ -54,9 +54,9 @@ class Life:
         }
 
     async def accept(self) -> None:
-        await self._people.set_contacts(TENANT, self.user, Contacts(PHONE, "ada@example.com"))
+        await self._users.set_contacts(TENANT, self.user, Contacts(PHONE, "ada@example.com"))
         settings = {("otp", Channel.SMS): True, ("*", Channel.EMAIL): False}
-        await self._people.set_preferences(
+        await self._users.set_preferences(
             TENANT, self.user, Preferences(settings, "UTC", QuietHours("22:00", "07:00"))
         )
         both = [
@@ -80,7 +80,16 @@ class Life:
         notification, opened = await self._intend()
         renewed = await self._ledger.renew(
             Renewal(
-                *(self.sent, notification.deliveries[0].id, opened.no, opened.version, 10, 30, 3600, PHONE),
+                *(
+                    self.sent,
+                    notification.deliveries[0].id,
+                    opened.number,
+                    opened.version,
+                    10,
+                    30,
+                    3600,
+                    PHONE,
+                ),
                 required=False,
             )
         )
@@ -97,7 +106,7 @@ class Life:
         waits = Transition(Status.SENT, notification.now + timedelta(hours=1))
         await self._close(notification, opened, Outcome.ACCEPTED, waits, f"SM {self.sent}")
         assert await self._ledger.claimed_messages("twilio", [f"SM {self.sent}"])
-        self._reference = attempt_ref(delivery.id, opened.no)
+        self._reference = attempt_ref(delivery.id, opened.number)
 
     async def receipt(self) -> None:
         reports = [
@@ -106,31 +115,35 @@ class Life:
         ]
         assert await self._receipts.store("twilio", reports) == 2
         applied = await self._receipts.apply_due(5)
-        assert [(one.state, one.final) for one in applied.changed] == [(Status.DELIVERED, True)]
+        assert [(one.status, one.final) for one in applied.changed] == [(Status.DELIVERED, True)]
 
     async def updates(self) -> None:
         sms, email = (await self._load(self.ended)).deliveries
-        assert email.state is Status.WAITING
+        assert email.status is Status.WAITING
         failed = Transition(Status.FAILED, None, "no_contact", release=True, event="failed")
-        assert await self._ledger.move(DeliveryUpdate(self.ended, sms.id, sms.version, failed))
+        assert await self._ledger.update(DeliveryUpdate(self.ended, sms.id, sms.version, failed))
         email = (await self._load(self.ended)).delivery(Channel.EMAIL)
-        assert email.state is Status.ACCEPTED
+        assert email.status is Status.ACCEPTED
         over = Transition(Status.CANCELLED, None, "cancelled_by_client", release=True)
-        assert await self._ledger.move(DeliveryUpdate(self.ended, email.id, email.version, over))
+        assert await self._ledger.update(DeliveryUpdate(self.ended, email.id, email.version, over))
 
     async def views(self) -> None:
-        story = await self._reads.story(TENANT, self.sent)
-        assert story is not None
-        assert (story.notification["status"], len(story.attempts), len(story.receipts)) == ("delivered", 2, 2)
-        ended = await self._reads.notification(TENANT, self.ended)
+        timeline = await self._queries.timeline(TENANT, self.sent)
+        assert timeline is not None
+        assert (timeline.notification["status"], len(timeline.attempts), len(timeline.receipts)) == (
+            "delivered",
+            2,
+            2,
+        )
+        ended = await self._queries.notification(TENANT, self.ended)
         assert ended is not None
         assert ended["status"] == "failed"
         for filter, count in (
             (Filter(user_id=self.user), 2),
             (Filter(user_id=self.user, provider="twilio", channel=Channel.SMS), 1),
         ):
-            assert len((await self._reads.page(TENANT, filter, 5)).positions) == count
-        assert await self._people.preferences(TENANT, self.user) is not None
+            assert len((await self._queries.list_page(TENANT, filter, 5)).positions) == count
+        assert await self._users.preferences(TENANT, self.user) is not None
 
     def _submission(self, id: UUID, key: str, strategy: Strategy) -> Submission:
         channels = (Channel.SMS,) if strategy is Strategy.ALL else (Channel.SMS, Channel.EMAIL)
@@ -165,8 +178,8 @@ class Life:
         next: Transition,
         message: str | None = None,
     ) -> None:
-        closing = AttemptOutcome(
-            *(self.sent, notification.deliveries[0].id, opened.no, opened.version, outcome, next),
+        outcome = AttemptOutcome(
+            *(self.sent, notification.deliveries[0].id, opened.number, opened.version, outcome, next),
             provider_message_id=message,
         )
-        assert await self._ledger.close_attempt(closing) is not None
+        assert await self._ledger.close_attempt(outcome) is not None

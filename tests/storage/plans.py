@@ -228,6 +228,6 @@ def wasteful(plans: dict[str, list[dict[str, Any]]], rows_max: int) -> set[str]:
     }
 
 
-def row_id(kind: str, no: int) -> UUID:
+def row_id(kind: str, number: int) -> UUID:
     """The id of a notification ("n") or a delivery ("d") of the filling."""
-    return UUID(md5(f"{kind}{no}".encode(), usedforsecurity=False).hexdigest())
+    return UUID(md5(f"{kind}{number}".encode(), usedforsecurity=False).hexdigest())

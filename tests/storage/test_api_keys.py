@@ -48,7 +48,10 @@ async def test_a_given_key_may_be_made_sure_of_again(pool: Pool, database: str) 
 async def test_keys_are_listed_newest_first(pool: Pool) -> None:
     for name in ("older", "newer"):
         await api_keys.create(pool, "list", name)
-    assert [key.name for key in await api_keys.listed(pool) if key.tenant == "list"] == ["newer", "older"]
+    assert [key.name for key in await api_keys.list_api_keys(pool) if key.tenant == "list"] == [
+        "newer",
+        "older",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ INSERT INTO notification_attempts (delivery_id, number, accepted_at, notificatio
                                    pass_number, target_masked, selection, intended_at, send_deadline)
 SELECT id, 1, accepted_at, notification_id, 'sms', 'twilio', 0, '+234', '{}', now(), now() FROM deliveries
 """
-IDS = [row_id("n", no) for no in range(1, 21)]
+IDS = [row_id("n", number) for number in range(1, 21)]
 
 
 async def _loaded(explained: Explained, ids: list[UUID]) -> list[Notification]:

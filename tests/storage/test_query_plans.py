@@ -19,13 +19,13 @@ from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
 from domain.transition import Transition
+from storage.batch_queue import BatchQueue, HandOver
 from storage.ledger import Ledger
-from storage.page_queue import HandOver, PageQueue
-from storage.people import People
 from storage.postgres import open_pool
-from storage.reads import Filter, Reads
-from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.queries import Filter, Queries
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
 from storage.statements import call, statement
+from storage.users import Users
 
 HOT = (
     "accept_notifications",
@@ -72,13 +72,13 @@ LISTINGS = {
 }
 
 
-def _submission(no: int) -> Submission:
+def _submission(number: int) -> Submission:
     return Submission(
-        id=row_id("n", no),
+        id=row_id("n", number),
         tenant="acme",
-        user_id=f"user-{no}",
+        user_id=f"user-{number}",
         type="debit_alert",
-        idempotency_key=f"key-{no}",
+        idempotency_key=f"key-{number}",
         fingerprint=Fingerprint(b"x", "k"),
         lane=Lane.NORMAL,
         strategy=Strategy.ALL,
@@ -89,7 +89,7 @@ def _submission(no: int) -> Submission:
 
 async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
     """Everything that happens to notifications on their way, to all of them together; how many were there."""
-    keys = [(row_id("n", no), row_id("d", no)) for no in numbers]
+    keys = [(row_id("n", number), row_id("d", number)) for number in numbers]
     loaded = await asyncio.gather(*(ledger.load(id) for id, _ in keys))
     await asyncio.gather(
         *(
@@ -112,12 +112,12 @@ async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
         )
     )
     over = Transition(Status.FAILED, None, event="test")
-    await asyncio.gather(*(ledger.move(DeliveryUpdate(id, delivery, 2, over)) for id, delivery in keys))
+    await asyncio.gather(*(ledger.update(DeliveryUpdate(id, delivery, 2, over)) for id, delivery in keys))
     await ledger.record_late_outcome(keys[0][1], 2, Outcome.ACCEPTED, f"SM-{uuid4()}")
     await ledger.indistinguishable_attempts("match-1", keys[0][1])
-    await ledger.claimed_messages("twilio", [f"SM-{no}" for no in numbers])
+    await ledger.claimed_messages("twilio", [f"SM-{number}" for number in numbers])
     await ledger.claim(Lane.NORMAL, len(keys), 60)
-    queue = PageQueue(ledger.pool)
+    queue = BatchQueue(ledger.pool)
     claims = await queue.claim(Lane.HIGH, len(keys), 60, uuid4())
     await asyncio.gather(*(queue.hand_over(HandOver(claim, dedicated_workflow=True)) for claim in claims))
     await ledger.accepted([id for id, _ in keys])
@@ -174,8 +174,8 @@ async def _everything(explained: Explained, now: Any) -> dict[str, set[str]]:
         if name not in plans:
             wrong[name].add("its plan was not told")
     for name, (filter, rows_max) in LISTINGS.items():
-        reads = Reads(explained)  # pyright: ignore[reportArgumentType] (all it needs)
-        await reads.page("acme", filter, 10, looks_max=LOOKS_MAX)
+        queries = Queries(explained)  # pyright: ignore[reportArgumentType] (all it needs)
+        await queries.list_page("acme", filter, 10, looks_max=LOOKS_MAX)
         plans = explained.plans()
         wrong[name] = (
             wasteful(plans, rows_max)
@@ -184,9 +184,9 @@ async def _everything(explained: Explained, now: Any) -> dict[str, set[str]]:
         )
         if rows_max == LOOKED and "last_notification_looked_at" not in plans:
             wrong[name].add("it did not ask where its page ended")
-    people = People(explained)  # pyright: ignore[reportArgumentType] (all it needs)
+    users = Users(explained)  # pyright: ignore[reportArgumentType] (all it needs)
     for channel, address in ((None, None), (Channel.SMS, None), (Channel.SMS, "sms-7")):
-        await people.suppressions("acme", channel, address, 10, ("email", "email-7"))
+        await users.suppressions("acme", channel, address, 10, ("email", "email-7"))
         plans = explained.plans()
         wrong[f"suppressions of {channel}, {address}"] = wasteful(plans, FEW) | without_index(plans)
     return {name: found for name, found in wrong.items() if found}
@@ -211,7 +211,9 @@ async def _check(explained: Explained, numbers: range, *, within_months: bool = 
     explained.plans()
     now = await explained.connection.fetchval("SELECT now()")
     assert await _way(explained.ledger, numbers, now + timedelta(minutes=5)) == len(numbers)
-    submissions = [_submission(no) for no in numbers] + [_submission(ROWS + no) for no in numbers]
+    submissions = [_submission(number) for number in numbers] + [
+        _submission(ROWS + number) for number in numbers
+    ]
     answers = await asyncio.gather(*map(explained.ledger.accept, submissions))
     assert sum(answer.created for answer in answers) == len(numbers)
     plans = explained.plans()
@@ -237,9 +239,9 @@ async def test_plans_while_some_tables_are_analysed_and_others_are_not(
 ) -> None:
     # As autovacuum does it, one after the other. A sample leaves the table's size unknown to its neighbours.
     await connected_before.connection.execute("DELETE FROM pg_statistic WHERE starelid >= 16384")
-    for no, table in enumerate(tables):
+    for number, table in enumerate(tables):
         await connected_before.connection.execute(f"ANALYZE {table}")
-        await _check(connected_before, _numbers(800 + no + (50 if tables is TABLES else 0), 1))
+        await _check(connected_before, _numbers(800 + number + (50 if tables is TABLES else 0), 1))
 
 
 @pytest.mark.parametrize(("first", "plans"), [(1000, "force_generic_plan"), (2000, "force_custom_plan")])

@@ -17,8 +17,8 @@ from domain.status import Status
 from domain.transition import Transition
 from storage import row_types, statements
 from storage.postgres import Pool, open_pool
-from storage.receipt_rows import Matched
-from storage.rows import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.receipt_records import Matched
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
 
 NOW = datetime(2031, 5, 6, tzinfo=UTC)
 N, D = uuid4(), uuid4()

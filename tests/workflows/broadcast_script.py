@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
-from domain.steps import BroadcastDecision, BroadcastRef, BroadcastStep, BroadcastTurn
+from domain.contracts import BroadcastCommand, BroadcastRef, BroadcastStep, BroadcastTurn
 from workflows.broadcast import BroadcastWorkflow
 
 Handle = WorkflowHandle[BroadcastWorkflow, str]
@@ -43,13 +43,13 @@ class Script:
 
             return answer
 
-        @activity.defn(name="decide_broadcast")
-        async def decide(decision: BroadcastDecision) -> BroadcastTurn:
-            self.calls.append(decision.decision)
+        @activity.defn(name="apply_broadcast_command")
+        async def apply_command(command: BroadcastCommand) -> BroadcastTurn:
+            self.calls.append(command.command)
             return self.decided
 
         names = ("gather_recipients", "accept_recipients", "stop_accepted", "follow_broadcast")
-        return [*map(named, names), decide]
+        return [*map(named, names), apply_command]
 
     def _next(self, name: str) -> BroadcastTurn:
         number = sum(call.endswith(("s", "accepted", "broadcast")) for call in self.calls)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from domain.steps import NotificationRef
+    from domain.contracts import NotificationRef
     from workflows.notification import NotificationWorkflow
 
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from page_script import PAGES, record_page
+from batch_script import BATCHES, record_batch
 from temporalio.client import Client
 from workflow_case import SCENARIOS, record
 
@@ -25,7 +25,7 @@ HISTORIES = Path(__file__).parent / "histories"
 
 async def record_missing() -> list[str]:
     """Record every scenario without a history on a separate server. Returns their names."""
-    known = dict.fromkeys(SCENARIOS, record) | {f"pages/{name}": record_page for name in PAGES}
+    known = dict.fromkeys(SCENARIOS, record) | {f"batches/{name}": record_batch for name in BATCHES}
     missing = [name for name in known if not (HISTORIES / f"{name}.json").exists()]
     with tempfile.TemporaryDirectory() as directory:
         server = Temporal(Path(directory) / "temporal", free_port(), free_port())

@@ -25,9 +25,9 @@ from workflow_case import (
     working,
 )
 
+from domain.contracts import Action, LimitResult, PassResult, Plan
 from domain.reasons import Reason
 from domain.status import Status
-from domain.steps import Action, LimitResult, PassResult, Plan
 from workflows.notification import NotificationWorkflow
 
 WAITS_S = (30.0, 120.0, 600.0)
@@ -144,7 +144,7 @@ async def test_above_the_limit_nothing_is_delivered(
 ) -> None:
     script = Script(
         plans=[plan(step()), over(Status.RATE_LIMITED)],
-        limits=[LimitResult(admitted=False, state=Status.RATE_LIMITED)],
+        limits=[LimitResult(admitted=False, status=Status.RATE_LIMITED)],
     )
     result, _ = await _run(skipping, script, sandboxed)
     assert result == Status.RATE_LIMITED

@@ -14,7 +14,7 @@ from workflow_case import SCENARIOS
 from workflows.notification import NotificationWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
-PAGES = sorted((Path(__file__).parent / "histories" / "pages").glob("*.json"))
+BATCHES = sorted((Path(__file__).parent / "histories" / "batches").glob("*.json"))
 
 
 def _history(path: Path) -> WorkflowHistory:
@@ -48,7 +48,7 @@ async def test_a_changed_order_of_commands_is_detected(variant: type, name: str)
         await Replayer(workflows=[variant]).replay_workflow(_named(name))
 
 
-@pytest.mark.parametrize("path", [*HISTORIES, *PAGES], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*HISTORIES, *BATCHES], ids=lambda path: path.stem)
 def test_a_history_holds_no_machine_or_personal_data(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r'"identity": "([^"]*)"', text)) <= {"recorder", "history-service"}

@@ -15,9 +15,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
 from activities.errors import retry_later
-from domain.reasons import Reason
-from domain.status import Status
-from domain.steps import (
+from domain.contracts import (
     Action,
     DeliveryRef,
     LimitResult,
@@ -26,6 +24,8 @@ from domain.steps import (
     Plan,
     Step,
 )
+from domain.reasons import Reason
+from domain.status import Status
 from temporal.task_queues import channel_queue, task_queue
 from workflows.notification import NotificationWorkflow
 
@@ -34,7 +34,7 @@ Handle = WorkflowHandle[NotificationWorkflow, str]
 
 def step(action: Action = Action.SEND, channel: str = "sms", **fields: Any) -> Step:
     """A step of a plan."""
-    fields.setdefault("state", Status.ACCEPTED)
+    fields.setdefault("status", Status.ACCEPTED)
     return Step(f"delivery-{channel}", channel, action, **fields)
 
 

@@ -1,0 +1,79 @@
+"""The queue of due notifications, as batches use it: many at once, without a workflow each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from domain.notification import LANE_RANK, Lane
+from storage.group import GroupCommit, LedgerUnavailable, Observe
+from storage.postgres import UNREACHABLE, Connection, Pool
+from storage.statements import statement
+
+LANES = tuple(Lane)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchClaim:
+    """A notification that is due and now a batch's."""
+
+    id: UUID
+    token: UUID
+    late_s: float = field(default=0.0, compare=False)
+    """How long after its time it was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A batch's claim that it does not carry any further. `dedicated_workflow`: a workflow of its own has it
+    from now on; otherwise it is as if it had not been claimed.
+    """
+
+    claim: BatchClaim
+    dedicated_workflow: bool
+
+
+class BatchQueue:
+    """What is due and needs no workflow of its own. Raises LedgerError when Postgres cannot be asked."""
+
+    def __init__(self, pool: Pool, *, observe: Observe | None = None) -> None:
+        self._pool = pool
+        self._hand_overs = GroupCommit[HandOver, None](
+            "hand_over", pool, _hand_over, lambda row: row.claim.id.bytes, observe=observe
+        )
+
+    async def claim(self, lane: Lane, limit: int, lease_s: float, batch_id: UUID) -> list[BatchClaim]:
+        """Claim up to `limit` notifications of a lane for a batch, for `lease_s` seconds; the earliest."""
+        rows = await self._ask(statement("claim_batch"), LANE_RANK[lane], limit, lease_s, batch_id)
+        return [BatchClaim(row["id"], row["claim"], row["late_s"]) for row in rows]
+
+    async def hand_over(self, hand_over: HandOver) -> None:
+        """Let go of a claim, unless somebody has claimed the notification since."""
+        await self._hand_overs.submit(hand_over)
+
+    async def backlog(self, lanes: Sequence[Lane], up_to: int) -> dict[Lane, int]:
+        """How many notifications of each lane are due that a batch may take, counted up to `up_to`."""
+        rows = await self._ask(statement("count_backlog"), [LANE_RANK[lane] for lane in lanes], up_to)
+        return {LANES[row["lane"]]: row["count"] for row in rows}
+
+    async def close(self, timeout_s: float) -> None:
+        """Take nothing more in, and write what was taken in."""
+        await self._hand_overs.close(timeout_s)
+
+    async def _ask(self, query: str, *arguments: object) -> "list[asyncpg.Record]":
+        try:
+            async with self._pool.acquire(timeout=5) as connection:
+                return await connection.fetch(query, *arguments)
+        except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
+            raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
+
+
+async def _hand_over(connection: Connection, rows: Sequence[HandOver]) -> list[None]:
+    await connection.fetch(
+        statement("hand_over_claims"),
+        [row.claim.id for row in rows],
+        [row.claim.token for row in rows],
+        [row.dedicated_workflow for row in rows],
+    )
+    return [None] * len(rows)

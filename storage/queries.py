@@ -1,0 +1,208 @@
+"""What clients and operators are shown: notifications, their attempts and their timelines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from domain.notification import Channel
+from domain.status import PARKED, SENDABLE, Status
+from storage.group import GroupCommit, Observe
+from storage.postgres import Connection, Pool
+from storage.statements import statement
+
+LOOKS_MAX = 10_000
+"""So many are looked at for one page: some 20 ms, whatever the size of the ledger."""
+
+Row = dict[str, Any]
+"""A row as its statement in storage/sql/ describes it; nested JSON is decoded, its times are text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which notifications. None asks for all; `parked` for those that wait for an operator."""
+
+    user_id: str | None = None
+    type: str | None = None
+    status: Status | None = None
+    channel: Channel | None = None
+    provider: str | None = None
+    reason_code: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page ends: the next one begins after this notification."""
+
+    accepted_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What matched, and where the next page begins: None once there is nothing left to look at."""
+
+    positions: Sequence[Position]
+    next: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Everything that is known of one notification."""
+
+    notification: Row
+    attempts: Sequence[Row]
+    events: Sequence[Row]
+    receipts: Sequence[Row]
+
+
+_PARKED: Final = "n.status IN ('outcome_unknown', 'dead_lettered')"
+_LIVE: Final = PARKED | SENDABLE | {Status.SENDING}
+_PLACES: Final = {
+    "user_id": "n.user_id = {}",
+    "created_after": "n.accepted_at > {}",
+    "created_before": "n.accepted_at < {}",
+}
+"""Conditions that an index goes to."""
+_MATCHES: Final = {
+    "type": "n.type = {}",
+    "status": "n.status = {}::text::status",
+    "reason_code": "n.reason_code = {}",
+    # Scalar subqueries, for EXISTS may become a join that walks every delivery.
+    "channel": "(SELECT true FROM deliveries d WHERE d.accepted_at = n.accepted_at"
+    " AND d.notification_id = n.id AND d.channel = {})",
+    "provider": "(SELECT true FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id"
+    " AND a.accepted_at = d.accepted_at WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id"
+    " AND a.provider = {} LIMIT 1)",
+}
+"""Conditions that each has to be looked at for."""
+
+
+class Queries:
+    """Queries for the API. Every one is of one tenant: another's objects do not exist."""
+
+    def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
+        self._pool = pool
+        self._shown = GroupCommit[UUID, Row | None](
+            "show", pool, _shown, lambda id: id.bytes, waiting_max=waiting_max, observe=observe
+        )
+
+    async def notification(self, tenant: str, id: UUID) -> Row | None:
+        """A notification as it is shown now (statement notification_view)."""
+        row = await self._shown.submit(id)
+        return row if row is not None and row["tenant"] == tenant else None
+
+    async def notifications(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Row]:
+        """Several at once; those that are not there are missing."""
+        rows = await self._pool.fetch(statement("notification_view"), list(ids))
+        return {row["id"]: dict(row) for row in rows if row["tenant"] == tenant}
+
+    async def list_positions(
+        self, tenant: str, filter: Filter, limit: int, after: Position | None = None
+    ) -> list[Position]:
+        """The newest that match, however many have to be looked at: for those that wait for an operator."""
+        return await self._list(tenant, filter, limit, None, after)
+
+    async def list_page(
+        self,
+        tenant: str,
+        filter: Filter,
+        limit: int,
+        after: Position | None = None,
+        looks_max: int = LOOKS_MAX,
+    ) -> Page:
+        """A page of those that match, newest first, of at most `looks_max` that are looked at.
+
+        What few match would take a walk over all there ever were: such a page is shorter than it could be.
+        """
+        found = await self._list(tenant, filter, limit + 1, looks_max, after)
+        if len(found) > limit:
+            return Page(found[:limit], found[limit - 1])
+        if _is_live(filter) or not _conditions(filter, _MATCHES):
+            return Page(found, None)
+        places, values = _places(filter, after, 3)
+        query = statement("last_notification_looked_at").replace("/* places */", places)
+        end = await self._pool.fetchrow(query, tenant, looks_max, *values)
+        return Page(found, Position(end["accepted_at"], end["id"]) if end else None)
+
+    async def _list(
+        self, tenant: str, filter: Filter, limit: int, looks_max: int | None, after: Position | None
+    ) -> list[Position]:
+        values: list[Any] = [tenant, limit]
+        if _is_live(filter):
+            text = statement("list_live_notifications")
+        else:
+            text = statement("list_notifications")
+            values.append(looks_max)
+        places, placed = _places(filter, after, len(values) + 1)
+        values += placed
+        matches = ""
+        for condition, value in _conditions(filter, _MATCHES):
+            values.append(value)
+            matches += f" AND {condition.format(f'${len(values)}')}"
+        if _is_live(filter):
+            places, matches = "", places + matches
+        query = text.replace("/* places */", places).replace("/* conditions */", matches)
+        return [Position(row["accepted_at"], row["id"]) for row in await self._pool.fetch(query, *values)]
+
+    async def attempts(self, tenant: str, id: UUID) -> list[Row] | None:
+        """A notification's attempts in order; None if there is no such notification."""
+        if await self.notification(tenant, id) is None:
+            return None
+        return [dict(row) for row in await self._pool.fetch(statement("list_attempts"), id)]
+
+    async def timeline(self, tenant: str, id: UUID) -> Timeline | None:
+        """Everything about a notification, as of one moment; None if there is no such notification."""
+        async with (
+            self._pool.acquire(timeout=5) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            row = await connection.fetchrow(statement("notification_view"), [id])
+            if row is None or row["tenant"] != tenant:
+                return None
+            attempts = await connection.fetch(statement("list_attempts"), id)
+            events = await connection.fetch(statement("list_timeline"), id, row["accepted_at"])
+            receipts = await connection.fetch(statement("list_receipts"), id)
+        return Timeline(
+            dict(row), *([dict(item) for item in items] for items in (attempts, events, receipts))
+        )
+
+    async def close(self, timeout_s: float) -> None:
+        """Take nothing more in."""
+        await self._shown.close(timeout_s)
+
+
+async def _shown(connection: Connection, ids: Sequence[UUID]) -> list[Row | None]:
+    found = {
+        row["id"]: dict(row) for row in await connection.fetch(statement("notification_view"), list(ids))
+    }
+    return [found.get(id) for id in ids]
+
+
+def _is_live(filter: Filter) -> bool:
+    # One user's are few, whatever their status.
+    return filter.status in _LIVE and filter.user_id is None
+
+
+def _conditions(filter: Filter, known: Mapping[str, str]) -> list[tuple[str, Any]]:
+    """Those of the known conditions that are asked for, with their values."""
+    asked = (
+        (known[field.name], getattr(filter, field.name)) for field in fields(filter) if field.name in known
+    )
+    return [(condition, value) for condition, value in asked if value is not None]
+
+
+def _places(filter: Filter, after: Position | None, first: int) -> tuple[str, list[Any]]:
+    """Where to look, as SQL whose parameters are numbered from `first`, and their values."""
+    text, values = f" AND {_PARKED}" if filter.parked else "", list[Any]()
+    for condition, value in _conditions(filter, _PLACES):
+        text += f" AND {condition.format(f'${first + len(values)}')}"
+        values.append(value)
+    if after is not None:
+        text += f" AND (n.accepted_at, n.id) < (${first + len(values)}, ${first + len(values) + 1})"
+        values += (after.accepted_at, after.id)
+    return text, values

@@ -1,0 +1,163 @@
+"""What goes into the ledger and what comes out of it, one small record for each kind of write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.fingerprint import Fingerprint
+from domain.notification import Channel, Lane, Recipient, Strategy
+from domain.outcome import Outcome
+from domain.status import Status
+from domain.transition import Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A validated notification, ready to be accepted. Without `expires_at`, it expires `expires_s`
+    seconds after acceptance or `send_at`, by the database's clock. `scrub` empties its content once final.
+    """
+
+    id: UUID
+    tenant: str
+    user_id: str
+    type: str
+    idempotency_key: str
+    fingerprint: Fingerprint
+    lane: Lane
+    strategy: Strategy
+    channels: tuple[Channel, ...]
+    body: str
+    title: str | None = None
+    to_sms: str | None = None
+    to_email: str | None = None
+    to_push: str | None = None
+    to_whatsapp: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    expires_s: float = 86_400
+    scrub: bool = False
+    broadcast_id: UUID | None = None
+    """The broadcast that it is a part of, whose progress it counts in."""
+    dedicated_workflow: bool = False
+    """It has a workflow of its own from the start: see domain.batching.needs_workflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What became of a submission: it is new, or one with its id existed, with this fingerprint.
+
+    The times are the database's, and set for a new one only.
+    """
+
+    id: UUID
+    created: bool
+    fingerprint: Fingerprint
+    accepted_at: datetime | None = None
+    expires_at: datetime | None = None
+    status: Status | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A notification that is due and now ours to start. The recipient is here only to be masked."""
+
+    id: UUID
+    tenant: str
+    user_id: str
+    type: str
+    lane: Lane
+    accepted_at: datetime
+    token: UUID
+    channels: tuple[Channel, ...]
+    recipient: Recipient
+    late_s: float = field(default=0.0, compare=False)
+    """How long after its time it was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """That a sender is about to call `provider` for a delivery it saw at `version`.
+
+    `suppression_key`: the address as the suppression list spells it (domain.contacts.suppression_key).
+    `budget_s`: the whole HTTP budget; nobody else acts before it has passed, and `visibility_delay_s` after
+    it.
+    """
+
+    notification_id: UUID
+    delivery_id: UUID
+    version: int
+    provider: str
+    budget_s: float
+    visibility_delay_s: float
+    suppression_key: str
+    target_masked: str
+    selection: Mapping[str, Any]
+    required: bool
+    device_id: str | None = None
+    match_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """That a sender is about to make the same call again for an open attempt, under the same key.
+
+    `key_life_s`: for how long after the intent the provider knows the key. The others: see Intent.
+    """
+
+    notification_id: UUID
+    delivery_id: UUID
+    number: int
+    version: int
+    budget_s: float
+    visibility_delay_s: float
+    key_life_s: float
+    suppression_key: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """A committed intent. `version` is the delivery's after it."""
+
+    number: int
+    version: int
+    intended_at: datetime
+    send_deadline: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """What came of an attempt, and what its delivery comes to. Without an outcome it stays open."""
+
+    notification_id: UUID
+    delivery_id: UUID
+    number: int
+    version: int
+    outcome: Outcome | None
+    transition: Transition
+    code: str | None = None
+    http_status: int | None = None
+    provider_message_id: str | None = None
+    latency_ms: int | None = None
+    resolved_by: str = "response"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryUpdate:
+    """A change of a delivery that sends nothing."""
+
+    notification_id: UUID
+    delivery_id: UUID
+    version: int
+    transition: Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The delivery after a write: its new version, and its state (a receipt may have won)."""
+
+    version: int
+    status: Status

@@ -1,0 +1,217 @@
+"""Users: where they are reached, what they want, and which addresses must not be written to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from domain.contacts import suppression_key
+from domain.notification import Channel, Device, QuietHours
+from domain.replies import Reply
+from storage.postgres import Pool
+from storage.statements import statement
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """A user's own addresses: a number in E.164, an email address.
+
+    `whatsapp`: a number for WhatsApp only, where it is another than the phone.
+    """
+
+    phone: str | None
+    email: str | None
+    whatsapp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredDevice:
+    """A device as it is stored. A token that a provider called dead is gone, and why is kept."""
+
+    device_id: str
+    fcm_token: str | None
+    apns_token: str | None
+    webpush: str | None
+    registered_at: datetime
+    deactivated_at: datetime | None
+    deactivated_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What a user wants: {(type, channel): enabled}, where type may be `*`, and when not to be disturbed."""
+
+    settings: Mapping[tuple[str, Channel], bool]
+    time_zone: str | None = None
+    quiet_hours: QuietHours | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a mail's link to unsubscribe is about: what its user gets, and whether they (still) want it."""
+
+    type: str
+    channel: Channel
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that nothing is sent to."""
+
+    channel: Channel
+    address: str
+    reason: str
+    source: str
+    created_at: datetime
+
+
+class Users:
+    """The users of every tenant. A user exists once anything was stored for them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def contacts(self, tenant: str, user_id: str) -> Contacts | None:
+        """The user's addresses; None if there is no such user."""
+        row = await self._pool.fetchrow(statement("find_user"), tenant, user_id)
+        return Contacts(row["phone"], row["email"], row["whatsapp"]) if row else None
+
+    async def set_contacts(self, tenant: str, user_id: str, contacts: Contacts) -> None:
+        """Replace the user's addresses."""
+        await self._pool.execute(
+            statement("set_contacts"), tenant, user_id, contacts.phone, contacts.email, contacts.whatsapp
+        )
+
+    async def devices(self, tenant: str, user_id: str) -> list[RegisteredDevice] | None:
+        """The user's devices, the preferred one first; None if there is no such user."""
+        async with self._pool.acquire(timeout=5) as connection:
+            if await connection.fetchrow(statement("find_user"), tenant, user_id) is None:
+                return None
+            rows = await connection.fetch(statement("list_devices"), tenant, user_id)
+        return [RegisteredDevice(**dict(row)) for row in rows]
+
+    async def set_devices(self, tenant: str, user_id: str, devices: Sequence[Device]) -> None:
+        """Replace the user's devices. One whose tokens are new, or given again, is active again."""
+        async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+            await connection.execute(statement("ensure_user"), tenant, user_id)
+            await connection.execute(
+                statement("set_devices"),
+                tenant,
+                user_id,
+                [device.device_id for device in devices],
+                [device.fcm_token for device in devices],
+                [device.apns_token for device in devices],
+                [device.webpush for device in devices],
+            )
+
+    async def preferences(self, tenant: str, user_id: str) -> Preferences | None:
+        """What the user wants; None if there is no such user."""
+        async with self._pool.acquire(timeout=5) as connection:
+            user = await connection.fetchrow(statement("find_user"), tenant, user_id)
+            if user is None:
+                return None
+            rows = await connection.fetch(statement("list_settings"), tenant, user_id)
+        return Preferences(
+            {(row["type"], Channel(row["channel"])): row["enabled"] for row in rows},
+            user["time_zone"],
+            QuietHours(user["quiet_start"], user["quiet_end"]) if user["quiet_start"] else None,
+        )
+
+    async def set_preferences(self, tenant: str, user_id: str, preferences: Preferences) -> None:
+        """Replace what the user wants. An opt-out holds for every send that is not yet under way."""
+        quiet = preferences.quiet_hours
+        async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+            await connection.execute(
+                statement("set_quiet_hours"),
+                tenant,
+                user_id,
+                preferences.time_zone,
+                quiet.start if quiet else None,
+                quiet.end if quiet else None,
+            )
+            await connection.execute(
+                statement("set_settings"),
+                tenant,
+                user_id,
+                [type for type, _ in preferences.settings],
+                [channel.value for _, channel in preferences.settings],
+                list(preferences.settings.values()),
+            )
+
+    async def subscription(self, delivery_id: UUID) -> Subscription | None:
+        """What the user of this delivery gets by it; None once the delivery is gone (retention)."""
+        return _subscription(await self._pool.fetchrow(statement("find_subscription"), delivery_id))
+
+    async def unsubscribe(self, delivery_id: UUID) -> Subscription | None:
+        """The user of this delivery wants its type over its channel no more; None once it is gone.
+
+        As any opt-out it holds for every send that is not yet under way. Said again, it changes nothing.
+        """
+        return _subscription(await self._pool.fetchrow(statement("unsubscribe"), delivery_id))
+
+    async def suppressions(
+        self,
+        tenant: str,
+        channel: Channel | None,
+        address: str | None,
+        limit: int,
+        after: tuple[str, str] | None,
+    ) -> list[Suppression]:
+        """A page of the suppressed addresses by channel and address, after the one given."""
+        values: list[Any] = [tenant, limit]
+        conditions = ""
+        if channel:
+            values.append(channel.value)
+            conditions += f" AND channel = ${len(values)}"
+        whose = "= $1"
+        if address:
+            values.append(suppression_key(channel or Channel.EMAIL, address))
+            conditions += f" AND address = ${len(values)}"
+            whose = "IN ($1, '*')"
+        if after:
+            values += after
+            conditions += f" AND (channel, address) > (${len(values) - 1}, ${len(values)})"
+        query = statement("list_suppressions").replace("/* of */ = $1", whose)
+        query = query.replace("/* conditions */", conditions)
+        rows = await self._pool.fetch(query, *values)
+        return [_suppression(row) for row in rows]
+
+    async def suppress(self, tenant: str, channel: Channel, address: str, reason: str) -> Suppression:
+        """Suppress an address. One that was suppressed before keeps its first reason."""
+        key = suppression_key(channel, address)
+        row = await self._pool.fetchrow(statement("suppress"), tenant, channel.value, key, reason)
+        assert row is not None
+        return _suppression(row)
+
+    async def unsuppress(self, tenant: str, channel: Channel, address: str) -> bool:
+        """Write to an address again; False if it was not suppressed."""
+        key = suppression_key(channel, address)
+        return bool(await self._pool.fetchval(statement("unsuppress"), tenant, channel.value, key))
+
+    async def is_suppressed_globally(self, channel: Channel, address: str) -> bool:
+        """Whether somebody at this address told our senders to stop: no tenant may lift that."""
+        key = suppression_key(channel, address)
+        return bool(await self._pool.fetchval(statement("is_suppressed_globally"), channel.value, key))
+
+    async def record_reply(self, provider: str, reply: Reply) -> bool:
+        """Take what a person answered: STOP suppresses the address for every tenant, START lifts exactly
+        that. False: it was heard before, and changes nothing again.
+        """
+        key = suppression_key(reply.channel, reply.address)
+        event_key, word = reply.event_key or uuid4().hex, reply.word.value
+        row = await self._pool.fetchrow(
+            statement("record_reply"), provider, event_key, reply.channel.value, key, word, reply.said_at
+        )
+        return row is not None
+
+
+def _subscription(row: Any) -> Subscription | None:
+    return Subscription(row["type"], Channel(row["channel"]), row["wanted"]) if row else None
+
+
+def _suppression(row: Any) -> Suppression:
+    return Suppression(
+        Channel(row["channel"]), row["address"], row["reason"], row["source"], row["created_at"]
+    )

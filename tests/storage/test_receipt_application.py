@@ -1,0 +1,347 @@
+"""What receipts do to the ledger: every rule, each over real rows."""
+
+from datetime import UTC, datetime
+from itertools import permutations
+from uuid import UUID
+
+import pytest
+
+from domain.notification import Channel, Lane, Strategy
+from domain.outcome import Outcome, Receipt, ReceiptStatus
+from domain.status import Status
+from storage.receipts import UnknownAttempt
+from receipt_case import DEADLINE_S, LedgerHarness, receipt
+
+
+async def test_delivered_ends_the_delivery(harness: LedgerHarness) -> None:
+    id, ref = await harness.sent()
+    await harness.tell(receipt(ref, "delivered", code="ok", occurred_at=datetime(2025, 1, 1, tzinfo=UTC)))
+    applied = await harness.receipts.apply_due(100)
+    assert applied.taken == 1
+    [changed] = applied.changed
+    assert (changed.notification_id, changed.tenant, changed.type) == (id, "t1", "debit_alert")
+    assert (changed.channel, changed.status, changed.final) == (Channel.SMS, Status.DELIVERED, True)
+    notification = await harness.load(id)
+    assert notification.status is Status.DELIVERED
+    assert notification.deliveries[0].due_at is None
+    assert await harness.due(id) is None
+    assert await harness.inbox() == 0
+    [attempt] = await harness.attempt_rows(id)
+    assert (attempt["receipt_status"], attempt["receipt_code"]) == ("delivered", "ok")
+    assert attempt["receipt_at"] == datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("status", ["queued", "sent"])
+async def test_news_on_the_way_only_advance_the_receipt(harness: LedgerHarness, status: str) -> None:
+    id, ref = await harness.sent()
+    await harness.tell(receipt(ref, status))
+    applied = await harness.receipts.apply_due(100)
+    assert (applied.taken, applied.changed) == (1, ())
+    assert (await harness.load(id)).deliveries[0].status is Status.SENT
+    [attempt] = await harness.attempt_rows(id)
+    assert attempt["receipt_status"] == status
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_undelivered_falls_back_at_once(harness: LedgerHarness, awaits: bool) -> None:
+    id, ref = await harness.sent(awaits=awaits)
+    await harness.tell(receipt(ref, "undelivered", code="30003"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert (changed.status, changed.final) == (Status.DEFERRED, False)
+    delivery = (await harness.load(id)).deliveries[0]
+    assert (delivery.status, delivery.reason_code) == (Status.DEFERRED, "undelivered")
+    assert delivery.next_pass_at <= (await harness.load(id)).now
+    assert await harness.due(id) is True
+    assert await harness.events(id) == ["fallback_after_undelivered"]
+    # And the next provider can be asked without further ado.
+    await harness.attempt(id, provider="termii")
+
+
+async def test_a_fallback_is_not_held_up_by_a_claim(harness: LedgerHarness) -> None:
+    id, ref = await harness.sent()
+    await harness.pool.execute("UPDATE due SET due_at = now() WHERE id = $1", id)
+    assert id in {claim.id for claim in await harness.ledger.claim(Lane.NORMAL, 500, lease_s=600)}
+    await harness.tell(receipt(ref, "undelivered"))
+    await harness.receipts.apply_due(100)
+    assert await harness.due(id) is True
+
+
+async def test_a_permanent_failure_is_final(harness: LedgerHarness) -> None:
+    id, ref = await harness.sent()
+    await harness.tell(receipt(ref, "undelivered", permanent=True))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert (changed.status, changed.final) == (Status.UNDELIVERED, True)
+    assert (await harness.load(id)).status is Status.UNDELIVERED
+    assert await harness.due(id) is None
+    assert await harness.events(id) == ["undelivered"]
+
+
+async def test_nothing_falls_back_after_its_expiry(harness: LedgerHarness) -> None:
+    id, ref = await harness.sent()
+    await harness.pool.execute(
+        "UPDATE deliveries SET expires_at = now() - interval '1 s' WHERE notification_id = $1", id
+    )
+    await harness.tell(receipt(ref, "undelivered"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.UNDELIVERED
+
+
+async def test_nothing_falls_back_without_its_content(harness: LedgerHarness) -> None:
+    id, ref = await harness.sent(scrub=True, awaits=False)
+    assert (await harness.load(id)).content.body == ""
+    await harness.tell(receipt(ref, "undelivered"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.UNDELIVERED
+
+
+async def test_a_callback_earlier_than_the_answer_proves_acceptance(harness: LedgerHarness) -> None:
+    id = await harness.accept()
+    ref = await harness.attempt(id, None)
+    await harness.tell(receipt(ref, "queued", provider_message_id="SM-early"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.SENT
+    notification = await harness.load(id)
+    delivery = notification.deliveries[0]
+    assert delivery.due_at is not None
+    assert 0 < (delivery.due_at - notification.now).total_seconds() <= DEADLINE_S
+    [attempt] = await harness.attempt_rows(id)
+    assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "callback")
+    assert (attempt["provider_message_id"], attempt["late_outcome"]) == ("SM-early", None)
+    assert attempt["closed_at"] is not None
+    # The sender comes too late to close it, and what it knows is not news.
+    assert await harness.ledger.record_late_outcome(delivery.id, 1, Outcome.ACCEPTED, "SM-early") == "accepted"
+    # From now on the message's own id is enough.
+    await harness.tell(receipt(None, "delivered", provider_message_id="SM-early"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.DELIVERED
+
+
+async def test_a_type_without_receipts_is_done_when_proven_sent(harness: LedgerHarness) -> None:
+    id = await harness.accept(type="marketing")
+    ref = await harness.attempt(id, None)
+    await harness.tell(receipt(ref, "sent"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert (changed.status, changed.final) == (Status.SENT, True)
+    assert await harness.due(id) is None
+
+
+async def test_a_failure_earlier_than_the_answer_falls_back(harness: LedgerHarness) -> None:
+    id = await harness.accept()
+    ref = await harness.attempt(id, None)
+    await harness.tell(receipt(ref, "undelivered"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.DEFERRED
+    [attempt] = await harness.attempt_rows(id)
+    assert attempt["outcome"] == "accepted"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.REJECTED])
+async def test_a_late_acceptance_is_kept_and_told_once(harness: LedgerHarness, outcome: Outcome) -> None:
+    id, ref = await harness.sent(outcome=outcome, status=Status.DEAD_LETTERED)
+    await harness.tell(receipt(ref, "queued", provider_message_id=f"SM-late-{id}"))
+    applied = await harness.receipts.apply_due(100)
+    [late] = applied.late
+    assert (late.notification_id, late.number, late.provider, late.outcome) == (id, 1, "twilio", outcome)
+    assert applied.changed == ()
+    [attempt] = await harness.attempt_rows(id)
+    assert (attempt["outcome"], attempt["late_outcome"]) == (outcome.value, "accepted")
+    assert (await harness.load(id)).status is Status.DEAD_LETTERED
+    # No look-up can adopt the message for another attempt.
+    assert await harness.ledger.claimed_messages("twilio", [f"SM-late-{id}"])
+    await harness.tell(receipt(ref, "delivered"))
+    applied = await harness.receipts.apply_due(100)
+    assert applied.late == ()
+    assert [changed.status for changed in applied.changed] == [Status.DELIVERED]
+
+
+async def test_what_the_sender_told_late_is_not_told_again(harness: LedgerHarness) -> None:
+    id, ref = await harness.sent(outcome=Outcome.NOT_SENT, status=Status.DEAD_LETTERED)
+    delivery = (await harness.load(id)).deliveries[0]
+    await harness.ledger.record_late_outcome(delivery.id, 1, Outcome.ACCEPTED, None)
+    await harness.tell(receipt(ref, "queued"))
+    assert (await harness.receipts.apply_due(100)).late == ()
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        Status.CANCELLED,
+        Status.EXPIRED,
+        Status.SUPPRESSED,
+        Status.FAILED,
+        Status.UNDELIVERED,
+        Status.DEAD_LETTERED,
+        Status.OUTCOME_UNKNOWN,
+    ],
+)
+async def test_only_delivered_changes_what_is_over(harness: LedgerHarness, status: Status) -> None:
+    id, ref = await harness.sent(status=status)
+    await harness.tell(receipt(ref, "undelivered", permanent=True))
+    assert (await harness.receipts.apply_due(100)).changed == ()
+    assert (await harness.load(id)).status is status
+    await harness.tell(receipt(ref, "delivered"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.DELIVERED
+
+
+async def test_receipts_belong_to_their_own_attempts(harness: LedgerHarness) -> None:
+    id, first = await harness.sent(message_id="SM-1st")
+    await harness.attempt(id, provider="termii", message_id="T-2nd")
+    await harness.tell(receipt(first, "undelivered"))
+    await harness.tell(receipt(None, "sent", provider_message_id="T-2nd"), provider="termii")
+    assert (await harness.receipts.apply_due(100)).changed == ()
+    await harness.tell(receipt(None, "delivered", provider_message_id="SM-1st"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.DELIVERED
+    rows = await harness.attempt_rows(id)
+    assert [row["receipt_status"] for row in rows] == ["delivered", "sent"]
+
+
+async def test_a_reference_is_believed_only_from_its_own_provider(harness: LedgerHarness) -> None:
+    id, ref = await harness.sent()
+    await harness.tell(receipt(ref, "delivered"), provider="mailgun")
+    assert (await harness.receipts.apply_due(100)).changed == ()
+    assert (await harness.load(id)).status is Status.SENT
+    assert await harness.inbox() == 1
+
+
+async def test_delivered_waits_while_another_attempt_is_open(harness: LedgerHarness) -> None:
+    id, first = await harness.sent()
+    second = await harness.attempt(id, None, provider="termii")
+    await harness.tell(receipt(first, "delivered"))
+    assert (await harness.receipts.apply_due(100)).changed == ()
+    assert (await harness.load(id)).status is Status.SENDING
+    # Whoever proves the open one accepted ends the delivery.
+    await harness.tell(receipt(second, "queued"), provider="termii")
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.status is Status.DELIVERED
+    rows = await harness.attempt_rows(id)
+    assert [row["receipt_status"] for row in rows] == ["delivered", "queued"]
+
+
+async def test_the_next_channel_wakes_when_the_first_fails_for_good(harness: LedgerHarness) -> None:
+    id = await harness.accept(Channel.SMS, Channel.EMAIL, strategy=Strategy.FIRST)
+    ref = await harness.attempt(id)
+    await harness.pool.execute("UPDATE due SET due_at = now() WHERE id = $1", id)
+    await harness.ledger.claim(Lane.NORMAL, 500, lease_s=600)
+    await harness.tell(receipt(ref, "undelivered", permanent=True))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert (changed.status, changed.final) == (Status.UNDELIVERED, False)
+    statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
+    assert statuses == [Status.UNDELIVERED, Status.ACCEPTED]
+    assert await harness.due(id) is True
+
+
+async def test_the_next_channel_is_not_needed_when_the_first_arrives(harness: LedgerHarness) -> None:
+    id = await harness.accept(Channel.SMS, Channel.EMAIL, strategy=Strategy.FIRST)
+    ref = await harness.attempt(id)
+    await harness.tell(receipt(ref, "delivered"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert changed.final
+    statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
+    assert statuses == [Status.DELIVERED, Status.CANCELLED]
+
+
+async def test_one_channel_does_not_speak_for_another(harness: LedgerHarness) -> None:
+    id = await harness.accept(Channel.SMS, Channel.EMAIL)
+    ref = await harness.attempt(id)
+    await harness.tell(receipt(ref, "delivered"))
+    [changed] = (await harness.receipts.apply_due(100)).changed
+    assert (changed.status, changed.final) == (Status.DELIVERED, False)
+    statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
+    assert statuses == [Status.DELIVERED, Status.ACCEPTED]
+
+
+async def test_a_polled_receipt_is_applied_like_a_callback(harness: LedgerHarness) -> None:
+    id, _ = await harness.sent()
+    delivery = (await harness.load(id)).deliveries[0]
+    polled = Receipt("poll-1", ReceiptStatus.DELIVERED)
+    applied = await harness.receipts.apply_one(delivery.id, 1, polled, "poll")
+    assert [changed.status for changed in applied.changed] == [Status.DELIVERED]
+    assert (
+        await harness.pool.fetchval("SELECT source FROM receipts WHERE delivery_id = $1", delivery.id) == "poll"
+    )
+    again = await harness.receipts.apply_one(delivery.id, 1, polled, "poll")
+    assert (again.taken, again.changed) == (1, ())
+    with pytest.raises(UnknownAttempt, match="no attempt 7"):
+        await harness.receipts.apply_one(delivery.id, 7, polled, "poll")
+
+
+async def test_a_look_up_that_brings_a_receipt_closes_the_open_attempt(harness: LedgerHarness) -> None:
+    id = await harness.accept()
+    await harness.attempt(id, None)
+    delivery = (await harness.load(id)).deliveries[0]
+    found = Receipt("found-1", ReceiptStatus.SENT, provider_message_id="SM-found")
+    await harness.receipts.apply_one(delivery.id, 1, found, "lookup")
+    [attempt] = await harness.attempt_rows(id)
+    assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "lookup")
+
+
+async def _prepared(harness: LedgerHarness, attempts: list[tuple[str, Outcome | None]]) -> tuple[UUID, list[str]]:
+    id = await harness.accept()
+    refs = [
+        await harness.attempt(
+            id, outcome, provider=provider, message_id=f"{provider}-{id}" if outcome else None
+        )
+        for provider, outcome in attempts
+    ]
+    return id, refs
+
+
+@pytest.mark.parametrize(
+    ("attempts", "told"),
+    [
+        ([("twilio", Outcome.ACCEPTED)], [(0, "queued", 0), (0, "sent", 0), (0, "undelivered", 0)]),
+        ([("twilio", Outcome.ACCEPTED)], [(0, "undelivered", 0), (0, "undelivered", 1), (0, "sent", 0)]),
+        (
+            [("twilio", Outcome.ACCEPTED)],
+            [(0, "sent", 0), (0, "undelivered", 0), (0, "undelivered", 1), (0, "delivered", 0)],
+        ),
+        (
+            [("twilio", None)],
+            [(0, "queued", 0), (0, "undelivered", 0), (0, "sent", 0), (0, "undelivered", 1)],
+        ),
+        (
+            [("twilio", Outcome.ACCEPTED), ("termii", Outcome.ACCEPTED)],
+            [(0, "undelivered", 1), (1, "undelivered", 0), (1, "sent", 0), (0, "sent", 0)],
+        ),
+        (
+            [("twilio", Outcome.UNKNOWN), ("termii", None)],
+            [(0, "sent", 0), (1, "undelivered", 0), (0, "undelivered", 1), (1, "queued", 0)],
+        ),
+        (
+            [("twilio", Outcome.ACCEPTED), ("termii", None)],
+            [(0, "delivered", 0), (1, "undelivered", 1), (0, "undelivered", 0), (1, "sent", 0)],
+        ),
+    ],
+)
+async def test_every_order_of_receipts_ends_alike(
+    harness: LedgerHarness, attempts: list[tuple[str, Outcome | None]], told: list[tuple[int, str, int]]
+) -> None:
+    orders = list(permutations(told))
+    cases = [(await _prepared(harness, attempts), order) for order in orders]
+    for step in range(len(told)):
+        for (_, refs), order in cases:
+            which, status, permanent = order[step]
+            await harness.tell(
+                receipt(refs[which], status, permanent=bool(permanent)), provider=attempts[which][0]
+            )
+        assert (await harness.receipts.apply_due(1000)).taken == len(cases)
+    ends = {
+        (
+            delivery.status,
+            delivery.reason_code,
+            delivery.due_at is None,
+            tuple((attempt.outcome, attempt.receipt_status) for attempt in delivery.attempts),
+        )
+        for (id, _), _ in cases
+        for delivery in (await harness.load(id)).deliveries
+    }
+    assert len(ends) == 1
+    # And all of them in one go end there too.
+    id, refs = await _prepared(harness, attempts)
+    for which, status, permanent in told:
+        await harness.tell(receipt(refs[which], status, permanent=bool(permanent)), provider=attempts[which][0])
+    await harness.receipts.apply_due(1000)
+    delivery = (await harness.load(id)).deliveries[0]
+    assert {(delivery.status, delivery.reason_code)} == {(end[0], end[1]) for end in ends}
