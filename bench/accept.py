@@ -68,8 +68,8 @@ async def measure(bench: Bench) -> Report:
     report = Report("accept", "Accepting notifications")
     seconds = bench.option("seconds", bench.scaled(8, 2, essential=10))
     report.scale = {"seconds": seconds, "connections": CONNECTIONS, "batch": BATCH}
-    async with AsyncExitStack() as open:
-        running = await open.enter_async_context(bench.stack())
+    async with AsyncExitStack() as exits:
+        running = await exits.enter_async_context(bench.stack())
         # Nothing is delivered, so that the first figures are those of the accept path alone.
         await running.stack.stop("worker", "worker_critical")
         measured = _Accept(bench, running, seconds)
@@ -81,8 +81,8 @@ async def measure(bench: Bench) -> Report:
             "HERALD_VALKEY_URL": running.valkey_url,
         }
         logs = running.stack.logs
-        direct = await open.enter_async_context(served("bench.endpoints.direct", logs, given))
-        queued = await open.enter_async_context(served("bench.endpoints.queued", logs, given))
+        direct = await exits.enter_async_context(served("bench.endpoints.direct", logs, given))
+        queued = await exits.enter_async_context(served("bench.endpoints.queued", logs, given))
         await measured.closed_loop(report, direct, queued)
         await measured.open_loop(report, IDLE)
         await running.stack.stop("temporal")

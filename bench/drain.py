@@ -41,15 +41,15 @@ async def measure(bench: Bench) -> Report:
     report = Report("drain", "Draining, one workflow each")
     size = bench.option("size", bench.scaled(400, 60, essential=600))
     report.scale = {"notifications": size, "in_flight": IN_FLIGHT}
-    async with AsyncExitStack() as open:
-        running = await open.enter_async_context(bench.stack(catalog=batching("never")))
-        traffic = await open.enter_async_context(Traffic(running))
+    async with AsyncExitStack() as exits:
+        running = await exits.enter_async_context(bench.stack(catalog=batching("never")))
+        traffic = await exits.enter_async_context(Traffic(running))
         await traffic.add_users(size * (2 * bench.repetitions + 1))
         rates = _Rates(bench, running, traffic, size)
         await (rates.measure_sms(report) if bench.essential else rates.measure(report))
-    async with AsyncExitStack() as open:
-        running = await open.enter_async_context(bench.stack(catalog=batching("bulk"), statements=True))
-        traffic = await open.enter_async_context(Traffic(running))
+    async with AsyncExitStack() as exits:
+        running = await exits.enter_async_context(bench.stack(catalog=batching("bulk"), statements=True))
+        traffic = await exits.enter_async_context(Traffic(running))
         await _Costs(bench, running, traffic, report).measure()
     report.notes += [
         "The Temporal baseline: an eagerly started workflow with one local activity that does nothing, by a "

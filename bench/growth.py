@@ -120,8 +120,8 @@ async def _side_by_side(
 ) -> Samples:
     """One stack for each size: all prepared first, then measured in turns, so that drift affects all."""
     samples: dict[int, list[Values]] = defaultdict(list)
-    async with AsyncExitStack() as open:
-        stacks = {size: await open.enter_async_context(bench.stack(statements=True)) for size in sizes}
+    async with AsyncExitStack() as exits:
+        stacks = {size: await exits.enter_async_context(bench.stack(statements=True)) for size in sizes}
         for size, running in stacks.items():
             await running.instant_vendors()
             await prepare(running, size)

@@ -124,7 +124,7 @@ def replay(
     from console.client import connected
 
     now = terminal.now()
-    filter: dict[str, Any] = {
+    matching: dict[str, Any] = {
         "type": type,
         "channel": channel,
         "provider": provider,
@@ -133,7 +133,7 @@ def replay(
         "created_before": terminal.earlier(before, now),
     }
     body: dict[str, Any] = {
-        "filter": {name: value for name, value in filter.items() if value is not None},
+        "filter": {name: value for name, value in matching.items() if value is not None},
         "dry_run": not send,
         "rate_per_s": rate,
     }

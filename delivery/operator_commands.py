@@ -121,7 +121,7 @@ class OperatorCommands:
     async def replay(
         self,
         tenant: str,
-        filter: Filter,
+        matching: Filter,
         *,
         rate_per_s: float,
         dry_run: bool,
@@ -133,7 +133,7 @@ class OperatorCommands:
         a new `expires_at`.
         """
         done = Replayed()
-        found = await self._queries.list_positions(tenant, filter, REPLAY_MAX + 1)
+        found = await self._queries.list_positions(tenant, matching, REPLAY_MAX + 1)
         done.more = len(found) > REPLAY_MAX
         ordered = list(reversed(found[:REPLAY_MAX]))
         for start in range(0, len(ordered), _REPLAY_CHUNK):

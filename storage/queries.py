@@ -102,15 +102,15 @@ class Queries:
         return {row["id"]: dict(row) for row in rows if row["tenant"] == tenant}
 
     async def list_positions(
-        self, tenant: str, filter: Filter, limit: int, after: Position | None = None
+        self, tenant: str, matching: Filter, limit: int, after: Position | None = None
     ) -> list[Position]:
         """The newest that match, however many have to be looked at: for those that wait for an operator."""
-        return await self._list(tenant, filter, limit, None, after)
+        return await self._list(tenant, matching, limit, None, after)
 
     async def list_page(
         self,
         tenant: str,
-        filter: Filter,
+        matching: Filter,
         limit: int,
         after: Position | None = None,
         looks_max: int = LOOKS_MAX,
@@ -119,32 +119,32 @@ class Queries:
 
         What few match would take a walk over all there ever were: such a page is shorter than it could be.
         """
-        found = await self._list(tenant, filter, limit + 1, looks_max, after)
+        found = await self._list(tenant, matching, limit + 1, looks_max, after)
         if len(found) > limit:
             return Page(found[:limit], found[limit - 1])
-        if _is_live(filter) or not _conditions(filter, _MATCHES):
+        if _is_live(matching) or not _conditions(matching, _MATCHES):
             return Page(found, None)
-        places, values = _places(filter, after, 3)
+        places, values = _places(matching, after, 3)
         query = statement("last_notification_looked_at").replace("/* places */", places)
         end = await self._pool.fetchrow(query, tenant, looks_max, *values)
         return Page(found, Position(end["accepted_at"], end["id"]) if end else None)
 
     async def _list(
-        self, tenant: str, filter: Filter, limit: int, looks_max: int | None, after: Position | None
+        self, tenant: str, matching: Filter, limit: int, looks_max: int | None, after: Position | None
     ) -> list[Position]:
         values: list[Any] = [tenant, limit]
-        if _is_live(filter):
+        if _is_live(matching):
             text = statement("list_live_notifications")
         else:
             text = statement("list_notifications")
             values.append(looks_max)
-        places, placed = _places(filter, after, len(values) + 1)
+        places, placed = _places(matching, after, len(values) + 1)
         values += placed
         matches = ""
-        for condition, value in _conditions(filter, _MATCHES):
+        for condition, value in _conditions(matching, _MATCHES):
             values.append(value)
             matches += f" AND {condition.format(f'${len(values)}')}"
-        if _is_live(filter):
+        if _is_live(matching):
             places, matches = "", places + matches
         query = text.replace("/* places */", places).replace("/* conditions */", matches)
         return [Position(row["accepted_at"], row["id"]) for row in await self._pool.fetch(query, *values)]
@@ -183,23 +183,23 @@ async def _shown(connection: Connection, ids: Sequence[UUID]) -> list[Row | None
     return [found.get(id) for id in ids]
 
 
-def _is_live(filter: Filter) -> bool:
+def _is_live(matching: Filter) -> bool:
     # One user's are few, whatever their status.
-    return filter.status in _LIVE and filter.user_id is None
+    return matching.status in _LIVE and matching.user_id is None
 
 
-def _conditions(filter: Filter, known: Mapping[str, str]) -> list[tuple[str, Any]]:
+def _conditions(matching: Filter, known: Mapping[str, str]) -> list[tuple[str, Any]]:
     """Those of the known conditions that are asked for, with their values."""
     asked = (
-        (known[field.name], getattr(filter, field.name)) for field in fields(filter) if field.name in known
+        (known[field.name], getattr(matching, field.name)) for field in fields(matching) if field.name in known
     )
     return [(condition, value) for condition, value in asked if value is not None]
 
 
-def _places(filter: Filter, after: Position | None, first: int) -> tuple[str, list[Any]]:
+def _places(matching: Filter, after: Position | None, first: int) -> tuple[str, list[Any]]:
     """Where to look, as SQL whose parameters are numbered from `first`, and their values."""
-    text, values = f" AND {_PARKED}" if filter.parked else "", list[Any]()
-    for condition, value in _conditions(filter, _PLACES):
+    text, values = f" AND {_PARKED}" if matching.parked else "", list[Any]()
+    for condition, value in _conditions(matching, _PLACES):
         text += f" AND {condition.format(f'${first + len(values)}')}"
         values.append(value)
     if after is not None:

@@ -30,7 +30,7 @@ _PLAIN = (int, float, bool, type(None), UUID, date, timedelta, Path)
 _HANDLER_NAME = "herald"
 
 
-def configure(level: str = "INFO", format: str = "json") -> None:
+def configure(level: str = "INFO", log_format: str = "json") -> None:
     """Send the logs of structlog and the standard library to stderr, in the format `json` or `console`.
 
     May be called again; the last call wins. Raises ValueError for an unknown level or format.
@@ -39,8 +39,8 @@ def configure(level: str = "INFO", format: str = "json") -> None:
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None:
         raise ValueError(f"the log level is {level!r}: use DEBUG, INFO, WARNING or ERROR")
-    if format not in ("json", "console"):
-        raise ValueError(f"the log format is {format!r}: use json or console")
+    if log_format not in ("json", "console"):
+        raise ValueError(f"the log format is {log_format!r}: use json or console")
 
     enrich: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -48,7 +48,7 @@ def configure(level: str = "INFO", format: str = "json") -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer = structlog.processors.JSONRenderer() if format == "json" else _console()
+    renderer = structlog.processors.JSONRenderer() if log_format == "json" else _console()
     handler = logging.StreamHandler(sys.stderr)
     handler.name = _HANDLER_NAME
     handler.setFormatter(

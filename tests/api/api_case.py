@@ -67,7 +67,7 @@ class Parked:
         for delivery in notification.deliveries:
             if delivery.status is Status.WAITING:
                 continue
-            next = Transition(
+            transition = Transition(
                 status,
                 notification.now + timedelta(days=14),
                 Reason.PROVIDERS_EXHAUSTED,
@@ -76,7 +76,7 @@ class Parked:
                 event="dead_lettered",
             )
             assert await self.ledger.update(
-                DeliveryUpdate(notification.id, delivery.id, delivery.version, next)
+                DeliveryUpdate(notification.id, delivery.id, delivery.version, transition)
             )
         return id
 

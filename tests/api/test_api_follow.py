@@ -86,8 +86,8 @@ async def test_attempts_are_the_evidence(api: httpx.AsyncClient, submit: Submit,
     id = (await submit())["id"]
     assert (await api.get(f"/notifications/{id}/attempts")).json() == {"attempts": []}
     await attempted(ledger, id)
-    (open,) = (await api.get(f"/notifications/{id}/attempts")).json()["attempts"]
-    assert (open["provider"], open["outcome"], open["target_masked"]) == ("twilio", None, "+234•••••6789")
+    (unfinished,) = (await api.get(f"/notifications/{id}/attempts")).json()["attempts"]
+    assert (unfinished["provider"], unfinished["outcome"], unfinished["target_masked"]) == ("twilio", None, "+234•••••6789")
     shown = (await api.get(f"/notifications/{id}")).json()
     assert shown["status"] == "sending"
     assert (shown["deliveries"][0]["provider"], shown["deliveries"][0]["attempts"]) == ("twilio", 1)

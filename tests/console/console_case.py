@@ -76,13 +76,13 @@ class WorkerActions:
 
     ledger: Ledger
 
-    async def update(self, id: str, next: Transition) -> None:
+    async def update(self, id: str, after: Transition) -> None:
         """Apply a transition to every delivery of the notification."""
         notification = await self.ledger.load(UUID(id))
         assert notification is not None
         for delivery in notification.deliveries:
             assert await self.ledger.update(
-                DeliveryUpdate(notification.id, delivery.id, delivery.version, next)
+                DeliveryUpdate(notification.id, delivery.id, delivery.version, after)
             )
 
     async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:

@@ -61,10 +61,10 @@ async def test_discarding_asks_first(run: Herald, workers: WorkerActions) -> Non
 async def test_a_replay_is_a_dry_run_unless_send_is_given(run: Herald, workers: WorkerActions) -> None:
     id = (await run.send(type="statement"))["id"]
     await workers.park(id)
-    filter = ("dlq", "replay", "--type", "statement")
-    assert (await run(*filter)).out.startswith("1 dead letter matched; 1 would be sent again.")
+    matching = ("dlq", "replay", "--type", "statement")
+    assert (await run(*matching)).out.startswith("1 dead letter matched; 1 would be sent again.")
     assert (await run("show", id, "--json")).json["status"] == "dead_lettered"
-    assert (await run(*filter, "--send")).out.startswith("1 of 1 dead letter will be sent again.")
+    assert (await run(*matching, "--send")).out.startswith("1 of 1 dead letter will be sent again.")
     assert (await run("show", id, "--json")).json["status"] == "accepted"
 
 

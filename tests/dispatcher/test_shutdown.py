@@ -65,12 +65,12 @@ async def test_a_loop_woken_while_it_is_cancelled_ends(
 async def test_a_cancelled_loop_finishes_its_round() -> None:
     began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def round() -> None:
+    async def one_round() -> None:
         began.set()
         await may_end.wait()
         ended.set()
 
-    task = asyncio.create_task(shielded(round()))
+    task = asyncio.create_task(shielded(one_round()))
     await began.wait()
     task.cancel()
     for _ in range(3):

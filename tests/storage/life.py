@@ -138,11 +138,11 @@ class Life:
         ended = await self._queries.notification(TENANT, self.ended)
         assert ended is not None
         assert ended["status"] == "failed"
-        for filter, count in (
+        for matching, count in (
             (Filter(user_id=self.user), 2),
             (Filter(user_id=self.user, provider="twilio", channel=Channel.SMS), 1),
         ):
-            assert len((await self._queries.list_page(TENANT, filter, 5)).positions) == count
+            assert len((await self._queries.list_page(TENANT, matching, 5)).positions) == count
         assert await self._users.preferences(TENANT, self.user) is not None
 
     def _submission(self, id: UUID, key: str, strategy: Strategy) -> Submission:
@@ -175,11 +175,11 @@ class Life:
         notification: Notification,
         opened: Any,
         outcome: Outcome,
-        next: Transition,
+        transition: Transition,
         message: str | None = None,
     ) -> None:
         outcome = AttemptOutcome(
-            *(self.sent, notification.deliveries[0].id, opened.number, opened.version, outcome, next),
+            *(self.sent, notification.deliveries[0].id, opened.number, opened.version, outcome, transition),
             provider_message_id=message,
         )
         assert await self._ledger.close_attempt(outcome) is not None

@@ -80,13 +80,13 @@ async def test_the_dispatcher_leaves_to_batches_what_is_theirs(
 async def test_without_batches_the_earliest_go_first_whatever_they_are(
     queue: BatchQueue, cases: Cases, ledger: Ledger
 ) -> None:
-    all = [await cases(dedicated_workflow=place % 2 == 1) for place in range(4)]
-    for place, case in enumerate(all):
+    every = [await cases(dedicated_workflow=place % 2 == 1) for place in range(4)]
+    for place, case in enumerate(every):
         await case.execute(
             "UPDATE due SET due_at = now() - $2::interval WHERE id = $1", timedelta(seconds=10 - place)
         )
     taken = {claim.id for claim in await ledger.claim(Lane.NORMAL, 2, LEASE_S)}
-    assert taken == {all[0].id, all[1].id}
+    assert taken == {every[0].id, every[1].id}
 
 
 async def test_what_was_tried_is_solo_and_what_was_put_off_is_not(queue: BatchQueue, cases: Cases) -> None:

@@ -36,12 +36,12 @@ async def rare(ledger: Ledger) -> set[UUID]:
     return {one.id for one in submissions if one.type == "otp"}
 
 
-async def pages(queries: Queries, filter: Filter) -> list[list[UUID]]:
+async def pages(queries: Queries, matching: Filter) -> list[list[UUID]]:
     """Every page of a list, one after the other."""
     found: list[list[UUID]] = []
     after: Position | None = None
     for _ in itertools.repeat(None, COUNT):
-        page = await queries.list_page("lists", filter, LIMIT, after, looks_max=LOOKS_MAX)
+        page = await queries.list_page("lists", matching, LIMIT, after, looks_max=LOOKS_MAX)
         found.append([position.id for position in page.positions])
         after = page.next
         if after is None:
@@ -61,9 +61,9 @@ async def test_pages_that_few_match_are_short_and_miss_nothing(queries: Queries,
     "filter", [Filter(type="none"), Filter(status=Status.UNDELIVERED), Filter(channel=Channel.PUSH)]
 )
 async def test_what_none_matches_ends_with_the_list(
-    queries: Queries, rare: set[UUID], filter: Filter
+    queries: Queries, rare: set[UUID], matching: Filter
 ) -> None:
-    found = await pages(queries, filter)
+    found = await pages(queries, matching)
     assert rare
     assert (any(found), len(found)) == (False, COUNT // LOOKS_MAX + 1)
 

@@ -173,9 +173,9 @@ async def _everything(explained: Explained, now: Any) -> dict[str, set[str]]:
         wrong[name] = wasteful(plans, asked.rows_max) | (set() if asked.whole else without_index(plans))
         if name not in plans:
             wrong[name].add("its plan was not told")
-    for name, (filter, rows_max) in LISTINGS.items():
+    for name, (matching, rows_max) in LISTINGS.items():
         queries = Queries(explained)  # pyright: ignore[reportArgumentType] (all it needs)
-        await queries.list_page("acme", filter, 10, looks_max=LOOKS_MAX)
+        await queries.list_page("acme", matching, 10, looks_max=LOOKS_MAX)
         plans = explained.plans()
         wrong[name] = (
             wasteful(plans, rows_max)

@@ -70,11 +70,11 @@ class _Contact:
         {"error": ValueError(f"bad {PHONE}")},
     ],
 )
-@pytest.mark.parametrize("format", ["json", "console"])
+@pytest.mark.parametrize("log_format", ["json", "console"])
 def test_contacts_and_content_cannot_be_logged(
-    given: dict[str, Any], format: str, capsys: pytest.CaptureFixture[str]
+    given: dict[str, Any], log_format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("INFO", format)
+    logs.configure("INFO", log_format)
     structlog.stdlib.get_logger().bind(**given).info("attempt")
     structlog.stdlib.get_logger().info("attempt", **given)
     logging.getLogger("some.library").warning("given %s", PHONE, extra=given)
@@ -85,11 +85,11 @@ def test_contacts_and_content_cannot_be_logged(
         assert private not in printed
 
 
-@pytest.mark.parametrize("format", ["json", "console"])
+@pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_traceback_is_printed_without_private_values(
-    format: str, capsys: pytest.CaptureFixture[str]
+    log_format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("INFO", format)
+    logs.configure("INFO", log_format)
     to = PHONE
     try:
         try:
@@ -135,7 +135,7 @@ def test_an_alert_is_an_error_event_with_alert_set(capsys: pytest.CaptureFixture
     assert (line["notification_id"], line["to"]) == (str(ID), "[private]")
 
 
-@pytest.mark.parametrize(("level", "format"), [("LOUD", "json"), ("INFO", "xml")])
-def test_an_unknown_level_or_format_is_refused(level: str, format: str) -> None:
+@pytest.mark.parametrize(("level", "log_format"), [("LOUD", "json"), ("INFO", "xml")])
+def test_an_unknown_level_or_format_is_refused(level: str, log_format: str) -> None:
     with pytest.raises(ValueError, match="use"):
-        logs.configure(level, format)
+        logs.configure(level, log_format)
