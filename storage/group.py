@@ -15,15 +15,16 @@ The rules below were each learnt from a failing run:
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import asyncpg
 
+from storage.conflicts import CONFLICT, retry_conflicts
 from storage.postgres import Connection, Pool
 
 Row = TypeVar("Row")
@@ -34,8 +35,6 @@ Observe = Callable[[str, int, float], None]
 
 FLUSH_ROWS = 32
 """So many rows wait for no pace."""
-_RETRIES_MAX = 5
-_SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _ROW_ERROR = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _UNREACHABLE = (
     OSError,
@@ -57,7 +56,6 @@ _REFUSED = (
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresSystemError,
-    *_SERIALIZATION,
 )
 
 
@@ -216,15 +214,10 @@ class GroupCommit(Generic[Row, Result]):
                     entry.future.set_result(result)
 
     async def _write(self, rows: Sequence[Row]) -> Sequence[Result]:
-        retry = 0
-        while True:
-            try:
-                return await self._once(rows)
-            except LedgerUnavailable as error:
-                if retry == _RETRIES_MAX or not isinstance(error.__cause__, _SERIALIZATION):
-                    raise
-            await asyncio.sleep(random.uniform(0, 0.01 * 2**retry))  # noqa: S311 (spreads retries, no secret)
-            retry += 1
+        try:
+            return await retry_conflicts(partial(self._once, rows))
+        except CONFLICT as error:
+            raise LedgerUnavailable(f"{self.name}: Postgres refused ({type(error).__name__})") from error
 
     async def _once(self, rows: Sequence[Row]) -> Sequence[Result]:
         started = perf_counter()

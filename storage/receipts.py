@@ -5,7 +5,6 @@ it in one transaction with the row's removal, so that whatever is interrupted is
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from domain.ids import parse_attempt_ref
 from domain.outcome import AddressVerdict, Receipt, ReceiptStatus
 from domain.receipt_policy import Report, unmatched_wait_s
 from storage import row_types
+from storage.conflicts import CONFLICT, retry_conflicts
 from storage.group import GroupCommit, LedgerError, LedgerUnavailable, Observe
 from storage.postgres import NOT_STORABLE, UNREACHABLE, Connection, Pool
 from storage.receipt_application import apply
@@ -27,9 +27,7 @@ from storage.statements import statement
 
 PACE_S = 0.02
 """Vendors wait for seconds, and report thousands at once: a few are gathered before they are stored."""
-_RETRIES_MAX = 5
 _NO_MAX = 32_767
-_SERIALIZATION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 # The last two: a word in the row that this version does not know.
 _BAD_ROW = (*NOT_STORABLE, ValueError, LookupError)
 
@@ -181,19 +179,17 @@ class Receipts:
         ]
 
     async def _transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        retry = 0
-        while True:
-            try:
-                async with self._pool.acquire(timeout=5) as connection, connection.transaction():
-                    return await work(connection)
-            except (*UNREACHABLE, *_SERIALIZATION, asyncpg.OperatorInterventionError) as error:
-                if retry == _RETRIES_MAX or not isinstance(error, _SERIALIZATION):
-                    # Whether it was committed does not matter: what is applied changes nothing again.
-                    raise LedgerUnavailable(
-                        f"receipts: no answer from Postgres ({type(error).__name__}); they stay due"
-                    ) from error
-            await asyncio.sleep(random.uniform(0, 0.01 * 2**retry))  # noqa: S311 (spreads retries, no secret)
-            retry += 1
+        async def once() -> Result:
+            async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+                return await work(connection)
+
+        try:
+            return await retry_conflicts(once)
+        except (*UNREACHABLE, *CONFLICT, asyncpg.OperatorInterventionError) as error:
+            # Whether it was committed does not matter: what is applied changes nothing again.
+            raise LedgerUnavailable(
+                f"receipts: no answer from Postgres ({type(error).__name__}); they stay due"
+            ) from error
 
 
 async def _store(connection: Connection, rows: Sequence[_Stored]) -> list[bool]:

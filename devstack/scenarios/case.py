@@ -59,6 +59,7 @@ class Case:
     failures: list[str] = field(default_factory=list[str])
     _addresses: set[str] = field(default_factory=set[str])
     _received: Mapping[str, int] | None = None
+    _received_in_all: int | None = None
 
     @property
     def api(self) -> Api:
@@ -161,14 +162,22 @@ class Case:
         self._received = wanted
         await self.check_received()
 
+    async def expect_received_in_all(self, wanted: int) -> None:
+        """Expect exactly this number of messages, through whichever vendors, now and at the end of the run."""
+        self._received_in_all = wanted
+        await self.check_received()
+
     async def check_received(self) -> None:
-        """Check again what `expect_received` expects."""
-        if self._received is None:
+        """Check again what `expect_received` and `expect_received_in_all` expect."""
+        if self._received is None and self._received_in_all is None:
             return
         found = Counter(name for name, _ in await self.received())
-        self.expect(
-            found == Counter(self._received), f"received {counted(found)}, expected {counted(self._received)}"
-        )
+        if self._received is not None:
+            wanted = counted(self._received)
+            self.expect(found == Counter(self._received), f"received {counted(found)}, expected {wanted}")
+        if self._received_in_all is not None:
+            wanted = f"{self._received_in_all} in all"
+            self.expect(found.total() == self._received_in_all, f"received {counted(found)}, expected {wanted}")
 
     async def receives_nothing_more(self, for_s: float) -> None:
         """Expect that vendors receive nothing more for this scenario's recipients for `for_s`."""

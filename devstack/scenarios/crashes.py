@@ -71,8 +71,9 @@ async def temporal_stopped(case: Case) -> None:
         lambda statuses: statuses == {"delivered": MANY},
         MANY_WITHIN_S,
     )
+    # On a busy machine a call may time out, and then another provider sends.
     await _expect_each_once(case)
-    await case.expect_received(twilio=MANY // 2, sendgrid=MANY // 2)
+    await case.expect_received_in_all(MANY)
 
 
 async def batch_interrupted(case: Case) -> None:
@@ -104,6 +105,7 @@ async def batch_interrupted(case: Case) -> None:
     )
     # Through Twilio, or through Termii once Twilio's circuit is open; each recipient gets one message.
     await _expect_each_once(case)
+    await case.expect_received_in_all(MANY)
 
 
 async def sender_paused(case: Case) -> None:
