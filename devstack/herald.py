@@ -70,7 +70,7 @@ def _api(name: str, port: int, environment: Mapping[str, str]) -> Part:
         ready=answers(f"http://127.0.0.1:{port}/healthz"),
         cwd=ROOT,
         env={**environment, "HERALD_API_PORT": str(port)},
-        ready_within_s=60,
+        ready_within_s=120,
         stop_within_s=15,
     )
 
@@ -82,7 +82,7 @@ def _worker(name: str, lanes: str, metrics_port: int, environment: Mapping[str, 
         ready=_says("worker_ready"),
         cwd=ROOT,
         env={**environment, "HERALD_METRICS_PORT": str(metrics_port)},
-        ready_within_s=60,
+        ready_within_s=120,
         stop_within_s=_FLUSH_S,
     )
 

@@ -62,7 +62,7 @@ class Postgres:
             ready=self._ready,
             cwd=self.directory.parent,
             before=self._prepare,
-            ready_within_s=60,
+            ready_within_s=120,
             # On SIGTERM Postgres waits until all clients have disconnected.
             stop_signal=signal.SIGINT,
             death_signal=signal.SIGINT,

@@ -34,7 +34,7 @@ class Part:
     """A command to run it under, for example `unshare …`."""
     before: Callable[[], Awaitable[None]] = _nothing
     """Awaited before every start and restart."""
-    ready_within_s: float = 30
+    ready_within_s: float = 60
     stop_signal: signal.Signals = signal.SIGTERM
     stop_within_s: float = 10
     death_signal: signal.Signals = signal.SIGKILL

@@ -47,7 +47,7 @@ class Step:
 
     `fast`: the provider that would be called is quick, so that the first pass may run in the workflow task.
     `hold`: the workflow stays open for it; otherwise it waits in the ledger only.
-    `limited`: its type has a limit on the channel. Plans of older histories lack it, and count as limited.
+    `limited`: its type has a limit on the channel.
     """
 
     delivery_id: str

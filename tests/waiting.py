@@ -6,7 +6,7 @@ from typing import Any
 
 from storage.postgres import Pool
 
-_PATIENCE_S = 10
+_PATIENCE_S = 60
 
 
 async def until(holds: Callable[[], Awaitable[Any]]) -> None:

@@ -15,7 +15,7 @@ from simulators.control import Simulators
 from simulators.faults import recipient_key
 
 VENDORS = ("twilio", "termii", "sendgrid", "mailgun", "fcm", "apns", "whatsapp_cloud")
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 """How long to wait for something that should take a second or two: the machine may be busy."""
 
 

@@ -33,7 +33,7 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.started:
                 assert not task.done(), "the API did not start"
                 await asyncio.sleep(0.01)

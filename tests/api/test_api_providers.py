@@ -41,7 +41,7 @@ async def test_a_provider_is_drained_and_the_workers_hear_of_it(api: httpx.Async
         for status in ("drained", "active"):
             answer = await api.patch("/providers/twilio", json={"status": status})
             assert (answer.status_code, answer.json()["status"]) == (200, status)
-            assert await asyncio.wait_for(heard.get(), 5) == "twilio"
+            assert await asyncio.wait_for(heard.get(), 60) == "twilio"
         await connection.remove_listener("herald_providers", listener)
 
 

@@ -66,7 +66,7 @@ async def office(
 
 async def eventually(office: Office, holds: Callable[[], Awaitable[object]]) -> None:
     """Relay until it holds. Fails after a quarter of a minute."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await holds():
             await office.receipts.apply_due(100)
             await asyncio.sleep(0.02)

@@ -35,7 +35,7 @@ async def test_what_is_under_way_is_answered_before_the_end(database: str, pool:
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVE, cwd=ROOT, env=environment)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (streams := await connected(port)) is None:
                 await asyncio.wait([asyncio.create_task(process.wait())], timeout=0.05)
                 assert process.returncode is None

@@ -40,7 +40,7 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
     )
     assert process.stderr
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"temporal_unreachable" not in (line := await process.stderr.readline()):
                 assert line, "the worker ended early"
             yield process

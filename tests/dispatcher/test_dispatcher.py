@@ -73,7 +73,7 @@ async def test_a_receipt_wakes_the_waiting_workflow(
     ref = attempt_ref(delivery.id, 1)
     await inbox.store("twilio", [Receipt(f"{id}:delivered", ReceiptStatus.DELIVERED, attempt_ref=ref)])
     await harness.becomes(id, Status.DELIVERED)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await client.get_workflow_handle(workflow_id(id)).result() == Status.DELIVERED
     await inbox.close(5)
 
@@ -173,7 +173,7 @@ async def test_a_listener_reconnects(database: str, harness: WorkerHarness) -> N
     listener = Listener(database, ("tests_heard",))
     running = asyncio.create_task(listener.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await listener.wait("tests_heard", 20)
         before = asyncio.get_running_loop().time()
         connection = await asyncpg.connect(database)

@@ -49,7 +49,7 @@ visibility_delay_s = 1
 ORDINARY = (Lane.HIGH, Lane.NORMAL, Lane.BULK)
 
 
-async def until(holds: Callable[[], Awaitable[Any]], patience_s: float = 30) -> None:
+async def until(holds: Callable[[], Awaitable[Any]], patience_s: float = 90) -> None:
     """Return once it holds; fail if it does not within `patience_s`."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
@@ -128,7 +128,7 @@ class WorkerHarness:
         assert loaded is not None
         return loaded
 
-    async def becomes(self, id: UUID, status: Status, patience_s: float = 30) -> None:
+    async def becomes(self, id: UUID, status: Status, patience_s: float = 90) -> None:
         """Wait until the notification has this status."""
 
         async def holds() -> bool:

@@ -71,7 +71,7 @@ async def test_batches_and_groups_of_the_same_rows_do_not_lock_each_other_out(da
     here, there = (Ledger(pool) for pool in pools)
     for _ in range(5):
         rows = [submission() for _ in range(60)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answers = await asyncio.gather(
                 here.accept_all(rows),
                 there.accept_all(rows[::-1]),

@@ -127,7 +127,7 @@ async def test_a_claimer_does_not_wait_for_another(cases: Cases, ledger: Ledger,
         held = await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, [True, False])
         assert [row["id"] for row in held] == [first.id]
         second = await cases()
-        assert await asyncio.wait_for(_claim(ledger), timeout=5) == [second.id]
+        assert await asyncio.wait_for(_claim(ledger), timeout=60) == [second.id]
 
 
 async def test_a_claim_that_is_rolled_back_is_due_still(case: Case, ledger: Ledger, pool: Pool) -> None:
@@ -143,7 +143,7 @@ async def test_a_writer_may_hold_what_is_claimed(case: Case, ledger: Ledger, poo
     # The claim takes the queue's row only, so that dispatch never waits for a pass.
     async with pool.acquire() as holder, holder.transaction():
         await holder.fetch(call("ledger_lock_v1"), [case.id])
-        assert await asyncio.wait_for(_claim(ledger), timeout=5) == [case.id]
+        assert await asyncio.wait_for(_claim(ledger), timeout=60) == [case.id]
 
 
 async def test_a_notification_without_a_delivery_does_not_hold_up_its_lane(

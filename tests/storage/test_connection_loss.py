@@ -234,7 +234,7 @@ async def test_the_group_works_again_once_the_server_is_back(
     proxy, pool = through
     group = _group(pool)
     proxy.cut()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             # How the loss is noticed is the connection's affair; that it passes is the group's.
             with contextlib.suppress(CommitUnknown, LedgerUnavailable):

@@ -81,7 +81,7 @@ async def test_storing_wakes_the_relay(harness: LedgerHarness) -> None:
         listener = lambda *_: heard.set()  # noqa: E731 (removed again by identity)
         await connection.add_listener("herald_receipts", listener)
         await harness.tell(receipt(None, "sent", provider_message_id="SM-nobody"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await heard.wait()
         await connection.remove_listener("herald_receipts", listener)
 

@@ -186,7 +186,7 @@ async def test_channels_run_concurrently(skipping: Client, sandboxed: SandboxedW
     together = asyncio.Barrier(2)
 
     async def meet() -> PassResult:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await together.wait()
         return SENT
 
@@ -260,7 +260,7 @@ async def test_a_wake_during_the_first_pass_is_not_lost(
     script = Script(passes=[hold, SENT])
     async with working(temporal_client, script, sandboxed):
         handle = await start(temporal_client)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await begun.wait()
         await handle.signal(NotificationWorkflow.wake)
         go_on.set()
