@@ -19,8 +19,8 @@ TTL_S: Final = 2.0
 """How long a key is cached: a revoked key stops working within this time."""
 CACHED_MAX: Final = 10_000
 
-Found = tuple[str, bytes] | None
-Lookup = Callable[[str], Awaitable[Found]]
+StoredKey = tuple[str, bytes] | None
+Lookup = Callable[[str], Awaitable[StoredKey]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _DOCUMENTED = HTTPBearer(
@@ -33,7 +33,7 @@ class Keys:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._cached: OrderedDict[str, tuple[float, asyncio.Task[Found]]] = OrderedDict()
+        self._cached: OrderedDict[str, tuple[float, asyncio.Task[StoredKey]]] = OrderedDict()
 
     async def tenant_of(self, authorization: str | None) -> str:
         """Return the tenant of the header's key. Raises Problem (401)."""
@@ -51,7 +51,7 @@ class Keys:
             raise _unauthorized("api_key_invalid", "The API key is unknown or revoked.")
         return found[0]
 
-    async def _find(self, prefix: str) -> Found:
+    async def _find(self, prefix: str) -> StoredKey:
         now = monotonic()
         cached = self._cached.get(prefix)
         if cached is None or cached[0] <= now:
@@ -64,7 +64,7 @@ class Keys:
         # Shielded: other requests may await the same look-up when this one is cancelled.
         return task.result() if task.done() else await asyncio.shield(task)
 
-    async def _ask(self, prefix: str) -> Found:
+    async def _ask(self, prefix: str) -> StoredKey:
         try:
             found = await self._lookup(prefix)
         except BaseException:

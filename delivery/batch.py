@@ -48,7 +48,7 @@ class Batch:
         self._passes = passes
         self._policy = policy
         self._metrics = metrics
-        self._places = asyncio.Semaphore(policy.batch_concurrency)
+        self._slots = asyncio.Semaphore(policy.batch_concurrency)
         self._under_way: set[asyncio.Task[None]] = set()
         self._counts: Counter[BatchItemResult] = Counter()
         self._taken = 0
@@ -73,7 +73,7 @@ class Batch:
         self._ended = self._ended or why
         self._stopping.set()
         # Wakes a waiter for a slot at once; it sees that the batch stops, and starts nothing.
-        self._places.release()
+        self._slots.release()
 
     async def drain(self) -> BatchProgress:
         """Send what is due until the batch is full, nothing more is due, or it is stopped.
@@ -141,9 +141,9 @@ class Batch:
     async def _begin(self, claims: Sequence[BatchClaim], until: float) -> None:
         """Start each as soon as a slot is free. `until`: when the claims are too old (monotonic)."""
         for place, claim in enumerate(claims):
-            await self._places.acquire()
+            await self._slots.acquire()
             if self._stopping.is_set() or time.monotonic() > until:
-                self._places.release()
+                self._slots.release()
                 self._counts[BatchItemResult.LEFT] += len(claims) - place
                 if self._stopping.is_set():
                     await self._give_back(claims[place:])
@@ -162,7 +162,7 @@ class Batch:
             log.debug("batch_item_interrupted", notification_id=str(claim.id), why=type(error).__name__)
             result = BatchItemResult.LEFT
         finally:
-            self._places.release()
+            self._slots.release()
         self._counts[result] += 1
         self._metrics.batch_items.add(lane=self._lane, result=result)
 

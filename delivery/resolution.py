@@ -30,7 +30,7 @@ from telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Inquiry:
     """The answer about an attempt. `match`: its message at the provider; `made`: the repeated call."""
 
     finding: Finding
@@ -65,44 +65,44 @@ class Resolver:
     async def resolve(self, snapshot: DeliverySnapshot, resolve: Resolve) -> PassResult | None:
         """Resolve the open attempt, or return when to ask again. None: it changed; read it again."""
         attempt = resolve.attempt
-        asked = await self._ask(snapshot, attempt)
-        if asked is None:
+        inquiry = await self._ask(snapshot, attempt)
+        if inquiry is None:
             return None
-        resolved = _resolved(attempt, resolve.conclusive, asked)
-        after = decide(asked.snapshot, resolved)
+        resolved = _resolved(attempt, resolve.conclusive, inquiry)
+        after = decide(inquiry.snapshot, resolved)
         if isinstance(after, Wait):
-            return await self._ask_later(asked.snapshot, resolved, after)
-        await self._close(asked, attempt, after)
+            return await self._ask_later(inquiry.snapshot, resolved, after)
+        await self._close(inquiry, attempt, after)
         return None
 
-    async def _ask(self, snapshot: DeliverySnapshot, attempt: Attempt) -> Asked | None:
+    async def _ask(self, snapshot: DeliverySnapshot, attempt: Attempt) -> Inquiry | None:
         provider = self._providers.get(attempt.provider)
         resolves = provider.capabilities.resolves if provider else AmbiguityResolution.NONE
         if provider is None or resolves is AmbiguityResolution.NONE:
-            return Asked(Finding.UNRESOLVABLE, snapshot)
+            return Inquiry(Finding.UNRESOLVABLE, snapshot)
         target = _target(snapshot, attempt, provider)
         if resolves is AmbiguityResolution.IDEMPOTENT:
             return await self._repeat(snapshot, attempt, target)
         if target is None:
-            return Asked(Finding.INCONCLUSIVE, snapshot)
+            return Inquiry(Finding.INCONCLUSIVE, snapshot)
         try:
             found = await self._look_up(snapshot, attempt, provider, target)
         except LookupFailed:
-            return Asked(Finding.INCONCLUSIVE, snapshot)
+            return Inquiry(Finding.INCONCLUSIVE, snapshot)
         return await self._matched(snapshot, attempt, found)
 
     async def _repeat(
         self, snapshot: DeliverySnapshot, attempt: Attempt, target: Target | None
-    ) -> Asked | None:
+    ) -> Inquiry | None:
         """Repeat the call under the same key. Only an acceptance, or a refusal of this recipient, settles the
         first call: any other refusal may have been given before the key was checked.
         """
         candidate = Candidate(attempt.provider, target) if target else None
         if candidate is None or not self._calls.may_repeat(snapshot, attempt, candidate):
-            return Asked(Finding.UNRESOLVABLE, snapshot)
+            return Inquiry(Finding.UNRESOLVABLE, snapshot)
         refused = await self._calls.admit(attempt.provider)
         if refused is not None:
-            return Asked(Finding.INCONCLUSIVE, snapshot, refused=refused)
+            return Inquiry(Finding.INCONCLUSIVE, snapshot, refused=refused)
         made = await self._calls.repeat(snapshot, attempt, candidate)
         if made is None:
             return None
@@ -111,7 +111,7 @@ class Resolver:
             Outcome.REJECTED_RECIPIENT: Finding.RECIPIENT_REJECTED,
         }
         finding = findings.get(made.result.outcome, Finding.INCONCLUSIVE)
-        return Asked(finding, made.snapshot, made=made)
+        return Inquiry(finding, made.snapshot, made=made)
 
     async def _look_up(
         self, snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider, target: Target
@@ -121,19 +121,19 @@ class Resolver:
         timeout_s = self._catalog.provider(attempt.provider).timeout_s
         return await provider.lookup(message, timeout_s=timeout_s)
 
-    async def _matched(self, snapshot: DeliverySnapshot, attempt: Attempt, found: Sequence[Match]) -> Asked:
+    async def _matched(self, snapshot: DeliverySnapshot, attempt: Attempt, found: Sequence[Match]) -> Inquiry:
         """Match the vendor's messages: a certain one, else a single one that no other attempt has claimed."""
         if certain := next((match for match in found if match.certain), None):
-            return Asked(Finding.ACCEPTED, snapshot, certain)
+            return Inquiry(Finding.ACCEPTED, snapshot, certain)
         if await self._has_indistinguishable(snapshot, attempt):
-            return Asked(Finding.INDISTINGUISHABLE, snapshot)
+            return Inquiry(Finding.INDISTINGUISHABLE, snapshot)
         if found:
             ids = [match.provider_message_id for match in found]
             claimed = await self._ledger.claimed_messages(attempt.provider, ids)
             found = [match for match in found if match.provider_message_id not in claimed]
         if len(found) > 1:
-            return Asked(Finding.INDISTINGUISHABLE, snapshot)
-        return Asked(Finding.ACCEPTED, snapshot, found[0]) if found else Asked(Finding.NOT_FOUND, snapshot)
+            return Inquiry(Finding.INDISTINGUISHABLE, snapshot)
+        return Inquiry(Finding.ACCEPTED, snapshot, found[0]) if found else Inquiry(Finding.NOT_FOUND, snapshot)
 
     async def _has_indistinguishable(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
         key = attempt.match_key
@@ -141,10 +141,10 @@ class Resolver:
             key is not None and await self._ledger.indistinguishable_attempts(key, snapshot.delivery.id) > 0
         )
 
-    async def _close(self, asked: Asked, attempt: Attempt, after: Transition) -> None:
-        snapshot, match = asked.snapshot, asked.match
-        if asked.made is not None and asked.finding is not Finding.INCONCLUSIVE:
-            updated = await self._calls.record(asked.made, after)
+    async def _close(self, inquiry: Inquiry, attempt: Attempt, after: Transition) -> None:
+        snapshot, match = inquiry.snapshot, inquiry.match
+        if inquiry.made is not None and inquiry.finding is not Finding.INCONCLUSIVE:
+            updated = await self._calls.record(inquiry.made, after)
         else:
             message_id = match.provider_message_id if match else None
             try:
@@ -170,16 +170,16 @@ class Resolver:
         return required_action(snapshot, wait)
 
 
-def _resolved(attempt: Attempt, conclusive: bool, asked: Asked) -> Resolved:
+def _resolved(attempt: Attempt, conclusive: bool, inquiry: Inquiry) -> Resolved:
     """The event for the decision; for an accepted message, also how it was found, for the timeline."""
-    if asked.match is not None:
-        data = {"provider": attempt.provider, "certain": asked.match.certain}
-        return Resolved(attempt, asked.finding, conclusive, event="adopted", data=data)
-    if asked.made is not None:
+    if inquiry.match is not None:
+        data = {"provider": attempt.provider, "certain": inquiry.match.certain}
+        return Resolved(attempt, inquiry.finding, conclusive, event="adopted", data=data)
+    if inquiry.made is not None:
         data = {"provider": attempt.provider}
-        return Resolved(attempt, asked.finding, conclusive, asked.made.result, event="sent_again", data=data)
-    result = SendResult(Outcome.NOT_SENT, code=asked.refused) if asked.refused else None
-    return Resolved(attempt, asked.finding, conclusive, result)
+        return Resolved(attempt, inquiry.finding, conclusive, inquiry.made.result, event="sent_again", data=data)
+    result = SendResult(Outcome.NOT_SENT, code=inquiry.refused) if inquiry.refused else None
+    return Resolved(attempt, inquiry.finding, conclusive, result)
 
 
 def _target(snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider) -> Target | None:

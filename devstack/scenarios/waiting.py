@@ -7,7 +7,7 @@ from typing import TypeVar
 
 POLL_S = 0.05
 
-Found = TypeVar("Found")
+Value = TypeVar("Found")
 
 
 class WaitTimeout(Exception):
@@ -20,11 +20,11 @@ def _unchanged(found: object) -> object:
 
 async def until(
     what: str,
-    look: Callable[[], Awaitable[Found]],
-    condition: Callable[[Found], bool],
+    look: Callable[[], Awaitable[Value]],
+    condition: Callable[[Value], bool],
     within_s: float,
-    shown: Callable[[Found], object] = _unchanged,
-) -> Found:
+    shown: Callable[[Value], object] = _unchanged,
+) -> Value:
     """Poll `look` until `condition` holds, and return its value.
 
     Raises WaitTimeout after `within_s`, with what `shown` selects of the last value.
@@ -40,8 +40,8 @@ async def until(
 
 
 async def stays(
-    look: Callable[[], Awaitable[Found]], condition: Callable[[Found], bool], for_s: float
-) -> Found:
+    look: Callable[[], Awaitable[Value]], condition: Callable[[Value], bool], for_s: float
+) -> Value:
     """Poll `look` for `for_s`, or until `condition` no longer holds, and return its last value."""
     deadline = time.monotonic() + for_s
     while True:

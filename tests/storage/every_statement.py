@@ -17,7 +17,7 @@ ORPHANS = ROWS // 500 + FEW
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """A statement's arguments. It may read `rows_max` rows of each table; and `whole`, where it is set, says
     why it is right that it reads an index (or a small table) from one end to the other.
     """
@@ -27,7 +27,7 @@ class Asked:
     whole: str | None = None
 
 
-def every_statement(now: datetime) -> dict[str, Asked]:
+def every_statement(now: datetime) -> dict[str, Query]:
     """By name; `now` is the filling's moment: notification `no` was accepted `no` milliseconds before."""
     return {
         **_shown(now),
@@ -39,64 +39,64 @@ def every_statement(now: datetime) -> dict[str, Asked]:
     }
 
 
-def _shown(now: datetime) -> dict[str, Asked]:
+def _shown(now: datetime) -> dict[str, Query]:
     id, accepted = row_id("n", 7), now - timedelta(milliseconds=7)
     return {
-        "list_attempts": Asked((id,)),
-        "count_backlog": Asked(([1, 2, 3], 10)),
-        "list_timeline": Asked((id, accepted)),
-        "give_back_claim": Asked((id, uuid4(), 1.0)),
-        "readdress": Asked((id, {"sms": "+15550100"})),
-        "list_receipts": Asked((id,)),
-        "refresh_notifications": Asked(([row_id("n", number) for number in range(1, 11)], [])),
-        "notification_view": Asked(([row_id("n", number) for number in range(1, 11)],)),
+        "list_attempts": Query((id,)),
+        "count_backlog": Query(([1, 2, 3], 10)),
+        "list_timeline": Query((id, accepted)),
+        "give_back_claim": Query((id, uuid4(), 1.0)),
+        "readdress": Query((id, {"sms": "+15550100"})),
+        "list_receipts": Query((id,)),
+        "refresh_notifications": Query(([row_id("n", number) for number in range(1, 11)], [])),
+        "notification_view": Query(([row_id("n", number) for number in range(1, 11)],)),
     }
 
 
-def _users(now: datetime) -> dict[str, Asked]:
+def _users(now: datetime) -> dict[str, Query]:
     user = ("acme", "user-7")
     return {
-        "deactivate_token": Asked((*user, "fcm-one7", "dead", now)),
-        "list_devices": Asked(user),
-        "ensure_user": Asked(user),
-        "set_contacts": Asked((*user, "+1", None, None)),
-        "set_devices": Asked((*user, ["one", "three"], ["fcm-a", "fcm-b"], [None, None], [None, None])),
-        "set_quiet_hours": Asked((*user, "UTC", "22:00", "07:00")),
-        "set_settings": Asked((*user, ["*"], ["sms"], [False])),
-        "record_reply": Asked(("twilio", "event-new", "sms", "sms-7", "stop", None)),
-        "list_settings": Asked(user),
-        "suppress_globally": Asked(("sms", "sms-7", "twilio")),
-        "is_suppressed_globally": Asked(("sms", "sms-7")),
-        "find_subscription": Asked((row_id("d", 7),)),
-        "suppress": Asked(("acme", "sms", "sms-7", "asked")),
-        "suppress_by_verdict": Asked(("acme", "sms", "sms-7", "bounce", "twilio")),
-        "unsubscribe": Asked((row_id("d", 7),)),
-        "unsuppress": Asked(("acme", "sms", "sms-7")),
-        "find_user": Asked(user),
+        "deactivate_token": Query((*user, "fcm-one7", "dead", now)),
+        "list_devices": Query(user),
+        "ensure_user": Query(user),
+        "set_contacts": Query((*user, "+1", None, None)),
+        "set_devices": Query((*user, ["one", "three"], ["fcm-a", "fcm-b"], [None, None], [None, None])),
+        "set_quiet_hours": Query((*user, "UTC", "22:00", "07:00")),
+        "set_settings": Query((*user, ["*"], ["sms"], [False])),
+        "record_reply": Query(("twilio", "event-new", "sms", "sms-7", "stop", None)),
+        "list_settings": Query(user),
+        "suppress_globally": Query(("sms", "sms-7", "twilio")),
+        "is_suppressed_globally": Query(("sms", "sms-7")),
+        "find_subscription": Query((row_id("d", 7),)),
+        "suppress": Query(("acme", "sms", "sms-7", "asked")),
+        "suppress_by_verdict": Query(("acme", "sms", "sms-7", "bounce", "twilio")),
+        "unsubscribe": Query((row_id("d", 7),)),
+        "unsuppress": Query(("acme", "sms", "sms-7")),
+        "find_user": Query(user),
     }
 
 
-def _receipts(now: datetime) -> dict[str, Asked]:
+def _receipts(now: datetime) -> dict[str, Query]:
     numbers = range(1, 11)
     deliveries, ones = [row_id("d", number) for number in numbers], [1] * 10
     twilio, keys = ["twilio"] * 10, [f"event-{number}" for number in numbers]
     rows = [_receipt_fields(number, now) for number in numbers]
     return {
-        "find_addresses": Asked((deliveries, ones)),
-        "remove_applied_receipts": Asked((twilio, keys)),
-        "find_receipt_attempts": Asked((deliveries, ones)),
-        "record_attempt_receipts": Asked(
+        "find_addresses": Query((deliveries, ones)),
+        "remove_applied_receipts": Query((twilio, keys)),
+        "find_receipt_attempts": Query((deliveries, ones)),
+        "record_attempt_receipts": Query(
             (_fields(rows, "delivery_id number accepted_at receipt_status late"),)
         ),
-        "claim_receipts": Asked((10, None, None, 0.0)),
-        "update_deliveries_by_receipts": Asked((_fields(rows, "delivery_id version status event data"),)),
-        "find_final": Asked(([row_id("n", number) for number in numbers],)),
-        "keep_receipts": Asked(
+        "claim_receipts": Query((10, None, None, 0.0)),
+        "update_deliveries_by_receipts": Query((_fields(rows, "delivery_id version status event data"),)),
+        "find_final": Query(([row_id("n", number) for number in numbers],)),
+        "keep_receipts": Query(
             (_fields(rows, f"delivery_id attempt_number accepted_at received_at source {_REPORT}"),)
         ),
-        "postpone_receipts": Asked((twilio, keys, [1.0] * 10)),
-        "read_deliveries": Asked((deliveries,)),
-        "store_receipts": Asked((_fields(rows, f"address_verdict {_REPORT}"),)),
+        "postpone_receipts": Query((twilio, keys, [1.0] * 10)),
+        "read_deliveries": Query((deliveries,)),
+        "store_receipts": Query((_fields(rows, f"address_verdict {_REPORT}"),)),
     }
 
 
@@ -129,70 +129,70 @@ def _fields(rows: Sequence[Mapping[str, Any]], names: str) -> list[dict[str, Any
     return [{name: row[name] for name in names.split()} for row in rows]
 
 
-def _upkeep() -> dict[str, Asked]:
+def _upkeep() -> dict[str, Query]:
     live = "what is live is looked at as a whole: a bounded number, whatever there was before"
     parked = "everything that waits for an operator is counted: its own index holds nothing else"
     orphans = "the orphans' own index holds nothing else"
     return {
-        "ensure_partitions": Asked((3,)),
-        "ping": Asked(),
-        "remove_old_messages": Asked((1, 10)),
+        "ensure_partitions": Query((3,)),
+        "ping": Query(),
+        "remove_old_messages": Query((1, 10)),
         # As if the coming month had begun long ago: everything is old.
-        "remove_old_notifications": Asked((-1, 10), whole="the first tenant is the first row of an index"),
-        "list_old_partitions": Asked((6,)),
-        "count_parked": Asked(rows_max=PARKED, whole=parked),
-        "count_dead_letters": Asked(rows_max=PARKED, whole=parked),
-        "count_drift": Asked((LIVE,), rows_max=LIVE, whole=f"{live}; so are open attempts, and orphans"),
-        "drop_orphans": Asked((3600.0, 10), rows_max=FEW),
-        "requeue_lost": Asked((1000,), rows_max=LIVE, whole=live),
-        "revive_orphans": Asked((1000,), rows_max=ORPHANS, whole=orphans),
+        "remove_old_notifications": Query((-1, 10), whole="the first tenant is the first row of an index"),
+        "list_old_partitions": Query((6,)),
+        "count_parked": Query(rows_max=PARKED, whole=parked),
+        "count_dead_letters": Query(rows_max=PARKED, whole=parked),
+        "count_drift": Query((LIVE,), rows_max=LIVE, whole=f"{live}; so are open attempts, and orphans"),
+        "drop_orphans": Query((3600.0, 10), rows_max=FEW),
+        "requeue_lost": Query((1000,), rows_max=LIVE, whole=live),
+        "revive_orphans": Query((1000,), rows_max=ORPHANS, whole=orphans),
     }
 
 
-def _installation() -> dict[str, Asked]:
+def _installation() -> dict[str, Query]:
     one = "one row is read, whichever comes first"
     return {
-        "list_drained_providers": Asked(whole="one row a provider"),
-        "has_attempts": Asked(whole=one),
-        "create_api_key": Asked(("key7", "acme", "backend", b"\x00")),
-        "find_api_key": Asked(("key7",)),
-        "revoke_api_key": Asked(("key7",)),
-        "list_api_keys": Asked(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
-        "list_provider_states": Asked(whole="one row a provider"),
-        "record_circuit": Asked(("twilio", "open")),
-        "set_provider_status": Asked(("twilio", "drained")),
+        "list_drained_providers": Query(whole="one row a provider"),
+        "has_attempts": Query(whole=one),
+        "create_api_key": Query(("key7", "acme", "backend", b"\x00")),
+        "find_api_key": Query(("key7",)),
+        "revoke_api_key": Query(("key7",)),
+        "list_api_keys": Query(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
+        "list_provider_states": Query(whole="one row a provider"),
+        "record_circuit": Query(("twilio", "open")),
+        "set_provider_status": Query(("twilio", "drained")),
     }
 
 
-def _broadcasts(now: datetime) -> dict[str, Asked]:
+def _broadcasts(now: datetime) -> dict[str, Query]:
     id = row_id("b", 10)
     new = (uuid4(), "acme", "key-new", b"\x00", "k", 1, "running", "marketing", ["sms"], "all")
     text = (None, "Hello", "{}", "{}", "query", "{}", None, None, None, None, None, None, 0, 60.0)
     refusals = [{"number": 1, "code": "charset", "pointer": "", "message": ""}]
     tallies = "rows are folded together before they are many"
     return {
-        "abandon_draft": Asked((id, "abandoned")),
-        "advance_broadcast": Asked((id, 0, 0, 9, [uuid4()], refusals, 60.0)),
-        "clear_recipients": Asked((row_id("b", 11), 10)),
-        "create_broadcast": Asked((*new, *text)),
-        "apply_broadcast_command": Asked((id, "acme", ["running"], "paused", None)),
-        "expect_broadcast": Asked((id, 60.0)),
-        "end_broadcast": Asked((id, 0, "completed", None)),
-        "finish_broadcast": Asked((row_id("b", 51),)),
-        "fold_tallies": Asked((id,)),
-        "gather_recipients": Asked((id, 10, 60.0)),
-        "lock_broadcast": Asked((id, 0)),
-        "find_broadcast_by_key": Asked(("acme", "key-7")),
-        "next_recipients": Asked((id, 0, 0, 10)),
-        "add_recipients": Asked((id, 1, [{"number": 1, "user_id": "user-1"}])),
-        "add_refusals": Asked((id, 1, refusals)),
-        "list_refusals": Asked((id, 0, 0, 10)),
-        "broadcast_view": Asked(([row_id("b", number) for number in range(51, 56)],), rows_max=2 * FEW),
-        "mark_chunk_stopped": Asked((id, 10)),
-        "next_unstopped_chunk": Asked((id, 10)),
-        "begin_upload": Asked((id, "acme", 60.0)),
-        "end_upload": Asked((id, 0, 1, 0, b"\x00")),
-        "claim_broadcasts": Asked((10, 60.0)),
-        "list_broadcasts": Asked(("acme", 10, now, uuid4())),
-        "list_unfolded_tallies": Asked((300, 10), rows_max=ROWS // 10 + FEW, whole=tallies),
+        "abandon_draft": Query((id, "abandoned")),
+        "advance_broadcast": Query((id, 0, 0, 9, [uuid4()], refusals, 60.0)),
+        "clear_recipients": Query((row_id("b", 11), 10)),
+        "create_broadcast": Query((*new, *text)),
+        "apply_broadcast_command": Query((id, "acme", ["running"], "paused", None)),
+        "expect_broadcast": Query((id, 60.0)),
+        "end_broadcast": Query((id, 0, "completed", None)),
+        "finish_broadcast": Query((row_id("b", 51),)),
+        "fold_tallies": Query((id,)),
+        "gather_recipients": Query((id, 10, 60.0)),
+        "lock_broadcast": Query((id, 0)),
+        "find_broadcast_by_key": Query(("acme", "key-7")),
+        "next_recipients": Query((id, 0, 0, 10)),
+        "add_recipients": Query((id, 1, [{"number": 1, "user_id": "user-1"}])),
+        "add_refusals": Query((id, 1, refusals)),
+        "list_refusals": Query((id, 0, 0, 10)),
+        "broadcast_view": Query(([row_id("b", number) for number in range(51, 56)],), rows_max=2 * FEW),
+        "mark_chunk_stopped": Query((id, 10)),
+        "next_unstopped_chunk": Query((id, 10)),
+        "begin_upload": Query((id, "acme", 60.0)),
+        "end_upload": Query((id, 0, 1, 0, b"\x00")),
+        "claim_broadcasts": Query((10, 60.0)),
+        "list_broadcasts": Query(("acme", 10, now, uuid4())),
+        "list_unfolded_tallies": Query((300, 10), rows_max=ROWS // 10 + FEW, whole=tallies),
     }
