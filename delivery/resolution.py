@@ -21,7 +21,7 @@ from domain.required_action import required_action
 from domain.resolution_decision import Finding, Resolved
 from domain.routing import Candidate
 from domain.snapshot import DeliverySnapshot
-from domain.status import PARKED, Status
+from domain.status import PARKED
 from domain.transition import Resolve, Transition, Wait
 from providers.base import AmbiguityResolution, LookupFailed, Match, Provider
 from storage.ledger import Ledger
@@ -160,12 +160,10 @@ class Resolver:
     async def _ask_later(
         self, snapshot: DeliverySnapshot, resolved: Resolved, wait: Wait
     ) -> PassResult | None:
-        if wait.postpone and wait.until is not None:
-            # Move the due time too, or the dispatcher would claim it before the next question.
-            still_open = Transition(Status.SENDING, snapshot.context.lease_after(wait.until))
+        if wait.postponement is not None:
             result = resolved.result
             code = (result.code or result.outcome.value) if result else None
-            if await self._calls.settle(snapshot, resolved.attempt, still_open, code=code) is None:
+            if await self._calls.settle(snapshot, resolved.attempt, wait.postponement, code=code) is None:
                 return None
         return required_action(snapshot, wait)
 

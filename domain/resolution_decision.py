@@ -97,7 +97,9 @@ def _inconclusive(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition 
         left_s = (snapshot.delivery.expires_at - snapshot.now).total_seconds()
         asked_for = snapshot.now + timedelta(seconds=min(result.retry_after_s, left_s))
         again = replace(again, until=max(again.until, asked_for))
-    return replace(again, postpone=resolved.conclusive or result is not None)
+    if again.until is None or not (resolved.conclusive or result is not None):
+        return again
+    return replace(again, postponement=Transition(Status.SENDING, snapshot.context.lease_after(again.until)))
 
 
 def _give_up(snapshot: DeliverySnapshot, attempt: Attempt) -> Transition:

@@ -52,13 +52,13 @@ class Transition:
 class Wait:
     """Do nothing before `until`; None: nothing is expected any more, or an operator must act.
 
-    `postpone`: move the delivery's due time too, so that it is not claimed before then.
+    `postponement`: the transition that moves the delivery's due time too, so that it is not claimed before then.
     `detail` says in one line what it waits for: codes and provider names only.
     """
 
     until: datetime | None
     detail: str = ""
-    postpone: bool = False
+    postponement: Transition | None = None
 
 
 @dataclass(frozen=True, slots=True)

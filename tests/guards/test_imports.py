@@ -110,6 +110,18 @@ def test_reading_settings_imports_no_vendor() -> None:
     assert ours == {"domain"}
 
 
+def test_only_the_domain_decides_about_transitions() -> None:
+    """The engine, the activities and the API apply what domain.decision.decide returns."""
+    building = [
+        f"{name(path)}:{node.lineno}"
+        for path in code(production=True)
+        if part(path) != "domain"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Transition"
+    ]
+    assert building == []
+
+
 def test_the_api_has_no_client_of_temporal() -> None:
     allowed = ("temporalio.service",)
     wrong = [
