@@ -22,6 +22,6 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.removeprefix("test_"))
 def test_on_uvloop(case: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    # In a thread of its own: this one has the session's loop.
+    # In another thread: this one runs the session's loop.
     with ThreadPoolExecutor(1) as beside:
         beside.submit(uvloop.run, case()).result()

@@ -1,4 +1,4 @@
-"""SendGrid's own SDK as the client of our simulator, and as the judge of what it signs."""
+"""SendGrid's own SDK as a client of our simulator, and as the verifier of its signatures."""
 
 import asyncio
 import json
@@ -42,7 +42,9 @@ async def test_it_sends(vendors: Vendors, sdk: SendGridAPIClient) -> None:
 
 
 async def test_it_finds_in_the_logs_and_the_activity_what_the_adapter_sent(
+    
     vendors: Vendors, sdk: SendGridAPIClient
+
 ) -> None:
     sent, _ = await callbacks_of(vendors, "sendgrid")
     since = f"{sent.intended_at - timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
@@ -77,7 +79,7 @@ async def test_each_refusal_is_its_own_error(vendors: Vendors, sdk: SendGridAPIC
             await asyncio.to_thread(sdk.send, mail(to))
         assert refused.value.status_code == status
         assert refused.value.to_dict["errors"][0]["message"]
-        # What both make of one 429.
+        # The reading of one 429 by both.
         if status == 429:
             reset = int(refused.value.headers["X-RateLimit-Reset"])
             result = await vendors.providers["sendgrid"].send(
@@ -87,7 +89,9 @@ async def test_each_refusal_is_its_own_error(vendors: Vendors, sdk: SendGridAPIC
 
 
 async def test_the_simulator_itself_refuses_in_the_same_form(
+    
     vendors: Vendors, sdk: SendGridAPIClient
+
 ) -> None:
     stranger = SendGridAPIClient("SG.another", host=base_url(vendors, "sendgrid"))
     calls: list[tuple[Callable[[], object], type[Exception]]] = [
@@ -100,7 +104,7 @@ async def test_the_simulator_itself_refuses_in_the_same_form(
             await asyncio.to_thread(call)
 
 
-async def test_it_believes_what_the_simulator_signs(vendors: Vendors) -> None:
+async def test_it_accepts_the_simulators_signature(vendors: Vendors) -> None:
     _, callbacks = await callbacks_of(vendors, "sendgrid")
     webhook = EventWebhook(simulated.PUBLIC_KEY)
     for callback in callbacks:
