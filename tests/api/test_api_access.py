@@ -246,9 +246,9 @@ async def test_a_body_above_a_megabyte_is_refused(api: httpx.AsyncClient) -> Non
 
 
 async def test_without_postgres_the_client_may_retry_later() -> None:
-    nobody = f"postgresql://herald@127.0.0.1:{free_port()}/herald"
+    unreachable = f"postgresql://herald@127.0.0.1:{free_port()}/herald"
     async with (
-        served(settings_for(nobody)) as url,
+        served(settings_for(unreachable)) as url,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,
     ):
         key = {"Authorization": f"Bearer {api_keys.generate()}", "Idempotency-Key": "k"}

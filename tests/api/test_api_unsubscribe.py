@@ -89,8 +89,8 @@ async def test_a_click_opts_the_user_out_of_the_type(
     again, _ = await mailed(user_id=shown["user_id"])
     other, _ = await mailed(user_id=shown["user_id"], type="marketing")
     assert [await may_be_sent(ledger, id["id"]) for id in (shown, again, other)] == [False, False, True]
-    somebody, _ = await mailed()
-    assert await may_be_sent(ledger, somebody["id"])
+    stranger, _ = await mailed()
+    assert await may_be_sent(ledger, stranger["id"])
 
 
 async def test_a_click_appears_once_in_the_timeline(
@@ -161,13 +161,13 @@ async def test_invalid_links_are_not_found(
 
 ) -> None:
     shown, token = await mailed()
-    nobodys = [await mailed.token(shown, "another secret"), token_of(SECRET, uuid4())]
-    for wrong in (*nobodys, token[:-1], token.swapcase(), token * 2, "%00", "%FF", str(uuid4())):
+    forged = [await mailed.token(shown, "another secret"), token_of(SECRET, uuid4())]
+    for wrong in (*forged, token[:-1], token.swapcase(), token * 2, "%00", "%FF", str(uuid4())):
         for method in ("GET", "POST"):
             answer = await mailbox.request(method, wrong)
             assert answer.status_code in (404, 422), (wrong, answer.text)
             assert answer.headers["content-type"] == "application/problem+json"
-    assert (await mailbox.post(nobodys[0])).json()["code"] == "unsubscribe_link_unknown"
+    assert (await mailbox.post(forged[0])).json()["code"] == "unsubscribe_link_unknown"
     assert await preferences(api, shown["user_id"]) == {}
     assert (await mailbox.put(token)).status_code == 405
 

@@ -159,17 +159,17 @@ async def refused_by_the_api(run: Run) -> None:
     for mistake in wrong:
         body = {"user_id": "x", "type": "otp", "channels": ["sms"], "content": {"body": word("body")}}
         assert (await api.submit(body | mistake, word("key"))).status == 422
-    async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as anybody:
+    async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as client:
         headers = {"Authorization": f"Bearer hk_{word('secret')}"}
-        assert (await anybody.get("/v1/notifications", headers=headers)).status_code == 401
+        assert (await client.get("/v1/notifications", headers=headers)).status_code == 401
         for vendor in ("twilio", "termii", "sendgrid", "mailgun", "whatsapp_cloud"):
-            forged = await anybody.post(
+            forged = await client.post(
                 f"/v1/callbacks/{vendor}?ref={word('ref')}",
                 content=f'{{"to": "{run.canaries.phone()}", "text": "{word("callback")}"}}',
                 headers={"X-Twilio-Signature": word("signature")},
             )
             assert forged.status_code in (400, 401, 403), forged.text
-        cut = await anybody.post(
+        cut = await client.post(
             "/v1/notifications",
             content=f'{{"content": {{"body": "{word("malformed")}',
             headers={

@@ -1,4 +1,4 @@
-"""How requests end on the worker's loop: what may have been written is told by how its sockets fail."""
+"""How requests end on the worker's loop: its socket errors show whether a request may have been written."""
 
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
