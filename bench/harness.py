@@ -38,7 +38,7 @@ class Bench:
     """How to run: the sizes, and where progress goes.
 
     `small` is for development: everything runs, and the figures mean nothing. `essential` leaves out
-    everything that `bench.before_after` does not compare. `options` belong to a topic, from `--set name=value`.
+    everything that `bench.before_after` does not compare. `options` are the topic's, from `--set name=value`.
     """
 
     small: bool = False
