@@ -94,9 +94,7 @@ async def test_the_key_is_checked_before_the_body_is_read(url: str) -> None:
 
 
 async def test_a_stalled_body_times_out(
-    
     url: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     monkeypatch.setattr(body_limit, "BODY_WITHIN_S", 0.05)
     to = httpx.URL(url)
@@ -114,9 +112,7 @@ async def test_a_stalled_body_times_out(
 
 
 async def test_another_tenants_objects_are_not_found(
-    
     api: httpx.AsyncClient, other: httpx.AsyncClient, submit: Submit, parked: Parked
-
 ) -> None:
     id, dead = (await submit())["id"], await parked()
     for method, path in (
@@ -146,9 +142,7 @@ async def test_another_tenants_objects_are_not_found(
 
 
 async def test_the_same_key_in_two_tenants_is_two_notifications(
-    
     api: httpx.AsyncClient, other: httpx.AsyncClient
-
 ) -> None:
     asked = body(idempotency_key="shared")
     answers = [await client.post("/notifications", json=asked) for client in (api, other)]
@@ -170,9 +164,7 @@ async def test_an_unknown_route_answers_with_a_problem(api: httpx.AsyncClient) -
 
 
 async def test_head_is_answered_as_get_without_the_body(
-    
     url: str, api: httpx.AsyncClient, submit: Submit
-
 ) -> None:
     shown = await submit()
     broadcast = await api.post(
@@ -261,9 +253,7 @@ async def test_without_postgres_the_client_may_retry_later() -> None:
 
 
 async def test_a_full_queue_and_a_lost_commit_have_different_codes(
-    
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     from storage.group import CommitUnknown, QueueFull
     from storage.ledger import Ledger
@@ -280,9 +270,7 @@ async def test_a_full_queue_and_a_lost_commit_have_different_codes(
 
 
 async def test_an_unexpected_error_is_a_problem_without_its_text(
-    
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-
 ) -> None:
     from storage.ledger import Ledger
 

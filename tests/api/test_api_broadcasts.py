@@ -65,9 +65,7 @@ async def test_a_new_broadcast_shows_its_status(api: httpx.AsyncClient) -> None:
     ],
 )
 async def test_an_invalid_field_is_named(
-    
     api: httpx.AsyncClient, changes: dict[str, Any], pointer: str, code: str
-
 ) -> None:
     answer = await create(api, **changes)
     assert answer.status_code == 422, answer.text
@@ -83,9 +81,7 @@ async def test_an_invalid_recipient_in_a_list_is_named(api: httpx.AsyncClient) -
 
 
 async def test_another_tenants_broadcast_does_not_exist(
-    
     api: httpx.AsyncClient, other: httpx.AsyncClient
-
 ) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
     answers = [
@@ -153,9 +149,7 @@ CSV_REFUSED = {
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 async def test_a_csv_is_read_in_parts_of_any_size_and_bad_lines_are_reported(
-    
     api: httpx.AsyncClient, pool: Pool, size: int
-
 ) -> None:
     content = b"\n".join(CSV_LINES)
     id = (await created(api, audience=UPLOAD))["id"]
@@ -222,9 +216,7 @@ async def test_ndjson_is_read_and_bad_lines_are_reported(api: httpx.AsyncClient,
     ],
 )
 async def test_an_invalid_upload_leaves_a_draft(
-    
     api: httpx.AsyncClient, content: str | bytes, query: str, code: str
-
 ) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
     answer = await upload(api, id, content, query=query)

@@ -63,9 +63,7 @@ async def test_an_sms_to_another_country_is_refused(narrow: httpx.AsyncClient) -
 
 
 async def test_a_notification_accepted_before_the_list_is_replayed(
-    
     api: httpx.AsyncClient, narrow: httpx.AsyncClient
-
 ) -> None:
     request, key = body(to={"sms": BRITISH}), {"Idempotency-Key": "before the list"}
     first = await api.post("/notifications", json=request, headers=key)
@@ -83,9 +81,7 @@ async def test_a_dead_letter_cannot_be_sent_to_another_country(
 
 
 async def test_a_number_has_one_spelling_in_every_request(
-    
     api: httpx.AsyncClient, submit: Submit, parked: Parked, ledger: Ledger
-
 ) -> None:
     spelt = "+234 (803) 123-6789"
     shown = await submit(user_id="spelt", to={"sms": spelt})

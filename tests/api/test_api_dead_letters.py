@@ -37,9 +37,7 @@ async def test_dead_letters_are_listed(api: httpx.AsyncClient, parked: Parked) -
 
 
 async def test_a_retry_starts_afresh(
-    
     api: httpx.AsyncClient, parked: Parked, ledger: Ledger, pool: Pool
-
 ) -> None:
     id = await parked()
     answer = await api.post(f"/dead-letters/{id}/retry")
@@ -58,9 +56,7 @@ async def test_a_retry_starts_afresh(
 
 
 async def test_an_expired_dead_letter_needs_a_new_expiry(
-    
     api: httpx.AsyncClient, parked: Parked, ledger: Ledger
-
 ) -> None:
     id = await parked(expires_at=datetime.now(UTC) - HOUR)
     refused = await api.post(f"/dead-letters/{id}/retry", json={})
@@ -118,9 +114,7 @@ async def test_discarding_does_not_start_the_next_channel(
 
 
 async def test_a_replay_keeps_its_rate(
-    
     api: httpx.AsyncClient, parked: Parked, ledger: Ledger, pool: Pool
-
 ) -> None:
     ids = [await parked(type="statement") for _ in range(4)]
     expired = await parked(type="statement", expires_at=datetime.now(UTC) - HOUR)
@@ -168,9 +162,7 @@ async def test_a_replay_is_a_dry_run_unless_it_says_otherwise(api: httpx.AsyncCl
     ],
 )
 async def test_an_invalid_field_of_a_replay_is_named(
-    
     api: httpx.AsyncClient, asked: dict[str, Any], pointer: str
-
 ) -> None:
     answer = await api.post("/dead-letters/replay", json=asked)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)

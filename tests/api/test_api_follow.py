@@ -75,9 +75,7 @@ async def test_pages_are_complete_and_stable(api: httpx.AsyncClient, submit: Sub
     ],
 )
 async def test_an_invalid_query_parameter_is_named(
-    
     api: httpx.AsyncClient, query: dict[str, str], pointer: str
-
 ) -> None:
     answer = await api.get("/notifications", params=query)
     assert answer.status_code == 422
@@ -96,9 +94,7 @@ async def test_attempts_are_shown(api: httpx.AsyncClient, submit: Submit, ledger
 
 
 async def test_a_timeline_shows_every_event_in_order(
-    
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, pool: Pool
-
 ) -> None:
     id = (await submit())["id"]
     notification, number = await attempted(ledger, id)
@@ -169,9 +165,7 @@ async def test_a_waiting_notification_is_cancelled(
 
 
 async def test_a_sending_or_sent_notification_is_not_cancelled(
-    
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger
-
 ) -> None:
     sending = (await submit())["id"]
     await attempted(ledger, sending)
@@ -183,9 +177,7 @@ async def test_a_sending_or_sent_notification_is_not_cancelled(
 
 
 async def test_a_cancel_stops_the_channels_that_are_not_sending(
-    
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger
-
 ) -> None:
     id = (await submit(channels=["sms", "email"], strategy="first"))["id"]
     notification, number = await attempted(ledger, id)
@@ -202,9 +194,7 @@ async def test_a_cancel_stops_the_channels_that_are_not_sending(
 
 
 async def test_a_cancel_never_starts_the_next_channel(
-    
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     id = (await submit(channels=["sms", "email", "push"], strategy="first"))["id"]
     update, turns, seen = Ledger.update, asyncio.Lock(), set[Status]()
@@ -221,9 +211,7 @@ async def test_a_cancel_never_starts_the_next_channel(
 
 
 async def test_a_cancel_survives_a_concurrent_update(
-    
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     id = (await submit())["id"]
     update = Ledger.update

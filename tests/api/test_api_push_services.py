@@ -33,9 +33,7 @@ def settings_with(database: str, keys: Path, hosts: str) -> Settings:
     ],
 )
 async def test_only_the_named_hosts_are_push_services(
-    
     database: str, pool: Pool, tmp_path: Path, hosts: str, host: str, taken: bool
-
 ) -> None:
     key = await api_keys.create(pool, "bank", "push services")
     device = {"device_id": "laptop", "webpush": webpush.subscription("ada", host)}

@@ -84,9 +84,7 @@ async def eventually(office: Office, holds: Callable[[], Awaitable[object]]) -> 
     ],
 )
 async def test_a_hard_bounce_or_a_complaint_suppresses_the_address(
-    
     office: Office, vendor: str, word: str, reason: str
-
 ) -> None:
     to = mailbox(word)
     _, result = await office.send(vendor, to)
@@ -125,9 +123,7 @@ async def test_a_soft_bounce_does_not_suppress(office: Office, vendor: str, word
     [("twilio", SMS), ("termii", SMS), ("africastalking", SMS), ("whatsapp_cloud", WHATSAPP)],
 )
 async def test_stop_holds_for_its_channel_and_start_lifts_it(
-    
     office: Office, vendor: str, channel: Channel
-
 ) -> None:
     to = number()
     await office.simulators.reply(vendor, to, "Stop")

@@ -85,9 +85,7 @@ async def test_concurrent_duplicates_create_one_notification(api: httpx.AsyncCli
     ],
 )
 async def test_a_wrong_key_is_a_bad_request(
-    
     api: httpx.AsyncClient, headers: list[Any], in_body: str | None, code: str
-
 ) -> None:
     answer = await api.post("/notifications", json=body(idempotency_key=in_body), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
@@ -152,9 +150,7 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("change", "pointer", "code"), INVALID, ids=[f"{p} {c}" for _, p, c in INVALID])
 async def test_an_invalid_field_is_named(
-    
     api: httpx.AsyncClient, pool: Pool, change: dict[str, Any], pointer: str, code: str
-
 ) -> None:
     asked = body(**change)
     for name in [name for name, value in change.items() if value is None]:
@@ -189,9 +185,7 @@ async def test_an_invalid_field_is_named(
     ids=["cut", "word", "not utf-8", "mark", "utf-16", "utf-16-le", "utf-32-be", "deep", "long number"],
 )
 async def test_an_unreadable_body_is_a_bad_request(
-    
     api: httpx.AsyncClient, content: bytes, code: str, said: str
-
 ) -> None:
     answer = await api.post(
         "/notifications", content=content, headers={KEY: "k", "Content-Type": "application/json"}
@@ -277,9 +271,7 @@ async def test_contacts_are_stored_in_one_spelling(api: httpx.AsyncClient, pool:
 
 
 async def test_a_type_may_have_its_content_scrubbed_and_its_own_lane(
-    
     api: httpx.AsyncClient, pool: Pool
-
 ) -> None:
     asked = body(type="otp", lane="critical")
     shown = (await api.post("/notifications", json=asked, headers={KEY: "otp"})).json()

@@ -77,9 +77,7 @@ async def may_be_sent(ledger: Ledger, id: str) -> bool:
 
 
 async def test_a_click_opts_the_user_out_of_the_type(
-    
     api: httpx.AsyncClient, mailed: Mailed, ledger: Ledger, mailbox: httpx.AsyncClient
-
 ) -> None:
     shown, token = await mailed()
     answer = await mailbox.post(token, **CLICK)
@@ -94,9 +92,7 @@ async def test_a_click_opts_the_user_out_of_the_type(
 
 
 async def test_a_click_appears_once_in_the_timeline(
-    
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
-
 ) -> None:
     shown, token = await mailed()
     for _ in range(3):
@@ -108,9 +104,7 @@ async def test_a_click_appears_once_in_the_timeline(
 
 
 async def test_a_click_works_again_after_the_user_opted_in(
-    
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
-
 ) -> None:
     shown, token = await mailed()
     await mailbox.post(token, **CLICK)
@@ -121,9 +115,7 @@ async def test_a_click_works_again_after_the_user_opted_in(
 
 
 async def test_opening_the_link_changes_nothing(
-    
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
-
 ) -> None:
     shown, token = await mailed()
     for method in ("GET", "HEAD", "GET"):
@@ -141,9 +133,7 @@ async def test_opening_the_link_changes_nothing(
 
 @pytest.mark.parametrize("body", [b"", b"\xff\x00", b"{", b"List-Unsubscribe=Two-Clicks"])
 async def test_the_headers_and_body_of_a_click_are_ignored(
-    
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient, body: bytes
-
 ) -> None:
     shown, token = await mailed()
     headers = {
@@ -156,9 +146,7 @@ async def test_the_headers_and_body_of_a_click_are_ignored(
 
 
 async def test_invalid_links_are_not_found(
-    
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
-
 ) -> None:
     shown, token = await mailed()
     forged = [await mailed.token(shown, "another secret"), token_of(SECRET, uuid4())]
@@ -173,9 +161,7 @@ async def test_invalid_links_are_not_found(
 
 
 async def test_the_body_of_a_click_is_limited(
-    
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
-
 ) -> None:
     shown, token = await mailed()
 
@@ -190,9 +176,7 @@ async def test_the_body_of_a_click_is_limited(
 
 
 async def test_a_click_works_after_the_contents_were_deleted(
-    
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient, pool: Pool
-
 ) -> None:
     shown, token = await mailed()
     await pool.execute("DELETE FROM notification_contents WHERE notification_id = $1", UUID(shown["id"]))

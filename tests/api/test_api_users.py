@@ -39,9 +39,7 @@ async def test_a_user_id_may_hold_anything_a_url_can_carry(api: httpx.AsyncClien
 
 
 async def test_a_token_registered_again_survives_an_earlier_verdict(
-    
     api: httpx.AsyncClient, pool: Pool
-
 ) -> None:
     path, device = "/users/eve/devices", {"device_id": "phone", "apns_token": "e" * 64}
     await api.put(path, json={"devices": [device]})
@@ -198,9 +196,7 @@ async def test_unknown_users_are_not_found(api: httpx.AsyncClient) -> None:
     ],
 )
 async def test_an_invalid_field_is_named(
-    
     api: httpx.AsyncClient, path: str, asked: dict[str, Any], pointer: str, code: str
-
 ) -> None:
     answer = await api.put(f"/users/{path}", json=asked)
     assert answer.status_code == 422, answer.text
@@ -249,9 +245,7 @@ async def test_suppressions_come_in_pages(api: httpx.AsyncClient) -> None:
     ],
 )
 async def test_an_invalid_suppression_request_names_the_field(
-    
     api: httpx.AsyncClient, method: str, query: dict[str, str], asked: dict[str, Any] | None, pointer: str
-
 ) -> None:
     answer = await api.request(method, "/suppressions", params=query, json=asked)
     assert answer.status_code == 422, answer.text

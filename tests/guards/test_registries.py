@@ -86,9 +86,7 @@ def lanes_of_devstack() -> list[list[Lane]]:
 
 @pytest.mark.parametrize("processes", [lanes_of_compose(), lanes_of_devstack()], ids=["compose", "devstack"])
 def test_every_task_queue_has_a_worker_and_critical_a_separate_one(
-    
     processes: list[list[Lane]], monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     polled = [queues_of(lanes, monkeypatch) for lanes in processes]
     used = {task_queue(lane) for lane in Lane} | {batch_queue()}

@@ -30,9 +30,7 @@ def test_its_capabilities_are_what_the_suite_tests(case: Case, provider: Provide
 
 
 async def test_a_send_is_accepted_and_reaches_the_vendor_once(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     result = await provider.send(sent, timeout_s=BUDGET_S)
@@ -44,9 +42,7 @@ async def test_a_send_is_accepted_and_reaches_the_vendor_once(
 
 
 async def test_a_magic_recipient_is_refused_as_documented(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     for refusal in case.refusals:
         result = await provider.send(message(case, vendors.listener.url, refusal.to), timeout_s=BUDGET_S)
@@ -56,9 +52,7 @@ async def test_a_magic_recipient_is_refused_as_documented(
 
 
 async def test_the_vendors_own_errors_are_classified_by_status(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     came: dict[int, Outcome] = {}
     for status in case.by_status:
@@ -82,9 +76,7 @@ def test_every_class_of_error_is_recorded_or_declared_impossible(case: Case, pro
 
 
 async def test_a_throttled_send_says_how_long_to_wait(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     await vendors.simulators.fault(case.name, "status", sent.target.address, status=429, retry_after_s=40)
@@ -96,9 +88,7 @@ async def test_a_throttled_send_says_how_long_to_wait(
 
 
 async def test_an_unprocessed_send_without_an_answer_is_ambiguous_and_not_found(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     for kind, budget_s in (("reset", BUDGET_S), ("black_hole", 0.5)):
         sent = message(case, vendors.listener.url)
@@ -109,9 +99,7 @@ async def test_an_unprocessed_send_without_an_answer_is_ambiguous_and_not_found(
 
 
 async def test_a_processed_send_without_an_answer_is_ambiguous(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     for kind, more, budget_s in (
         ("accept_then_close", {}, BUDGET_S),
@@ -133,9 +121,7 @@ async def test_an_unreadable_answer_is_ambiguous(case: Case, provider: Provider,
 
 
 async def test_a_503_from_an_intermediary_is_ambiguous(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     await vendors.simulators.fault(case.name, "malformed", sent.target.address, status=503)
@@ -158,9 +144,7 @@ async def has_no_content_types(case: Case, provider: Provider, vendors: Vendors)
 
 @where("typed", has_no_content_types)
 async def test_a_whole_answer_counts_with_any_content_type(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     await vendors.simulators.fault(case.name, "mistyped", sent.target.address)
@@ -220,9 +204,7 @@ async def has_its_own_connections(case: Case, provider: Provider, vendors: Vendo
 
 @where("pooled", has_its_own_connections)
 async def test_the_catalog_limits_each_step_of_a_call(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     catalog = Catalog(types={}, providers={case.name: ProviderPolicy(read_s=0.2)})
     sent = message(case, vendors.listener.url)

@@ -79,9 +79,7 @@ async def is_not_called_back(case: Case, vendors: Vendors, desk: Desk) -> None:
 
 
 async def test_a_genuine_callback_is_stored_once_and_a_forged_one_is_counted(
-    
     case: Case, provider: Provider, vendors: Vendors, desk: Desk
-
 ) -> None:
     if not case.receipts:
         await is_not_called_back(case, vendors, desk)

@@ -61,9 +61,7 @@ async def test_a_genuine_callback_reports_delivery(case: Case, provider: Provide
 
 @where("receipts", has_no_callbacks)
 async def test_a_repeated_callback_has_the_same_event_key(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     await vendors.simulators.callbacks(case.name, sent.target.address, mode="repeated")
@@ -102,9 +100,7 @@ async def test_a_forged_callback_is_refused(case: Case, provider: Provider, vend
 
 @where("key_setting", has_no_callbacks)
 async def test_two_keys_are_accepted_during_a_rotation(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     variable = f"HERALD_PROVIDERS__{case.name.upper()}__{case.key_setting}"
     sent = message(case, vendors.listener.url)
@@ -128,9 +124,7 @@ async def test_two_keys_are_accepted_during_a_rotation(
 
 @where("signature_age_s", carries_no_time)
 async def test_a_callback_that_is_replayed_later_is_refused(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
@@ -145,9 +139,7 @@ async def test_a_callback_that_is_replayed_later_is_refused(
 
 @where("receipts", has_no_callbacks)
 async def test_a_text_of_many_segments_is_one_message_with_one_delivery(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     _, id = await delivered(case, provider, vendors, text="Zażółć gęślą jaźń. " * 20)
     receipts = await vendors.listener.receipts(provider, _delivered(id))
@@ -157,9 +149,7 @@ async def test_a_text_of_many_segments_is_one_message_with_one_delivery(
 
 @where("receipts", has_no_callbacks)
 async def test_a_callback_about_an_unknown_message_is_parsed(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     """The ledger decides whose it is: another installation's, or ours before its answer was recorded."""
     genuine, id = await delivered(case, provider, vendors)

@@ -40,9 +40,7 @@ async def test_not_found_is_not_yet_not_sent(case: Case, provider: Provider, ven
 
 @where("lookup", has_no_lookup)
 async def test_a_lookup_finds_exactly_the_message_that_is_asked_for(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     other = replace(message(case, vendors.listener.url), target=sent.target)
@@ -56,9 +54,7 @@ async def test_a_lookup_finds_exactly_the_message_that_is_asked_for(
 
 @where("lookup", has_no_lookup)
 async def test_only_a_reference_identifies_ours_among_equal_messages(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     twin = replace(message(case, vendors.listener.url), target=sent.target, content=sent.content)
@@ -70,9 +66,7 @@ async def test_only_a_reference_identifies_ours_among_equal_messages(
 
 @where("lookup", has_no_lookup)
 async def test_a_duplicate_is_found_twice_or_for_certain(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     sent = message(case, vendors.listener.url)
     ids = {(await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id for _ in range(2)}
@@ -83,9 +77,7 @@ async def test_a_duplicate_is_found_twice_or_for_certain(
 
 @where("lookup", has_no_lookup)
 async def test_a_lookup_without_a_readable_answer_proves_nothing(
-    
     case: Case, provider: Provider, vendors: Vendors
-
 ) -> None:
     for kind, more in (("status", {"status": 500}), ("malformed", {}), ("cut", {}), ("reset", {})):
         sent = message(case, vendors.listener.url)

@@ -70,9 +70,7 @@ def test_a_forged_sendgrid_signature_is_refused(changed: dict[str, str]) -> None
     ("age_s", "believed"), [(0, True), (299, True), (301, False), (-299, True), (-301, False)]
 )
 def test_a_sendgrid_signature_expires(
-    
     signed_by_sendgrid: CallbackRequest, age_s: int, believed: bool
-
 ) -> None:
     request = replace(signed_by_sendgrid, now=NOW + timedelta(seconds=age_s))
     if believed:

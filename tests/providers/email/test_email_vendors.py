@@ -83,9 +83,7 @@ def magic(word: str) -> str:
     ],
 )
 async def test_a_magic_recipient_reports(
-    
     vendors: Vendors, vendor: str, word: str, code: str, permanent: bool, verdict: AddressVerdict
-
 ) -> None:
     provider, sent = vendors.providers[vendor], mail(magic(word))
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED

@@ -35,9 +35,7 @@ async def test_every_page_of_events_is_read(vendors: Vendors, monkeypatch: pytes
     [None, {}, {"next": 7}, {"next": "http://127.0.0.1:9/elsewhere"}, {"next": "/v3/other.example/events/x"}],
 )
 async def test_credentials_do_not_follow_foreign_links(
-    
     vendors: Vendors, paging: object, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     asked: list[str] = []
 

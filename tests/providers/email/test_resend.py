@@ -161,9 +161,7 @@ def test_the_official_sdk_accepts_the_simulators_signature() -> None:
 
 
 async def test_the_official_sdk_understands_the_simulator(
-    
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     monkeypatch.setattr(sdk, "api_url", vendors.variables["HERALD_PROVIDERS__RESEND__BASE_URL"])
     monkeypatch.setattr(sdk, "api_key", simulated.API_KEY)

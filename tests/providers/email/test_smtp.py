@@ -74,9 +74,7 @@ def fault(vendor: simulated.Smtp, sent: Message, kind: str, **more: Any) -> None
     ("kind", "budget_s", "code"), [("reset", BUDGET_S, "connection_lost"), ("black_hole", 0.3, "timeout")]
 )
 async def test_silence_before_the_content_is_not_sent(
-    
     vendor: simulated.Smtp, provider: Smtp, stage: str, kind: str, budget_s: float, code: str
-
 ) -> None:
     sent = mail()
     fault(vendor, sent, kind, stage=stage)
@@ -89,9 +87,7 @@ async def test_silence_before_the_content_is_not_sent(
     ("kind", "processed"), [("reset", 0), ("black_hole", 0), ("accept_then_close", 1), ("malformed", 1)]
 )
 async def test_silence_after_the_content_is_ambiguous(
-    
     vendor: simulated.Smtp, provider: Smtp, kind: str, processed: int
-
 ) -> None:
     sent = mail()
     fault(vendor, sent, kind)
@@ -103,9 +99,7 @@ async def test_silence_after_the_content_is_ambiguous(
 @pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
 @pytest.mark.parametrize(("status", "outcome"), [(451, Outcome.UNAVAILABLE), (554, Outcome.REJECTED)])
 async def test_a_reply_decides_at_any_stage(
-    
     vendor: simulated.Smtp, provider: Smtp, stage: str, status: int, outcome: Outcome
-
 ) -> None:
     sent = mail()
     fault(vendor, sent, "status", status=status, stage=stage)
@@ -115,9 +109,7 @@ async def test_a_reply_decides_at_any_stage(
 
 
 async def test_a_slow_server_is_ambiguous_only_once_the_content_was_written(
-    
     vendor: simulated.Smtp, provider: Smtp
-
 ) -> None:
     sent = mail()
     fault(vendor, sent, "accept_then_stall", latency_s=0.5)
@@ -135,9 +127,7 @@ async def test_a_connection_is_reused_even_after_a_refusal(vendor: simulated.Smt
 
 
 async def test_a_connections_messages_and_age_are_limited(
-    
     vendor: simulated.Smtp, provider: Smtp, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     before = vendor.connections
     monkeypatch.setattr(smtp, "MESSAGES_MAX", 2)
@@ -163,9 +153,7 @@ async def test_the_number_of_connections_is_limited(
 
 
 async def test_a_connection_that_the_server_closed_costs_no_message(
-    
     vendor: simulated.Smtp, provider: Smtp
-
 ) -> None:
     assert (await provider.send(mail(), timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
     vendor.hang_up_on_all()
@@ -245,9 +233,7 @@ async def test_the_same_attempt_is_the_same_mail_with_our_id(vendor: simulated.S
     ],
 )
 def test_contradictory_settings_are_refused(
-    
     vendor: simulated.Smtp, changes: dict[str, Any], code: str
-
 ) -> None:
     with pytest.raises(ValueError, match=code):
         adapter(vendor, **changes)
@@ -344,9 +330,7 @@ async def test_another_server_understands_us(vendor: simulated.Smtp, to: str | N
     ],
 )
 async def test_another_servers_refusals_are_parsed(
-    
     vendor: simulated.Smtp, refusals: dict[str, str], outcome: Outcome
-
 ) -> None:
     assert (await through(vendor, Mailbox(**refusals), mail())).outcome is outcome
 

@@ -85,9 +85,7 @@ async def test_an_alert_may_be_a_text(vendors: Vendors, client: APNs) -> None:
 
 @pytest.mark.parametrize("prefix", REASONS)
 async def test_each_reason_is_reported_and_means_the_same_to_the_adapter(
-    
     vendors: Vendors, client: APNs, prefix: str
-
 ) -> None:
     status, reason, outcome, verdict = REASONS[prefix]
     to = prefix + CASES["apns"].recipient()
@@ -109,9 +107,7 @@ async def test_a_fault_is_reported_like_any_refusal(vendors: Vendors, client: AP
 
 
 async def test_a_strangers_key_topic_and_team_are_refused(
-    
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-
 ) -> None:
     other = ec.generate_private_key(ec.SECP256R1())
     key = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -98,9 +98,7 @@ async def test_each_of_many_messages_gets_an_answer(vendors: Vendors, app: fireb
 
 @pytest.mark.parametrize("prefix", ERRORS)
 async def test_each_error_is_its_class_and_means_the_same_to_the_adapter(
-    
     vendors: Vendors, app: firebase_admin.App, prefix: str
-
 ) -> None:
     kind, outcome, verdict = ERRORS[prefix]
     to = prefix + CASES["fcm"].recipient()
@@ -116,9 +114,7 @@ async def test_each_error_is_its_class_and_means_the_same_to_the_adapter(
 
 
 async def test_a_404_that_is_not_about_the_token_is_another_error(
-    
     vendors: Vendors, app: firebase_admin.App
-
 ) -> None:
     to = CASES["fcm"].recipient()
     await vendors.simulators.fault("fcm", "status", to, status=404, code="")
@@ -138,9 +134,7 @@ async def test_a_value_that_fcm_refuses_is_an_invalid_argument(app: firebase_adm
 
 
 async def test_a_key_that_google_does_not_know_gets_no_token(
-    
     vendors: Vendors, app: firebase_admin.App
-
 ) -> None:
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

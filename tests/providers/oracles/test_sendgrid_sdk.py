@@ -42,9 +42,7 @@ async def test_it_sends(vendors: Vendors, sdk: SendGridAPIClient) -> None:
 
 
 async def test_it_finds_in_the_logs_and_the_activity_what_the_adapter_sent(
-    
     vendors: Vendors, sdk: SendGridAPIClient
-
 ) -> None:
     sent, _ = await callbacks_of(vendors, "sendgrid")
     since = f"{sent.intended_at - timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
@@ -89,9 +87,7 @@ async def test_each_refusal_is_its_own_error(vendors: Vendors, sdk: SendGridAPIC
 
 
 async def test_the_simulator_itself_refuses_in_the_same_form(
-    
     vendors: Vendors, sdk: SendGridAPIClient
-
 ) -> None:
     stranger = SendGridAPIClient("SG.another", host=base_url(vendors, "sendgrid"))
     calls: list[tuple[Callable[[], object], type[Exception]]] = [

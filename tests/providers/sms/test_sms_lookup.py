@@ -26,9 +26,7 @@ SMS = [pytest.param(name, id=name) for name in ("twilio", "termii")]
 
 @pytest.mark.parametrize("name", SMS)
 async def test_only_the_same_text_to_the_same_number_since_the_intent_is_found(
-    
     vendors: Vendors, name: str
-
 ) -> None:
     provider, simulators = vendors.providers[name], vendors.simulators
     sent = message(CASES[name], vendors.listener.url)
@@ -140,9 +138,7 @@ async def test_twilios_credentials_do_not_follow_foreign_links(scripted: Scripte
 
 
 async def test_a_trial_accounts_text_is_recognised_and_a_received_message_is_not(
-    
     scripted: Scripted, vendors: Vendors
-
 ) -> None:
     adapter, pages, requests = scripted
     sent = message(CASES["twilio"], vendors.listener.url)

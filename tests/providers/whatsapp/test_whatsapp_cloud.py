@@ -39,9 +39,7 @@ CATALOG = Catalog.model_validate({"types": {"otp": {"whatsapp": OTP}, "debit_ale
     ],
 )
 async def test_a_type_is_sent_by_its_template(
-    
     vendors: Vendors, type: str, content: Content, said: str
-
 ) -> None:
     built = registry.build(settings_from(vendors.variables), CATALOG, vendors.listener.url)
     # Only a message without a template needs an open window.
