@@ -232,7 +232,7 @@ async def test_the_same_attempt_is_the_same_mail_with_our_id(vendor: simulated.S
         ({"from_email": "a@example.com\r\nBcc: b@example.com"}, "from_email"),
     ],
 )
-def test_contradictory_settings_are_refused(
+def test_unusable_settings_are_refused(
     vendor: simulated.Smtp, changes: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ValueError, match=code):
