@@ -1,4 +1,4 @@
-"""The settings, and the only reader of the environment. Everything below the roots is passed its part."""
+"""The settings, and the only reader of the environment. Other modules are passed the part that they need."""
 
 import os
 import re
@@ -53,7 +53,7 @@ class TemporalSettings(BaseModel):
 
 
 class StoreSettings(BaseSettings):
-    """Where the stores are: all that migrations, keys and replays need."""
+    """The addresses of the stores: all that migrations, keys and replays need."""
 
     model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
 

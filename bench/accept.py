@@ -1,4 +1,4 @@
-"""Accepting: rate and latency, beside two simpler endpoints."""
+"""Accepting: rate and latency, compared with two simpler endpoints."""
 
 import json
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class _Samples:
 
 
 async def measure(bench: Bench) -> Report:
-    """Closed loop beside the two other endpoints, then open loop; then with Temporal stopped, and busy."""
+    """Closed loop in turns with two other endpoints, then open loop; then with Temporal stopped, and busy."""
     report = Report("accept", "Accepting notifications")
     seconds = bench.option("seconds", bench.scaled(8, 2, essential=10))
     report.scale = {"seconds": seconds, "connections": CONNECTIONS, "batch": BATCH}

@@ -1,4 +1,4 @@
-"""Draining in batches: sustained volume, failures and kills, and beside Celery and Dramatiq."""
+"""Draining in batches: sustained volume, failures and kills, and a comparison with Celery and Dramatiq."""
 
 import operator
 import os

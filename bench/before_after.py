@@ -59,7 +59,7 @@ def _cost(way: str, part: str) -> Compared:
 
 
 def _statements(how: str, unit: str) -> Compared:
-    """The five hot statements beside the most rows; the results have them beside 10,000, and a ratio."""
+    """The five hot statements in the largest ledger; the results have them at 10,000 rows, and a ratio."""
     name = f"the five statements, {how}"
     few = rf"10,000 rows in the ledger: {name}, {unit}"
     return Compared(

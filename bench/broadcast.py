@@ -1,4 +1,4 @@
-"""A broadcast: how fast it is accepted and delivered, whether exactly once, and how OTPs fare meanwhile."""
+"""A broadcast: how fast it is accepted and delivered, whether exactly once, and OTP latency during it."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
 """Writes the data of `herald capacity` and the tables of docs/capacity.md: `python -m bench.capacity`.
 
-The costs come from bench/results/drain.json and growth.json. Whatever they do not have stays as it is.
+The costs come from bench/results/drain.json and growth.json. Values that they lack stay unchanged.
 """
 
 import json

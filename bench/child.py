@@ -1,4 +1,4 @@
-"""Runs a program beside the benchmark, with a time limit, and returns what it prints."""
+"""Runs a program alongside the benchmark, with a time limit, and returns what it prints."""
 
 import asyncio
 import os

@@ -78,7 +78,7 @@ class _Rates:
         report.add("sms", self._rates[TO_ACCEPTED]["sms"], "/s", group=TO_ACCEPTED)
 
     async def measure(self, report: Report) -> None:
-        """Measure each rate beside its baseline, in turns: rates fall a little as Temporal's store grows."""
+        """Measure each rate and its baseline in turns: rates fall a little as Temporal's store grows."""
         await self._running.instant_vendors()
         for kind in (AWAITED, *CHANNELS.values()):
             await self._warm_up(kind)

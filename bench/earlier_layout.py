@@ -48,7 +48,7 @@ def command(topic: str, output: Path, options: Mapping[str, str]) -> list[str]:
 
 
 def label(earlier: str) -> str:
-    """Today's label for a figure."""
+    """The current label for a figure."""
     for old, new in _LABELS:
         earlier = earlier.replace(old, new)
     return earlier

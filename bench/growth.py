@@ -183,7 +183,7 @@ async def _submitted(running: Running, notifications: int) -> list[float]:
 
 
 async def _statements(running: Running) -> Values:
-    """The hot statements, one at a time and in groups. No worker runs meanwhile."""
+    """The hot statements, one at a time and in groups. No worker runs at the same time."""
     values: Values = {}
     for group, rounds in ((1, 100), (GROUP, 10)):
         costs = await statements.measure(running.database_url, group, rounds)

@@ -38,7 +38,7 @@ class Bench:
     """How to run: the sizes, and where progress goes.
 
     `small` is for development: everything runs, and the figures mean nothing. `essential` leaves out
-    whatever `bench.before_after` does not compare. `options` are a topic's own, from `--set name=value`.
+    everything that `bench.before_after` does not compare. `options` are the topic's, from `--set name=value`.
     """
 
     small: bool = False
@@ -149,7 +149,7 @@ class Running:
         return time.monotonic() - started
 
     async def instant_vendors(self, *, callbacks: bool = True) -> None:
-        """Have every simulated vendor report a message's fate immediately, or never."""
+        """Have every simulated vendor report a message's outcome immediately, or never."""
         plan = {"mode": "normal", "delay_s": 0} if callbacks else {"mode": "held"}
         async with httpx.AsyncClient(base_url=self.simulators_url, trust_env=False, timeout=120) as client:
             for vendor in (await client.get("/control/healthz")).json()["providers"]:

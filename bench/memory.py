@@ -23,7 +23,7 @@ Samples = dict[str, list[tuple[float, float]]]
 
 
 async def measure(bench: Bench) -> Report:
-    """Volume in batches, one-time passwords meanwhile, receipts for all; a sample after each step."""
+    """Volume in batches, one-time passwords at the same time, receipts for all; a sample after each step."""
     report = Report("memory", "Memory, over many notifications")
     size = bench.option("size", bench.scaled(200_000, 2000))
     step = size // STEPS

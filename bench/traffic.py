@@ -79,7 +79,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How a drain went. Times are in seconds since the first submission.
+    """The results of a drain. Times are in seconds since the first submission.
 
     `received_s`: when each message reached the vendor, in order; `times`: messages per recipient.
     """

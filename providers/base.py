@@ -29,10 +29,10 @@ class Capabilities:
     `visibility_delay_s`: how long after a send "not found" does not prove "not sent".
     `receipts`: whether delivery is reported later, by callback or by polling.
     `key_life_s`: how long after the first request the vendor recognises our key (IDEMPOTENT only).
-    `matches_by`: what a look-up finds our message by, in words; empty where there is none.
+    `matches_by`: how a look-up finds our message, in words; empty without a look-up.
     `replaces`: whether a second copy replaces the first one on the device.
     `signature`: how callbacks are signed, in words; None: it sends none.
-    `sandbox`: how to try it without reaching anybody, in words; None: there is no way.
+    `sandbox`: how to try it without reaching a recipient, in words; None: not possible.
     """
 
     channel: Channel

@@ -105,7 +105,7 @@ class VendorClient:
     ) -> Answer | RequestFailed:
         """Make one request within `timeout_s` seconds in total.
 
-        `path` may be a complete URL, which is then sent as it is. Never raises because of the network or
+        `path` may be a complete URL, which is then sent unchanged. Never raises because of the network or
         the vendor.
         """
         if timeout_s <= 0:
@@ -239,7 +239,7 @@ def by_status(status: int, *, vendor_form: bool) -> CodeMeaning:
     """What an HTTP status means where the vendor's own code says nothing.
 
     `vendor_form`: the body is the vendor's own error form. Only then does a 503 mean "not processed": one
-    from something in between says nothing about the vendor. Undocumented statuses are ambiguous.
+    from an intermediary says nothing about the vendor. Undocumented statuses are ambiguous.
     """
     if status == 429:
         return CodeMeaning(Outcome.THROTTLED)

@@ -88,7 +88,7 @@ def build(settings: ProviderSettings, catalog: Catalog, public_url: str) -> dict
 
 
 def check_routes(routes: RouteSettings) -> None:
-    """Raises UnknownProvider unless every route names providers of its own channel."""
+    """Raises UnknownProvider unless every route names providers of its channel."""
     wrong = [
         f"HERALD_ROUTES__{channel.name}: {name}"
         for channel in Channel

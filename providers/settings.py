@@ -1,6 +1,6 @@
 """The providers' settings: each vendor's account, and the order in which providers are tried.
 
-Pure models. No vendor's library is imported here, so that whatever reads settings stays light.
+Pure models. No vendor's library is imported here, so that reading settings stays cheap.
 """
 
 from pathlib import Path

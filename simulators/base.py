@@ -155,11 +155,11 @@ class Simulator(ABC):
         return None
 
     def incoming(self, sender: str, text: str) -> Outgoing | None:
-        """The callback for a message that somebody sent to our number; None: the vendor sends none."""
+        """The callback for a message to our number; None: the vendor sends none."""
         return None
 
     async def receive_reply(self, sender: str, text: str) -> bool:
-        """Receive a person's message and send its callback. False: this vendor sends none."""
+        """Receive a reply and send its callback. False: this vendor sends none."""
         outgoing = self.incoming(sender, text)
         if outgoing:
             await self._deliver(outgoing)

@@ -191,7 +191,7 @@ class Simulators:
         return await self._call("POST", path, {"status": status, "code": code})
 
     async def reply(self, provider: str, sender: str, text: str) -> None:
-        """Send a reply from a person; returns once the vendor's callback was answered or abandoned."""
+        """Send a reply from a recipient; returns once the vendor's callback was answered or abandoned."""
         await self._call("POST", f"/{provider}/replies", {"from": sender, "text": text})
 
     async def forget(self, provider: str, to: str | None = None) -> None:

@@ -57,7 +57,7 @@ _AUTHORIZATION = re.compile(r"vapid t=([\w.-]+), ?k=([\w-]+)")
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _URGENCIES = frozenset({"very-low", "low", "normal", "high"})
 
-# HTTP status → Mozilla's errno. 504 comes from something in between, and Mozilla has no 403.
+# HTTP status → Mozilla's errno. 504 comes from an intermediary, and Mozilla has no 403.
 _ERRNO: Mapping[int, int] = {
     400: 110,
     401: 109,

@@ -186,7 +186,7 @@ class WhatsAppCloud(Simulator):
 
 
 def _said(body: Mapping[str, Any], to: str) -> str | web.Response:
-    """What the person reads: the text, or the template's parameters."""
+    """What the recipient reads: the text, or the template's parameters."""
     if body.get("type") == "text":
         text = str(body["text"].get("body", ""))
         if not 0 < len(text) <= TEXT_CHARS_MAX:

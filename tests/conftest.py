@@ -1,4 +1,4 @@
-"""The servers that tests ask for: started on first use, once a session, on free ports of their own."""
+"""The tests' servers: each is started on first use, once per session, on a free port."""
 
 import itertools
 import tempfile
@@ -23,9 +23,9 @@ from devstack.temporal import Temporal, server_args
 from devstack.valkey import Valkey
 from simulators.control import Simulators
 
-# How fast an example is says something about the machine, and nothing about the property.
+# No deadline: the speed of an example depends on the machine, not on the property.
 _ANY_PACE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
-# The same code passes or fails the same way each time; new examples are looked for with
+# Deterministic: the same code always has the same result. To search new examples:
 # `make test ARGS="--hypothesis-profile=search"`.
 hypothesis_settings.register_profile("herald", derandomize=True, **_ANY_PACE)
 hypothesis_settings.register_profile("search", max_examples=3000, **_ANY_PACE)
@@ -33,7 +33,7 @@ hypothesis_settings.load_profile("herald")
 
 _TEMPLATE = "herald_template"
 _LONGEST = ("scenarios/test_scenarios.py", "privacy/", "console/", "devstack/")
-"""Files whose tests take longest: begun first, so that no process is left with one of them at the end."""
+"""Files with the slowest tests: they start first, so that no process runs one of them at the end."""
 _numbers = itertools.count(1)
 
 
@@ -94,7 +94,7 @@ async def valkey_server(server_dir: Path) -> AsyncIterator[Valkey]:
 
 @pytest_asyncio.fixture
 async def valkey(valkey_server: Valkey) -> str:
-    """The URL of an empty Valkey database of the test's own."""
+    """The URL of an empty Valkey database for this test."""
     url = valkey_server.url(next(_numbers) % 16)
     async with redis.asyncio.from_url(url) as client:
         await client.flushdb()
@@ -146,7 +146,7 @@ def callback_port() -> int:
 async def simulators(server_dir: Path, callback_port: int) -> AsyncIterator[Simulators]:
     """The control API of every vendor's simulator; its `settings()` say where they are.
 
-    One process for the session: use a recipient of your own for each test, and set faults by recipient.
+    One process for the session: use a different recipient in each test, and set faults by recipient.
     """
     ports = Ports.free()
     part = herald.simulators(ports, server_dir / "simulators", f"http://127.0.0.1:{callback_port}")

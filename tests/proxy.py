@@ -55,7 +55,7 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 if swallow.is_set():
-                    # The server has answered: whatever it was is done.
+                    # The server has answered, so the statement is complete.
                     return
                 writer.write(data)
 

@@ -1,4 +1,4 @@
-"""Wrong variables stop the start with one message that names each."""
+"""Wrong variables prevent the start, with one message that names each of them."""
 
 import re
 
@@ -40,7 +40,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("read", [load, load_stores, load_client])
 @pytest.mark.parametrize("given", NEARLY)
-def test_what_is_nearly_a_setting_is_refused_with_what_was_meant(monkeypatch, given: str, read) -> None:
+def test_a_misspelt_setting_is_refused_with_a_suggestion(monkeypatch, given: str, read) -> None:
     monkeypatch.setenv(given, "s3cret")
     with pytest.raises(SettingsError) as refused:
         read()
@@ -50,12 +50,12 @@ def test_what_is_nearly_a_setting_is_refused_with_what_was_meant(monkeypatch, gi
 
 
 @pytest.mark.parametrize("given", OTHERS)
-def test_what_is_not_ours_is_left_alone(monkeypatch, given: str) -> None:
+def test_foreign_variables_are_ignored(monkeypatch, given: str) -> None:
     monkeypatch.setenv(given, "tcp://10.0.0.1:8000")
     load()
 
 
-def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_error_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HERALD_SECRET_KEY")
     monkeypatch.setenv("HERALD_SECRET_KYE", "s3cret")
     monkeypatch.setenv("HERALD_API_PORT", "http")
@@ -70,7 +70,7 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
-def test_what_is_no_json_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_json_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERALD_FINGERPRINT_KEYS", "s3cret")
     with pytest.raises(SettingsError, match=r"HERALD_FINGERPRINT_KEYS: expected JSON$"):
         load()

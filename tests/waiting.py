@@ -1,4 +1,4 @@
-"""Waiting for what another connection does, with an end."""
+"""Bounded waiting for another connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ _PATIENCE_S = 60
 
 
 async def until(holds: Callable[[], Awaitable[Any]]) -> None:
-    """Return once it holds; fail if it does not within the patience."""
+    """Return once the condition holds; fail after 10 s."""
     async with asyncio.timeout(_PATIENCE_S):
-        while not await holds():  # noqa: ASYNC110 (another process's doing has no event to wait for)
+        while not await holds():  # noqa: ASYNC110 (another process has no event to wait for)
             await asyncio.sleep(0.005)
 
 

@@ -24,7 +24,7 @@ KILL_AT = (0.10, 0.25, 0.40, 0.55, 0.70)
 """The workers are killed when the vendor has accepted these shares of the notifications."""
 ANSWER_S = 0.1
 """While workers are killed, the vendor accepts immediately and answers this much later, so that every kill
-hits sends in flight, whatever the system."""
+hits sends in flight, in every system."""
 AMBIGUOUS_SHARE = 0.05
 QUIET_S_MAX = 240
 DRAIN_S_MAX = 600

@@ -17,7 +17,7 @@ import asyncpg
 from bench.harness import Running
 
 MONTHS = 12
-"""As long as herald.toml keeps evidence, whatever the number of rows."""
+"""As long as herald.toml keeps evidence, for any number of rows."""
 PER_USER = 10
 AT_ONCE = 2
 WHOLE = ("notifications", "deliveries", "provider_messages", "users")

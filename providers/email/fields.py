@@ -73,7 +73,7 @@ def reference_in(variables: object) -> str | None:
 def event_key_of(*parts: object) -> str:
     """A key for a report, unique within its provider: the vendor's id of it, or parts that identify it.
 
-    One that cannot be stored as it is (control characters, lone surrogates, too long) is replaced by its
+    One that cannot be stored unchanged (control characters, lone surrogates, too long) is replaced by its
     hash.
     """
     key = ":".join(str(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Mailgun's events in our words: what happened to a mail, from its events API and its webhooks.
+"""The meanings of Mailgun's events: what happened to a mail, from its events API and its webhooks.
 
 Source: the user manual on documentation.mailgun.com (event structure).
 """

@@ -51,7 +51,7 @@ SETTLING_S: Final = 0.0
 """No delay: repeating the request is the look-up."""
 KEY_LIFE_S: Final = 86_400.0
 QUOTA_WAIT_S: Final = 3600.0
-"""A quota is renewed when the day or the month ends, or when somebody buys more."""
+"""A quota is renewed when the day or the month ends, or when more is bought."""
 _ARRIVED_BEFORE: Final = CodeMeaning(Outcome.AMBIGUOUS, about_provider=False)
 SIGNATURE_AGE_S_MAX: Final = 300
 """As Svix documents it; the verifying library enforces it too."""

@@ -1,4 +1,4 @@
-"""SendGrid's events in our words, and the signature of its event webhook.
+"""The meanings of SendGrid's events, and the signature of its event webhook.
 
 Sources: the event webhook reference on twilio.com/docs/sendgrid, the OpenAPI files of
 twilio/sendgrid-oai (logs, email activity), and the official SDK's EventWebhook for the signature.

@@ -106,7 +106,7 @@ class Smtp:
         self._idle: list[_Connection] = []
 
     async def send(self, message: Message, *, timeout_s: float) -> SendResult:
-        """Give one mail to the server."""
+        """Hand one mail to the server."""
         to = message.target.address
         if not is_one_address(to):
             return SendResult(Outcome.REJECTED_RECIPIENT, code="address_malformed", asked=False)
@@ -150,7 +150,7 @@ class Smtp:
         """Close connections."""
         while self._idle:
             self._idle.pop().client.close()
-        # AttemptOutcome TLS needs one turn of the event loop.
+        # Closing TLS needs one turn of the event loop.
         await asyncio.sleep(0)
 
     async def _transact(self, to: str, content: bytes, progress: _Progress) -> None:

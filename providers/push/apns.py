@@ -68,7 +68,7 @@ BY_REASON: dict[str, CodeMeaning] = {
     "MissingDeviceToken": NOT_THIS_MESSAGE,
     "PayloadEmpty": NOT_THIS_MESSAGE,
     "PayloadTooLarge": NOT_THIS_MESSAGE,
-    # Too many to one device: nobody else has to wait.
+    # Too many to one device: other devices are not affected.
     "TooManyRequests": CodeMeaning(Outcome.THROTTLED, about_provider=False),
     "TooManyProviderTokenUpdates": CodeMeaning(Outcome.THROTTLED, retry_after_s=FORCED_EVERY_S),
     "IdleTimeout": UNAVAILABLE,
@@ -77,7 +77,7 @@ BY_REASON: dict[str, CodeMeaning] = {
     # Apple does not say whether it was sent before the error.
     "InternalServerError": CodeMeaning(Outcome.AMBIGUOUS, retry_after_s=RETRY_5XX_S),
 }
-"""The `reason` of a refusal in our words."""
+"""The meaning of each `reason` of a refusal."""
 
 
 class Apns(SendOnly):
@@ -177,7 +177,7 @@ def parse_result(answer: Answer, sent_id: str) -> SendResult:
     """The result of a send."""
     if answer.status == 200:
         if answer.body:
-            # Apple's acceptance has no body: something in between may have answered.
+            # Apple's acceptance has no body: an intermediary may have answered.
             return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=200)
         return SendResult(
             Outcome.ACCEPTED,

@@ -44,7 +44,7 @@ BY_ERROR_CODE: dict[str, CodeMeaning] = {
     "UNAVAILABLE": UNAVAILABLE,
     "INTERNAL": AMBIGUOUS,
 }
-"""`FcmError.errorCode` (FCM's ErrorCode reference) in our words."""
+"""The meanings of `FcmError.errorCode` (FCM's ErrorCode reference)."""
 
 BY_STATUS: dict[str, CodeMeaning] = {
     "INVALID_ARGUMENT": NOT_THIS_MESSAGE,

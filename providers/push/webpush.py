@@ -86,7 +86,7 @@ BY_STATUS: dict[int, CodeMeaning] = {
     # Windows: the throttle limit is exceeded.
     406: _THROTTLED_THERE,
 }
-"""Statuses with a meaning of their own in RFC 8030 and the push services."""
+"""Statuses with a special meaning in RFC 8030 and the push services."""
 
 
 class WebPush(SendOnly):
@@ -181,7 +181,7 @@ def parse_result(answer: Answer, sent_ref: str) -> SendResult:
             Outcome.ACCEPTED, http_status=answer.status, provider_message_id=message_id(answer, sent_ref)
         )
     if answer.status < 300:
-        # A push service answers 201 (RFC 8030, 5): something in between may have answered.
+        # A push service answers 201 (RFC 8030, 5): an intermediary may have answered.
         return SendResult(Outcome.AMBIGUOUS, code="answer_malformed", http_status=answer.status)
     errno, reason = answer.fields.get("errno"), answer.fields.get("reason")
     if isinstance(errno, int):
@@ -196,7 +196,7 @@ def parse_result(answer: Answer, sent_ref: str) -> SendResult:
 
 
 def message_id(answer: Answer, sent_ref: str) -> str:
-    """The id of the accepted message: a digest of its URL, because anybody with the URL could delete it.
+    """The id of the accepted message: a digest of its URL, because anyone with the URL could delete it.
 
     Not every push service returns one; our own reference is used instead.
     """

@@ -116,7 +116,7 @@ class Termii(HttpProvider):
         return [receipt] if receipt else []
 
     def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
-        """Verify a message that somebody sent to our number; a reply if it says STOP or START."""
+        """Verify a message to our number; returns a reply if it says STOP or START."""
         reply = parse_reply(self._read_callback(request))
         return [reply] if reply else []
 

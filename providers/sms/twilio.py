@@ -137,7 +137,7 @@ class Twilio(HttpProvider):
     async def lookup(self, message: Message, *, timeout_s: float) -> Sequence[Match]:
         """The messages to this recipient with this text since shortly before the intent.
 
-        None is a certain match: Twilio keeps no reference of ours.
+        No match is certain: Twilio keeps no reference of ours.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -164,7 +164,7 @@ class Twilio(HttpProvider):
         return [receipt] if receipt else []
 
     def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
-        """Verify a message that somebody sent to our number; a reply if it says STOP or START."""
+        """Verify a message to our number; returns a reply if it says STOP or START."""
         if b"MessageStatus=" in request.body:
             # A report on a message of ours, as most are: `parse_callback` verifies it, and it has no reply.
             return []

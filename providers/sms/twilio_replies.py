@@ -14,7 +14,7 @@ OPT_OUT_TYPES: Final[Mapping[str, Word | None]] = {"STOP": Word.STOP, "START": W
 
 WORDS: Final[Mapping[str, Word]] = {
     **dict.fromkeys(("arret", "arrêt", "arrete", "arrett"), Word.STOP),
-    # Twilio lifts a STOP for it, whatever the question was.
+    # Twilio lifts a STOP for it, in any context.
     "yes": Word.START,
 }
 """Words that Twilio acts on besides the common ones."""

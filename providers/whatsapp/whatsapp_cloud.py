@@ -74,7 +74,7 @@ ERRORS: Final[Mapping[int, CodeMeaning]] = {
     # limit, opted out of marketing. Another channel may reach them, and a number may join WhatsApp later.
     **dict.fromkeys((131026, 131021, 130472, 131047, 131049, 131050), BAD_RECIPIENT),
 }
-"""Meta's error codes in our words. Any other is read by its HTTP status."""
+"""The meanings of Meta's error codes. Any other is read by its HTTP status."""
 
 PERMISSIONS: Final = range(200, 300)
 """Codes for permissions that our access token lacks."""
@@ -193,7 +193,7 @@ def build_payload(message: Message, template: WhatsAppTemplate | None) -> dict[s
 
 
 def _text(content: Content) -> dict[str, Any] | None:
-    """A free text, for people who wrote to us in the last 24 hours; None when it is too long."""
+    """Free text, for recipients who wrote to us in the last 24 hours; None when it is too long."""
     if len(content.body) > TEXT_CHARS_MAX:
         return None
     return {"type": "text", "text": {"preview_url": False, "body": content.body}}

@@ -1,4 +1,4 @@
-"""What the API's tests submit, and how they bring notifications into states that only workers make."""
+"""Notifications that the API's tests submit, and helpers for states that only workers produce."""
 
 import asyncio
 import itertools
@@ -54,7 +54,7 @@ class Submit:
 
 @dataclass(frozen=True)
 class Parked:
-    """Parks a notification's deliveries as a worker would after its schedule is used up."""
+    """Parks a notification's deliveries as a worker does when the retry schedule is exhausted."""
 
     submit: Submit
     ledger: Ledger
@@ -82,7 +82,7 @@ class Parked:
 
 
 async def loaded(ledger: Ledger, id: str) -> Notification:
-    """The notification as the ledger has it."""
+    """The notification as stored in the ledger."""
     notification = await ledger.load(UUID(id))
     assert notification is not None
     return notification
@@ -91,7 +91,7 @@ async def loaded(ledger: Ledger, id: str) -> Notification:
 async def attempted(
     ledger: Ledger, id: str, channel: Channel = Channel.SMS, provider: str = "twilio"
 ) -> tuple[Notification, int]:
-    """The notification with an open attempt, as a sender has it before its call."""
+    """The notification with an open attempt, as it is just before a provider call."""
     notification = await loaded(ledger, id)
     delivery = notification.delivery(channel)
     opened = await ledger.intend(
@@ -113,7 +113,7 @@ async def attempted(
 
 
 async def sent(ledger: Ledger, id: str, message_id: str) -> None:
-    """The notification's SMS is accepted by a provider."""
+    """Record the notification's SMS as accepted by a provider."""
     notification, number = await attempted(ledger, id)
     delivery = notification.delivery(Channel.SMS)
     closed = await ledger.close_attempt(
@@ -132,5 +132,5 @@ async def sent(ledger: Ledger, id: str, message_id: str) -> None:
 
 
 async def together(*calls: Any) -> list[Any]:
-    """The results of calls that are made at once."""
+    """The results of concurrent calls."""
     return list(await asyncio.gather(*calls))

@@ -1,4 +1,4 @@
-"""The API as it runs in production, in the tests' own process and on a port of its own."""
+"""The API as it runs in production, inside the test process, on its own port."""
 
 import asyncio
 import socket
@@ -17,14 +17,14 @@ from settings import Settings
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Signals are pytest's.
+        # Pytest handles signals.
         yield
 
 
 @asynccontextmanager
 async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
-    """The API as it runs in production, but for its signals; yields its URL. Port 0: any that is free."""
-    # The protocol is named, or asyncio would leave Nagle's algorithm on: 40 ms a request.
+    """The API as in production, without signal handlers; yields its URL. Port 0: any free port."""
+    # Without an explicit protocol asyncio leaves Nagle's algorithm on: 40 ms per request.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
@@ -43,7 +43,7 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
 
 
 def settings_for(database: str, **others: object) -> Settings:
-    """Settings with nothing but Postgres: Valkey and Temporal are on ports where nobody listens."""
+    """Settings with Postgres only: nothing listens on the ports of Valkey and Temporal."""
     values: dict[str, object] = {
         "database_url": database,
         "secret_key": "a secret of the tests",

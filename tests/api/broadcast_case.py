@@ -23,13 +23,13 @@ def broadcast(**changes: Any) -> dict[str, Any]:
 
 
 async def create(api: httpx.AsyncClient, key: str = "", **changes: Any) -> httpx.Response:
-    """Create it, under a key of its own."""
+    """Create a broadcast, by default under a new key."""
     headers = {"Idempotency-Key": key or str(uuid4())}
     return await api.post("/broadcasts", json=broadcast(**changes), headers=headers)
 
 
 async def created(api: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
-    """Create it, and expect 202."""
+    """Create a broadcast and expect 202."""
     answer = await create(api, **changes)
     assert answer.status_code == 202, answer.text
     return answer.json()
@@ -38,7 +38,7 @@ async def created(api: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
 async def upload(
     api: httpx.AsyncClient, id: str, content: bytes | str, headers: dict[str, str] = CSV, query: str = ""
 ) -> httpx.Response:
-    """Send an audience."""
+    """Upload an audience."""
     return await api.put(f"/broadcasts/{id}/audience{query}", content=content, headers=headers)
 
 

@@ -1,4 +1,4 @@
-"""The API over real HTTP: uvicorn on a port of its own, against the module's database."""
+"""The API over real HTTP: uvicorn on its own port, against the module's database."""
 
 from collections.abc import AsyncIterator
 
@@ -22,7 +22,7 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 
 @pytest_asyncio.fixture(scope="module")
 async def ledger(pool: Pool) -> AsyncIterator[Ledger]:
-    """What a worker has."""
+    """The ledger as a worker uses it."""
     ledger = Ledger(pool)
     yield ledger
     await ledger.close(timeout_s=5)

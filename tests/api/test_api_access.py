@@ -1,4 +1,4 @@
-"""Who may call what, and what is answered to whoever may not, or asks for what is not there."""
+"""Authentication, isolation between tenants, unknown objects, and limits on requests."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from storage import api_keys
 from storage.postgres import Pool
 
 OPEN = {"/healthz", "/readyz", "/v1/callbacks/{provider}", "/v1/unsubscribe/{token}"}
-"""They ask for no key: a signature or a signed token instead, or nothing private behind them."""
+"""Routes without an API key: they check a signature or a signed token, or show nothing private."""
 
 
 async def routes(url: str) -> list[tuple[str, str]]:
@@ -38,7 +38,7 @@ async def test_every_route_that_is_not_open_needs_a_key(url: str) -> None:
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_what_needs_no_key_is_served_and_holds_nothing_of_a_tenant(url: str, submit: Submit) -> None:
+async def test_open_routes_answer_and_show_nothing_of_a_tenant(url: str, submit: Submit) -> None:
     shown = await submit(user_id="a-private-user")
     private = (shown["id"], "a-private", PHONE, "bank")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
@@ -87,13 +87,13 @@ async def test_a_revoked_key_stops_within_seconds(url: str, pool: Pool) -> None:
                 pass
 
 
-async def test_the_key_is_asked_for_before_the_body_is_read(url: str) -> None:
+async def test_the_key_is_checked_before_the_body_is_read(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         answer = await client.post("/v1/notifications", content=b"{")
     assert answer.status_code == 401
 
 
-async def test_a_body_that_does_not_go_on_is_given_up(
+async def test_a_stalled_body_times_out(
     url: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body_limit, "BODY_WITHIN_S", 0.05)
@@ -111,7 +111,7 @@ async def test_a_body_that_does_not_go_on_is_given_up(
         assert b"connection: close" in answer.lower()
 
 
-async def test_another_tenants_objects_are_not_there(
+async def test_another_tenants_objects_are_not_found(
     api: httpx.AsyncClient, other: httpx.AsyncClient, submit: Submit, parked: Parked
 ) -> None:
     id, dead = (await submit())["id"], await parked()
@@ -150,7 +150,7 @@ async def test_the_same_key_in_two_tenants_is_two_notifications(
     assert answers[0].json()["id"] != answers[1].json()["id"]
 
 
-async def test_what_is_not_there_is_a_problem_too(api: httpx.AsyncClient) -> None:
+async def test_an_unknown_route_answers_with_a_problem(api: httpx.AsyncClient) -> None:
     for method, path, status, code in (
         ("GET", "/nothing", 404, "not_found"),
         ("DELETE", "/notifications", 405, "method_not_allowed"),
@@ -182,7 +182,7 @@ async def test_head_is_answered_as_get_without_the_body(
         empty = {"devices": []} if part == "devices" else {}
         assert (await api.put(f"/users/{shown['user_id']}/{part}", json=empty)).status_code == 200
     gets = [path for method, path in await routes(url) if method == "GET"] + ["/metrics", "/openapi.json"]
-    # They answer only to who knows a token.
+    # These need a token.
     gets = [path for path in gets if path not in {"/v1/callbacks/{provider}", "/v1/unsubscribe/{token}"}]
     assert len(gets) >= 13
     for path in gets:
@@ -198,7 +198,7 @@ async def test_head_is_answered_as_get_without_the_body(
         assert (await client.head("/v1/notifications")).status_code == 401
 
 
-async def test_a_query_that_nobody_reads_is_pointed_at(url: str, api: httpx.AsyncClient) -> None:
+async def test_an_unknown_query_parameter_is_named(url: str, api: httpx.AsyncClient) -> None:
     id = str(uuid4())
     keyed = [(method, path) for method, path in await routes(url) if path not in OPEN]
     for method, path in keyed:
@@ -237,10 +237,10 @@ async def test_a_body_above_a_megabyte_is_refused(api: httpx.AsyncClient) -> Non
     assert (await api.post("/callbacks/mailgun", content=large)).status_code == 413
 
 
-async def test_without_postgres_the_client_is_asked_to_come_back() -> None:
-    nobody = f"postgresql://herald@127.0.0.1:{free_port()}/herald"
+async def test_without_postgres_the_client_may_retry_later() -> None:
+    unreachable = f"postgresql://herald@127.0.0.1:{free_port()}/herald"
     async with (
-        served(settings_for(nobody)) as url,
+        served(settings_for(unreachable)) as url,
         httpx.AsyncClient(base_url=url, trust_env=False) as client,
     ):
         key = {"Authorization": f"Bearer {api_keys.generate()}", "Idempotency-Key": "k"}
@@ -252,7 +252,7 @@ async def test_without_postgres_the_client_is_asked_to_come_back() -> None:
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
 
 
-async def test_a_full_queue_and_a_lost_commit_are_told_apart(
+async def test_a_full_queue_and_a_lost_commit_have_different_codes(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from storage.group import CommitUnknown, QueueFull
@@ -269,7 +269,7 @@ async def test_a_full_queue_and_a_lost_commit_are_told_apart(
         assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_the_unexpected_is_a_problem_and_its_text_stays_inside(
+async def test_an_unexpected_error_is_a_problem_without_its_text(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from storage.ledger import Ledger
@@ -286,7 +286,7 @@ async def test_the_unexpected_is_a_problem_and_its_text_stays_inside(
     assert "private text" not in answer.text + logged
 
 
-async def test_headers_without_an_end_are_refused(url: str) -> None:
+async def test_endless_headers_are_refused(url: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.write(b"GET /v1/notifications HTTP/1.1\r\nHost: herald\r\nX-Endless: ")
     for _ in range(64):
@@ -298,7 +298,7 @@ async def test_headers_without_an_end_are_refused(url: str) -> None:
     writer.close()
 
 
-async def test_long_headers_and_bodies_are_no_endless_head(url: str, api: httpx.AsyncClient) -> None:
+async def test_long_but_finite_headers_and_bodies_are_read(url: str, api: httpx.AsyncClient) -> None:
     long = {"X-Long": "x" * 40_000, "Idempotency-Key": "long heads"}
     for size in (10, 90_000):
         answer = await api.post("/notifications", json=body(content={"body": "x" * size}), headers=long)

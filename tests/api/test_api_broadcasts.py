@@ -1,4 +1,4 @@
-"""Broadcasts over REST: created once for their key, given an audience, decided on, and unknown to others."""
+"""Broadcasts over REST: one per key, their audience, pause and cancel, and isolation between tenants."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from waiting import until
 from domain.broadcasts import LINE_BYTES_MAX
 from storage.postgres import Pool
 
-SECRET = "a word that must not be told"
+SECRET = "a word that must not be shown"
 DAY = {"start": "09:00", "end": "10:00", "time_zone": "UTC"}
 STORED = "SELECT count(*) FROM broadcast_recipients WHERE broadcast_id = $1"
 
@@ -32,7 +32,7 @@ async def test_a_broadcast_is_created_once_for_its_key(api: httpx.AsyncClient) -
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_a_new_broadcast_says_how_it_stands(api: httpx.AsyncClient) -> None:
+async def test_a_new_broadcast_shows_its_status(api: httpx.AsyncClient) -> None:
     shown = await created(api, metadata={"campaign": "spring"}, rate_per_s=50)
     assert shown["status"] == "running"
     assert shown["workflow_id"] == f"brd-{shown['id']}"
@@ -64,7 +64,7 @@ async def test_a_new_broadcast_says_how_it_stands(api: httpx.AsyncClient) -> Non
         ({"lane": "critical"}, "/lane", "unknown_field"),
     ],
 )
-async def test_what_is_wrong_is_pointed_at(
+async def test_an_invalid_field_is_named(
     api: httpx.AsyncClient, changes: dict[str, Any], pointer: str, code: str
 ) -> None:
     answer = await create(api, **changes)
@@ -72,7 +72,7 @@ async def test_what_is_wrong_is_pointed_at(
     assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
 
 
-async def test_a_list_names_the_recipient_that_is_wrong(api: httpx.AsyncClient) -> None:
+async def test_an_invalid_recipient_in_a_list_is_named(api: httpx.AsyncClient) -> None:
     recipients = [{"user_id": "ada"}, {"user_id": "bola", "to": {"sms": "12"}}]
     answer = await create(api, audience={"kind": "list", "recipients": recipients})
     (error,) = answer.json()["errors"]
@@ -148,7 +148,7 @@ CSV_REFUSED = {
 
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-async def test_a_csv_is_read_however_it_is_cut_and_bad_lines_are_told(
+async def test_a_csv_is_read_in_parts_of_any_size_and_bad_lines_are_reported(
     api: httpx.AsyncClient, pool: Pool, size: int
 ) -> None:
     content = b"\n".join(CSV_LINES)
@@ -174,7 +174,7 @@ async def test_a_csv_is_read_however_it_is_cut_and_bad_lines_are_told(
     ]
 
 
-async def test_ndjson_is_read_and_bad_lines_are_told(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_ndjson_is_read_and_bad_lines_are_reported(api: httpx.AsyncClient, pool: Pool) -> None:
     lines = [
         json.dumps({"user_id": "ada", "to": {"email": "a@example.com"}, "data": {"items": [1, 2]}}),
         "",
@@ -215,7 +215,7 @@ async def test_ndjson_is_read_and_bad_lines_are_told(api: httpx.AsyncClient, poo
         (b"\xff\xfe\n", "", "audience_invalid"),
     ],
 )
-async def test_an_upload_that_cannot_be_used_leaves_a_draft(
+async def test_an_invalid_upload_leaves_a_draft(
     api: httpx.AsyncClient, content: str | bytes, query: str, code: str
 ) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
@@ -226,7 +226,7 @@ async def test_an_upload_that_cannot_be_used_leaves_a_draft(
     assert await refused(api, id) == {}
 
 
-async def test_an_upload_that_is_cut_short_counts_for_nothing(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_an_upload_that_is_cut_short_has_no_effect(api: httpx.AsyncClient, pool: Pool) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
 
     async def broken() -> AsyncIterator[bytes]:
@@ -251,13 +251,13 @@ async def test_the_same_upload_again_changes_nothing(api: httpx.AsyncClient) -> 
     assert (await upload(api, listed, "user_id\nada\n")).status_code == 409
 
 
-async def test_an_upload_has_a_kind_that_is_known(api: httpx.AsyncClient) -> None:
+async def test_an_upload_needs_a_known_content_type(api: httpx.AsyncClient) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
     for kind in ("application/json", "text/plain", "text/csv; charset=latin-1"):
         assert (await upload(api, id, "user_id\nada\n", {"Content-Type": kind})).status_code == 400
 
 
-async def test_an_upload_is_larger_than_other_bodies_may_be(api: httpx.AsyncClient) -> None:
+async def test_an_upload_may_exceed_the_limit_of_other_bodies(api: httpx.AsyncClient) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
     lines = "".join(f"user-{number:06},{'x' * 300}\n" for number in range(4000))
     answer = await upload(api, id, f"user_id,name\n{lines}")
@@ -266,7 +266,7 @@ async def test_an_upload_is_larger_than_other_bodies_may_be(api: httpx.AsyncClie
     assert (await api.post("/broadcasts", content=b"x" * 1_000_001)).status_code == 413
 
 
-async def test_an_honest_retry_is_answered_after_its_expiry(api: httpx.AsyncClient) -> None:
+async def test_a_retry_after_the_expiry_is_replayed(api: httpx.AsyncClient) -> None:
     key = str(uuid4())
     at = datetime.now(UTC) + timedelta(seconds=0.5)
     assert (await create(api, key, expires_at=at.isoformat())).status_code == 202

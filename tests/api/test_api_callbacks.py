@@ -68,13 +68,15 @@ async def test_a_callback_is_stored_once(api: httpx.AsyncClient, pool: Pool, sid
     assert 'herald_receipts_total{provider="twilio",status="delivered"} 2.0' in text
 
 
-async def test_mailgun_signs_in_its_body(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_mailguns_signature_is_in_the_body(api: httpx.AsyncClient, pool: Pool) -> None:
     answer = await api.post("/callbacks/mailgun", content=mailgun())
     assert answer.status_code == 200, answer.text
     assert await pool.fetchval("SELECT count(*) FROM receipt_inbox WHERE provider = 'mailgun'") == 1
 
 
-async def test_what_is_not_signed_is_refused(api: httpx.AsyncClient, pool: Pool, sid: str) -> None:
+async def test_a_callback_without_a_valid_signature_is_refused(
+    api: httpx.AsyncClient, pool: Pool, sid: str
+) -> None:
     path, headers, body = twilio(sid, "ref")
     forged = [
         (path, headers, body + b"&More=1"),
@@ -91,19 +93,19 @@ async def test_what_is_not_signed_is_refused(api: httpx.AsyncClient, pool: Pool,
     assert await pool.fetchval("SELECT count(*) FROM receipt_inbox WHERE provider_message_id = $1", sid) == 0
 
 
-async def test_what_has_no_form_is_a_bad_request(api: httpx.AsyncClient) -> None:
+async def test_a_malformed_callback_is_a_bad_request(api: httpx.AsyncClient) -> None:
     for content in (b"", b"{", b"[]", b"\xff", b"[" * 50_000):
         answer = await api.post("/callbacks/mailgun", content=content)
         assert answer.status_code in (400, 401), (content, answer.text)
 
 
-async def test_only_configured_providers_are_listened_to(api: httpx.AsyncClient) -> None:
+async def test_callbacks_of_unconfigured_providers_are_not_found(api: httpx.AsyncClient) -> None:
     for name in ("termii", "nobody", "%00"):
         answer = await api.post(f"/callbacks/{name}", content=b"{}")
         assert (answer.status_code, answer.json()["code"]) == (404, "provider_not_found")
 
 
-async def test_a_challenge_is_answered_in_plain_text_to_who_knows_the_token(api: httpx.AsyncClient) -> None:
+async def test_a_challenge_with_the_right_token_is_answered_in_plain_text(api: httpx.AsyncClient) -> None:
     asked = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": VERIFY_TOKEN}
     async with httpx.AsyncClient(base_url=root(api), trust_env=False) as vendor:
         told = await vendor.get("/v1/callbacks/whatsapp_cloud", params=asked)

@@ -1,4 +1,4 @@
-"""Numbers at the door: the countries that SMS go to, and one spelling wherever a number enters."""
+"""Phone numbers in requests: the allowed SMS countries, and one spelling for every number."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -38,7 +38,7 @@ async def narrow(database: str, pool: Pool, config: Path) -> AsyncIterator[httpx
         yield client
 
 
-async def test_an_sms_to_another_country_is_refused_at_the_door(narrow: httpx.AsyncClient) -> None:
+async def test_an_sms_to_another_country_is_refused(narrow: httpx.AsyncClient) -> None:
     answer = await narrow.post(
         "/notifications", json=body(to={"sms": BRITISH}), headers={"Idempotency-Key": "uk"}
     )
@@ -55,14 +55,14 @@ async def test_an_sms_to_another_country_is_refused_at_the_door(narrow: httpx.As
     }
     items = (await narrow.post("/notifications/batch", json=batch)).json()["results"]
     assert [item["status"] for item in items] == [422, 202]
-    # The number goes unused where no SMS is asked for.
+    # Without the SMS channel the number is not used.
     unused = body(channels=["email"], to={"sms": BRITISH, "email": "a@example.com"})
     assert (
         await narrow.post("/notifications", json=unused, headers={"Idempotency-Key": "mail"})
     ).status_code == 202
 
 
-async def test_what_was_accepted_before_the_list_is_still_told(
+async def test_a_notification_accepted_before_the_list_is_replayed(
     api: httpx.AsyncClient, narrow: httpx.AsyncClient
 ) -> None:
     request, key = body(to={"sms": BRITISH}), {"Idempotency-Key": "before the list"}
@@ -72,13 +72,15 @@ async def test_what_was_accepted_before_the_list_is_still_told(
     assert again.json()["id"] == first.json()["id"]
 
 
-async def test_a_dead_letter_is_not_sent_there_either(narrow: httpx.AsyncClient, parked: Parked) -> None:
+async def test_a_dead_letter_cannot_be_sent_to_another_country(
+    narrow: httpx.AsyncClient, parked: Parked
+) -> None:
     id = await parked()
     answer = await narrow.post(f"/dead-letters/{id}/retry", json={"to": {"sms": BRITISH}})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/to/sms")
 
 
-async def test_a_number_has_one_spelling_wherever_it_enters(
+async def test_a_number_has_one_spelling_in_every_request(
     api: httpx.AsyncClient, submit: Submit, parked: Parked, ledger: Ledger
 ) -> None:
     spelt = "+234 (803) 123-6789"
@@ -97,7 +99,7 @@ async def test_a_number_has_one_spelling_wherever_it_enters(
     assert (await loaded(ledger, id)).delivery(Channel.SMS)
 
 
-async def test_no_number_is_taken_that_cannot_be_one(api: httpx.AsyncClient, parked: Parked) -> None:
+async def test_an_invalid_number_is_refused(api: httpx.AsyncClient, parked: Parked) -> None:
     id = await parked()
     for wrong in ("08031236789", "+234803", "+999123456789", "+2348031236789,+2348031236780"):
         for method, path, request in (

@@ -43,19 +43,19 @@ async def test_a_retry_starts_afresh(
     answer = await api.post(f"/dead-letters/{id}/retry")
     assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
     delivery = (await loaded(ledger, id)).delivery(Channel.SMS)
-    # Passes are numbered on, and the schedule begins anew.
+    # Pass numbers continue; the retry schedule restarts.
     assert delivery.status is Status.ACCEPTED
     assert delivery.pass_number == delivery.round_pass > 0
     due = await pool.fetchrow("SELECT due_at <= now() AS due, lease_until FROM due WHERE id = $1", UUID(id))
     assert due is not None
     assert tuple(due) == (True, None)
-    # The ledger takes an intent for it: it is sendable indeed.
+    # The ledger accepts an intent: the delivery can be sent.
     await attempted(ledger, id)
     again = await api.post(f"/dead-letters/{id}/retry")
     assert (again.status_code, again.json()["code"]) == (409, "wrong_status")
 
 
-async def test_an_expired_one_needs_a_new_expiry(
+async def test_an_expired_dead_letter_needs_a_new_expiry(
     api: httpx.AsyncClient, parked: Parked, ledger: Ledger
 ) -> None:
     id = await parked(expires_at=datetime.now(UTC) - HOUR)
@@ -100,7 +100,9 @@ async def test_an_unknown_outcome_needs_a_decision(api: httpx.AsyncClient, parke
     assert (never.status_code, never.json()["code"]) == (409, "wrong_status")
 
 
-async def test_a_discarded_one_wakes_nothing(api: httpx.AsyncClient, parked: Parked, pool: Pool) -> None:
+async def test_discarding_does_not_start_the_next_channel(
+    api: httpx.AsyncClient, parked: Parked, pool: Pool
+) -> None:
     id = await parked(channels=["sms", "email"], strategy="first")
     answer = await api.post(f"/dead-letters/{id}/discard")
     assert answer.status_code == 200
@@ -159,7 +161,7 @@ async def test_a_replay_is_a_dry_run_unless_it_says_otherwise(api: httpx.AsyncCl
         ({"filter": {"channel": "fax"}}, "/filter/channel"),
     ],
 )
-async def test_a_wrong_replay_is_pointed_at(
+async def test_an_invalid_field_of_a_replay_is_named(
     api: httpx.AsyncClient, asked: dict[str, Any], pointer: str
 ) -> None:
     answer = await api.post("/dead-letters/replay", json=asked)

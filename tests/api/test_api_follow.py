@@ -1,4 +1,4 @@
-"""Following notifications: shown, listed, their evidence, their timelines; and cancelling them."""
+"""Showing, listing and cancelling notifications; their attempts and timelines."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -43,8 +43,8 @@ async def test_lists_are_filtered(api: httpx.AsyncClient, submit: Submit, ledger
         assert [shown["id"] for shown in answer.json()["notifications"]] == expected, query
 
 
-async def test_pages_follow_each_other(api: httpx.AsyncClient, submit: Submit) -> None:
-    user = f"batched-{uuid4()}"
+async def test_pages_are_complete_and_stable(api: httpx.AsyncClient, submit: Submit) -> None:
+    user = f"paged-{uuid4()}"
     ids = [(await submit(user_id=user))["id"] for _ in range(5)]
     seen: list[str] = []
     query: dict[str, str | int] = {"user_id": user, "limit": 2}
@@ -53,7 +53,7 @@ async def test_pages_follow_each_other(api: httpx.AsyncClient, submit: Submit) -
         seen += [shown["id"] for shown in page["notifications"]]
         if page["next_cursor"]:
             query["cursor"] = page["next_cursor"]
-            # What is new meanwhile does not move the pages.
+            # New notifications do not shift later pages.
             await submit(user_id=user)
     assert seen == ids[::-1]
     assert page["next_cursor"] is None
@@ -74,7 +74,7 @@ async def test_pages_follow_each_other(api: httpx.AsyncClient, submit: Submit) -
         ({"user_id": "\0"}, "/query/user_id"),
     ],
 )
-async def test_a_wrong_query_is_pointed_at(
+async def test_an_invalid_query_parameter_is_named(
     api: httpx.AsyncClient, query: dict[str, str], pointer: str
 ) -> None:
     answer = await api.get("/notifications", params=query)
@@ -82,7 +82,7 @@ async def test_a_wrong_query_is_pointed_at(
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-async def test_attempts_are_the_evidence(api: httpx.AsyncClient, submit: Submit, ledger: Ledger) -> None:
+async def test_attempts_are_shown(api: httpx.AsyncClient, submit: Submit, ledger: Ledger) -> None:
     id = (await submit())["id"]
     assert (await api.get(f"/notifications/{id}/attempts")).json() == {"attempts": []}
     await attempted(ledger, id)
@@ -93,7 +93,7 @@ async def test_attempts_are_the_evidence(api: httpx.AsyncClient, submit: Submit,
     assert (shown["deliveries"][0]["provider"], shown["deliveries"][0]["attempts"]) == ("twilio", 1)
 
 
-async def test_a_timeline_tells_everything_in_order(
+async def test_a_timeline_shows_every_event_in_order(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, pool: Pool
 ) -> None:
     id = (await submit())["id"]
@@ -136,7 +136,7 @@ async def test_a_timeline_tells_everything_in_order(
             "final",
         )
     ]
-    # The receipt's own event may stand beside it.
+    # The timeline may also hold the receipt's own event.
     assert [kind for kind in told if kind in expected] == expected
     assert [entry["at"] for entry in entries[:-1]] == sorted(entry["at"] for entry in entries[:-1])
     attempts = [entry["data"] for entry in entries if entry["kind"] == "attempt"]
@@ -149,7 +149,9 @@ async def test_a_timeline_tells_everything_in_order(
     assert entries[-1]["data"]["status"] == timeline["status"] == "delivered"
 
 
-async def test_what_waits_is_cancelled(api: httpx.AsyncClient, submit: Submit, pool: Pool) -> None:
+async def test_a_waiting_notification_is_cancelled(
+    api: httpx.AsyncClient, submit: Submit, pool: Pool
+) -> None:
     for changes in ({}, {"channels": ["sms", "email", "push"], "strategy": "first"}):
         id = (await submit(**changes))["id"]
         answer = await api.post(f"/notifications/{id}/cancel")
@@ -162,7 +164,7 @@ async def test_what_waits_is_cancelled(api: httpx.AsyncClient, submit: Submit, p
         assert (await api.post(f"/notifications/{id}/cancel")).json() == shown
 
 
-async def test_what_is_under_way_or_over_is_not_cancelled(
+async def test_a_sending_or_sent_notification_is_not_cancelled(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger
 ) -> None:
     sending = (await submit())["id"]
@@ -174,7 +176,7 @@ async def test_what_is_under_way_or_over_is_not_cancelled(
         assert (answer.status_code, answer.json()["code"]) == (409, "wrong_status")
 
 
-async def test_a_cancel_stops_the_channels_that_are_not_under_way(
+async def test_a_cancel_stops_the_channels_that_are_not_sending(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger
 ) -> None:
     id = (await submit(channels=["sms", "email"], strategy="first"))["id"]
@@ -191,7 +193,7 @@ async def test_a_cancel_stops_the_channels_that_are_not_under_way(
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["failed", "cancelled"]
 
 
-async def test_a_cancel_never_wakes_the_next_channel(
+async def test_a_cancel_never_starts_the_next_channel(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = (await submit(channels=["sms", "email", "push"], strategy="first"))["id"]
@@ -208,7 +210,7 @@ async def test_a_cancel_never_wakes_the_next_channel(
     assert seen <= {Status.WAITING, Status.CANCELLED}
 
 
-async def test_a_cancel_and_somebody_else_at_once(
+async def test_a_cancel_survives_a_concurrent_update(
     api: httpx.AsyncClient, submit: Submit, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = (await submit())["id"]

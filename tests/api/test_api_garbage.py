@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is never a 5xx, and what is refused leaves nothing behind."""
+"""Fuzzing: no input causes a 5xx, and a refused request stores nothing."""
 
 import copy
 import json
@@ -93,7 +93,7 @@ EASY = settings(
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value, as the keys that lead to it."""
+    """The path to every place in a JSON value."""
     found = [at]
     if isinstance(value, dict):
         found += [place for key in value for place in places(value[key], (*at, key))]
@@ -104,7 +104,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def spoilt(draw: st.DrawFn, valid: dict[str, Any]) -> Any:
-    """The valid body with one or two places replaced by anything, and perhaps a field that is not known."""
+    """The valid body with one or two places replaced by random values, and perhaps an unknown field."""
     body = copy.deepcopy(valid)
     for _ in range(draw(st.integers(1, 2))):
         place = draw(st.sampled_from(places(body)))
@@ -139,7 +139,9 @@ def check(answer: httpx.Response) -> None:
 
 @EASY
 @given(requests())
-async def test_no_body_breaks_it(api: httpx.AsyncClient, asked: tuple[str, str, Any]) -> None:
+async def test_no_json_body_causes_a_server_error(
+    api: httpx.AsyncClient, asked: tuple[str, str, Any]
+) -> None:
     method, path, body = asked
     content = json.dumps(body).encode()
     check(await api.request(method, path, content=content, headers={"Content-Type": "application/json"}))
@@ -147,7 +149,7 @@ async def test_no_body_breaks_it(api: httpx.AsyncClient, asked: tuple[str, str, 
 
 @EASY
 @given(st.sampled_from(sorted(LISTS)), st.data())
-async def test_no_query_breaks_it(api: httpx.AsyncClient, path: str, data: st.DataObject) -> None:
+async def test_no_query_causes_a_server_error(api: httpx.AsyncClient, path: str, data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(LISTS[path]), max_size=3, unique=True))
     query = "&".join(f"{name}={_quoted(data.draw(TEXTS))}" for name in names)
     check(await api.get(f"{path}?{query}"))
@@ -157,13 +159,13 @@ async def test_no_query_breaks_it(api: httpx.AsyncClient, path: str, data: st.Da
 @given(
     st.binary(max_size=200), st.sampled_from(["/notifications", "/callbacks/mailgun", "/callbacks/twilio"])
 )
-async def test_no_bytes_break_it(api: httpx.AsyncClient, content: bytes, path: str) -> None:
+async def test_no_bytes_cause_a_server_error(api: httpx.AsyncClient, content: bytes, path: str) -> None:
     answer = await api.post(path, content=content, headers={"Content-Type": "application/json"})
     check(answer)
     assert answer.status_code in (400, 401, 422)
 
 
-async def test_nothing_of_it_was_half_stored(pool: Pool) -> None:
+async def test_no_notification_is_stored_in_part(pool: Pool) -> None:
     """Every notification has its content, its deliveries and its place in the queue."""
     torn = await pool.fetchval(
         "SELECT count(*) FROM notifications n WHERE NOT EXISTS (SELECT FROM deliveries d"

@@ -1,4 +1,4 @@
-"""Alive, ready, measured."""
+"""Liveness, readiness, metrics."""
 
 import httpx
 from api_case import Submit
@@ -13,7 +13,7 @@ async def test_alive(url: str) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-async def test_degraded_without_what_only_workers_need(url: str) -> None:
+async def test_degraded_without_valkey_and_temporal(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         answer = await client.get("/readyz")
     assert answer.status_code == 200
@@ -24,7 +24,7 @@ async def test_degraded_without_what_only_workers_need(url: str) -> None:
 
 
 async def test_ready_with_everything(database: str, valkey: str, temporal: Temporal) -> None:
-    # Any scheme that the limits accept.
+    # Any URL scheme that the rate limiter accepts.
     store = valkey.replace("redis://", "valkey://")
     settings = settings_for(database, valkey_url=store, temporal={"address": temporal.address})
     async with (
@@ -35,7 +35,7 @@ async def test_ready_with_everything(database: str, valkey: str, temporal: Tempo
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
 
 
-async def test_measured(url: str, submit: Submit) -> None:
+async def test_metrics(url: str, submit: Submit) -> None:
     await submit()
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         answer = await client.get("/metrics")

@@ -25,12 +25,12 @@ async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> No
     ]
     assert {p["name"] for p in shown["providers"]} == registry.KNOWN.keys()
     email = [p["order"] for p in shown["providers"] if p["channel"] == "email"]
-    assert email[:3] == [1, 2, None], "a provider without a place comes last"
+    assert email[:3] == [1, 2, None], "a provider outside the route comes last"
     assert {p["name"]: p["circuit"] for p in shown["providers"]}["mailgun"] == "open"
     assert shown["routes"]["sms"] == ["twilio", "termii"]
 
 
-async def test_a_provider_is_drained_and_the_workers_hear_of_it(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_draining_a_provider_notifies_the_workers(api: httpx.AsyncClient, pool: Pool) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     def listener(_c: object, _p: object, _n: object, payload: object) -> None:
@@ -45,7 +45,7 @@ async def test_a_provider_is_drained_and_the_workers_hear_of_it(api: httpx.Async
         await connection.remove_listener("herald_providers", listener)
 
 
-async def test_what_cannot_be_drained(api: httpx.AsyncClient) -> None:
+async def test_an_invalid_drain_is_refused(api: httpx.AsyncClient) -> None:
     off = await api.patch("/providers/termii", json={"status": "drained"})
     assert (off.status_code, off.json()["code"]) == (409, "provider_off")
     unknown = await api.patch("/providers/pigeon", json={"status": "drained"})

@@ -1,4 +1,4 @@
-"""Which push services subscriptions may be at is the installation's to say."""
+"""The installation sets which push services a subscription may use."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def settings_with(database: str, keys: Path, hosts: str) -> Settings:
     [
         ("push.bank.example", "push.bank.example", True),
         ("*.bank.example", "push.bank.example", True),
-        # Loopback is a host like any other: only where it is named.
+        # Like any other host, loopback is allowed only if it is named.
         ("127.0.0.1", "127.0.0.1", True),
         ("push.bank.example", "127.0.0.1", False),
         ("push.bank.example", webpush.HOST, False),
@@ -49,6 +49,6 @@ async def test_only_the_named_hosts_are_push_services(
 
 
 @pytest.mark.parametrize("hosts", ["*", "*.com", "https://push.bank.example", "push.bank.example:8443"])
-def test_hosts_that_open_too_much_stop_the_start(database: str, tmp_path: Path, hosts: str) -> None:
+def test_hosts_that_are_too_broad_are_a_settings_error(database: str, tmp_path: Path, hosts: str) -> None:
     with pytest.raises(ValueError, match=r"providers\.webpush\.hosts"):
         settings_with(database, tmp_path, hosts)

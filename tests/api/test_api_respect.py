@@ -1,5 +1,5 @@
-"""What people and their mailboxes say to vendors keeps the next send away: from the vendor's signed callback,
-through the API and the relay, to the intent that is refused.
+"""Bounces, complaints and STOP replies prevent the next send: from the vendor's signed callback, through
+the API and the receipt processor, to the refused intent.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ def number() -> str:
 
 
 def mailbox(word: str) -> str:
-    """An address about which the simulated vendors report what the word says."""
+    """An address for which the simulated vendors report the event that the word names."""
     return f"{word}+respect-{next(_numbers)}@customers.example"
 
 
@@ -65,7 +65,7 @@ async def office(
 
 
 async def eventually(office: Office, holds: Callable[[], Awaitable[object]]) -> None:
-    """Relay until it holds. Fails after a quarter of a minute."""
+    """Process receipts until the condition holds. Fails after 60 s."""
     async with asyncio.timeout(60):
         while not await holds():
             await office.receipts.apply_due(100)
@@ -106,7 +106,7 @@ async def test_a_hard_bounce_or_a_complaint_suppresses_the_address(
         ("resend", "delayed", "delivery_delayed"),
     ],
 )
-async def test_a_soft_bounce_does_not(office: Office, vendor: str, word: str, code: str) -> None:
+async def test_a_soft_bounce_does_not_suppress(office: Office, vendor: str, word: str, code: str) -> None:
     to = mailbox(word)
     notification, _ = await office.send(vendor, to)
 
@@ -137,7 +137,7 @@ async def test_stop_holds_for_its_channel_and_start_lifts_it(
     assert await office.may_send(vendor, to)
 
 
-async def test_start_lifts_only_what_stop_brought_about(office: Office) -> None:
+async def test_start_lifts_only_the_suppression_by_stop(office: Office) -> None:
     to = number()
     own = {"channel": "sms", "address": to, "reason": "asked by letter"}
     assert (await office.api.post("/suppressions", json=own)).status_code == 201
@@ -148,7 +148,7 @@ async def test_start_lifts_only_what_stop_brought_about(office: Office) -> None:
     assert not await office.may_send("twilio", to)
 
 
-async def test_nobody_but_the_person_takes_stop_back(office: Office) -> None:
+async def test_the_api_cannot_lift_a_stop(office: Office) -> None:
     to = number()
     await office.simulators.reply("twilio", to, "STOP")
     asked = {"channel": "sms", "address": to}
@@ -157,12 +157,10 @@ async def test_nobody_but_the_person_takes_stop_back(office: Office) -> None:
     assert await office.suppressed(SMS, to) == [("stop", "twilio")]
 
 
-async def test_an_answer_that_comes_again_changes_nothing_again(
-    office: Office, pool: Pool, tmp_path: Path
-) -> None:
-    """Twilio signs no time: a START that somebody caught must not lift a later STOP, for one."""
-    to, somebody = number(), Twilio(World(f"{office.public_url}/v1/callbacks", tmp_path))
-    stop, start, later = (somebody.incoming(to, word) for word in ("STOP", "START", "STOP"))
+async def test_a_repeated_reply_changes_nothing(office: Office, pool: Pool, tmp_path: Path) -> None:
+    """Twilio's signature has no timestamp: a replayed START must not lift a later STOP."""
+    to, simulator = number(), Twilio(World(f"{office.public_url}/v1/callbacks", tmp_path))
+    stop, start, later = (simulator.incoming(to, word) for word in ("STOP", "START", "STOP"))
     async with httpx.AsyncClient(trust_env=False) as vendor:
         for told, stopped in zip((stop, stop, start, stop, later, start), (1, 1, 0, 0, 1, 1), strict=True):
             answer = await vendor.post(told.url, content=told.body, headers=dict(told.headers))
@@ -172,8 +170,8 @@ async def test_an_answer_that_comes_again_changes_nothing_again(
     assert [row["word"] for row in words] == ["stop", "start", "stop"]
 
 
-async def test_a_vendor_that_knows_of_a_stop_tells_at_the_next_send(office: Office) -> None:
-    """The callback was lost, or the number is not set up: Twilio refuses with 21610, and START lifts that."""
+async def test_a_refused_send_after_a_lost_stop_suppresses_the_number(office: Office) -> None:
+    """The callback was lost or is not configured: Twilio refuses with 21610, and START lifts that."""
     to = number()
     await office.simulators.reply("twilio", to, "STOP")
     await office.pool.execute("DELETE FROM suppressions WHERE address = $1", to)
@@ -198,7 +196,7 @@ async def test_a_vendor_that_knows_of_a_stop_tells_at_the_next_send(office: Offi
     assert result.outcome is Outcome.ACCEPTED
 
 
-async def test_what_is_no_word_is_not_kept(office: Office, pool: Pool) -> None:
+async def test_a_reply_without_a_keyword_is_not_stored(office: Office, pool: Pool) -> None:
     to = number()
     for vendor in ("twilio", "termii", "africastalking", "whatsapp_cloud"):
         await office.simulators.reply(vendor, to, "Who is this?")

@@ -1,4 +1,4 @@
-"""The server as a process: it starts, and it ends without dropping what it was asked."""
+"""The server as a process: it starts, and it answers open requests before it stops."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
         return None
 
 
-async def test_what_is_under_way_is_answered_before_the_end(database: str, pool: Pool) -> None:
+async def test_an_open_request_is_answered_before_the_server_stops(database: str, pool: Pool) -> None:
     port = free_port()
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Submitting: once for a key, whatever is repeated, and a clear answer to whatever is wrong."""
+"""Submitting: idempotent by key, with a clear error for every invalid request."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ async def test_a_new_notification_is_accepted(api: httpx.AsyncClient, pool: Pool
     assert await pool.fetchval("SELECT count(*) FROM due WHERE id = $1", shown["id"]) == 1
 
 
-async def test_the_same_again_is_replayed_as_it_is_now(api: httpx.AsyncClient) -> None:
+async def test_a_repeated_request_shows_the_current_state(api: httpx.AsyncClient) -> None:
     asked = body(send_at=soon(hours=1))
     first = await api.post("/notifications", json=asked, headers={KEY: "two"})
     cancelled = await api.post(f"/notifications/{first.json()['id']}/cancel")
@@ -62,7 +62,7 @@ async def test_the_same_key_of_another_user_or_type_is_another_notification(api:
     assert len({answer.json()["id"] for answer in answers}) == 3
 
 
-async def test_twenty_at_once_are_one(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_concurrent_duplicates_create_one_notification(api: httpx.AsyncClient, pool: Pool) -> None:
     asked = body()
     answers = await together(
         *(api.post("/notifications", json=asked, headers={KEY: "twenty"}) for _ in range(20))
@@ -149,7 +149,7 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("change", "pointer", "code"), INVALID, ids=[f"{p} {c}" for _, p, c in INVALID])
-async def test_what_is_invalid_is_pointed_at(
+async def test_an_invalid_field_is_named(
     api: httpx.AsyncClient, pool: Pool, change: dict[str, Any], pointer: str, code: str
 ) -> None:
     asked = body(**change)
@@ -184,7 +184,7 @@ async def test_what_is_invalid_is_pointed_at(
     ],
     ids=["cut", "word", "not utf-8", "mark", "utf-16", "utf-16-le", "utf-32-be", "deep", "long number"],
 )
-async def test_what_cannot_be_read_is_a_bad_request(
+async def test_an_unreadable_body_is_a_bad_request(
     api: httpx.AsyncClient, content: bytes, code: str, said: str
 ) -> None:
     answer = await api.post(
@@ -195,12 +195,12 @@ async def test_what_cannot_be_read_is_a_bad_request(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_missing_body_is_pointed_at(api: httpx.AsyncClient) -> None:
+async def test_a_missing_body_is_refused(api: httpx.AsyncClient) -> None:
     answer = await api.post("/notifications", headers={KEY: "k", "Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "required")
 
 
-async def test_the_body_is_utf_8_and_declared_as_nothing_else(api: httpx.AsyncClient) -> None:
+async def test_the_body_is_utf_8_and_other_charsets_are_refused(api: httpx.AsyncClient) -> None:
     for number, charset in enumerate(("", ";charset=utf-8", '; charset="UTF-8"', "; version=1")):
         heads = {KEY: f"charset {number}", "Content-Type": f"application/json{charset}"}
         content = b"\xef\xbb\xbf" + json.dumps(body()).encode()
@@ -212,7 +212,7 @@ async def test_the_body_is_utf_8_and_declared_as_nothing_else(api: httpx.AsyncCl
         assert (answer.status_code, answer.json()["code"]) == (400, "charset")
 
 
-async def test_lengths_of_text_are_told_in_characters(api: httpx.AsyncClient) -> None:
+async def test_text_lengths_are_given_in_characters(api: httpx.AsyncClient) -> None:
     asked = body(user_id="", content={"body": "", "title": "x" * 501}, idempotency_key="x" * 256)
     errors = (await api.post("/notifications", json=asked)).json()["errors"]
     assert [(error["pointer"], error["message"]) for error in errors] == [
@@ -237,7 +237,7 @@ async def test_numbers_that_json_does_not_have_are_refused(api: httpx.AsyncClien
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "not_storable")
 
 
-async def test_json_needs_no_content_type_but_no_other_one(api: httpx.AsyncClient) -> None:
+async def test_the_content_type_may_be_missing_but_not_wrong(api: httpx.AsyncClient) -> None:
     content = json.dumps(body()).encode()
     without = await api.post("/notifications", content=content, headers={KEY: "no type"})
     assert without.status_code == 202
@@ -246,7 +246,7 @@ async def test_json_needs_no_content_type_but_no_other_one(api: httpx.AsyncClien
     assert (wrong.status_code, wrong.json()["code"]) == (400, "content_type")
 
 
-async def test_an_honest_retry_after_the_expiry_is_replayed(api: httpx.AsyncClient) -> None:
+async def test_a_retry_after_the_expiry_is_replayed(api: httpx.AsyncClient) -> None:
     asked = body(expires_at=soon(seconds=0.5))
     first = await api.post("/notifications", json=asked, headers={KEY: "late"})
     assert first.status_code == 202
@@ -280,7 +280,7 @@ async def test_a_type_may_have_its_content_scrubbed_and_its_own_lane(
     assert tuple(row) == (True, 0)
 
 
-async def test_a_batch_judges_each_item_by_itself(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_each_item_of_a_batch_has_its_own_result(api: httpx.AsyncClient, pool: Pool) -> None:
     before = body(idempotency_key="b0")
     await api.post("/notifications", json=before)
     new = body(idempotency_key="b1")
@@ -315,7 +315,7 @@ async def test_a_batch_judges_each_item_by_itself(api: httpx.AsyncClient, pool: 
     ]
 
 
-async def test_a_batch_has_its_size(api: httpx.AsyncClient) -> None:
+async def test_a_batch_has_1_to_1000_items(api: httpx.AsyncClient) -> None:
     small = body(content={"body": "x"}, to=None)
     items = [small | {"idempotency_key": f"size {number}"} for number in range(1000)]
     full = await api.post("/notifications/batch", json={"notifications": items})

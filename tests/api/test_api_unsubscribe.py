@@ -1,4 +1,4 @@
-"""The link in a mail by which its recipient ends that kind of mail: no key, no cookie, one click."""
+"""The unsubscribe link in an email: no API key, no cookie, one click."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ CLICK = {
 
 @pytest_asyncio.fixture
 async def mailbox(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody without a key."""
+    """A client without an API key."""
     async with httpx.AsyncClient(base_url=f"{url}/v1/unsubscribe/", trust_env=False) as client:
         yield client
 
 
 @dataclass(frozen=True)
 class Mailed:
-    """Submits a mail; returns it as it was accepted, and its link's token."""
+    """Submits an email; returns the accepted notification and the token of its link."""
 
     submit: Submit
     ledger: Ledger
@@ -48,7 +48,7 @@ class Mailed:
 
 @pytest.fixture
 def mailed(submit: Submit, ledger: Ledger) -> Mailed:
-    """Mails with their links: `shown, token = await mailed()`."""
+    """Submits emails: `shown, token = await mailed()`."""
     return Mailed(submit, ledger)
 
 
@@ -76,22 +76,22 @@ async def may_be_sent(ledger: Ledger, id: str) -> bool:
     return await ledger.intend(intent) is not None
 
 
-async def test_a_click_ends_the_type_for_its_recipient(
+async def test_a_click_opts_the_user_out_of_the_type(
     api: httpx.AsyncClient, mailed: Mailed, ledger: Ledger, mailbox: httpx.AsyncClient
 ) -> None:
     shown, token = await mailed()
     answer = await mailbox.post(token, **CLICK)
     assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
     assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}}
-    # What is accepted already, and whatever comes after it.
+    # It applies to the accepted notification and to later ones.
     again, _ = await mailed(user_id=shown["user_id"])
     other, _ = await mailed(user_id=shown["user_id"], type="marketing")
     assert [await may_be_sent(ledger, id["id"]) for id in (shown, again, other)] == [False, False, True]
-    somebody, _ = await mailed()
-    assert await may_be_sent(ledger, somebody["id"])
+    stranger, _ = await mailed()
+    assert await may_be_sent(ledger, stranger["id"])
 
 
-async def test_a_click_is_told_once_in_the_timeline(
+async def test_a_click_appears_once_in_the_timeline(
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
     shown, token = await mailed()
@@ -103,7 +103,7 @@ async def test_a_click_is_told_once_in_the_timeline(
     assert token not in str(timeline)
 
 
-async def test_a_click_counts_again_after_the_user_came_back(
+async def test_a_click_works_again_after_the_user_opted_in(
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
     shown, token = await mailed()
@@ -125,14 +125,14 @@ async def test_opening_the_link_changes_nothing(
         assert (page.headers["cache-control"], page.headers["referrer-policy"]) == ("no-store", "no-referrer")
     assert await preferences(api, shown["user_id"]) == {}
     assert '<form method="post">' in page.text
-    # Nothing private on it, and nothing from elsewhere.
+    # The page shows nothing private and loads nothing from other sites.
     assert not [part for part in (shown["user_id"], "@", "://", "<script", "src=") if part in page.text]
     await mailbox.post(token)
     assert "<form" not in (await mailbox.get(token)).text
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\x00", b"{", b"List-Unsubscribe=Two-Clicks"])
-async def test_the_address_says_everything(
+async def test_the_headers_and_body_of_a_click_are_ignored(
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient, body: bytes
 ) -> None:
     shown, token = await mailed()
@@ -145,22 +145,22 @@ async def test_the_address_says_everything(
     assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}}
 
 
-async def test_other_links_lead_nowhere(
+async def test_invalid_links_are_not_found(
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
     shown, token = await mailed()
-    nobodys = [await mailed.token(shown, "another secret"), token_of(SECRET, uuid4())]
-    for wrong in (*nobodys, token[:-1], token.swapcase(), token * 2, "%00", "%FF", str(uuid4())):
+    forged = [await mailed.token(shown, "another secret"), token_of(SECRET, uuid4())]
+    for wrong in (*forged, token[:-1], token.swapcase(), token * 2, "%00", "%FF", str(uuid4())):
         for method in ("GET", "POST"):
             answer = await mailbox.request(method, wrong)
             assert answer.status_code in (404, 422), (wrong, answer.text)
             assert answer.headers["content-type"] == "application/problem+json"
-    assert (await mailbox.post(nobodys[0])).json()["code"] == "unsubscribe_link_unknown"
+    assert (await mailbox.post(forged[0])).json()["code"] == "unsubscribe_link_unknown"
     assert await preferences(api, shown["user_id"]) == {}
     assert (await mailbox.put(token)).status_code == 405
 
 
-async def test_a_click_brings_little(
+async def test_the_body_of_a_click_is_limited(
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:
     shown, token = await mailed()
@@ -175,7 +175,7 @@ async def test_a_click_brings_little(
     assert await preferences(api, shown["user_id"]) == {}
 
 
-async def test_a_click_counts_when_its_evidence_has_no_month_any_more(
+async def test_a_click_works_after_the_contents_were_deleted(
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient, pool: Pool
 ) -> None:
     shown, token = await mailed()
@@ -186,7 +186,7 @@ async def test_a_click_counts_when_its_evidence_has_no_month_any_more(
     assert (await mailbox.post(token)).status_code == 404
 
 
-async def test_the_name_of_a_type_is_text(mailed: Mailed, mailbox: httpx.AsyncClient, pool: Pool) -> None:
+async def test_a_types_name_is_escaped(mailed: Mailed, mailbox: httpx.AsyncClient, pool: Pool) -> None:
     shown, token = await mailed()
     await pool.execute(
         "UPDATE deliveries SET type = '<script>_&' WHERE notification_id = $1", UUID(shown["id"])

@@ -38,7 +38,7 @@ async def test_a_user_id_may_hold_anything_a_url_can_carry(api: httpx.AsyncClien
         assert (await api.get(f"/users/{user}/contacts")).json()["phone"] == PHONE
 
 
-async def test_a_token_that_was_given_again_outlives_what_was_known_before(
+async def test_a_token_registered_again_survives_an_earlier_verdict(
     api: httpx.AsyncClient, pool: Pool
 ) -> None:
     path, device = "/users/eve/devices", {"device_id": "phone", "apns_token": "e" * 64}
@@ -49,7 +49,7 @@ async def test_a_token_that_was_given_again_outlives_what_was_known_before(
     )
     shown = (await api.get(path)).json()["devices"][0]
     again = (await api.put(path, json={"devices": [device]})).json()["devices"][0]
-    assert again == shown, "that it was given again is no new registration"
+    assert again == shown, "registering the same token again keeps its registration time"
 
     async def judged(known_at: datetime) -> str | None:
         await apply_verdict(
@@ -88,14 +88,12 @@ async def test_devices_are_replaced(api: httpx.AsyncClient, pool: Pool) -> None:
     by_id = {device["device_id"]: device for device in again}
     assert (by_id["tablet"]["fcm_token"], by_id["tablet"]["deactivated_at"]) == ("another", None)
     assert by_id["tablet"]["registered_at"] >= first[1]["registered_at"]
-    # What did not change is not registered anew.
+    # An unchanged device keeps its registration.
     assert by_id["phone"] == first[0]
     assert (await api.put(path, json={"devices": []})).json() == {"devices": []}
 
 
-async def test_a_browsers_subscription_is_a_device_as_the_browser_gives_it(
-    api: httpx.AsyncClient, pool: Pool
-) -> None:
+async def test_a_browsers_subscription_is_accepted_as_a_device(api: httpx.AsyncClient, pool: Pool) -> None:
     path, subscription = "/users/web/devices", webpush.subscription("ada")
     put = await api.put(path, json={"devices": [{"device_id": "laptop", "webpush": subscription}]})
     assert put.status_code == 200, put.text
@@ -108,7 +106,7 @@ async def test_a_browsers_subscription_is_a_device_as_the_browser_gives_it(
     assert (await api.get(path)).json()["devices"][0]["webpush"]["endpoint"] == "http://old.example/a"
 
 
-async def test_a_subscription_leads_to_push_services_only(api: httpx.AsyncClient) -> None:
+async def test_a_subscription_must_be_at_a_push_service(api: httpx.AsyncClient) -> None:
     good = {"device_id": "a", "webpush": webpush.subscription("ada")}
     for host in ("127.0.0.1", "localhost", "internal.example", "fcm.googleapis.com.evil.example"):
         wrong = {"device_id": "b", "webpush": webpush.subscription("ada", host)}
@@ -197,7 +195,7 @@ async def test_unknown_users_are_not_found(api: httpx.AsyncClient) -> None:
         ("u/preferences", {"quiet_hours": {"start": "22:00"}}, "/quiet_hours/end", "required"),
     ],
 )
-async def test_what_cannot_be_kept_is_pointed_at(
+async def test_an_invalid_field_is_named(
     api: httpx.AsyncClient, path: str, asked: dict[str, Any], pointer: str, code: str
 ) -> None:
     answer = await api.put(f"/users/{path}", json=asked)
@@ -205,7 +203,7 @@ async def test_what_cannot_be_kept_is_pointed_at(
     assert (pointer, code) in {(error["pointer"], error["code"]) for error in answer.json()["errors"]}
 
 
-async def test_addresses_are_suppressed_and_not_any_more(api: httpx.AsyncClient) -> None:
+async def test_a_suppression_is_added_and_removed(api: httpx.AsyncClient) -> None:
     put = await api.post("/suppressions", json={"channel": "sms", "address": "+234 803 123 6789"})
     assert put.status_code == 201, put.text
     assert (put.json()["address"], put.json()["reason"], put.json()["source"]) == (PHONE, "requested", "api")
@@ -246,7 +244,7 @@ async def test_suppressions_come_in_pages(api: httpx.AsyncClient) -> None:
         ("POST", {}, {"channel": "push"}, "/address"),
     ],
 )
-async def test_a_wrong_suppression_is_pointed_at(
+async def test_an_invalid_suppression_request_names_the_field(
     api: httpx.AsyncClient, method: str, query: dict[str, str], asked: dict[str, Any] | None, pointer: str
 ) -> None:
     answer = await api.request(method, "/suppressions", params=query, json=asked)

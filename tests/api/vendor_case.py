@@ -1,4 +1,4 @@
-"""The API where simulated vendors call it, and what a worker does: sends that vendors report on."""
+"""An API that simulated vendors call, and a worker's sends, on which they report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Office:
         return await loaded(self.ledger, answer.json()["id"])
 
     async def intended(self, notification: Notification, provider: str) -> OpenAttempt | None:
-        """The intent of a send through this provider; None: it may not be sent."""
+        """The intent of a send through this provider; None if sending is not allowed."""
         [delivery], channel = notification.deliveries, self.providers[provider].capabilities.channel
         to = notification.recipient.address(channel) or ""
         return await self.ledger.intend(
@@ -64,12 +64,12 @@ class Office:
         )
 
     async def may_send(self, provider: str, to: str) -> bool:
-        """Whether a new notification to this address, of a type that is required, would go out."""
+        """Whether a new notification of a required type to this address would be sent."""
         notification = await self.accepted(self.providers[provider].capabilities.channel, to)
         return await self.intended(notification, provider) is not None
 
     async def send(self, provider: str, to: str) -> tuple[Notification, SendResult]:
-        """A notification that this vendor was asked to send; recorded where it took it."""
+        """Send a notification through this vendor; record the attempt if it is accepted."""
         notification = await self.accepted(self.providers[provider].capabilities.channel, to)
         opened = await self.intended(notification, provider)
         assert opened is not None
@@ -101,13 +101,13 @@ class Office:
         return notification, result
 
     async def suppressed(self, channel: Channel, address: str) -> list[tuple[str, str]]:
-        """Why, and by whom, nothing is sent there: as the API shows it."""
+        """The reason and source of each suppression of this address, as the API shows them."""
         answer = await self.api.get("/suppressions", params={"channel": channel, "address": address})
         assert answer.status_code == 200, answer.text
         return [(found["reason"], found["source"]) for found in answer.json()["suppressions"]]
 
     async def reported(self, notification: Notification) -> list[str | None]:
-        """The codes of what vendors have reported, once applied."""
+        """The codes of the notification's receipts, after applying those that are due."""
         await self.receipts.apply_due(100)
         rows = await self.pool.fetch(
             "SELECT code FROM receipts WHERE delivery_id = $1", notification.deliveries[0].id

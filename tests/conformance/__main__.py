@@ -1,4 +1,4 @@
-"""`make conformance`: every adapter and its simulator, held to the document that the vendor publishes."""
+"""`make conformance`: checks every adapter and simulator against the vendor's published OpenAPI document."""
 
 import asyncio
 import os
@@ -43,14 +43,14 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What came of one vendor's drive."""
+    """The results of one vendor's drive."""
 
     witness: Witness
     surprises: Sequence[str]
 
 
 def adapter(drive: Drive, running: Running, **changed: str) -> Provider:
-    """The vendor's adapter as an installation would build it from its settings, some of them changed."""
+    """The vendor's adapter, built from its settings with `changed` applied."""
     prefix = f"HERALD_PROVIDERS__{drive.vendor.upper()}__"
     variables = running.simulators[drive.vendor].settings(running.url)
     variables |= {prefix + name: value for name, value in changed.items()}
@@ -82,7 +82,7 @@ async def driven(drive: Drive, documents: Mapping[str, Path], running: Running, 
 
 
 def told(vendor: str, amendments: Sequence[str], driven: Driven) -> bool:
-    """Print what was found with one vendor; whether nothing was."""
+    """Print one vendor's findings; return whether there were no violations and surprises."""
     witness, sides = driven.witness, Counter(one.side for one in driven.witness.violations)
     row = (witness.checked, sides[Side.OURS], sides[Side.SIMULATORS], witness.undescribed)
     print(f"{vendor:<15}" + "".join(f"{figure:>12}" for figure in row))
@@ -114,8 +114,8 @@ async def main(specs: Path) -> int:
 
 
 if __name__ == "__main__":
-    # Whole: Prism runs in a directory of its own.
+    # Absolute: Prism runs in another directory.
     place = Path(os.environ.get("HERALD_SPECS", DEFAULT_SPECS)).resolve()
     if not place.is_dir():
-        sys.exit(print(f"No vendor's documents at {place}: nothing was checked (HERALD_SPECS says where)."))
+        sys.exit(print(f"No vendor's documents at {place}: nothing was checked (set HERALD_SPECS)."))
     sys.exit(asyncio.run(main(place)))

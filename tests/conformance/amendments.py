@@ -1,6 +1,6 @@
-"""Where a vendor's own document is wrong about its own service: what is changed in a copy of it, and why.
+"""Corrections to vendors' documents that are wrong about the vendor's service, applied to a copy.
 
-Each amendment is told with every run. One that finds nothing to change stops it: the document was mended.
+Every run prints its amendments. One that finds nothing to change stops the run: the vendor fixed it.
 """
 
 import json
@@ -16,7 +16,7 @@ PAGE_ADDRESSES = frozenset({"uri", "first_page_uri", "next_page_uri", "previous_
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """One change. `amend` makes it and gives the number of places."""
+    """One change. `amend` applies it and returns the number of places."""
 
     document: str
     reason: str
@@ -28,7 +28,7 @@ class Stale(Exception):
 
 
 def _relative_addresses(document: dict[str, Any]) -> int:
-    """Twilio's lists page by relative addresses; a `uri` is absolute (RFC 3986, 4.1 and 4.3)."""
+    """Twilio's lists use relative page addresses; a `uri` is absolute (RFC 3986, 4.1 and 4.3)."""
     changed = 0
     for properties in _all(document, "properties"):
         for name in PAGE_ADDRESSES & properties.keys():
@@ -39,7 +39,7 @@ def _relative_addresses(document: dict[str, Any]) -> int:
 
 
 def _our_reference(document: dict[str, Any]) -> int:
-    """Meta documents the field with messages and statuses; the document does not have it."""
+    """Meta documents the field for messages and statuses; the document lacks it."""
     properties = document["components"]["schemas"]["BaseMessageProperties"]["properties"]
     if "biz_opaque_callback_data" in properties:
         return 0
@@ -59,7 +59,7 @@ def _button_index(document: dict[str, Any]) -> int:
 AMENDMENTS: Sequence[Amendment] = (
     Amendment(
         "twilio_api_v2010_messages.json",
-        "lists page by relative addresses, which are no `format: uri`",
+        "page addresses in lists are relative, which is not `format: uri`",
         _relative_addresses,
     ),
     Amendment(
@@ -69,14 +69,14 @@ AMENDMENTS: Sequence[Amendment] = (
     ),
     Amendment(
         "whatsapp_cloud_messages_trimmed.yaml",
-        "a button's `index` is 0 to 9 by its description and example, and not by its pattern",
+        "a button's `index` is 0 to 9 in its description and example, but not in its pattern",
         _button_index,
     ),
 )
 
 
 def amended(document: Path, directory: Path) -> tuple[Path, list[str]]:
-    """The document, or a copy with its amendments, and what to say of each. Raises Stale."""
+    """The document, or a copy with its amendments, and a line to print for each. Raises Stale."""
     ours = [one for one in AMENDMENTS if one.document == document.name]
     if not ours:
         return document, []
@@ -86,7 +86,7 @@ def amended(document: Path, directory: Path) -> tuple[Path, list[str]]:
     for one in ours:
         places = one.amend(content)
         if not places:
-            raise Stale(f"{document.name} needs this amendment no more: {one.reason}")
+            raise Stale(f"{document.name} no longer needs this amendment: {one.reason}")
         told.append(f"amended in {places} place{'s' * (places > 1)}: {one.reason}")
     copy = directory / f"{document.stem}.amended.json"
     copy.write_text(json.dumps(content, default=str), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a drive has at hand: the adapter behind the proxies, its simulator, and messages."""
+"""What a drive uses: the adapter behind the proxies, its simulator, and messages."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ TEXT = "Your code is 483920. Ünïcödé & 100%"
 
 
 def message(to: str, type: str = "otp", text: str = TEXT) -> Message:
-    """One attempt of its own."""
+    """A message of a new attempt."""
     now, ref = datetime.now(UTC), f"{uuid4()}.1"
     return Message(
         attempt_ref=ref,
@@ -29,12 +29,12 @@ def message(to: str, type: str = "otp", text: str = TEXT) -> Message:
 
 
 class NothingToGoOnWith(Exception):
-    """A message that must be accepted was not: what follows of the drive is about it."""
+    """A message that must be accepted was not; the rest of the drive depends on it."""
 
 
 @dataclass(slots=True)
 class Desk:
-    """One vendor being driven. Its messages are reported on only when told to."""
+    """One vendor being driven. Its messages are reported on only on request."""
 
     provider: Provider
     stranger: Provider
@@ -42,12 +42,12 @@ class Desk:
     simulator: Simulator
     steps: int = 0
     surprises: list[str] = field(default_factory=list[str])
-    """What did not come to what it must: the drive then did not check what it says."""
+    """Unexpected results: the drive did not check what it was meant to."""
 
     async def send(
         self, to: str, outcome: Outcome = Outcome.ACCEPTED, *, type: str = "otp", text: str = TEXT
     ) -> tuple[Message, str]:
-        """Send one message; it, and the vendor's id of it. Raises NothingToGoOnWith."""
+        """Send one message; returns it and the vendor's id. Raises NothingToGoOnWith."""
         sent = message(to, type, text)
         return sent, await self.repeat(sent, outcome)
 
@@ -70,7 +70,7 @@ class Desk:
         self._expect("send with a wrong credential", result.outcome, outcome)
 
     async def look_up(self, sent: Message, *ids: str) -> None:
-        """Look one message up: the vendor must have exactly these."""
+        """Look up one message: the vendor must return exactly these ids."""
         try:
             found = await self.provider.lookup(sent, timeout_s=BUDGET_S)
         except LookupFailed as error:
@@ -79,7 +79,7 @@ class Desk:
             self._expect("look-up", {one.provider_message_id for one in found}, set(ids))
 
     async def poll(self, id: str, status: str | None) -> None:
-        """Ask what became of one message."""
+        """Poll one message and expect this status."""
         try:
             receipt = await self.provider.poll(id, timeout_s=BUDGET_S)
         except LookupFailed as error:
@@ -88,7 +88,7 @@ class Desk:
             self._expect("poll", receipt.status.value if receipt else None, status)
 
     async def not_told(self, id: str) -> None:
-        """Ask about a message that the vendor will not speak of."""
+        """Poll a message whose status the vendor does not disclose."""
         try:
             receipt = await self.provider.poll(id, timeout_s=BUDGET_S)
         except LookupFailed:
@@ -97,7 +97,7 @@ class Desk:
             self._expect("poll", receipt, "a refusal")
 
     def move(self, id: str, status: str, code: str | int | None = None) -> None:
-        """Let the vendor's message reach a status; nobody is called back."""
+        """Set the status of the vendor's message, without a callback."""
         moved = self.simulator.messages[id]
         moved.status, moved.code = self.simulator.statuses.get(status, status), code
         self.simulator.callback(moved, moved.status, code)
@@ -105,4 +105,4 @@ class Desk:
     def _expect(self, what: str, came: object, expected: object) -> None:
         self.steps += 1
         if came != expected:
-            self.surprises.append(f"{what} came to {came}, not {expected}")
+            self.surprises.append(f"{what} resulted in {came}, not {expected}")

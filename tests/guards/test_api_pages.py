@@ -43,7 +43,7 @@ def test_every_outcome_of_an_attempt_has_a_meaning_and_a_row() -> None:
     assert rows("Outcomes of attempts") == described
 
 
-def test_the_order_of_the_statuses_is_the_one_that_decides() -> None:
+def test_the_documented_order_of_statuses_is_the_real_one() -> None:
     _, _, section = API.partition("\n## Statuses\n")
     assert re.findall(r"`(\w+)`", section.strip().partition("\n")[0]) == list(Status)
 

@@ -26,7 +26,7 @@ from bench.tables import section
 BENCH = ROOT / "bench"
 
 
-def test_every_topic_is_a_file_with_the_one_entry() -> None:
+def test_every_topic_is_a_file_with_a_measure_function() -> None:
     for topic in TOPICS:
         package = BENCH / topic / "measure.py"
         path = package if package.exists() else BENCH / f"{topic}.py"
@@ -35,7 +35,7 @@ def test_every_topic_is_a_file_with_the_one_entry() -> None:
         assert "measure" in entries, topic
 
 
-def test_a_figure_is_the_median_of_its_samples_and_knows_whether_it_meets_its_target() -> None:
+def test_a_figure_is_the_median_of_its_samples_and_is_compared_with_its_target() -> None:
     report = Report("topic", "Title")
     fast = report.add("accepted", [1900, 2100, 2500], "/s", at_least(2000))
     slow = report.add("p99", 60, "ms", at_most(50))
@@ -46,13 +46,13 @@ def test_a_figure_is_the_median_of_its_samples_and_knows_whether_it_meets_its_ta
     assert (shown(12345.6), shown(0.01234), shown(0)) == ("12,346", "0.0123", "0")
 
 
-def test_a_process_that_is_gone_costs_nothing() -> None:
-    # A backend of Postgres may end between being found and being looked at.
+def test_a_process_that_has_ended_counts_as_zero() -> None:
+    # A Postgres backend may end after it is listed and before it is read.
     beyond_any_pid = 2**22 + 1
     assert cpu_seconds(beyond_any_pid) == 0
 
 
-def test_the_time_of_what_a_process_began_is_its_own() -> None:
+def test_the_cpu_time_of_children_counts_for_their_parent() -> None:
     before = cpu_seconds(os.getpid())
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
         while cpu_seconds(busy.pid) < 0.1:
@@ -80,7 +80,7 @@ def test_measures_are_taken_in_turns() -> None:
     assert order == ["first", "second", "second", "first"]
 
 
-def test_results_name_no_place(tmp_path: Path) -> None:
+def test_results_hold_no_local_path(tmp_path: Path) -> None:
     report = Report("topic", "Title")
     report.add("accepted", 1, "/s")
     report.write(tmp_path)
@@ -133,7 +133,7 @@ def test_only_the_text_between_markers_is_generated() -> None:
     assert "0 of 1 targets are met. Missed:\n\n- **drain, drained**: sms 50 /s" in summary(results)
 
 
-def test_the_page_says_what_the_results_say() -> None:
+def test_the_page_matches_the_results() -> None:
     page, results = PAGE.read_text(encoding="utf-8"), read()
     assert page == written(page, results), "stale: make bench-pages"
     blocks = set(re.findall(r"<!-- figures: ([\w-]+): begin -->", page))
@@ -152,7 +152,7 @@ def test_topics_alternate_between_the_two_sides_in_both_orders() -> None:
     ]
 
 
-def test_every_compared_figure_is_in_the_results_that_are_kept() -> None:
+def test_every_compared_figure_is_in_the_committed_results() -> None:
     missing = [
         compared.label
         for topic, results in read().items()

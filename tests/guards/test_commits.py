@@ -1,4 +1,4 @@
-"""Commit subjects: short, and in the imperative. Those before BASE are as they are."""
+"""Commit subjects: short, and in the imperative. Those before BASE are exempt."""
 
 import re
 import subprocess
@@ -49,7 +49,7 @@ def faults(subject: str) -> list[str]:
 
 
 def subjects() -> list[str]:
-    """Those since BASE; none without the history."""
+    """The subjects since BASE; empty without the history."""
     known = subprocess.run(["git", "cat-file", "-e", BASE], cwd=ROOT, check=False, capture_output=True)
     if known.returncode:
         return []
@@ -74,10 +74,10 @@ def test_subjects_are_short_and_imperative() -> None:
         "Add a guard that has a subject which is far longer than anybody will ever read",
     ],
 )
-def test_what_is_wrong_is_seen(subject: str) -> None:
+def test_a_bad_subject_is_found(subject: str) -> None:
     assert len(faults(subject)) == 1
 
 
-def test_what_is_right_is_left_alone() -> None:
+def test_a_good_subject_is_accepted() -> None:
     for subject in ("Add a guard", "Process receipts in batches", "Embed Valkey", "Merge branch 'guards'"):
         assert faults(subject) == []

@@ -1,5 +1,5 @@
-"""docker-compose.yml and the image, held without a container engine: against the compose schema, the
-settings, the worker's own times and the stack that the tests run on."""
+"""docker-compose.yml and the image, checked without a container engine: against the compose schema, the
+settings, the worker's timeouts and the stack that the tests run on."""
 
 import re
 import subprocess
@@ -50,7 +50,7 @@ def test_it_fits_the_compose_schema() -> None:
 
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if herald_variables(name)])
-def test_what_it_sets_exists_and_what_must_be_set_is(service: str) -> None:
+def test_its_variables_exist_and_required_ones_are_set(service: str) -> None:
     model = StoreSettings if service == "migrate" else Settings
     known = variables(model)
     assert herald_variables(service) <= known.keys()
@@ -64,7 +64,7 @@ def test_every_setting_can_be_set() -> None:
     assert set().union(*map(herald_variables, OURS)) == variables(Settings).keys() - accounts
 
 
-def test_the_vendors_accounts_reach_who_needs_them_and_nobody_else() -> None:
+def test_only_the_services_that_need_the_vendors_accounts_get_them() -> None:
     given = {name: service["env_file"] for name, service in SERVICES.items() if service.get("env_file")}
     accounts = [{"path": "${PROVIDERS_ENV:-./deploy/providers.env}", "required": False}]
     assert given == dict.fromkeys(OURS, accounts)
@@ -105,7 +105,7 @@ def test_secrets_have_no_default_and_say_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_is_watched_and_confined(service: str) -> None:
+def test_every_service_is_restricted_and_checked(service: str) -> None:
     given = SERVICES[service]
     assert given["logging"]["options"].keys() == {"max-size", "max-file"}
     assert given["cap_drop"] == ["ALL"]
@@ -123,7 +123,7 @@ def test_every_service_is_watched_and_confined(service: str) -> None:
         assert "healthcheck" in given or service == "temporal-ui"
 
 
-def test_who_is_waited_for_healthy_says_how_it_is() -> None:
+def test_a_service_that_must_be_healthy_has_a_health_check() -> None:
     healthy = {
         name
         for service in SERVICES.values()
@@ -133,15 +133,15 @@ def test_who_is_waited_for_healthy_says_how_it_is() -> None:
     assert [name for name in healthy if "test" not in SERVICES[name].get("healthcheck", {})] == []
 
 
-def test_workers_can_be_multiplied() -> None:
+def test_workers_can_be_scaled() -> None:
     assert not {"container_name", "ports", "hostname"} & SERVICES["worker"].keys()
 
 
-def test_stopping_leaves_time_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_leaves_time_for_open_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERALD_SECRET_KEY", "test")
     catalog = Settings().catalog  # pyright: ignore[reportCallIssue] (the environment fills it)
     call_s = max(catalog.provider(name).timeout_s for name in registry.KNOWN)
-    # The activities end, then the ledger's and the receipts' groups are flushed, one after the other.
+    # The activities end, then the groups of the ledger and of the receipts are flushed in turn.
     needed_s = 3 * (call_s + GRACE_S)
     for name in ("worker", "worker-critical"):
         assert seconds(SERVICES[name]["stop_grace_period"]) > needed_s
@@ -178,7 +178,7 @@ def test_temporal_runs_as_the_development_stack_tunes_it() -> None:
     assert {environment(name)["HERALD_TEMPORAL__NAMESPACE"] for name in (*OURS, "migrate")} == namespaces
 
 
-def test_valkey_forgets_nothing() -> None:
+def test_valkey_evicts_nothing() -> None:
     command = " ".join(SERVICES["valkey"]["command"])
     for option in ("--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction"):
         assert option in command
@@ -194,7 +194,7 @@ def test_everything_that_is_mounted_or_declared_exists() -> None:
     assert {net for service in SERVICES.values() for net in service["networks"]} == COMPOSE["networks"].keys()
 
 
-def test_only_loopback_is_published_unless_told_otherwise() -> None:
+def test_only_loopback_is_published_by_default() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert [port for port in published if not re.match(r"\$\{\w+:-127\.0\.0\.1:\d+\}:\d+$", port)] == []
 

@@ -1,4 +1,4 @@
-"""The pages that newcomers read first are true: their commands run, and what they list is complete."""
+"""The pages for newcomers are correct: their commands exist and their lists are complete."""
 
 import re
 import shlex
@@ -34,7 +34,7 @@ def commands(page: str) -> Iterator[list[str]]:
 
 
 def _split(text: str, following: Iterator[str]) -> list[str]:
-    """A command's words; it goes on while a line ends in a backslash or a quotation is open."""
+    """A command's words; it continues after a backslash at a line's end or an open quotation."""
     while True:
         try:
             return shlex.split(text.replace("\\\n", " "), comments=True)
@@ -69,7 +69,7 @@ def test_every_path_in_a_command_exists() -> None:
 
 
 @pytest.mark.parametrize("command", PYTEST, ids=shlex.join)
-def test_a_command_that_runs_tests_finds_some(command: list[str]) -> None:
+def test_a_command_that_runs_tests_selects_some(command: list[str]) -> None:
     collect = [sys.executable, *command[1:], "--collect-only", "-p", "no:cacheprovider"]
     done = subprocess.run(
         collect, cwd=ROOT, check=False, capture_output=True, text=True, timeout=COLLECTED_S_MAX

@@ -81,14 +81,14 @@ def test_every_part_uses_its_own_libraries_only() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(TOP_MODULES))
-def test_modules_at_the_top_import_what_they_wire(module: str) -> None:
+def test_top_level_modules_import_only_what_they_wire(module: str) -> None:
     used = {m.split(".")[0] for _, m in imports(ROOT / f"{module}.py")} & OURS
     assert used <= TOP_MODULES[module]
 
 
-def test_vendors_know_nothing_of_each_other() -> None:
-    """Only the registry imports an adapter, so that none can reach another, however indirectly. Simulators
-    need no list: nothing imports one."""
+def test_vendors_do_not_import_each_other() -> None:
+    """Only the registry imports an adapter, so no adapter reaches another, even indirectly. Simulators
+    need no list: no module imports one."""
     adapters = {f"providers.{channel}.{vendor}" for vendor, channel in registry.KNOWN.items()}
     simulated = {f"simulators.{vendor}" for vendor in registry.KNOWN}
     importing = [
@@ -102,7 +102,7 @@ def test_vendors_know_nothing_of_each_other() -> None:
 
 
 def test_reading_settings_imports_no_vendor() -> None:
-    """Of the providers, settings.py sees their models alone."""
+    """settings.py imports only the providers' settings models."""
     assert {m for _, m in imports(ROOT / "settings.py") if m.startswith("providers")} == {
         f"providers.settings.{model}" for model in ("ProviderSettings", "RouteSettings", "SettingsError")
     }
@@ -122,7 +122,7 @@ def test_only_the_domain_decides_about_transitions() -> None:
     assert building == []
 
 
-def test_the_api_has_no_client_of_temporal() -> None:
+def test_the_api_imports_no_temporal_client() -> None:
     allowed = ("temporalio.service",)
     wrong = [
         f"{name(path)}:{line} imports {module}"
@@ -134,8 +134,8 @@ def test_the_api_has_no_client_of_temporal() -> None:
     assert wrong == []
 
 
-def test_workflows_import_nothing_that_reads_the_world() -> None:
-    """They run unsandboxed in production: their imports are the sandbox."""
+def test_workflows_import_nothing_with_side_effects() -> None:
+    """They run unsandboxed in production: restricted imports replace the sandbox."""
     unsafe = {
         *(
             "os",
@@ -174,9 +174,9 @@ def test_production_starts_without_the_parts_that_its_image_leaves_out() -> None
     assert wrong == []
 
 
-def test_nothing_waits_in_a_way_that_forgets_to_stop() -> None:
-    """Before Python 3.12 asyncio.wait_for swallows a cancellation that comes as what it waits for ends: a
-    loop that waits by it may go on for ever. asyncio.timeout does not.
+def test_asyncio_wait_for_is_not_used() -> None:
+    """Before Python 3.12 asyncio.wait_for loses a cancellation that arrives as the awaited task ends: a
+    loop that uses it may never stop. asyncio.timeout does not have this fault.
     """
     wrong = [
         f"{name(path)}:{node.lineno}"
@@ -187,8 +187,8 @@ def test_nothing_waits_in_a_way_that_forgets_to_stop() -> None:
     assert wrong == []
 
 
-def test_no_module_imports_itself_through_others() -> None:
-    """Late imports inside functions count too: they only hide a circle."""
+def test_there_are_no_import_cycles() -> None:
+    """Imports inside functions count too: they only hide a cycle."""
     modules = {_module(path): path for path in files(".py") if part(path) in OURS | {"bench"}}
     graph = {
         module: {

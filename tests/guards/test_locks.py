@@ -1,4 +1,4 @@
-"""The lock files: in step with pyproject.toml and with each other, hashed, and without any host in them."""
+"""The lock files: in step with pyproject.toml and with each other, hashed, and without host names."""
 
 import re
 import tomllib
@@ -40,7 +40,7 @@ def pins(lock: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_it_holds_pins_and_hashes_and_nothing_else(lock: str) -> None:
+def test_it_holds_only_pins_and_hashes(lock: str) -> None:
     text = lines(lock)
     assert [line for line in text if not PIN.match(line) and not HASH.match(line)] == []
     unhashed = [
@@ -70,6 +70,6 @@ def test_each_lock_holds_the_versions_of_the_one_before() -> None:
     assert production.items() <= run.items() <= dev.items(), "make lock"
 
 
-def test_production_goes_without_the_embedded_stores() -> None:
+def test_production_does_not_install_the_embedded_stores() -> None:
     names = {canonicalize_name(Requirement(text).name) for text in EMBEDDED + BUILD}
     assert names & pins("requirements-prod.lock").keys() == set()

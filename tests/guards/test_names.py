@@ -1,4 +1,4 @@
-"""What comments, docstrings and documents name is there: files, modules and what those define."""
+"""The files, modules and definitions that comments, docstrings and documents name exist."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ SUFFIXES = ("py", "sql", "lua", "md", "toml", "sh", "js", "json", "yml", "yaml",
 FILE = re.compile(
     rf"(?<![\w*{{}}<>…/.$-])\.?\w[\w.-]*(?:/[\w.-]+)*\.(?:{'|'.join(SUFFIXES)})\b(?![\w*/(-]|\.\w)"
 )
-# Behind "[" it is a section of herald.toml.
+# After "[" it is a section of herald.toml.
 DOTTED = re.compile(
     rf"(?<![\w./@\[-])(?:{'|'.join(sorted(PACKAGES | MODULES))})(?:\.[A-Za-z_]\w*)+(?![\w/@-]|\.\w)"
 )
@@ -31,9 +31,9 @@ ELSEWHERE = {
 
 @cache
 def speaking() -> dict[Path, str]:
-    """What files say to their readers: Python's comments and docstrings, and the whole of others.
+    """The prose of files: Python's comments and docstrings, and the whole of other files.
 
-    Left out: a record of a decision or a measurement names the tree of its day, a kept release its tree.
+    Left out: records of decisions and measurements, and kept releases: they name files of their time.
     """
     said: dict[Path, str] = {}
     for path in files(".py", ".sql", ".lua", ".md", ".toml", ".sh", ".yml", ".importlinter"):
@@ -47,14 +47,14 @@ def speaking() -> dict[Path, str]:
 
 
 def named_by(pattern: re.Pattern[str]) -> Iterator[tuple[Path, str]]:
-    """What matches, and in which file; placeholders are left out."""
+    """The matches, each with its file; placeholders are left out."""
     for path, text in speaking().items():
         yield from ((path, n) for n in sorted(set(pattern.findall(text))) if not PLACEHOLDER.search(n))
 
 
 @cache
 def ends() -> frozenset[str]:
-    """Every end of a path in the repository: `c`, `b/c` and `a/b/c` of a/b/c."""
+    """Every suffix of a path in the repository: `c`, `b/c` and `a/b/c` of a/b/c."""
     parts = [name(path).split("/") for path in files()]
     return frozenset("/".join(of[start:]) for of in parts for start in range(len(of)))
 

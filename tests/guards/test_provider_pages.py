@@ -1,4 +1,4 @@
-"""Every provider has a page of one form, with its settings, and the matrix says what the adapters declare."""
+"""Every provider's page has the same form and its settings; the matrix matches the adapters."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def page_of(provider: str) -> str:
 
 
 def section(page: str, heading: str) -> str:
-    """What stands under a heading, up to the next one."""
+    """The text under a heading, up to the next one."""
     return page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
@@ -42,7 +42,7 @@ def test_the_matrix_is_what_the_adapters_declare() -> None:
 
 
 @pytest.mark.parametrize("provider", registry.KNOWN)
-def test_a_page_says_what_all_pages_say_in_one_order(provider: str) -> None:
+def test_a_page_has_the_common_headings_in_order(provider: str) -> None:
     page = page_of(provider)
     found = [heading for heading in re.findall(r"(?m)^## (.+)$", page) if heading in HEADINGS]
     assert found == list(HEADINGS)
@@ -56,7 +56,7 @@ def test_a_page_has_every_setting_of_its_provider_and_no_other(provider: str) ->
     told = {variable: default.strip() for variable, default in rows}
     known = settings_of(provider)
     assert told.keys() == known.keys()
-    # Whoever must be set has no default, and whoever has one says so.
+    # A required setting has no default; any other shows its default.
     assert {variable for variable, default in told.items() if not default} == {
         variable for variable, required in known.items() if required
     }
@@ -69,7 +69,7 @@ def test_a_page_names_the_simulator_and_how_the_adapter_is_tested(provider: str)
     assert "pytest tests/providers" in testing
 
 
-def test_links_between_the_pages_lead_somewhere() -> None:
+def test_links_between_the_pages_resolve() -> None:
     for path in PAGES.glob("*.md"):
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
         assert [link for link in links if not (path.parent / link).exists()] == [], Path(path).name

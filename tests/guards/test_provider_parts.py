@@ -15,7 +15,7 @@ NAME = re.compile(r'^    name: ClassVar\[str\] = "(\w+)"$', re.MULTILINE)
 
 
 def channels() -> dict[str, str]:
-    """Every provider that one of the files mentions, with its channel; `CHANNEL` where none says it."""
+    """Every provider that one of the files mentions, with its channel, or `CHANNEL` if it is unknown."""
     found = dict.fromkeys([*ProviderSettings.model_fields, *(vendor.name for vendor in server.vendors())])
     found |= dict.fromkeys(path.stem for path in ROOT.glob("docs/providers/*.md") if path.stem != "README")
     for path in ROOT.glob("tests/providers/*/*_case.py"):

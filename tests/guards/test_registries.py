@@ -1,4 +1,4 @@
-"""What stands in one registry stands in the others: metrics, task queues."""
+"""Registries agree with each other: metrics, task queues."""
 
 import ast
 import re
@@ -85,7 +85,7 @@ def lanes_of_devstack() -> list[list[Lane]]:
 
 
 @pytest.mark.parametrize("processes", [lanes_of_compose(), lanes_of_devstack()], ids=["compose", "devstack"])
-def test_every_task_queue_has_a_worker_and_critical_one_of_its_own(
+def test_every_task_queue_has_a_worker_and_critical_a_separate_one(
     processes: list[list[Lane]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polled = [queues_of(lanes, monkeypatch) for lanes in processes]

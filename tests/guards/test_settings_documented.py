@@ -1,4 +1,4 @@
-"""docs/configuration.md and the providers' pages say everything that can be set, and nothing that cannot."""
+"""docs/configuration.md and the providers' pages list every setting, and only settings."""
 
 import re
 from typing import get_args
@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
-    """The keys of herald.toml; `*` stands for a name that its author chooses."""
+    """The keys of herald.toml; `*` stands for a name that the author chooses."""
     found: set[str] = set()
     for field_name, field in model.model_fields.items():
         inner = [kind for kind in _parts(field.annotation) if issubclass(kind, BaseModel)]
@@ -32,7 +32,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
     return found
 
 
-def test_every_model_of_settings_is_looked_at() -> None:
+def test_every_settings_model_is_checked() -> None:
     models = {kind for kind in vars(settings).values() if isinstance(kind, type)}
     environment = {m for m in models if issubclass(m, settings.BaseSettings)} - {settings.BaseSettings}
     assert {v for model in environment for v in variables(model)} == SETTINGS
@@ -44,7 +44,7 @@ def test_every_setting_is_documented() -> None:
     assert {v for v in SETTINGS if not re.search(rf"`{v}`|\b{v}\b", text)} == set()
 
 
-def test_every_row_says_what_it_means() -> None:
+def test_every_row_has_a_description() -> None:
     """A setting or key whose row has no text is not documented."""
     pages = (PAGE, *(PAGE.parent / "providers").glob("*.md"))
     rows = [
@@ -65,12 +65,12 @@ def test_every_key_of_the_catalog_is_documented() -> None:
 @pytest.mark.parametrize(
     "page", [p for p in files(".md", ".yml", ".toml", ".sh", "") if p.name != "LICENSE"], ids=name
 )
-def test_no_page_speaks_of_a_setting_that_is_none(page) -> None:
+def test_no_page_names_an_unknown_setting(page) -> None:
     text = page.read_text(encoding="utf-8")
     spoken = set(re.findall(r"\bHERALD_[A-Z][A-Z0-9_]*[A-Z0-9]\b(?![_{*…])", text))
     # One for each country: providers.settings.RouteSettings.sms_by.
     spoken = {v for v in spoken if not re.fullmatch(r"HERALD_ROUTES__SMS__([A-Z]{2}|\d+)", v)}
-    # Those of Make and of Compose.
+    # Variables of Make and of Compose.
     others = {"HERALD_PROVIDERS", "HERALD_SPECS", "HERALD_VERSION"}
     known = SETTINGS | {v.rpartition("__")[0] for v in SETTINGS} | others
     assert spoken - known == set()

@@ -1,4 +1,4 @@
-"""SQL lies in storage/: named statements, functions and migrations. Each says what it is for, and is used."""
+"""SQL is in storage/: named statements, functions and migrations. Each states its purpose and is used."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def _without_comments(text: str) -> str:
 
 
 def _called(function: str) -> set[str]:
-    """The names that production code gives to `statement(…)` or `call(…)`."""
+    """The names that production code passes to `statement(…)` or `call(…)`."""
     return {
         node.args[0].value
         for path in PRODUCTION
@@ -48,7 +48,7 @@ def _names_it(path: Path, text: str) -> bool:
 
 
 @pytest.mark.parametrize("path", [*MIGRATIONS, *FUNCTION_FILES, *files(".lua")], ids=name)
-def test_it_begins_with_what_it_is_for(path: Path) -> None:
+def test_it_begins_with_its_purpose(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("-- ")
 
@@ -70,7 +70,7 @@ def test_a_function_is_used(path: Path) -> None:
 def test_a_function_carries_its_version_and_is_created_once(path: Path) -> None:
     assert re.fullmatch(r"[a-z_]+_v[1-9][0-9]*", path.stem)
     created = re.findall(r"CREATE (?:FUNCTION|TYPE) (\w+)", BODIES[path])
-    assert path.stem in created, "the file is called as what it creates"
+    assert path.stem in created, "the file is named after the function that it creates"
     assert all(re.search(r"_v[1-9][0-9]*$", one) for one in created)
     assert "OR REPLACE" not in BODIES[path]
 

@@ -1,4 +1,4 @@
-"""House rules that no linter holds."""
+"""Rules of this repository that no linter checks."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ RELEASES = ROOT / "tests" / "storage" / "releases"
 LOCKS = set(files(".lock"))
 TEXTS = [path for path in files() if path not in LOCKS and path.suffix not in {".png", ".gz", ".ico"}]
 
-# In parts, so that this page is not what it looks for.
+# Split, so that this file does not match.
 HOSTS = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "crates" + ".io", "golang" + ".org"]
 PLACES = ["/" + "root/", "/" + "work/", "/" + "home/", "/opt/" + "wheels/", "/Users" + "/"]
 UNFINISHED = re.compile(r"\b(TO" + "DO|FIX" + "ME|HA" + "CK)" + r"\b")
@@ -24,7 +24,7 @@ NO_REASON = re.compile(
 )
 NOT_RUN = re.compile(r"\bpytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b")
 
-# Written before there was this rule.
+# Files older than this rule.
 SEARCHES_LEFT = {
     "storage/receipt_application.py",
 }
@@ -55,7 +55,7 @@ def test_nothing_is_left_unfinished() -> None:
     assert found(UNFINISHED, TEXTS) == []
 
 
-def test_every_silenced_check_says_why() -> None:
+def test_every_silenced_check_has_a_reason() -> None:
     assert found(NO_REASON, [path for path in TEXTS if path.suffix == ".py"]) == []
 
 
@@ -66,8 +66,8 @@ def test_every_test_runs() -> None:
     )
 
 
-def test_test_files_have_names_of_their_own() -> None:
-    """pytest imports them by their names alone."""
+def test_test_files_have_unique_names() -> None:
+    """pytest imports them by file name only."""
     names = Counter(path.name for path in files(".py") if part(path) == "tests")
     assert {file for file, count in names.items() if count > 1} <= {"conftest.py"}
 
@@ -95,7 +95,7 @@ def test_no_function_is_too_long_to_read() -> None:
     assert long == []
 
 
-def test_a_search_that_may_fail_has_a_default() -> None:
+def test_next_over_a_generator_has_a_default() -> None:
     """`next` over a generator raises StopIteration, which a coroutine turns into a RuntimeError."""
     found = {
         f"{name(path)}:{node.lineno}"
@@ -108,8 +108,8 @@ def test_a_search_that_may_fail_has_a_default() -> None:
     assert found == set()
 
 
-def test_what_is_public_says_what_it_means() -> None:
-    """Except methods of a class that derives from another: what they mean is said there."""
+def test_public_names_have_docstrings() -> None:
+    """Except methods of a subclass: the base class documents them."""
     documented = {
         node.name for node in ast.walk(tree(ROOT / "providers/base.py")) if isinstance(node, Function)
     }
@@ -127,7 +127,7 @@ def test_what_is_public_says_what_it_means() -> None:
 
 
 def test_tests_wait_for_conditions() -> None:
-    """A fixed sleep stands between two looks at a condition, or gives way once."""
+    """A fixed sleep is allowed only in a loop that polls a condition, or as `sleep(0)`."""
     wrong = [
         f"{name(path)}:{node.lineno}"
         for path in files(".py")
@@ -145,7 +145,7 @@ def test_tests_wait_for_conditions() -> None:
 
 
 @pytest.mark.parametrize("page", files(".md"), ids=name)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_resolve(page: Path) -> None:
     text = re.sub(r"```.*?```", "", read(page), flags=re.DOTALL)
     targets = [t.split("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:|#", t)]
     assert [target for target in targets if not (page.parent / target).exists()] == []

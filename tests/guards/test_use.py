@@ -1,4 +1,4 @@
-"""Nothing is dead: what production defines is used by production. That a test uses it is not enough."""
+"""No dead code: production uses everything that it defines. Use by a test is not enough."""
 
 import importlib
 import inspect
@@ -19,14 +19,14 @@ REGISTERING = {
     *("router.get", "router.post", "router.put", "router.patch", "router.delete"),
     *("direct.post", "uploads.put"),
 }
-"""Decorators by which a framework takes a function, to call it without its name."""
+"""Decorators that register a function with a framework, which calls it without its name."""
 
 ALLOWED = {
-    "storage.api_keys.ensure": "the development stack, which is no production code, makes its key with it",
+    "storage.api_keys.ensure": "the development stack, which is not production code, creates its key with it",
     "domain.notification.Notification.delivery": "the delivery over one channel, for code that follows one",
-    "domain.notification_types.Catalog.receipt_deadline_s": "handed on uncalled, and fields have its name",
+    "domain.notification_types.Catalog.receipt_deadline_s": "passed as a value; fields share its name",
 }
-"""What is not used, and why it stays."""
+"""Unused definitions that stay, and why."""
 
 
 @cache
@@ -53,7 +53,7 @@ def is_hook(definition: Definition) -> bool:
 
 
 def unused(defined: frozenset[str], by: frozenset[str]) -> dict[str, Definition]:
-    """What the parts define and no part of `by` uses, by its full name."""
+    """The definitions in `defined` that no part of `by` uses, by full name."""
     return {
         full_name(definition): definition
         for definition in definitions(path for path in code() if part(path) in defined)
@@ -64,11 +64,11 @@ def unused(defined: frozenset[str], by: frozenset[str]) -> dict[str, Definition]
 def test_production_uses_what_it_defines() -> None:
     found = unused(PRODUCTION, PRODUCTION)
     assert [str(one) for name, one in found.items() if name not in ALLOWED] == []
-    assert ALLOWED.keys() - found.keys() == set(), "used, or gone: remove the allowance"
+    assert ALLOWED.keys() - found.keys() == set(), "used or removed: delete it from ALLOWED"
 
 
 def test_the_development_stack_and_the_simulators_are_used() -> None:
-    """By tests and benchmarks, too: they are made for those."""
+    """Use by tests and benchmarks counts: they exist for these."""
     found = unused(NOT_IN_PRODUCTION, PACKAGES | MODULES)
     others = [path for path in files(".py") if part(path) in {"bench", "tests"}]
     texts = {path: path.read_text(encoding="utf-8") for path in others}

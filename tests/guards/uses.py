@@ -1,5 +1,5 @@
 """Which names a set of Python files defines, and which of them its code uses: imports and attribute
-access, resolved by scope. A word in a string is no use."""
+access, resolved by scope. A word in a string does not count."""
 
 import ast
 from collections.abc import Container, Iterable, Iterator
@@ -40,7 +40,7 @@ class Definition:
 
     @property
     def module(self) -> str:
-        """The dotted name of its module."""
+        """The dotted name of the definition's module."""
         return module_of(self.path)
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class Uses(ast.NodeVisitor):
     """What the files use: names of modules (`module`, `name`), and attributes of anything.
 
     The type of an object is not known here, so that an attribute is a use of every method of its name.
-    Where a field has that name too, only a call is one, or what the method's own class does with it.
+    If a field has that name too, only a call counts, or a use inside the method's own class.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -137,7 +137,7 @@ class Uses(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _modules_of(self, node: ast.expr) -> set[str]:
-        """What an expression may name, as far as imports say: `package.module`."""
+        """What an expression may name, according to the imports: `package.module`."""
         if isinstance(node, ast.Attribute):
             return {f"{owner}.{node.attr}" for owner in self._modules_of(node.value)}
         if isinstance(node, ast.Name) and not any(node.id in scope for scope in self._locals):
@@ -193,7 +193,7 @@ class Uses(ast.NodeVisitor):
         self._inside.pop()
 
     def _annotation(self, node: ast.expr | None) -> None:
-        """Visit an annotation; what it quotes is code too."""
+        """Visit an annotation; a quoted annotation is code too."""
         if node is None:
             return
         self.visit(node)

@@ -1,4 +1,4 @@
-"""Private values that can be told from everything else, and where to look for them."""
+"""Unmistakable private values (canaries), and the places to search for them."""
 
 import base64
 import json
@@ -21,37 +21,37 @@ LEDGER_OF_PRIVATE_THINGS = frozenset({"notification_contents", "users", "devices
 
 @dataclass(slots=True)
 class Canaries:
-    """Values of one run, each found by one spelling however it is written elsewhere."""
+    """The canaries of one run; each has one spelling by which it is found in any notation."""
 
     spellings: dict[str, str] = field(default_factory=dict[str, str])
     _count: int = 0
 
     def phone(self) -> str:
-        """A number that can be dialled; told by its last eight digits, of which a mask shows four."""
+        """A valid number; recognised by its last eight digits, of which a mask shows four."""
         digits = f"{self._next():02d}704931"
         self.spellings[f"phone {digits}"] = digits
         return f"+23480{digits}"
 
     def email(self) -> str:
-        """An address; told by its local part."""
+        """An email address; recognised by its local part."""
         local = f"canary-mail-{self._next():02d}-zqx"
         self.spellings[local] = local
         return f"{local}@canary-domain.example"
 
     def fcm_token(self, prefix: str = "") -> str:
-        """FCM's simulator knows some prefixes."""
+        """An FCM device token; FCM's simulator gives some prefixes a meaning."""
         token = f"canary-token-{self._next():02d}-{'q' * 24}"
         self.spellings[token] = token
         return prefix + token
 
     def apns_token(self) -> str:
-        """A device token of APNs."""
+        """An APNs device token."""
         token = f"{self._next():02d}c0ffee" * 8
         self.spellings[token] = token
         return token
 
     def browser(self) -> dict[str, Any]:
-        """A browser's subscription; told by what tells its endpoint from others, and by its keys."""
+        """A browser's subscription; recognised by the unique part of its endpoint and by its keys."""
         id = f"canary-browser-{self._next():02d}"
         subscription = webpush.subscription(id)
         for secret in (id, *subscription["keys"].values()):
@@ -59,7 +59,7 @@ class Canaries:
         return subscription
 
     def word(self, what: str) -> str:
-        """A text of its own."""
+        """A unique text."""
         word = f"canary{what}{self._next():02d}zqx"
         self.spellings[word] = word
         return word
@@ -71,11 +71,11 @@ class Canaries:
         return code
 
     def known(self, name: str, value: str) -> None:
-        """A value that exists already."""
+        """Add an existing value."""
         self.spellings[name] = value
 
     def seen_in(self, places: Mapping[str, str]) -> list[str]:
-        """Which canary stands where."""
+        """Which canary was found in which place."""
         lowered = {place: text.lower() for place, text in places.items()}
         return sorted(
             f"{name} in {place}"
@@ -103,7 +103,7 @@ async def histories(stack: Stack) -> dict[str, str]:
 
 
 def written(stack: Stack) -> dict[str, str]:
-    """Every log, and every file of Temporal's and Valkey's."""
+    """Every log, and every file of Temporal and Valkey."""
     root = stack.logs.parent
     paths = [
         path
@@ -125,7 +125,7 @@ async def measured(stack: Stack) -> dict[str, str]:
 
 
 async def tables(ledger: "asyncpg.Pool[asyncpg.Record]", *, private: bool) -> dict[str, str]:
-    """Every table's rows as text: the tables where private things belong, or all the others."""
+    """Every table's rows as text: the tables meant for private data, or all the others."""
     names = [
         row["tablename"]
         for row in await ledger.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -143,7 +143,7 @@ def _decoded(value: Any) -> Iterator[str]:
         data = value.get("data")
         if isinstance(data, str):
             clear = base64.b64decode(data).decode("utf-8", "replace")
-            # JSON may write any letter as an escape.
+            # JSON may escape any character.
             with suppress(ValueError):
                 clear = json.dumps(json.loads(clear), ensure_ascii=False)
             yield clear

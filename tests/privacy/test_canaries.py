@@ -1,4 +1,4 @@
-"""No contact, content, code or credential outside of where it belongs, whatever happens to a notification."""
+"""Contacts, contents, codes and credentials appear only where they belong, in every outcome."""
 
 import asyncio
 import os
@@ -27,18 +27,18 @@ SMS = ("twilio", "termii")
 
 @dataclass(slots=True)
 class Run:
-    """One run of everything that can happen, and what it left behind."""
+    """One run through every outcome, and the data that it leaves."""
 
     stage: StackClients
     canaries: Canaries = field(default_factory=Canaries)
     ids: list[str] = field(default_factory=list[str])
     codes: dict[str, str] = field(default_factory=dict[str, str])
-    """The notification of each one-time code."""
+    """The notification id of each one-time code."""
 
     async def submit(
         self, type: str, channels: list[str], *statuses: str, code: str = "", **more: Any
     ) -> str:
-        """Submit with canaries in every private field, and wait for what has to come of it."""
+        """Submit with canaries in every private field, and wait for one of the statuses."""
         word = self.canaries.word
         body = {
             "user_id": f"user-{len(self.ids)}",
@@ -136,7 +136,7 @@ async def suppressed(run: Run) -> None:
     await run.submit("statement", ["email"], "suppressed", to={"email": address})
 
 
-async def refused_at_the_door(run: Run) -> None:
+async def refused_by_the_api(run: Run) -> None:
     word, api = run.canaries.word, run.stage.api
     wrong: list[dict[str, Any]] = [
         {"user_id": "x", "type": word("type"), "channels": ["sms"], "content": {"body": word("body")}},
@@ -159,17 +159,17 @@ async def refused_at_the_door(run: Run) -> None:
     for mistake in wrong:
         body = {"user_id": "x", "type": "otp", "channels": ["sms"], "content": {"body": word("body")}}
         assert (await api.submit(body | mistake, word("key"))).status == 422
-    async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as anybody:
+    async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as client:
         headers = {"Authorization": f"Bearer hk_{word('secret')}"}
-        assert (await anybody.get("/v1/notifications", headers=headers)).status_code == 401
+        assert (await client.get("/v1/notifications", headers=headers)).status_code == 401
         for vendor in ("twilio", "termii", "sendgrid", "mailgun", "whatsapp_cloud"):
-            forged = await anybody.post(
+            forged = await client.post(
                 f"/v1/callbacks/{vendor}?ref={word('ref')}",
                 content=f'{{"to": "{run.canaries.phone()}", "text": "{word("callback")}"}}',
                 headers={"X-Twilio-Signature": word("signature")},
             )
             assert forged.status_code in (400, 401, 403), forged.text
-        cut = await anybody.post(
+        cut = await client.post(
             "/v1/notifications",
             content=f'{{"content": {{"body": "{word("malformed")}',
             headers={
@@ -188,7 +188,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     directory: Path = tmp_path_factory.mktemp("stack")
     async with Stack(directory, Ports.free(), environment) as stack, StackClients.connect(stack) as stage:
         run = Run(stage)
-        # What the simulators' settings hold stands for every vendor account's credentials.
+        # The simulators' settings stand for the credentials of every vendor account.
         for name, value in stack.environment.items():
             if name.startswith("HERALD_") and name.endswith(("_TOKEN", "_KEY", "_SECRET", "ACCOUNT_SID")):
                 run.canaries.known(name, value)
@@ -198,7 +198,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
                 part(run)
                 for part in (
                     *(delivered, refused_by_vendors, ambiguous, dead_lettered, suppressed),
-                    refused_at_the_door,
+                    refused_by_the_api,
                 )
             )
         )
@@ -208,13 +208,13 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
 async def test_histories_hold_ids_and_codes_only(run: Run) -> None:
     found = await histories(run.stage.stack)
     shown = "\n".join(found.values())
-    # The search sees inside of payloads: every notification's id stands in one.
+    # Proof that the search decodes payloads: every notification's id is in one.
     assert [id for id in run.ids if id not in shown] == []
     assert "•" in shown
     assert run.canaries.seen_in(found) == []
 
 
-async def test_logs_and_the_stores_files_hold_none_of_it(run: Run) -> None:
+async def test_logs_and_the_stores_files_hold_no_canary(run: Run) -> None:
     found = written(run.stage.stack)
     assert {"logs/api.log", "logs/worker.log", "logs/worker_critical.log"} <= found.keys()
     assert any(run.ids[0] in text for place, text in found.items() if place.startswith("temporal/"))
@@ -222,24 +222,24 @@ async def test_logs_and_the_stores_files_hold_none_of_it(run: Run) -> None:
     assert run.canaries.seen_in(own) == []
 
 
-async def test_metrics_hold_none_of_it(run: Run) -> None:
+async def test_metrics_hold_no_canary(run: Run) -> None:
     found = await measured(run.stage.stack)
     assert all("herald_" in text for text in found.values())
     assert run.canaries.seen_in(found) == []
 
 
-async def test_the_ledger_keeps_it_in_its_own_tables_only(run: Run) -> None:
+async def test_the_ledger_keeps_canaries_in_the_private_tables_only(run: Run) -> None:
     belongs = await tables(run.stage.ledger, private=True)
     assert len(run.canaries.seen_in(belongs)) > len(run.ids), "the canaries were never there"
     keys = {name for name in run.canaries.spellings if name.startswith("canarykey")}
     elsewhere = await tables(run.stage.ledger, private=False)
-    # The idempotency key is the client's own name for a notification, and has to be compared.
+    # The idempotency key is the client's name for a notification and must be comparable.
     seen = [s for s in run.canaries.seen_in(elsewhere) if s.partition(" in ")[0] not in keys]
     assert seen == []
 
 
-async def test_codes_are_gone_once_nothing_more_is_sent(run: Run) -> None:
-    """A parked one's stays: an operator may have it sent again."""
+async def test_codes_are_deleted_once_a_notification_is_final(run: Run) -> None:
+    """A parked notification keeps its code: an operator may retry it."""
     views = {code: await run.stage.api.notification(id) for code, id in run.codes.items()}
     parked = {code for code, view in views.items() if view["status"] in PARKED}
     assert views.keys() - parked

@@ -14,14 +14,14 @@ from simulators.server import serve
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """In the contract suite `case` runs over every provider: a row leaves out none."""
+    """In the contract suite `case` runs over every provider; no test leaves one out."""
     if "case" in metafunc.fixturenames and metafunc.module.__name__.startswith("test_contract"):
         metafunc.parametrize("case", CASES.values(), ids=lambda case: case.name)
 
 
 @pytest_asyncio.fixture(scope="session")
 async def vendors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vendors]:
-    """Every simulator, control client, callback listener and adapter, once a session."""
+    """Every simulator, control client, callback listener and adapter, once per session."""
     state_dir = tmp_path_factory.mktemp("simulators")
     async with listening() as listener:
         world = World(f"{listener.url}/v1/callbacks", state_dir, apns_port=0, smtp_port=0)
@@ -37,5 +37,5 @@ async def vendors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ven
 
 @pytest.fixture
 def provider(vendors: Vendors, case: Case) -> Provider:
-    """The adapter that the test is about."""
+    """The adapter under test."""
     return vendors.providers[case.name]

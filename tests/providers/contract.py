@@ -1,7 +1,7 @@
 """What the contract suite needs to know about one provider, and the listener for its callbacks.
 
-A provider joins the suite by a `*_case.py` file that holds one `CASE`, beside its recorded cases: nothing
-else has to know of it.
+A provider joins the suite by a `*_case.py` file that holds one `CASE`, beside its recorded cases; no other
+file has to name it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A magic recipient, and what a send to it must come to."""
+    """A magic recipient, and the expected result of a send to it."""
 
     to: str
     outcome: Outcome
@@ -51,11 +51,11 @@ class Refusal:
 ReadAnswer = Callable[[Mapping[str, Any]], SendResult]
 ReadReport = Callable[[Mapping[str, Any]], Receipt | None]
 READ_AT = datetime.fromtimestamp(1767225600, UTC)
-"""When every recorded answer came."""
+"""The arrival time of every recorded answer."""
 
 
 def over_http(parse_result: Callable[[Answer], SendResult]) -> ReadAnswer:
-    """The reading of recorded answers that have a `status`, `headers` and a `body`."""
+    """A reader of recorded answers that have a `status`, `headers` and a `body`."""
 
     def read(recorded: Mapping[str, Any]) -> SendResult:
         body = recorded["body"]
@@ -71,8 +71,8 @@ class Case:
 
     `recipient` gives a fresh address each time. `read_answer` and `read_report` put a recorded answer or
     report through the adapter's own translation; reports come by `callback`, or otherwise (`by`).
-    `by_status`: what the vendor's own error answer with this HTTP status means; `throttle_wait`: whether
-    its 429 says how long to wait; `pooled`: whether it is spoken to over the pool of providers/http.py.
+    `by_status`: the outcome of the vendor's own error answer with this HTTP status; `throttle_wait`: whether
+    its 429 says how long to wait; `pooled`: whether it uses the pool of providers/http.py.
     """
 
     name: str
@@ -94,11 +94,11 @@ class Case:
     pooled: bool = True
     malformed: Outcome = Outcome.AMBIGUOUS
     cut: Outcome = Outcome.AMBIGUOUS
-    """What half of the answer to an accepted send comes to."""
+    """The outcome of an accepted send whose answer is cut in half."""
     typed: bool = True
     """Whether its answers have a content type."""
     never: Collection[Outcome] = ()
-    """Classes of errors that this vendor's answers cannot come to."""
+    """Classes of errors that this vendor's answers never mean."""
     lookup: bool = True
     certain: bool = False
     receipts: bool = True
@@ -106,16 +106,16 @@ class Case:
     carries_ref: bool = False
     signature_headers: Sequence[str] = ()
     forge: Callable[[bytes], Sequence[bytes]] = lambda body: (body + b" ", b"")
-    """Bodies that the signature of this one must not cover."""
+    """Changed bodies that must not pass with this body's signature."""
     signature_query: Sequence[str] = ()
-    """Parameters of the callback's address that stand for a signature."""
+    """Query parameters of the callback URL that replace a signature."""
     key_setting: str = ""
     other_key: str = "another-key"
-    """The setting that callbacks are verified by, and another value that it may have."""
+    """The setting that verifies callbacks, and another valid value of it."""
     signature_age_s: float | None = None
-    """How long after it was signed a callback is believed; None: it carries no time."""
+    """How long a signed callback is valid; None: it carries no time."""
     replies: bool = False
-    """Whether it passes on what recipients reply."""
+    """Whether it passes on recipients' replies."""
     push: bool = False
 
 
@@ -123,7 +123,7 @@ Row = Callable[[Case, Provider, "Vendors"], Awaitable[None]]
 
 
 def where(ability: str, otherwise: Row) -> Callable[[Row], Row]:
-    """A row of the suite for providers whose case has this ability; the others show that they lack it."""
+    """A test for providers whose case has this ability; for the others `otherwise` runs."""
 
     def decorate(row: Row) -> Row:
         @functools.wraps(row)
@@ -136,7 +136,7 @@ def where(ability: str, otherwise: Row) -> Callable[[Row], Row]:
 
 
 def message(case: Case, public_url: str, to: str | None = None, text: str | None = None) -> Message:
-    """One attempt, to a fresh recipient and with a text of its own unless told otherwise."""
+    """One attempt, by default to a fresh recipient and with a unique text."""
     now, ref, number = datetime.now(UTC), f"{uuid4()}.1", next(_numbers)
     return Message(
         attempt_ref=ref,
@@ -151,7 +151,7 @@ def message(case: Case, public_url: str, to: str | None = None, text: str | None
 
 @dataclass(slots=True)
 class Listener:
-    """Takes every callback as the API would, and keeps it as it came."""
+    """Receives every callback as the API does, and keeps it unchanged."""
 
     url: str = ""
     came: list[tuple[str, CallbackRequest]] = field(default_factory=list[tuple[str, CallbackRequest]])
@@ -160,7 +160,7 @@ class Listener:
     async def receipts(
         self, provider: Provider, enough: Callable[[Sequence[Receipt]], bool]
     ) -> Sequence[tuple[CallbackRequest, Receipt]]:
-        """What the provider's callbacks said, once it is enough. Raises TimeoutError after WAIT_S."""
+        """The provider's receipts, once `enough` accepts them. Raises TimeoutError after WAIT_S."""
 
         def parsed() -> list[tuple[CallbackRequest, Receipt]]:
             return [
@@ -191,7 +191,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Vendors:
-    """The simulated vendors of the session, and the adapters that speak to them."""
+    """The simulated vendors of the session, and their adapters."""
 
     simulators: Simulators
     providers: dict[str, Provider]
@@ -200,7 +200,7 @@ class Vendors:
 
 
 def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
-    """The provider settings that an environment with these variables gives."""
+    """The provider settings from an environment with these variables."""
     with mock.patch.dict(os.environ, {"HERALD_SECRET_KEY": "test", **variables}, clear=True):
         return Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
 
@@ -222,7 +222,7 @@ async def listening() -> AsyncGenerator[Listener]:
 
 
 CASE_FILES = sorted(Path(__file__).parent.glob("*/*_case.py"))
-"""One file a provider, each with one `CASE`."""
+"""One file per provider, each with one `CASE`."""
 
 
 def _case(file: Path) -> Case:
@@ -239,4 +239,4 @@ RECORDED: dict[str, dict[str, Any]] = {
     name: json.loads((file.parent / "cases" / f"{name}.json").read_text())
     for name, file in zip(CASES, CASE_FILES, strict=True)
 }
-"""What the vendors were recorded or documented to say: `answers` to sends, and reports (`events`)."""
+"""Recorded or documented `answers` to sends, and reports (`events`), of the vendors."""

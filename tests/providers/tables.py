@@ -1,4 +1,4 @@
-"""The adapters' translation tables, row by row, found by what they hold: no list of them is kept."""
+"""The adapters' translation tables, row by row, found by their contents: there is no list of them."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ Meant = CodeMeaning | EventMeaning | ReceiptStatus | AddressVerdict
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of one table. `changed`: the whole table with this row meaning something else."""
+    """One row of one table. `changed`: the whole table, with another meaning in this row."""
 
     module: ModuleType
     table: str
@@ -29,7 +29,7 @@ class Row:
 
 
 def rows_of(channel: str, provider: str) -> Iterator[Row]:
-    """Every row of every table of a provider, once for each thing that it says."""
+    """Every row of every table of a provider, once for each field of its meaning."""
     own = f"providers.{channel}.{provider}"
     for name, module in sorted(sys.modules.items()):
         if name == own or name.startswith(f"{own}_"):
@@ -57,7 +57,7 @@ def _beginning(row: object) -> object:
 
 
 def _others(meant: object) -> Iterator[tuple[str, object]]:
-    """The same row with one thing said otherwise, for each thing that it says."""
+    """The same row with one field changed, for each field."""
     if isinstance(meant, CodeMeaning) and meant.outcome is Outcome.ACCEPTED:
         yield "outcome", replace(meant, outcome=Outcome.REJECTED)
     elif isinstance(meant, CodeMeaning | EventMeaning):

@@ -1,4 +1,4 @@
-"""What every provider keeps, whatever its vendor: one suite over all of them, against their simulators."""
+"""The contract of every provider: one suite over all of them, against their simulators."""
 
 import asyncio
 import socket
@@ -63,7 +63,7 @@ async def test_the_vendors_own_errors_are_classified_by_status(
     assert came == dict(case.by_status)
 
 
-def test_every_class_of_error_is_recorded_or_declared_to_be_none(case: Case, provider: Provider) -> None:
+def test_every_class_of_error_is_recorded_or_declared_impossible(case: Case, provider: Provider) -> None:
     recorded = {Outcome(answer["expect"]["outcome"]) for answer in RECORDED[case.name]["answers"]}
     classes = {
         Outcome.REJECTED_RECIPIENT,
@@ -75,7 +75,7 @@ def test_every_class_of_error_is_recorded_or_declared_to_be_none(case: Case, pro
     assert recorded & classes == classes - set(case.never)
 
 
-async def test_a_throttled_send_says_how_long_to_stay_away(
+async def test_a_throttled_send_says_how_long_to_wait(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
     sent = message(case, vendors.listener.url)
@@ -120,7 +120,7 @@ async def test_an_unreadable_answer_is_ambiguous(case: Case, provider: Provider,
     assert len(await vendors.simulators.messages(case.name, to=sent.target.address)) == 1
 
 
-async def test_a_503_from_something_in_between_is_ambiguous(
+async def test_a_503_from_an_intermediary_is_ambiguous(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
     sent = message(case, vendors.listener.url)
@@ -128,7 +128,9 @@ async def test_a_503_from_something_in_between_is_ambiguous(
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.AMBIGUOUS
 
 
-async def test_half_an_answer_is_no_answer(case: Case, provider: Provider, vendors: Vendors) -> None:
+async def test_half_an_answer_has_the_declared_outcome(
+    case: Case, provider: Provider, vendors: Vendors
+) -> None:
     sent = message(case, vendors.listener.url)
     await vendors.simulators.fault(case.name, "cut", sent.target.address)
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is case.cut
@@ -141,7 +143,7 @@ async def has_no_content_types(case: Case, provider: Provider, vendors: Vendors)
 
 
 @where("typed", has_no_content_types)
-async def test_a_whole_answer_is_believed_whatever_it_is_called(
+async def test_a_whole_answer_counts_with_any_content_type(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
     sent = message(case, vendors.listener.url)
@@ -149,14 +151,14 @@ async def test_a_whole_answer_is_believed_whatever_it_is_called(
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
 
 
-async def test_nothing_is_sent_where_nobody_listens(case: Case, vendors: Vendors) -> None:
+async def test_a_refused_connection_is_not_sent(case: Case, vendors: Vendors) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     result = await _sent_to(port, case, vendors, timeout_s=BUDGET_S)
     assert result.outcome is Outcome.NOT_SENT
 
 
-async def test_a_timeout_before_anything_was_written_is_nothing_sent(case: Case, vendors: Vendors) -> None:
+async def test_a_timeout_before_the_first_byte_is_not_sent(case: Case, vendors: Vendors) -> None:
     with _unaccepting() as port:
         result = await _sent_to(port, case, vendors, timeout_s=0.4)
     assert result.outcome is Outcome.NOT_SENT
@@ -167,7 +169,7 @@ def _base_url(case: Case) -> str:
 
 
 async def _sent_to(port: int, case: Case, vendors: Vendors, *, timeout_s: float) -> SendResult:
-    """What a send comes to where the vendor is elsewhere than its settings say."""
+    """The result of a send to this port instead of the vendor's."""
     scheme = vendors.variables[_base_url(case)].partition("://")[0]
     moved = {**vendors.variables, _base_url(case): f"{scheme}://127.0.0.1:{port}"}
     built = registry.build(settings_from(moved), EMPTY_CATALOG, vendors.listener.url)
@@ -180,7 +182,7 @@ async def _sent_to(port: int, case: Case, vendors: Vendors, *, timeout_s: float)
 
 @contextmanager
 def _unaccepting() -> Iterator[int]:
-    """A port whose queue is full: the kernel answers no further connection."""
+    """A port with a full backlog: the kernel accepts no further connection."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -195,12 +197,12 @@ def _unaccepting() -> Iterator[int]:
             one.close()
 
 
-async def has_connections_of_its_own(case: Case, provider: Provider, vendors: Vendors) -> None:
-    """It does not go over the pool, whose steps the catalog bounds."""
+async def has_its_own_connections(case: Case, provider: Provider, vendors: Vendors) -> None:
+    """It does not use the pool, whose steps the catalog limits."""
     assert not isinstance(vars(provider).get("_client"), VendorClient)
 
 
-@where("pooled", has_connections_of_its_own)
+@where("pooled", has_its_own_connections)
 async def test_the_catalog_limits_each_step_of_a_call(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
@@ -217,7 +219,9 @@ async def test_the_catalog_limits_each_step_of_a_call(
     assert (result.outcome, result.code) == (Outcome.AMBIGUOUS, "timeout")
 
 
-async def test_nothing_is_sent_without_time(case: Case, provider: Provider, vendors: Vendors) -> None:
+async def test_nothing_is_sent_without_a_time_budget(
+    case: Case, provider: Provider, vendors: Vendors
+) -> None:
     sent = message(case, vendors.listener.url)
     result = await provider.send(sent, timeout_s=0)
     assert result.outcome is Outcome.NOT_SENT

@@ -1,4 +1,4 @@
-"""What every provider's callbacks come to at the API: stored, or refused, counted and not stored."""
+"""Every provider's callbacks at the API: stored, or else refused and counted."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -20,13 +20,13 @@ BUDGET_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The API with every provider, known to the vendors under the listener's address."""
+    """The API with every provider; the vendors know it by the listener's address."""
 
     client: httpx.AsyncClient
     pool: Pool
 
     async def take(self, callback: CallbackRequest) -> tuple[int, str]:
-        """The status, and the code of a refusal."""
+        """The HTTP status, and the code of a refusal."""
         answer = await self.client.post(callback.url, headers=dict(callback.headers), content=callback.body)
         return answer.status_code, answer.json()["code"] if answer.content else ""
 
@@ -35,7 +35,7 @@ class Desk:
         return await self.pool.fetchval("SELECT count(*) FROM receipt_inbox WHERE provider = $1", provider)
 
     async def refused(self, provider: str) -> int:
-        """What the metric has counted of the provider's callbacks."""
+        """The metric's count of the provider's refused callbacks."""
         shown = (await self.client.get("/metrics")).text
         found = re.findall(
             rf'^herald_callbacks_refused_total{{.*provider="{provider}".*}} (\S+)$', shown, re.M
@@ -70,7 +70,7 @@ async def desk(database: str, vendors: Vendors) -> AsyncIterator[Desk]:
 
 
 async def is_not_called_back(case: Case, vendors: Vendors, desk: Desk) -> None:
-    """Whoever calls back for a vendor that does not is told so and counted, and leaves nothing."""
+    """A callback for a vendor without callbacks is refused and counted, and stores nothing."""
     url = f"{vendors.listener.url}/v1/callbacks/{case.name}"
     callback = CallbackRequest(url, {}, {}, b"{}", message(case, "").intended_at)
     before = await desk.refused(case.name)

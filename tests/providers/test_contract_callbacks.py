@@ -1,4 +1,4 @@
-"""What every provider keeps when it is called back: believed, repeated, forged, replayed, in any number."""
+"""The contract of every provider's callbacks: genuine, repeated, forged, replayed, or several."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,8 +14,8 @@ from providers.base import CallbackRefused, CallbackRequest, Provider
 BUDGET_S = 5.0
 
 
-async def calls_nobody_back(case: Case, provider: Provider, vendors: Vendors) -> None:
-    """It says so, and believes nothing."""
+async def has_no_callbacks(case: Case, provider: Provider, vendors: Vendors) -> None:
+    """It declares so, and refuses every callback."""
     assert not provider.capabilities.receipts
     assert provider.capabilities.signature is None
     sent = message(case, vendors.listener.url)
@@ -26,9 +26,9 @@ async def calls_nobody_back(case: Case, provider: Provider, vendors: Vendors) ->
 
 
 async def carries_no_time(case: Case, provider: Provider, vendors: Vendors) -> None:
-    """A callback that is replayed later is the same one: its key says so."""
+    """A callback that is replayed later has the same event key."""
     if not case.receipts:
-        await calls_nobody_back(case, provider, vendors)
+        await has_no_callbacks(case, provider, vendors)
         return
     genuine, _ = await delivered(case, provider, vendors)
     later = replace(genuine, now=genuine.now + timedelta(days=7))
@@ -48,7 +48,7 @@ async def delivered(
     return next(request for request, receipt in receipts if _delivered(id)([receipt])), id
 
 
-@where("receipts", calls_nobody_back)
+@where("receipts", has_no_callbacks)
 async def test_a_genuine_callback_reports_delivery(case: Case, provider: Provider, vendors: Vendors) -> None:
     sent = message(case, vendors.listener.url)
     result = await provider.send(sent, timeout_s=BUDGET_S)
@@ -59,7 +59,7 @@ async def test_a_genuine_callback_reports_delivery(case: Case, provider: Provide
         assert {receipt.attempt_ref for receipt in ours} == {sent.attempt_ref}
 
 
-@where("receipts", calls_nobody_back)
+@where("receipts", has_no_callbacks)
 async def test_a_repeated_callback_has_the_same_event_key(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
@@ -77,7 +77,7 @@ async def test_a_repeated_callback_has_the_same_event_key(
     assert delivered[0].event_key == delivered[1].event_key
 
 
-@where("receipts", calls_nobody_back)
+@where("receipts", has_no_callbacks)
 async def test_a_forged_callback_is_refused(case: Case, provider: Provider, vendors: Vendors) -> None:
     sent = message(case, vendors.listener.url)
     id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
@@ -98,8 +98,8 @@ async def test_a_forged_callback_is_refused(case: Case, provider: Provider, vend
             provider.parse_callback(forged)
 
 
-@where("key_setting", calls_nobody_back)
-async def test_two_keys_are_believed_while_one_is_rotated(
+@where("key_setting", has_no_callbacks)
+async def test_two_keys_are_accepted_during_a_rotation(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
     variable = f"HERALD_PROVIDERS__{case.name.upper()}__{case.key_setting}"
@@ -137,7 +137,7 @@ async def test_a_callback_that_is_replayed_later_is_refused(
             provider.parse_callback(replace(genuine, now=genuine.now + timedelta(seconds=seconds)))
 
 
-@where("receipts", calls_nobody_back)
+@where("receipts", has_no_callbacks)
 async def test_a_text_of_many_segments_is_one_message_with_one_delivery(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
@@ -147,11 +147,11 @@ async def test_a_text_of_many_segments_is_one_message_with_one_delivery(
     assert len({receipt.event_key for receipt in ours}) == 1
 
 
-@where("receipts", calls_nobody_back)
-async def test_a_callback_about_a_message_that_nobody_knows_is_read_like_any(
+@where("receipts", has_no_callbacks)
+async def test_a_callback_about_an_unknown_message_is_parsed(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
-    """Whose it is the ledger decides: another installation's, or ours before the answer was noted."""
+    """The ledger decides whose it is: another installation's, or ours before its answer was recorded."""
     genuine, id = await delivered(case, provider, vendors)
     settings = settings_from(vendors.variables)
     elsewhere = registry.build(settings, EMPTY_CATALOG, vendors.listener.url)

@@ -1,4 +1,4 @@
-"""What every provider keeps when it is asked what it has: found, not found yet, twice, unreadable, late."""
+"""The contract of every provider's look-ups and polls: found, not yet found, twice, unreadable, late."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ from providers.base import AmbiguityResolution, LookupFailed, Provider
 BUDGET_S = 5.0
 
 
-async def cannot_be_asked(case: Case, provider: Provider, vendors: Vendors) -> None:
-    """It says so, and a look-up gives nothing even for a message that it has."""
+async def has_no_lookup(case: Case, provider: Provider, vendors: Vendors) -> None:
+    """It declares so, and a look-up finds nothing even for a message that it has."""
     capabilities = provider.capabilities
     assert capabilities.resolves is not AmbiguityResolution.LOOKUP
     assert bool(capabilities.matches_by) == (capabilities.resolves is AmbiguityResolution.IDEMPOTENT)
@@ -21,8 +21,8 @@ async def cannot_be_asked(case: Case, provider: Provider, vendors: Vendors) -> N
     assert list(await provider.lookup(sent, timeout_s=BUDGET_S)) == []
 
 
-async def cannot_be_polled(case: Case, provider: Provider, vendors: Vendors) -> None:
-    """It says so, and a poll tells nothing."""
+async def has_no_poll(case: Case, provider: Provider, vendors: Vendors) -> None:
+    """It declares so, and a poll returns nothing."""
     assert not provider.capabilities.polls
     sent = message(case, vendors.listener.url)
     id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
@@ -30,15 +30,15 @@ async def cannot_be_polled(case: Case, provider: Provider, vendors: Vendors) -> 
     assert await provider.poll(id, timeout_s=BUDGET_S) is None
 
 
-@where("lookup", cannot_be_asked)
+@where("lookup", has_no_lookup)
 async def test_not_found_is_not_yet_not_sent(case: Case, provider: Provider, vendors: Vendors) -> None:
     capabilities = provider.capabilities
-    assert capabilities.visibility_delay_s > 0, "no vendor promises to show a message at once"
+    assert capabilities.visibility_delay_s > 0, "no vendor promises that a message is visible at once"
     assert capabilities.matches_by
     assert list(await provider.lookup(message(case, vendors.listener.url), timeout_s=BUDGET_S)) == []
 
 
-@where("lookup", cannot_be_asked)
+@where("lookup", has_no_lookup)
 async def test_a_lookup_finds_exactly_the_message_that_is_asked_for(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
@@ -52,8 +52,8 @@ async def test_a_lookup_finds_exactly_the_message_that_is_asked_for(
     assert found.provider_message_id == first.provider_message_id
 
 
-@where("lookup", cannot_be_asked)
-async def test_of_two_alike_only_a_reference_tells_which_is_ours(
+@where("lookup", has_no_lookup)
+async def test_only_a_reference_identifies_ours_among_equal_messages(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
     sent = message(case, vendors.listener.url)
@@ -64,8 +64,8 @@ async def test_of_two_alike_only_a_reference_tells_which_is_ours(
     assert {one.provider_message_id for one in found} == set(ids[:1] if case.certain else ids)
 
 
-@where("lookup", cannot_be_asked)
-async def test_one_that_is_there_twice_is_found_twice_or_for_certain(
+@where("lookup", has_no_lookup)
+async def test_a_duplicate_is_found_twice_or_for_certain(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
     sent = message(case, vendors.listener.url)
@@ -75,7 +75,7 @@ async def test_one_that_is_there_twice_is_found_twice_or_for_certain(
     assert all(one.certain for one in found) if case.certain else len(found) == 2
 
 
-@where("lookup", cannot_be_asked)
+@where("lookup", has_no_lookup)
 async def test_a_lookup_without_a_readable_answer_proves_nothing(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
@@ -89,10 +89,8 @@ async def test_a_lookup_without_a_readable_answer_proves_nothing(
             await vendors.simulators.heal(case.name)
 
 
-@where("lookup", cannot_be_asked)
-async def test_a_lookup_that_does_not_come_in_time_proves_nothing(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
+@where("lookup", has_no_lookup)
+async def test_a_late_lookup_proves_nothing(case: Case, provider: Provider, vendors: Vendors) -> None:
     await vendors.simulators.fault(case.name, "black_hole", operation="lookup")
     try:
         with pytest.raises(LookupFailed):
@@ -101,10 +99,8 @@ async def test_a_lookup_that_does_not_come_in_time_proves_nothing(
         await vendors.simulators.heal(case.name)
 
 
-@where("polls", cannot_be_polled)
-async def test_a_poll_tells_what_a_lost_callback_did_not(
-    case: Case, provider: Provider, vendors: Vendors
-) -> None:
+@where("polls", has_no_poll)
+async def test_a_poll_replaces_a_lost_callback(case: Case, provider: Provider, vendors: Vendors) -> None:
     sent = message(case, vendors.listener.url)
     await vendors.simulators.callbacks(case.name, sent.target.address, mode="held")
     id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id

@@ -1,4 +1,4 @@
-"""How requests end, driven by servers that misbehave on the wire: what may have been written."""
+"""How requests end against servers that misbehave on the wire: whether the request may have been written."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 @asynccontextmanager
 async def server(talk: Talk) -> AsyncGenerator[str]:
-    """A server that treats every connection as `talk` does, and closes it afterwards."""
+    """A server that runs `talk` for every connection, and closes it afterwards."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -95,7 +95,7 @@ async def test_a_name_without_address_is_not_written(monkeypatch: pytest.MonkeyP
 
 @asynccontextmanager
 async def unaccepting() -> AsyncGenerator[str]:
-    """A server whose queue is full: the kernel answers no further connection."""
+    """A server with a full backlog: the kernel accepts no further connection."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -171,7 +171,7 @@ async def test_a_black_hole_may_be_written(timeout_s: float, read_s: float) -> N
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 @pytest.mark.parametrize(("timeout_s", "write_s"), [(5, 0.2), (0.2, 30)], ids=["write timeout", "budget"])
-async def test_a_body_that_nobody_takes_may_be_written(timeout_s: float, write_s: float) -> None:
+async def test_an_unread_body_may_be_written(timeout_s: float, write_s: float) -> None:
     """The vendor's side accepts and reads nothing: the kernel's buffers fill, and the rest waits."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -283,7 +283,7 @@ async def test_a_post_on_a_dropped_pooled_connection_is_never_repeated() -> None
     assert len(requests) == 2
 
 
-async def test_a_budget_that_is_over_writes_nothing() -> None:
+async def test_nothing_is_written_after_the_budget() -> None:
     asked = False
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -350,11 +350,11 @@ async def test_redirects_and_cookies_are_not_followed() -> None:
         (200, True, Outcome.AMBIGUOUS),
     ],
 )
-def test_a_status_alone_means(status: int, vendor_form: bool, outcome: Outcome) -> None:
+def test_the_meaning_of_a_status_alone(status: int, vendor_form: bool, outcome: Outcome) -> None:
     assert http.by_status(status, vendor_form=vendor_form).outcome is outcome
 
 
-def test_a_message_that_is_too_large_says_nothing_of_the_provider() -> None:
+def test_a_too_large_message_does_not_affect_the_providers_health() -> None:
     assert http.by_status(400, vendor_form=False).about_provider
     assert not http.by_status(413, vendor_form=False).about_provider
 
@@ -382,7 +382,7 @@ def test_retry_after_is_seconds_or_a_date(value: str, wait_s: float | None) -> N
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'"x"', b"\xff\xfe", b"[" * 100_000])
-def test_a_body_that_is_no_object_has_no_fields(body: bytes) -> None:
+def test_a_body_that_is_not_an_object_has_no_fields(body: bytes) -> None:
     assert Answer(200, {}, body, NOW).fields == {}
 
 

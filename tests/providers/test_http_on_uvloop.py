@@ -1,4 +1,4 @@
-"""How requests end on the worker's loop: what may have been written is told by how its sockets fail."""
+"""How requests end on the worker's loop: its socket errors show whether a request may have been written."""
 
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +22,6 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.removeprefix("test_"))
 def test_on_uvloop(case: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    # In a thread of its own: this one has the session's loop.
+    # In another thread: this one runs the session's loop.
     with ThreadPoolExecutor(1) as beside:
         beside.submit(uvloop.run, case()).result()

@@ -1,4 +1,4 @@
-"""What adapters refuse by themselves, so that no vendor is asked and nothing is learnt of its health."""
+"""Messages that adapters refuse themselves: the vendor gets no request and its health does not change."""
 
 import pytest
 from contract import CASES, Vendors, message
@@ -22,7 +22,7 @@ TWO = "two@customers.example,three@customers.example"
         ("whatsapp_cloud", None, "x" * 5000),
     ],
 )
-async def test_it_asks_nobody(vendors: Vendors, name: str, to: str | None, text: str | None) -> None:
+async def test_no_request_is_sent(vendors: Vendors, name: str, to: str | None, text: str | None) -> None:
     sent = message(CASES[name], vendors.listener.url, to, text)
     result = await vendors.providers[name].send(sent, timeout_s=BUDGET_S)
     assert result.outcome in (Outcome.REJECTED, Outcome.REJECTED_RECIPIENT)
@@ -31,7 +31,7 @@ async def test_it_asks_nobody(vendors: Vendors, name: str, to: str | None, text:
     assert not await vendors.simulators.messages(name, sent.target.address)
 
 
-async def test_a_refusal_of_the_vendor_was_asked_for(vendors: Vendors) -> None:
+async def test_a_refusal_by_the_vendor_has_a_request(vendors: Vendors) -> None:
     for case in CASES.values():
         for refusal in case.refusals:
             result = await vendors.providers[case.name].send(

@@ -1,4 +1,4 @@
-"""The one list of providers: what is configured is built, what is not is off, what is unknown is named."""
+"""The registry: configured providers are built, others are off, unknown names are reported."""
 
 import pytest
 from contract import EMPTY_CATALOG, Vendors, settings_from

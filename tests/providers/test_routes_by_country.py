@@ -1,4 +1,4 @@
-"""HERALD_ROUTES__SMS__NG beside HERALD_ROUTES__SMS."""
+"""HERALD_ROUTES__SMS__NG together with HERALD_ROUTES__SMS."""
 
 import pytest
 
@@ -25,18 +25,18 @@ def test_both_forms_hold_at_once(monkeypatch: pytest.MonkeyPatch, turned: bool) 
     registry.check_routes(routes)
 
 
-def test_they_can_be_one_variable_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_variable_may_hold_all_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     routes = _load(monkeypatch, _BY='{"gh": "termii"}', __NG="termii").routes
     assert routes.sms_orders == {"GH": ("termii",), "NG": ("termii",)}
     assert routes.of(Channel.SMS) == ("twilio", "termii")
 
 
-def test_what_is_no_country_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_country_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=r"HERALD_ROUTES__SMS__NIGERIA: .*two letters"):
         _load(monkeypatch, __NIGERIA="termii")
 
 
 @pytest.mark.parametrize("name", ["termi", "mailgun"])
-def test_a_provider_that_is_none_of_sms_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_provider_of_another_channel_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     with pytest.raises(registry.UnknownProvider, match=f"HERALD_ROUTES__SMS__NG: {name}"):
         registry.check_routes(_load(monkeypatch, __NG=name).routes)

@@ -1,4 +1,4 @@
-"""The simulators' own promises: faults and callbacks for one recipient, magic recipients, the process."""
+"""The simulators themselves: faults and callbacks per recipient, magic recipients, the process."""
 
 import asyncio
 import base64
@@ -34,7 +34,7 @@ async def test_a_fault_strikes_only_its_recipient(vendors: Vendors) -> None:
     assert (await provider.send(struck, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
 
 
-async def test_a_fault_may_strike_so_many_times(vendors: Vendors) -> None:
+async def test_a_fault_may_strike_a_number_of_times(vendors: Vendors) -> None:
     sent = message(TWILIO, vendors.listener.url)
     await vendors.simulators.fault("twilio", "status", sent.target.address, status=503, times=2)
     outcomes = [(await vendors.providers["twilio"].send(sent, timeout_s=BUDGET_S)).outcome for _ in range(3)]
@@ -53,7 +53,7 @@ async def test_a_slow_vendor_processes_after_the_caller_has_gone(vendors: Vendor
 
 
 @pytest.mark.parametrize("kind", ["reset", "accept_then_close"])
-async def test_a_connection_ends_on_the_wire_as_the_fault_says(vendors: Vendors, kind: str) -> None:
+async def test_a_fault_ends_the_connection_on_the_wire(vendors: Vendors, kind: str) -> None:
     number = TWILIO.recipient()
     await vendors.simulators.fault("twilio", kind, number)
     url = httpx.URL(vendors.variables["HERALD_PROVIDERS__TWILIO__BASE_URL"])
@@ -85,7 +85,7 @@ def test_a_share_of_the_requests_fails() -> None:
     assert 400 < struck < 600
 
 
-def test_a_recipients_own_fault_goes_before_one_for_all_and_latencies_add_up() -> None:
+def test_a_recipients_fault_precedes_a_general_one_and_latencies_add_up() -> None:
     own = Fault(Kind.RESET, recipient="+1")
     book = FaultBook([Fault(Kind.STATUS, status=500), own, Fault(Kind.LATENCY, latency_s=1.5)])
     strike = book.strike("1")
@@ -110,7 +110,7 @@ async def test_an_early_callback_comes_before_the_answer(vendors: Vendors) -> No
     assert any(came_while_sending)
 
 
-async def test_a_lost_callback_moves_the_message_on_all_the_same(vendors: Vendors) -> None:
+async def test_a_lost_callback_still_updates_the_message(vendors: Vendors) -> None:
     sent = message(TWILIO, vendors.listener.url)
     await vendors.simulators.callbacks("twilio", sent.target.address, mode="lost", delay_s=0)
     provider = vendors.providers["twilio"]
@@ -143,7 +143,7 @@ async def test_messages_are_forgotten_by_recipient(vendors: Vendors) -> None:
         ("twilio/faults", [], 400),
     ],
 )
-async def test_a_wrong_order_is_refused(vendors: Vendors, path: str, body: object, status: int) -> None:
+async def test_an_invalid_command_is_refused(vendors: Vendors, path: str, body: object, status: int) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         base = vendors.variables["HERALD_PROVIDERS__TWILIO__BASE_URL"].removesuffix("/twilio")
         response = await client.put(f"{base}/control/{path}", json=body)
@@ -151,13 +151,13 @@ async def test_a_wrong_order_is_refused(vendors: Vendors, path: str, body: objec
     assert response.json()["detail"]
 
 
-def test_a_message_is_told_without_what_only_the_vendor_knows() -> None:
+def test_a_message_is_shown_without_the_vendors_internals() -> None:
     told = Received("1", "+1", "text", vendor={"secret": "x"}).to_json()
     assert set(told) >= {"id", "to", "text", "title", "ref", "received_at", "status", "accepted"}
     assert "vendor" not in told
 
 
-async def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+async def test_the_process_serves_until_it_is_stopped(tmp_path: Path) -> None:
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "simulators", "--port", str(port), "--apns-port", "0",

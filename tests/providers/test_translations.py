@@ -1,7 +1,7 @@
-"""What every vendor's words mean: recorded answers and reports, each with its source, over every provider.
+"""The meaning of every vendor's recorded answers and reports, each with its source.
 
-A case says what it expects in full: where it leaves out what becomes of the address, whether the provider's
-health is concerned, or when to come back, it expects the usual (`USUAL`).
+A case states the full expected result: for an omitted address verdict, effect on the provider's health or
+retry time it expects the value in `USUAL`.
 """
 
 import json
@@ -41,7 +41,7 @@ def read(name: str, kind: str, case: Mapping[str, Any]) -> SendResult | Receipt 
 
 
 def deviation(name: str, kind: str, case: Mapping[str, Any]) -> dict[str, object]:
-    """What was read and not expected."""
+    """The fields that differ from the expected ones."""
     result, expect = read(name, kind, case), case["expect"]
     if result is None or expect is None:
         return {} if result is expect else {"result": result}
@@ -58,7 +58,7 @@ def _plain(value: object) -> object:
 
 
 @pytest.mark.parametrize(("name", "case"), recorded("answers"))
-def test_an_answer_means(name: str, case: dict[str, Any]) -> None:
+def test_the_meaning_of_an_answer(name: str, case: dict[str, Any]) -> None:
     assert deviation(name, "answers", case) == {}
     result = CASES[name].read_answer(case)
     assert result.http_status == case.get("status")
@@ -66,7 +66,7 @@ def test_an_answer_means(name: str, case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "case"), recorded("events"))
-def test_a_report_means(name: str, case: dict[str, Any]) -> None:
+def test_the_meaning_of_a_report(name: str, case: dict[str, Any]) -> None:
     assert deviation(name, "events", case) == {}
 
 
@@ -77,7 +77,7 @@ def test_a_case_names_its_source(name: str, case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_row_of_every_table_has_a_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a row that says something else, a case must fail: a row without one could say anything."""
+    """If a row is changed, a case must fail: a row without a case could be wrong unnoticed."""
     cases = [(kind, case) for kind in USUAL for case in RECORDED[name].get(kind, ())]
     rows = list(rows_of(registry.KNOWN[name], name))
     assert rows
@@ -91,8 +91,8 @@ def test_every_row_of_every_table_has_a_case(name: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_nobody_processed_is_never_ambiguous(name: str) -> None:
-    """A 429, whatever else it says: every recorded error once more with that status."""
+def test_a_429_is_never_ambiguous(name: str) -> None:
+    """Whatever its body: every recorded error again with status 429."""
     for case in RECORDED[name]["answers"]:
         if case.get("status", 200) >= 400:
             result = CASES[name].read_answer({**case, "status": 429})
@@ -100,14 +100,14 @@ def test_what_nobody_processed_is_never_ambiguous(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_refused_recipient_never_speaks_against_the_provider(name: str) -> None:
+def test_a_refused_recipient_never_affects_the_providers_health(name: str) -> None:
     for case in RECORDED[name]["answers"]:
         result = CASES[name].read_answer(case)
         assert not (result.outcome is Outcome.REJECTED_RECIPIENT and result.about_provider), case["case"]
 
 
 @pytest.mark.parametrize(("name", "case"), recorded("answers"))
-def test_nothing_of_the_vendors_text_is_kept(name: str, case: dict[str, Any]) -> None:
+def test_the_vendors_text_is_not_kept(name: str, case: dict[str, Any]) -> None:
     result = replace(CASES[name].read_answer(case), provider_message_id=None)
     assert not any(private in repr(result) for private in ("example.com", "+234", "+254", "handset"))
 
@@ -121,11 +121,11 @@ JUNK = st.recursive(
 
 @st.composite
 def spoilt(draw: st.DrawFn, kind: str) -> tuple[str, dict[str, Any]]:
-    """A recorded case with junk in one place of what the vendor says."""
+    """A recorded case with junk in one place of the vendor's text."""
     said = {"answers": "body", "events": "event"}[kind]
     known = [(name, case) for name in CASES for case in RECORDED[name].get(kind, ()) if said in case]
     name, case = draw(st.sampled_from(known))
-    # A report is a JSON object in any case: the adapters hand over no other.
+    # A report is always a JSON object: the adapters pass no other value.
     return name, {**case, said: _with_junk(draw, json.loads(json.dumps(case[said])), whole=kind == "answers")}
 
 
@@ -142,13 +142,13 @@ def _with_junk(draw: st.DrawFn, value: Any, *, whole: bool = True) -> Any:
     return value
 
 
-# Time says nothing here: the machine may be busy.
+# No deadline: the machine may be busy.
 unhurried = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 
 @unhurried
 @given(spoilt("answers"))
-def test_no_answer_breaks_the_reading(one: tuple[str, dict[str, Any]]) -> None:
+def test_no_answer_breaks_the_parser(one: tuple[str, dict[str, Any]]) -> None:
     result = CASES[one[0]].read_answer(one[1])
     assert result.code is None or set(result.code) <= CODE
     assert "x@example.com" not in repr(replace(result, provider_message_id=None))
@@ -156,7 +156,7 @@ def test_no_answer_breaks_the_reading(one: tuple[str, dict[str, Any]]) -> None:
 
 @unhurried
 @given(spoilt("events"))
-def test_no_report_breaks_the_reading(one: tuple[str, dict[str, Any]]) -> None:
+def test_no_report_breaks_the_parser(one: tuple[str, dict[str, Any]]) -> None:
     receipt = read(one[0], "events", one[1])
     if isinstance(receipt, Receipt):
         kept = [receipt.event_key, receipt.provider_message_id, receipt.attempt_ref, receipt.code]

@@ -1,4 +1,4 @@
-"""What people answer to our senders, as each vendor passes it on: verified, and reduced to STOP or START."""
+"""Recipients' replies as each vendor passes them on: verified, and reduced to STOP or START."""
 
 import json
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ VENDORS = [name for name, case in CASES.items() if case.replies]
 NUMBER = "+2348031230000"
 
 
-def test_who_passes_answers_on(vendors: Vendors) -> None:
+def test_which_vendors_pass_replies_on(vendors: Vendors) -> None:
     receiving = {name for name, one in vendors.providers.items() if isinstance(one, ReceivesReplies)}
     assert receiving == set(VENDORS)
 
 
 async def told(vendors: Vendors, vendor: str, text: str) -> CallbackRequest:
-    """The callback about somebody's answer."""
+    """The callback for a reply with this text."""
     before = len(vendors.listener.came)
     await vendors.simulators.reply(vendor, NUMBER, text)
     [request] = [request for name, request in vendors.listener.came[before:] if name == vendor]
@@ -36,12 +36,12 @@ async def told(vendors: Vendors, vendor: str, text: str) -> CallbackRequest:
 def heard(vendors: Vendors, vendor: str, request: CallbackRequest) -> list[Reply]:
     provider = vendors.providers[vendor]
     assert isinstance(provider, ReceivesReplies)
-    assert provider.parse_callback(request) == [], "an answer is no receipt"
+    assert provider.parse_callback(request) == [], "a reply is not a receipt"
     return list(provider.parse_replies(request))
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_stop_and_start_are_heard(vendors: Vendors, vendor: str) -> None:
+async def test_stop_and_start_are_recognised(vendors: Vendors, vendor: str) -> None:
     keys = set[str | None]()
     for text, word in (("Stop", Word.STOP), ("START ", Word.START), ("STOP", Word.STOP)):
         [reply] = heard(vendors, vendor, await told(vendors, vendor, text))
@@ -51,13 +51,13 @@ async def test_stop_and_start_are_heard(vendors: Vendors, vendor: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_nothing_else_is_kept(vendors: Vendors, vendor: str) -> None:
+async def test_other_replies_are_ignored(vendors: Vendors, vendor: str) -> None:
     for text in ("Thank you!", "stop it, please", "HELP"):
         assert heard(vendors, vendor, await told(vendors, vendor, text)) == []
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_a_forged_answer_is_refused(vendors: Vendors, vendor: str) -> None:
+async def test_a_forged_reply_is_refused(vendors: Vendors, vendor: str) -> None:
     request, provider = await told(vendors, vendor, "START"), vendors.providers[vendor]
     assert isinstance(provider, ReceivesReplies)
     forged = replace(request, body=request.body.replace(b"START", b"STOP"))
@@ -76,7 +76,7 @@ SID = "SM" + "0" * 32
     [
         ({"Body": "Basta", "OptOutType": "STOP"}, Word.STOP),
         ({"Body": "Adelante", "OptOutType": "START"}, Word.START),
-        # Twilio knows best which word of which service it was.
+        # Twilio's own classification of the reply takes precedence.
         ({"Body": "stop", "OptOutType": "HELP"}, None),
         ({"Body": "Arrêt"}, Word.STOP),
         ({"Body": "YES"}, Word.START),
@@ -87,7 +87,7 @@ SID = "SM" + "0" * 32
         ({}, None),
     ],
 )
-def test_twilio_says_what_it_took_an_answer_for(fields: Mapping[str, str], word: Word | None) -> None:
+def test_twilios_classification_of_a_reply_is_used(fields: Mapping[str, str], word: Word | None) -> None:
     reply = twilio_replies.parse_reply({"From": NUMBER, "MessageSid": SID, **fields})
     assert reply == (Reply(Channel.SMS, NUMBER, word, SID) if word else None)
 
@@ -98,7 +98,7 @@ def test_an_opt_out_at_africas_talking_has_no_id() -> None:
     assert africastalking.parse_reply({"senderId": "Herald", "phoneNumber": "nobody"}) is None
 
 
-async def test_an_opt_out_at_africas_talking_is_heard(vendors: Vendors) -> None:
+async def test_an_opt_out_at_africas_talking_is_recognised(vendors: Vendors) -> None:
     request = await told(vendors, "africastalking", "OPT-OUT")
     assert heard(vendors, "africastalking", request) == [Reply(Channel.SMS, NUMBER, Word.STOP)]
     report = replace(request, body=urlencode({"phoneNumber": NUMBER, "status": "Success"}).encode())
@@ -106,8 +106,8 @@ async def test_an_opt_out_at_africas_talking_is_heard(vendors: Vendors) -> None:
         vendors.providers["africastalking"].parse_callback(report)
 
 
-def test_termii_tells_received_messages_apart() -> None:
-    # The documented example (developer.termii.com/incoming), but for its text.
+def test_termiis_received_messages_are_recognised() -> None:
+    # The documented example (developer.termii.com/incoming) with another text.
     example: dict[str, Any] = {
         "type": "inbound",
         "id": "8248611476370959318",
@@ -134,7 +134,7 @@ def test_termii_tells_received_messages_apart() -> None:
         assert termii.parse_reply(example | other) is None
 
 
-def test_a_button_of_ours_is_an_answer_too() -> None:
+def test_a_reply_by_our_button_counts() -> None:
     pressed = {
         "from": "2348031230000",
         "id": "wamid.HBgLMjM0ODAzMTIzMDAwMA==",

@@ -13,7 +13,7 @@ _numbers = itertools.count(1)
 
 
 def _forged(body: bytes) -> Sequence[bytes]:
-    """The signature covers its timestamp and token only, but a token is good for one event."""
+    """The signature covers its timestamp and token only, but a token is valid for one event."""
     genuine = json.loads(body)
     event, signature = genuine["event-data"], genuine["signature"]
     later = {**signature, "timestamp": str(int(signature["timestamp"]) + 1)}
@@ -34,7 +34,7 @@ CASE = Case(
             "two@customers.example,three@customers.example", Outcome.REJECTED_RECIPIENT, "address_malformed"
         ),
     ),
-    # Mailgun has answered 5xx for mail that it sent, in its own form too.
+    # Mailgun has answered 5xx, in its own form too, for email that it sent.
     by_status={
         400: Outcome.REJECTED,
         401: Outcome.REJECTED,

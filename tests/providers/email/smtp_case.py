@@ -1,4 +1,4 @@
-"""SMTP in the contract suite: what its statuses are there are reply codes."""
+"""SMTP in the contract suite: its statuses are reply codes."""
 
 import itertools
 
@@ -39,7 +39,7 @@ CASE = Case(
         450: Outcome.UNAVAILABLE,
         451: Outcome.UNAVAILABLE,
         452: Outcome.UNAVAILABLE,
-        # Not to a recipient's address, but to the server: without an extended code it may be policy.
+        # About the server, not the recipient: without an extended code it may be policy.
         550: Outcome.REJECTED,
         552: Outcome.REJECTED,
         554: Outcome.REJECTED,

@@ -1,4 +1,4 @@
-"""What goes into a mail's fields: one line, one recipient, whatever the content says."""
+"""An email's fields: one line, one recipient, for any content."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ def test_a_type_without_words_has_a_subject() -> None:
 
 
 @pytest.mark.parametrize("address", ["ada@example.com", "o'brien+news@sub.example.com", "用户@例子.广告"])
-def test_one_address_is_taken(address: str) -> None:
+def test_one_address_is_accepted(address: str) -> None:
     assert is_one_address(address)
 
 
@@ -68,7 +68,7 @@ def test_one_address_is_taken(address: str) -> None:
         "a" * 250 + "@example.com",
     ],
 )
-def test_anything_else_is_not(address: str) -> None:
+def test_anything_else_is_refused(address: str) -> None:
     assert not is_one_address(address)
 
 
@@ -76,7 +76,7 @@ def test_anything_else_is_not(address: str) -> None:
     "sender",
     ["", "Herald", "a@b.example, c@d.example", "Herald <n@b.example>\r\nBcc: e@b.example", "n@b.example\0"],
 )
-def test_a_sender_that_is_not_one_stops_the_start(sender: str) -> None:
+def test_an_invalid_sender_is_a_settings_error(sender: str) -> None:
     with pytest.raises(ValueError, match="from_email"):
         one_sender(sender)
     with pytest.raises(ValueError, match="from_email"):
@@ -93,7 +93,7 @@ def test_a_sender_may_have_a_name() -> None:
     assert sendgrid.sender_of("n@example.com") == {"email": "n@example.com"}
 
 
-def test_the_reference_goes_where_each_vendor_carries_it() -> None:
+def test_the_reference_is_in_each_vendors_field() -> None:
     [personalization] = sendgrid.build_payload(mail(), {})["personalizations"]
     assert personalization["custom_args"] == {"herald_ref": "ref.1"}
     form = mailgun.build_payload(mail(), "n@example.com")
@@ -130,19 +130,19 @@ LINK = "https://notifications.an-installation-with-a-long-name.example.com/heral
 FIELDS = {"List-Unsubscribe": f"<{LINK}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
 
-def test_a_mail_that_its_recipient_may_end_says_how_in_every_vendors_form() -> None:
+def test_an_optional_mail_has_unsubscribe_headers_at_every_vendor() -> None:
     endable = replace(mail(), unsubscribe_url=LINK)
     assert sendgrid.build_payload(endable, {})["headers"] == FIELDS
     assert resend.build_payload(endable, "n@example.com")["headers"] == FIELDS
     form = mailgun.build_payload(endable, "n@example.com")
     assert {name[2:]: value for name, value in form.items() if name.startswith("h:")} == FIELDS
     letter = smtp.build_payload(endable, "n@example.com", "id@example.com").decode("ascii")
-    # Whole, on a line of its own: an address in encoded words is none to a mailbox.
+    # Unfolded and not in encoded words: mailboxes do not recognise such an address.
     assert f"List-Unsubscribe: <{LINK}>\r\n" in letter
     assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in letter
 
 
-def test_a_mail_that_must_arrive_says_nothing_of_it() -> None:
+def test_a_required_mail_has_no_unsubscribe_headers() -> None:
     assert "headers" not in sendgrid.build_payload(mail(), {})
     assert "headers" not in resend.build_payload(mail(), "n@example.com")
     assert not any(name.startswith("h:") for name in mailgun.build_payload(mail(), "n@example.com"))

@@ -1,4 +1,4 @@
-"""Which callbacks of the mail vendors are believed: genuine, whole and young ones."""
+"""Only genuine, complete and recent callbacks of the email vendors are accepted."""
 
 import json
 from base64 import b64encode
@@ -34,14 +34,14 @@ def signed_by_sendgrid(tmp_path: Path) -> CallbackRequest:
 
 
 def recorded(**changed: str) -> tuple[str, CallbackRequest]:
-    """The event that SendGrid signed, with the signed parts changed as told."""
+    """The event that SendGrid signed, with `changed` applied to its signed parts."""
     parts = {**RECORDED, **changed}
     headers = {SIGNATURE: parts["signature"], TIMESTAMP: parts["timestamp"]}
     at = datetime.fromtimestamp(int(RECORDED["timestamp"]), UTC)
     return parts["public_key"], CallbackRequest("", headers, {}, parts["body"].encode(), at)
 
 
-def test_what_sendgrid_itself_signed_is_believed() -> None:
+def test_sendgrids_own_signature_is_accepted() -> None:
     key, request = recorded()
     verify_signature([load_public_key(key)], request)
 
@@ -59,7 +59,7 @@ def test_what_sendgrid_itself_signed_is_believed() -> None:
         {"public_key": RECORDED["another_public_key"]},
     ],
 )
-def test_what_sendgrid_did_not_sign_is_refused(changed: dict[str, str]) -> None:
+def test_a_forged_sendgrid_signature_is_refused(changed: dict[str, str]) -> None:
     key, request = recorded(**changed)
     with pytest.raises(CallbackRefused) as refused:
         verify_signature([load_public_key(key)], request)
@@ -69,7 +69,7 @@ def test_what_sendgrid_did_not_sign_is_refused(changed: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("age_s", "believed"), [(0, True), (299, True), (301, False), (-299, True), (-301, False)]
 )
-def test_a_sendgrid_signature_has_an_age(
+def test_a_sendgrid_signature_expires(
     signed_by_sendgrid: CallbackRequest, age_s: int, believed: bool
 ) -> None:
     request = replace(signed_by_sendgrid, now=NOW + timedelta(seconds=age_s))
@@ -98,7 +98,7 @@ def _other_keys() -> list[str]:
 
 
 @pytest.mark.parametrize("key", _other_keys(), ids=["none", "short", "text", "pem", "rsa"])
-def test_a_key_of_another_form_is_refused_at_the_start(key: str) -> None:
+def test_a_malformed_key_is_refused_at_the_start(key: str) -> None:
     with pytest.raises(ValueError, match="webhook_public_key"):
         load_public_key(key)
 
@@ -116,7 +116,7 @@ def mailgun_signature() -> dict[str, str]:
     return json.loads(simulated_mailgun.signed(MAILGUN_EVENT, NOW))["signature"]
 
 
-def test_what_mailgun_signed_is_believed() -> None:
+def test_mailguns_own_signature_is_accepted() -> None:
     mailgun_webhooks.verify_signature([MAILGUN_KEY], mailgun_signature(), NOW)
 
 
@@ -140,7 +140,7 @@ def test_mailguns_timestamp_may_be_a_number() -> None:
         ({"timestamp": ["1"]}, "signature_missing"),
     ],
 )
-def test_what_mailgun_did_not_sign_is_refused(changed: dict[str, object], code: str) -> None:
+def test_a_forged_mailgun_signature_is_refused(changed: dict[str, object], code: str) -> None:
     with pytest.raises(CallbackRefused) as refused:
         mailgun_webhooks.verify_signature([MAILGUN_KEY], {**mailgun_signature(), **changed}, NOW)
     assert refused.value.code == code
@@ -161,7 +161,7 @@ def test_an_old_mailgun_signature_is_refused(age_s: int) -> None:
     assert refused.value.code == "too_old"
 
 
-def test_a_mailgun_webhook_is_still_believed_at_its_second_repetition() -> None:
+def test_a_mailgun_webhook_is_accepted_at_its_second_repetition() -> None:
     mailgun_webhooks.verify_signature(
         [MAILGUN_KEY], mailgun_signature(), NOW + timedelta(minutes=15, seconds=30)
     )

@@ -1,4 +1,4 @@
-"""The mail adapters against their simulated vendors: what magic recipients, look-ups and polls come to."""
+"""The email adapters against their simulators: results of magic recipients, look-ups and polls."""
 
 import itertools
 from base64 import b64encode
@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """The two vendors with their insides open, and the adapters that speak to them."""
+    """The two vendors with their insides open, and their adapters."""
 
     sendgrid: simulated_sendgrid.SendGrid
     mailgun: simulated_mailgun.Mailgun
@@ -118,7 +118,7 @@ async def test_another_attempt_of_the_same_mail_is_not_ours(post: Post, vendor: 
 
 
 @pytest.mark.parametrize("vendor", MAIL)
-async def test_a_mail_of_another_time_is_not_looked_at(post: Post, vendor: str) -> None:
+async def test_a_mail_of_another_time_is_not_found(post: Post, vendor: str) -> None:
     provider, sent = post.providers[vendor], mail(magic("silent"))
     await provider.send(sent, timeout_s=BUDGET_S)
     later = replace(sent, intended_at=datetime.now(UTC) + timedelta(hours=1))
@@ -166,11 +166,11 @@ async def test_a_lookup_keeps_its_budget(post: Post, vendor: str) -> None:
 
 
 @pytest.mark.parametrize(("vendor", "id"), [("sendgrid", "A" * 22), ("mailgun", "never@mg.herald.example")])
-async def test_a_poll_about_an_unknown_mail_tells_nothing(post: Post, vendor: str, id: str) -> None:
+async def test_a_poll_about_an_unknown_mail_returns_nothing(post: Post, vendor: str, id: str) -> None:
     assert await post.providers[vendor].poll(id, timeout_s=BUDGET_S) is None
 
 
-async def test_a_poll_cannot_carry_a_query_of_its_own(post: Post) -> None:
+async def test_an_id_cannot_change_a_polls_query(post: Post) -> None:
     with pytest.raises(LookupFailed):
         await post.providers["sendgrid"].poll("%' OR to_email LIKE '", timeout_s=BUDGET_S)
 
@@ -186,7 +186,7 @@ async def test_a_poll_cannot_carry_a_query_of_its_own(post: Post) -> None:
         ("mailgun", "delivered", None, (ReceiptStatus.DELIVERED, False, AddressVerdict.KEEP)),
     ],
 )
-async def test_a_poll_tells_the_most_telling_event(
+async def test_a_poll_returns_the_most_significant_event(
     post: Post,
     vendor: str,
     status: str,
@@ -246,7 +246,7 @@ async def test_a_callback_of_another_form_is_refused(post: Post, body: bytes) ->
             provider.parse_callback(CallbackRequest("", {}, {}, body, datetime.now(UTC)))
 
 
-async def test_a_malformed_event_spoils_no_other(post: Post) -> None:
+async def test_a_malformed_event_does_not_affect_others(post: Post) -> None:
     events: list[Any] = [None, 7, {}, {"event": {"a": 1}}, {"event": "delivered", "sg_event_id": "e2"}, ["x"]]
     outgoing = post.sendgrid.signed(events)
     headers = {name.lower(): value for name, value in outgoing.headers.items()}
@@ -274,7 +274,9 @@ WHOLE_MAIL: dict[str, Any] = {
         ("content", "content"),
     ],
 )
-async def test_the_simulated_sendgrid_refuses_what_is_not_whole(post: Post, missing: str, field: str) -> None:
+async def test_the_simulated_sendgrid_refuses_an_incomplete_mail(
+    post: Post, missing: str, field: str
+) -> None:
     body = {name: value for name, value in WHOLE_MAIL.items() if name != missing}
     async with (
         aiohttp.ClientSession() as session,
@@ -285,7 +287,7 @@ async def test_the_simulated_sendgrid_refuses_what_is_not_whole(post: Post, miss
 
 
 @pytest.mark.parametrize("missing", ["from", "to", "subject", "text"])
-async def test_the_simulated_mailgun_refuses_what_is_not_whole(post: Post, missing: str) -> None:
+async def test_the_simulated_mailgun_refuses_an_incomplete_mail(post: Post, missing: str) -> None:
     form = {"from": "n@example.com", "to": "ada@customers.example", "subject": "Hello", "text": "Hi"}
     form.pop(missing)
     url = f"{post.url}/mailgun/v3/{simulated_mailgun.DOMAIN}/messages"
@@ -298,7 +300,7 @@ async def test_the_simulated_mailgun_refuses_what_is_not_whole(post: Post, missi
 
 
 @pytest.mark.parametrize("path", ["sendgrid/v3/mail/send", f"mailgun/v3/{simulated_mailgun.DOMAIN}/messages"])
-async def test_the_simulated_vendors_want_credentials(post: Post, path: str) -> None:
+async def test_the_simulated_vendors_require_credentials(post: Post, path: str) -> None:
     async with aiohttp.ClientSession() as session, session.post(f"{post.url}/{path}", json={}) as response:
         assert response.status == 401
         forbidden = await response.json()

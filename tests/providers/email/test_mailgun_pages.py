@@ -1,4 +1,4 @@
-"""Mailgun's events come in pages: all of them are read, and none from elsewhere."""
+"""Mailgun's events come in pages: all of them are read, but none from another host."""
 
 import pytest
 from aiohttp import web
@@ -34,7 +34,7 @@ async def test_every_page_of_events_is_read(vendors: Vendors, monkeypatch: pytes
     "paging",
     [None, {}, {"next": 7}, {"next": "http://127.0.0.1:9/elsewhere"}, {"next": "/v3/other.example/events/x"}],
 )
-async def test_credentials_follow_no_link_to_elsewhere(
+async def test_credentials_do_not_follow_foreign_links(
     vendors: Vendors, paging: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Resend's own: one mail for one key whatever is lost, whose webhooks are believed, what they come to."""
+"""Resend's own: one email per key even after lost answers, verification and meaning of webhooks."""
 
 import asyncio
 import itertools
@@ -33,7 +33,7 @@ def mail(vendors: Vendors, word: str = "silent", **changes: Any) -> Message:
 
 
 @pytest.mark.parametrize("kind", ["accept_then_close", "malformed", "reset"])
-async def test_the_same_request_again_finds_out_without_a_second_mail(vendors: Vendors, kind: str) -> None:
+async def test_a_repeated_request_resolves_without_a_second_mail(vendors: Vendors, kind: str) -> None:
     provider, sent = vendors.providers["resend"], mail(vendors)
     await vendors.simulators.fault("resend", kind, sent.target.address, times=1)
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.AMBIGUOUS
@@ -55,7 +55,7 @@ async def test_another_attempt_is_another_mail(vendors: Vendors) -> None:
     assert len(await vendors.simulators.messages("resend", sent.target.address)) == 2
 
 
-async def test_a_changed_content_under_the_same_key_says_only_that_something_arrived(
+async def test_changed_content_under_the_same_key_proves_only_an_arrival(
     vendors: Vendors,
 ) -> None:
     provider, sent = vendors.providers["resend"], mail(vendors)
@@ -66,7 +66,7 @@ async def test_a_changed_content_under_the_same_key_says_only_that_something_arr
     assert len(await vendors.simulators.messages("resend", sent.target.address)) == 1
 
 
-async def test_a_request_beside_one_under_way_says_so(vendors: Vendors) -> None:
+async def test_a_concurrent_request_is_reported(vendors: Vendors) -> None:
     provider, sent = vendors.providers["resend"], mail(vendors)
     await vendors.simulators.fault("resend", "accept_then_stall", sent.target.address, latency_s=1, times=1)
     first = asyncio.create_task(provider.send(sent, timeout_s=BUDGET_S))
@@ -79,7 +79,7 @@ async def test_a_request_beside_one_under_way_says_so(vendors: Vendors) -> None:
     assert await provider.send(sent, timeout_s=BUDGET_S) == accepted
 
 
-def test_a_repeated_request_is_the_same_to_the_letter(vendors: Vendors) -> None:
+def test_a_repeated_request_is_identical(vendors: Vendors) -> None:
     sent = mail(vendors)
     assert build_payload(sent, "n@example.com") == build_payload(
         replace(sent, callback_url=None), "n@example.com"
@@ -125,7 +125,7 @@ async def test_a_magic_recipient_reports(
     assert (receipt.status, receipt.permanent, receipt.address_verdict) == (status, permanent, verdict)
 
 
-async def test_a_poll_about_an_unknown_mail_tells_nothing_and_one_without_the_right_proves_nothing(
+async def test_a_poll_of_an_unknown_mail_is_empty_and_a_forbidden_poll_fails(
     vendors: Vendors,
 ) -> None:
     assert await vendors.providers["resend"].poll("00000000-never", timeout_s=BUDGET_S) is None
@@ -149,7 +149,7 @@ def signed(at: datetime | None = None, body: bytes = BODY) -> CallbackRequest:
     return CallbackRequest("", simulated.signed("msg_1", body, at or now), {}, body, now)
 
 
-def test_the_official_sdk_believes_what_the_simulator_signs() -> None:
+def test_the_official_sdk_accepts_the_simulators_signature() -> None:
     request = signed()
     sdk.Webhooks.verify(
         {
@@ -185,7 +185,7 @@ async def test_the_official_sdk_understands_the_simulator(
         await asyncio.to_thread(call, text="Hi")
 
 
-def test_a_rotated_secret_signs_beside_the_old_one() -> None:
+def test_a_rotated_secret_signs_together_with_the_old_one() -> None:
     request = signed()
     both = {**request.headers, "svix-signature": f"v1,AAAA {request.headers['svix-signature']}"}
     verify_signature([Webhook(simulated.WEBHOOK_SECRET)], replace(request, headers=both))
@@ -204,7 +204,7 @@ def test_a_rotated_secret_signs_beside_the_old_one() -> None:
         ("svix-signature", "v1,not base64!", "signature_wrong"),
     ],
 )
-def test_whatever_is_signed_cannot_be_changed(header: str, value: str, code: str) -> None:
+def test_a_change_of_signed_parts_is_refused(header: str, value: str, code: str) -> None:
     request = signed()
     with pytest.raises(CallbackRefused) as refused:
         verify_signature(
@@ -214,7 +214,7 @@ def test_whatever_is_signed_cannot_be_changed(header: str, value: str, code: str
 
 
 @pytest.mark.parametrize("ago_s", [301, -301])
-def test_a_signature_has_an_age(ago_s: int) -> None:
+def test_a_signature_expires(ago_s: int) -> None:
     with pytest.raises(CallbackRefused) as refused:
         verify_signature(
             [Webhook(simulated.WEBHOOK_SECRET)], signed(datetime.fromtimestamp(time.time() - ago_s, UTC))
@@ -222,14 +222,14 @@ def test_a_signature_has_an_age(ago_s: int) -> None:
     assert refused.value.code == "too_old"
 
 
-def test_a_body_that_is_no_text_is_refused() -> None:
+def test_a_body_that_is_not_text_is_refused() -> None:
     request = signed()
     with pytest.raises(CallbackRefused):
         verify_signature([Webhook(simulated.WEBHOOK_SECRET)], replace(request, body=b"\xff\xfe"))
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é"])
-def test_a_secret_that_is_none_stops_the_start(secret: str) -> None:
+def test_an_invalid_secret_is_a_settings_error(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook_secret"):
         Resend(
             ResendSettings(

@@ -1,4 +1,4 @@
-"""The mail server's words and silences, and what goes over the wire: against the simulator, aiosmtpd and
+"""SMTP replies, missing replies and the bytes on the wire: against the simulator, aiosmtpd and
 the standard library's client."""
 
 import asyncio
@@ -73,7 +73,7 @@ def fault(vendor: simulated.Smtp, sent: Message, kind: str, **more: Any) -> None
 @pytest.mark.parametrize(
     ("kind", "budget_s", "code"), [("reset", BUDGET_S, "connection_lost"), ("black_hole", 0.3, "timeout")]
 )
-async def test_before_the_content_silence_is_nothing_sent(
+async def test_silence_before_the_content_is_not_sent(
     vendor: simulated.Smtp, provider: Smtp, stage: str, kind: str, budget_s: float, code: str
 ) -> None:
     sent = mail()
@@ -86,7 +86,7 @@ async def test_before_the_content_silence_is_nothing_sent(
 @pytest.mark.parametrize(
     ("kind", "processed"), [("reset", 0), ("black_hole", 0), ("accept_then_close", 1), ("malformed", 1)]
 )
-async def test_after_the_content_silence_is_ambiguous(
+async def test_silence_after_the_content_is_ambiguous(
     vendor: simulated.Smtp, provider: Smtp, kind: str, processed: int
 ) -> None:
     sent = mail()
@@ -98,7 +98,7 @@ async def test_after_the_content_silence_is_ambiguous(
 
 @pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
 @pytest.mark.parametrize(("status", "outcome"), [(451, Outcome.UNAVAILABLE), (554, Outcome.REJECTED)])
-async def test_a_reply_is_a_verdict_whenever_it_comes(
+async def test_a_reply_decides_at_any_stage(
     vendor: simulated.Smtp, provider: Smtp, stage: str, status: int, outcome: Outcome
 ) -> None:
     sent = mail()
@@ -117,9 +117,7 @@ async def test_a_slow_server_is_ambiguous_only_once_the_content_was_written(
     assert len(vendor.messages_of(sent.target.address)) == 1
 
 
-async def test_a_connection_is_used_again_and_refusals_do_not_end_it(
-    vendor: simulated.Smtp, provider: Smtp
-) -> None:
+async def test_a_connection_is_reused_even_after_a_refusal(vendor: simulated.Smtp, provider: Smtp) -> None:
     before = vendor.connections
     outcomes: list[Outcome] = []
     for to in (None, "unknown+1@customers.example", None, "spam+1@customers.example", None):
@@ -128,7 +126,7 @@ async def test_a_connection_is_used_again_and_refusals_do_not_end_it(
     assert vendor.connections == before + 1
 
 
-async def test_a_connection_is_used_so_often_and_for_so_long(
+async def test_a_connections_messages_and_age_are_limited(
     vendor: simulated.Smtp, provider: Smtp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = vendor.connections
@@ -143,7 +141,9 @@ async def test_a_connection_is_used_so_often_and_for_so_long(
     assert vendor.connections == before + 4
 
 
-async def test_so_many_connections_at_once(vendor: simulated.Smtp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_connections_is_limited(
+    vendor: simulated.Smtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(smtp, "CONNECTIONS_MAX", 2)
     provider, before = adapter(vendor), vendor.connections
     results = await asyncio.gather(*(provider.send(mail(), timeout_s=BUDGET_S) for _ in range(6)))
@@ -232,7 +232,7 @@ async def test_the_same_attempt_is_the_same_mail_with_our_id(vendor: simulated.S
         ({"from_email": "a@example.com\r\nBcc: b@example.com"}, "from_email"),
     ],
 )
-def test_settings_that_cannot_be_meant_stop_the_start(
+def test_unusable_settings_are_refused(
     vendor: simulated.Smtp, changes: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ValueError, match=code):
@@ -256,7 +256,7 @@ async def test_wrong_credentials_are_refused_without_naming_them(vendor: simulat
 
 @dataclass
 class Mailbox:
-    """What aiosmtpd calls; its answers to RCPT and to the final dot may be set."""
+    """A handler for aiosmtpd with configurable replies to RCPT and to the final dot."""
 
     at_rcpt: str = "250 OK"
     at_dot: str = "250 OK"
@@ -329,7 +329,7 @@ async def test_another_server_understands_us(vendor: simulated.Smtp, to: str | N
         ({"at_dot": "554 5.7.1 spam"}, Outcome.REJECTED),
     ],
 )
-async def test_another_servers_refusals_are_understood(
+async def test_another_servers_refusals_are_parsed(
     vendor: simulated.Smtp, refusals: dict[str, str], outcome: Outcome
 ) -> None:
     assert (await through(vendor, Mailbox(**refusals), mail())).outcome is outcome

@@ -1,4 +1,4 @@
-"""What the tests with official SDKs share: a base URL, and the callbacks of one message as they came."""
+"""Shared by the tests with official SDKs: a base URL, and the unchanged callbacks of one message."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ BUDGET_S = 5.0
 
 
 def base_url(vendors: Vendors, name: str) -> str:
-    """Where the vendor's simulator is."""
+    """The URL of the vendor's simulator."""
     return vendors.variables[f"HERALD_PROVIDERS__{name.upper()}__BASE_URL"]
 
 
 async def callbacks_of(vendors: Vendors, name: str) -> tuple[Message, Sequence[CallbackRequest]]:
-    """A message that the adapter sent, and what the simulator called back about it."""
+    """A message that the adapter sent, and the simulator's callbacks about it."""
     provider, sent = vendors.providers[name], message(CASES[name], vendors.listener.url)
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
     came = await vendors.listener.receipts(

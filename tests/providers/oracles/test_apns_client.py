@@ -1,4 +1,4 @@
-"""aioapns, an APNs client of another hand, against our simulator: HTTP/2, tokens, and each reason."""
+"""aioapns, an independent APNs client, against our simulator: HTTP/2, tokens, and each reason."""
 
 import ssl
 import time
@@ -19,7 +19,7 @@ from yarl import URL
 from domain.outcome import AddressVerdict, Outcome
 
 REASONS: dict[str, tuple[str, str, Outcome, AddressVerdict]] = {
-    # What the client is told · what the adapter does.
+    # What the client reports · what the adapter does.
     "unregistered-": (
         "410",
         "Unregistered",
@@ -28,7 +28,7 @@ REASONS: dict[str, tuple[str, str, Outcome, AddressVerdict]] = {
     ),
     "expired-": ("410", "ExpiredToken", Outcome.REJECTED_RECIPIENT, AddressVerdict.DEACTIVATE_TOKEN),
     "bad-": ("400", "BadDeviceToken", Outcome.REJECTED_RECIPIENT, AddressVerdict.DEACTIVATE_TOKEN),
-    # Also what every token gets when our topic is wrong.
+    # Every token gets this if our topic is wrong.
     "othertopic-": ("400", "DeviceTokenNotForTopic", Outcome.REJECTED_RECIPIENT, AddressVerdict.KEEP),
     "toomany-": ("429", "TooManyRequests", Outcome.THROTTLED, AddressVerdict.KEEP),
     "unavailable-": ("503", "ServiceUnavailable", Outcome.UNAVAILABLE, AddressVerdict.KEEP),
@@ -37,7 +37,7 @@ REASONS: dict[str, tuple[str, str, Outcome, AddressVerdict]] = {
 
 @pytest_asyncio.fixture
 async def client(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[APNs]:
-    """The client, turned to the simulator and its authority."""
+    """The client, pointed at the simulator and its certificate authority."""
     made = client_of(vendors, monkeypatch)
     yield made
     made.pool.close()
@@ -54,7 +54,7 @@ def client_of(vendors: Vendors, monkeypatch: pytest.MonkeyPatch, **changes: Any)
         "team_id": own["TEAM_ID"],
         "topic": own["TOPIC"],
         "ssl_context": ssl.create_default_context(cafile=own["CA_FILE"]),
-        # It would send again and again what it got no answer to.
+        # The client would resend indefinitely without an answer.
         "max_connection_attempts": 1,
     }
     return APNs(**{**options, **changes})
@@ -84,7 +84,7 @@ async def test_an_alert_may_be_a_text(vendors: Vendors, client: APNs) -> None:
 
 
 @pytest.mark.parametrize("prefix", REASONS)
-async def test_each_reason_is_told_and_means_the_same_to_the_adapter(
+async def test_each_reason_is_reported_and_means_the_same_to_the_adapter(
     vendors: Vendors, client: APNs, prefix: str
 ) -> None:
     status, reason, outcome, verdict = REASONS[prefix]
@@ -99,7 +99,7 @@ async def test_each_reason_is_told_and_means_the_same_to_the_adapter(
     assert (ours.outcome, ours.address_verdict, ours.http_status) == (outcome, verdict, int(status))
 
 
-async def test_a_fault_is_told_like_any_refusal(vendors: Vendors, client: APNs) -> None:
+async def test_a_fault_is_reported_like_any_refusal(vendors: Vendors, client: APNs) -> None:
     to = CASES["apns"].recipient()
     await vendors.simulators.fault("apns", "status", to, status=403, code="ExpiredProviderToken")
     result = await client.send_notification(push(to))

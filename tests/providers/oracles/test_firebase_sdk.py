@@ -1,4 +1,4 @@
-"""Firebase's own Admin SDK as the client of our simulator: its error classes are the reference."""
+"""Firebase's own Admin SDK as a client of our simulator: its error classes are the reference."""
 
 import asyncio
 import json
@@ -19,11 +19,11 @@ from oracle import BUDGET_S, base_url
 
 from domain.outcome import AddressVerdict, Outcome
 
-# The SDK prefers an installation's `fid`; the API takes both, and the adapter says `token`.
+# The SDK prefers an installation's `fid`; the API accepts both, and the adapter sends `token`.
 pytestmark = pytest.mark.filterwarnings("ignore:Message.token is deprecated:DeprecationWarning")
 
 ERRORS: dict[str, tuple[type[Exception], Outcome, AddressVerdict]] = {
-    # What the SDK says of a token · what the adapter does.
+    # The SDK's error for a token · what the adapter does.
     "unregistered-": (
         messaging.UnregisteredError,
         Outcome.REJECTED_RECIPIENT,
@@ -43,7 +43,7 @@ ERRORS: dict[str, tuple[type[Exception], Outcome, AddressVerdict]] = {
 
 
 def account_of(vendors: Vendors) -> dict[str, str]:
-    """The service account's file, with Google's token endpoint turned to the simulator's."""
+    """The service account's file, with the simulator's token endpoint instead of Google's."""
     file = Path(vendors.variables["HERALD_PROVIDERS__FCM__SERVICE_ACCOUNT_FILE"])
     token_url = vendors.variables["HERALD_PROVIDERS__FCM__TOKEN_URL"]
     return {**json.loads(file.read_text()), "token_uri": token_url}
@@ -51,7 +51,7 @@ def account_of(vendors: Vendors) -> dict[str, str]:
 
 @pytest_asyncio.fixture
 async def app(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[firebase_admin.App]:
-    """The SDK's app, turned to the simulator. It waits for nothing before it asks again."""
+    """The SDK's app, pointed at the simulator; it retries without a delay."""
     monkeypatch.setattr(
         messaging._MessagingService, "FCM_URL", base_url(vendors, "fcm") + "/v1/projects/{0}/messages:send"
     )
@@ -61,7 +61,7 @@ async def app(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         credentials.Certificate(account_of(vendors)), name=f"herald-{uuid4()}"
     )
     yield made
-    # It runs a loop of its own.
+    # It runs its own event loop.
     await asyncio.to_thread(firebase_admin.delete_app, made)
 
 
@@ -89,7 +89,7 @@ async def test_a_device_may_be_named_by_its_installation(vendors: Vendors, app: 
     assert received["id"] == name
 
 
-async def test_many_are_answered_each(vendors: Vendors, app: firebase_admin.App) -> None:
+async def test_each_of_many_messages_gets_an_answer(vendors: Vendors, app: firebase_admin.App) -> None:
     tokens = [CASES["fcm"].recipient(), "unregistered-many", CASES["fcm"].recipient()]
     answer = await asyncio.to_thread(messaging.send_each, [push(token) for token in tokens], app=app)
     assert (answer.success_count, answer.failure_count) == (2, 1)

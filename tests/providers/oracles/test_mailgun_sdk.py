@@ -1,4 +1,4 @@
-"""Mailgun's own SDK as the client of our simulator, and as the judge of what it signs."""
+"""Mailgun's own SDK as a client of our simulator, and as the verifier of its signatures."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ async def test_it_finds_what_the_adapter_sent(vendors: Vendors, sdk: Client) -> 
 
 
 @pytest.mark.parametrize("status", [400, 429, 500])
-async def test_a_refusal_says_why(vendors: Vendors, sdk: Client, status: int) -> None:
+async def test_a_refusal_has_a_reason(vendors: Vendors, sdk: Client, status: int) -> None:
     to = CASES["mailgun"].recipient()
     await vendors.simulators.fault("mailgun", "status", to, status=status)
     answer = await asyncio.to_thread(send, sdk, to)
@@ -81,7 +81,7 @@ async def test_a_refusal_says_why(vendors: Vendors, sdk: Client, status: int) ->
     assert answer.json()["message"]
 
 
-async def test_a_stranger_is_forbidden(vendors: Vendors) -> None:
+async def test_an_unknown_key_is_forbidden(vendors: Vendors) -> None:
     with client(vendors, "key-another") as stranger:
         answer = await asyncio.to_thread(send, stranger, CASES["mailgun"].recipient())
     assert (answer.status_code, answer.json()) == (401, "Forbidden")
@@ -95,7 +95,7 @@ async def test_the_simulator_itself_refuses_in_the_same_form(sdk: Client) -> Non
     )
 
 
-async def test_it_believes_what_the_simulator_signs(vendors: Vendors) -> None:
+async def test_it_accepts_the_simulators_signature(vendors: Vendors) -> None:
     _, callbacks = await callbacks_of(vendors, "mailgun")
     for callback in callbacks:
         parts = json.loads(callback.body)["signature"]
@@ -109,6 +109,6 @@ async def test_it_believes_what_the_simulator_signs(vendors: Vendors) -> None:
             vendors.providers["mailgun"].parse_callback(replace(callback, body=body))
 
 
-def test_the_adapter_believes_for_a_little_longer_than_the_sdk() -> None:
+def test_the_adapter_accepts_signatures_slightly_longer_than_the_sdk() -> None:
     """Mailgun repeats a webhook after 5 and then 10 minutes; the SDK's own 15 would refuse the last."""
     assert SIGNATURE_AGE_S_MAX > 900

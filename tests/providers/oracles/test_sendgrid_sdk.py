@@ -1,4 +1,4 @@
-"""SendGrid's own SDK as the client of our simulator, and as the judge of what it signs."""
+"""SendGrid's own SDK as a client of our simulator, and as the verifier of its signatures."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ async def test_each_refusal_is_its_own_error(vendors: Vendors, sdk: SendGridAPIC
             await asyncio.to_thread(sdk.send, mail(to))
         assert refused.value.status_code == status
         assert refused.value.to_dict["errors"][0]["message"]
-        # What both make of one 429.
+        # The reading of one 429 by both.
         if status == 429:
             reset = int(refused.value.headers["X-RateLimit-Reset"])
             result = await vendors.providers["sendgrid"].send(
@@ -100,7 +100,7 @@ async def test_the_simulator_itself_refuses_in_the_same_form(
             await asyncio.to_thread(call)
 
 
-async def test_it_believes_what_the_simulator_signs(vendors: Vendors) -> None:
+async def test_it_accepts_the_simulators_signature(vendors: Vendors) -> None:
     _, callbacks = await callbacks_of(vendors, "sendgrid")
     webhook = EventWebhook(simulated.PUBLIC_KEY)
     for callback in callbacks:

@@ -1,4 +1,4 @@
-"""Twilio's own SDK as the client of our simulator, as the judge of what it signs, and as a signer."""
+"""Twilio's own SDK as a client of our simulator, as the verifier of its signatures, and as a signer."""
 
 import asyncio
 import hashlib
@@ -37,7 +37,7 @@ FORM = {
 
 
 class Rewritten(TwilioHttpClient):
-    """The SDK's HTTP, with another host."""
+    """The SDK's HTTP client, with another host."""
 
     def __init__(self, url: str) -> None:
         super().__init__(pool_connections=False)
@@ -120,7 +120,7 @@ async def test_other_refusals_have_their_codes(vendors: Vendors, sdk: Client) ->
         assert (refused.value.status, refused.value.code) == expected
 
 
-async def test_it_believes_what_the_simulator_signs(vendors: Vendors) -> None:
+async def test_it_accepts_the_simulators_signature(vendors: Vendors) -> None:
     _, callbacks = await callbacks_of(vendors, "twilio")
     validator, stranger = RequestValidator(AUTH_TOKEN), RequestValidator("another")
     for callback in callbacks:
@@ -144,13 +144,13 @@ def adapter(**changes: Any) -> Twilio:
 def callback(path: str, body: bytes, signature: str, content_type: str, **headers: str) -> CallbackRequest:
     given = {"x-twilio-signature": signature, "content-type": content_type, **headers}
     query = {name: values[0] for name, values in parse_qs(path.partition("?")[2]).items()}
-    # What a proxy before us passes on: its own scheme and host.
+    # A proxy in front of us passes on its own scheme and host.
     return CallbackRequest(f"http://127.0.0.1:8000{path}", given, query, body, datetime.now(UTC))
 
 
 @pytest.mark.parametrize("algorithm", ["HMAC_SHA1", "HMAC_SHA256"])
 @pytest.mark.parametrize("port", ["", ":443"])
-def test_the_adapter_believes_a_form_that_it_signs(algorithm: str, port: str) -> None:
+def test_the_adapter_accepts_a_form_that_the_sdk_signs(algorithm: str, port: str) -> None:
     signature = RequestValidator("shared").compute_signature(PUBLIC_URL + port + CALLBACK, FORM, algorithm)
     settings = {"x-twilio-webhooks-signature-settings": f"key=webhooks_sharedkey_1,algorithm={algorithm}"}
     body, kind = urlencode(FORM).encode(), "application/x-www-form-urlencoded"
@@ -167,7 +167,7 @@ def test_the_adapter_believes_a_form_that_it_signs(algorithm: str, port: str) ->
             provider.parse_callback(other)
 
 
-def test_the_adapter_believes_a_json_body_that_it_signs() -> None:
+def test_the_adapter_accepts_a_json_body_that_the_sdk_signs() -> None:
     body = b'{"MessageSid": "SM' + b"b" * 32 + b'", "MessageStatus": "delivered"}'
     path = f"{CALLBACK}&bodySHA256={hashlib.sha256(body).hexdigest()}"
     validator = RequestValidator(AUTH_TOKEN)
@@ -197,9 +197,7 @@ def test_both_read_the_same_algorithm(header: str) -> None:
     assert algorithm_of(header) == get_signature_algorithm(header)
 
 
-async def test_the_simulators_refusal_means_to_the_adapter_what_it_means_to_the_sdk(
-    vendors: Vendors, sdk: Client
-) -> None:
+async def test_the_adapter_and_the_sdk_read_a_refusal_alike(vendors: Vendors, sdk: Client) -> None:
     to = TO()
     await vendors.simulators.fault("twilio", "status", to, status=503, times=2)
     with pytest.raises(TwilioRestException) as refused:

@@ -1,4 +1,4 @@
-"""The simulated push vendors, and adapters made from nothing but the settings that they give."""
+"""The simulated push vendors, and adapters built from their settings alone."""
 
 import asyncio
 import itertools
@@ -30,13 +30,13 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def push_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the vendors keep their keys: making them is slow, so once a session."""
+    """Where the vendors keep their keys: making them is slow, so once per session."""
     return tmp_path_factory.mktemp("push-keys")
 
 
 @pytest_asyncio.fixture
 async def vendors(push_keys: Path) -> AsyncIterator[Running]:
-    """The simulators, with counters, tokens and faults of the test's own."""
+    """The simulators, with counters, tokens and faults of this test only."""
     async with serve(World("http://127.0.0.1:9", push_keys, apns_port=0)) as running:
         yield running
 
@@ -81,7 +81,7 @@ async def apns(apns_options: dict[str, Any]) -> AsyncIterator[Apns]:
 
 @pytest.fixture
 def a_message() -> Callable[..., Message]:
-    """Makes messages; every one is of another delivery unless its `attempt_ref` is given."""
+    """Makes messages; each belongs to another delivery unless its `attempt_ref` is given."""
 
     def make(to: str | None = None, **changes: Any) -> Message:
         now = datetime.now(UTC)

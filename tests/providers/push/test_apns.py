@@ -1,4 +1,4 @@
-"""APNs: what is sent, what the reasons mean, and the provider token's life."""
+"""APNs: requests, the meaning of reasons, and the lifetime of the provider token."""
 
 import asyncio
 import json
@@ -83,7 +83,7 @@ async def test_a_body_above_the_limit_is_never_sent(apns, apns_vendor, a_message
     assert apns_vendor.listener.accepted == 0
 
 
-async def test_one_provider_token_serves_everybody(apns, apns_vendor, a_message):
+async def test_all_requests_share_one_provider_token(apns, apns_vendor, a_message):
     results = await asyncio.gather(*(apns.send(a_message(), timeout_s=10) for _ in range(50)))
     assert {result.outcome for result in results} == {Outcome.ACCEPTED}
     assert len(apns_vendor.provider_tokens) == 1
@@ -103,7 +103,7 @@ async def test_a_provider_token_expired_again_is_rejected(apns, apns_vendor, a_m
     first, second = [await apns.send(a_message(), timeout_s=5) for _ in range(2)]
     assert (first.outcome, first.code) == (Outcome.REJECTED, "expired_provider_token")
     assert second.outcome is Outcome.REJECTED
-    # Renewing more often than every 20 minutes makes Apple refuse everything: only the first tried again.
+    # Apple refuses everything if tokens are renewed more than every 20 minutes: only the first is retried.
     assert len(apns_vendor.refusals) == 3
 
 
@@ -130,7 +130,7 @@ def test_a_provider_token_is_reused_for_forty_minutes(apns_options):
     assert tokens.current() != before
 
 
-async def test_credentials_that_apple_does_not_know_are_rejected(apns_options, a_message):
+async def test_unknown_credentials_are_rejected(apns_options, a_message):
     adapter = Apns(ApnsSettings(**{**apns_options, "key_id": "OTHER"}), INSTALLATION)
     try:
         result = await adapter.send(a_message(), timeout_s=5)
@@ -139,7 +139,7 @@ async def test_credentials_that_apple_does_not_know_are_rejected(apns_options, a
     assert (result.outcome, result.code) == (Outcome.REJECTED, "invalid_provider_token")
 
 
-async def test_unusable_files_say_what_to_do(apns_options, tmp_path: Path):
+async def test_unusable_files_are_explained(apns_options, tmp_path: Path):
     file = tmp_path / "broken"
     with pytest.raises(ValueError, match="point KEY_FILE"):
         Apns(ApnsSettings(**{**apns_options, "key_file": file}), INSTALLATION)
@@ -156,6 +156,6 @@ async def test_no_device_token_reaches_results_or_logs(apns, a_message, caplog):
     caplog.set_level(logging.DEBUG)
     tokens = [f"{kind}-secretdevice" for kind in ("bad", "unregistered", "internal", "plain")]
     results = [await apns.send(a_message(token), timeout_s=5) for token in tokens]
-    # The simulator in the same process decodes what we encode.
+    # The simulator, in the same process, logs what it decodes.
     said = [record.getMessage() for record in caplog.records if not record.getMessage().startswith("Decod")]
     assert "secretdevice" not in repr(results) + "".join(said)

@@ -1,4 +1,4 @@
-"""FCM: what is sent, what the answers mean, and the access token's life."""
+"""FCM: requests, the meaning of answers, and the lifetime of the access token."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ def test_attempts_of_one_delivery_replace_each_other(a_message):
 
 
 @pytest.mark.parametrize(("life", "ttl"), [(timedelta(days=60), "2419200s"), (timedelta(seconds=-5), "0s")])
-def test_ttl_stays_within_what_fcm_takes(a_message, life, ttl):
+def test_ttl_stays_within_fcms_limits(a_message, life, ttl):
     message = a_message()
     message = replace(message, expires_at=message.intended_at + life)
     assert build_payload(message)["message"]["android"]["ttl"] == ttl
@@ -100,7 +100,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from([200, 400, 401, 404, 429, 500, 503]), JSON)
-def test_no_form_of_answer_raises(status, body):
+def test_no_answer_raises(status, body):
     result = parse_result(answer(status, {"error": body}))
     assert result.outcome is not Outcome.ACCEPTED
     assert result.address_verdict is AddressVerdict.KEEP
@@ -145,14 +145,14 @@ async def test_a_late_refusal_of_an_old_token_leaves_the_new_one(fcm_options, fc
     assert fcm_vendor.exchanges == 2
 
 
-async def test_a_token_refused_again_is_rejected_and_not_tried_for_ever(fcm, fcm_vendor, a_message):
+async def test_a_token_refused_again_is_rejected_and_not_retried(fcm, fcm_vendor, a_message):
     fcm_vendor.faults.add(Fault(Kind.STATUS, status=401))
     result = await fcm.send(a_message(), timeout_s=5)
     assert (result.outcome, result.code) == (Outcome.REJECTED, "unauthenticated")
     assert len([refusal for refusal in fcm_vendor.refusals if refusal.status == 401]) == 2
 
 
-async def test_a_token_is_replaced_ahead_while_it_is_used(fcm_options, fcm_vendor, until):
+async def test_a_token_in_use_is_replaced_ahead_of_its_expiry(fcm_options, fcm_vendor, until):
     ahead_s = 0.0
     fcm_vendor.token_life_s = 40
     client = VendorClient(fcm_options["base_url"])
@@ -169,7 +169,7 @@ async def test_a_token_is_replaced_ahead_while_it_is_used(fcm_options, fcm_vendo
         await client.aclose()
 
 
-async def test_an_exchange_that_fails_is_not_repeated_with_every_message(
+async def test_a_failed_exchange_is_not_repeated_for_every_message(
     fcm_options, fcm_vendor, until, monkeypatch
 ):
     monkeypatch.setattr(access_token, "RETRY_S", 1.5)
@@ -205,7 +205,7 @@ async def test_no_token_means_nothing_was_sent(fcm, fcm_vendor, a_message):
     assert (await fcm.send(a_message(), timeout_s=5)).outcome is Outcome.ACCEPTED
 
 
-async def test_who_gives_up_waiting_leaves_the_exchange_to_the_others(fcm, fcm_vendor, a_message):
+async def test_a_cancelled_caller_leaves_the_exchange_to_the_others(fcm, fcm_vendor, a_message):
     fcm_vendor.faults.add(Fault(Kind.LATENCY, recipient="token", latency_s=0.3))
     hasty, patient = await asyncio.gather(
         fcm.send(a_message(), timeout_s=0.05), fcm.send(a_message(), timeout_s=5)
@@ -227,7 +227,7 @@ async def test_a_foreign_key_is_refused_by_the_exchange(fcm_options, a_message, 
     assert (result.outcome, result.code) == (Outcome.REJECTED, "auth.invalid_grant")
 
 
-async def test_closing_ends_an_exchange_on_its_way(fcm_options, fcm_vendor):
+async def test_closing_ends_an_open_exchange(fcm_options, fcm_vendor):
     fcm_vendor.faults.add(Fault(Kind.LATENCY, recipient="token", latency_s=60))
     client = VendorClient(fcm_options["base_url"])
     account = ServiceAccount.read(fcm_options["service_account_file"])
@@ -243,7 +243,7 @@ async def test_closing_ends_an_exchange_on_its_way(fcm_options, fcm_vendor):
 @pytest.mark.parametrize(
     "content", ["", "{}", '{"client_email": 1, "private_key_id": 2, "private_key": "x"}']
 )
-def test_an_unusable_account_file_says_what_to_do(tmp_path: Path, content: str):
+def test_an_unusable_account_file_is_explained(tmp_path: Path, content: str):
     file = tmp_path / "account.json"
     with pytest.raises(ValueError, match="point SERVICE_ACCOUNT_FILE"):
         ServiceAccount.read(file)

@@ -1,4 +1,4 @@
-"""HTTP/2 below APNs: what of a broken request may have been processed, and what cannot have been."""
+"""HTTP/2 for APNs: whether a broken request may have been processed."""
 
 import asyncio
 import contextlib
@@ -89,7 +89,7 @@ async def test_a_refused_stream_was_not_processed_and_is_tried_again(apns, apns_
     assert len(apns_vendor.messages_of("refused")) == 1
 
 
-async def test_a_connection_closed_while_idle_is_replaced_without_doubt(apns, apns_vendor, a_message, until):
+async def test_a_connection_closed_while_idle_is_replaced_safely(apns, apns_vendor, a_message, until):
     await apns.send(a_message(), timeout_s=5)
     for connection in tuple(apns_vendor.listener.connections):
         connection.abort(reset=False)
@@ -97,7 +97,7 @@ async def test_a_connection_closed_while_idle_is_replaced_without_doubt(apns, ap
     assert (await apns.send(a_message(), timeout_s=5)).outcome is Outcome.ACCEPTED
 
 
-async def test_a_silent_connection_is_asked_before_it_is_trusted(apns, apns_vendor, a_message):
+async def test_a_silent_connection_is_pinged_before_use(apns, apns_vendor, a_message):
     apns._client._idle_s_trusted = 0.0
     await apns.send(a_message(), timeout_s=5)
     assert (await apns.send(a_message(), timeout_s=5)).outcome is Outcome.ACCEPTED
@@ -112,7 +112,7 @@ async def test_a_silent_connection_is_asked_before_it_is_trusted(apns, apns_vend
 
 async def test_a_connection_that_fell_silent_is_not_used_again(apns, apns_vendor, a_message):
     await apns.send(a_message(), timeout_s=5)
-    # Heard of in the same millisecond: a frame of before is no sign of life.
+    # In the same millisecond: an earlier frame is no sign of life.
     assert await apns._client._connection.ping(timeout_s=5)
     for connection in apns_vendor.listener.connections:
         connection.freeze()
@@ -155,7 +155,7 @@ async def test_the_servers_limit_of_streams_is_kept(apns_options, apns_vendor):
     assert most <= 2
 
 
-async def test_who_is_cancelled_leaves_the_connection_usable(apns, apns_vendor, a_message, until):
+async def test_a_cancelled_request_leaves_the_connection_usable(apns, apns_vendor, a_message, until):
     apns_vendor.faults.add(Fault(Kind.LATENCY, recipient="slow", latency_s=0.2))
     await apns.send(a_message(), timeout_s=5)
     sending = asyncio.create_task(apns.send(a_message("slow"), timeout_s=5))
@@ -181,7 +181,7 @@ async def test_an_unknown_authority_was_not_written(apns_options, apns_vendor, a
     assert (result.outcome, result.code) == (Outcome.NOT_SENT, "certificate")
 
 
-async def test_a_server_that_never_shakes_hands_was_not_written(apns_options, a_message):
+async def test_a_server_without_a_handshake_was_not_written(apns_options, a_message):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         adapter = Apns(
@@ -200,7 +200,7 @@ async def test_nothing_is_written_after_the_budget(apns, apns_vendor, a_message)
     assert not apns_vendor.messages_of(late.target.address)
 
 
-async def test_http_1_is_not_spoken(apns_options, apns_vendor):
+async def test_http_1_is_refused(apns_options, apns_vendor):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(apns_vendor.credentials.apns_server_file)
     ended = asyncio.Event()
@@ -222,7 +222,7 @@ async def test_http_1_is_not_spoken(apns_options, apns_vendor):
     assert (answer.written, answer.code) == (Written.NO, "no_h2")
 
 
-async def test_the_simulator_answers_a_client_that_nobody_here_wrote(apns_options, apns_vendor):
+async def test_the_simulator_answers_an_independent_client(apns_options, apns_vendor):
     key = apns_options["key_file"].read_text()
     claims = {"iss": apns_options["team_id"], "iat": int(time.time())}
     token = jwt.encode(claims, key, algorithm="ES256", headers={"kid": apns_options["key_id"]})

@@ -1,4 +1,4 @@
-"""HTTP/2 on the worker's loop: its transports are not asyncio's own by their class, and fail differently."""
+"""HTTP/2 on uvloop, the worker's loop: its transport classes and failures differ from asyncio's."""
 
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ CASES: tuple[Case, ...] = (
     test_h2.test_goaway_on_the_first_stream_and_again_is_not_sent,
     test_h2.test_answers_after_a_goaway_are_read,
     test_h2.test_a_refused_stream_was_not_processed_and_is_tried_again,
-    test_h2.test_a_silent_connection_is_asked_before_it_is_trusted,
+    test_h2.test_a_silent_connection_is_pinged_before_use,
     test_h2.test_a_connection_that_fell_silent_is_not_used_again,
     test_h2.test_nothing_is_written_after_the_budget,
 )
@@ -41,6 +41,6 @@ async def _run(case: Case, keys: Path, a_message: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.removeprefix("test_"))
 def test_on_uvloop(case: Case, push_keys: Path, a_message: Callable[..., Any]) -> None:
-    # In a thread of its own: this one has the session's loop.
+    # In another thread: this one runs the session's loop.
     with ThreadPoolExecutor(1) as beside:
         beside.submit(uvloop.run, _run(case, push_keys, a_message)).result()

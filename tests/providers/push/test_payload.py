@@ -1,4 +1,4 @@
-"""The largest message that a push vendor is asked to take, to the byte."""
+"""The size limit of push messages, to the byte."""
 
 from datetime import UTC, datetime
 
@@ -21,12 +21,12 @@ def message(body: str) -> Message:
     return Message("ref.1", Target("token", "device"), Content(body), "otp", NOW, NOW)
 
 
-def test_a_payload_above_the_limit_is_refused_by_us_alone() -> None:
+def test_a_payload_above_the_limit_is_refused_by_the_adapter() -> None:
     assert too_large(BYTES_MAX) is None
     refused = too_large(BYTES_MAX + 1)
     assert refused is not None
     assert (refused.outcome, refused.code) == (Outcome.REJECTED, "payload_too_large")
-    # No health, no address: the next message and the next device are not its business.
+    # It affects neither the provider's health nor the address.
     assert (refused.about_provider, refused.address_verdict, refused.http_status) == (False, "keep", None)
     assert too_large(4000, bytes_max=3993) is not None
 

@@ -1,4 +1,4 @@
-"""Web Push: what a push service and a browser get, who we are to them, and where nothing is sent."""
+"""Web Push: requests and encryption, our VAPID identity, and hosts to which nothing is sent."""
 
 import asyncio
 import base64
@@ -60,7 +60,7 @@ async def adapter(options):
     await adapter.aclose()
 
 
-async def test_a_browser_reads_what_was_written_and_nobody_else(adapter, vendor, a_message):
+async def test_only_the_browser_can_read_the_message(adapter, vendor, a_message):
     message = a_message(browser("ada"), lane=Lane.CRITICAL)
     result = await adapter.send(message, timeout_s=5)
     assert result.outcome is Outcome.ACCEPTED
@@ -70,13 +70,13 @@ async def test_a_browser_reads_what_was_written_and_nobody_else(adapter, vendor,
     delivery_id, _ = parse_attempt_ref(message.attempt_ref)
     assert received.vendor["tag"] == str(delivery_id)
     assert received.vendor["headers"] == {"TTL": "3600", "Topic": delivery_id.hex, "Urgency": "high"}
-    # The address of the message would let anybody withdraw it: only a digest of it is kept.
+    # The message's URL allows anyone to withdraw it: only its digest is kept.
     assert result.provider_message_id
     assert result.provider_message_id not in received.id
 
 
 def test_the_simulated_browser_reads_the_message_of_the_rfc():
-    """RFC 8291, appendix A: our own encryption is read by an implementation that reads this."""
+    """RFC 8291, appendix A: proves the implementation that then reads our encryption."""
     secret = _bytes("q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94")
     key = derive_private_key(int.from_bytes(secret), SECP256R1())
     body = _bytes(
@@ -90,7 +90,7 @@ def test_the_simulated_browser_reads_the_message_of_the_rfc():
             decrypt(other, key, auth)
 
 
-async def test_an_endpoint_is_asked_as_the_browser_spelled_it(adapter, vendor, a_message):
+async def test_an_endpoint_is_requested_exactly_as_registered(adapter, vendor, a_message):
     endpoint = f"https://{WINDOWS}/w/?token=BQYA%2bXx%2f8%3d&x=%7ea"
     to = Subscription(endpoint, **simulated.Browser(endpoint).subscription["keys"]).text
     assert (await adapter.send(a_message(to), timeout_s=5)).outcome is Outcome.ACCEPTED
@@ -98,7 +98,7 @@ async def test_an_endpoint_is_asked_as_the_browser_spelled_it(adapter, vendor, a
     assert received.to == endpoint
 
 
-async def test_a_message_for_other_keys_is_read_by_nobody(adapter, vendor, a_message):
+async def test_a_message_with_other_keys_cannot_be_read(adapter, vendor, a_message):
     endpoint = browser("ada").partition("#")[0]
     keys = browser("eve").partition("#")[2]
     result = await adapter.send(a_message(f"{endpoint}#{keys}"), timeout_s=5)
@@ -106,8 +106,8 @@ async def test_a_message_for_other_keys_is_read_by_nobody(adapter, vendor, a_mes
     assert not vendor.messages
 
 
-async def test_a_copy_takes_the_place_of_the_one_that_waits(adapter, vendor, a_message):
-    """What makes an ambiguous send that is made again harmless."""
+async def test_a_copy_replaces_the_waiting_message(adapter, vendor, a_message):
+    """This makes repeating an ambiguous send harmless."""
     message = a_message(browser("offline-1"))
     again = replace(message, attempt_ref=attempt_ref(parse_attempt_ref(message.attempt_ref)[0], 2))
     other = replace(message, attempt_ref=attempt_ref(uuid4(), 1))
@@ -119,7 +119,7 @@ async def test_a_copy_takes_the_place_of_the_one_that_waits(adapter, vendor, a_m
 @pytest.mark.parametrize(
     ("lives", "ttl"), [(timedelta(seconds=90.9), 90), (timedelta(days=400), TTL_S_MAX), (timedelta(-1), 0)]
 )
-async def test_it_lives_until_the_notification_expires(adapter, vendor, a_message, lives, ttl):
+async def test_the_ttl_ends_with_the_notification(adapter, vendor, a_message, lives, ttl):
     message = a_message(browser("ttl"))
     await adapter.send(replace(message, expires_at=message.intended_at + lives), timeout_s=5)
     (received,) = vendor.messages.values()
@@ -129,13 +129,13 @@ async def test_it_lives_until_the_notification_expires(adapter, vendor, a_messag
 @pytest.mark.parametrize(
     ("lane", "urgency"), [(Lane.HIGH, "high"), (Lane.NORMAL, "normal"), (Lane.BULK, "low")]
 )
-async def test_the_lane_says_how_urgent_it_is(adapter, vendor, a_message, lane, urgency):
+async def test_the_lane_sets_the_urgency(adapter, vendor, a_message, lane, urgency):
     await adapter.send(a_message(browser("lane"), lane=lane), timeout_s=5)
     (received,) = vendor.messages.values()
     assert received.vendor["headers"]["Urgency"] == urgency
 
 
-async def test_what_does_not_fit_is_not_sent(adapter, vendor, a_message):
+async def test_a_too_large_message_is_not_sent(adapter, vendor, a_message):
     message = a_message(browser("long"), content=Content("₦"))
     room = PAYLOAD_BYTES_MAX - len(build_payload(message))
     fits = replace(message, content=Content("₦" + "a" * room))
@@ -156,8 +156,8 @@ async def test_what_does_not_fit_is_not_sent(adapter, vendor, a_message):
         ("https://updates.push.services.mozilla.com/../a", "invalid_subscription"),
     ],
 )
-async def test_nothing_goes_to_a_host_that_is_no_push_service(adapter, vendor, a_message, to, code):
-    """Even if it was stored: the list may have become narrower since."""
+async def test_nothing_is_sent_to_a_host_that_is_not_allowed(adapter, vendor, a_message, to, code):
+    """Even if it is stored: the list of hosts may have been narrowed since."""
     keys = browser("ada").partition("#")[2]
     result = await adapter.send(a_message(f"{to}#{keys}"), timeout_s=5)
     assert (result.outcome, result.code) == (Outcome.REJECTED_RECIPIENT, code)
@@ -193,7 +193,7 @@ def test_a_token_is_reused_for_six_hours_and_never_valid_for_a_day(options):
     assert tokens.header("https://push.example") != second
 
 
-async def test_another_key_than_the_browsers_subscribed_with_is_refused(options, a_message, tmp_path: Path):
+async def test_a_key_other_than_the_subscriptions_is_refused(options, a_message, tmp_path: Path):
     key = tmp_path / "other.pem"
     other = derive_private_key(7, SECP256R1())
     key.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
@@ -204,7 +204,7 @@ async def test_another_key_than_the_browsers_subscribed_with_is_refused(options,
 
 
 @pytest.mark.parametrize("subject", ["mailto:x@localhost", "nobody"])
-async def test_a_subject_that_reaches_nobody_is_refused(options, a_message, subject):
+async def test_an_unreachable_subject_is_refused(options, a_message, subject):
     adapter = WebPush(WebpushSettings.model_construct(**{**options, "subject": subject}), INSTALLATION)
     result = await adapter.send(a_message(browser("ada")), timeout_s=5)
     await adapter.aclose()

@@ -46,7 +46,7 @@ CASE = Case(
         503: Outcome.UNAVAILABLE,
         504: Outcome.AMBIGUOUS,
     },
-    # An acceptance is all in its status and headers: there is no body that could be cut.
+    # An acceptance has no body that could be cut: it is in the status and headers.
     cut=Outcome.ACCEPTED,
     lookup=False,
     receipts=False,

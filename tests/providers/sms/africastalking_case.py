@@ -32,7 +32,7 @@ CASE = Case(
         401: Outcome.REJECTED,
         500: Outcome.AMBIGUOUS,
         502: Outcome.AMBIGUOUS,
-        # Its errors are plain text: nothing tells its own 503 from that of something in between.
+        # Its errors are plain text: its own 503 cannot be distinguished from an intermediary's.
         503: Outcome.AMBIGUOUS,
         504: Outcome.AMBIGUOUS,
     },
@@ -41,7 +41,7 @@ CASE = Case(
     signature_query=("secret",),
     key_setting="CALLBACK_SECRET",
     other_key="another secret in the address",
-    # Nothing is signed: whoever knows the address may say anything, but not nothing.
+    # Callbacks are not signed: the secret in the address allows any body except an empty one.
     forge=lambda body: (b"", b"\xff\xfe", body.replace(b"id=", b"no=")),
     never=(Outcome.UNAVAILABLE,),
     replies=True,

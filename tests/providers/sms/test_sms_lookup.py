@@ -1,4 +1,4 @@
-"""How an SMS without a reference of ours is found again, and what the requests carry."""
+"""Finding an SMS that carries no reference of ours, and the contents of requests."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -96,7 +96,7 @@ async def test_an_unknown_message_has_no_report(vendors: Vendors, name: str) -> 
 
 @pytest_asyncio.fixture
 async def scripted() -> AsyncIterator[tuple[Provider, list[Any], list[web.Request]]]:
-    """Twilio's adapter against a list that a test writes: the pages, and the requests that came."""
+    """Twilio's adapter against a list that the test provides: its pages, and the received requests."""
     pages: list[Any] = []
     requests: list[web.Request] = []
 
@@ -124,7 +124,7 @@ async def scripted() -> AsyncIterator[tuple[Provider, list[Any], list[web.Reques
 Scripted = tuple[Twilio, list[Any], list[web.Request]]
 
 
-async def test_twilios_credentials_follow_no_link_to_elsewhere(scripted: Scripted, vendors: Vendors) -> None:
+async def test_twilios_credentials_do_not_follow_foreign_links(scripted: Scripted, vendors: Vendors) -> None:
     adapter, pages, requests = scripted
     sent = message(CASES["twilio"], vendors.listener.url)
     entry = {"sid": "SM" + "a" * 32, "body": "x", "direction": "outbound-api", "date_created": None}
@@ -183,7 +183,7 @@ async def test_a_message_of_a_messaging_service_is_found_by_the_service(vendors:
 
 
 @pytest.mark.parametrize("page", [{}, {"messages": None}, [], {"messages": "none"}])
-async def test_a_list_that_is_none_proves_nothing(scripted: Scripted, vendors: Vendors, page: Any) -> None:
+async def test_an_invalid_list_proves_nothing(scripted: Scripted, vendors: Vendors, page: Any) -> None:
     adapter, pages, _ = scripted
     pages.append(page)
     with pytest.raises(LookupFailed):
@@ -191,13 +191,13 @@ async def test_a_list_that_is_none_proves_nothing(scripted: Scripted, vendors: V
 
 
 @pytest.mark.parametrize(("left_s", "validity"), [(90, "90"), (0, "1"), (-5, "1"), (90_000, "36000")])
-def test_what_is_left_until_expiry_is_twilios_validity(left_s: int, validity: str) -> None:
+def test_the_time_until_expiry_is_twilios_validity(left_s: int, validity: str) -> None:
     sent = message(CASES["twilio"], "http://127.0.0.1:8000")
     sent = replace(sent, expires_at=sent.intended_at + timedelta(seconds=left_s))
     assert build_payload(sent, "+1")["ValidityPeriod"] == validity
 
 
-def test_twilio_is_told_where_to_report_and_from_whom_to_send() -> None:
+def test_a_twilio_request_has_its_callback_url_and_sender() -> None:
     sent = message(CASES["twilio"], "https://herald.example")
     form = build_payload(sent, "MG" + "0" * 32)
     assert form["MessagingServiceSid"] == "MG" + "0" * 32

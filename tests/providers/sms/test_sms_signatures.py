@@ -78,7 +78,7 @@ async def test_a_vendors_signature_is_accepted(signed: Signed) -> None:
     assert [receipt.attempt_ref for receipt in receipts] in ([], [genuine.query.get("ref")])
 
 
-async def test_whatever_is_signed_cannot_be_changed(signed: Signed) -> None:
+async def test_a_change_of_signed_parts_is_refused(signed: Signed) -> None:
     adapter, genuine = signed
     forged = [
         replace(genuine, body=genuine.body.replace(b"outbound", b"0utbound") + b"&To=%2B1"),

@@ -1,4 +1,4 @@
-"""WhatsApp's own: what its answers and statuses mean, templates, whose webhooks are believed."""
+"""WhatsApp's own: the meaning of answers and statuses, templates, verification of webhooks."""
 
 import json
 from dataclasses import replace
@@ -38,11 +38,11 @@ CATALOG = Catalog.model_validate({"types": {"otp": {"whatsapp": OTP}, "debit_ale
         ("statement", Content("Your statement is ready."), "Your statement is ready."),
     ],
 )
-async def test_a_type_is_said_by_its_template(
+async def test_a_type_is_sent_by_its_template(
     vendors: Vendors, type: str, content: Content, said: str
 ) -> None:
     built = registry.build(settings_from(vendors.variables), CATALOG, vendors.listener.url)
-    # Only what has no template needs the window to be open.
+    # Only a message without a template needs an open window.
     ending = "9000" if type == "statement" else simulated.CLOSED_WINDOW
     sent = message(CASES["whatsapp_cloud"], vendors.listener.url, f"+23480310{len(type):02d}{ending}")
     try:
@@ -57,7 +57,7 @@ async def test_a_type_is_said_by_its_template(
     assert received["text"] == said
 
 
-async def test_what_cannot_be_said_is_not_sent(vendors: Vendors) -> None:
+async def test_a_message_that_does_not_fit_its_template_is_not_sent(vendors: Vendors) -> None:
     otp = WhatsAppTemplate.model_validate(OTP)
     assert fill(otp, Content("There is no code in this.")) is None
     assert fill(WhatsAppTemplate.model_validate(DEBIT), Content("A body without a title")) is None
@@ -67,7 +67,7 @@ async def test_what_cannot_be_said_is_not_sent(vendors: Vendors) -> None:
     assert not await vendors.simulators.messages("whatsapp_cloud", sent.target.address)
 
 
-def test_a_template_takes_a_group_of_what_it_finds() -> None:
+def test_a_template_uses_the_matched_group() -> None:
     parameters = [{"match": r"paid ([0-9.,]+)"}, {"match": r"to (\w+)"}]
     template = WhatsAppTemplate.model_validate({"template": "paid", "parameters": parameters})
     said = fill(template, Content("You paid 5,000.00 to Ada"))
@@ -88,7 +88,7 @@ def test_a_template_takes_a_group_of_what_it_finds() -> None:
         {"template": "otp", "parameters": [{"match": "("}]},
     ],
 )
-def test_a_template_that_cannot_work_stops_the_start(wrong: dict[str, Any]) -> None:
+def test_an_invalid_template_is_a_settings_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         WhatsAppTemplate.model_validate(wrong)
 
@@ -98,7 +98,7 @@ def callback(body: bytes) -> CallbackRequest:
     return CallbackRequest("", headers, {}, body, NOW)
 
 
-def test_a_webhook_may_bring_many_statuses_and_those_of_other_numbers(vendors: Vendors) -> None:
+def test_a_webhook_may_hold_many_statuses_and_other_numbers(vendors: Vendors) -> None:
     provider = vendors.providers["whatsapp_cloud"]
     statuses = [{"id": f"wamid.{n}", "status": "sent", "timestamp": "1749416383"} for n in range(3)]
     body = simulated.webhook(*statuses)
@@ -115,14 +115,14 @@ def test_a_webhook_may_bring_many_statuses_and_those_of_other_numbers(vendors: V
     "body",
     [b"{}", b"[]", b'{"entry": 7}', b'{"entry": [{"changes": [{"value": {"messages": [{"from": "1"}]}}]}]}'],
 )
-def test_a_webhook_without_statuses_says_nothing(vendors: Vendors, body: bytes) -> None:
+def test_a_webhook_without_statuses_has_no_receipts(vendors: Vendors, body: bytes) -> None:
     assert list(vendors.providers["whatsapp_cloud"].parse_callback(callback(body))) == []
     with pytest.raises(CallbackRefused) as refused:
         vendors.providers["whatsapp_cloud"].parse_callback(callback(b"not JSON"))
     assert refused.value.code == "malformed"
 
 
-def test_the_challenge_is_answered_to_who_knows_the_token(vendors: Vendors) -> None:
+def test_the_challenge_is_answered_for_the_right_token(vendors: Vendors) -> None:
     provider = vendors.providers["whatsapp_cloud"]
     assert isinstance(provider, AnswersChallenge)
     asked = {

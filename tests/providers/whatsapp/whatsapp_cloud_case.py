@@ -20,7 +20,7 @@ CASE = Case(
         Refusal("+2348030009956", Outcome.THROTTLED, "131056"),
         Refusal("+2348030009930", Outcome.REJECTED, "131030"),
     ),
-    # Meta tells when a limit is over in a header of its own (the recorded answers).
+    # Meta's own header says when a limit ends (see the recorded answers).
     throttle_wait=False,
     lookup=False,
     polls=False,
