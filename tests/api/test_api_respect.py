@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from api_server import served, settings_for
-from vendor_case import Office
+from vendor_case import VendorHarness
 
 from domain.notification import Channel
 from domain.outcome import AddressVerdict, Outcome
@@ -44,9 +44,9 @@ def mailbox(word: str) -> str:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def office(
+async def harness(
     database: str, pool: Pool, ledger: Ledger, simulators: Simulators, callback_port: int
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[VendorHarness]:
     variables = {"HERALD_SECRET_KEY": "tests", **await simulators.settings()}
     with mock.patch.dict(os.environ, variables, clear=True):
         vendors = Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
@@ -58,17 +58,17 @@ async def office(
         served(settings, callback_port) as url,
         httpx.AsyncClient(base_url=f"{url}/v1", headers=key, trust_env=False, timeout=20) as api,
     ):
-        yield Office(api, public_url, pool, ledger, receipts, providers, simulators)
+        yield VendorHarness(api, public_url, pool, ledger, receipts, providers, simulators)
     await receipts.close(5)
     for provider in providers.values():
         await provider.aclose()
 
 
-async def eventually(office: Office, holds: Callable[[], Awaitable[object]]) -> None:
+async def eventually(harness: VendorHarness, holds: Callable[[], Awaitable[object]]) -> None:
     """Process receipts until the condition holds. Fails after 60 s."""
     async with asyncio.timeout(60):
         while not await holds():
-            await office.receipts.apply_due(100)
+            await harness.receipts.apply_due(100)
             await asyncio.sleep(0.02)
 
 
@@ -84,15 +84,15 @@ async def eventually(office: Office, holds: Callable[[], Awaitable[object]]) -> 
     ],
 )
 async def test_a_hard_bounce_or_a_complaint_suppresses_the_address(
-    office: Office, vendor: str, word: str, reason: str
+    harness: VendorHarness, vendor: str, word: str, reason: str
 ) -> None:
     to = mailbox(word)
-    _, result = await office.send(vendor, to)
+    _, result = await harness.send(vendor, to)
     assert result.outcome is Outcome.ACCEPTED
-    await eventually(office, lambda: office.suppressed(MAIL, to))
-    assert await office.suppressed(MAIL, to) == [(reason, vendor)]
-    assert not await office.may_send(vendor, to)
-    assert not await office.may_send("smtp", to.upper())
+    await eventually(harness, lambda: harness.suppressed(MAIL, to))
+    assert await harness.suppressed(MAIL, to) == [(reason, vendor)]
+    assert not await harness.may_send(vendor, to)
+    assert not await harness.may_send("smtp", to.upper())
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ async def test_a_hard_bounce_or_a_complaint_suppresses_the_address(
         ("resend", "delayed", "delivery_delayed"),
     ],
 )
-async def test_a_soft_bounce_does_not_suppress(office: Office, vendor: str, word: str, code: str) -> None:
+async def test_a_soft_bounce_does_not_suppress(harness: VendorHarness, vendor: str, word: str, code: str) -> None:
     to = mailbox(word)
-    notification, _ = await office.send(vendor, to)
+    notification, _ = await harness.send(vendor, to)
 
     async def told() -> bool:
-        return code in await office.reported(notification)
+        return code in await harness.reported(notification)
 
-    await eventually(office, told)
-    assert await office.suppressed(MAIL, to) == []
-    assert await office.may_send(vendor, to)
+    await eventually(harness, told)
+    assert await harness.suppressed(MAIL, to) == []
+    assert await harness.may_send(vendor, to)
 
 
 @pytest.mark.parametrize(
@@ -123,63 +123,63 @@ async def test_a_soft_bounce_does_not_suppress(office: Office, vendor: str, word
     [("twilio", SMS), ("termii", SMS), ("africastalking", SMS), ("whatsapp_cloud", WHATSAPP)],
 )
 async def test_stop_holds_for_its_channel_and_start_lifts_it(
-    office: Office, vendor: str, channel: Channel
+    harness: VendorHarness, vendor: str, channel: Channel
 ) -> None:
     to = number()
-    await office.simulators.reply(vendor, to, "Stop")
-    assert await office.suppressed(channel, to) == [("stop", vendor)]
-    assert not await office.may_send(vendor, to)
+    await harness.simulators.reply(vendor, to, "Stop")
+    assert await harness.suppressed(channel, to) == [("stop", vendor)]
+    assert not await harness.may_send(vendor, to)
     other = "whatsapp_cloud" if channel is SMS else "twilio"
-    assert await office.may_send(other, to)
+    assert await harness.may_send(other, to)
     for _ in range(2):
-        await office.simulators.reply(vendor, to, "START")
-        assert await office.suppressed(channel, to) == []
-    assert await office.may_send(vendor, to)
+        await harness.simulators.reply(vendor, to, "START")
+        assert await harness.suppressed(channel, to) == []
+    assert await harness.may_send(vendor, to)
 
 
-async def test_start_lifts_only_the_suppression_by_stop(office: Office) -> None:
+async def test_start_lifts_only_the_suppression_by_stop(harness: VendorHarness) -> None:
     to = number()
     own = {"channel": "sms", "address": to, "reason": "asked by letter"}
-    assert (await office.api.post("/suppressions", json=own)).status_code == 201
-    await office.simulators.reply("twilio", to, "STOP")
-    assert sorted(await office.suppressed(SMS, to)) == [("asked by letter", "api"), ("stop", "twilio")]
-    await office.simulators.reply("twilio", to, "START")
-    assert await office.suppressed(SMS, to) == [("asked by letter", "api")]
-    assert not await office.may_send("twilio", to)
+    assert (await harness.api.post("/suppressions", json=own)).status_code == 201
+    await harness.simulators.reply("twilio", to, "STOP")
+    assert sorted(await harness.suppressed(SMS, to)) == [("asked by letter", "api"), ("stop", "twilio")]
+    await harness.simulators.reply("twilio", to, "START")
+    assert await harness.suppressed(SMS, to) == [("asked by letter", "api")]
+    assert not await harness.may_send("twilio", to)
 
 
-async def test_the_api_cannot_lift_a_stop(office: Office) -> None:
+async def test_the_api_cannot_lift_a_stop(harness: VendorHarness) -> None:
     to = number()
-    await office.simulators.reply("twilio", to, "STOP")
+    await harness.simulators.reply("twilio", to, "STOP")
     asked = {"channel": "sms", "address": to}
-    answer = await office.api.delete("/suppressions", params=asked)
+    answer = await harness.api.delete("/suppressions", params=asked)
     assert (answer.status_code, answer.json()["code"]) == (409, "stopped_by_recipient")
-    assert await office.suppressed(SMS, to) == [("stop", "twilio")]
+    assert await harness.suppressed(SMS, to) == [("stop", "twilio")]
 
 
-async def test_a_repeated_reply_changes_nothing(office: Office, pool: Pool, tmp_path: Path) -> None:
+async def test_a_repeated_reply_changes_nothing(harness: VendorHarness, pool: Pool, tmp_path: Path) -> None:
     """Twilio's signature has no timestamp: a replayed START must not lift a later STOP."""
-    to, simulator = number(), Twilio(World(f"{office.public_url}/v1/callbacks", tmp_path))
+    to, simulator = number(), Twilio(World(f"{harness.public_url}/v1/callbacks", tmp_path))
     stop, start, later = (simulator.incoming(to, word) for word in ("STOP", "START", "STOP"))
     async with httpx.AsyncClient(trust_env=False) as vendor:
         for told, stopped in zip((stop, stop, start, stop, later, start), (1, 1, 0, 0, 1, 1), strict=True):
             answer = await vendor.post(told.url, content=told.body, headers=dict(told.headers))
             assert (answer.status_code, answer.content) == (200, b"")
-            assert len(await office.suppressed(SMS, to)) == stopped
+            assert len(await harness.suppressed(SMS, to)) == stopped
     words = await pool.fetch("SELECT word FROM replies WHERE address = $1 ORDER BY received_at", to)
     assert [row["word"] for row in words] == ["stop", "start", "stop"]
 
 
-async def test_a_refused_send_after_a_lost_stop_suppresses_the_number(office: Office) -> None:
+async def test_a_refused_send_after_a_lost_stop_suppresses_the_number(harness: VendorHarness) -> None:
     """The callback was lost or is not configured: Twilio refuses with 21610, and START lifts that."""
     to = number()
-    await office.simulators.reply("twilio", to, "STOP")
-    await office.pool.execute("DELETE FROM suppressions WHERE address = $1", to)
-    _, result = await office.send("twilio", to)
+    await harness.simulators.reply("twilio", to, "STOP")
+    await harness.pool.execute("DELETE FROM suppressions WHERE address = $1", to)
+    _, result = await harness.send("twilio", to)
     assert (result.outcome, result.code) == (Outcome.REJECTED_RECIPIENT, "21610")
     assert result.address_verdict is AddressVerdict.STOPPED
     await apply_verdict(
-        office.pool,
+        harness.pool,
         result.address_verdict,
         tenant="clinic",
         user_id="ada",
@@ -189,23 +189,23 @@ async def test_a_refused_send_after_a_lost_stop_suppresses_the_number(office: Of
         provider="twilio",
         intended_at=datetime.now(UTC),
     )
-    assert await office.suppressed(SMS, to) == [("stop", "twilio")]
-    await office.simulators.reply("twilio", to, "UNSTOP")
-    assert await office.suppressed(SMS, to) == []
-    _, result = await office.send("twilio", to)
+    assert await harness.suppressed(SMS, to) == [("stop", "twilio")]
+    await harness.simulators.reply("twilio", to, "UNSTOP")
+    assert await harness.suppressed(SMS, to) == []
+    _, result = await harness.send("twilio", to)
     assert result.outcome is Outcome.ACCEPTED
 
 
-async def test_a_reply_without_a_keyword_is_not_stored(office: Office, pool: Pool) -> None:
+async def test_a_reply_without_a_keyword_is_not_stored(harness: VendorHarness, pool: Pool) -> None:
     to = number()
     for vendor in ("twilio", "termii", "africastalking", "whatsapp_cloud"):
-        await office.simulators.reply(vendor, to, "Who is this?")
+        await harness.simulators.reply(vendor, to, "Who is this?")
     assert await pool.fetchval("SELECT count(*) FROM replies WHERE address = $1", to) == 0
-    assert await office.suppressed(SMS, to) == []
+    assert await harness.suppressed(SMS, to) == []
 
 
-async def test_a_tenant_sees_no_numbers_of_others(office: Office) -> None:
+async def test_a_tenant_sees_no_numbers_of_others(harness: VendorHarness) -> None:
     to = number()
-    await office.simulators.reply("twilio", to, "STOP")
-    listed = (await office.api.get("/suppressions", params={"channel": "sms", "limit": 200})).json()
+    await harness.simulators.reply("twilio", to, "STOP")
+    listed = (await harness.api.get("/suppressions", params={"channel": "sms", "limit": 200})).json()
     assert to not in [found["address"] for found in listed["suppressions"]]

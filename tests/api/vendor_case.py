@@ -24,7 +24,7 @@ from storage.records import AttemptOutcome, Intent, OpenAttempt
 
 
 @dataclass(frozen=True)
-class Office:
+class VendorHarness:
     """One installation with every vendor, and the tenant's client."""
 
     api: httpx.AsyncClient

@@ -13,7 +13,7 @@ from unittest import mock
 
 import prism
 from amendments import amended
-from desk import Desk, NothingToGoOnWith
+from vendor_drive import VendorDrive, SendNotAccepted
 from drives import DRIVES, Drive
 from witness import Side, Witness, standing
 
@@ -75,10 +75,10 @@ async def driven(drive: Drive, documents: Mapping[str, Path], running: Running, 
         stranger = adapter(drive, running, BASE_URL=witness.url, **{drive.credential: "not.ours"})
         for one in (provider, stranger):
             stack.push_async_callback(one.aclose)
-        desk = Desk(provider, stranger, simulator)
-        with suppress(NothingToGoOnWith):
-            await drive.run(desk)
-        return Driven(witness, desk.surprises)
+        vendor = VendorDrive(provider, stranger, simulator)
+        with suppress(SendNotAccepted):
+            await drive.run(vendor)
+        return Driven(witness, vendor.surprises)
 
 
 def told(vendor: str, amendments: Sequence[str], driven: Driven) -> bool:

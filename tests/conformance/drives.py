@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from desk import TEXT, Desk, message
+from vendor_drive import TEXT, VendorDrive, message
 
 from domain.outcome import Outcome
 
@@ -25,7 +25,7 @@ class Drive:
     vendor: str
     documents: Mapping[str, str]
     credential: str
-    run: Callable[[Desk], Awaitable[None]]
+    run: Callable[[VendorDrive], Awaitable[None]]
 
 
 def number(ending: str = "00") -> str:
@@ -38,36 +38,36 @@ def mailbox(word: str = "ada") -> str:
     return f"{word}+{next(_numbers)}@customers.example"
 
 
-async def twilio(desk: Desk) -> None:
+async def twilio(vendor: VendorDrive) -> None:
     """Messages, the list in pages, and one message."""
-    sent, id = await desk.send(number())
-    await desk.look_up(sent, id)
-    await desk.poll(id, "queued")
-    desk.move(id, "sent")
-    await desk.poll(id, "sent")
-    desk.move(id, "undelivered", 30005)
-    await desk.poll(id, "undelivered")
+    sent, id = await vendor.send(number())
+    await vendor.look_up(sent, id)
+    await vendor.poll(id, "queued")
+    vendor.move(id, "sent")
+    await vendor.poll(id, "sent")
+    vendor.move(id, "undelivered", 30005)
+    await vendor.poll(id, "undelivered")
     # Enough to one recipient for a second page of the list.
-    ours = desk.simulator.messages.pop(id)
-    desk.simulator.messages[id] = ours
+    ours = vendor.simulator.messages.pop(id)
+    vendor.simulator.messages[id] = ours
     for n in range(250):
-        desk.simulator.messages[f"SM{n:032x}"] = replace(ours, id=f"SM{n:032x}", text="Another")
-    await desk.look_up(sent, id)
-    await desk.not_told("SM" + "f" * 32)
-    await desk.send(number(), text="ü" * 1600)
+        vendor.simulator.messages[f"SM{n:032x}"] = replace(ours, id=f"SM{n:032x}", text="Another")
+    await vendor.look_up(sent, id)
+    await vendor.not_told("SM" + "f" * 32)
+    await vendor.send(number(), text="ü" * 1600)
     for to in ("+15005550001", "+15005550004", "+15005550009"):
-        await desk.send(to, Outcome.REJECTED_RECIPIENT)
+        await vendor.send(to, Outcome.REJECTED_RECIPIENT)
     for to in ("+15005550002", "+15005550003"):
-        await desk.send(to, Outcome.REJECTED)
-    await desk.struck(number(), 429, Outcome.THROTTLED)
-    await desk.unknown_here(number())
+        await vendor.send(to, Outcome.REJECTED)
+    await vendor.struck(number(), 429, Outcome.THROTTLED)
+    await vendor.unknown_here(number())
 
 
-async def sendgrid(desk: Desk) -> None:
+async def sendgrid(vendor: VendorDrive) -> None:
     """Mails, the logs, and the email activity."""
-    sent, id = await desk.send(mailbox())
-    await desk.look_up(sent, id)
-    await desk.poll(id, None)
+    sent, id = await vendor.send(mailbox())
+    await vendor.look_up(sent, id)
+    await vendor.poll(id, None)
     for status, code, means in (
         ("sent", None, "queued"),
         ("deferred", None, "queued"),
@@ -75,55 +75,55 @@ async def sendgrid(desk: Desk) -> None:
         ("open", None, "delivered"),
         ("spamreport", None, "delivered"),
     ):
-        desk.move(id, status, code)
-        await desk.poll(id, means)
-        await desk.look_up(sent, id)
+        vendor.move(id, status, code)
+        await vendor.poll(id, means)
+        await vendor.look_up(sent, id)
     for status, code in (("bounce", "5.1.1"), ("blocked", "5.7.1"), ("dropped", "Bounced Address")):
-        other, other_id = await desk.send(mailbox())
-        desk.move(other_id, status, code)
-        await desk.poll(other_id, "undelivered")
-        await desk.look_up(other, other_id)
-    await desk.look_up(message(mailbox("Nobody")))
-    await desk.poll("never-heard-of", None)
-    await desk.send(mailbox("invalid"), Outcome.REJECTED_RECIPIENT)
+        other, other_id = await vendor.send(mailbox())
+        vendor.move(other_id, status, code)
+        await vendor.poll(other_id, "undelivered")
+        await vendor.look_up(other, other_id)
+    await vendor.look_up(message(mailbox("Nobody")))
+    await vendor.poll("never-heard-of", None)
+    await vendor.send(mailbox("invalid"), Outcome.REJECTED_RECIPIENT)
     for status in (400, 401, 403, 404, 405, 413):
-        await desk.struck(mailbox(), status, Outcome.REJECTED)
-    await desk.struck(mailbox(), 500, Outcome.AMBIGUOUS)
-    await desk.struck(mailbox(), 429, Outcome.THROTTLED)
-    await desk.unknown_here(mailbox())
+        await vendor.struck(mailbox(), status, Outcome.REJECTED)
+    await vendor.struck(mailbox(), 500, Outcome.AMBIGUOUS)
+    await vendor.struck(mailbox(), 429, Outcome.THROTTLED)
+    await vendor.unknown_here(mailbox())
 
 
-async def mailgun(desk: Desk) -> None:
+async def mailgun(vendor: VendorDrive) -> None:
     """Mails and events."""
-    sent, id = await desk.send(mailbox())
-    await desk.look_up(sent, id)
+    sent, id = await vendor.send(mailbox())
+    await vendor.look_up(sent, id)
     for status, code, means in (
         ("failed", "temporary", "queued"),
         ("delivered", None, "delivered"),
         ("opened", None, "delivered"),
         ("complained", None, "delivered"),
     ):
-        desk.move(id, status, code)
-        await desk.poll(id, means)
+        vendor.move(id, status, code)
+        await vendor.poll(id, means)
     for status, code in (("failed", "bounce"), ("failed", "suppress-bounce"), ("rejected", None)):
-        _, other = await desk.send(mailbox())
-        desk.move(other, status, code)
-        await desk.poll(other, "undelivered")
-    await desk.look_up(message(mailbox()))
-    await desk.poll("never@heard.example", None)
-    await desk.send(mailbox("invalid"), Outcome.REJECTED_RECIPIENT)
-    await desk.struck(mailbox(), 400, Outcome.REJECTED)
-    await desk.struck(mailbox(), 429, Outcome.THROTTLED)
-    await desk.struck(mailbox(), 500, Outcome.AMBIGUOUS)
-    await desk.unknown_here(mailbox())
+        _, other = await vendor.send(mailbox())
+        vendor.move(other, status, code)
+        await vendor.poll(other, "undelivered")
+    await vendor.look_up(message(mailbox()))
+    await vendor.poll("never@heard.example", None)
+    await vendor.send(mailbox("invalid"), Outcome.REJECTED_RECIPIENT)
+    await vendor.struck(mailbox(), 400, Outcome.REJECTED)
+    await vendor.struck(mailbox(), 429, Outcome.THROTTLED)
+    await vendor.struck(mailbox(), 500, Outcome.AMBIGUOUS)
+    await vendor.unknown_here(mailbox())
 
 
-async def resend(desk: Desk) -> None:
+async def resend(vendor: VendorDrive) -> None:
     """Mails, their keys, and one mail."""
-    sent, id = await desk.send(mailbox())
-    await desk.repeat(sent)
-    await desk.repeat(replace(sent, content=replace(sent.content, body="Another")), Outcome.AMBIGUOUS)
-    await desk.poll(id, "queued")
+    sent, id = await vendor.send(mailbox())
+    await vendor.repeat(sent)
+    await vendor.repeat(replace(sent, content=replace(sent.content, body="Another")), Outcome.AMBIGUOUS)
+    await vendor.poll(id, "queued")
     for status, means in (
         ("sent", "queued"),
         ("delivery_delayed", "queued"),
@@ -136,34 +136,34 @@ async def resend(desk: Desk) -> None:
         ("failed", "undelivered"),
         ("canceled", "undelivered"),
     ):
-        desk.move(id, status)
-        await desk.poll(id, means)
-    await desk.poll("00000000-0000-4000-8000-000000000000", None)
-    await desk.send(mailbox("invalid"), Outcome.REJECTED_RECIPIENT)
+        vendor.move(id, status)
+        await vendor.poll(id, means)
+    await vendor.poll("00000000-0000-4000-8000-000000000000", None)
+    await vendor.send(mailbox("invalid"), Outcome.REJECTED_RECIPIENT)
     for status, code in ((422, "validation_error"), (403, "invalid_api_key"), (422, "invalid_from_address")):
-        await desk.struck(mailbox(), status, Outcome.REJECTED, code)
-    await desk.struck(mailbox(), 409, Outcome.AMBIGUOUS)
+        await vendor.struck(mailbox(), status, Outcome.REJECTED, code)
+    await vendor.struck(mailbox(), 409, Outcome.AMBIGUOUS)
     for code in ("rate_limit_exceeded", "daily_quota_exceeded"):
-        await desk.struck(mailbox(), 429, Outcome.THROTTLED, code)
-    await desk.unknown_here(mailbox())
+        await vendor.struck(mailbox(), 429, Outcome.THROTTLED, code)
+    await vendor.unknown_here(mailbox())
 
 
-async def whatsapp_cloud(desk: Desk) -> None:
+async def whatsapp_cloud(vendor: VendorDrive) -> None:
     """Texts and templates."""
-    await desk.send(number())
+    await vendor.send(number())
     for type, text in (("statement", "Ready."), ("hello", "Hello"), ("debit_alert", TEXT)):
-        await desk.send(number(), type=type, text=text)
+        await vendor.send(number(), type=type, text=text)
     for ending, outcome in (
         ("9926", Outcome.REJECTED_RECIPIENT),
         ("9956", Outcome.THROTTLED),
         ("9930", Outcome.REJECTED),
     ):
-        await desk.send(number(ending), outcome)
-    await desk.send(number("9947"), Outcome.REJECTED_RECIPIENT, type="statement")
-    await desk.send(number(), Outcome.REJECTED, type="unknown")
+        await vendor.send(number(ending), outcome)
+    await vendor.send(number("9947"), Outcome.REJECTED_RECIPIENT, type="statement")
+    await vendor.send(number(), Outcome.REJECTED, type="unknown")
     for status, outcome in ((400, Outcome.REJECTED), (403, Outcome.REJECTED), (429, Outcome.THROTTLED)):
-        await desk.struck(number(), status, outcome)
-    await desk.unknown_here(number())
+        await vendor.struck(number(), status, outcome)
+    await vendor.unknown_here(number())
 
 
 DRIVES = (

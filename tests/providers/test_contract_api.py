@@ -19,7 +19,7 @@ BUDGET_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ApiHarness:
     """The API with every provider; the vendors know it by the listener's address."""
 
     client: httpx.AsyncClient
@@ -44,7 +44,7 @@ class Desk:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def desk(database: str, vendors: Vendors) -> AsyncIterator[Desk]:
+async def api(database: str, vendors: Vendors) -> AsyncIterator[ApiHarness]:
     providers: dict[str, dict[str, str]] = {}
     for variable, value in vendors.variables.items():
         name, setting = variable.removeprefix("HERALD_PROVIDERS__").lower().split("__")
@@ -65,24 +65,24 @@ async def desk(database: str, vendors: Vendors) -> AsyncIterator[Desk]:
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=vendors.listener.url) as client,
     ):
-        yield Desk(client, pool)
+        yield ApiHarness(client, pool)
     await pool.close()
 
 
-async def is_not_called_back(case: Case, vendors: Vendors, desk: Desk) -> None:
+async def is_not_called_back(case: Case, vendors: Vendors, api: ApiHarness) -> None:
     """A callback for a vendor without callbacks is refused and counted, and stores nothing."""
     url = f"{vendors.listener.url}/v1/callbacks/{case.name}"
     callback = CallbackRequest(url, {}, {}, b"{}", message(case, "").intended_at)
-    before = await desk.refused(case.name)
-    assert await desk.take(callback) == (404, "callbacks_not_supported")
-    assert (await desk.stored(case.name), await desk.refused(case.name)) == (0, before + 1)
+    before = await api.refused(case.name)
+    assert await api.take(callback) == (404, "callbacks_not_supported")
+    assert (await api.stored(case.name), await api.refused(case.name)) == (0, before + 1)
 
 
 async def test_a_genuine_callback_is_stored_once_and_a_forged_one_is_counted(
-    case: Case, provider: Provider, vendors: Vendors, desk: Desk
+    case: Case, provider: Provider, vendors: Vendors, api: ApiHarness
 ) -> None:
     if not case.receipts:
-        await is_not_called_back(case, vendors, desk)
+        await is_not_called_back(case, vendors, api)
         return
     sent = message(case, vendors.listener.url)
     id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
@@ -93,14 +93,14 @@ async def test_a_genuine_callback_is_stored_once_and_a_forged_one_is_counted(
     receipts = await vendors.listener.receipts(provider, told)
     genuine = next(request for request, receipt in receipts if told([receipt]))
     for _ in range(2):
-        assert await desk.take(genuine) == (200, "")
+        assert await api.take(genuine) == (200, "")
     for forged in _forgeries(case, genuine):
-        before = (await desk.stored(case.name), await desk.refused(case.name))
-        status, code = await desk.take(forged)
+        before = (await api.stored(case.name), await api.refused(case.name))
+        status, code = await api.take(forged)
         assert status in (400, 401), (status, code)
         assert (status == 400) == (code == "malformed")
-        assert (await desk.stored(case.name), await desk.refused(case.name)) == (before[0], before[1] + 1)
-    assert await desk.stored(case.name) == 1
+        assert (await api.stored(case.name), await api.refused(case.name)) == (before[0], before[1] + 1)
+    assert await api.stored(case.name) == 1
 
 
 def _forgeries(case: Case, genuine: CallbackRequest) -> list[CallbackRequest]:

@@ -1,4 +1,4 @@
-"""What a drive uses: the adapter behind the proxies, its simulator, and messages."""
+"""A vendor that is driven: the adapter behind the proxies, its simulator, and messages."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,12 +28,12 @@ def message(to: str, type: str = "otp", text: str = TEXT) -> Message:
     )
 
 
-class NothingToGoOnWith(Exception):
+class SendNotAccepted(Exception):
     """A message that must be accepted was not; the rest of the drive depends on it."""
 
 
 @dataclass(slots=True)
-class Desk:
+class VendorDrive:
     """One vendor being driven. Its messages are reported on only on request."""
 
     provider: Provider
@@ -47,16 +47,16 @@ class Desk:
     async def send(
         self, to: str, outcome: Outcome = Outcome.ACCEPTED, *, type: str = "otp", text: str = TEXT
     ) -> tuple[Message, str]:
-        """Send one message; returns it and the vendor's id. Raises NothingToGoOnWith."""
+        """Send one message; returns it and the vendor's id. Raises SendNotAccepted."""
         sent = message(to, type, text)
         return sent, await self.repeat(sent, outcome)
 
     async def repeat(self, sent: Message, outcome: Outcome = Outcome.ACCEPTED) -> str:
-        """Send this message, perhaps again. Raises NothingToGoOnWith."""
+        """Send this message, perhaps again. Raises SendNotAccepted."""
         result = await self.provider.send(sent, timeout_s=BUDGET_S)
         self._expect(f"send to {sent.target.address}", result.outcome, outcome)
         if outcome is Outcome.ACCEPTED and not result.provider_message_id:
-            raise NothingToGoOnWith
+            raise SendNotAccepted
         return result.provider_message_id or ""
 
     async def struck(self, to: str, status: int, outcome: Outcome, code: str | int | None = None) -> None:
