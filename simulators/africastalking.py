@@ -97,7 +97,7 @@ class AfricasTalking(Simulator):
 
     def _told(self, fields: Mapping[str, str]) -> Outgoing:
         return Outgoing(
-            f"{self.world.callback_base}/{self.name}?secret={CALLBACK_SECRET}",
+            f"{self.context.callback_base}/{self.name}?secret={CALLBACK_SECRET}",
             {"Content-Type": "application/x-www-form-urlencoded"},
             urlencode(fields).encode(),
         )

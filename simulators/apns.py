@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from simulators import credentials
 from simulators.apns_h2 import Exchange, H2Listener
-from simulators.base import BLACK_HOLE_S_MAX, HTML, Received, Simulator, World
+from simulators.base import BLACK_HOLE_S_MAX, HTML, Received, Simulator, SimulatorContext
 from simulators.faults import Fault, Kind
 
 PAYLOAD_BYTES_MAX = 4096
@@ -57,9 +57,9 @@ class Apns(Simulator):
 
     name: ClassVar[str] = "apns"
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.credentials = credentials.write(world.state_dir)
+    def __init__(self, context: SimulatorContext) -> None:
+        super().__init__(context)
+        self.credentials = credentials.write(context.state_dir)
         key = load_pem_private_key(self.credentials.apns_key_file.read_bytes(), password=None)
         self._public_key = cast("EllipticCurvePrivateKey", key).public_key()
         self.provider_tokens: set[str] = set()
@@ -76,7 +76,7 @@ class Apns(Simulator):
             return {}
         prefix = "HERALD_PROVIDERS__APNS__"
         return {
-            f"{prefix}BASE_URL": f"https://{self.world.host}:{self.port}",
+            f"{prefix}BASE_URL": f"https://{self.context.host}:{self.port}",
             f"{prefix}KEY_FILE": str(self.credentials.apns_key_file),
             f"{prefix}KEY_ID": self.credentials.apns_key_id,
             f"{prefix}TEAM_ID": self.credentials.apns_team_id,
@@ -95,8 +95,8 @@ class Apns(Simulator):
         self._expired |= self.provider_tokens
 
     async def start(self) -> None:
-        if self.world.apns_port is not None:
-            self.port = await self.listener.start(self.world.host, self.world.apns_port)
+        if self.context.apns_port is not None:
+            self.port = await self.listener.start(self.context.host, self.context.apns_port)
 
     async def stop(self) -> None:
         await self.listener.stop()

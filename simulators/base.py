@@ -92,7 +92,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SimulatorContext:
     """What every simulator gets from the process.
 
     `callback_base`: account-level callbacks go to `{callback_base}/{provider}`. `state_dir`: where keys and
@@ -119,8 +119,8 @@ class Simulator(ABC):
     progress: ClassVar[Sequence[str]] = ()
     magic: ClassVar[Mapping[str, tuple[str, str | int | None]]] = {}
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, context: SimulatorContext) -> None:
+        self.context = context
         self.messages: dict[str, Received] = {}
         self.refusals: list[Refused] = []
         self.faults = FaultBook()

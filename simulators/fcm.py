@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from simulators import credentials
-from simulators.base import Received, Simulator, World
+from simulators.base import Received, Simulator, SimulatorContext
 from simulators.faults import Fault, Strike
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -61,9 +61,9 @@ class Fcm(Simulator):
 
     name: ClassVar[str] = "fcm"
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self._credentials = credentials.write(world.state_dir)
+    def __init__(self, context: SimulatorContext) -> None:
+        super().__init__(context)
+        self._credentials = credentials.write(context.state_dir)
         account = json.loads(self._credentials.fcm_service_account_file.read_text())
         key = load_pem_private_key(account["private_key"].encode(), password=None)
         self._public_key = cast("RSAPrivateKey", key).public_key()

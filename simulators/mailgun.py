@@ -120,7 +120,7 @@ class Mailgun(MailSimulator):
         event = events[0] if status == "accepted" else self._event(message, status, code)
         if event not in events:
             events.append(event)
-        url = f"{self.world.callback_base}/{self.name}"
+        url = f"{self.context.callback_base}/{self.name}"
         return Outgoing(url, {"Content-Type": "application/json"}, signed(event))
 
     async def _send(self, request: web.Request) -> web.StreamResponse:

@@ -30,7 +30,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from simulators.base import Outgoing, Received, World
+from simulators.base import Outgoing, Received, SimulatorContext
 from simulators.faults import Fault
 from simulators.mail import MailSimulator, is_address, magic_part
 
@@ -88,8 +88,8 @@ class Resend(MailSimulator):
     }
     after_delivery = frozenset({"opened", "clicked", "complained"})
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, context: SimulatorContext) -> None:
+        super().__init__(context)
         self._keys: dict[str, tuple[bytes, float, str]] = {}
         """Body, time and the email's id of every idempotency key."""
         self._under_way: set[str] = set()
@@ -129,7 +129,7 @@ class Resend(MailSimulator):
         # A retried webhook keeps its id: there is one per status of a message.
         id = "msg_" + hashlib.sha256(f"{message.id}:{status}".encode()).hexdigest()[:27]
         headers = {"Content-Type": "application/json", **signed(id, body)}
-        return Outgoing(f"{self.world.callback_base}/{self.name}", headers, body)
+        return Outgoing(f"{self.context.callback_base}/{self.name}", headers, body)
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         if (denied := _denied(request)) is not None:

@@ -128,7 +128,7 @@ class SendGrid(MailSimulator):
             "X-Twilio-Email-Event-Webhook-Signature": base64.b64encode(signature).decode(),
             "X-Twilio-Email-Event-Webhook-Timestamp": timestamp,
         }
-        return Outgoing(f"{self.world.callback_base}/{self.name}", headers, body)
+        return Outgoing(f"{self.context.callback_base}/{self.name}", headers, body)
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         if (denied := self._denied(request)) is not None:

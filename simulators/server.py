@@ -16,7 +16,7 @@ from typing import TypeGuard
 import uvloop
 from aiohttp import web
 
-from simulators.base import Simulator, World
+from simulators.base import Simulator, SimulatorContext
 from simulators.control import Control
 
 
@@ -29,10 +29,10 @@ class Running:
 
 
 @asynccontextmanager
-async def serve(world: World, port: int = 0) -> AsyncGenerator[Running]:
+async def serve(context: SimulatorContext, port: int = 0) -> AsyncGenerator[Running]:
     """Serve every vendor on `port` (0: any free one) until the block ends."""
-    world.state_dir.mkdir(parents=True, exist_ok=True)
-    simulators = {kind.name: kind(world) for kind in vendors()}
+    context.state_dir.mkdir(parents=True, exist_ok=True)
+    simulators = {kind.name: kind(context) for kind in vendors()}
     app = web.Application(client_max_size=32 * 1024 * 1024)
     app.add_routes(Control(simulators).routes())
     for name, simulator in simulators.items():
@@ -42,8 +42,8 @@ async def serve(world: World, port: int = 0) -> AsyncGenerator[Running]:
     try:
         for simulator in simulators.values():
             await simulator.start()
-        await web.TCPSite(runner, world.host, port).start()
-        yield Running(f"http://{world.host}:{runner.addresses[0][1]}", simulators)
+        await web.TCPSite(runner, context.host, port).start()
+        yield Running(f"http://{context.host}:{runner.addresses[0][1]}", simulators)
     finally:
         for simulator in simulators.values():
             await simulator.aclose()
@@ -81,16 +81,16 @@ def main() -> None:
     )
     parser.add_argument("--state-dir", type=Path, required=True, help="keys and certificates are made here")
     args = parser.parse_args()
-    world = World(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port, args.smtp_port)
+    context = SimulatorContext(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port, args.smtp_port)
     # A full garbage collection would pause every vendor, and free nothing: messages are kept.
     gc.freeze()
     gc.set_threshold(700, 10, 1_000_000)
-    uvloop.run(_run(world, args.port))
+    uvloop.run(_run(context, args.port))
 
 
-async def _run(world: World, port: int) -> None:
+async def _run(context: SimulatorContext, port: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with serve(world, port):
+    async with serve(context, port):
         await ended.wait()

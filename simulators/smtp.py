@@ -28,7 +28,7 @@ from typing import Any
 from aiohttp import web
 
 from simulators import credentials
-from simulators.base import BLACK_HOLE_S_MAX, HTML, Received, World, reset_when_closed
+from simulators.base import BLACK_HOLE_S_MAX, HTML, Received, SimulatorContext, reset_when_closed
 from simulators.faults import Fault, Kind, Strike
 from simulators.mail import MailSimulator, is_address, magic_part
 
@@ -57,9 +57,9 @@ class Smtp(MailSimulator):
 
     name = "smtp"
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        keys = credentials.write(world.state_dir)
+    def __init__(self, context: SimulatorContext) -> None:
+        super().__init__(context)
+        keys = credentials.write(context.state_dir)
         self._ca_file = keys.apns_ca_file
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(keys.apns_server_file)
@@ -77,7 +77,7 @@ class Smtp(MailSimulator):
             return {}
         prefix = "HERALD_PROVIDERS__SMTP__"
         return {
-            f"{prefix}BASE_URL": f"smtp://{self.world.host}:{self.port}",
+            f"{prefix}BASE_URL": f"smtp://{self.context.host}:{self.port}",
             f"{prefix}FROM_EMAIL": FROM_EMAIL,
             f"{prefix}USERNAME": USERNAME,
             f"{prefix}PASSWORD": PASSWORD,
@@ -89,8 +89,8 @@ class Smtp(MailSimulator):
         return web.Response(status=fault.status or 500)
 
     async def start(self) -> None:
-        if self.world.smtp_port is not None:
-            host, port = self.world.host, self.world.smtp_port
+        if self.context.smtp_port is not None:
+            host, port = self.context.host, self.context.smtp_port
             self._server = await asyncio.start_server(self._serve, host, port, limit=MAIL_BYTES_MAX)
             self.port = self._server.sockets[0].getsockname()[1]
 

@@ -99,7 +99,7 @@ class Termii(Simulator):
     def _signed(self, body: bytes) -> Outgoing:
         signature = hmac.new(WEBHOOK_SECRET.encode(), body, hashlib.sha512).hexdigest()
         return Outgoing(
-            f"{self.world.callback_base}/termii",
+            f"{self.context.callback_base}/termii",
             {"Content-Type": "application/json", "X-Termii-Signature": signature},
             body,
         )

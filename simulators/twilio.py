@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urldefrag, urlencode, urlsplit
 
 from aiohttp import web
 
-from simulators.base import Outgoing, Received, Simulator, World
+from simulators.base import Outgoing, Received, Simulator, SimulatorContext
 from simulators.faults import Fault
 
 ACCOUNT_SID = "AC" + "5e" * 16
@@ -58,8 +58,8 @@ class Twilio(Simulator):
         "+15005550016": ("undelivered", 30006),
     }
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, context: SimulatorContext) -> None:
+        super().__init__(context)
         self._stopped: set[str] = set()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -117,7 +117,7 @@ class Twilio(Simulator):
             self._stopped.add(sender)
         elif word in START_WORDS:
             self._stopped.discard(sender)
-        url, sid = f"{self.world.callback_base}/{self.name}", "SM" + secrets.token_hex(16)
+        url, sid = f"{self.context.callback_base}/{self.name}", "SM" + secrets.token_hex(16)
         fields = {
             "AccountSid": ACCOUNT_SID,
             "ApiVersion": "2010-04-01",

@@ -40,7 +40,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from simulators import credentials
-from simulators.base import Received, Simulator, World
+from simulators.base import Received, Simulator, SimulatorContext
 from simulators.faults import Fault
 
 HOST = "updates.push.services.mozilla.com"
@@ -131,9 +131,9 @@ class WebPush(Simulator):
 
     name: ClassVar[str] = "webpush"
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self._key_file = credentials.write(world.state_dir).webpush_key_file
+    def __init__(self, context: SimulatorContext) -> None:
+        super().__init__(context)
+        self._key_file = credentials.write(context.state_dir).webpush_key_file
         key = load_pem_private_key(self._key_file.read_bytes(), password=None)
         assert isinstance(key, EllipticCurvePrivateKey)
         self._public_key = key.public_key()

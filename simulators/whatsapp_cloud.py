@@ -132,7 +132,7 @@ class WhatsAppCloud(Simulator):
                 }
             ]
         body = webhook({name: value for name, value in fields.items() if value is not None})
-        return Outgoing(f"{self.world.callback_base}/{self.name}", signed(body), body)
+        return Outgoing(f"{self.context.callback_base}/{self.name}", signed(body), body)
 
     def incoming(self, sender: str, text: str) -> Outgoing:
         message = {
@@ -143,7 +143,7 @@ class WhatsAppCloud(Simulator):
             "text": {"body": text},
         }
         body = webhook(message, what="messages")
-        return Outgoing(f"{self.world.callback_base}/{self.name}", signed(body), body)
+        return Outgoing(f"{self.context.callback_base}/{self.name}", signed(body), body)
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Authorization") != f"Bearer {ACCESS_TOKEN}":

@@ -21,7 +21,7 @@ from domain.notification import Channel
 from domain.outcome import AddressVerdict, Outcome
 from providers import registry
 from settings import Settings
-from simulators.base import World
+from simulators.base import SimulatorContext
 from simulators.control import Simulators
 from simulators.twilio import Twilio
 from storage import api_keys
@@ -159,7 +159,7 @@ async def test_the_api_cannot_lift_a_stop(harness: VendorHarness) -> None:
 
 async def test_a_repeated_reply_changes_nothing(harness: VendorHarness, pool: Pool, tmp_path: Path) -> None:
     """Twilio's signature has no timestamp: a replayed START must not lift a later STOP."""
-    to, simulator = number(), Twilio(World(f"{harness.public_url}/v1/callbacks", tmp_path))
+    to, simulator = number(), Twilio(SimulatorContext(f"{harness.public_url}/v1/callbacks", tmp_path))
     stop, start, later = (simulator.incoming(to, word) for word in ("STOP", "START", "STOP"))
     async with httpx.AsyncClient(trust_env=False) as vendor:
         for told, stopped in zip((stop, stop, start, stop, later, start), (1, 1, 0, 0, 1, 1), strict=True):

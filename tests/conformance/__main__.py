@@ -21,7 +21,7 @@ from domain.notification_types import Catalog
 from providers import registry
 from providers.base import Provider
 from settings import Settings
-from simulators.base import World
+from simulators.base import SimulatorContext
 from simulators.faults import CallbackPlan, Mode
 from simulators.server import Running, serve
 
@@ -102,7 +102,7 @@ async def main(specs: Path) -> int:
     whole = True
     with tempfile.TemporaryDirectory(prefix="herald-conformance-") as directory:
         place = Path(directory)
-        async with serve(World("http://127.0.0.1:9", place / "simulators")) as running:
+        async with serve(SimulatorContext("http://127.0.0.1:9", place / "simulators")) as running:
             for drive in DRIVES:
                 amendments: list[str] = []
                 documents: dict[str, Path] = {}

@@ -8,7 +8,7 @@ from contract import CASES, EMPTY_CATALOG, Case, Vendors, listening, settings_fr
 
 from providers import registry
 from providers.base import Provider
-from simulators.base import World
+from simulators.base import SimulatorContext
 from simulators.control import Simulators
 from simulators.server import serve
 
@@ -24,8 +24,8 @@ async def vendors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ven
     """Every simulator, control client, callback listener and adapter, once per session."""
     state_dir = tmp_path_factory.mktemp("simulators")
     async with listening() as listener:
-        world = World(f"{listener.url}/v1/callbacks", state_dir, apns_port=0, smtp_port=0)
-        async with serve(world) as running:
+        context = SimulatorContext(f"{listener.url}/v1/callbacks", state_dir, apns_port=0, smtp_port=0)
+        async with serve(context) as running:
             simulators = Simulators(running.url)
             variables = await simulators.settings()
             providers = registry.build(settings_from(variables), EMPTY_CATALOG, listener.url)

@@ -15,7 +15,7 @@ from providers.email import mailgun_webhooks
 from providers.email.sendgrid_events import load_public_key, verify_signature
 from simulators import mailgun as simulated_mailgun
 from simulators import sendgrid as simulated_sendgrid
-from simulators.base import World
+from simulators.base import SimulatorContext
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RECORDED = json.loads((Path(__file__).parent / "cases" / "sendgrid.json").read_text())["signature"]
@@ -27,7 +27,7 @@ EVENTS = [{"event": "delivered", "sg_event_id": "e1", "sg_message_id": "m.recvd-
 
 @pytest.fixture
 def signed_by_sendgrid(tmp_path: Path) -> CallbackRequest:
-    vendor = simulated_sendgrid.SendGrid(World("http://127.0.0.1:9", tmp_path))
+    vendor = simulated_sendgrid.SendGrid(SimulatorContext("http://127.0.0.1:9", tmp_path))
     outgoing = vendor.signed(EVENTS, NOW)
     headers = {name.lower(): value for name, value in outgoing.headers.items()}
     return CallbackRequest(outgoing.url, headers, {}, outgoing.body, NOW)

@@ -21,7 +21,7 @@ from providers.email.sendgrid import DETAILS_MAX, SendGrid
 from providers.settings import MailgunSettings, SendgridSettings
 from simulators import mailgun as simulated_mailgun
 from simulators import sendgrid as simulated_sendgrid
-from simulators.base import World
+from simulators.base import SimulatorContext
 from simulators.faults import Fault
 from simulators.server import serve
 
@@ -44,7 +44,7 @@ class Post:
 async def post(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
     async with (
         listening() as listener,
-        serve(World(f"{listener.url}/v1/callbacks", tmp_path_factory.mktemp("post"))) as running,
+        serve(SimulatorContext(f"{listener.url}/v1/callbacks", tmp_path_factory.mktemp("post"))) as running,
     ):
         sendgrid, mailgun = running.simulators["sendgrid"], running.simulators["mailgun"]
         assert isinstance(sendgrid, simulated_sendgrid.SendGrid)

@@ -25,7 +25,7 @@ from providers.email import smtp
 from providers.email.smtp import Smtp, stuffed
 from providers.settings import SmtpSettings
 from simulators import smtp as simulated
-from simulators.base import World
+from simulators.base import SimulatorContext
 from simulators.faults import Fault
 
 BUDGET_S = 5.0
@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 
 @pytest_asyncio.fixture(scope="module")
 async def vendor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[simulated.Smtp]:
-    server = simulated.Smtp(World("http://127.0.0.1:9", tmp_path_factory.mktemp("smtp"), smtp_port=0))
+    server = simulated.Smtp(SimulatorContext("http://127.0.0.1:9", tmp_path_factory.mktemp("smtp"), smtp_port=0))
     await server.start()
     yield server
     await server.aclose()

@@ -22,7 +22,7 @@ from providers.push.fcm import Fcm
 from providers.settings import ApnsSettings, FcmSettings
 from simulators import apns as apns_simulator
 from simulators import fcm as fcm_simulator
-from simulators.base import World
+from simulators.base import SimulatorContext
 from simulators.server import Running, serve
 
 _numbers = itertools.count(1)
@@ -37,7 +37,7 @@ def push_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture
 async def vendors(push_keys: Path) -> AsyncIterator[Running]:
     """The simulators, with counters, tokens and faults of this test only."""
-    async with serve(World("http://127.0.0.1:9", push_keys, apns_port=0)) as running:
+    async with serve(SimulatorContext("http://127.0.0.1:9", push_keys, apns_port=0)) as running:
         yield running
 
 

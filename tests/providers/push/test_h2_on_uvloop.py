@@ -13,7 +13,7 @@ from push_options import options
 
 from providers.push.apns import Apns
 from providers.settings import ApnsSettings
-from simulators.base import World
+from simulators.base import SimulatorContext
 from simulators.server import serve
 
 Case = Callable[..., Coroutine[Any, Any, None]]
@@ -32,7 +32,7 @@ CASES: tuple[Case, ...] = (
 
 
 async def _run(case: Case, keys: Path, a_message: Callable[..., Any]) -> None:
-    async with serve(World("http://127.0.0.1:9", keys, apns_port=0)) as running:
+    async with serve(SimulatorContext("http://127.0.0.1:9", keys, apns_port=0)) as running:
         vendor = running.simulators["apns"]
         adapter = Apns(ApnsSettings(**options(vendor.settings(running.url))), INSTALLATION)
         await case(adapter, vendor, a_message)
