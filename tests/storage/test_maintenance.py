@@ -140,7 +140,7 @@ async def test_a_live_notification_without_deliveries(harness: LedgerHarness) ->
 
 
 async def test_orphans_are_found_revived_and_dropped(harness: LedgerHarness) -> None:
-    await harness.tell(receipt(None, "delivered", provider_message_id="SM-adopted"), receipt(None, "delivered"))
+    await harness.report_receipts(receipt(None, "delivered", provider_message_id="SM-adopted"), receipt(None, "delivered"))
     await harness.pool.execute("UPDATE receipt_inbox SET orphaned_at = now() - interval '1 hour', tries = 6")
     assert await _drift(harness) == {"orphan_receipts": 2}
     assert await maintenance.revive_orphans(harness.pool, 10) == 0

@@ -15,7 +15,7 @@ from receipt_case import DEADLINE_S, LedgerHarness, receipt
 
 async def test_delivered_ends_the_delivery(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, "delivered", code="ok", occurred_at=datetime(2025, 1, 1, tzinfo=UTC)))
+    await harness.report_receipts(receipt(ref, "delivered", code="ok", occurred_at=datetime(2025, 1, 1, tzinfo=UTC)))
     applied = await harness.receipts.apply_due(100)
     assert applied.taken == 1
     [changed] = applied.changed
@@ -34,7 +34,7 @@ async def test_delivered_ends_the_delivery(harness: LedgerHarness) -> None:
 @pytest.mark.parametrize("status", ["queued", "sent"])
 async def test_news_on_the_way_only_advance_the_receipt(harness: LedgerHarness, status: str) -> None:
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, status))
+    await harness.report_receipts(receipt(ref, status))
     applied = await harness.receipts.apply_due(100)
     assert (applied.taken, applied.changed) == (1, ())
     assert (await harness.load(id)).deliveries[0].status is Status.SENT
@@ -45,7 +45,7 @@ async def test_news_on_the_way_only_advance_the_receipt(harness: LedgerHarness, 
 @pytest.mark.parametrize("awaits", [True, False])
 async def test_undelivered_falls_back_at_once(harness: LedgerHarness, awaits: bool) -> None:
     id, ref = await harness.sent(awaits=awaits)
-    await harness.tell(receipt(ref, "undelivered", code="30003"))
+    await harness.report_receipts(receipt(ref, "undelivered", code="30003"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert (changed.status, changed.final) == (Status.DEFERRED, False)
     delivery = (await harness.load(id)).deliveries[0]
@@ -61,14 +61,14 @@ async def test_a_fallback_is_not_held_up_by_a_claim(harness: LedgerHarness) -> N
     id, ref = await harness.sent()
     await harness.pool.execute("UPDATE due SET due_at = now() WHERE id = $1", id)
     assert id in {claim.id for claim in await harness.ledger.claim(Lane.NORMAL, 500, lease_s=600)}
-    await harness.tell(receipt(ref, "undelivered"))
+    await harness.report_receipts(receipt(ref, "undelivered"))
     await harness.receipts.apply_due(100)
     assert await harness.due(id) is True
 
 
 async def test_a_permanent_failure_is_final(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, "undelivered", permanent=True))
+    await harness.report_receipts(receipt(ref, "undelivered", permanent=True))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert (changed.status, changed.final) == (Status.UNDELIVERED, True)
     assert (await harness.load(id)).status is Status.UNDELIVERED
@@ -81,7 +81,7 @@ async def test_nothing_falls_back_after_its_expiry(harness: LedgerHarness) -> No
     await harness.pool.execute(
         "UPDATE deliveries SET expires_at = now() - interval '1 s' WHERE notification_id = $1", id
     )
-    await harness.tell(receipt(ref, "undelivered"))
+    await harness.report_receipts(receipt(ref, "undelivered"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.UNDELIVERED
 
@@ -89,7 +89,7 @@ async def test_nothing_falls_back_after_its_expiry(harness: LedgerHarness) -> No
 async def test_nothing_falls_back_without_its_content(harness: LedgerHarness) -> None:
     id, ref = await harness.sent(scrub=True, awaits=False)
     assert (await harness.load(id)).content.body == ""
-    await harness.tell(receipt(ref, "undelivered"))
+    await harness.report_receipts(receipt(ref, "undelivered"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.UNDELIVERED
 
@@ -97,7 +97,7 @@ async def test_nothing_falls_back_without_its_content(harness: LedgerHarness) ->
 async def test_a_callback_earlier_than_the_answer_proves_acceptance(harness: LedgerHarness) -> None:
     id = await harness.accept()
     ref = await harness.attempt(id, None)
-    await harness.tell(receipt(ref, "queued", provider_message_id="SM-early"))
+    await harness.report_receipts(receipt(ref, "queued", provider_message_id="SM-early"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.SENT
     notification = await harness.load(id)
@@ -111,7 +111,7 @@ async def test_a_callback_earlier_than_the_answer_proves_acceptance(harness: Led
     # The sender comes too late to close it, and what it knows is not news.
     assert await harness.ledger.record_late_outcome(delivery.id, 1, Outcome.ACCEPTED, "SM-early") == "accepted"
     # From now on the message's own id is enough.
-    await harness.tell(receipt(None, "delivered", provider_message_id="SM-early"))
+    await harness.report_receipts(receipt(None, "delivered", provider_message_id="SM-early"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.DELIVERED
 
@@ -119,7 +119,7 @@ async def test_a_callback_earlier_than_the_answer_proves_acceptance(harness: Led
 async def test_a_type_without_receipts_is_done_when_proven_sent(harness: LedgerHarness) -> None:
     id = await harness.accept(type="marketing")
     ref = await harness.attempt(id, None)
-    await harness.tell(receipt(ref, "sent"))
+    await harness.report_receipts(receipt(ref, "sent"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert (changed.status, changed.final) == (Status.SENT, True)
     assert await harness.due(id) is None
@@ -128,7 +128,7 @@ async def test_a_type_without_receipts_is_done_when_proven_sent(harness: LedgerH
 async def test_a_failure_earlier_than_the_answer_falls_back(harness: LedgerHarness) -> None:
     id = await harness.accept()
     ref = await harness.attempt(id, None)
-    await harness.tell(receipt(ref, "undelivered"))
+    await harness.report_receipts(receipt(ref, "undelivered"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.DEFERRED
     [attempt] = await harness.attempt_rows(id)
@@ -138,7 +138,7 @@ async def test_a_failure_earlier_than_the_answer_falls_back(harness: LedgerHarne
 @pytest.mark.parametrize("outcome", [Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.REJECTED])
 async def test_a_late_acceptance_is_kept_and_told_once(harness: LedgerHarness, outcome: Outcome) -> None:
     id, ref = await harness.sent(outcome=outcome, status=Status.DEAD_LETTERED)
-    await harness.tell(receipt(ref, "queued", provider_message_id=f"SM-late-{id}"))
+    await harness.report_receipts(receipt(ref, "queued", provider_message_id=f"SM-late-{id}"))
     applied = await harness.receipts.apply_due(100)
     [late] = applied.late
     assert (late.notification_id, late.number, late.provider, late.outcome) == (id, 1, "twilio", outcome)
@@ -148,7 +148,7 @@ async def test_a_late_acceptance_is_kept_and_told_once(harness: LedgerHarness, o
     assert (await harness.load(id)).status is Status.DEAD_LETTERED
     # No look-up can adopt the message for another attempt.
     assert await harness.ledger.claimed_messages("twilio", [f"SM-late-{id}"])
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     applied = await harness.receipts.apply_due(100)
     assert applied.late == ()
     assert [changed.status for changed in applied.changed] == [Status.DELIVERED]
@@ -158,7 +158,7 @@ async def test_what_the_sender_told_late_is_not_told_again(harness: LedgerHarnes
     id, ref = await harness.sent(outcome=Outcome.NOT_SENT, status=Status.DEAD_LETTERED)
     delivery = (await harness.load(id)).deliveries[0]
     await harness.ledger.record_late_outcome(delivery.id, 1, Outcome.ACCEPTED, None)
-    await harness.tell(receipt(ref, "queued"))
+    await harness.report_receipts(receipt(ref, "queued"))
     assert (await harness.receipts.apply_due(100)).late == ()
 
 
@@ -176,10 +176,10 @@ async def test_what_the_sender_told_late_is_not_told_again(harness: LedgerHarnes
 )
 async def test_only_delivered_changes_what_is_over(harness: LedgerHarness, status: Status) -> None:
     id, ref = await harness.sent(status=status)
-    await harness.tell(receipt(ref, "undelivered", permanent=True))
+    await harness.report_receipts(receipt(ref, "undelivered", permanent=True))
     assert (await harness.receipts.apply_due(100)).changed == ()
     assert (await harness.load(id)).status is status
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.DELIVERED
 
@@ -187,10 +187,10 @@ async def test_only_delivered_changes_what_is_over(harness: LedgerHarness, statu
 async def test_receipts_belong_to_their_own_attempts(harness: LedgerHarness) -> None:
     id, first = await harness.sent(message_id="SM-1st")
     await harness.attempt(id, provider="termii", message_id="T-2nd")
-    await harness.tell(receipt(first, "undelivered"))
-    await harness.tell(receipt(None, "sent", provider_message_id="T-2nd"), provider="termii")
+    await harness.report_receipts(receipt(first, "undelivered"))
+    await harness.report_receipts(receipt(None, "sent", provider_message_id="T-2nd"), provider="termii")
     assert (await harness.receipts.apply_due(100)).changed == ()
-    await harness.tell(receipt(None, "delivered", provider_message_id="SM-1st"))
+    await harness.report_receipts(receipt(None, "delivered", provider_message_id="SM-1st"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.DELIVERED
     rows = await harness.attempt_rows(id)
@@ -199,7 +199,7 @@ async def test_receipts_belong_to_their_own_attempts(harness: LedgerHarness) -> 
 
 async def test_a_reference_is_believed_only_from_its_own_provider(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, "delivered"), provider="mailgun")
+    await harness.report_receipts(receipt(ref, "delivered"), provider="mailgun")
     assert (await harness.receipts.apply_due(100)).changed == ()
     assert (await harness.load(id)).status is Status.SENT
     assert await harness.inbox() == 1
@@ -208,11 +208,11 @@ async def test_a_reference_is_believed_only_from_its_own_provider(harness: Ledge
 async def test_delivered_waits_while_another_attempt_is_open(harness: LedgerHarness) -> None:
     id, first = await harness.sent()
     second = await harness.attempt(id, None, provider="termii")
-    await harness.tell(receipt(first, "delivered"))
+    await harness.report_receipts(receipt(first, "delivered"))
     assert (await harness.receipts.apply_due(100)).changed == ()
     assert (await harness.load(id)).status is Status.SENDING
     # Whoever proves the open one accepted ends the delivery.
-    await harness.tell(receipt(second, "queued"), provider="termii")
+    await harness.report_receipts(receipt(second, "queued"), provider="termii")
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.status is Status.DELIVERED
     rows = await harness.attempt_rows(id)
@@ -224,7 +224,7 @@ async def test_the_next_channel_wakes_when_the_first_fails_for_good(harness: Led
     ref = await harness.attempt(id)
     await harness.pool.execute("UPDATE due SET due_at = now() WHERE id = $1", id)
     await harness.ledger.claim(Lane.NORMAL, 500, lease_s=600)
-    await harness.tell(receipt(ref, "undelivered", permanent=True))
+    await harness.report_receipts(receipt(ref, "undelivered", permanent=True))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert (changed.status, changed.final) == (Status.UNDELIVERED, False)
     statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
@@ -235,7 +235,7 @@ async def test_the_next_channel_wakes_when_the_first_fails_for_good(harness: Led
 async def test_the_next_channel_is_not_needed_when_the_first_arrives(harness: LedgerHarness) -> None:
     id = await harness.accept(Channel.SMS, Channel.EMAIL, strategy=Strategy.FIRST)
     ref = await harness.attempt(id)
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert changed.final
     statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
@@ -245,7 +245,7 @@ async def test_the_next_channel_is_not_needed_when_the_first_arrives(harness: Le
 async def test_one_channel_does_not_speak_for_another(harness: LedgerHarness) -> None:
     id = await harness.accept(Channel.SMS, Channel.EMAIL)
     ref = await harness.attempt(id)
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     [changed] = (await harness.receipts.apply_due(100)).changed
     assert (changed.status, changed.final) == (Status.DELIVERED, False)
     statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
@@ -323,7 +323,7 @@ async def test_every_order_of_receipts_ends_alike(
     for step in range(len(told)):
         for (_, refs), order in cases:
             which, status, permanent = order[step]
-            await harness.tell(
+            await harness.report_receipts(
                 receipt(refs[which], status, permanent=bool(permanent)), provider=attempts[which][0]
             )
         assert (await harness.receipts.apply_due(1000)).taken == len(cases)
@@ -341,7 +341,7 @@ async def test_every_order_of_receipts_ends_alike(
     # And all of them in one go end there too.
     id, refs = await _prepared(harness, attempts)
     for which, status, permanent in told:
-        await harness.tell(receipt(refs[which], status, permanent=bool(permanent)), provider=attempts[which][0])
+        await harness.report_receipts(receipt(refs[which], status, permanent=bool(permanent)), provider=attempts[which][0])
     await harness.receipts.apply_due(1000)
     delivery = (await harness.load(id)).deliveries[0]
     assert {(delivery.status, delivery.reason_code)} == {(end[0], end[1]) for end in ends}

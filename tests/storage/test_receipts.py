@@ -28,15 +28,15 @@ async def _versions(harness: LedgerHarness, ids: list[UUID]) -> list[int]:
 async def test_a_repeated_callback_is_stored_once(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
     told = receipt(ref, "delivered")
-    assert await harness.tell(told, told) == 1
-    assert await harness.tell(told) == 0
+    assert await harness.report_receipts(told, told) == 1
+    assert await harness.report_receipts(told) == 0
     assert await harness.inbox() == 1
 
 
 async def test_a_callback_repeated_after_it_was_applied_changes_nothing(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
     told = receipt(ref, "undelivered")
-    await harness.tell(told)
+    await harness.report_receipts(told)
     assert len((await harness.receipts.apply_due(100)).changed) == 1
     # The fallback has been sent, and an operator even took it back to the first provider.
     await harness.attempt(id, provider="termii")
@@ -46,7 +46,7 @@ async def test_a_callback_repeated_after_it_was_applied_changes_nothing(harness:
         id,
     )
     [before] = await _versions(harness, [id])
-    await harness.tell(told)
+    await harness.report_receipts(told)
     applied = await harness.receipts.apply_due(100)
     assert (applied.taken, applied.changed) == (1, ())
     assert await _versions(harness, [id]) == [before]
@@ -58,7 +58,7 @@ async def test_a_callback_repeated_after_it_was_applied_changes_nothing(harness:
 
 async def test_a_relay_that_stands_back_takes_what_nobody_has_taken(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     assert (await harness.receipts.apply_due(100, older_than_s=60)).taken == 0
     await harness.pool.execute("UPDATE receipt_inbox SET due_at = now() - interval '61 seconds'")
     assert len((await harness.receipts.apply_due(100, older_than_s=60)).changed) == 1
@@ -66,7 +66,7 @@ async def test_a_relay_that_stands_back_takes_what_nobody_has_taken(harness: Led
 
 async def test_applying_receipts_does_not_wait_for_the_disk(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     async with harness.pool.acquire() as connection:
         await connection.execute("SET synchronous_commit = on")
         async with connection.transaction():
@@ -80,7 +80,7 @@ async def test_storing_wakes_the_relay(harness: LedgerHarness) -> None:
     async with harness.pool.acquire() as connection:
         listener = lambda *_: heard.set()  # noqa: E731 (removed again by identity)
         await connection.add_listener("herald_receipts", listener)
-        await harness.tell(receipt(None, "sent", provider_message_id="SM-nobody"))
+        await harness.report_receipts(receipt(None, "sent", provider_message_id="SM-nobody"))
         async with asyncio.timeout(5):
             await heard.wait()
         await connection.remove_listener("herald_receipts", listener)
@@ -88,7 +88,7 @@ async def test_storing_wakes_the_relay(harness: LedgerHarness) -> None:
 
 async def test_an_unknown_message_waits_until_it_is_known(harness: LedgerHarness) -> None:
     id = await harness.accept()
-    await harness.tell(receipt(None, "delivered", provider_message_id="SM-soon"))
+    await harness.report_receipts(receipt(None, "delivered", provider_message_id="SM-soon"))
     applied = await harness.receipts.apply_due(100)
     assert (applied.taken, applied.changed, applied.orphans) == (1, (), ())
     row = await harness.pool.fetchrow(
@@ -108,7 +108,7 @@ async def test_an_unknown_message_waits_until_it_is_known(harness: LedgerHarness
 
 async def test_an_unknown_message_is_an_orphan_in_the_end(harness: LedgerHarness) -> None:
     told = receipt(attempt_ref(uuid4(), 1), "delivered", provider_message_id="SM-none")
-    await harness.tell(told)
+    await harness.report_receipts(told)
     for wait_s in UNMATCHED_WAITS_S:
         assert (await harness.receipts.apply_due(100)).orphans == ()
         left_s = await harness.pool.fetchval(
@@ -126,14 +126,14 @@ async def test_an_unknown_message_is_an_orphan_in_the_end(harness: LedgerHarness
 @pytest.mark.parametrize("ref", ["nonsense", *(f"{UUID(int=1)}.{number}" for number in ("0", "99999", "-1"))])
 async def test_a_strange_reference_is_no_reference(harness: LedgerHarness, ref: str) -> None:
     _, good = await harness.sent(message_id=f"SM-{ref}")
-    assert await harness.tell(receipt(ref, "sent"), receipt(good, "delivered")) == 2
+    assert await harness.report_receipts(receipt(ref, "sent"), receipt(good, "delivered")) == 2
     assert len((await harness.receipts.apply_due(100)).changed) == 1
     assert await harness.inbox() == 1
 
 
 async def test_a_limit_leaves_the_rest(harness: LedgerHarness) -> None:
     refs = [(await harness.sent())[1] for _ in range(5)]
-    await harness.tell(*(receipt(ref, "delivered") for ref in refs))
+    await harness.report_receipts(*(receipt(ref, "delivered") for ref in refs))
     taken = [(await harness.receipts.apply_due(2)).taken for _ in range(4)]
     assert taken == [2, 2, 1, 0]
 
@@ -145,7 +145,7 @@ async def test_relays_at_once_apply_each_receipt_once(harness: LedgerHarness) ->
         id, ref = await harness.sent()
         ids.append(id)
         told += [receipt(ref, status) for status in ("queued", "sent", "undelivered", "undelivered")]
-    await harness.tell(*told)
+    await harness.report_receipts(*told)
     before = await _versions(harness, ids)
     others = [Receipts(harness.pool, receipt_deadline=deadline) for _ in range(4)]
 
@@ -171,7 +171,7 @@ async def test_relays_at_once_apply_each_receipt_once(harness: LedgerHarness) ->
 async def test_relays_and_senders_of_one_notification_take_turns(harness: LedgerHarness) -> None:
     """A relay that waits for a writer sees what the writer did, and not what was before it."""
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, "undelivered"))
+    await harness.report_receipts(receipt(ref, "undelivered"))
     async with harness.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM notifications WHERE id = $1 FOR NO KEY UPDATE", id)
         relay = asyncio.create_task(harness.receipts.apply_due(100))
@@ -193,7 +193,7 @@ async def test_a_receipt_that_cannot_be_applied_holds_up_no_other(harness: Ledge
     good, ref = await harness.sent()
     _, bad_ref = await harness.sent()
     bad = receipt(bad_ref, "delivered")
-    await harness.tell(receipt(ref, "delivered"), bad)
+    await harness.report_receipts(receipt(ref, "delivered"), bad)
     await harness.pool.execute(
         "UPDATE receipt_inbox SET status = 'teleported' WHERE event_key = $1", bad.event_key
     )
@@ -221,7 +221,7 @@ async def test_a_receipt_that_cannot_be_kept_holds_up_no_other(harness: LedgerHa
         )
     month = await harness.pool.fetchval("SELECT to_char(now() - interval '1 month', 'YYYY_MM')")
     await harness.pool.execute(f"DROP TABLE receipts_{month}")
-    await harness.tell(receipt(ref, "delivered"), receipt(bad_ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"), receipt(bad_ref, "delivered"))
     applied = await harness.receipts.apply_due(100)
     assert [changed.notification_id for changed in applied.changed] == [good]
     assert await harness.inbox() == 1
@@ -231,14 +231,14 @@ async def test_a_receipt_that_cannot_be_kept_holds_up_no_other(harness: LedgerHa
 async def test_a_bad_receipt_does_not_cost_the_others_of_its_callback(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
     with pytest.raises(asyncpg.DataError):
-        await harness.tell(receipt(ref, "sent", code="\0"), receipt(ref, "delivered"))
+        await harness.report_receipts(receipt(ref, "sent", code="\0"), receipt(ref, "delivered"))
     assert len((await harness.receipts.apply_due(100)).changed) == 1
 
 
 async def test_nothing_is_taken_in_after_closing(harness: LedgerHarness) -> None:
     await harness.receipts.close(1)
     with pytest.raises(QueueFull):
-        await harness.tell(receipt(None, "sent"))
+        await harness.report_receipts(receipt(None, "sent"))
 
 
 async def test_an_unreachable_database_is_said_to_be() -> None:
@@ -250,7 +250,7 @@ async def test_an_unreachable_database_is_said_to_be() -> None:
 
 async def test_the_best_of_a_batch_is_kept_with_its_own_code(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, "undelivered", code="late"), receipt(ref, "sent", code="early"))
+    await harness.report_receipts(receipt(ref, "undelivered", code="late"), receipt(ref, "sent", code="early"))
     await harness.receipts.apply_due(100)
     [attempt] = await harness.attempt_rows(id)
     assert (attempt["receipt_status"], attempt["receipt_code"]) == (ReceiptStatus.UNDELIVERED, "late")

@@ -158,7 +158,7 @@ async def test_a_callback_for_a_dropped_month_is_an_orphan(harness: LedgerHarnes
     id, ref = await _months_old(harness, 7, awaits=False, message_id="SM-late")
     await drop_partitions(harness.pool, 6)
     by_ref, by_message = receipt(ref, "delivered"), receipt(None, "delivered", provider_message_id="SM-late")
-    await harness.tell(by_ref, by_message)
+    await harness.report_receipts(by_ref, by_message)
     orphans = 0
     for _ in range(10):
         await harness.pool.execute("UPDATE receipt_inbox SET due_at = now() WHERE orphaned_at IS NULL")
