@@ -40,7 +40,7 @@ async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=_dump, decoder=json.loads, schema="pg_catalog")
     # asyncpg queries the catalogue, for some 15 ms, whenever a statement uses a type that is new to its
-    # connection. This makes all of ours known at once; in a database that is not migrated yet, later.
+    # connection. This registers all of our types at once, or later if the database is not migrated yet.
     with suppress(asyncpg.UndefinedObjectError):
         types = ", ".join(f"NULL::{name}[]" for name in row_types())
         await connection.prepare(f"SELECT NULL::status, {types}", timeout=5)

@@ -63,7 +63,7 @@ async def test_a_second_run_finds_nothing_to_do(empty: str) -> None:
     assert await migrate(empty) == []
 
 
-async def test_of_two_concurrent_processes_only_one_runs_the_migrations(empty: str) -> None:
+async def test_only_one_of_two_concurrent_processes_runs_the_migrations(empty: str) -> None:
     program = (
         "import asyncio, sys; from storage.migrate import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
     )

@@ -1,6 +1,6 @@
 """An upgrade: processes of the last release continue over this release's schema, beside its processes.
 
-Those processes' statements are in releases/<version>/ (release_data.py). The database begins with their schema.
+Their statements are in releases/<version>/ (release_data.py). The database begins with their schema.
 """
 
 import asyncio
