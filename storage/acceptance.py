@@ -1,4 +1,4 @@
-"""Acceptance: notifications become durable, each once for its key."""
+"""Acceptance: stores notifications, one for each idempotency key."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from storage.statements import statement
 
 
 async def accept_rows(connection: Connection, rows: Sequence[Submission]) -> list[Acceptance]:
-    """Accept over this connection, in its transaction if it has one; results in the order given."""
+    """Accept over this connection, in its transaction if there is one. Results are in the given order."""
     first: dict[UUID, Submission] = {}
     for row in rows:
         first.setdefault(row.id, row)
@@ -39,10 +39,10 @@ async def accept_rows(connection: Connection, rows: Sequence[Submission]) -> lis
 
 
 async def _stored(connection: Connection, rows: Sequence[Submission]) -> dict[UUID, tuple[UUID, Fingerprint]]:
-    """What was accepted before under the names of these rows, by the rows' ids.
+    """The notifications accepted earlier under the same keys: stored id and fingerprint, by the rows' ids.
 
-    The stored id is another one when the secret that ids are derived from was changed: still the
-    notification of that key, and never a second one.
+    The stored id differs when the secret that ids are derived from has changed. It is still the
+    notification of that key; no second one is created.
     """
     if not rows:
         return {}
@@ -58,5 +58,5 @@ async def _stored(connection: Connection, rows: Sequence[Submission]) -> dict[UU
 
 
 def fingerprint_of(row: Any) -> Fingerprint:
-    """The fingerprint in a row."""
+    """The fingerprint that a row holds."""
     return Fingerprint(row["fingerprint"], row["fingerprint_key_id"], row["fingerprint_version"])

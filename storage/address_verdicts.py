@@ -1,4 +1,4 @@
-"""What a provider's answer means for an address: it is suppressed, or its token is dead."""
+"""Applies what a provider reported about an address: suppresses it, or empties a dead token."""
 
 from datetime import datetime
 
@@ -21,8 +21,8 @@ async def apply_verdict(
     provider: str,
     intended_at: datetime,
 ) -> None:
-    """Suppress the address, for this tenant or (`stopped`) for all; or empty the token where it is still the
-    user's; nothing for `keep`. `intended_at` is when the send was begun that this was learnt from.
+    """Suppress the address for this tenant or, for `stopped`, for all tenants; or empty the token if the user
+    still has it; do nothing for `keep`. `intended_at`: the start of the send that led to the verdict.
     """
     if verdict is AddressVerdict.SUPPRESS:
         key = suppression_key(channel, address)

@@ -15,7 +15,7 @@ PREFIX_LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key; the secret itself is shown once, when it is created."""
+    """A key without its secret, which is shown only once, when the key is created."""
 
     prefix: str
     tenant: str
@@ -25,24 +25,24 @@ class ApiKey:
 
 
 def generate() -> str:
-    """A new key in clear text."""
+    """Generate a new key in clear text."""
     return f"hk_{secrets.token_hex(PREFIX_LENGTH // 2)}_{secrets.token_urlsafe(24)}"
 
 
 def split(key: str) -> tuple[str, bytes] | None:
-    """The prefix and the digest of a key in clear text; None if it has not the form of one."""
+    """The prefix and the digest of a key in clear text; None if it does not have the form of a key."""
     head, _, rest = key.partition("_")
     prefix, _, secret = rest.partition("_")
     if head != "hk" or len(prefix) != PREFIX_LENGTH or not secret:
         return None
-    # A key carries 192 random bits, so that a plain digest is enough: there is nothing to guess.
+    # A key has 192 random bits, so a plain digest is enough: it cannot be guessed.
     return prefix, hashlib.sha256(key.encode()).digest()
 
 
 async def create(connection: Connection | Pool, tenant: str, name: str, key: str | None = None) -> str:
     """Store a new key (or the given one) for a tenant and return it in clear text.
 
-    Raises ValueError when the key has not the form of one, or when another key has its prefix.
+    Raises ValueError when the key does not have the form of a key, or when another key has its prefix.
     """
     key = key or generate()
     parts = split(key)
@@ -50,12 +50,12 @@ async def create(connection: Connection | Pool, tenant: str, name: str, key: str
         raise ValueError("an API key has the form hk_<8 characters>_<secret>")
     stored = await connection.fetchval(statement("create_api_key"), parts[0], tenant, name, parts[1])
     if stored is None:
-        raise ValueError(f"another API key has the prefix {parts[0]} already: create one anew")
+        raise ValueError(f"another API key has the prefix {parts[0]} already: create a new key")
     return key
 
 
 async def ensure(database_url: str, tenant: str, key: str) -> None:
-    """Make sure that this key exists for the tenant (the development stack's own key)."""
+    """Ensure that this key exists for the tenant (the development stack's key)."""
     connection = await asyncpg.connect(database_url, timeout=10)
     try:
         await create(connection, tenant, "development", key)
@@ -64,7 +64,7 @@ async def ensure(database_url: str, tenant: str, key: str) -> None:
 
 
 async def revoke(pool: Pool, prefix: str) -> bool:
-    """Revoke a key by its prefix; False if there is no such key that is still good."""
+    """Revoke a key by its prefix; False if there is no valid key with this prefix."""
     return bool(await pool.fetchval(statement("revoke_api_key"), prefix))
 
 
@@ -75,6 +75,6 @@ async def list_api_keys(pool: Pool) -> list[ApiKey]:
 
 
 async def lookup(pool: Pool, prefix: str) -> tuple[str, bytes] | None:
-    """The tenant and digest of a key that is still good."""
+    """The tenant and digest of a valid key; None if there is no such key."""
     row = await pool.fetchrow(statement("find_api_key"), prefix)
     return (row["tenant"], row["digest"]) if row else None

@@ -1,4 +1,4 @@
-"""The queue of due notifications, as batches use it: many at once, without a workflow each."""
+"""The queue of due notifications for batches: many at once, without a workflow for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ LANES = tuple(Lane)
 
 @dataclass(frozen=True, slots=True)
 class BatchClaim:
-    """A notification that is due and now a batch's."""
+    """A due notification that a batch has claimed."""
 
     id: UUID
     token: UUID
     late_s: float = field(default=0.0, compare=False)
-    """How long after its time it was claimed."""
+    """How long after its due time it was claimed, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A batch's claim that it does not carry any further. `dedicated_workflow`: a workflow of its own has it
-    from now on; otherwise it is as if it had not been claimed.
+    """A claim that a batch gives up. `dedicated_workflow`: the notification gets its own workflow from now
+    on; otherwise it is as if it had not been claimed.
     """
 
     claim: BatchClaim
@@ -35,7 +35,7 @@ class HandOver:
 
 
 class BatchQueue:
-    """What is due and needs no workflow of its own. Raises LedgerError when Postgres cannot be asked."""
+    """Due notifications that need no dedicated workflow. Raises LedgerError when Postgres is unavailable."""
 
     def __init__(self, pool: Pool, *, observe: Observe | None = None) -> None:
         self._pool = pool
@@ -44,12 +44,12 @@ class BatchQueue:
         )
 
     async def claim(self, lane: Lane, limit: int, lease_s: float, batch_id: UUID) -> list[BatchClaim]:
-        """Claim up to `limit` notifications of a lane for a batch, for `lease_s` seconds; the earliest."""
+        """Claim the earliest `limit` notifications of a lane for a batch, for `lease_s` seconds."""
         rows = await self._ask(statement("claim_batch"), LANE_RANK[lane], limit, lease_s, batch_id)
         return [BatchClaim(row["id"], row["claim"], row["late_s"]) for row in rows]
 
     async def hand_over(self, hand_over: HandOver) -> None:
-        """Let go of a claim, unless somebody has claimed the notification since."""
+        """Release a claim, unless another process has claimed the notification since."""
         await self._hand_overs.submit(hand_over)
 
     async def backlog(self, lanes: Sequence[Lane], up_to: int) -> dict[Lane, int]:
@@ -58,7 +58,7 @@ class BatchQueue:
         return {LANES[row["lane"]]: row["count"] for row in rows}
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more in, and write what was taken in."""
+        """Accept no more hand-overs, and write those already accepted, for at most `timeout_s` seconds."""
         await self._hand_overs.close(timeout_s)
 
     async def _ask(self, query: str, *arguments: object) -> "list[asyncpg.Record]":

@@ -1,4 +1,4 @@
-"""Broadcasts as clients see them: created once for their key, given an audience, followed and decided on."""
+"""Broadcasts for clients: created once per idempotency key, given an audience, read and controlled."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from storage.queries import Position
 from storage.statements import statement
 
 DRAFT_KEPT_S: Final = 7 * 86_400.0
-"""A draft whose audience was not uploaded within so long is abandoned, in seconds."""
+"""A draft whose audience was not uploaded within this time is abandoned, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ class NewBroadcast:
 
 
 class Broadcasts:
-    """The broadcasts of every tenant. Another tenant's do not exist."""
+    """The broadcasts of every tenant. To one tenant, another's do not exist."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def create(self, new: NewBroadcast) -> tuple[bool, UUID, Fingerprint]:
-        """Make a broadcast durable, with its list; whether it is new, its id, and what its key was first used
-        for. Raises CommitUnknown when nobody can tell whether it was stored.
+        """Store a broadcast with its list; returns whether it is new, its id, and the fingerprint that its
+        key was first used with. Raises CommitUnknown when it is unknown whether it was stored.
         """
         try:
             async with self._pool.acquire(timeout=5) as connection, connection.transaction():
@@ -79,17 +79,17 @@ class Broadcasts:
         return False, *found
 
     async def named(self, tenant: str, idempotency_key: str) -> tuple[UUID, Fingerprint] | None:
-        """The broadcast of a key, and what the key was first used for."""
+        """The id of a key's broadcast, and the fingerprint that the key was first used with."""
         row = await self._pool.fetchrow(statement("find_broadcast_by_key"), tenant, idempotency_key)
         return (row["id"], fingerprint_of(row)) if row else None
 
     async def get(self, tenant: str, id: UUID) -> Broadcast | None:
-        """A broadcast as it is now; None if this tenant has none with this id."""
+        """The current broadcast; None if the tenant has no broadcast with this id."""
         broadcast = await self.read(id)
         return broadcast if broadcast is not None and broadcast.tenant == tenant else None
 
     async def read(self, id: UUID) -> Broadcast | None:
-        """A broadcast of whatever tenant as it is now."""
+        """The current broadcast, of any tenant; None if there is no broadcast with this id."""
         row = await self._pool.fetchrow(statement("broadcast_view"), [id])
         return _broadcast(row) if row else None
 
@@ -102,7 +102,7 @@ class Broadcasts:
         return [_broadcast(found[id]) for id in ids if id in found]
 
     async def apply_command(self, tenant: str, id: UUID, command: Command) -> bool:
-        """Pause, resume or cancel; False if it is in no status for that, or does not exist."""
+        """Pause, resume or cancel; False if its status does not allow it, or it does not exist."""
         change = COMMANDS[command]
         reason = Ended.CANCELLED_BY_CLIENT if command is Command.CANCEL else None
         row = await self._pool.fetchrow(
@@ -111,13 +111,13 @@ class Broadcasts:
         return row is not None
 
     async def begin_upload(self, tenant: str, id: UUID) -> int | None:
-        """Begin to replace a draft's audience; the number of the upload, or None if it is no draft."""
+        """Begin to replace a draft's audience; returns the upload's number, or None if it is not a draft."""
         return await self._pool.fetchval(statement("begin_upload"), id, tenant, DRAFT_KEPT_S)
 
     async def put(
         self, id: UUID, upload: int, recipients: Sequence[Recipient], refusals: Sequence[Refusal]
     ) -> None:
-        """Store some more lines of an upload."""
+        """Store further lines of an upload."""
         async with self._pool.acquire(timeout=5) as connection, connection.transaction():
             await put_recipients(connection, id, upload, recipients)
             if refusals:
@@ -129,12 +129,12 @@ class Broadcasts:
                 )
 
     async def end_upload(self, id: UUID, upload: int, total: int, refused: int, digest: bytes) -> bool:
-        """Let the upload be the audience; False if a newer one began, or the draft is none any more."""
+        """Make the upload the audience; False if a newer one has begun, or it is no longer a draft."""
         row = await self._pool.fetchrow(statement("end_upload"), id, upload, total, refused, digest)
         return row is not None
 
     async def refused(self, broadcast: Broadcast, after: int, limit: int) -> list[Refusal]:
-        """The lines that were not accepted, in order, after this one."""
+        """At most `limit` lines that were not accepted, in order, after line `after`."""
         rows = await self._pool.fetch(
             statement("list_refusals"), broadcast.id, broadcast.upload, after, limit
         )
@@ -156,7 +156,7 @@ async def put_recipients(
 
 
 def recipient_from(row: Any) -> Recipient:
-    """The recipient of one row of next_recipients."""
+    """The recipient of a row of next_recipients."""
     return Recipient(row["number"], row["user_id"], row["addresses"], row["data"])
 
 

@@ -1,7 +1,7 @@
-"""The ledger's grouped writes of deliveries: each is one call of a function in storage/functions.
+"""The ledger's grouped writes of deliveries: each calls one function of storage/functions/.
 
-Every function here is a Flush (storage/group.py): it gets a group sorted by delivery and returns a result for
-each row; None for one that did not find the delivery as its caller saw it.
+Each is a Flush (storage/group.py): it gets a group sorted by delivery and returns a result for each row, None
+for one whose delivery has changed since the caller read it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,24 +20,24 @@ Result = TypeVar("Result")
 
 async def intend(connection: Connection, group: Sequence[Intent]) -> list[OpenAttempt | None]:
     """Open an attempt for each intent."""
-    places = _newest(group)
-    intents = [row_types.intent(group[place]) for place in places.values()]
+    indexes = _newest(group)
+    intents = [row_types.intent(group[index]) for index in indexes.values()]
     written = await connection.fetch(call("ledger_intend_v1"), intents)
-    return _in_place(group, places, {row["id"]: open_attempt(row) for row in written})
+    return _in_order(group, indexes, {row["id"]: open_attempt(row) for row in written})
 
 
 async def close(connection: Connection, group: Sequence[AttemptOutcome]) -> list[Updated | None]:
     """Close each attempt and update its delivery."""
-    places = _newest(group)
-    outcomes = [row_types.attempt_outcome(group[place]) for place in places.values()]
-    return _in_place(group, places, _updated(await connection.fetch(call("ledger_close_v1"), outcomes)))
+    indexes = _newest(group)
+    outcomes = [row_types.attempt_outcome(group[index]) for index in indexes.values()]
+    return _in_order(group, indexes, _updated(await connection.fetch(call("ledger_close_v1"), outcomes)))
 
 
 async def update(connection: Connection, group: Sequence[DeliveryUpdate]) -> list[Updated | None]:
     """Change each delivery without sending."""
-    places = _newest(group)
-    updates = [row_types.delivery_update(group[place]) for place in places.values()]
-    return _in_place(group, places, _updated(await connection.fetch(call("ledger_update_v1"), updates)))
+    indexes = _newest(group)
+    updates = [row_types.delivery_update(group[index]) for index in indexes.values()]
+    return _in_order(group, indexes, _updated(await connection.fetch(call("ledger_update_v1"), updates)))
 
 
 def open_attempt(row: Any) -> OpenAttempt:
@@ -46,32 +46,33 @@ def open_attempt(row: Any) -> OpenAttempt:
 
 
 def check_comes_back(row: AttemptOutcome | DeliveryUpdate) -> None:
-    """Raise ValueError if the delivery is not over and so it would never be picked up."""
+    """Raise ValueError for a delivery that is not over and has no `due_at`: it would never be picked up."""
     if row.transition.due_at is None and row.transition.status not in FINAL:
         raise ValueError(
-            f"delivery {row.delivery_id}: {row.transition.status} without due_at, so it would never be picked up"
+            f"delivery {row.delivery_id}: {row.transition.status} without due_at,"
+            " so it would never be picked up"
         )
 
 
 def _newest(group: Sequence[Change]) -> dict[UUID, int]:
-    """The place of each delivery's row. Of several in one group only the one that saw the newest version
-    can have seen what the ledger has, and of equals the first is as good as any: the others have lost.
+    """The index of each delivery's row. Of several rows for one delivery, only one with the newest version
+    can match the ledger: the first of those is written, the others get None.
     """
-    places: dict[UUID, int] = {}
-    for place, row in enumerate(group):
-        best = places.setdefault(row.delivery_id, place)
+    indexes: dict[UUID, int] = {}
+    for index, row in enumerate(group):
+        best = indexes.setdefault(row.delivery_id, index)
         if row.version > group[best].version:
-            places[row.delivery_id] = place
-    return places
+            indexes[row.delivery_id] = index
+    return indexes
 
 
-def _in_place(
-    group: Sequence[Change], places: Mapping[UUID, int], by_delivery: Mapping[UUID, Result]
+def _in_order(
+    group: Sequence[Change], indexes: Mapping[UUID, int], by_delivery: Mapping[UUID, Result]
 ) -> list[Result | None]:
-    """Each row's result; None for those that lost."""
+    """Each row's result; None for rows that were not written."""
     results: list[Result | None] = [None] * len(group)
-    for delivery, place in places.items():
-        results[place] = by_delivery.get(delivery)
+    for delivery, index in indexes.items():
+        results[index] = by_delivery.get(delivery)
     return results
 
 

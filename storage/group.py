@@ -1,17 +1,17 @@
-"""Group commit: callers await, a flusher takes what has gathered, runs one statement and one commit.
+"""Group commit: callers await, a flusher takes the rows that have gathered, in one statement and one commit.
 
-While one group is being written the next one forms, so that a group is as large as the load asks for. Where
-nobody waits for the single row, a pace makes groups larger: a row that comes alone is still written at once.
-The rules below were each learnt from a failing run:
+While one group is written the next one forms, so that the size of a group follows the load. Where no caller
+waits for a single row, `linger_s` makes groups larger: a row that arrives alone is still written at once.
+Each of these rules prevents a failure that was observed:
 
 - rows are sorted by their key, so that two processes lock in the same order (40P01, 40001 are retried);
 - a row's own error (SQLSTATE 22, 23, or a record that cannot be turned into parameters) bisects the
   group: one bad row fails alone;
-- a caller that was cancelled neither breaks the flusher nor is written if its row was not taken yet;
-- a connection lost while a statement ran means that nobody knows: CommitUnknown, and never a retry;
-- what happens to the connection after the commit takes nothing back;
+- a cancelled caller does not break the flusher, and its row is not written if it was not taken yet;
+- after a connection is lost while a statement runs, the result is unknown: CommitUnknown, never a retry;
+- what happens to the connection after the commit undoes nothing;
 - the queue is bounded: QueueFull before anything is accepted;
-- the flusher is replaced if it ends while rows wait, and closing waits for what was taken in.
+- the flusher is replaced if it ends while rows wait, and closing waits for the rows that were accepted.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ Flush = Callable[[Connection, Sequence[Row]], Awaitable[Sequence[Result]]]
 Observe = Callable[[str, int, float], None]
 
 FLUSH_ROWS = 32
-"""So many rows wait for no pace."""
+"""With this many rows waiting, a group does not wait for `linger_s`."""
 _ROW_ERROR = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _UNREACHABLE = (
     OSError,
@@ -42,13 +42,13 @@ _UNREACHABLE = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
-    # The session was ended. That may cut short a COMMIT that waits for a standby, and was made here.
+    # The session was ended. A COMMIT that waits for a standby may be cut short although it was made here.
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.DatabaseDroppedError,
     asyncpg.IdleSessionTimeoutError,
 )
-# The server refused or gave up, and says so: an error that it answers with has written nothing.
+# The server refused or gave up, and reports it: a statement that ends in such an error has written nothing.
 _REFUSED = (
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
@@ -64,7 +64,7 @@ class LedgerError(Exception):
 
 
 class QueueFull(LedgerError):
-    """More rows wait than may: nothing was taken in. Try again later."""
+    """The queue is full or closed: nothing was accepted. Try again later."""
 
 
 class LedgerUnavailable(LedgerError):
@@ -85,8 +85,8 @@ class GroupCommit(Generic[Row, Result]):
     """Gathers rows of one kind and flushes them together.
 
     `flush` gets a connection and the rows sorted by `key`, and returns one result for each, in that
-    order. It must be one atomic unit: a single statement, or a transaction. Where it raises something
-    that is not the database's, it is called again with fewer rows: reads after the write may fail so.
+    order. It must be atomic: a single statement, or a transaction. When it raises an error that is not
+    the database's, it is called again with fewer rows: reads after the write may fail like this.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class GroupCommit(Generic[Row, Result]):
         linger_s: float = 0.0,
         observe: Observe | None = None,
     ) -> None:
-        """`linger_s`: from one group's begin to the next one's, unless FLUSH_ROWS rows wait."""
+        """`linger_s`: least time between the starts of two groups, unless FLUSH_ROWS rows wait."""
         self.name = name
         self._pool = pool
         self._flush = flush
@@ -117,7 +117,7 @@ class GroupCommit(Generic[Row, Result]):
         self._closed = False
 
     async def submit(self, row: Row) -> Result:
-        """Have the row written with its group. Raises LedgerError, or the row's own data error."""
+        """Write the row with its group. Raises LedgerError, or the database's error about the row."""
         self._check_open()
         if len(self._waiting) >= self._waiting_max:
             raise QueueFull(f"{self.name}: {len(self._waiting)} rows wait already; try again later")
@@ -129,22 +129,22 @@ class GroupCommit(Generic[Row, Result]):
         return await future
 
     async def submit_together(self, rows: Sequence[Row]) -> list[Result]:
-        """Have these rows written as a group of their own, all or none; results in the order given.
+        """Write these rows as a separate group, all or none. Results are in the given order.
 
-        Raises LedgerError, or the data error of any of the rows.
+        Raises LedgerError, or the database's error about one of the rows.
         """
         self._check_open()
-        places = sorted(range(len(rows)), key=lambda place: self._key(rows[place]))
+        indexes = sorted(range(len(rows)), key=lambda index: self._key(rows[index]))
         try:
-            written = await self._write([rows[place] for place in places])
+            written = await self._write([rows[index] for index in indexes])
         except _ROW_ERROR as error:
             refused = self._without_values(error)
         else:
-            return [result for _, result in sorted(zip(places, written, strict=True), key=lambda p: p[0])]
+            return [result for _, result in sorted(zip(indexes, written, strict=True), key=lambda p: p[0])]
         raise refused
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more in, and wait until everything taken in has been written."""
+        """Accept no more rows, and wait at most `timeout_s` seconds until the accepted ones are written."""
         self._closed = True
         self._enough.set()
         with suppress(TimeoutError):
@@ -173,7 +173,7 @@ class GroupCommit(Generic[Row, Result]):
             try:
                 await self._settle(batch)
             except BaseException as error:
-                # Whatever happens here, nobody may wait for ever.
+                # Whatever happens here, no caller may wait for ever.
                 _fail(batch, CommitUnknown(f"{self.name}: the write was cut short ({type(error).__name__})"))
                 if not isinstance(error, Exception):
                     raise
@@ -234,8 +234,8 @@ class GroupCommit(Generic[Row, Result]):
         except _UNREACHABLE as error:
             raise CommitUnknown(f"{self.name}: the connection was lost ({type(error).__name__})") from error
         finally:
-            # The pool throws a connection away that it cannot make ready for others; what was written
-            # on it stays written.
+            # The pool discards a connection that it cannot reset for reuse; what was written on it stays
+            # written.
             with suppress(*_UNREACHABLE, asyncpg.PostgresError):
                 await self._pool.release(connection)
         if self._observe:
@@ -243,14 +243,14 @@ class GroupCommit(Generic[Row, Result]):
         return results
 
     def _without_values(self, error: Exception) -> Exception:
-        """The same error; one about a value loses its message, which repeats it: contacts, content."""
+        """The same error, without its message if that would repeat a value: contacts, content."""
         if not isinstance(error, _ROW_ERROR):
             return error
         return type(error)(f"{self.name}: Postgres refused a value of this row (SQLSTATE {error.sqlstate})")
 
 
 def _is_a_rows(error: Exception) -> bool:
-    """Whether one row of the group may be to blame: a value, or a record that is not what it should be."""
+    """Whether one row of the group may be the cause: a bad value, or a record of the wrong shape."""
     return isinstance(error, _ROW_ERROR) or not isinstance(error, (asyncpg.PostgresError, LedgerError))
 
 

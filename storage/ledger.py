@@ -1,8 +1,8 @@
-"""The ledger: the only authority on what may happen next. Everything else is a wake-up.
+"""The ledger: the only authority on what may happen next. Everything else only wakes processes that read it.
 
-Every write goes through a group (storage/group.py) and is one call of a function in storage/functions: its
-locks are never held across a round trip, so that a stopped sender holds up nobody. A write that did not
-find the delivery as its caller saw it returns None: another process was first; read it again.
+Every write goes through a group (storage/group.py) and calls one function of storage/functions/: its locks
+are never held across a round trip, so that a stalled sender blocks no other. A write returns None when the
+delivery has changed since the caller read it: another process was first; read it again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,8 +52,8 @@ class Ledger:
         linger_s: float = 0.0,
         observe: Observe | None = None,
     ) -> None:
-        """`linger_s`: of what passes read and write, for a process in which nobody waits for the
-        single one.
+        """`linger_s`: for the reads and writes of passes, in a process whose callers do not wait for single
+        rows (storage/group.py).
         """
         self.pool = pool
         common: _Common = {"waiting_max": waiting_max, "observe": observe}
@@ -89,15 +89,15 @@ class Ledger:
         )
 
     async def accept(self, submission: Submission) -> Acceptance:
-        """Make a notification durable, once for its id."""
+        """Store a notification, once per idempotency key."""
         return await self._accepts.submit(submission)
 
     async def accept_all(self, submissions: Sequence[Submission]) -> list[Acceptance]:
-        """Make a batch durable in one transaction of its own; results in the order given."""
+        """Store notifications in one separate transaction, all or none. Results are in the given order."""
         return await self._accepts.submit_together(submissions)
 
     async def accepted(self, ids: Sequence[UUID]) -> dict[UUID, Fingerprint]:
-        """The fingerprints of those that were accepted before; the others are missing."""
+        """The fingerprints of those notifications that were accepted before, by id; others are missing."""
         return {
             row["id"]: fingerprint_of(row) for row in await self._ask(statement("find_accepted"), list(ids))
         }
@@ -107,7 +107,7 @@ class Ledger:
     ) -> list[Claim]:
         """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds.
 
-        `dedicated_only`: only those that no page may take.
+        `dedicated_only`: only those that no batch may take.
         """
         kinds = [True] if dedicated_only else [True, False]
         rows = await self._ask(statement("claim_due"), LANE_RANK[lane], limit, lease_s, kinds)
@@ -128,15 +128,15 @@ class Ledger:
         ]
 
     async def give_back(self, claim: Claim, after_s: float) -> None:
-        """Let a claim that could not be acted on be due again soon, unless somebody has claimed it since."""
+        """Make a claim due again in `after_s` seconds, unless another process has claimed it since."""
         await self.pool.execute(statement("give_back_claim"), claim.id, claim.token, after_s)
 
     async def load(self, notification_id: UUID) -> Notification | None:
-        """A notification as it is now, with its recipient; None if there is none with this id."""
+        """The current notification with its recipient; None if there is no notification with this id."""
         return await self._loads.submit(notification_id)
 
     async def intend(self, intent: Intent) -> OpenAttempt | None:
-        """Commit to a call. Only a sender that gets an attempt back may make it."""
+        """Commit to a provider call. Only a sender that gets an attempt back may make the call."""
         return await self._intents.submit(intent)
 
     async def renew(self, renewal: Renewal) -> OpenAttempt | None:
@@ -145,7 +145,7 @@ class Ledger:
         return delivery_writes.open_attempt(rows[0]) if rows else None
 
     async def close_attempt(self, outcome: AttemptOutcome) -> Updated | None:
-        """Record what came of an attempt, and update its delivery.
+        """Record an attempt's outcome, and update its delivery.
 
         Raises asyncpg.UniqueViolationError when the provider's message belongs to another attempt, and
         ValueError when the attempt would stay open in a delivery that is not `sending`, or the reverse.
@@ -161,10 +161,10 @@ class Ledger:
     async def record_late_outcome(
         self, delivery_id: UUID, number: int, outcome: Outcome, message_id: str | None
     ) -> str | None:
-        """Keep an outcome that came after its attempt was resolved; returns how it had been resolved.
+        """Keep an outcome that arrived after its attempt was resolved; returns the recorded outcome.
 
-        The message of an accepted one becomes this attempt's, so that nobody else adopts it. None: the
-        attempt is not resolved (or there is none); read again and close it.
+        The message of a late acceptance becomes this attempt's, so that no look-up adopts it. None: the
+        attempt does not exist or is not resolved; read again and close it.
         """
         rows = await self._ask(
             statement("record_late_outcome"), delivery_id, number, outcome.value, message_id
@@ -179,12 +179,12 @@ class Ledger:
         return await self._updates.submit(update)
 
     async def claimed_messages(self, provider: str, message_ids: Sequence[str]) -> set[str]:
-        """Which of a provider's messages belong to attempts already."""
+        """Which of a provider's messages already belong to attempts."""
         rows = await self._ask(statement("find_claimed_messages"), provider, list(message_ids))
         return {row["provider_message_id"] for row in rows}
 
     async def indistinguishable_attempts(self, match_key: str, delivery_id: UUID) -> int:
-        """How many other open attempts a look-up could not tell apart from this delivery's."""
+        """How many open attempts of other deliveries a look-up could not distinguish from this delivery's."""
         (row,) = await self._ask(statement("count_indistinguishable_attempts"), match_key, delivery_id)
         return row["count"]
 
@@ -193,7 +193,7 @@ class Ledger:
         await self.pool.execute(statement("readdress"), notification_id, dict(to))
 
     async def has_attempts(self) -> bool:
-        """Whether anything was ever sent by this installation."""
+        """Whether this installation ever made an attempt."""
         return await self.pool.fetchval(statement("has_attempts"))
 
     async def parked_count(self) -> int:
@@ -202,7 +202,7 @@ class Ledger:
         return row[0]
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more in, and write what was taken in."""
+        """Accept no more writes, and write those already accepted, for at most `timeout_s` seconds each."""
         for group in (self._accepts, self._intents, self._outcomes, self._updates, self._loads):
             await group.close(timeout_s)
 

@@ -1,6 +1,6 @@
-"""What the reconciliation asks of the ledger: what cannot be, and what was lost.
+"""The reconciliation's queries and repairs of the ledger: contradictions, and what was lost.
 
-Claiming what is due mends almost everything by itself. These mend what claiming cannot see.
+Claiming what is due repairs almost everything. These functions repair what claiming cannot find.
 """
 
 from dataclasses import dataclass
@@ -12,23 +12,26 @@ from storage.statements import statement
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How often the ledger contradicts itself, by kind. All are 0 but `overdue` in a backlog."""
+    """The number of contradictions in the ledger, by kind. All are 0, except `overdue` in a backlog."""
 
     live_without_due: int
-    """Notifications that expect something, older than a minute, without a place in the queue."""
+    """Notifications older than a minute that need processing and have no queue entry."""
     sending_without_open_attempt: int
     open_attempt_not_sending: int
     overdue: int
-    """Places in the queue that nobody claimed for five minutes."""
+    """Queue entries that have been due for five minutes without a claim."""
     orphan_receipts: int
-    """Receipts that no attempt could be found for."""
+    """Receipts for which no attempt was found."""
     status_mismatch: int
-    """Live notifications whose status is not what their deliveries say."""
+    """Live notifications whose status does not follow from their deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """What waits for an operator, of one tenant, type and status. `oldest_age_s`: since its acceptance."""
+    """How many notifications of a tenant, type and status wait for an operator.
+
+    `oldest_age_s`: seconds since the oldest was accepted.
+    """
 
     tenant: str
     type: str
@@ -38,14 +41,14 @@ class DeadLetters:
 
 
 async def drift(pool: Pool, live_max: int = 200_000) -> Drift:
-    """Count what cannot be, at one moment; of what is live the oldest `live_max` are looked at."""
+    """Count contradictions in one snapshot; only the oldest `live_max` live notifications are examined."""
     row = await pool.fetchrow(statement("count_drift"), live_max)
     assert row is not None
     return Drift(**dict(row))
 
 
 async def requeue_live_without_due(pool: Pool, limit: int) -> int:
-    """Give live notifications their place in the queue back; returns how many had lost it."""
+    """Requeue at most `limit` live notifications that lost their queue entry; returns how many."""
     return len(await pool.fetch(statement("requeue_lost"), limit))
 
 
@@ -58,7 +61,7 @@ async def age_dead_letters(pool: Pool) -> list[DeadLetters]:
 
 
 async def revive_orphans(pool: Pool, limit: int) -> int:
-    """Make orphan receipts due again whose message is known by now; returns how many."""
+    """Make at most `limit` orphans whose message is now known due again; returns how many."""
     return len(await pool.fetch(statement("revive_orphans"), limit))
 
 
@@ -68,5 +71,5 @@ async def drop_orphans(pool: Pool, older_than_s: float, limit: int = 10_000) -> 
 
 
 async def ensure_partitions(pool: Pool, months_ahead: int) -> None:
-    """Make sure that there are partitions for the coming months."""
+    """Create the partitions of the coming months, unless they exist."""
     await pool.execute(statement("ensure_partitions"), months_ahead)

@@ -1,8 +1,8 @@
-"""Brings a database to this release's schema, in two phases around the replacement of the processes.
+"""Migrates a database to this release's schema, in two phases around the replacement of the processes.
 
-- Before: what the new release needs and the processes of the one before do not mind. Migrations
-  `NNNN_before_name.sql`, then the functions that are new.
-- After, once no process of the release before runs: what it still used. Migrations `NNNN_after_name.sql`.
+- Before: what the new release needs and the previous release's processes tolerate. Migrations
+  `NNNN_before_name.sql`, then the new functions.
+- After, once no process of the previous release runs: what it still used. Migrations `NNNN_after_name.sql`.
 
 Migrations run once each, in the order of their numbers. Functions carry a version in their name
 (storage/functions/ledger_close_v1.sql) and are created once: processes of two releases run side by side, and
@@ -39,7 +39,7 @@ class SchemaError(Exception):
 
 
 class MigrationChanged(SchemaError):
-    """A migration or function ran on this database with another text than it has now: they do not fit."""
+    """A migration or function ran on this database with another text than it has now."""
 
 
 class WrongPhase(SchemaError):
@@ -47,12 +47,12 @@ class WrongPhase(SchemaError):
 
 
 class StepFailed(SchemaError):
-    """Postgres refused a migration or function; the steps before it stay, and the next run begins with it."""
+    """Postgres refused a migration or function. Earlier steps stay; the next run begins with this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Where a release's migrations and functions lie."""
+    """The directories of a release's migrations and functions."""
 
     migrations: Path = MIGRATIONS
     functions: Path = FUNCTIONS
@@ -68,19 +68,19 @@ class Step:
 
     @property
     def is_migration(self) -> bool:
-        """Whether it is a migration; else it is a function."""
+        """Whether it is a migration; otherwise it is a function."""
         return _NUMBERED.fullmatch(self.name) is not None
 
     @property
     def digest(self) -> str:
-        """Tells whether the text changed since it ran."""
+        """The SHA-256 of the text, which shows whether the text has changed since it ran."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def steps(release: Release) -> list[Step]:
     """A release's steps in order: functions come after the last before migration."""
     migrations = [_migration(path) for path in sorted(release.migrations.glob("*.sql"))]
-    before = max((place for place, one in enumerate(migrations, 1) if one.phase is Phase.BEFORE), default=0)
+    before = max((count for count, one in enumerate(migrations, 1) if one.phase is Phase.BEFORE), default=0)
     return [*migrations[:before], *_functions(release.functions), *migrations[before:]]
 
 
@@ -109,7 +109,7 @@ async def migrate(
 async def pending_steps(
     database_url: str, phases: Sequence[Phase] = tuple(Phase), release: Release | None = None
 ) -> list[Step]:
-    """What `migrate` would run now. Changes nothing; raises what `migrate` raises."""
+    """The steps that `migrate` would run now. Changes nothing; raises the same errors as `migrate`."""
     async with _locked(database_url) as connection:
         return _pending(steps(release or Release()), await _done(connection), phases)
 
@@ -139,7 +139,7 @@ def _pending(all_steps: Sequence[Step], done: Mapping[str, str], phases: Sequenc
     waiting = [step for step in all_steps if step.name not in done]
     if not done or set(phases) == set(Phase):
         return waiting
-    last = max((place for place, step in enumerate(waiting, 1) if step.phase is Phase.BEFORE), default=0)
+    last = max((count for count, step in enumerate(waiting, 1) if step.phase is Phase.BEFORE), default=0)
     if Phase.BEFORE not in phases:
         if last:
             raise WrongPhase(
@@ -169,7 +169,7 @@ def _changed(step: Step) -> str:
 
 
 def _check_not_newer(known: set[str], done: Mapping[str, str]) -> None:
-    """A newer release's before phase does not hurt this one; anything else of another release may."""
+    """Raise MigrationChanged for another release's steps, except those of a newer release's before phase."""
     for name in sorted(done.keys() - known):
         numbered = _NUMBERED.fullmatch(name)
         if name[:4].isdigit() and (numbered is None or numbered["phase"] == Phase.AFTER):
@@ -199,7 +199,7 @@ def _migration(path: Path) -> Step:
 
 
 def _functions(folder: Path) -> list[Step]:
-    """Functions and row types, each after those that it names."""
+    """Functions and row types, each after those that it refers to."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
     ordered: dict[str, Step] = {}
 

@@ -1,4 +1,4 @@
-"""What counts as "the database is unavailable" for loops that rest a little and try again."""
+"""The errors that mean "the database is unavailable" to loops that wait and try again."""
 
 import asyncpg
 

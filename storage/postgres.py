@@ -26,7 +26,7 @@ UNREACHABLE: tuple[type[Exception], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.QueryCanceledError,
 )
-"""What a statement outside of a group raises when the database cannot be reached, or not in time."""
+"""What a statement outside a group raises when the database cannot be reached, or not in time."""
 
 NOT_STORABLE: tuple[type[Exception], ...] = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """What a statement raises for a value that Postgres cannot hold. Their messages may repeat the value."""
@@ -39,8 +39,8 @@ def _dump(value: Any) -> str:
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=_dump, decoder=json.loads, schema="pg_catalog")
-    # asyncpg asks the catalogue, for some 15 ms, whenever a statement brings a type that is new to its
-    # connection. Here it meets all of ours at once; of a database that is not migrated yet, later.
+    # asyncpg queries the catalogue, for some 15 ms, whenever a statement uses a type that is new to its
+    # connection. This registers all of our types at once, or later if the database is not migrated yet.
     with suppress(asyncpg.UndefinedObjectError):
         types = ", ".join(f"NULL::{name}[]" for name in row_types())
         await connection.prepare(f"SELECT NULL::status, {types}", timeout=5)
@@ -50,32 +50,35 @@ _SESSION = {
     "application_name": "herald",
     "timezone": "UTC",
     "jit": "off",
-    # A plan is kept for as long as its connection, until the tables are analysed: one that was made while
-    # a table or a new month's partition was empty would go on reading it whole as it fills.
+    # A plan is kept as long as its connection, until the tables are analysed: one that was made while a
+    # table or a new month's partition was empty would keep reading it whole as it fills.
     "enable_seqscan": "off",
-    # It would gather and sort everything that is due before claiming the first few; an index has the order.
+    # A bitmap scan would gather and sort everything that is due before claiming the first few; an index
+    # has the order.
     "enable_bitmapscan": "off",
-    # Planned once for any arguments. Else Postgres plans each call anew over every month's partition, for a
-    # plan that knows the month looks cheaper: that was four fifths of a single write's time at twelve months.
+    # Planned once for any arguments. Otherwise Postgres plans each call again over every month's partition,
+    # because a plan that knows the month looks cheaper: that was 80 % of the time of a single write at
+    # twelve months.
     "plan_cache_mode": "force_generic_plan",
-    # A relay that was stopped in the middle of its transaction holds up its notifications no longer than so.
+    # A receipt processor that stalls in the middle of its transaction blocks its notifications for at most
+    # this time.
     "idle_in_transaction_session_timeout": "10s",
 }
 
 
 async def ping(pool: Pool, timeout_s: float) -> None:
-    """Ask Postgres for an answer. Raises what UNREACHABLE names when none comes in time."""
+    """Check that Postgres answers within `timeout_s` seconds; otherwise raises an error of UNREACHABLE."""
     await pool.fetchval(statement("ping"), timeout=timeout_s)
 
 
 async def _nothing_to_reset(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """No statement of ours leaves anything behind in its session: the usual RESET would be a second round
-    trip for every write.
+    """None of our statements changes its session, and the usual RESET would be a second round trip for every
+    write.
     """
 
 
 async def open_pool(database_url: str, *, size_max: int = 10, command_timeout_s: float = 15) -> Pool:
-    """A pool of connections. Raises OSError or asyncpg.PostgresError when the database cannot be reached."""
+    """Open a pool. Raises OSError or asyncpg.PostgresError when the database cannot be reached."""
     return await asyncpg.create_pool(
         database_url,
         min_size=0,

@@ -1,4 +1,4 @@
-"""What operators and circuits say of the providers."""
+"""The status and the circuit of each provider, as stored."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from storage.statements import statement
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """A provider as operators and the circuits see it."""
+    """A provider's status, set by operators, and its circuit, published by workers."""
 
     status: str
     circuit: str
@@ -23,7 +23,7 @@ class Providers:
         self._pool = pool
 
     async def states(self) -> dict[str, ProviderState]:
-        """What is stored. A provider that is missing is active, its circuit closed."""
+        """The stored states by name. A provider that is missing is active, and its circuit is closed."""
         rows = await self._pool.fetch(statement("list_provider_states"))
         return {row["name"]: ProviderState(row["status"], row["circuit"], row["circuit_at"]) for row in rows}
 
@@ -32,7 +32,7 @@ class Providers:
         await self._pool.execute(statement("set_provider_status"), name, status)
 
     async def drained(self) -> frozenset[str]:
-        """The names of the providers that an operator took out of use."""
+        """The names of the providers that operators drained."""
         return frozenset(row["name"] for row in await self._pool.fetch(statement("list_drained_providers")))
 
     async def record_circuit(self, name: str, state: str) -> None:

@@ -1,4 +1,4 @@
-"""What clients and operators are shown: notifications, their attempts and their timelines."""
+"""Queries for clients and operators: notifications, their attempts and their timelines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,15 +13,15 @@ from storage.postgres import Connection, Pool
 from storage.statements import statement
 
 LOOKS_MAX = 10_000
-"""So many are looked at for one page: some 20 ms, whatever the size of the ledger."""
+"""How many notifications are examined for a page: some 20 ms, whatever the size of the ledger."""
 
 Row = dict[str, Any]
-"""A row as its statement in storage/sql/ describes it; nested JSON is decoded, its times are text."""
+"""A row with the columns of its statement in storage/sql/. Nested JSON is decoded; its times are text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which notifications. None asks for all; `parked` for those that wait for an operator."""
+    """Conditions on notifications. None: any value. `parked`: only those that wait for an operator."""
 
     user_id: str | None = None
     type: str | None = None
@@ -36,7 +36,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page ends: the next one begins after this notification."""
+    """The last entry of a page; the next page begins after it."""
 
     accepted_at: datetime
     id: UUID
@@ -44,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What matched, and where the next page begins: None once there is nothing left to look at."""
+    """The matches, and the position after which the next page begins; None after the last page."""
 
     positions: Sequence[Position]
     next: Position | None
@@ -52,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Everything that is known of one notification."""
+    """Everything stored about one notification."""
 
     notification: Row
     attempts: Sequence[Row]
@@ -67,23 +67,23 @@ _PLACES: Final = {
     "created_after": "n.accepted_at > {}",
     "created_before": "n.accepted_at < {}",
 }
-"""Conditions that an index goes to."""
+"""Conditions that an index answers."""
 _MATCHES: Final = {
     "type": "n.type = {}",
     "status": "n.status = {}::text::status",
     "reason_code": "n.reason_code = {}",
-    # Scalar subqueries, for EXISTS may become a join that walks every delivery.
+    # Scalar subqueries, because EXISTS may become a join that scans every delivery.
     "channel": "(SELECT true FROM deliveries d WHERE d.accepted_at = n.accepted_at"
     " AND d.notification_id = n.id AND d.channel = {})",
     "provider": "(SELECT true FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id"
     " AND a.accepted_at = d.accepted_at WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id"
     " AND a.provider = {} LIMIT 1)",
 }
-"""Conditions that each has to be looked at for."""
+"""Conditions that are checked on each notification."""
 
 
 class Queries:
-    """Queries for the API. Every one is of one tenant: another's objects do not exist."""
+    """Queries for the API, each for one tenant: to it, another tenant's objects do not exist."""
 
     def __init__(self, pool: Pool, *, waiting_max: int = 20_000, observe: Observe | None = None) -> None:
         self._pool = pool
@@ -92,19 +92,19 @@ class Queries:
         )
 
     async def notification(self, tenant: str, id: UUID) -> Row | None:
-        """A notification as it is shown now (statement notification_view)."""
+        """A notification's current view (statement notification_view); None if it does not exist."""
         row = await self._shown.submit(id)
         return row if row is not None and row["tenant"] == tenant else None
 
     async def notifications(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Row]:
-        """Several at once; those that are not there are missing."""
+        """The views of several notifications by id; those that do not exist are missing."""
         rows = await self._pool.fetch(statement("notification_view"), list(ids))
         return {row["id"]: dict(row) for row in rows if row["tenant"] == tenant}
 
     async def list_positions(
         self, tenant: str, matching: Filter, limit: int, after: Position | None = None
     ) -> list[Position]:
-        """The newest that match, however many have to be looked at: for those that wait for an operator."""
+        """The newest matches, however many must be examined: for notifications that wait for an operator."""
         return await self._list(tenant, matching, limit, None, after)
 
     async def list_page(
@@ -115,9 +115,9 @@ class Queries:
         after: Position | None = None,
         looks_max: int = LOOKS_MAX,
     ) -> Page:
-        """A page of those that match, newest first, of at most `looks_max` that are looked at.
+        """A page of the matches, newest first, among the next `looks_max` notifications.
 
-        What few match would take a walk over all there ever were: such a page is shorter than it could be.
+        With few matches the page is shorter than `limit`: to fill it would take a scan of the whole history.
         """
         found = await self._list(tenant, matching, limit + 1, looks_max, after)
         if len(found) > limit:
@@ -156,7 +156,7 @@ class Queries:
         return [dict(row) for row in await self._pool.fetch(statement("list_attempts"), id)]
 
     async def timeline(self, tenant: str, id: UUID) -> Timeline | None:
-        """Everything about a notification, as of one moment; None if there is no such notification."""
+        """Everything about a notification, in one snapshot; None if there is no such notification."""
         async with (
             self._pool.acquire(timeout=5) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -172,7 +172,7 @@ class Queries:
         )
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more in."""
+        """Accept no more queries of `notification`, and answer those already accepted."""
         await self._shown.close(timeout_s)
 
 
@@ -184,12 +184,12 @@ async def _shown(connection: Connection, ids: Sequence[UUID]) -> list[Row | None
 
 
 def _is_live(matching: Filter) -> bool:
-    # One user's are few, whatever their status.
+    # One user has few notifications, whatever their status.
     return matching.status in _LIVE and matching.user_id is None
 
 
 def _conditions(matching: Filter, known: Mapping[str, str]) -> list[tuple[str, Any]]:
-    """Those of the known conditions that are asked for, with their values."""
+    """Those of the known conditions that the filter sets, with their values."""
     asked = (
         (known[field.name], getattr(matching, field.name)) for field in fields(matching) if field.name in known
     )
@@ -197,7 +197,7 @@ def _conditions(matching: Filter, known: Mapping[str, str]) -> list[tuple[str, A
 
 
 def _places(matching: Filter, after: Position | None, first: int) -> tuple[str, list[Any]]:
-    """Where to look, as SQL whose parameters are numbered from `first`, and their values."""
+    """The indexed conditions as SQL, with parameters numbered from `first`, and their values."""
     text, values = f" AND {_PARKED}" if matching.parked else "", list[Any]()
     for condition, value in _conditions(matching, _PLACES):
         text += f" AND {condition.format(f'${first + len(values)}')}"

@@ -1,7 +1,7 @@
-"""Applies receipts to the ledger, inside a transaction of the caller's.
+"""Applies receipts to the ledger, inside the caller's transaction.
 
-As every ledger write: its notifications are locked first, in id order (ledger_lock_v1); `first` notifications
-advance and the queue is refreshed last (ledger_advance_v1, ledger_refresh_v1).
+Like every ledger write it first locks its notifications in id order (ledger_lock_v1); last, notifications of
+strategy `first` advance (ledger_advance_v1) and the queue is refreshed (ledger_refresh_v1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from storage.statements import call, statement
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A delivery as it is, and what else decides about it. `proven`: attempts known as taken late."""
+    """A delivery, and what else the decision needs. `proven`: attempts with a recorded late acceptance."""
 
     delivery: Delivery
     notification_id: UUID
@@ -40,7 +40,7 @@ class _Case:
 async def apply(
     connection: Connection, receipts: Sequence[Matched], receipt_deadline: ReceiptDeadline
 ) -> Applied:
-    """Apply receipts; those that were applied before change nothing again."""
+    """Apply receipts; those that were applied before have no effect."""
     if not receipts:
         return Applied()
     notifications = list({row.notification_id for row in receipts})
@@ -67,7 +67,7 @@ async def apply(
 
 
 async def _keep(connection: Connection, receipts: Sequence[Matched]) -> dict[UUID, list[Matched]]:
-    """Keep receipts as evidence; returns those that are new, by delivery."""
+    """Store receipts as evidence; returns the new ones, by delivery."""
     by_key = {(row.delivery_id, row.provider, row.event_key): row for row in reversed(receipts)}
     rows = [by_key[key] for key in sorted(by_key)]
     kept = await connection.fetch(statement("keep_receipts"), [row_types.kept_receipt(row) for row in rows])
@@ -162,7 +162,7 @@ async def _write_attempts(
 
 
 async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) -> None:
-    """Suppress addresses and empty tokens, where they are still those that the attempts went to."""
+    """Suppress addresses and empty tokens, if they are still those that the attempts went to."""
     verdicts = {
         (row.delivery_id, row.report.number): row
         for row in receipts
@@ -173,12 +173,12 @@ async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) 
     rows = await connection.fetch(
         statement("find_addresses"), [id for id, _ in verdicts], [number for _, number in verdicts]
     )
-    # In one order everywhere, so that two receipt processors cannot wait for each other.
+    # In one order everywhere, so that two receipt processors cannot deadlock.
     for row in sorted(rows, key=lambda row: (row["tenant"], row["channel"], row["address"] or "")):
         channel, receipt = Channel(row["channel"]), verdicts[row["delivery_id"], row["number"]]
         if not row["address"] or mask(channel, row["address"]) != row["target_masked"]:
             continue
-        # A push address is its token: to suppress it is to empty it.
+        # A push address is a token: suppressing it means emptying it.
         push = channel is Channel.PUSH
         await apply_verdict(
             connection,
@@ -199,7 +199,7 @@ async def _write_deliveries(
     updated: Mapping[UUID, ReceiptEffect],
     first: set[UUID],
 ) -> set[UUID]:
-    """Update deliveries, and do what follows; returns the notifications that are over now."""
+    """Update deliveries, advance and refresh their notifications; returns those that are final now."""
     rows = [(cases[id], effect.delivery) for id, effect in updated.items() if effect.delivery]
     if not rows:
         return set()
@@ -215,7 +215,7 @@ async def _write_deliveries(
     released = [
         case.notification_id
         for case, change in rows
-        # The next channel must be picked up at once too, and not after somebody's lease.
+        # The next channel must be picked up at once, not after the lease of the current claim.
         if change.release or (case.notification_id in first and change.status is Status.UNDELIVERED)
     ]
     await connection.execute(statement("refresh_notifications"), notifications, released)

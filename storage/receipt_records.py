@@ -1,4 +1,4 @@
-"""What goes into the application of receipts and what comes out of it."""
+"""The input and the results of applying receipts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from domain.receipt_policy import Report
 from domain.status import Status
 
 ReceiptDeadline: TypeAlias = Callable[[str], float | None]
-"""How many seconds after a send a notification type expects its receipt; None: it expects none."""
+"""For a notification type: how many seconds after a send it expects its receipt; None: no receipt."""
 
 
 def none_expected(_: str) -> float | None:
-    """The ReceiptDeadline of those who never apply receipts."""
+    """The ReceiptDeadline of processes that never apply receipts."""
     return None
 
 
@@ -41,9 +41,9 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A delivery that receipts moved, and its state now.
+    """A delivery that receipts updated, with its new status.
 
-    `final`: its whole notification is over. `first`: it is of strategy `first`, whose workflow waits.
+    `final`: its whole notification is over. `first`: its strategy is `first`, so a workflow waits for it.
     """
 
     notification_id: UUID
@@ -58,9 +58,9 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class LateAcceptance:
-    """An attempt closed as `outcome`, of which a receipt now proves that the provider had taken it.
+    """An attempt that was closed as `outcome`, and that a receipt now proves to be accepted by the provider.
 
-    The ledger decided on something that was not so: it must alert.
+    The ledger decided on a wrong outcome, so this must raise an alert.
     """
 
     notification_id: UUID
@@ -74,7 +74,7 @@ class LateAcceptance:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A receipt that fitted no attempt for as long as it was kept waiting."""
+    """A receipt that matched no attempt during all its waits."""
 
     provider: str
     event_key: str
@@ -84,7 +84,10 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of receipts. `taken`: how many were taken up; as many as asked for: more may wait."""
+    """The results of applying receipts.
+
+    `taken`: how many were processed; if that is the limit that was asked for, more may be due.
+    """
 
     taken: int = 0
     changed: tuple[Changed, ...] = ()
@@ -93,7 +96,7 @@ class Applied:
 
     @classmethod
     def joined(cls, parts: Sequence["Applied"]) -> "Applied":
-        """Several applications as one."""
+        """Several results as one."""
         return cls(
             sum(part.taken for part in parts),
             tuple(item for part in parts for item in part.changed),
@@ -102,7 +105,7 @@ class Applied:
         )
 
     def of(self, delivery_id: UUID) -> "Applied":
-        """The part that is about one delivery."""
+        """The part of one delivery."""
         return Applied(
             1,
             tuple(item for item in self.changed if item.delivery_id == delivery_id),

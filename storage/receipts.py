@@ -1,7 +1,7 @@
-"""Receipts: stored before the provider is answered, applied to the ledger by the relay.
+"""Receipts: stored before the provider is answered, applied to the ledger by the receipt processor.
 
-A callback becomes one row of the inbox. The relay takes what is due there, finds whose it is, and applies
-it in one transaction with the row's removal, so that whatever is interrupted is simply due again.
+A callback becomes one row of the inbox. The receipt processor claims due rows, finds their attempts, and
+applies them in one transaction with the removal of the rows, so that interrupted work is due again.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from storage.receipt_records import Applied, Matched, Orphan, ReceiptDeadline, S
 from storage.statements import statement
 
 PACE_S = 0.02
-"""Vendors wait for seconds, and report thousands at once: a few are gathered before they are stored."""
+"""Seconds that callbacks gather before they are stored: vendors wait longer, and report thousands at once."""
 _NO_MAX = 32_767
-# The last two: a word in the row that this version does not know.
+# The last two: a value in the row that this version does not know.
 _BAD_ROW = (*NOT_STORABLE, ValueError, LookupError)
 
 Result = TypeVar("Result")
 
 
 class UnknownAttempt(LedgerError):
-    """A receipt was polled for an attempt that the ledger does not have."""
+    """A polled receipt names an attempt that is not in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class _Polled:
 
 
 class Receipts:
-    """The inbox of receipts and their application. All errors are storage.group.LedgerError, or a bad
-    receipt's own asyncpg.DataError.
+    """The inbox of receipts and their application. Raises storage.group.LedgerError, or asyncpg.DataError for
+    a bad receipt.
 
-    `receipt_deadline` is only for those who apply: a receipt may prove that an open attempt was accepted,
-    and then the type says how long the next receipt is waited for.
+    `receipt_deadline` is needed only for applying: a receipt may prove that an open attempt was accepted,
+    and then the notification type says how long to wait for the next receipt.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Receipts:
         )
 
     async def store(self, provider: str, receipts: Sequence[Receipt]) -> int:
-        """Make receipts of a verified callback durable; returns how many were not in the inbox yet.
+        """Store the receipts of a verified callback; returns how many were not in the inbox yet.
 
-        Raises after all of them were tried, so that one bad receipt does not cost the others.
+        Raises after all of them were tried, so that one bad receipt does not affect the others.
         """
         results = await asyncio.gather(
             *(self._stores.submit(_Stored(provider, receipt)) for receipt in receipts), return_exceptions=True
@@ -103,10 +103,11 @@ class Receipts:
         return sum(result is True for result in results)
 
     async def apply_due(self, limit: int, older_than_s: float = 0.0) -> Applied:
-        """Apply up to `limit` receipts that are due for so long; any number of relays may do so at once.
+        """Apply up to `limit` receipts that have been due for `older_than_s` seconds. Receipt processors may
+        do so concurrently.
 
-        A receipt that fits no attempt is due again later (domain.receipt_policy.UNMATCHED_WAITS_S), and
-        at last an orphan. One that cannot be applied at all goes the same way, without its neighbours.
+        A receipt that matches no attempt is due again later (domain.receipt_policy.UNMATCHED_WAITS_S), and
+        finally becomes an orphan. One that cannot be applied is treated the same, apart from the others.
         """
         started = perf_counter()
         try:
@@ -118,7 +119,7 @@ class Receipts:
         return applied
 
     async def apply_one(self, delivery_id: UUID, number: int, receipt: Receipt, source: Source) -> Applied:
-        """Apply a receipt that was asked for, to the attempt that it was asked for. Raises UnknownAttempt."""
+        """Apply the receipt of a poll or look-up to the attempt it was for. Raises UnknownAttempt."""
         applied = await self._polls.submit(_Polled(delivery_id, number, receipt, source))
         if applied is None:
             raise UnknownAttempt(
@@ -127,7 +128,7 @@ class Receipts:
         return applied
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more in, and write what was taken in."""
+        """Accept no more receipts, and write those already accepted, for at most `timeout_s` seconds each."""
         for group in (self._stores, self._polls):
             await group.close(timeout_s)
 
@@ -150,7 +151,7 @@ class Receipts:
         return Applied.joined([applied, await _postpone(unmatched, connection)])
 
     async def _apply_one_by_one(self, limit: int, older_than_s: float) -> Applied:
-        """One of the receipts cannot be applied: that one waits, as if it fitted no attempt."""
+        """Apply receipts one by one; one that cannot be applied waits, as if it matched no attempt."""
         parts: list[Applied] = []
         for row in await self._transaction(partial(_claim, limit, older_than_s, None, None)):
             try:
@@ -186,7 +187,7 @@ class Receipts:
         try:
             return await retry_conflicts(once)
         except (*UNREACHABLE, *CONFLICT, asyncpg.OperatorInterventionError) as error:
-            # Whether it was committed does not matter: what is applied changes nothing again.
+            # Whether it was committed does not matter: applying it again has no effect.
             raise LedgerUnavailable(
                 f"receipts: no answer from Postgres ({type(error).__name__}); they stay due"
             ) from error

@@ -1,4 +1,4 @@
-"""What goes into the ledger and what comes out of it, one small record for each kind of write."""
+"""The ledger's input and results: one small record for each kind of write."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,16 +40,16 @@ class Submission:
     expires_s: float = 86_400
     scrub: bool = False
     broadcast_id: UUID | None = None
-    """The broadcast that it is a part of, whose progress it counts in."""
+    """The broadcast that it belongs to, and whose progress it counts towards."""
     dedicated_workflow: bool = False
-    """It has a workflow of its own from the start: see domain.batching.needs_workflow."""
+    """It has a dedicated workflow from the start: see domain.batching.needs_workflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What became of a submission: it is new, or one with its id existed, with this fingerprint.
+    """The result of a submission: it is new, or its key was used before, with this fingerprint.
 
-    The times are the database's, and set for a new one only.
+    The times are the database's, and are set for a new notification only.
     """
 
     id: UUID
@@ -62,7 +62,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A notification that is due and now ours to start. The recipient is here only to be masked."""
+    """A due notification that this process claimed. The recipient is included only to be masked."""
 
     id: UUID
     tenant: str
@@ -74,16 +74,16 @@ class Claim:
     channels: tuple[Channel, ...]
     recipient: Recipient
     late_s: float = field(default=0.0, compare=False)
-    """How long after its time it was claimed."""
+    """How long after its due time it was claimed, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """That a sender is about to call `provider` for a delivery it saw at `version`.
+    """A sender's intent to call `provider` for a delivery that it read at `version`.
 
     `suppression_key`: the address as the suppression list spells it (domain.contacts.suppression_key).
-    `budget_s`: the whole HTTP budget; nobody else acts before it has passed, and `visibility_delay_s` after
-    it.
+    `budget_s`: seconds for the whole HTTP call. No other process acts before it has passed, and
+    `visibility_delay_s` after it.
     """
 
     notification_id: UUID
@@ -102,9 +102,9 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """That a sender is about to make the same call again for an open attempt, under the same key.
+    """A sender's intent to repeat the call of an open attempt, under the same idempotency key.
 
-    `key_life_s`: for how long after the intent the provider knows the key. The others: see Intent.
+    `key_life_s`: seconds after the intent for which the provider knows the key. Other fields: see Intent.
     """
 
     notification_id: UUID
@@ -130,7 +130,7 @@ class OpenAttempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:
-    """What came of an attempt, and what its delivery comes to. Without an outcome it stays open."""
+    """An attempt's outcome, and its delivery's transition. Without an outcome the attempt stays open."""
 
     notification_id: UUID
     delivery_id: UUID
@@ -157,7 +157,7 @@ class DeliveryUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """The delivery after a write: its new version, and its state (a receipt may have won)."""
+    """A delivery after a write: its new version and its status, which a receipt may have decided."""
 
     version: int
     status: Status

@@ -1,8 +1,9 @@
-"""What the ledger lets go of, oldest first, in steps that no traffic waits for.
+"""Removes old data from the ledger, oldest first, in steps that block no traffic.
 
-A month's contents, attempts, receipts and timelines go by dropping their partitions, never row by row, once
-nothing of that month is live. Two tables cannot be partitioned by time, because they hold what must be unique
-over all of it: whose a provider's message is, and idempotency. Theirs go in bounded batches.
+A month's contents, attempts, receipts and timelines are removed by dropping their partitions, never row by
+row, once nothing of that month is live. Two tables cannot be partitioned by time, because they hold what must
+be unique over all time: the attempt of each provider message, and idempotency. Their rows are removed in
+bounded batches.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ _NOT_NOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, TimeoutEr
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What went. `partitions` by name; the rest are rows. `more`: there was no time for all of it."""
+    """What was removed: partitions by name, and numbers of rows. `more`: time ran out, more may be left."""
 
     partitions: tuple[str, ...] = ()
     messages: int = 0
@@ -31,9 +32,9 @@ class Removed:
 
 
 async def retain(pool: Pool, policy: RetentionPolicy, *, within_s: float, batch: int = BATCH) -> Removed:
-    """Remove what `policy` keeps no longer; what does not fit into about `within_s` seconds waits.
+    """Remove what `policy` no longer keeps, for about `within_s` seconds; the rest waits for the next round.
 
-    May be cut off at any point, run again at once, and run by several processes.
+    Safe to interrupt, to repeat and to run in several processes at once.
     """
     ends = monotonic() + within_s
     partitions = await drop_partitions(pool, policy.keep_months)
@@ -49,8 +50,9 @@ async def retain(pool: Pool, policy: RetentionPolicy, *, within_s: float, batch:
 async def drop_partitions(pool: Pool, keep_months: int, lock_wait_s: float = _LOCK_WAIT_S) -> list[str]:
     """Drop the partitions of months older than `keep_months` whole ones; returns their names.
 
-    `notifications` and `deliveries` stay, and with them idempotency. What is still live keeps its month. A
-    partition that somebody reads waits for the next time, and so do those after it.
+    `notifications` and `deliveries` stay, and with them idempotency. A month with live notifications is kept.
+    A partition that is in use waits for the next round, and so do those after it. Raises ValueError if
+    `keep_months` is less than 1.
     """
     if keep_months < 1:
         raise ValueError(f"keep_months is {keep_months}: last month's partitions are always kept")
@@ -69,8 +71,8 @@ async def drop_partitions(pool: Pool, keep_months: int, lock_wait_s: float = _LO
 
 
 async def _drop(connection: Connection, parent: str, partition: str, state: str) -> None:
-    # DROP alone would lock the parent against everybody, and queue all traffic behind it while it waits for
-    # one reader. Detached concurrently, the partition is left by its readers while all others go on.
+    # DROP alone would lock the parent, and block all traffic behind it while it waits for one reader.
+    # DETACH CONCURRENTLY waits for the partition's readers while all other traffic goes on.
     if state == "attached":
         await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {partition} CONCURRENTLY")
     if state == "leaving":
@@ -81,7 +83,7 @@ async def _drop(connection: Connection, parent: str, partition: str, state: str)
 async def _in_batches(
     pool: Pool, query: str, months: int, ends: float, *, batch: int, clock: Callable[[], float] = monotonic
 ) -> tuple[int, bool]:
-    """Repeat a removal until nothing is left or the time is over: how many went, and whether more may."""
+    """Repeat a removal until nothing is left or time is up: how many, and whether more may be left."""
     removed = 0
     while clock() < ends:
         count: int = await pool.fetchval(query, months, batch)

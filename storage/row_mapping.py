@@ -24,7 +24,7 @@ LANES = tuple(Lane)
 
 
 def notification_from(row: Any) -> Notification:
-    """The notification of one row of load_notifications."""
+    """The notification of a row of load_notifications."""
     attempts: dict[str, list[Attempt]] = {}
     for item in row["attempts"] or ():
         attempts.setdefault(item["delivery_id"], []).append(_attempt(item))

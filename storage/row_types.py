@@ -1,7 +1,7 @@
-"""What the grouped writes hand to Postgres: a mapping by field name for each row type of storage/functions/.
+"""The rows that grouped writes pass to Postgres: a mapping by field name for each type of storage/functions/.
 
-asyncpg puts the values in their places. A field that is left out would be NULL, so
-tests/storage/test_row_types.py holds that none is.
+asyncpg puts the values in order. An omitted field would be NULL; tests/storage/test_row_types.py checks that
+no field is omitted.
 """
 
 import json

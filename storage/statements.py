@@ -27,7 +27,7 @@ class StatementError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A named statement: `text` is what Postgres is given."""
+    """A named statement. `text` is what Postgres gets."""
 
     name: str
     description: str
@@ -47,7 +47,7 @@ def _block(block: str, file: str) -> Statement:
     named = _NAME.fullmatch(first)
     if named is None:
         raise StatementError(f"{file}: `{first}` names no statement")
-    length = next((place for place, line in enumerate(rest) if not line.startswith("--")), len(rest))
+    length = next((index for index, line in enumerate(rest) if not line.startswith("--")), len(rest))
     description = " ".join(line.removeprefix("--").strip() for line in rest[:length])
     if not description:
         raise StatementError(f"{file}: {named[1]} has no description")
@@ -57,7 +57,7 @@ def _block(block: str, file: str) -> Statement:
 
 
 def collect(paths: Iterable[Path]) -> dict[str, Statement]:
-    """The statements of several files by name. Raises StatementError when two have the same name."""
+    """The statements of several files, by name. Raises StatementError when two have the same name."""
     found: dict[str, Statement] = {}
     for path in sorted(paths):
         for one in parse(path.read_text(encoding="utf-8"), path.name):
@@ -69,13 +69,13 @@ def collect(paths: Iterable[Path]) -> dict[str, Statement]:
 
 @cache
 def statements() -> Mapping[str, Statement]:
-    """Every statement of storage/sql/ by its name."""
+    """Every statement of storage/sql/, by name."""
     return collect(SQL.glob("*.sql"))
 
 
 @cache
 def statement(name: str) -> str:
-    """The text of a named statement. Raises StatementError when there is none."""
+    """The text of a named statement. Raises StatementError when there is no such statement."""
     if name not in statements():
         raise StatementError(f"storage/sql has no statement called {name}")
     return statements()[name].text
@@ -89,7 +89,7 @@ def call(function: str) -> str:
     """
     if not FUNCTIONS.joinpath(f"{function}.sql").exists():
         raise StatementError(f"storage/functions has no {function}")
-    return f"SELECT * FROM {function}($1)"  # noqa: S608 (the name of a file of ours)
+    return f"SELECT * FROM {function}($1)"  # noqa: S608 (the name of one of our files)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Users: where they are reached, what they want, and which addresses must not be written to."""
+"""Users: their addresses and devices, their preferences, and the suppressed addresses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from storage.statements import statement
 
 @dataclass(frozen=True, slots=True)
 class Contacts:
-    """A user's own addresses: a number in E.164, an email address.
+    """A user's addresses: a number in E.164, an email address.
 
-    `whatsapp`: a number for WhatsApp only, where it is another than the phone.
+    `whatsapp`: the number for WhatsApp, if it differs from `phone`.
     """
 
     phone: str | None
@@ -27,7 +27,7 @@ class Contacts:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredDevice:
-    """A device as it is stored. A token that a provider called dead is gone, and why is kept."""
+    """A device as stored. A token that a provider called dead is None, and the reason is kept."""
 
     device_id: str
     fcm_token: str | None
@@ -40,7 +40,7 @@ class RegisteredDevice:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a user wants: {(type, channel): enabled}, where type may be `*`, and when not to be disturbed."""
+    """A user's settings {(type, channel): enabled}, where type may be `*`, and quiet hours."""
 
     settings: Mapping[tuple[str, Channel], bool]
     time_zone: str | None = None
@@ -49,7 +49,7 @@ class Preferences:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a mail's link to unsubscribe is about: what its user gets, and whether they (still) want it."""
+    """The type and channel that an unsubscribe link is about, and whether the user still wants them."""
 
     type: str
     channel: Channel
@@ -58,7 +58,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """An address that nothing is sent to."""
+    """An address to which nothing is sent."""
 
     channel: Channel
     address: str
@@ -68,7 +68,7 @@ class Suppression:
 
 
 class Users:
-    """The users of every tenant. A user exists once anything was stored for them."""
+    """The users of every tenant. A user exists once anything is stored for them."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -107,7 +107,7 @@ class Users:
             )
 
     async def preferences(self, tenant: str, user_id: str) -> Preferences | None:
-        """What the user wants; None if there is no such user."""
+        """The user's preferences; None if there is no such user."""
         async with self._pool.acquire(timeout=5) as connection:
             user = await connection.fetchrow(statement("find_user"), tenant, user_id)
             if user is None:
@@ -120,7 +120,7 @@ class Users:
         )
 
     async def set_preferences(self, tenant: str, user_id: str, preferences: Preferences) -> None:
-        """Replace what the user wants. An opt-out holds for every send that is not yet under way."""
+        """Replace the user's preferences. An opt-out applies to every send that is not yet under way."""
         quiet = preferences.quiet_hours
         async with self._pool.acquire(timeout=5) as connection, connection.transaction():
             await connection.execute(
@@ -141,13 +141,13 @@ class Users:
             )
 
     async def subscription(self, delivery_id: UUID) -> Subscription | None:
-        """What the user of this delivery gets by it; None once the delivery is gone (retention)."""
+        """The delivery's type and channel, and whether its user wants them; None once it is removed."""
         return _subscription(await self._pool.fetchrow(statement("find_subscription"), delivery_id))
 
     async def unsubscribe(self, delivery_id: UUID) -> Subscription | None:
-        """The user of this delivery wants its type over its channel no more; None once it is gone.
+        """Opt this delivery's user out of its type over its channel; None once the delivery is removed.
 
-        As any opt-out it holds for every send that is not yet under way. Said again, it changes nothing.
+        Like any opt-out it applies to every send that is not yet under way. A repeated call has no effect.
         """
         return _subscription(await self._pool.fetchrow(statement("unsubscribe"), delivery_id))
 
@@ -159,7 +159,7 @@ class Users:
         limit: int,
         after: tuple[str, str] | None,
     ) -> list[Suppression]:
-        """A page of the suppressed addresses by channel and address, after the one given."""
+        """A page of suppressed addresses, ordered by channel and address, after `after`."""
         values: list[Any] = [tenant, limit]
         conditions = ""
         if channel:
@@ -186,18 +186,18 @@ class Users:
         return _suppression(row)
 
     async def unsuppress(self, tenant: str, channel: Channel, address: str) -> bool:
-        """Write to an address again; False if it was not suppressed."""
+        """Allow sends to an address again; False if it was not suppressed."""
         key = suppression_key(channel, address)
         return bool(await self._pool.fetchval(statement("unsuppress"), tenant, channel.value, key))
 
     async def is_suppressed_globally(self, channel: Channel, address: str) -> bool:
-        """Whether somebody at this address told our senders to stop: no tenant may lift that."""
+        """Whether the user of this address asked our senders to stop, which no tenant can lift."""
         key = suppression_key(channel, address)
         return bool(await self._pool.fetchval(statement("is_suppressed_globally"), channel.value, key))
 
     async def record_reply(self, provider: str, reply: Reply) -> bool:
-        """Take what a person answered: STOP suppresses the address for every tenant, START lifts exactly
-        that. False: it was heard before, and changes nothing again.
+        """Record a user's reply: STOP suppresses the address for every tenant, START lifts exactly that.
+        False: the reply was recorded before, and has no further effect.
         """
         key = suppression_key(reply.channel, reply.address)
         event_key, word = reply.event_key or uuid4().hex, reply.word.value

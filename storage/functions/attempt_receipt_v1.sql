@@ -1,5 +1,5 @@
--- What an attempt learns from receipts. `closes`: an open attempt is proven to be accepted. `late`: so is one that
--- was closed as something else.
+-- What receipts show about an attempt. `closes`: they prove that an open attempt was accepted. `late`: they prove it
+-- of an attempt that was closed with another outcome.
 CREATE TYPE attempt_receipt_v1 AS (
     delivery_id         uuid,
     number              smallint,

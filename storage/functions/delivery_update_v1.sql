@@ -1,4 +1,4 @@
--- What becomes of a delivery by something that sends nothing. `new_round`: the retry schedule starts again.
+-- A change of a delivery that sends nothing. `new_round`: the retry schedule starts again.
 CREATE TYPE delivery_update_v1 AS (
     notification_id uuid,
     delivery_id     uuid,

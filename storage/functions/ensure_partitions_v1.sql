@@ -1,5 +1,5 @@
--- Make the monthly partitions of every partitioned table, from last month to `months_ahead` months ahead.
--- Called by migrations and by the reconciliation; safe to call at any time, and twice at once.
+-- Create the monthly partitions of every partitioned table, from last month to `months_ahead` months ahead.
+-- Called by migrations and by the reconciliation; safe to call at any time, also concurrently.
 CREATE FUNCTION ensure_partitions_v1(months_ahead integer) RETURNS void LANGUAGE plpgsql SET timezone TO 'UTC' AS $$
 DECLARE
     parent text;
@@ -12,8 +12,8 @@ BEGIN
             month := date_trunc('month', now()) + make_interval(months => step);
             child := parent || to_char(month, '_YYYY_MM');
             IF to_regclass(child) IS NULL THEN
-                -- Made apart and attached, which holds off other schema changes only: CREATE TABLE …
-                -- PARTITION OF would wait for every transaction on the table, with all others behind it.
+                -- Created apart and attached, which blocks other schema changes only: CREATE TABLE …
+                -- PARTITION OF would wait for every transaction on the table, and block all later ones.
                 EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, parent);
                 EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                                parent, child, month, month + interval '1 month');

@@ -1,4 +1,4 @@
--- A verified callback that is to be stored.
+-- A verified callback to be stored.
 CREATE TYPE inbox_receipt_v1 AS (
     provider            text,
     event_key           text,

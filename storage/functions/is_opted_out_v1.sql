@@ -1,6 +1,6 @@
--- Whether a user does not want a type over a channel, as Python decides it about preferences. A setting of the type
--- takes precedence over one of `*`, and a user who has neither wants everything.
--- A set of one row, so that Postgres makes it a part of the statement that asks.
+-- Whether a user has opted out of a type over a channel, by the same rule as in Python. A setting for the type takes
+-- precedence over one for `*`; a user who has neither wants everything.
+-- It returns a set of one row, so that Postgres inlines it into the statement that calls it.
 CREATE FUNCTION is_opted_out_v1(of_tenant text, of_user text, of_channel text, of_type text)
 RETURNS TABLE (opted_out boolean)
 LANGUAGE sql STABLE ROWS 1 AS $$

@@ -1,7 +1,7 @@
--- Whether nothing may be sent to an address, which is spelt as suppression_key_v1 spells it: for its tenant, or for
--- all of them. One look at each key, whatever the statistics say: EXISTS may become a join that walks the tenant's
--- list, and a scalar subquery may not.
--- A set of one row, so that Postgres makes it a part of the statement that asks.
+-- Whether an address is suppressed for its tenant or for all tenants; it is spelled as suppression_key_v1 spells it.
+-- One look-up per key, whatever the statistics say: EXISTS may become a join that scans the tenant's list, a scalar
+-- subquery may not.
+-- It returns a set of one row, so that Postgres inlines it into the statement that calls it.
 CREATE FUNCTION is_suppressed_v1(of_tenant text, of_channel text, of_address text)
 RETURNS TABLE (suppressed boolean)
 LANGUAGE sql STABLE ROWS 1 AS $$

@@ -1,6 +1,6 @@
--- `strategy: first`: when nothing is under way and nothing has reached the user, the next channel in line starts.
--- When something has reached the user for good, the channels that were not tried yet are not needed. When the
--- notification was cancelled, nothing starts any more.
+-- `strategy: first`: when no delivery is under way and none has reached the user, the next waiting channel starts.
+-- When one has reached the user for good, the channels that were not tried yet are cancelled as not needed. When the
+-- notification was cancelled, no channel starts.
 CREATE FUNCTION ledger_advance_v1(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH line AS (
@@ -8,7 +8,7 @@ BEGIN
         FROM notifications n CROSS JOIN LATERAL (
             SELECT min(position) FILTER (WHERE status = 'waiting') AS next,
                    bool_or(status = 'delivered' OR (status = 'sent' AND due_at IS NULL)) AS reached,
-                   -- Why it is the next one's turn: how the last one before it ended.
+                   -- Why the next channel starts: how the previous one ended.
                    (array_agg(jsonb_strip_nulls(jsonb_build_object(
                         'channel', channel, 'status', status, 'reason_code', reason_code)) ORDER BY position DESC)
                     FILTER (WHERE status <> 'waiting'))[1] AS ended,

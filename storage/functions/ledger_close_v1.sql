@@ -1,4 +1,4 @@
--- The outcome of an attempt, and what becomes of its delivery.
+-- The outcome of an attempt, and the change of its delivery.
 CREATE TYPE attempt_outcome_v1 AS (
     notification_id     uuid,
     delivery_id         uuid,
@@ -20,8 +20,8 @@ CREATE TYPE attempt_outcome_v1 AS (
     data                text
 );
 
--- Close the open attempt (or, without an outcome, note why it stays open) and move its delivery on. No row back:
--- somebody else resolved the attempt; the statement record_late_outcome keeps what we know.
+-- Close the open attempt (or, without an outcome, record why it stays open) and update its delivery. No row: another
+-- process resolved the attempt; the statement record_late_outcome then keeps the outcome.
 CREATE FUNCTION ledger_close_v1(outcomes attempt_outcome_v1[])
 RETURNS TABLE (id uuid, version integer, status status)
 LANGUAGE plpgsql AS $$
@@ -38,7 +38,7 @@ BEGIN
            COALESCE(array_agg(notification_id) FILTER (WHERE release), '{}')
     INTO notification_ids, delivery_ids, released FROM unnest(outcomes);
     first := ledger_lock_v1(notification_ids);
-    -- The months that the attempts are of: the other partitions are not even opened.
+    -- The months of the attempts: other partitions are not opened.
     SELECT min(d.accepted_at), max(d.accepted_at) INTO oldest, newest FROM deliveries d WHERE d.id = ANY(delivery_ids);
     RETURN QUERY
     WITH input AS (
@@ -57,7 +57,7 @@ BEGIN
         WHERE a.delivery_id = ANY(delivery_ids)
           AND a.delivery_id = input.delivery_id AND a.number = input.number AND a.accepted_at = d.accepted_at
           AND a.accepted_at BETWEEN oldest AND newest
-          -- It is open. Written so that the primary key is used, not a walk over everything that is open.
+          -- It is open. Written so that the primary key is used, not a scan of all open attempts.
           AND COALESCE(a.outcome, '') = ''
         RETURNING a.delivery_id, a.number, a.accepted_at, a.provider, a.outcome, a.provider_message_id,
                   input.status::status AS status, input.reason_code, input.pass_number, input.next_pass_at,
@@ -67,7 +67,7 @@ BEGIN
         SELECT provider, provider_message_id, delivery_id, number, accepted_at
         FROM closed WHERE provider_message_id IS NOT NULL AND outcome = 'accepted'
     ), next AS (
-        -- A receipt of an earlier attempt may have come while this one was under way: `delivered` wins.
+        -- A receipt of an earlier attempt may have arrived while this one was under way: `delivered` wins.
         SELECT closed.*, COALESCE(receipt.delivered, false) AS delivered
         FROM closed LEFT JOIN LATERAL (
             SELECT true AS delivered FROM notification_attempts a

@@ -14,9 +14,9 @@ CREATE TYPE intent_v1 AS (
     required           boolean
 );
 
--- Turn a delivery that is still as the sender saw it, sendable, due, unexpired and wanted into `sending`, and write
--- its attempt down. No row back: somebody else changed it; read again.
--- The time is taken once the locks are granted: now() is the transaction's start, which may be well before.
+-- Set a delivery to `sending` and record its attempt, if the delivery has the version that the sender saw and is
+-- sendable, due, unexpired and wanted. No row: it changed in the meantime; read it again.
+-- The time is taken after the locks are granted: now() is the transaction's start, which may be much earlier.
 CREATE FUNCTION ledger_intend_v1(intents intent_v1[])
 RETURNS TABLE (id uuid, number smallint, intended_at timestamptz, send_deadline timestamptz, version integer)
 LANGUAGE plpgsql AS $$

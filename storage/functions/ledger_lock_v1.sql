@@ -1,4 +1,4 @@
--- The first step of every ledger write: lock its notifications in id order. Whoever changes a delivery, an attempt
+-- The first step of every ledger write: lock its notifications in id order. Every writer of a delivery, an attempt
 -- or a due entry holds this lock, so that writers of one notification take turns.
 -- Returns those of strategy `first`.
 CREATE FUNCTION ledger_lock_v1(ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$

@@ -1,7 +1,7 @@
--- The last step of every ledger write: derive from the deliveries the notifications' status, whether their content
--- must go, and their place in the queue. `released` are those whose claim is given back: nobody holds them any
--- more, so they are due when their deliveries say, not when the lease ends. What something was tried for, or what
--- is parked, has a workflow of its own from then on (`dedicated_workflow`): no batch takes it.
+-- The last step of every ledger write: derive from the deliveries each notification's status, whether its content must
+-- be removed, and its queue entry. `released`: those whose claim is given back. No process holds them any more, so they
+-- are due when their deliveries say, not when the lease ends. A notification that was attempted or is parked has a
+-- dedicated workflow from then on (`dedicated_workflow`): no batch takes it.
 CREATE FUNCTION ledger_refresh_v1(ids uuid[], released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     is_due     boolean;
@@ -12,7 +12,7 @@ DECLARE
     oldest     timestamptz;
     newest     timestamptz;
 BEGIN
-    -- With the months whose contents may have to go: the other partitions are not even opened.
+    -- Also the months whose contents may have to be removed: other partitions are not opened.
     SELECT array_agg(id), array_agg(accepted_at), array_agg(lane), array_agg(strategy),
            min(accepted_at) FILTER (WHERE scrub), max(accepted_at) FILTER (WHERE scrub)
     INTO found, accepted, lanes, strategies, oldest, newest FROM notifications WHERE id = ANY(ids);
@@ -22,7 +22,7 @@ BEGIN
                bool_or(d.attempts_made > 0 OR d.pass_number > 0
                        OR d.status IN ('outcome_unknown', 'dead_lettered')) AS dedicated_workflow
         FROM unnest(found, accepted, lanes, strategies) AS n (id, accepted_at, lane, strategy)
-             -- One look at the key for each, whatever the statistics say: a plain join may walk all deliveries.
+             -- One key look-up each, whatever the statistics say: a plain join may scan all deliveries.
              CROSS JOIN LATERAL (SELECT * FROM deliveries d
                                  WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id OFFSET 0) d
         GROUP BY n.id, n.lane, n.strategy
@@ -67,6 +67,6 @@ BEGIN
     IF is_due THEN
         PERFORM pg_notify('herald_due', '');
     END IF;
-    -- Settled for good by somebody else: a workflow may still be waiting for it.
+    -- Finished by another process: a workflow may still be waiting for it.
     PERFORM pg_notify('herald_wake', id::text) FROM notifications WHERE id = ANY(released) AND final_at IS NOT NULL;
 END $$;

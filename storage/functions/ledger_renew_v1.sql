@@ -11,9 +11,9 @@ CREATE TYPE renewal_v1 AS (
     required           boolean
 );
 
--- Allow the same call again: its provider takes a key of ours and sends only once. The attempt gets a new deadline,
--- so that nobody else acts meanwhile. What is no longer wanted is not sent, nor what the provider may have
--- forgotten the key of. No row back: read again.
+-- Allow the same call again: its provider takes our idempotency key and sends only once. The attempt gets a new
+-- deadline, so that no other process acts in the meantime. It is refused when the delivery is no longer wanted, or when
+-- the provider may have forgotten the key. No row: read again.
 CREATE FUNCTION ledger_renew_v1(renewal renewal_v1)
 RETURNS TABLE (number smallint, intended_at timestamptz, send_deadline timestamptz, version integer)
 LANGUAGE plpgsql AS $$

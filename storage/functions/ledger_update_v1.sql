@@ -1,5 +1,5 @@
--- A change of a delivery that sends nothing: a deferral, a suppression, an expiry, what an operator did.
--- It needs the version that was seen and no open attempt. No row back: somebody else changed it.
+-- Change a delivery without sending: a deferral, a suppression, an expiry, an operator's command.
+-- It needs the version that the caller saw and no open attempt. No row: another process changed the delivery.
 CREATE FUNCTION ledger_update_v1(updates delivery_update_v1[])
 RETURNS TABLE (id uuid, version integer, status status)
 LANGUAGE plpgsql AS $$

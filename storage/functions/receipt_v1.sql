@@ -1,4 +1,4 @@
--- A receipt whose attempt is known, as it is kept.
+-- A receipt whose attempt is known, as it is stored.
 CREATE TYPE receipt_v1 AS (
     delivery_id    uuid,
     attempt_number smallint,

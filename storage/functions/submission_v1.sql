@@ -1,4 +1,4 @@
--- A notification that is to be accepted. Without `expires_at` it expires `expires_s` seconds after `send_at` or its
+-- A notification to be accepted. Without `expires_at` it expires `expires_s` seconds after `send_at` or its
 -- acceptance. `channels` are in the order in which strategy `first` tries them.
 CREATE TYPE submission_v1 AS (
     id                  uuid,

@@ -1,13 +1,13 @@
 -- The ledger: what was accepted, what may happen next, what was tried, what is due.
 --
--- There are no foreign keys, on purpose: one statement writes all rows of a notification, retention drops
--- partitions while `notifications` stays, and the reconciliation reports what does not fit.
+-- There are deliberately no foreign keys: one statement writes all rows of a notification, retention drops partitions
+-- while `notifications` stays, and the reconciliation reports what is inconsistent.
 --
--- Rows that are only ever added to (contents, deliveries, attempts, receipts, timeline) are keyed in the order of
--- time, by when the notification was accepted or by a delivery id that begins with it. New entries then go to the
+-- Tables whose rows are added in the order of time (contents, deliveries, attempts, receipts, timeline) are keyed by
+-- it: by when the notification was accepted, or by a delivery id that begins with the time. New entries then go to the
 -- last pages of every index, whatever the size of the table.
 
--- In the order of Status in Python: max(status) over its deliveries is a notification's status.
+-- In the order of Status in Python: a notification's status is max(status) over its deliveries.
 CREATE TYPE status AS ENUM (
     'waiting',
     'cancelled', 'expired', 'suppressed', 'rate_limited', 'failed', 'undelivered', 'sent', 'delivered',
@@ -15,10 +15,10 @@ CREATE TYPE status AS ENUM (
     'accepted', 'scheduled', 'deferred', 'sending'
 );
 
--- Narrow, and kept longest: idempotency outlives the content, the attempts and the receipts.
+-- Narrow and kept longest: idempotency outlives the content, the attempts and the receipts.
 --
 -- By default a table is vacuumed once a fifth of it is dead: of ten million rows, two million. The dead versions
--- are those of the newest rows, so that their pages would not be used again for days.
+-- are those of the newest rows, so that their pages would not be reused for days.
 CREATE TABLE notifications (
     id                  uuid PRIMARY KEY,
     tenant              text NOT NULL,
@@ -45,14 +45,14 @@ CREATE INDEX notifications_newest ON notifications (tenant, accepted_at DESC, id
 CREATE INDEX notifications_of_user ON notifications (tenant, user_id, accepted_at DESC, id DESC);
 CREATE INDEX notifications_parked ON notifications (tenant, accepted_at DESC, id DESC)
     WHERE status IN ('outcome_unknown', 'dead_lettered');
--- What is not over yet, however old: for the reconciliation and for retention. The condition also catches a row
--- that was called final while its status says otherwise.
+-- Notifications that are not over, whatever their age: for the reconciliation and for retention. The condition also
+-- finds a row that has a final_at although its status is not final.
 CREATE INDEX notifications_live ON notifications (accepted_at)
     WHERE final_at IS NULL OR status >= 'outcome_unknown';
 
 -- One row for each channel of a notification. This row alone decides what may happen next: every change compares
--- and sets `version`, and status 'sending' means that exactly one attempt is open. `pass_number` counts passes for
--- ever; the retry schedule counts from `round_pass`, where an operator's retry started it again.
+-- and sets `version`, and status 'sending' means that exactly one attempt is open. `pass_number` is never reset; the
+-- retry schedule counts from `round_pass`, at which an operator's retry started it again.
 CREATE TABLE deliveries (
     id              uuid PRIMARY KEY DEFAULT uuidv7(),
     notification_id uuid NOT NULL,
@@ -74,8 +74,8 @@ CREATE TABLE deliveries (
     UNIQUE (accepted_at, notification_id, channel)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
--- The queue: by when something must have happened. A claim pushes due_at forward, so that whatever is lost on the
--- way is due again. The dispatcher claims what has a workflow of its own (`dedicated_workflow`), batches the rest.
+-- The queue: when each notification must be processed next. A claim pushes due_at forward, so that what is lost on the
+-- way is due again. The dispatcher claims what has a dedicated workflow (`dedicated_workflow`), batches the rest.
 CREATE TABLE due (
     id                 uuid PRIMARY KEY,
     lane               smallint NOT NULL,
@@ -138,7 +138,7 @@ CREATE UNIQUE INDEX notification_attempts_one_open ON notification_attempts (del
     WHERE outcome IS NULL;
 CREATE INDEX notification_attempts_open_match ON notification_attempts (match_key) WHERE outcome IS NULL;
 
--- Decisions that leave no other row: the plan, a deferral, a retry's time, a dead letter, what an operator did.
+-- Decisions that leave no other row: the plan, a deferral, a retry's time, a dead letter, an operator's command.
 CREATE TABLE timeline (
     notification_id uuid NOT NULL,
     accepted_at     timestamptz NOT NULL,

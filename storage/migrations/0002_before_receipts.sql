@@ -1,6 +1,6 @@
--- What providers report about their messages: the callbacks' inbox, the receipts, and whose a message is.
+-- What providers report about their messages: the inbox of callbacks, the receipts, and each message's attempt.
 
--- Which attempt a provider's message belongs to. Apart from the attempts, because a message id must be unique
+-- Which attempt a provider's message belongs to. Separate from the attempts, because a message id must be unique
 -- across their partitions.
 CREATE TABLE provider_messages (
     provider            text NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE receipt_inbox (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX receipt_inbox_next ON receipt_inbox (due_at) WHERE orphaned_at IS NULL;
--- Callbacks that fitted no attempt: few among many, and every round of the reconciliation looks for them.
+-- Callbacks that matched no attempt: few, and every round of the reconciliation looks for them.
 CREATE INDEX receipt_inbox_orphans ON receipt_inbox (orphaned_at) WHERE orphaned_at IS NOT NULL;
 
 CREATE TABLE receipts (

@@ -1,6 +1,6 @@
--- Users: where they are reached, what they want, and which addresses must not be written to.
+-- Users: their addresses and devices, their preferences, and the suppressed addresses.
 
--- `whatsapp`: the user's number there, where it is not their phone's.
+-- `whatsapp`: the user's WhatsApp number, where it differs from their phone.
 CREATE TABLE users (
     tenant      text NOT NULL,
     user_id     text NOT NULL,
@@ -14,9 +14,9 @@ CREATE TABLE users (
     PRIMARY KEY (tenant, user_id)
 );
 
--- A token that a provider called dead is emptied here, and the reason kept. `webpush`: a browser's subscription,
--- its endpoint with its keys after a `#`. `confirmed_at`: when the app gave the same tokens again; a provider may
--- know a token as dead since before that. NULL: not since they were registered.
+-- A token that a provider called dead is emptied, and the reason kept. `webpush`: a browser's subscription, its
+-- endpoint with its keys after a `#`. `confirmed_at`: when the app last registered the same tokens again; a provider's
+-- verdict may be older than that. NULL: not since the first registration.
 CREATE TABLE devices (
     tenant             text NOT NULL,
     user_id            text NOT NULL,
@@ -52,8 +52,8 @@ CREATE TABLE suppressions (
     PRIMARY KEY (tenant, channel, address)
 );
 
--- What users answered to our senders, reduced to the word that counts. A sender belongs to the installation, so
--- the answer holds for every tenant: its suppression stands under the tenant `*`, which no API key has.
+-- Users' replies to our senders, reduced to STOP or START. A sender belongs to the installation, so that a
+-- reply applies to every tenant: its suppression is stored under the tenant `*`, which no API key has.
 CREATE TABLE replies (
     provider    text NOT NULL,
     event_key   text NOT NULL,

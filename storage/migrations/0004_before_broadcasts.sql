@@ -1,5 +1,5 @@
 -- Broadcasts: one message to many users. The broadcast's row alone decides what may happen next: each chunk of its
--- audience is accepted in one transaction with the cursor, and only while the broadcast runs.
+-- audience is accepted in one transaction with the cursor, and only while the broadcast is running.
 CREATE TABLE broadcasts (
     id                  uuid PRIMARY KEY,
     tenant              text NOT NULL,
@@ -24,10 +24,10 @@ CREATE TABLE broadcasts (
     window_zone         text,
     start_at            timestamptz,
     expires_at          timestamptz,
-    -- The upload that is the audience; rows of other uploads were cut short. `digest` recognises a repeated one.
+    -- The upload that is the audience; other uploads were cut short. `digest` recognises a repeated upload.
     upload              integer NOT NULL DEFAULT 0,
     digest              bytea,
-    -- The last user that a query looked at; NULL once it looked at all, or where there is no query.
+    -- The last user that the query looked at; NULL once it has looked at all of them, or without a query.
     gathered_to         text,
     total               bigint NOT NULL DEFAULT 0,
     accepted            bigint NOT NULL DEFAULT 0,
@@ -36,7 +36,7 @@ CREATE TABLE broadcasts (
     cursor              bigint NOT NULL DEFAULT 0,
     -- When the rate allows the next chunk to begin.
     next_at             timestamptz NOT NULL DEFAULT now(),
-    -- By when a worker must have come back to it; NULL once nothing is expected any more.
+    -- By when a worker must have continued the broadcast; NULL when nothing is expected of one.
     due_at              timestamptz,
     created_at          timestamptz NOT NULL DEFAULT now(),
     started_at          timestamptz,
@@ -47,7 +47,7 @@ CREATE TABLE broadcasts (
 CREATE INDEX broadcasts_newest ON broadcasts (tenant, created_at DESC, id DESC);
 CREATE INDEX broadcasts_due ON broadcasts (due_at) WHERE due_at IS NOT NULL;
 
--- Who is still to be accepted. What a recipient brings is removed with the chunk that accepts it.
+-- Recipients that are still to be accepted. A row is removed with the chunk that accepts it.
 CREATE TABLE broadcast_recipients (
     broadcast_id uuid NOT NULL,
     upload       integer NOT NULL,
@@ -58,7 +58,7 @@ CREATE TABLE broadcast_recipients (
     PRIMARY KEY (broadcast_id, upload, number)
 );
 
--- Lines that were not accepted, and why: codes and names of fields, nothing of the line itself.
+-- Lines that were not accepted, and why: codes and field names, none of the line's content.
 CREATE TABLE broadcast_refusals (
     broadcast_id uuid NOT NULL,
     upload       integer NOT NULL,
@@ -69,7 +69,7 @@ CREATE TABLE broadcast_refusals (
     PRIMARY KEY (broadcast_id, upload, number)
 );
 
--- The notifications that were accepted, one chunk a row: what a cancelled broadcast has to stop.
+-- The notifications that were accepted, one row per chunk: what a cancelled broadcast has to stop.
 CREATE TABLE broadcast_chunks (
     broadcast_id     uuid NOT NULL,
     last_number      bigint NOT NULL,
@@ -79,8 +79,8 @@ CREATE TABLE broadcast_chunks (
 );
 
 -- How many of a broadcast's notifications have entered and left a status since they were accepted: the sum over a
--- status is its count. Rows are only added, one for each group of writes, and folded together later: writers of
--- one broadcast would otherwise take turns at a counter.
+-- status is its count. Rows are only added, one per group of writes, and folded later: with a single counter, the
+-- writers of one broadcast would wait for each other.
 CREATE TABLE broadcast_tallies (
     broadcast_id uuid NOT NULL,
     status       status NOT NULL,

@@ -1,4 +1,4 @@
--- The installation: its providers as operators and circuits see them, and who may submit.
+-- The installation: the status and circuit of its providers, and its API keys.
 
 -- No row: the provider is active and its circuit closed.
 CREATE TABLE provider_states (

@@ -1,5 +1,5 @@
 -- name: list_attempts
--- The attempts of one notification, in order. An SMS has its size and its expected cost.
+-- The attempts of one notification, in order; those by SMS with their segments and expected cost.
 SELECT a.channel, a.number, a.provider, a.pass_number, a.device_id, a.target_masked,
        a.selection - 'sms' AS selection,
        (a.selection -> 'sms' ->> 'segments')::integer AS segments, a.selection -> 'sms' ->> 'encoding' AS encoding,
@@ -13,8 +13,8 @@ WHERE n.id = $1
 ORDER BY a.intended_at, d.position, a.number
 
 -- name: record_late_outcome
--- An outcome that came after its attempt had been resolved without it: kept beside, never instead. The message of
--- an accepted one becomes this attempt's, so that no look-up adopts it and its receipts find their way.
+-- Record an outcome that arrived after its attempt was resolved, beside the recorded one, which stays. The message
+-- of a late acceptance becomes this attempt's: no look-up adopts it, and its receipts find the attempt.
 WITH kept AS (
     UPDATE notification_attempts a
     SET late_outcome = $3, late_at = clock_timestamp(),
@@ -32,15 +32,15 @@ WITH kept AS (
 SELECT outcome FROM kept
 
 -- name: find_claimed_messages
--- Which of these messages of a provider belong to an attempt already.
+-- Which of these messages of a provider already belong to an attempt.
 SELECT provider_message_id FROM provider_messages
 WHERE provider = $1 AND provider_message_id = ANY($2::text[])
 
 -- name: count_indistinguishable_attempts
--- Other open attempts with the same text to the same address: a look-up cannot tell them apart.
+-- Other open attempts with the same text to the same address, which a look-up cannot distinguish.
 SELECT count(*) FROM notification_attempts
 WHERE match_key = $1 AND outcome IS NULL AND delivery_id <> $2
 
 -- name: has_attempts
--- Whether anything was ever tried.
+-- Whether any attempt was ever made.
 SELECT EXISTS (SELECT FROM notification_attempts)

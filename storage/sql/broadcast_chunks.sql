@@ -1,6 +1,6 @@
 -- name: gather_recipients
--- The next $2 users that a query looks at become recipients if they match. One statement a step, so that a step that
--- is repeated starts where the one before ended.
+-- Look at the next $2 users of a query, and make recipients of those that match. Each step is one statement, so that
+-- a repeated step starts where the previous one ended.
 WITH b AS (
     SELECT id, tenant, query, gathered_to, total FROM broadcasts
     WHERE id = $1 AND status = 'running' AND gathered_to IS NOT NULL
@@ -19,7 +19,7 @@ WITH b AS (
           WHEN 'sms' THEN l.phone IS NOT NULL
           WHEN 'email' THEN l.email IS NOT NULL
           WHEN 'whatsapp' THEN COALESCE(l.whatsapp, l.phone) IS NOT NULL
-          -- A look at the key for each user: EXISTS may become a join that reads the whole table.
+          -- One key look-up per user: EXISTS may become a join that reads the whole table.
           WHEN 'push' THEN (
               SELECT true FROM devices d WHERE d.tenant = b.tenant AND d.user_id = l.user_id
                 AND COALESCE(d.fcm_token, d.apns_token, d.webpush) IS NOT NULL LIMIT 1)
@@ -48,13 +48,14 @@ ORDER BY number
 LIMIT $4
 
 -- name: lock_broadcast
--- Before a chunk is accepted, in its transaction: the broadcast runs, and its cursor is where the chunk begins.
--- No row: it was paused or cancelled, or somebody else accepted this chunk.
+-- Before a chunk is accepted, in its transaction: lock a running broadcast whose cursor is where the chunk begins.
+-- No row: it was paused or cancelled, or another process accepted this chunk.
 SELECT id FROM broadcasts WHERE id = $1 AND status = 'running' AND cursor = $2 FOR NO KEY UPDATE
 
 -- name: advance_broadcast
--- A chunk was accepted: remove its recipients, keep its refusals and notifications, move the cursor on.
--- The rate counts from when the chunk before allowed this one, so that a late chunk does not slow the others.
+-- A chunk was accepted: remove its recipients, store its refusals and notifications, advance the cursor.
+-- The rate counts from the time at which the previous chunk allowed this one, so that a late chunk does not slow
+-- the others.
 WITH removed AS (
     DELETE FROM broadcast_recipients WHERE broadcast_id = $1 AND upload = $2 AND number > $3 AND number <= $4
 ), chunk AS (
@@ -74,20 +75,20 @@ SET cursor = $4,
 WHERE id = $1
 
 -- name: end_broadcast
--- End a running broadcast, if its cursor is still where its end was seen.
+-- End a running broadcast, if its cursor has not advanced since the caller read it.
 UPDATE broadcasts SET status = $3, reason_code = $4
 WHERE id = $1 AND status = 'running' AND cursor = $2
 RETURNING id
 
 -- name: abandon_draft
--- Cancel a draft whose audience never came, unless an upload of it began again.
+-- Cancel a draft whose audience was not uploaded, unless another upload has begun.
 UPDATE broadcasts SET status = 'cancelled', reason_code = $2
 WHERE id = $1 AND status = 'draft' AND due_at < now() + interval '1 hour'
 RETURNING id
 
 -- name: clear_recipients
--- Remove recipients that will not be accepted any more, $2 at a time: of a broadcast that is over, or of uploads that
--- were cut short.
+-- Remove at most $2 recipients of a broadcast that is over: those that will not be accepted, and those of uploads
+-- that were cut short.
 DELETE FROM broadcast_recipients WHERE (broadcast_id, upload, number) IN (
     SELECT r.broadcast_id, r.upload, r.number
     FROM broadcasts b JOIN broadcast_recipients r ON r.broadcast_id = b.id
@@ -97,7 +98,7 @@ DELETE FROM broadcast_recipients WHERE (broadcast_id, upload, number) IN (
 RETURNING number
 
 -- name: finish_broadcast
--- Nothing is expected of it any more; what uploads that were cut short had refused is of no use.
+-- Record that a broadcast is over, and remove the refusals of uploads that were cut short.
 WITH removed AS (
     DELETE FROM broadcast_refusals r USING broadcasts b
     WHERE b.id = $1 AND r.broadcast_id = $1 AND r.upload <> b.upload
@@ -106,22 +107,22 @@ UPDATE broadcasts SET ended_at = now(), due_at = NULL
 WHERE id = $1 AND status IN ('completed', 'cancelled') AND ended_at IS NULL
 
 -- name: expect_broadcast
--- Somebody comes back to it within $2 seconds; if nobody does, it is due.
+-- A worker continues the broadcast within $2 seconds; otherwise it becomes due.
 UPDATE broadcasts SET due_at = now() + make_interval(secs => $2)
 WHERE id = $1 AND ended_at IS NULL AND status NOT IN ('draft', 'paused')
 
 -- name: next_unstopped_chunk
--- The next chunk of a cancelled broadcast, after $2, that may still hold something to stop.
+-- The next chunk of a cancelled broadcast, after $2, that may still contain notifications to stop.
 SELECT last_number, notification_ids FROM broadcast_chunks
 WHERE broadcast_id = $1 AND last_number > $2 AND NOT stopped
 ORDER BY last_number LIMIT 1
 
 -- name: mark_chunk_stopped
--- Nothing of this chunk will be sent any more.
+-- Nothing more of this chunk will be sent.
 UPDATE broadcast_chunks SET stopped = true WHERE broadcast_id = $1 AND last_number = $2
 
 -- name: claim_broadcasts
--- Broadcasts that somebody must come back to, for $2 seconds; at most $1.
+-- Claim at most $1 due broadcasts for $2 seconds.
 UPDATE broadcasts SET due_at = now() + make_interval(secs => $2)
 WHERE id = ANY(ARRAY(
     SELECT id FROM broadcasts WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -129,11 +130,11 @@ WHERE id = ANY(ARRAY(
 RETURNING id, tenant, type, channels
 
 -- name: list_unfolded_tallies
--- Broadcasts with more than $1 rows of tallies, at most $2.
+-- At most $2 broadcasts with more than $1 rows of tallies.
 SELECT broadcast_id FROM broadcast_tallies GROUP BY broadcast_id HAVING count(*) > $1 LIMIT $2
 
 -- name: fold_tallies
--- Fold a broadcast's tallies: the same sums in fewer rows. Two at once fold what each of them got hold of.
+-- Fold a broadcast's tallies: the same sums in fewer rows. Two processes at once each fold the rows that they delete.
 WITH old AS (
     DELETE FROM broadcast_tallies WHERE broadcast_id = $1 RETURNING status, change
 )

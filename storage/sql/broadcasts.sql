@@ -14,13 +14,13 @@ ON CONFLICT DO NOTHING
 RETURNING id, (CASE WHEN $7 = 'running' THEN pg_notify('herald_broadcasts', '') END)
 
 -- name: find_broadcast_by_key
--- What is stored under a broadcast's key: its id may have been derived with another secret. The tenant is hidden from
--- the planner, which would otherwise walk through all of a tenant's broadcasts while it knows no better.
+-- The broadcast that is stored under a key; its id may have been derived with another secret. `tenant || ''` keeps
+-- the planner from scanning all of a tenant's broadcasts when it has no statistics.
 SELECT id, fingerprint, fingerprint_key_id, fingerprint_version
 FROM broadcasts WHERE idempotency_key = $2 AND tenant || '' = $1
 
 -- name: broadcast_view
--- Broadcasts as they are now, with the statuses of their notifications.
+-- Broadcasts, with the current statuses of their notifications.
 SELECT b.*, now() AS now,
        b.status <> 'cancelled' OR (
             SELECT true FROM broadcast_chunks c WHERE c.broadcast_id = b.id AND NOT c.stopped LIMIT 1
@@ -32,14 +32,14 @@ FROM broadcasts b
 WHERE b.id = ANY($1::uuid[])
 
 -- name: list_broadcasts
--- A page of a tenant's broadcasts, newest first; $3 and $4 are where the page before ended.
+-- A page of a tenant's broadcasts, newest first. $3 and $4: where the previous page ended.
 SELECT id, created_at FROM broadcasts
 WHERE tenant = $1 AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid))
 ORDER BY created_at DESC, id DESC
 LIMIT $2
 
 -- name: apply_broadcast_command
--- Pause, resume or cancel, if its status allows it. Whoever carries it on is woken; a paused one is left alone.
+-- Pause, resume or cancel a broadcast, if its status allows it, and wake its worker. A paused one is never due.
 UPDATE broadcasts
 SET status = $4,
     reason_code = $5,
@@ -48,7 +48,7 @@ WHERE id = $1 AND tenant = $2 AND status = ANY($3::text[]) AND ended_at IS NULL
 RETURNING id, pg_notify('herald_broadcasts', '')
 
 -- name: begin_upload
--- A new upload of a draft's audience: it has its own rows, and the draft is not abandoned.
+-- Begin an upload of a draft's audience. It has its own rows, and the draft is not abandoned for $3 seconds.
 UPDATE broadcasts SET upload = upload + 1, due_at = now() + make_interval(secs => $3)
 WHERE id = $1 AND tenant = $2 AND audience = 'upload' AND status = 'draft'
 RETURNING upload
@@ -61,12 +61,12 @@ WHERE id = $1 AND upload = $2 AND status = 'draft'
 RETURNING id, pg_notify('herald_broadcasts', '')
 
 -- name: add_recipients
--- Recipients of one upload, or of a list.
+-- Add recipients of one upload, or of a list.
 INSERT INTO broadcast_recipients (broadcast_id, upload, number, user_id, addresses, data)
 SELECT $1, $2, number, user_id, addresses::jsonb, data::jsonb FROM unnest($3::broadcast_recipient_v1[])
 
 -- name: add_refusals
--- Lines that were not accepted, and why. One that was recorded before stays as it was.
+-- Record lines that were not accepted, and why. A line that was recorded before stays unchanged.
 INSERT INTO broadcast_refusals (broadcast_id, upload, number, code, pointer, message)
 SELECT $1, $2, number, code, pointer, message FROM unnest($3::broadcast_refusal_v1[])
 ON CONFLICT DO NOTHING

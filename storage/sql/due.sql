@@ -1,11 +1,11 @@
 -- name: claim_due
--- Claim up to $2 notifications of one lane that are due, for $3 seconds. The claim pushes due_at forward by the
--- lease, so that whatever is not moved in time comes back by itself; its token tells a holder from a later one.
--- $4 says which kinds: those with a workflow of their own, those that a batch may take; each kind has its own order
--- in the index. What a batch handed over is due so that its workflow is started, and may have nothing to do for
--- long: after that it is due when its deliveries say, not after each lease.
--- The commit does not wait for the disk. A claim that a crash takes back is due again, and whoever acted on it finds
--- the workflow running, or the delivery as another left it.
+-- Claim up to $2 due notifications of one lane for $3 seconds. The claim pushes due_at forward by the lease, so that
+-- what is not updated in time is due again. Its token distinguishes its holder from a later one.
+-- $4 says which kinds: those with a dedicated workflow, those that a batch may take; each kind has its own order in
+-- the index. What a batch handed over is due so that its workflow is started, and may then have nothing to do for a
+-- long time: after the claim it is due when its deliveries say, not after each lease.
+-- The commit does not wait for the disk. A claim that a crash undoes is due again, and the next process that acts on
+-- it finds the workflow running, or the delivery as the first one left it.
 WITH picked AS (
     SELECT next.id, next.due_at
     FROM unnest($4::boolean[]) AS kind (dedicated_workflow),
@@ -37,8 +37,8 @@ LEFT JOIN notification_contents c ON c.accepted_at = n.accepted_at AND c.notific
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
 
 -- name: claim_batch
--- Like claim_due, for a batch: what needs no workflow of its own, and of it only the id. Nor does its commit wait
--- for the disk.
+-- Like claim_due, for a batch: claims what needs no dedicated workflow, and returns no details. Its commit does not
+-- wait for the disk either.
 WITH picked AS (
     SELECT id, due_at FROM due WHERE lane = $1 AND dedicated_workflow = false AND due_at <= now()
     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -56,8 +56,8 @@ SELECT id, claim, EXTRACT(EPOCH FROM now() - due_at)::float8 AS late_s,
 FROM claimed JOIN picked USING (id) ORDER BY due_at
 
 -- name: hand_over_claims
--- Claims that a batch does not carry any further: due at once, for a workflow of their own where $3 says so, as long
--- as the claim holds. What somebody is writing at this moment is left to its lease.
+-- Release claims that a batch does not continue: due at once, for a dedicated workflow where $3 says so, if the claim
+-- is still current. A row that another process is writing is skipped, and is due after its lease.
 WITH held AS (
     SELECT due.id, input.dedicated_workflow
     FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS input (id, claim, dedicated_workflow)
@@ -73,11 +73,11 @@ WITH held AS (
 SELECT id, (SELECT pg_notify('herald_due', '')) FROM handed_over
 
 -- name: give_back_claim
--- A claim that could not be acted on: due again in $3 seconds, if it is still this claim.
+-- Make a claim that could not be acted on due again in $3 seconds, if it is still the current one.
 UPDATE due SET due_at = now() + make_interval(secs => $3), lease_until = NULL WHERE id = $1 AND claim = $2
 
 -- name: count_backlog
--- How much a batch may take in each lane that is due now, counted up to $2.
+-- How many notifications of each lane are due that a batch may take, counted up to $2.
 SELECT lane, (SELECT count(*) FROM (
     SELECT FROM due
     WHERE due.lane = input.lane AND dedicated_workflow = false AND due_at <= now() LIMIT $2) AS found) AS count

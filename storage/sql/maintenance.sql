@@ -1,16 +1,16 @@
 -- name: ensure_partitions
--- Partitions for the coming $1 months.
+-- Create the partitions of the coming $1 months.
 SELECT ensure_partitions_v1($1)
 
 -- name: count_drift
--- Contradictions in the ledger. Each write leaves it consistent, so that every count here but `overdue` is a fault.
--- Of what is live, the oldest $1 are looked at.
+-- Count contradictions in the ledger. Each write leaves it consistent, so that every count except `overdue` is a
+-- fault. Only the oldest $1 live notifications are examined.
 WITH live AS (
     SELECT id, status, accepted_at FROM notifications
     WHERE final_at IS NULL OR status >= 'outcome_unknown'
     ORDER BY accepted_at LIMIT $1
 ), derived AS (
-    -- Each by its key, whatever the statistics say: a join may walk all deliveries, an aggregate of each may not.
+    -- One key look-up each, whatever the statistics say: a plain join may scan all deliveries.
     SELECT live.id, live.status, live.accepted_at, own.status AS derived_status, own.expects, own.unsent
     FROM live CROSS JOIN LATERAL (
         SELECT max(d.status) AS status,
@@ -36,8 +36,8 @@ SELECT (SELECT count(*) FROM derived
        (SELECT count(*) FROM derived WHERE status IS DISTINCT FROM derived_status) AS status_mismatch
 
 -- name: requeue_lost
--- Live notifications that lost their place in the queue get it back: when their deliveries say, or now.
--- A notification that is being written at this moment is left to its writer.
+-- Put live notifications that lost their queue entry back into the queue: due when their deliveries say, or now.
+-- A notification that another transaction is writing is skipped.
 WITH lost AS (
     SELECT n.id, n.lane, n.accepted_at FROM notifications n
     WHERE (n.final_at IS NULL OR n.status >= 'outcome_unknown')
@@ -57,7 +57,7 @@ ON CONFLICT DO NOTHING
 RETURNING id, (SELECT pg_notify('herald_due', ''))
 
 -- name: count_dead_letters
--- What waits for an operator, and the age of the oldest.
+-- Notifications that wait for an operator, and the age of the oldest in seconds.
 SELECT tenant, type, status, count(*) AS count,
        EXTRACT(epoch FROM now() - min(accepted_at))::float8 AS oldest_age_s
 FROM notifications
@@ -66,12 +66,12 @@ GROUP BY tenant, type, status
 ORDER BY tenant, type, status
 
 -- name: revive_orphans
--- Orphan receipts whose message has become an attempt's since (a look-up found it) are due again.
+-- Make orphan receipts due again whose message now belongs to an attempt (a look-up found it).
 UPDATE receipt_inbox SET orphaned_at = NULL, due_at = now()
 WHERE (provider, event_key) IN (
     SELECT i.provider, i.event_key
     FROM receipt_inbox i,
-         -- With a limit, one look at the key for each orphan: a plain join may walk every message there is.
+         -- The limit makes it one key look-up per orphan: a plain join may scan every message.
          LATERAL (SELECT * FROM provider_messages
                   WHERE provider = i.provider AND provider_message_id = i.provider_message_id LIMIT 1) m,
          LATERAL (SELECT FROM notification_attempts
@@ -84,7 +84,7 @@ WHERE (provider, event_key) IN (
 RETURNING event_key, (SELECT pg_notify('herald_receipts', ''))
 
 -- name: drop_orphans
--- Drop receipts that have been orphans for $1 seconds, $2 at a time.
+-- Drop at most $2 receipts that have been orphans for more than $1 seconds.
 DELETE FROM receipt_inbox WHERE (provider, event_key) IN (
     SELECT provider, event_key FROM receipt_inbox
     WHERE orphaned_at < now() - make_interval(secs => $1)

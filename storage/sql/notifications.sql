@@ -48,15 +48,15 @@ SELECT id, fingerprint, fingerprint_key_id, fingerprint_version
 FROM notifications WHERE id = ANY($1::uuid[])
 
 -- name: find_accepted_by_key
--- Notifications that were accepted before, by what the client named them with. Their ids are derived from it, and
--- its unique constraint holds even if the secret of that derivation changes.
+-- Notifications that were accepted before, by the fields that identify them for the client. Their ids are derived
+-- from these fields, which stay unique even if the secret of the derivation changes.
 SELECT input.id AS asked, n.id, n.fingerprint, n.fingerprint_key_id, n.fingerprint_version
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
      AS input (id, tenant, user_id, type, idempotency_key)
 JOIN notifications n USING (tenant, user_id, type, idempotency_key)
 
 -- name: load_notifications
--- Everything that a pass needs to decide and to send, one row a notification.
+-- Everything that a pass needs to decide and to send, one row per notification.
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accepted_at, n.send_at, n.expires_at,
        now() AS now,
        (c).title, COALESCE((c).body, '') AS body, COALESCE((c).metadata, '{}') AS metadata, (c).scrubbed_at,
@@ -70,8 +70,8 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
             SELECT a.delivery_id, a.number, a.provider, a.pass_number, a.device_id, a.intended_at, a.send_deadline,
                    a.outcome, a.code, a.provider_message_id, a.match_key, a.receipt_status, a.closed_at
             FROM deliveries d
-                 -- Held apart by OFFSET 0, so that the delivery is found first: by their month alone, where nothing
-                 -- is known of the table yet, all attempts of the month were looked through.
+                 -- OFFSET 0 keeps the subquery apart, so that the delivery is found first: while the table had no
+                 -- statistics, the planner went by the month alone and read all its attempts.
                  CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
                                      WHERE a.delivery_id = d.id AND a.accepted_at = n.accepted_at OFFSET 0) a
             WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id AND d.attempts_made > 0) a) AS attempts,
@@ -84,7 +84,7 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
             SELECT type, channel, enabled FROM user_notification_settings s
             WHERE s.tenant = n.tenant AND s.user_id = n.user_id AND s.type IN (n.type, '*')) s) AS settings,
        (SELECT json_agg(s) FROM (
-            -- In the recipient's own spelling.
+            -- The address as the recipient has it, not as the suppression list spells it.
             SELECT own.channel, own.address
             FROM (SELECT key AS channel, value AS address FROM jsonb_each_text(addresses_v1(c, u))
                   UNION ALL
@@ -95,7 +95,7 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accept
                        n.tenant, own.channel, suppression_key_v1(own.channel, own.address)))
        ) s) AS suppressed
 FROM notifications n
--- One look into the month of each: a plain join may look into every month for all of them.
+-- One look-up per notification, in its month: a plain join may search every month for all of them.
 LEFT JOIN LATERAL (SELECT c FROM notification_contents c
                    WHERE c.accepted_at = n.accepted_at AND c.notification_id = n.id LIMIT 1) held ON true
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
@@ -118,8 +118,8 @@ LEFT JOIN notification_contents c ON c.accepted_at = n.accepted_at AND c.notific
 WHERE n.id = ANY($1::uuid[])
 
 -- name: list_notifications
--- A page of a tenant's notifications, newest first: of the next $3 in an index, those that match. storage/queries.py
--- puts both kinds of condition in place of the markers, so that each combination is a statement with its own plan.
+-- A page of a tenant's notifications, newest first: those that match among the next $3 of an index.
+-- storage/queries.py replaces the markers with conditions, so that each combination is a statement with its own plan.
 SELECT n.id, n.accepted_at
 FROM (
     SELECT * FROM notifications n
@@ -132,12 +132,12 @@ ORDER BY n.accepted_at DESC, n.id DESC
 LIMIT $2
 
 -- name: list_live_notifications
--- A page of a tenant's notifications in a status that only unfinished ones have, newest first. They are looked for
--- among what is not over: of all that there ever was hardly any has it. storage/queries.py puts the conditions in.
+-- A page of a tenant's notifications in a status that only unfinished ones have, newest first. It searches the live
+-- notifications alone: hardly any of the whole history has such a status. storage/queries.py inserts the conditions.
 SELECT n.id, n.accepted_at
 FROM notifications n
 WHERE (n.final_at IS NULL OR n.status >= 'outcome_unknown')
-  -- Written so that the index of the tenant's whole history is of no use.
+  -- `|| ''` keeps the planner from the index of the tenant's whole history.
   AND n.tenant || '' = $1 /* conditions */
 ORDER BY n.accepted_at DESC, n.id DESC
 LIMIT $2
@@ -155,7 +155,7 @@ OFFSET $2::bigint - 1 LIMIT 1
 SELECT count(*) FROM notifications WHERE status IN ('outcome_unknown', 'dead_lettered')
 
 -- name: readdress
--- An operator gives a dead letter other addresses.
+-- Replace the addresses of a dead letter, for an operator.
 UPDATE notification_contents c
 SET to_sms = COALESCE($2::jsonb ->> 'sms', c.to_sms), to_email = COALESCE($2::jsonb ->> 'email', c.to_email),
     to_whatsapp = COALESCE($2::jsonb ->> 'whatsapp', c.to_whatsapp)
@@ -168,5 +168,5 @@ SELECT at, kind, channel, data FROM timeline
 WHERE notification_id = $1 AND accepted_at = $2 ORDER BY seq
 
 -- name: refresh_notifications
--- Derive notifications and their places in the queue from deliveries that were written without a ledger function.
+-- Derive notifications and their queue entries from deliveries that were written without a ledger function.
 SELECT ledger_refresh_v1($1, $2)

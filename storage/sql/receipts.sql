@@ -1,5 +1,5 @@
 -- name: store_receipts
--- Verified callbacks into the inbox; one that waits there already returns no row.
+-- Store verified callbacks in the inbox. One that is already there returns no row.
 INSERT INTO receipt_inbox (
     provider, event_key, provider_message_id, delivery_id, attempt_number, status, code, permanent, address_verdict,
     occurred_at
@@ -11,10 +11,10 @@ ON CONFLICT DO NOTHING
 RETURNING provider, event_key, (SELECT pg_notify('herald_receipts', ''))
 
 -- name: claim_receipts
--- Receipts that are due, held until this transaction ends, each with its attempt if it is known: by the reference
--- that the provider carried back, else by whose the provider's message is. With $2 and $3, only the one receipt that
--- they name. $4: for how many seconds they must have been due.
--- The transaction's commit does not wait for the disk: what a crash takes back is in the inbox again.
+-- Due receipts, locked until this transaction ends, each with its attempt if that is known: by the reference that the
+-- provider carried back, else by the provider's message. With $2 and $3, only the receipt that they name. $4: for how
+-- many seconds they must have been due.
+-- The transaction's commit does not wait for the disk: a receipt whose removal a crash undoes is in the inbox again.
 SELECT i.provider, i.event_key, i.status, i.code, i.permanent, i.address_verdict, i.provider_message_id,
        i.occurred_at, i.received_at, i.tries, a.notification_id, a.delivery_id, a.number, a.accepted_at,
        (SELECT set_config('synchronous_commit', 'off', true)) AS commits
@@ -46,7 +46,7 @@ JOIN deliveries d ON d.id = input.delivery_id
 JOIN notification_attempts a ON a.delivery_id = d.id AND a.number = input.number AND a.accepted_at = d.accepted_at
 
 -- name: keep_receipts
--- Receipts as evidence; one that was kept before returns no row, and changes nothing again.
+-- Keep receipts as evidence. One that was kept before returns no row, and is not applied again.
 INSERT INTO receipts (
     delivery_id, attempt_number, provider, event_key, accepted_at, status, code, permanent, occurred_at, received_at,
     source
@@ -58,7 +58,7 @@ ON CONFLICT DO NOTHING
 RETURNING delivery_id, provider, event_key
 
 -- name: read_deliveries
--- Deliveries with their attempts (a row for each attempt) and what decides whether they can be sent again.
+-- Deliveries with their attempts (one row per attempt) and what decides whether they can be sent again.
 SELECT d.id, d.notification_id, d.tenant, d.type, d.channel, d.position, d.status, d.reason_code, d.version,
        d.pass_number, d.next_pass_at, d.expires_at, d.due_at, d.accepted_at, now() AS now,
        (c.notification_id IS NOT NULL AND c.scrubbed_at IS NULL) AS content_kept,
@@ -71,8 +71,8 @@ WHERE d.id = ANY($1::uuid[])
 ORDER BY d.id, a.number
 
 -- name: record_attempt_receipts
--- What attempts learn from receipts: how far the message came, whose it is, that an open attempt was accepted after
--- all, that one closed as not accepted was. An outcome once recorded never changes.
+-- Record what receipts show about attempts: the progress and the id of the message, that an open attempt was accepted
+-- after all, that one closed as not accepted was accepted. A recorded outcome never changes.
 WITH input AS (
     SELECT * FROM unnest($1::attempt_receipt_v1[])
 ), learnt AS (
@@ -97,7 +97,7 @@ ORDER BY provider, provider_message_id
 ON CONFLICT DO NOTHING
 
 -- name: update_deliveries_by_receipts
--- What becomes of deliveries by their receipts. Unlike ledger_update_v1 this may end `sending`: the same receipts
+-- Update deliveries by their receipts. Unlike ledger_update_v1 this may end `sending`: the same receipts
 -- have just closed the open attempt.
 WITH input AS (
     SELECT * FROM unnest($1::delivery_update_v1[])
@@ -116,12 +116,12 @@ INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
 SELECT notification_id, accepted_at, event, channel, data::jsonb FROM updated WHERE event IS NOT NULL
 
 -- name: find_final
--- Which of these notifications are over.
+-- Which of these notifications are final.
 SELECT id FROM notifications WHERE id = ANY($1::uuid[]) AND final_at IS NOT NULL
 
 -- name: find_addresses
--- The addresses that attempts went to, as far as they are known: where the notification would go now. That may be
--- another by now; the caller compares it with what the attempt recorded.
+-- The addresses that attempts went to, as far as known: where the notification would go now. They may have changed
+-- since; the caller compares them with what the attempts recorded.
 SELECT a.delivery_id, a.number, d.tenant, d.user_id, d.channel, a.provider, a.device_id, a.target_masked,
        a.intended_at,
        CASE d.channel
@@ -138,12 +138,12 @@ LEFT JOIN devices v ON v.tenant = d.tenant AND v.user_id = d.user_id AND v.devic
                    AND v.registered_at <= a.intended_at
 
 -- name: remove_applied_receipts
--- Receipts whose work is done leave the inbox.
+-- Remove applied receipts from the inbox.
 DELETE FROM receipt_inbox i USING unnest($1::text[], $2::text[]) AS input (provider, event_key)
 WHERE i.provider = input.provider AND i.event_key = input.event_key
 
 -- name: postpone_receipts
--- Receipts that fit no attempt yet are due again after their wait; without one they are orphans.
+-- Make receipts that match no attempt yet due again after their wait. Those without a wait become orphans.
 UPDATE receipt_inbox i
 SET tries = i.tries + 1,
     due_at = now() + make_interval(secs => COALESCE(input.wait_s, 0)),

@@ -1,7 +1,7 @@
 -- name: list_old_partitions
--- Partitions of months older than $1 whole months, in the order in which they may go: attempts before what hangs on
--- them. A month in which something still live was accepted (a long schedule) is kept whole. Those whose removal was
--- interrupted are listed too: `leaving` their table, or `apart` from it.
+-- Partitions of months older than $1 whole months, in the order in which they may be dropped: attempts before what
+-- belongs to them. A month in which a live notification was accepted (a long schedule) is kept whole. Partitions
+-- whose removal was interrupted are listed too: `leaving` their table, or `apart` from it.
 SELECT format('%I.%I', space.nspname, parent.relname) AS parent,
        format('%I.%I', space.nspname, child.relname) AS name,
        CASE WHEN inhrelid IS NULL THEN 'apart' WHEN inhdetachpending THEN 'leaving' ELSE 'attached' END AS state
@@ -21,9 +21,9 @@ WHERE month.start < date_trunc('month', now()) - make_interval(months => $1)
 ORDER BY month.start, kind.rank
 
 -- name: remove_old_messages
--- Remove which attempt a provider's message belongs to, once the month's attempts are gone: of months older than $1
--- whole ones and older than any partition that is left, at most $2. A month that is kept keeps them, and those of
--- the months after it, so that no round walks over rows that it must leave.
+-- Remove which attempt a provider's message belongs to, at most $2 rows, once the month's attempts are gone: from
+-- months older than $1 whole months and older than any partition that is left. A month that is kept also keeps the
+-- rows of later months, so that no round scans rows that it must not remove.
 WITH old AS (
     SELECT provider, provider_message_id FROM provider_messages
     WHERE accepted_at < LEAST(
@@ -41,9 +41,9 @@ WITH old AS (
 SELECT count(*) FROM removed
 
 -- name: remove_old_notifications
--- Remove the oldest notifications that are over, of months older than $1 whole months, at most $2, with their
--- deliveries and with it the fact that their keys were used. Tenant by tenant, for the index in this order begins
--- with the tenant; no other is kept for this alone.
+-- Remove the oldest notifications that are over, at most $2, of months older than $1 whole months, with their
+-- deliveries. Their keys may then be used again. It goes tenant by tenant, because the index in this order begins
+-- with the tenant, and no index is kept for this alone.
 WITH RECURSIVE tenants AS (
     (SELECT tenant FROM notifications ORDER BY tenant LIMIT 1)
     UNION ALL

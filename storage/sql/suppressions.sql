@@ -1,7 +1,7 @@
 -- name: list_suppressions
--- A page of a tenant's suppressed addresses. storage/users.py puts the conditions that are asked for in place of
--- the marker, so that each combination is a statement with its own plan. What users answered to a sender of all
--- tenants (`*`) is shown only to a tenant that names the address: other numbers are none of its business.
+-- A page of a tenant's suppressed addresses. storage/users.py replaces the markers with conditions, so that each
+-- combination is a statement with its own plan. What users answered to a sender of all tenants (`*`) is shown only to
+-- a tenant that names the address: it may not see other numbers.
 SELECT channel, address, reason, source, created_at FROM suppressions
 WHERE tenant /* of */ = $1 /* conditions */
 ORDER BY channel, address LIMIT $2
@@ -13,17 +13,17 @@ ON CONFLICT (tenant, channel, address) DO UPDATE SET reason = suppressions.reaso
 RETURNING channel, address, reason, source, created_at
 
 -- name: suppress_by_verdict
--- A provider says that an address takes nothing any more; the first reason is kept.
+-- A provider reports that an address no longer takes messages. An earlier reason is kept.
 INSERT INTO suppressions (tenant, channel, address, reason, source) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING
 
 -- name: suppress_globally
--- A provider says that the user told the sender to stop. START lifts it (record_reply).
+-- A provider reports that the user asked the sender to stop. START lifts it (record_reply).
 INSERT INTO suppressions (tenant, channel, address, reason, source) VALUES ('*', $1, $2, 'stop', $3)
 ON CONFLICT DO NOTHING
 
 -- name: is_suppressed_globally
--- Whether the user told our senders to stop.
+-- Whether the user asked our senders to stop.
 SELECT true FROM suppressions WHERE tenant = '*' AND channel = $1 AND address = $2
 
 -- name: unsuppress
@@ -31,8 +31,8 @@ SELECT true FROM suppressions WHERE tenant = '*' AND channel = $1 AND address = 
 DELETE FROM suppressions WHERE tenant = $1 AND channel = $2 AND address = $3 RETURNING true
 
 -- name: record_reply
--- What a user answered: kept once, and acted on unless they have said something later. START lifts what STOP brought
--- about and nothing else: a bounce, a complaint or an operator's suppression is another row.
+-- Record what a user answered, once, and act on it unless a later answer is known. START lifts the suppression by STOP
+-- and nothing else: a bounce, a complaint or an operator's suppression is another row.
 WITH recorded AS (
     INSERT INTO replies (provider, event_key, channel, address, word, said_at)
     VALUES ($1, $2, $3, $4, $5, LEAST(COALESCE($6, now()), now()))

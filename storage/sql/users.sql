@@ -1,9 +1,9 @@
 -- name: find_user
--- A user's own row.
+-- A user's row.
 SELECT phone, email, whatsapp, time_zone, quiet_start, quiet_end FROM users WHERE tenant = $1 AND user_id = $2
 
 -- name: ensure_user
--- A user exists, with or without contacts, and is locked: what belongs to them changes in turns.
+-- Create a user without contacts unless it exists, and lock it: changes of what belongs to it take turns.
 INSERT INTO users (tenant, user_id) VALUES ($1, $2)
 ON CONFLICT (tenant, user_id) DO UPDATE SET updated_at = now()
 
@@ -26,9 +26,9 @@ SELECT device_id, fcm_token, apns_token, webpush, registered_at, deactivated_at,
 FROM devices WHERE tenant = $1 AND user_id = $2 ORDER BY registered_at DESC, device_id
 
 -- name: set_devices
--- Replace a user's devices. Those that did not change keep the time of their registration, and when they were given
--- again is noted beside it: both say whether a provider's verdict about a token is older than the token. New ones
--- count down from now, so that the first one given is tried first.
+-- Replace a user's devices. Unchanged ones keep the time of their registration, and `confirmed_at` is when they were
+-- given again: both show whether a provider's verdict about a token is older than the token. The registration times
+-- of new ones count down from now, so that the first one given is tried first.
 WITH input AS (
     SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
         AS t (device_id, fcm_token, apns_token, webpush, place)
@@ -48,8 +48,8 @@ SET fcm_token = excluded.fcm_token, apns_token = excluded.apns_token, webpush = 
                   IS NOT DISTINCT FROM (excluded.fcm_token, excluded.apns_token, excluded.webpush)) AS t (same))
 
 -- name: deactivate_token
--- Empty a token that a provider called dead, unless the device has been given another, or this one again, since that
--- send, or since the provider knows it as dead ($5): the verdict is older than that.
+-- Empty a token that a provider called dead, unless the device was given another token, or this one again, after $5:
+-- the time of the send, or since when the provider knows the token as dead. The verdict is then older than the token.
 UPDATE devices
 SET fcm_token = NULLIF(fcm_token, $3), apns_token = NULLIF(apns_token, $3), webpush = NULLIF(webpush, $3),
     deactivated_at = now(), deactivated_reason = $4
@@ -76,14 +76,14 @@ ON CONFLICT (tenant, user_id, channel, type) DO UPDATE SET enabled = excluded.en
 WHERE s.enabled <> excluded.enabled
 
 -- name: find_subscription
--- What a delivery's user gets by it, and whether they want it.
+-- The type and channel of a delivery, and whether its user wants them.
 SELECT d.type, d.channel,
        NOT (SELECT opted_out FROM is_opted_out_v1(d.tenant, d.user_id, d.channel, d.type)) AS wanted
 FROM deliveries d WHERE d.id = $1
 
 -- name: unsubscribe
--- The user of a delivery no longer wants its type over its channel. The first time, this is recorded in the
--- notification's timeline, as long as that month is kept.
+-- Opt the user of a delivery out of its type over its channel. The first time, this is recorded in the notification's
+-- timeline, if its month is still kept.
 WITH delivery AS (
     SELECT notification_id, accepted_at, tenant, user_id, type, channel FROM deliveries WHERE id = $1
 ), known AS (
@@ -98,7 +98,7 @@ WITH delivery AS (
     INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
     SELECT d.notification_id, d.accepted_at, 'unsubscribed', d.channel, jsonb_build_object('by', 'one_click')
     FROM delivery d JOIN unwanted USING (type)
-    -- A month that retention has dropped has no place for it any more.
+    -- A month that retention has dropped has no partition for it.
     WHERE EXISTS (SELECT FROM notification_contents c
                   WHERE c.accepted_at = d.accepted_at AND c.notification_id = d.notification_id)
 )

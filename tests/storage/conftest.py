@@ -1,4 +1,4 @@
-"""A ledger over the module's own database."""
+"""A ledger over the test module's database."""
 
 from collections.abc import AsyncIterator
 
@@ -36,7 +36,7 @@ async def ledger(pool: Pool) -> AsyncIterator[Ledger]:
 
 @pytest_asyncio.fixture(scope="module")
 async def other_ledger(other_pool: Pool) -> AsyncIterator[Ledger]:
-    """What a second process has."""
+    """A second process's ledger."""
     ledger = Ledger(other_pool)
     yield ledger
     await ledger.close(timeout_s=5)
@@ -44,19 +44,19 @@ async def other_ledger(other_pool: Pool) -> AsyncIterator[Ledger]:
 
 @pytest.fixture
 def cases(ledger: Ledger) -> Cases:
-    """Makes notifications: `case = await cases(channels=…)`."""
+    """Creates notifications: `case = await cases(channels=…)`."""
     return Cases(ledger)
 
 
 @pytest_asyncio.fixture
 async def case(cases: Cases) -> Case:
-    """A notification over sms, just accepted."""
+    """A newly accepted notification over SMS."""
     return await cases()
 
 
 @pytest_asyncio.fixture
 async def harness(pool: Pool) -> AsyncIterator[LedgerHarness]:
-    """A ledger and an inbox that holds only what the test puts there."""
+    """A ledger with an empty inbox of receipts."""
     await pool.execute("TRUNCATE receipt_inbox")
     ledger, receipts = Ledger(pool), Receipts(pool, receipt_deadline=deadline)
     yield LedgerHarness(pool, ledger, receipts)

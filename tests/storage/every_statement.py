@@ -1,5 +1,5 @@
-"""How every statement is asked whose plan tests/storage/test_query_plans.py holds. A new statement gets a
-line here: its arguments over the filling of tests/storage/plans.py, and how many rows it may read of a table.
+"""The arguments for every statement whose plan tests/storage/test_query_plans.py checks. A new statement gets
+a line here: its arguments for the data of tests/storage/plans.py, and how many rows it may read of a table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ ORPHANS = ROWS // 500 + FEW
 
 @dataclass(frozen=True)
 class Query:
-    """A statement's arguments. It may read `rows_max` rows of each table; and `whole`, where it is set, says
-    why it is right that it reads an index (or a small table) from one end to the other.
+    """A statement's arguments. It may read `rows_max` rows of each table. `whole`, where it is set, is the
+    reason why it may read an index (or a small table) from one end to the other.
     """
 
     arguments: tuple[Any, ...] = ()
@@ -28,12 +28,12 @@ class Query:
 
 
 def every_statement(now: datetime) -> dict[str, Query]:
-    """By name; `now` is the filling's moment: notification `no` was accepted `no` milliseconds before."""
+    """By name. `now` is the time of the data: notification `no` was accepted `no` milliseconds earlier."""
     return {
         **_shown(now),
         **_users(now),
         **_receipts(now),
-        **_upkeep(),
+        **_maintenance(),
         **_installation(),
         **_broadcasts(now),
     }
@@ -125,19 +125,19 @@ def _receipt_fields(number: int, now: datetime) -> dict[str, Any]:
 
 
 def _fields(rows: Sequence[Mapping[str, Any]], names: str) -> list[dict[str, Any]]:
-    """Of each row the fields that its row type has."""
+    """The named fields of each row."""
     return [{name: row[name] for name in names.split()} for row in rows]
 
 
-def _upkeep() -> dict[str, Query]:
-    live = "what is live is looked at as a whole: a bounded number, whatever there was before"
-    parked = "everything that waits for an operator is counted: its own index holds nothing else"
-    orphans = "the orphans' own index holds nothing else"
+def _maintenance() -> dict[str, Query]:
+    live = "all live notifications are read: a bounded number, whatever the history"
+    parked = "everything that waits for an operator is counted: its index holds nothing else"
+    orphans = "the index of orphans holds nothing else"
     return {
         "ensure_partitions": Query((3,)),
         "ping": Query(),
         "remove_old_messages": Query((1, 10)),
-        # As if the coming month had begun long ago: everything is old.
+        # With -1 months everything is old.
         "remove_old_notifications": Query((-1, 10), whole="the first tenant is the first row of an index"),
         "list_old_partitions": Query((6,)),
         "count_parked": Query(rows_max=PARKED, whole=parked),
@@ -150,15 +150,15 @@ def _upkeep() -> dict[str, Query]:
 
 
 def _installation() -> dict[str, Query]:
-    one = "one row is read, whichever comes first"
+    one = "only the first row is read"
     return {
-        "list_drained_providers": Query(whole="one row a provider"),
+        "list_drained_providers": Query(whole="one row per provider"),
         "has_attempts": Query(whole=one),
         "create_api_key": Query(("key7", "acme", "backend", b"\x00")),
         "find_api_key": Query(("key7",)),
         "revoke_api_key": Query(("key7",)),
         "list_api_keys": Query(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
-        "list_provider_states": Query(whole="one row a provider"),
+        "list_provider_states": Query(whole="one row per provider"),
         "record_circuit": Query(("twilio", "open")),
         "set_provider_status": Query(("twilio", "drained")),
     }
@@ -169,7 +169,7 @@ def _broadcasts(now: datetime) -> dict[str, Query]:
     new = (uuid4(), "acme", "key-new", b"\x00", "k", 1, "running", "marketing", ["sms"], "all")
     text = (None, "Hello", "{}", "{}", "query", "{}", None, None, None, None, None, None, 0, 60.0)
     refusals = [{"number": 1, "code": "charset", "pointer": "", "message": ""}]
-    tallies = "rows are folded together before they are many"
+    tallies = "rows are folded before there are many"
     return {
         "abandon_draft": Query((id, "abandoned")),
         "advance_broadcast": Query((id, 0, 0, 9, [uuid4()], refusals, 60.0)),

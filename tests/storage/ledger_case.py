@@ -1,4 +1,4 @@
-"""Short ways to say what happens to one notification in the ledger."""
+"""Short helpers for what happens to one notification in the ledger."""
 
 import itertools
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _users = itertools.count(1)
 
 
 def submission(**changes: Any) -> Submission:
-    """A submission of a user of its own, unless `user_id` is given."""
+    """A submission for a new user, unless `user_id` is given."""
     user_id = changes.pop("user_id", f"user-{next(_users)}")
     tenant, type, key = (
         changes.pop(name, default)
@@ -46,7 +46,7 @@ def submission(**changes: Any) -> Submission:
 
 @dataclass(frozen=True)
 class Case:
-    """One notification and what can be done to it. Without a channel: its first one."""
+    """One notification and the operations on it. The default channel is SMS."""
 
     ledger: Ledger
     id: UUID
@@ -61,11 +61,11 @@ class Case:
         return (await self.load()).delivery(channel)
 
     async def due(self) -> Mapping[str, Any] | None:
-        """Its row of the queue, with the database's clock as `now`."""
+        """Its row in the queue, with the database's time as `now`."""
         return await self.ledger.pool.fetchrow("SELECT *, now() AS now FROM due WHERE id = $1", self.id)
 
     async def intent(self, channel: Channel = Channel.SMS, **changes: Any) -> Intent:
-        """An intent for the delivery as it is now."""
+        """An intent for the current delivery."""
         delivery = await self.delivery(channel)
         fields: dict[str, Any] = {
             "version": delivery.version,
@@ -96,11 +96,15 @@ class Case:
         channel: Channel = Channel.SMS,
         **fields: Any,
     ) -> AttemptOutcome:
-        """What came of an attempt, as its sender saw the delivery."""
+        """An attempt's outcome, for the version of the delivery that its sender saw."""
         delivery = await self.delivery(channel)
         known: dict[str, Any] = {"number": opened.number, "version": opened.version}
         return AttemptOutcome(
-            notification_id=self.id, delivery_id=delivery.id, outcome=outcome, transition=after, **(known | fields)
+            notification_id=self.id,
+            delivery_id=delivery.id,
+            outcome=outcome,
+            transition=after,
+            **(known | fields),
         )
 
     async def close(
@@ -134,17 +138,17 @@ class Case:
         return opened
 
     async def execute(self, statement: str, *arguments: Any) -> str:
-        """A statement of the test's own; $1 is the notification's id."""
+        """Run a test's statement; $1 is the notification's id."""
         return await self.ledger.pool.execute(statement, self.id, *arguments)
 
     async def row(self, statement: str, *arguments: Any) -> asyncpg.Record:
-        """One row of a query of the test's own; $1 is the notification's id."""
+        """The row of a test's query; $1 is the notification's id."""
         found = await self.ledger.pool.fetchrow(statement, self.id, *arguments)
         assert found is not None
         return found
 
     async def shown(self) -> asyncpg.Record:
-        """Its narrow row."""
+        """Its row in `notifications`."""
         return await self.row("SELECT * FROM notifications WHERE id = $1")
 
     async def attempts(self) -> list[asyncpg.Record]:
@@ -162,7 +166,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """Accepts notifications, each of a user of its own."""
+    """Accepts notifications, each for a new user."""
 
     ledger: Ledger
 
@@ -173,7 +177,7 @@ class Cases:
         return Case(self.ledger, accepted.id, row.user_id)
 
 
-class _Held:
+class _SinglePool:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
@@ -184,13 +188,13 @@ class _Held:
         pass
 
 
-def held(connection: Any) -> Pool:
-    """A pool of this one connection: what a ledger writes over it belongs to the test's transaction."""
-    pool: Any = _Held(connection)
+def pool_of(connection: Any) -> Pool:
+    """A pool of this one connection: a ledger's writes over it belong to the test's transaction."""
+    pool: Any = _SinglePool(connection)
     return pool
 
 
 def at(case_or_time: Notification | datetime, seconds: float) -> datetime:
-    """So many seconds after a time, or after when a notification was loaded."""
+    """`seconds` after a time, or after the time at which a notification was loaded."""
     time = case_or_time.now if isinstance(case_or_time, Notification) else case_or_time
     return time + timedelta(seconds=seconds)

@@ -1,6 +1,6 @@
-"""A small life of two notifications, by the code of storage: what a release's processes say to Postgres.
+"""A small life of two notifications, by storage's code: the statements that a release's processes send.
 
-It has stages, so that the lives of two releases can take turns in one database.
+It has stages, so that the lives of two releases can alternate in one database.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,9 +27,9 @@ PHONE = "+2348031230000"
 
 
 class Life:
-    """One user's two notifications in one lane: `sent` is delivered at the second try, `ended` is cancelled.
+    """A user's two notifications in one lane: `sent` is delivered by attempt 2, `ended` is cancelled.
 
-    `user`, `lane`: nobody else's in the database, so that claims find nothing but these two.
+    `user` and `lane` are used by nothing else in the database, so that claims find only these two.
     """
 
     def __init__(self, pool: Any, user: str, lane: Lane) -> None:
@@ -41,7 +41,7 @@ class Life:
 
     @property
     def stages(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        """What happens, in order."""
+        """The stages, in order."""
         return {
             "accept": self.accept,
             "batch": self.batch,

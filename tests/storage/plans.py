@@ -1,4 +1,4 @@
-"""The plans of whatever a ledger's connection runs, and a ledger that is full enough for them to matter."""
+"""The plans of the statements that a ledger runs, and a ledger with enough rows for plans to matter."""
 
 import asyncio
 import json
@@ -117,7 +117,7 @@ _FLAT = {name: _flat(text) for name, text in TEXTS.items()}
 
 
 def _name(query: str) -> str | None:
-    """The statement that a query is. Its beginning says it: conditions follow, and Postgres omits an INTO."""
+    """The name of a query's statement, by its beginning: conditions follow, and Postgres omits an INTO."""
     for name, whole in _FLAT.items():
         fixed, marked, _ = whole.partition(" /*")
         if query.startswith(fixed) if marked else query[:150] in whole:
@@ -126,12 +126,12 @@ def _name(query: str) -> str | None:
 
 
 class Explained:
-    """A ledger over one connection as production opens it, and the plans of whatever it runs."""
+    """A ledger over one connection as production opens it, and the plans of the statements that it runs."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.ledger = Ledger(self)  # pyright: ignore[reportArgumentType] (all that a ledger needs of a pool)
-        self._heard: list[str] = []
+        self._logged: list[str] = []
         connection.add_log_listener(self._listen)
 
     def acquire(self, timeout: float | None = None) -> "Explained":
@@ -157,17 +157,17 @@ class Explained:
         return await self.connection.fetchrow(query, *arguments)
 
     async def moment(self) -> Any:
-        """The filling's: its notification `no` was accepted so many milliseconds before."""
+        """The time of the data: its notification `no` was accepted `no` milliseconds earlier."""
         return await self.connection.fetchval(
             "SELECT accepted_at + interval '7 ms' FROM notifications WHERE id = $1", row_id("n", 7)
         )
 
     def _listen(self, _: Any, message: Any) -> None:
         if message.message.startswith("duration:"):
-            self._heard.append(message.message)
+            self._logged.append(message.message)
 
     async def start(self, plan_cache_mode: str = "force_generic_plan") -> None:
-        """Tell plans from now on; `plan_cache_mode` is production's, unless another is asked for."""
+        """Log plans from now on; `plan_cache_mode` is production's by default."""
         await self.connection.execute(
             "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_format = json;"
             "SET auto_explain.log_analyze = on; SET auto_explain.log_nested_statements = on;"
@@ -179,13 +179,13 @@ class Explained:
         self.connection.remove_log_listener(self._listen)
 
     def plans(self) -> dict[str, list[dict[str, Any]]]:
-        """The plans since the last time, by the name of their statement."""
+        """The plans since the last call, by the name of their statement."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for text in self._heard:
+        for text in self._logged:
             plan = json.loads(text.split("plan:", 1)[1])
             if name := _name(_flat(plan["Query Text"])):
                 found.setdefault(name, []).append(plan["Plan"])
-        self._heard = []
+        self._logged = []
         return found
 
 
@@ -196,7 +196,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _reads(plans: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every place where a statement reads a table: its description, and the node of the plan."""
+    """Every plan node in which a statement reads a table, with a description."""
     for name, trees in plans.items():
         for tree in trees:
             for node in _nodes(tree):
@@ -205,12 +205,12 @@ def _reads(plans: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, dict[s
 
 
 def without_index(plans: dict[str, list[dict[str, Any]]]) -> set[str]:
-    """Where a table, or an index of one, would be read from one end to the other."""
-    return {place for place, node in _reads(plans) if not {"Index Cond", "Recheck Cond"} & node.keys()}
+    """The scans that would read a table, or an index of it, from one end to the other."""
+    return {scan for scan, node in _reads(plans) if not {"Index Cond", "Recheck Cond"} & node.keys()}
 
 
 def partitions_opened(plans: dict[str, list[dict[str, Any]]], name: str) -> set[str]:
-    """The partitions that a statement read, or made ready to read."""
+    """The partitions that a statement read or opened."""
     return {
         node["Relation Name"]
         for _, node in _reads({name: plans[name]})
@@ -219,15 +219,15 @@ def partitions_opened(plans: dict[str, list[dict[str, Any]]], name: str) -> set[
 
 
 def wasteful(plans: dict[str, list[dict[str, Any]]], rows_max: int) -> set[str]:
-    """Where more rows were read than that."""
-    told = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    """The scans that read more than `rows_max` rows."""
+    counts = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
     return {
-        f"{place}, {rows:.0f} rows"
-        for place, node in _reads(plans)
-        if (rows := sum(node.get(key, 0) for key in told) * node["Actual Loops"]) > rows_max
+        f"{scan}, {rows:.0f} rows"
+        for scan, node in _reads(plans)
+        if (rows := sum(node.get(key, 0) for key in counts) * node["Actual Loops"]) > rows_max
     }
 
 
 def row_id(kind: str, number: int) -> UUID:
-    """The id of a notification ("n") or a delivery ("d") of the filling."""
+    """The id of a notification ("n"), a delivery ("d") or a broadcast ("b") of the data."""
     return UUID(md5(f"{kind}{number}".encode(), usedforsecurity=False).hexdigest())

@@ -1,4 +1,4 @@
-"""Notifications and attempts that receipts are about, written as senders write them."""
+"""A ledger with notifications and attempts for receipts, written as senders write them."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def deadline(type: str) -> float | None:
 
 @dataclass(frozen=True)
 class LedgerHarness:
-    """The ledger and its inbox of receipts, and the writes that tests need."""
+    """A ledger with its inbox of receipts, and the writes that tests need."""
 
     pool: Pool
     ledger: Ledger
@@ -128,7 +128,8 @@ class LedgerHarness:
         id = await self.accept(**{k: arguments.pop(k) for k in ("type", "scrub") if k in arguments})
         return id, await self.attempt(id, **arguments)
 
-    async def tell(self, *receipts: Receipt, provider: str = "twilio") -> int:
+    async def report_receipts(self, *receipts: Receipt, provider: str = "twilio") -> int:
+        """Store receipts in the inbox; returns how many were new."""
         return await self.receipts.store(provider, receipts)
 
     async def attempt_rows(self, id: UUID) -> Sequence[Mapping[str, Any]]:
@@ -141,7 +142,7 @@ class LedgerHarness:
         return [row["kind"] for row in rows]
 
     async def due(self, id: UUID) -> bool | None:
-        """Whether the notification is due now; None when nothing is expected of it."""
+        """Whether the notification is due now; None if it is not in the queue."""
         return await self.pool.fetchval("SELECT due_at <= now() FROM due WHERE id = $1", id)
 
     async def inbox(self) -> int:
@@ -149,6 +150,6 @@ class LedgerHarness:
 
 
 def receipt(ref: str | None, status: str, **arguments: Any) -> Receipt:
-    """A receipt with a key of its own."""
+    """A receipt with its own event key."""
     key = arguments.pop("event_key", None) or f"e{next(_numbers)}"
     return Receipt(event_key=key, status=ReceiptStatus(status), attempt_ref=ref, **arguments)

@@ -1,7 +1,8 @@
-"""Records what code says to Postgres and what it answers, and says it again to another database.
+"""Records the statements that code sends to Postgres with their answers, and replays them elsewhere.
 
-What the database makes up (ids, tokens, times) differs there: from the answers a replay learns which value
-stands for which, and uses it in what it says next. Everything else must be answered as it was recorded.
+Values that the database generates (ids, tokens, times) differ there: from the answers a replay learns which
+value corresponds to which, and substitutes it in later arguments. All other values must equal the recorded
+ones.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ import asyncpg
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Said = dict[str, Any]
-"""A query, its arguments and the rows that answered it, as JSON can hold them."""
+"""A query, its arguments and its result rows, as JSON values."""
 
 
 class Recorder:
-    """A pool of one connection, whose queries are kept in `said`."""
+    """A pool of one connection that records its queries in `said`."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
@@ -76,7 +77,7 @@ class _Transaction(AbstractAsyncContextManager[None]):
 
 
 class Replay:
-    """Says what was recorded over another connection. `known`: what stands for what from the start."""
+    """Replays recorded queries over another connection. `known`: texts to substitute from the start."""
 
     def __init__(self, connection: Any, known: Mapping[str, str] | None = None) -> None:
         self._connection = connection
@@ -84,7 +85,7 @@ class Replay:
         self._times: dict[datetime, datetime] = {}
 
     async def say(self, recorded: Sequence[Said]) -> None:
-        """Say all of it in order. Raises AssertionError for an answer that differs."""
+        """Replay all queries in order. Raises AssertionError when an answer differs."""
         for one in recorded:
             arguments = self._translated(from_json(one["arguments"]))
             rows = await self._connection.fetch(one["query"], *arguments)
@@ -131,15 +132,15 @@ class Replay:
                 assert self._translated(recorded) == actual, query
 
     def _in_order(self, recorded: list[Any], actual: list[Any]) -> list[Any]:
-        """The actual rows as they were recorded, where they have ids: a statement may promise no order."""
+        """The actual rows in the recorded order, if they have ids: a statement may promise no order."""
         if not all(isinstance(row, dict) and isinstance(row.get("id"), UUID) for row in (*recorded, *actual)):
             return actual
-        places = {self._translated(row["id"]): place for place, row in enumerate(recorded)}
-        return sorted(actual, key=lambda row: places.get(row["id"], 0))
+        indexes = {self._translated(row["id"]): index for index, row in enumerate(recorded)}
+        return sorted(actual, key=lambda row: indexes.get(row["id"], 0))
 
 
 def to_json(value: Any) -> Any:
-    """A value of Postgres as JSON can hold it."""
+    """A value from Postgres as a JSON value."""
     match value:
         case UUID():
             return {"$uuid": str(value)}
@@ -158,7 +159,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """What to_json was given."""
+    """The value that `to_json` converted."""
     match value:
         case {"$uuid": text}:
             return UUID(text)

@@ -1,7 +1,7 @@
-"""What a release leaves to the tests of later ones, in releases/<version>/: `make release-data` writes it.
+"""The data of a release for later releases' tests: `make release-data` writes it to releases/<version>/.
 
-schema.sql: what made its database, step by step; statements.json: what its processes may say, with the types;
-life.json: what they said in a small life (life.py), and what Postgres answered.
+schema.sql: the steps that made its database. statements.json: the statements of its processes, with types.
+life.json: the statements that they sent in a small life (life.py), with the answers of Postgres.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ ROOT = HERE.parents[1]
 RELEASES = HERE / "releases"
 
 USER, LANE = "released", Lane.NORMAL
-"""Of the recorded life."""
+"""The user and the lane of the recorded life."""
 
 
 @dataclass(frozen=True)
 class Types:
-    """The names of a statement's parameters' types, and its columns with theirs."""
+    """The types of a statement's parameters, and its columns with their types."""
 
     parameters: list[str]
     columns: list[list[str]]
@@ -54,7 +54,7 @@ class Released:
 
 
 def newest() -> Released:
-    """The newest release that there is data of."""
+    """The data of the newest release."""
     folder = max(RELEASES.iterdir(), key=lambda path: [int(part) for part in path.name.split(".")])
     _, *parts = re.split(
         r"^-- step: (\w+)\n", (folder / "schema.sql").read_text(encoding="utf-8"), flags=re.MULTILINE
@@ -69,7 +69,7 @@ def newest() -> Released:
 
 
 def texts() -> dict[str, str]:
-    """The statements of this tree and the calls of its functions, by name."""
+    """This tree's statements and function calls, by name."""
     found = {name: one.text for name, one in statements().items()}
     for path in sorted((ROOT / "storage").glob("*.py")):
         for name in re.findall(r'\bcall\("(\w+)"\)', path.read_text(encoding="utf-8")):
@@ -78,7 +78,7 @@ def texts() -> dict[str, str]:
 
 
 async def types_of(connection: Any, text: str) -> Types:
-    """The types of a statement, as Postgres prepares it."""
+    """The types that Postgres reports for a prepared statement."""
     prepared = await connection.prepare(text)
     return Types(
         [parameter.name for parameter in prepared.get_parameters()],
@@ -87,7 +87,7 @@ async def types_of(connection: Any, text: str) -> Types:
 
 
 async def _made(postgres: Postgres) -> dict[str, str]:
-    """The data of this tree, by the file that it belongs in."""
+    """The data of this tree, by file name."""
     await postgres.ensure_database()
     await migrate(postgres.url())
     pool = await open_pool(postgres.url(), size_max=1)

@@ -1,4 +1,4 @@
-"""What receipts mean for addresses: suppressed, or a dead token; never an address that came since."""
+"""Address verdicts of receipts: suppressed addresses and dead tokens, but never a newer address."""
 
 import pytest
 
@@ -14,10 +14,12 @@ async def _suppressed(harness: LedgerHarness, address: str) -> dict[str, str] | 
     return dict(row) if row else None
 
 
-async def test_an_address_is_suppressed(harness: LedgerHarness) -> None:
+async def test_a_verdict_suppresses_the_address(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
     verdict = AddressVerdict.SUPPRESS
-    await harness.tell(receipt(ref, "undelivered", permanent=True, code="21610", address_verdict=verdict))
+    await harness.report_receipts(
+        receipt(ref, "undelivered", permanent=True, code="21610", address_verdict=verdict)
+    )
     await harness.receipts.apply_due(100)
     assert await _suppressed(harness, PHONE) == {
         "tenant": "t1",
@@ -27,29 +29,31 @@ async def test_an_address_is_suppressed(harness: LedgerHarness) -> None:
     }
 
 
-async def test_a_complaint_suppresses_although_it_was_delivered(harness: LedgerHarness) -> None:
+async def test_a_complaint_about_a_delivered_mail_suppresses_the_address(harness: LedgerHarness) -> None:
     id = await harness.accept(Channel.EMAIL)
     ref = await harness.attempt(id, channel=Channel.EMAIL, provider="mailgun", address=EMAIL)
-    told = receipt(ref, "delivered", address_verdict=AddressVerdict.SUPPRESS)
-    await harness.tell(receipt(ref, "delivered"), told, provider="mailgun")
+    report = receipt(ref, "delivered", address_verdict=AddressVerdict.SUPPRESS)
+    await harness.report_receipts(receipt(ref, "delivered"), report, provider="mailgun")
     await harness.receipts.apply_due(100)
     suppressed = await _suppressed(harness, EMAIL)
     assert suppressed is not None
     assert (suppressed["channel"], suppressed["reason"]) == ("email", "delivered")
 
 
-async def test_the_users_own_address_is_found(harness: LedgerHarness) -> None:
+async def test_an_address_from_the_contacts_of_the_user_is_suppressed(harness: LedgerHarness) -> None:
     id, ref = await harness.sent(address="+4915112345678")
-    await harness.pool.execute("UPDATE notification_contents SET to_sms = NULL WHERE notification_id = $1", id)
+    await harness.pool.execute(
+        "UPDATE notification_contents SET to_sms = NULL WHERE notification_id = $1", id
+    )
     await harness.pool.execute("INSERT INTO users VALUES ('t1', $1, '+4915112345678')", f"u-{id}")
-    await harness.tell(receipt(ref, "undelivered", address_verdict=AddressVerdict.SUPPRESS))
+    await harness.report_receipts(receipt(ref, "undelivered", address_verdict=AddressVerdict.SUPPRESS))
     await harness.receipts.apply_due(100)
     assert await _suppressed(harness, "+4915112345678") is not None
 
 
-async def test_an_address_that_came_since_is_left_alone(harness: LedgerHarness) -> None:
+async def test_an_address_changed_after_the_send_is_not_suppressed(harness: LedgerHarness) -> None:
     _, ref = await harness.sent(address="+4915187654321")
-    await harness.tell(receipt(ref, "undelivered", address_verdict=AddressVerdict.SUPPRESS))
+    await harness.report_receipts(receipt(ref, "undelivered", address_verdict=AddressVerdict.SUPPRESS))
     await harness.receipts.apply_due(100)
     assert await _suppressed(harness, PHONE) is None
 
@@ -68,8 +72,8 @@ async def test_a_dead_token_is_emptied(
     )
     token = f"{provider}-token-0123456789"
     ref = await harness.attempt(id, channel=Channel.PUSH, provider=provider, device_id="d1", address=token)
-    told = receipt(ref, "undelivered", code="unregistered", address_verdict=verdict)
-    await harness.tell(told, provider=provider)
+    report = receipt(ref, "undelivered", code="unregistered", address_verdict=verdict)
+    await harness.report_receipts(report, provider=provider)
     await harness.receipts.apply_due(100)
     row = await harness.pool.fetchrow("SELECT * FROM devices WHERE user_id = $1", f"u-{id}")
     assert row is not None
@@ -78,12 +82,12 @@ async def test_a_dead_token_is_emptied(
     assert await _suppressed(harness, token) is None
 
 
-async def test_a_token_registered_since_is_left_alone(harness: LedgerHarness) -> None:
+async def test_a_token_registered_after_the_send_is_kept(harness: LedgerHarness) -> None:
     id = await harness.accept(Channel.PUSH)
     token = "fcm-token-0123456789"
     ref = await harness.attempt(id, channel=Channel.PUSH, provider="fcm", device_id="d1", address=token)
     await harness.pool.execute("INSERT INTO devices VALUES ('t1', $1, 'd1', $2)", f"u-{id}", token)
-    told = receipt(ref, "undelivered", address_verdict=AddressVerdict.DEACTIVATE_TOKEN)
-    await harness.tell(told, provider="fcm")
+    report = receipt(ref, "undelivered", address_verdict=AddressVerdict.DEACTIVATE_TOKEN)
+    await harness.report_receipts(report, provider="fcm")
     await harness.receipts.apply_due(100)
     assert await harness.pool.fetchval("SELECT fcm_token FROM devices WHERE user_id = $1", f"u-{id}") == token

@@ -1,4 +1,4 @@
-"""API keys: good until they are revoked, and stored without their secret."""
+"""API keys are valid until they are revoked, and stored without their secret."""
 
 from collections.abc import AsyncIterator
 
@@ -25,7 +25,7 @@ async def test_a_key_is_found_by_its_prefix_with_its_tenant_and_digest(pool: Poo
 
 async def test_the_secret_is_not_stored(pool: Pool) -> None:
     key = await api_keys.create(pool, "acme", "backend")
-    _, _, secret = key.split("_", 2)  # the secret may hold underscores of its own
+    _, _, secret = key.split("_", 2)  # the secret may contain underscores
     assert not await pool.fetchval("SELECT bool_or(strpos(k::text, $1) > 0) FROM api_keys k", secret)
 
 
@@ -38,7 +38,7 @@ async def test_a_revoked_key_is_not_found_and_is_revoked_once(pool: Pool) -> Non
     assert not await api_keys.revoke(pool, "00000000")
 
 
-async def test_a_given_key_may_be_made_sure_of_again(pool: Pool, database: str) -> None:
+async def test_ensure_may_be_repeated_for_a_key(pool: Pool, database: str) -> None:
     key = api_keys.generate()
     for _ in range(2):
         await api_keys.ensure(database, "acme", key)
@@ -57,14 +57,14 @@ async def test_keys_are_listed_newest_first(pool: Pool) -> None:
 @pytest.mark.parametrize(
     "key", ["", "hk", "hk_", "hk_12345678", "hk_12345678_", "hk_1234_x", "xx_12345678_y"]
 )
-async def test_what_has_not_the_form_of_a_key_is_none(pool: Pool, key: str) -> None:
+async def test_a_malformed_key_is_refused(pool: Pool, key: str) -> None:
     assert api_keys.split(key) is None
     if key:
         with pytest.raises(ValueError, match="hk_"):
             await api_keys.create(pool, "acme", "backend", key)
 
 
-async def test_a_key_never_takes_the_place_of_another_one(pool: Pool) -> None:
+async def test_a_key_never_replaces_another_with_the_same_prefix(pool: Pool) -> None:
     key = await api_keys.create(pool, "bank", "first")
     prefix, _ = api_keys.split(key) or ("", b"")
     with pytest.raises(ValueError, match=prefix):

@@ -1,4 +1,4 @@
-"""The queue as batches use it: what they may take, and what has a workflow of its own."""
+"""The queue for batches: what they may claim, and what has a dedicated workflow."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -23,120 +23,122 @@ BATCH = uuid4()
 
 @pytest_asyncio.fixture
 async def queue(pool: Pool) -> AsyncIterator[BatchQueue]:
-    """With nothing due from other tests."""
+    """A queue without due entries of other tests."""
     await pool.execute("DELETE FROM due")
     queue = BatchQueue(pool)
     yield queue
     await queue.close(5)
 
 
-async def _take(queue: BatchQueue, limit: int = 100, batch: UUID = BATCH) -> list[BatchClaim]:
+async def _claim(queue: BatchQueue, limit: int = 100, batch: UUID = BATCH) -> list[BatchClaim]:
     return await queue.claim(Lane.NORMAL, limit, LEASE_S, batch)
 
 
-async def _is_solo(case: Case) -> bool:
+async def _has_dedicated_workflow(case: Case) -> bool:
     due = await case.due()
     assert due is not None
     return due["dedicated_workflow"]
 
 
-async def test_a_batch_takes_what_is_due_once_and_its_claim_ends(queue: BatchQueue, cases: Cases) -> None:
+async def test_a_batch_claims_what_is_due_once_until_its_lease_ends(queue: BatchQueue, cases: Cases) -> None:
     first, second = await cases(), await cases()
     await first.execute("UPDATE due SET due_at = now() - interval '90 seconds' WHERE id = $1")
-    [claim] = await _take(queue, 1)
+    [claim] = await _claim(queue, 1)
     assert claim.id == first.id
     assert 90 <= claim.late_s < 120
-    assert [taken.id for taken in await _take(queue)] == [second.id]
+    assert [taken.id for taken in await _claim(queue)] == [second.id]
     due = await first.due()
     assert due is not None
     assert (due["batch_id"], due["claim"]) == (BATCH, claim.token)
     assert due["due_at"] == due["lease_until"] > at(due["now"], LEASE_S - 5)
     await first.execute("UPDATE due SET due_at = now() WHERE id = $1")
-    assert [taken.id for taken in await _take(queue)] == [first.id]
+    assert [taken.id for taken in await _claim(queue)] == [first.id]
 
 
 @pytest.mark.parametrize("how", [{"strategy": Strategy.FIRST}, {"dedicated_workflow": True}])
-async def test_what_has_a_workflow_from_the_start_is_no_batches(
+async def test_a_notification_with_a_dedicated_workflow_is_not_for_batches(
     queue: BatchQueue, cases: Cases, ledger: Ledger, how: dict[str, object]
 ) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL), **how)
     plain = await cases()
-    assert [claim.id for claim in await _take(queue)] == [plain.id]
+    assert [claim.id for claim in await _claim(queue)] == [plain.id]
     assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)] == [
         case.id
     ]
 
 
-async def test_the_dispatcher_leaves_to_batches_what_is_theirs(
+async def test_the_dispatcher_leaves_other_notifications_to_batches(
     queue: BatchQueue, cases: Cases, ledger: Ledger
 ) -> None:
-    plain, dedicated_workflow = await cases(), await cases(dedicated_workflow=True)
+    plain, dedicated = await cases(), await cases(dedicated_workflow=True)
     assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)] == [
-        dedicated_workflow.id
+        dedicated.id
     ]
     assert [claim.id for claim in await ledger.claim(Lane.NORMAL, 10, LEASE_S)] == [plain.id]
 
 
-async def test_without_batches_the_earliest_go_first_whatever_they_are(
+async def test_without_batches_the_earliest_of_both_kinds_are_claimed(
     queue: BatchQueue, cases: Cases, ledger: Ledger
 ) -> None:
-    every = [await cases(dedicated_workflow=place % 2 == 1) for place in range(4)]
-    for place, case in enumerate(every):
+    every = [await cases(dedicated_workflow=index % 2 == 1) for index in range(4)]
+    for index, case in enumerate(every):
         await case.execute(
-            "UPDATE due SET due_at = now() - $2::interval WHERE id = $1", timedelta(seconds=10 - place)
+            "UPDATE due SET due_at = now() - $2::interval WHERE id = $1", timedelta(seconds=10 - index)
         )
     taken = {claim.id for claim in await ledger.claim(Lane.NORMAL, 2, LEASE_S)}
     assert taken == {every[0].id, every[1].id}
 
 
-async def test_what_was_tried_is_solo_and_what_was_put_off_is_not(queue: BatchQueue, cases: Cases) -> None:
-    tried, failed, put_off = await cases(), await cases(), await cases()
-    later = at((await put_off.load()).now, 60)
-    await put_off.update(
+async def test_an_attempt_leads_to_a_dedicated_workflow_and_a_deferral_does_not(
+    queue: BatchQueue, cases: Cases
+) -> None:
+    tried, failed, deferred = await cases(), await cases(), await cases()
+    later = at((await deferred.load()).now, 60)
+    await deferred.update(
         Transition(Status.DEFERRED, later, Reason.QUIET_HOURS, next_pass_at=later, release=True)
     )
-    assert not await _is_solo(put_off)
+    assert not await _has_dedicated_workflow(deferred)
     await tried.open()
-    assert await _is_solo(tried), "a crash now leaves an attempt to resolve"
+    assert await _has_dedicated_workflow(tried), "a crash now leaves an attempt to resolve"
     opened = await failed.open()
     retry = Transition(Status.DEFERRED, later, Reason.RETRY, pass_number=1, next_pass_at=later)
     await failed.close(opened, Outcome.UNAVAILABLE, retry)
-    assert await _is_solo(failed)
+    assert await _has_dedicated_workflow(failed)
 
 
-async def test_what_is_sent_and_awaits_its_receipt_is_solo_when_that_is_overdue(
+async def test_a_notification_that_awaits_its_receipt_has_a_dedicated_workflow(
     queue: BatchQueue, cases: Cases
 ) -> None:
     case = await cases()
     await case.sent(due_at=at((await case.load()).now, 60))
-    assert await _is_solo(case)
+    assert await _has_dedicated_workflow(case)
 
 
-async def test_a_parked_one_is_solo(queue: BatchQueue, cases: Cases) -> None:
+async def test_a_parked_notification_has_a_dedicated_workflow(queue: BatchQueue, cases: Cases) -> None:
     case = await cases()
     await case.update(Transition(Status.DEAD_LETTERED, at((await case.load()).now, 60), Reason.NO_PROVIDER))
-    assert await _is_solo(case)
+    assert await _has_dedicated_workflow(case)
 
 
 @pytest.mark.parametrize("dedicated_workflow", [True, False])
-async def test_what_a_batch_hands_over_is_due_at_once(
+async def test_a_claim_that_a_batch_hands_over_is_due_at_once(
     queue: BatchQueue, cases: Cases, ledger: Ledger, dedicated_workflow: bool
 ) -> None:
     case = await cases()
-    [claim] = await _take(queue)
+    [claim] = await _claim(queue)
     await queue.hand_over(HandOver(claim, dedicated_workflow=dedicated_workflow))
-    assert [taken.id for taken in await _take(queue)] == ([] if dedicated_workflow else [case.id])
+    assert [taken.id for taken in await _claim(queue)] == ([] if dedicated_workflow else [case.id])
     assert [taken.id for taken in await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)] == (
         [case.id] if dedicated_workflow else []
     )
 
 
 @pytest.mark.parametrize("parked", [True, False])
-async def test_what_was_handed_over_is_started_once_and_then_due_when_it_says(
+async def test_a_handed_over_notification_is_claimed_once_and_then_due_as_its_delivery_says(
     queue: BatchQueue, cases: Cases, ledger: Ledger, parked: bool
 ) -> None:
     case = await cases()
-    [claim] = await _take(queue)
+    [claim] = await _claim(queue)
     opened = await case.open()
     at_s = at(opened.intended_at, 86_400 if parked else 600)
     after = (
@@ -151,14 +153,14 @@ async def test_what_was_handed_over_is_started_once_and_then_due_when_it_says(
     ]
     due = await case.due()
     assert due is not None
-    assert due["due_at"] == at_s, "its workflow waits, and is not woken after each lease"
+    assert due["due_at"] == at_s, "its workflow waits, and is not started again after each lease"
 
 
-async def test_what_was_handed_over_untouched_is_due_again_after_its_lease(
+async def test_a_notification_handed_over_without_an_attempt_is_due_after_its_lease(
     queue: BatchQueue, cases: Cases, ledger: Ledger
 ) -> None:
     case = await cases()
-    [claim] = await _take(queue)
+    [claim] = await _claim(queue)
     await queue.hand_over(HandOver(claim, dedicated_workflow=True))
     await ledger.claim(Lane.NORMAL, 10, LEASE_S, dedicated_only=True)
     due = await case.due()
@@ -166,13 +168,13 @@ async def test_what_was_handed_over_untouched_is_due_again_after_its_lease(
     assert due["due_at"] == due["lease_until"]
 
 
-async def test_a_claim_that_somebody_else_has_since_is_not_handed_over(
+async def test_a_claim_that_another_batch_has_taken_since_is_not_handed_over(
     queue: BatchQueue, cases: Cases
 ) -> None:
     case = await cases()
-    [claim] = await _take(queue)
+    [claim] = await _claim(queue)
     await case.execute("UPDATE due SET due_at = now() WHERE id = $1")
-    [second] = await _take(queue, batch=uuid4())
+    [second] = await _claim(queue, batch=uuid4())
     await queue.hand_over(HandOver(claim, dedicated_workflow=True))
     due = await case.due()
     assert due is not None
@@ -180,7 +182,7 @@ async def test_a_claim_that_somebody_else_has_since_is_not_handed_over(
     assert due["lease_until"] is not None
 
 
-async def test_the_backlog_is_what_batches_may_take_counted_up_to_a_number(
+async def test_the_backlog_counts_what_batches_may_claim_up_to_a_limit(
     queue: BatchQueue, cases: Cases
 ) -> None:
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Claiming what is due: nobody shares, and whatever was lost on the way comes back by itself."""
+"""Claims of due notifications: one claimer at a time, and what is lost on the way becomes due again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ LEASE_S = 60.0
 
 @pytest_asyncio.fixture(autouse=True)
 async def empty_queue(pool: Pool) -> AsyncIterator[None]:
-    """What other tests left due is not claimed here."""
+    """Remove due entries of other tests."""
     await pool.execute("DELETE FROM due")
     yield
 
@@ -34,7 +34,7 @@ async def _claim(ledger: Ledger, lane: Lane = Lane.NORMAL, limit: int = 100) -> 
 
 
 async def _pass_time(case: Case, seconds: float) -> None:
-    """Everything of the notification happened that much earlier."""
+    """Move a notification's times `seconds` into the past."""
     shift = timedelta(seconds=seconds)
     await case.execute(
         "UPDATE due SET due_at = due_at - $2::interval, lease_until = lease_until - $2::interval"
@@ -48,7 +48,7 @@ async def _pass_time(case: Case, seconds: float) -> None:
     )
 
 
-async def test_a_claim_says_what_is_needed_to_start_it(cases: Cases, ledger: Ledger) -> None:
+async def test_a_claim_has_the_fields_that_its_workflow_needs(cases: Cases, ledger: Ledger) -> None:
     case = await cases(channels=(Channel.EMAIL, Channel.SMS), lane=Lane.HIGH)
     (claim,) = await ledger.claim(Lane.HIGH, 10, LEASE_S)
     shown = await case.shown()
@@ -66,14 +66,14 @@ async def test_a_claim_says_what_is_needed_to_start_it(cases: Cases, ledger: Led
     )
 
 
-async def test_a_claim_says_how_late_it_is(cases: Cases, ledger: Ledger) -> None:
+async def test_a_claim_shows_how_late_it_is(cases: Cases, ledger: Ledger) -> None:
     case = await cases(lane=Lane.HIGH)
     await case.execute("UPDATE due SET due_at = now() - interval '90 seconds' WHERE id = $1")
     (claim,) = await ledger.claim(Lane.HIGH, 10, LEASE_S)
     assert 90 <= claim.late_s < 120
 
 
-async def test_a_claim_falls_back_to_the_users_own_contacts(cases: Cases, ledger: Ledger) -> None:
+async def test_a_claim_falls_back_to_the_contacts_of_the_user(cases: Cases, ledger: Ledger) -> None:
     case = await cases(to_sms=None, to_email=None)
     await case.execute(
         "INSERT INTO users (tenant, user_id, phone, email)"
@@ -83,7 +83,7 @@ async def test_a_claim_falls_back_to_the_users_own_contacts(cases: Cases, ledger
     assert (claim.recipient.sms, claim.recipient.email) == ("+15550100", "own@example.com")
 
 
-async def test_lanes_are_apart_and_the_earliest_go_first(cases: Cases, ledger: Ledger) -> None:
+async def test_lanes_are_separate_and_the_earliest_are_claimed_first(cases: Cases, ledger: Ledger) -> None:
     normal = [await cases() for _ in range(3)]
     critical = await cases(lane=Lane.CRITICAL)
     assert await _claim(ledger, Lane.HIGH) == []
@@ -92,7 +92,7 @@ async def test_lanes_are_apart_and_the_earliest_go_first(cases: Cases, ledger: L
     assert await _claim(ledger) == [normal[2].id]
 
 
-async def test_what_is_claimed_comes_back_after_its_lease_with_another_token(
+async def test_a_claimed_notification_is_due_after_its_lease_with_another_token(
     case: Case, ledger: Ledger
 ) -> None:
     (first,) = await ledger.claim(Lane.NORMAL, 10, LEASE_S)
@@ -106,31 +106,33 @@ async def test_what_is_claimed_comes_back_after_its_lease_with_another_token(
     assert first.token != second.token
 
 
-async def test_two_claimers_never_share(ledger: Ledger, other_ledger: Ledger) -> None:
+async def test_two_claimers_never_get_the_same_notification(ledger: Ledger, other_ledger: Ledger) -> None:
     rows = [submission() for _ in range(200)]
     await ledger.accept_all(rows)
 
-    async def work(place: Ledger) -> list[UUID]:
-        mine: list[UUID] = []
-        while got := await _claim(place, limit=7):
-            mine += got
-        return mine
+    async def work(claimer: Ledger) -> list[UUID]:
+        claimed: list[UUID] = []
+        while batch := await _claim(claimer, limit=7):
+            claimed += batch
+        return claimed
 
-    shares = await asyncio.gather(*(work(place) for place in (ledger, other_ledger) * 3))
-    claimed = [id for share in shares for id in share]
-    assert sorted(claimed) == sorted(row.id for row in rows)
+    shares = await asyncio.gather(*(work(claimer) for claimer in (ledger, other_ledger) * 3))
+    all_claimed = [id for share in shares for id in share]
+    assert sorted(all_claimed) == sorted(row.id for row in rows)
 
 
 async def test_a_claimer_does_not_wait_for_another(cases: Cases, ledger: Ledger, pool: Pool) -> None:
     first = await cases()
     async with pool.acquire() as holder, holder.transaction():
-        held = await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, [True, False])
-        assert [row["id"] for row in held] == [first.id]
+        locked = await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, [True, False])
+        assert [row["id"] for row in locked] == [first.id]
         second = await cases()
         assert await asyncio.wait_for(_claim(ledger), timeout=60) == [second.id]
 
 
-async def test_a_claim_that_is_rolled_back_is_due_still(case: Case, ledger: Ledger, pool: Pool) -> None:
+async def test_a_notification_is_still_due_after_its_claim_is_rolled_back(
+    case: Case, ledger: Ledger, pool: Pool
+) -> None:
     async with pool.acquire() as holder:
         transaction = holder.transaction()
         await transaction.start()
@@ -139,14 +141,14 @@ async def test_a_claim_that_is_rolled_back_is_due_still(case: Case, ledger: Ledg
     assert await _claim(ledger) == [case.id]
 
 
-async def test_a_writer_may_hold_what_is_claimed(case: Case, ledger: Ledger, pool: Pool) -> None:
-    # The claim takes the queue's row only, so that dispatch never waits for a pass.
+async def test_a_claim_does_not_wait_for_a_ledger_write(case: Case, ledger: Ledger, pool: Pool) -> None:
+    # The claim locks the queue's row only, so that dispatch never waits for a pass.
     async with pool.acquire() as holder, holder.transaction():
         await holder.fetch(call("ledger_lock_v1"), [case.id])
         assert await asyncio.wait_for(_claim(ledger), timeout=60) == [case.id]
 
 
-async def test_a_notification_without_a_delivery_does_not_hold_up_its_lane(
+async def test_a_notification_without_a_delivery_does_not_block_its_lane(
     cases: Cases, ledger: Ledger
 ) -> None:
     broken, sound = await cases(), await cases()
@@ -154,14 +156,16 @@ async def test_a_notification_without_a_delivery_does_not_hold_up_its_lane(
     assert sorted(await _claim(ledger)) == sorted([broken.id, sound.id])
 
 
-async def test_lost_after_the_claim_it_is_due_after_the_lease(case: Case, ledger: Ledger) -> None:
+async def test_a_notification_lost_after_its_claim_is_due_after_the_lease(case: Case, ledger: Ledger) -> None:
     await _claim(ledger)
     await _pass_time(case, LEASE_S)
     assert await _claim(ledger) == [case.id]
     assert await case.intend() is not None
 
 
-async def test_lost_after_the_intent_it_is_due_after_hold_and_settling(case: Case, ledger: Ledger) -> None:
+async def test_a_notification_lost_after_its_intent_is_due_after_deadline_and_visibility_delay(
+    case: Case, ledger: Ledger
+) -> None:
     await _claim(ledger)
     opened = await case.open(budget_s=50.0, visibility_delay_s=30.0)
     due = await case.due()
@@ -181,7 +185,7 @@ async def test_a_short_intent_does_not_end_the_lease(case: Case, ledger: Ledger)
     assert due["due_at"] == due["lease_until"]
 
 
-async def test_lost_after_the_outcome_the_next_step_is_due_after_the_lease(
+async def test_a_notification_lost_after_an_outcome_is_due_after_the_lease(
     case: Case, ledger: Ledger
 ) -> None:
     await _claim(ledger)
@@ -194,7 +198,7 @@ async def test_lost_after_the_outcome_the_next_step_is_due_after_the_lease(
     assert await _claim(ledger) == [case.id]
 
 
-async def test_what_is_released_is_due_when_it_says_and_not_after_the_lease(
+async def test_a_released_notification_is_due_as_its_delivery_says_not_after_the_lease(
     case: Case, ledger: Ledger
 ) -> None:
     await _claim(ledger)
@@ -207,7 +211,7 @@ async def test_what_is_released_is_due_when_it_says_and_not_after_the_lease(
     assert await _claim(ledger) == [case.id]
 
 
-async def test_a_missing_receipt_is_due_at_its_deadline(case: Case, ledger: Ledger) -> None:
+async def test_a_notification_without_its_receipt_is_due_at_the_deadline(case: Case, ledger: Ledger) -> None:
     await _claim(ledger)
     deadline = at((await case.load()).now, 600)
     await case.sent(due_at=deadline)
@@ -218,14 +222,14 @@ async def test_a_missing_receipt_is_due_at_its_deadline(case: Case, ledger: Ledg
     assert await _claim(ledger) == [case.id]
 
 
-async def test_what_is_over_is_never_due_again(case: Case, ledger: Ledger) -> None:
+async def test_a_final_notification_is_never_due_again(case: Case, ledger: Ledger) -> None:
     await _claim(ledger)
     await case.sent()
     assert await case.due() is None
     assert await _claim(ledger) == []
 
 
-async def test_a_delivery_that_nobody_worked_on_brings_the_notification_back(
+async def test_an_unprocessed_delivery_makes_its_notification_due_after_the_lease(
     cases: Cases, ledger: Ledger
 ) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL))
@@ -236,7 +240,7 @@ async def test_a_delivery_that_nobody_worked_on_brings_the_notification_back(
     assert await case.intend(Channel.EMAIL, suppression_key="ada@example.com") is not None
 
 
-async def test_a_queue_entry_that_was_lost_is_written_again_by_the_next_write(case: Case) -> None:
+async def test_the_next_write_restores_a_lost_queue_entry(case: Case) -> None:
     await case.execute("DELETE FROM due WHERE id = $1")
     opened = await case.open()
     due = await case.due()
@@ -244,7 +248,7 @@ async def test_a_queue_entry_that_was_lost_is_written_again_by_the_next_write(ca
     assert (due["due_at"], due["lane"]) == (at(opened.send_deadline, 30), 2)
 
 
-async def test_a_claim_and_an_end_at_once_leave_nothing_due(
+async def test_a_concurrent_claim_and_cancel_leave_nothing_due(
     cases: Cases, ledger: Ledger, other_ledger: Ledger
 ) -> None:
     for _ in range(20):
@@ -254,7 +258,7 @@ async def test_a_claim_and_an_end_at_once_leave_nothing_due(
         assert await case.due() is None
 
 
-async def test_a_claim_and_a_change_at_once_never_shorten_the_lease(
+async def test_a_concurrent_claim_and_update_never_shorten_the_lease(
     cases: Cases, ledger: Ledger, other_ledger: Ledger
 ) -> None:
     claimed = 0
@@ -278,7 +282,7 @@ async def test_there_are_four_lanes(case: Case, lane: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["claim_due", "claim_batch"])
-async def test_a_claims_commit_does_not_wait_for_the_disk(name: str, cases: Cases, pool: Pool) -> None:
+async def test_the_commit_of_a_claim_does_not_wait_for_the_disk(name: str, cases: Cases, pool: Pool) -> None:
     case = await cases()
     which = [True, False] if name == "claim_due" else uuid4()
     async with pool.acquire() as connection:
@@ -290,8 +294,8 @@ async def test_a_claims_commit_does_not_wait_for_the_disk(name: str, cases: Case
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
 
 
-def test_only_what_a_crash_may_take_back_does_not_wait_for_the_disk() -> None:
+def test_only_claims_commit_without_waiting_for_the_disk() -> None:
     texts = {name: one.text for name, one in statements().items()}
     texts |= {path.stem: path.read_text(encoding="utf-8") for path in FUNCTIONS.glob("*.sql")}
-    hasty = {name for name, text in texts.items() if "synchronous_commit" in text}
-    assert hasty == {"claim_due", "claim_batch", "claim_receipts"}
+    asynchronous = {name for name, text in texts.items() if "synchronous_commit" in text}
+    assert asynchronous == {"claim_due", "claim_batch", "claim_receipts"}

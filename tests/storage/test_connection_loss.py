@@ -1,4 +1,4 @@
-"""Connections that are lost, and a server that refuses: what the caller may believe afterwards."""
+"""Lost connections, and a server that refuses: which error the caller gets, and what was written."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def _group(pool: Pool, flush: object = _in_transaction) -> GroupCommit[Row, int]
 
 @pytest_asyncio.fixture(scope="module")
 async def direct(database: str) -> AsyncIterator[Pool]:
-    """Connections that are not lost."""
+    """Connections that do not go through the proxy."""
     pool = await open_pool(database, size_max=3)
     await pool.execute("CREATE TABLE marks (id integer PRIMARY KEY, text text)")
     yield pool
@@ -46,7 +46,7 @@ async def through(direct: Pool, database: str) -> AsyncIterator[tuple[Proxy, Poo
     await direct.execute("TRUNCATE marks")
     async with proxied(database) as (proxy, url):
         pool = await open_pool(url, size_max=2, command_timeout_s=5)
-        # Typed statements are looked up once a connection: the mark must hit the test's own.
+        # asyncpg looks types up once per connection: the proxy must act on the test's statement instead.
         assert await _group(pool).submit((0, "warm")) == 0
         yield proxy, pool
         pool.terminate()
@@ -56,7 +56,9 @@ async def _written(pool: Pool) -> list[int]:
     return [row["id"] for row in await pool.fetch("SELECT id FROM marks WHERE id > 0 ORDER BY id")]
 
 
-async def test_lost_after_the_commit_was_made_nobody_knows(through: tuple[Proxy, Pool], direct: Pool) -> None:
+async def test_a_connection_lost_after_the_commit_leaves_the_result_unknown(
+    through: tuple[Proxy, Pool], direct: Pool
+) -> None:
     proxy, pool = through
     proxy.lose(b"COMMIT", Loss.AFTER)
     with pytest.raises(CommitUnknown):
@@ -64,7 +66,9 @@ async def test_lost_after_the_commit_was_made_nobody_knows(through: tuple[Proxy,
     assert await _written(direct) == [1]
 
 
-async def test_lost_before_the_commit_arrived_nobody_knows(through: tuple[Proxy, Pool], direct: Pool) -> None:
+async def test_a_connection_lost_before_the_commit_leaves_the_result_unknown(
+    through: tuple[Proxy, Pool], direct: Pool
+) -> None:
     proxy, pool = through
     proxy.lose(b"COMMIT", Loss.BEFORE)
     with pytest.raises(CommitUnknown):
@@ -72,7 +76,7 @@ async def test_lost_before_the_commit_arrived_nobody_knows(through: tuple[Proxy,
     assert await _written(direct) == []
 
 
-async def test_a_loss_is_never_tried_again_by_itself(through: tuple[Proxy, Pool], direct: Pool) -> None:
+async def test_a_write_is_never_retried_after_a_loss(through: tuple[Proxy, Pool], direct: Pool) -> None:
     proxy, pool = through
     group = _group(pool)
     proxy.lose(b"COMMIT", Loss.AFTER)
@@ -83,10 +87,10 @@ async def test_a_loss_is_never_tried_again_by_itself(through: tuple[Proxy, Pool]
     assert await group.submit((4, "b")) == 4
 
 
-async def test_nothing_is_sent_after_the_commit_that_could_be_lost(
+async def test_nothing_is_sent_after_the_commit(
     through: tuple[Proxy, Pool], direct: Pool
 ) -> None:
-    # What a pool sends by default to make a connection ready for others.
+    # A pool sends this by default when a connection is released.
     proxy, pool = through
     proxy.lose(b"RESET ALL", Loss.BEFORE)
     group = _group(pool)
@@ -97,7 +101,7 @@ async def test_nothing_is_sent_after_the_commit_that_could_be_lost(
 
 
 @pytest.mark.parametrize("statement", ["SELECT pg_sleep(30)", "COMMIT"])
-async def test_a_session_that_is_ended_leaves_it_unknown(direct: Pool, statement: str) -> None:
+async def test_a_terminated_session_leaves_the_result_unknown(direct: Pool, statement: str) -> None:
     await direct.execute("TRUNCATE marks")
 
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
@@ -126,7 +130,7 @@ async def test_a_session_that_is_ended_leaves_it_unknown(direct: Pool, statement
     assert await _group(direct).submit((2, "b")) == 2
 
 
-async def test_a_session_that_is_ended_after_the_commit_takes_nothing_back(direct: Pool) -> None:
+async def test_a_session_terminated_after_the_commit_undoes_nothing(direct: Pool) -> None:
     await direct.execute("TRUNCATE marks")
 
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
@@ -137,7 +141,7 @@ async def test_a_session_that_is_ended_after_the_commit_takes_nothing_back(direc
     assert await _group(direct, flush).submit((1, "a")) == 1
 
 
-async def test_a_statement_that_is_cancelled_has_written_nothing(direct: Pool) -> None:
+async def test_a_cancelled_statement_has_written_nothing(direct: Pool) -> None:
     await direct.execute("TRUNCATE marks")
 
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
@@ -152,7 +156,7 @@ async def test_a_statement_that_is_cancelled_has_written_nothing(direct: Pool) -
     assert await _written(direct) == []
 
 
-async def test_an_answer_that_does_not_come_in_time_is_unknown(direct: Pool, database: str) -> None:
+async def test_a_missing_answer_leaves_the_result_unknown(direct: Pool, database: str) -> None:
     pool = await open_pool(database, size_max=1, command_timeout_s=0.05)
     try:
 
@@ -165,7 +169,7 @@ async def test_an_answer_that_does_not_come_in_time_is_unknown(direct: Pool, dat
         pool.terminate()
 
 
-async def test_a_server_that_is_not_there_has_written_nothing() -> None:
+async def test_an_absent_server_has_written_nothing() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         pool = await open_pool(f"postgresql://herald@127.0.0.1:{unused.getsockname()[1]}/none")
@@ -174,7 +178,7 @@ async def test_a_server_that_is_not_there_has_written_nothing() -> None:
     await pool.close()
 
 
-async def test_a_database_that_is_not_there_has_written_nothing(database: str) -> None:
+async def test_an_absent_database_has_written_nothing(database: str) -> None:
     pool = await open_pool(f"{database}_gone")
     with pytest.raises(LedgerUnavailable):
         await _group(pool).submit((1, "a"))
@@ -182,7 +186,7 @@ async def test_a_database_that_is_not_there_has_written_nothing(database: str) -
 
 
 async def test_a_read_only_server_has_written_nothing(direct: Pool) -> None:
-    """As a standby during a failover."""
+    """A standby is read-only during a failover."""
 
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
         async with connection.transaction(readonly=True):
@@ -214,16 +218,16 @@ REFUSED = (
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "raised"),
     [*((error, CommitUnknown) for error in UNKNOWN), *((error, LedgerUnavailable) for error in REFUSED)],
 )
-async def test_what_an_error_says_of_the_write(
-    direct: Pool, error: type[Exception], told: type[Exception]
+async def test_each_error_means_either_unknown_or_unavailable(
+    direct: Pool, error: type[Exception], raised: type[Exception]
 ) -> None:
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
-        raise error("told by the server or its client")
+        raise error("from the server or its client")
 
-    with pytest.raises(told) as caught:
+    with pytest.raises(raised) as caught:
         await _group(direct, flush).submit((1, "a"))
     assert isinstance(caught.value.__cause__, error)
 
@@ -236,14 +240,14 @@ async def test_the_group_works_again_once_the_server_is_back(
     proxy.cut()
     async with asyncio.timeout(60):
         while True:
-            # How the loss is noticed is the connection's affair; that it passes is the group's.
+            # The first writes may fail in either way; the group must recover.
             with contextlib.suppress(CommitUnknown, LedgerUnavailable):
                 assert await group.submit((1, "a")) == 1
                 break
     assert await _written(direct) == [1]
 
 
-async def test_a_session_that_stops_inside_a_transaction_is_ended_by_the_server(
+async def test_the_server_ends_a_session_that_is_idle_in_a_transaction(
     direct: Pool, database: str
 ) -> None:
     setting = "idle_in_transaction_session_timeout"

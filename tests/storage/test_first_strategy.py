@@ -1,4 +1,4 @@
-"""`strategy: first`: the next channel's turn comes when nothing before it reached the user, and only then."""
+"""`strategy: first`: the next channel starts only when no earlier channel has reached the user."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ CHANNELS = (Channel.PUSH, Channel.SMS, Channel.EMAIL)
 NOT_REACHED = sorted(FINAL - REACHED - {Status.CANCELLED})
 
 
-async def _line(cases: Cases) -> Case:
+async def _accept(cases: Cases) -> Case:
     return await cases(strategy=Strategy.FIRST, channels=CHANNELS)
 
 
@@ -23,22 +23,22 @@ async def _statuses(case: Case) -> list[Status]:
 
 
 @pytest.mark.parametrize("end", NOT_REACHED)
-async def test_a_channel_that_did_not_reach_wakes_the_next_one_alone(cases: Cases, end: Status) -> None:
-    case = await _line(cases)
+async def test_a_channel_that_fails_starts_only_the_next_one(cases: Cases, end: Status) -> None:
+    case = await _accept(cases)
     assert await case.update(Transition(end, None, release=True), Channel.PUSH)
     assert await _statuses(case) == [end, Status.ACCEPTED, Status.WAITING]
-    woken, due = await case.delivery(Channel.SMS), await case.due()
-    assert woken.version == 1
+    started, due = await case.delivery(Channel.SMS), await case.due()
+    assert started.version == 1
     assert due is not None
-    assert woken.next_pass_at == woken.due_at == due["due_at"]
+    assert started.next_pass_at == started.due_at == due["due_at"]
     assert due["due_at"] <= due["now"]
     assert (await case.load()).status is Status.ACCEPTED
     assert await case.timeline() == ["next_channel"]
     assert await case.intend(Channel.SMS) is not None
 
 
-async def test_an_attempt_that_did_not_reach_wakes_the_next_one(cases: Cases) -> None:
-    case = await _line(cases)
+async def test_an_attempt_that_fails_starts_the_next_channel(cases: Cases) -> None:
+    case = await _accept(cases)
     opened = await case.open(Channel.PUSH)
     await case.close(opened, Outcome.REJECTED_RECIPIENT, Transition(Status.UNDELIVERED, None), Channel.PUSH)
     assert await _statuses(case) == [Status.UNDELIVERED, Status.ACCEPTED, Status.WAITING]
@@ -47,22 +47,22 @@ async def test_an_attempt_that_did_not_reach_wakes_the_next_one(cases: Cases) ->
 @pytest.mark.parametrize(
     "status", sorted(SENDABLE | {Status.OUTCOME_UNKNOWN, Status.DEAD_LETTERED, Status.SENT})
 )
-async def test_while_a_channel_is_under_way_the_others_wait(cases: Cases, status: Status) -> None:
-    case = await _line(cases)
+async def test_other_channels_wait_while_one_is_under_way(cases: Cases, status: Status) -> None:
+    case = await _accept(cases)
     assert await case.update(Transition(status, at((await case.load()).now, 60)), Channel.PUSH)
     assert await _statuses(case) == [status, Status.WAITING, Status.WAITING]
 
 
-async def test_while_an_attempt_is_open_the_others_wait(cases: Cases) -> None:
-    case = await _line(cases)
+async def test_other_channels_wait_while_an_attempt_is_open(cases: Cases) -> None:
+    case = await _accept(cases)
     opened = await case.open(Channel.PUSH)
     await case.close(opened, None, Transition(Status.SENDING, at(opened.send_deadline, 30)), Channel.PUSH)
     assert await _statuses(case) == [Status.SENDING, Status.WAITING, Status.WAITING]
 
 
 @pytest.mark.parametrize("status", sorted(REACHED))
-async def test_once_one_reached_the_others_are_not_needed(cases: Cases, status: Status) -> None:
-    case = await _line(cases)
+async def test_other_channels_are_cancelled_once_one_reached_the_user(cases: Cases, status: Status) -> None:
+    case = await _accept(cases)
     assert await case.update(Transition(status, None), Channel.PUSH)
     assert await _statuses(case) == [status, Status.CANCELLED, Status.CANCELLED]
     assert (await case.delivery(Channel.SMS)).reason_code == "not_needed"
@@ -70,8 +70,8 @@ async def test_once_one_reached_the_others_are_not_needed(cases: Cases, status: 
     assert await case.due() is None
 
 
-async def test_a_late_delivery_stops_a_channel_that_was_woken_and_has_not_sent(cases: Cases) -> None:
-    case = await _line(cases)
+async def test_a_late_delivery_stops_a_started_channel_that_has_not_sent(cases: Cases) -> None:
+    case = await _accept(cases)
     await case.update(Transition(Status.UNDELIVERED, None), Channel.PUSH)
     sms = await case.intent(Channel.SMS)
     await case.update(Transition(Status.DELIVERED, None), Channel.PUSH)
@@ -79,8 +79,8 @@ async def test_a_late_delivery_stops_a_channel_that_was_woken_and_has_not_sent(c
     assert await case.ledger.intend(sms) is None
 
 
-async def test_a_late_delivery_leaves_a_channel_that_is_sending(cases: Cases) -> None:
-    case = await _line(cases)
+async def test_a_late_delivery_does_not_stop_a_channel_that_is_sending(cases: Cases) -> None:
+    case = await _accept(cases)
     await case.update(Transition(Status.UNDELIVERED, None), Channel.PUSH)
     opened = await case.open(Channel.SMS)
     await case.update(Transition(Status.DELIVERED, None), Channel.PUSH)
@@ -89,24 +89,24 @@ async def test_a_late_delivery_leaves_a_channel_that_is_sending(cases: Cases) ->
     assert (await case.load()).status is Status.DELIVERED
 
 
-async def test_a_cancelled_notification_wakes_nobody(cases: Cases) -> None:
-    case = await _line(cases)
+async def test_a_cancelled_notification_starts_no_channel(cases: Cases) -> None:
+    case = await _accept(cases)
     assert await case.update(Transition(Status.CANCELLED, None, "cancelled_by_client"), Channel.PUSH)
     assert await _statuses(case) == [Status.CANCELLED] * 3
     assert (await case.delivery(Channel.EMAIL)).reason_code == "cancelled_by_client"
     assert await case.due() is None
 
 
-async def test_a_cancel_of_every_channel_at_once_wakes_nobody(cases: Cases) -> None:
+async def test_a_concurrent_cancel_of_every_channel_starts_none(cases: Cases) -> None:
     for _ in range(5):
-        case = await _line(cases)
+        case = await _accept(cases)
         changes = [await case.change(Transition(Status.CANCELLED, None), channel) for channel in CHANNELS]
         await asyncio.gather(*map(case.ledger.update, changes))
         assert await _statuses(case) == [Status.CANCELLED] * 3
 
 
-async def test_the_last_one_that_did_not_reach_ends_it(cases: Cases) -> None:
-    case = await _line(cases)
+async def test_the_last_channel_that_fails_ends_the_notification(cases: Cases) -> None:
+    case = await _accept(cases)
     for channel in CHANNELS:
         assert await case.update(Transition(Status.UNDELIVERED, None), channel)
     assert await _statuses(case) == [Status.UNDELIVERED] * 3
@@ -115,15 +115,15 @@ async def test_the_last_one_that_did_not_reach_ends_it(cases: Cases) -> None:
     assert await case.due() is None
 
 
-async def test_of_two_ends_at_once_the_line_advances_once(cases: Cases) -> None:
-    case = await _line(cases)
+async def test_concurrent_ends_of_a_channel_start_the_next_one_once(cases: Cases) -> None:
+    case = await _accept(cases)
     end = await case.change(Transition(Status.FAILED, None), Channel.PUSH)
     answers = await asyncio.gather(*(case.ledger.update(end) for _ in range(6)))
     assert sum(answer is not None for answer in answers) == 1
     assert await _statuses(case) == [Status.FAILED, Status.ACCEPTED, Status.WAITING]
 
 
-async def test_channels_of_strategy_all_do_not_know_each_other(cases: Cases) -> None:
+async def test_channels_of_strategy_all_are_independent(cases: Cases) -> None:
     case = await cases(channels=CHANNELS)
     await case.update(Transition(Status.DELIVERED, None), Channel.PUSH)
     assert await _statuses(case) == [Status.DELIVERED, Status.ACCEPTED, Status.ACCEPTED]

@@ -1,4 +1,4 @@
-"""Group commit, over a table of the test's own: who gets which answer, whatever happens to the others."""
+"""Group commit, over a test table: each caller gets its own result, whatever happens to the others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +25,7 @@ async def _insert(connection: Connection, rows: Sequence[Row]) -> list[int]:
 
 
 class Gate:
-    """A flush that waits until it is opened, and remembers the groups that it saw."""
+    """A flush that waits until it is opened, and records the groups that it got."""
 
     def __init__(self, flush: Flush[Row, int] = _insert) -> None:
         self.groups: list[list[Row]] = []
@@ -49,7 +49,7 @@ async def pool(database: str) -> AsyncIterator[Pool]:
     pool = await open_pool(database, size_max=6)
     await pool.execute("CREATE TABLE marks (id integer PRIMARY KEY, text text CHECK (length(text) < 20))")
     yield pool
-    # Not closed: that would wait for ever for a group that a failed test left behind its gate.
+    # Not closed: that would wait for ever for a group that a failed test left waiting at its gate.
     pool.terminate()
 
 
@@ -62,7 +62,7 @@ async def _written(pool: Pool) -> list[int]:
     return [row["id"] for row in await pool.fetch("SELECT id FROM marks ORDER BY id")]
 
 
-async def test_what_gathers_while_a_group_is_written_is_the_next_group_sorted(pool: Pool) -> None:
+async def test_rows_that_gather_during_a_write_form_the_next_group_in_key_order(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate)
     first = asyncio.create_task(group.submit((1, "a")))
@@ -75,7 +75,7 @@ async def test_what_gathers_while_a_group_is_written_is_the_next_group_sorted(po
     assert gate.groups == [[(1, "a")], [(3, "b"), (7, "b"), (9, "b")]]
 
 
-async def test_a_group_has_a_greatest_size(pool: Pool) -> None:
+async def test_a_group_has_a_maximum_size(pool: Pool) -> None:
     gate = Gate()
     gate.open.set()
     group = _group(pool, gate, rows_max=4)
@@ -83,7 +83,7 @@ async def test_a_group_has_a_greatest_size(pool: Pool) -> None:
     assert [len(rows) for rows in gate.groups] == [4, 4, 2]
 
 
-async def test_with_a_pace_a_row_alone_is_written_at_once_and_the_next_gather(pool: Pool) -> None:
+async def test_with_linger_a_single_row_is_written_at_once_and_later_ones_gather(pool: Pool) -> None:
     gate = Gate()
     gate.open.set()
     group = _group(pool, gate, linger_s=60)
@@ -97,7 +97,7 @@ async def test_with_a_pace_a_row_alone_is_written_at_once_and_the_next_gather(po
     assert [len(rows) for rows in gate.groups] == [1, FLUSH_ROWS]
 
 
-async def test_a_pace_ends_by_itself_and_holds_up_no_end(pool: Pool) -> None:
+async def test_linger_ends_after_its_time_and_does_not_delay_closing(pool: Pool) -> None:
     group = _group(pool, linger_s=0.01)
     async with asyncio.timeout(60):
         assert [await group.submit((id, "a")) for id in range(3)] == [0, 1, 2]
@@ -110,7 +110,7 @@ async def test_a_pace_ends_by_itself_and_holds_up_no_end(pool: Pool) -> None:
         assert await waiting == 4
 
 
-async def test_bad_rows_fail_alone(pool: Pool) -> None:
+async def test_only_bad_rows_fail(pool: Pool) -> None:
     await pool.execute("INSERT INTO marks VALUES (5, 'here already')")
     rows: list[Any] = [(id, "good") for id in range(20)]
     rows[11], rows[12], rows[17] = (11, "\0"), (12, "longer than the table takes"), (17, object())
@@ -129,10 +129,10 @@ async def test_bad_rows_fail_alone(pool: Pool) -> None:
     assert await _written(pool) == sorted({*range(20)} - {11, 12, 17})
 
 
-async def test_a_row_that_breaks_the_flush_itself_fails_alone(pool: Pool) -> None:
+async def test_only_the_row_that_breaks_the_flush_fails(pool: Pool) -> None:
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
         if any(text == "poison" for _, text in rows):
-            raise KeyError("an unknown word")
+            raise KeyError("an unknown value")
         return await _insert(connection, rows)
 
     group = _group(pool, flush)
@@ -148,12 +148,12 @@ async def test_errors_about_a_value_do_not_repeat_it(pool: Pool) -> None:
     for row in ((1, secret), (1, secret + "\0"), (secret, "x")):
         with pytest.raises((asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)) as caught:
             await _group(pool).submit(row)  # pyright: ignore[reportArgumentType] (that is the point)
-        told = f"{caught.value!r} {caught.value} {caught.value.__cause__} {caught.value.__context__}"
-        assert secret not in told
+        text = f"{caught.value!r} {caught.value} {caught.value.__cause__} {caught.value.__context__}"
+        assert secret not in text
         assert getattr(caught.value, "detail", None) is None
 
 
-async def test_an_error_that_is_nobodys_fault_is_everybodys_answer(pool: Pool) -> None:
+async def test_an_error_that_no_row_causes_is_raised_to_every_caller(pool: Pool) -> None:
     tries = 0
 
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
@@ -167,22 +167,22 @@ async def test_an_error_that_is_nobodys_fault_is_everybodys_answer(pool: Pool) -
     assert tries == 1
 
 
-async def test_a_caller_that_left_before_its_row_was_taken_has_written_nothing(pool: Pool) -> None:
+async def test_the_row_of_a_caller_cancelled_before_it_was_taken_is_not_written(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate)
     first = asyncio.create_task(group.submit((1, "a")))
     await gate.entered.wait()
-    leaving, staying = (asyncio.create_task(group.submit((id, "b"))) for id in (2, 3))
+    cancelled, waiting = (asyncio.create_task(group.submit((id, "b"))) for id in (2, 3))
     await asyncio.sleep(0)
-    leaving.cancel()
-    await asyncio.wait([leaving])
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
     gate.open.set()
-    assert await asyncio.gather(first, staying) == [1, 3]
-    assert leaving.cancelled()
+    assert await asyncio.gather(first, waiting) == [1, 3]
+    assert cancelled.cancelled()
     assert await _written(pool) == [1, 3]
 
 
-async def test_a_caller_that_leaves_while_its_row_is_written_stops_nobody(pool: Pool) -> None:
+async def test_a_caller_cancelled_during_the_write_does_not_affect_others(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate)
     both = [asyncio.create_task(group.submit((id, "a"))) for id in (1, 2)]
@@ -195,7 +195,7 @@ async def test_a_caller_that_leaves_while_its_row_is_written_stops_nobody(pool: 
     assert await group.submit((3, "a")) == 3
 
 
-async def test_a_flusher_that_is_ended_leaves_nobody_waiting(pool: Pool) -> None:
+async def test_a_cancelled_flusher_leaves_no_caller_waiting(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate)
     taken = asyncio.create_task(group.submit((1, "a")))
@@ -210,7 +210,7 @@ async def test_a_flusher_that_is_ended_leaves_nobody_waiting(pool: Pool) -> None
     assert await asyncio.wait_for(waiting, timeout=60) == 2
 
 
-async def test_a_flush_that_answers_too_little_leaves_nobody_waiting(pool: Pool) -> None:
+async def test_a_flush_that_returns_too_few_results_leaves_no_caller_waiting(pool: Pool) -> None:
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:
         return (await _insert(connection, rows))[:-1]
 
@@ -219,7 +219,7 @@ async def test_a_flush_that_answers_too_little_leaves_nobody_waiting(pool: Pool)
     assert isinstance(answers[-1], CommitUnknown)
 
 
-async def test_a_row_without_a_key_is_its_own_callers_error(pool: Pool) -> None:
+async def test_a_row_without_a_key_fails_its_caller_only(pool: Pool) -> None:
     group = _group(pool)
     bad: Any = None
     answers = await asyncio.gather(group.submit(bad), group.submit((1, "a")), return_exceptions=True)
@@ -227,7 +227,7 @@ async def test_a_row_without_a_key_is_its_own_callers_error(pool: Pool) -> None:
     assert answers[1] == 1
 
 
-async def test_more_than_may_wait_is_refused_and_not_written(pool: Pool) -> None:
+async def test_rows_beyond_the_limit_are_refused_and_not_written(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate, waiting_max=2)
     first = asyncio.create_task(group.submit((1, "a")))
@@ -242,7 +242,7 @@ async def test_more_than_may_wait_is_refused_and_not_written(pool: Pool) -> None
     assert await _written(pool) == [1, 2, 3, 5]
 
 
-async def test_closing_writes_what_was_taken_in_and_takes_no_more(pool: Pool) -> None:
+async def test_closing_writes_accepted_rows_and_refuses_new_ones(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate, rows_max=1)
     tasks = [asyncio.create_task(group.submit((id, "a"))) for id in range(4)]
@@ -260,7 +260,7 @@ async def test_closing_writes_what_was_taken_in_and_takes_no_more(pool: Pool) ->
     assert await _written(pool) == [0, 1, 2, 3]
 
 
-async def test_closing_outlives_an_ended_flusher(pool: Pool) -> None:
+async def test_closing_works_after_the_flusher_is_cancelled(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate, rows_max=1)
     taken, waiting = (asyncio.create_task(group.submit((id, "a"))) for id in (1, 2))
@@ -275,7 +275,7 @@ async def test_closing_outlives_an_ended_flusher(pool: Pool) -> None:
     assert await _written(pool) == [2]
 
 
-async def test_closing_gives_up_after_its_time(pool: Pool) -> None:
+async def test_closing_stops_waiting_after_its_timeout(pool: Pool) -> None:
     gate = Gate()
     group = _group(pool, gate)
     task = asyncio.create_task(group.submit((1, "a")))
@@ -286,7 +286,7 @@ async def test_closing_gives_up_after_its_time(pool: Pool) -> None:
     assert await task == 1
 
 
-async def test_rows_together_are_written_all_or_none_and_answered_in_their_order(pool: Pool) -> None:
+async def test_submit_together_writes_all_rows_or_none_with_results_in_order(pool: Pool) -> None:
     group = _group(pool)
     assert await group.submit_together([(3, "a"), (1, "b"), (2, "c")]) == [3, 1, 2]
     with pytest.raises(asyncpg.UniqueViolationError):
@@ -294,7 +294,7 @@ async def test_rows_together_are_written_all_or_none_and_answered_in_their_order
     assert await _written(pool) == [1, 2, 3]
 
 
-async def test_what_is_observed_is_each_write(pool: Pool) -> None:
+async def test_each_write_is_observed(pool: Pool) -> None:
     seen: list[tuple[str, int]] = []
     group = _group(pool, observe=lambda name, rows, seconds: seen.append((name, rows)))
     await asyncio.gather(*(group.submit((id, "a")) for id in range(3)))
@@ -309,13 +309,13 @@ async def _update(connection: Connection, rows: Sequence[Row]) -> list[int]:
     return [id for id, _ in rows]
 
 
-async def test_groups_that_overlap_in_any_order_never_lock_each_other_out(pool: Pool, database: str) -> None:
+async def test_groups_that_overlap_in_any_order_never_deadlock(pool: Pool, database: str) -> None:
     await pool.execute("INSERT INTO marks SELECT no, '' FROM generate_series(0, 39) no")
-    # A deadlock would last: nobody looks for one.
+    # Postgres looks for a deadlock only after an hour, so one would time this test out.
     pools = [await open_pool(f"{database}?deadlock_timeout=1h", size_max=2) for _ in range(2)]
     try:
         assert await pools[0].fetchval("SHOW deadlock_timeout") == "1h"
-        groups = [_group(place, _update) for place in pools * 2]
+        groups = [_group(each, _update) for each in pools * 2]
         ids = [
             range(40),
             range(39, -1, -1),
@@ -332,12 +332,12 @@ async def test_groups_that_overlap_in_any_order_never_lock_each_other_out(pool: 
                     )
                 )
     finally:
-        for place in pools:
-            await place.close()
+        for each in pools:
+            await each.close()
 
 
-async def test_a_deadlock_is_tried_again(pool: Pool, database: str) -> None:
-    """One that another program causes, by locking in the other order."""
+async def test_a_deadlock_is_retried(pool: Pool, database: str) -> None:
+    """Another program causes it, by locking in the opposite order."""
     await pool.execute("INSERT INTO marks VALUES (1, ''), (2, '')")
     tries = 0
     first_locked, go_on = asyncio.Event(), asyncio.Event()
@@ -372,7 +372,7 @@ async def test_a_deadlock_is_tried_again(pool: Pool, database: str) -> None:
     assert [row["text"] for row in await pool.fetch("SELECT text FROM marks")] == ["ours", "ours"]
 
 
-async def test_what_is_deadlocked_every_time_is_unavailable(pool: Pool) -> None:
+async def test_a_write_that_always_deadlocks_is_unavailable(pool: Pool) -> None:
     tries = 0
 
     async def flush(connection: Connection, rows: Sequence[Row]) -> Sequence[int]:

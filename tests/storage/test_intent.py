@@ -1,4 +1,4 @@
-"""The intent: only one that saw the delivery as it is, in time, and wanted, may call a provider."""
+"""Intents: a sender may call a provider only for a current, due, unexpired and wanted delivery."""
 
 import asyncio
 from datetime import timedelta
@@ -21,7 +21,7 @@ from storage.postgres import Pool, open_pool
 OTHER_TYPE_OFF = ("price_alert", False)
 
 
-async def test_an_intent_opens_one_attempt_and_holds_the_delivery(case: Case) -> None:
+async def test_an_intent_opens_one_attempt_and_blocks_the_delivery(case: Case) -> None:
     opened = await case.open(budget_s=10.0, visibility_delay_s=30.0)
     delivery, due = await case.delivery(), await case.due()
     assert (opened.number, opened.version, delivery.version) == (1, 1, 1)
@@ -33,7 +33,7 @@ async def test_an_intent_opens_one_attempt_and_holds_the_delivery(case: Case) ->
     assert due["due_at"] == delivery.due_at
 
 
-async def test_of_two_passes_at_once_one_may_send(cases: Cases, ledger: Ledger, other_ledger: Ledger) -> None:
+async def test_one_of_concurrent_passes_may_send(cases: Cases, ledger: Ledger, other_ledger: Ledger) -> None:
     for _ in range(20):
         intent = await (await cases()).intent()
         answers = await asyncio.gather(
@@ -53,7 +53,7 @@ async def test_an_intent_of_an_older_version_is_refused(case: Case) -> None:
     assert await case.attempts() == []
 
 
-async def test_a_stale_row_does_not_cost_a_fresh_one_in_its_group(case: Case) -> None:
+async def test_a_stale_intent_does_not_fail_a_current_one_in_its_group(case: Case) -> None:
     stale = await case.intent()
     loaded = await case.load()
     await case.update(Transition(Status.DEFERRED, loaded.now, next_pass_at=loaded.now))
@@ -63,7 +63,7 @@ async def test_a_stale_row_does_not_cost_a_fresh_one_in_its_group(case: Case) ->
     assert answers[1] is not None
 
 
-async def test_no_second_attempt_beside_an_open_one(case: Case) -> None:
+async def test_there_is_no_second_attempt_beside_an_open_one(case: Case) -> None:
     await case.open()
     assert await case.intend() is None
     with pytest.raises(asyncpg.UniqueViolationError):
@@ -73,7 +73,7 @@ async def test_no_second_attempt_beside_an_open_one(case: Case) -> None:
         )
 
 
-async def test_not_before_its_time(case: Case) -> None:
+async def test_an_intent_before_the_due_time_is_refused(case: Case) -> None:
     now = (await case.load()).now
     assert await case.update(Transition(Status.DEFERRED, at(now, 60), next_pass_at=at(now, 60)))
     assert await case.intend() is None
@@ -81,43 +81,43 @@ async def test_not_before_its_time(case: Case) -> None:
     assert await case.intend() is not None
 
 
-async def test_not_after_its_expiry(case: Case) -> None:
+async def test_an_intent_after_the_expiry_is_refused(case: Case) -> None:
     await case.execute(
         "UPDATE deliveries SET expires_at = now() - interval '1 ms' WHERE notification_id = $1"
     )
     assert await case.intend() is None
 
 
-async def test_an_expiry_that_passes_while_the_lock_is_waited_for_counts(case: Case, pool: Pool) -> None:
+async def test_an_expiry_while_waiting_for_the_lock_counts(case: Case, pool: Pool) -> None:
     intent = await case.intent()
     async with pool.acquire() as holder, holder.transaction():
         await holder.execute("SELECT FROM notifications WHERE id = $1 FOR NO KEY UPDATE", case.id)
         waiting = asyncio.create_task(case.ledger.intend(intent))
         await until_blocked(pool, holder)
-        # It began before the expiry, and gets to run after it.
+        # The intent began before the expiry, and runs after it.
         await holder.execute(
             "UPDATE deliveries SET expires_at = clock_timestamp() WHERE notification_id = $1", case.id
         )
     assert await waiting is None
 
 
-async def test_the_hold_starts_when_the_lock_was_given(case: Case, pool: Pool) -> None:
+async def test_the_send_deadline_counts_from_when_the_lock_is_granted(case: Case, pool: Pool) -> None:
     intent = await case.intent()
     async with pool.acquire() as holder, holder.transaction():
         await holder.execute("SELECT FROM notifications WHERE id = $1 FOR NO KEY UPDATE", case.id)
         waiting = asyncio.create_task(case.ledger.intend(intent))
         await until_blocked(pool, holder)
-        given_at = await holder.fetchval("SELECT clock_timestamp()")
+        granted_at = await holder.fetchval("SELECT clock_timestamp()")
     opened = await waiting
     assert opened is not None
-    assert opened.intended_at >= given_at
+    assert opened.intended_at >= granted_at
     assert opened.send_deadline == opened.intended_at + timedelta(seconds=intent.budget_s)
 
 
 @pytest.mark.parametrize(
     "status", [status for status in Status if status not in ("accepted", "scheduled", "deferred")]
 )
-async def test_only_what_waits_to_be_sent_is_sent(case: Case, status: Status) -> None:
+async def test_an_intent_in_any_other_status_is_refused(case: Case, status: Status) -> None:
     await case.execute("UPDATE deliveries SET status = $2::status WHERE notification_id = $1", status.value)
     assert await case.intend() is None
 
@@ -142,7 +142,7 @@ async def _setting(case: Case, type: str, enabled: bool) -> None:
         ([OTHER_TYPE_OFF], True),
     ],
 )
-async def test_an_opt_out_committed_since_the_load_stops_it(
+async def test_an_opt_out_after_the_load_stops_the_send(
     case: Case, settings: list[tuple[str, bool]], wanted: bool
 ) -> None:
     intent = await case.intent()
@@ -151,7 +151,7 @@ async def test_an_opt_out_committed_since_the_load_stops_it(
     assert (await case.ledger.intend(intent) is not None) is wanted
 
 
-async def test_an_opt_out_of_another_channel_stops_nothing(case: Case) -> None:
+async def test_an_opt_out_of_another_channel_has_no_effect(case: Case) -> None:
     await case.execute(
         "INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)"
         " SELECT tenant, user_id, '*', 'email', false FROM notifications WHERE id = $1"
@@ -166,7 +166,7 @@ async def test_a_required_type_ignores_opt_outs(case: Case) -> None:
 
 
 @pytest.mark.parametrize("required", [False, True])
-async def test_a_suppression_since_the_load_stops_every_type(cases: Cases, required: bool) -> None:
+async def test_a_suppression_after_the_load_stops_every_type(cases: Cases, required: bool) -> None:
     case = await cases(tenant=f"tenant-{required}")
     intent = await case.intent(required=required)
     await case.execute(
@@ -177,7 +177,7 @@ async def test_a_suppression_since_the_load_stops_every_type(cases: Cases, requi
     assert await case.ledger.intend(intent) is None
 
 
-async def test_an_opt_out_that_commits_while_the_lock_is_waited_for_counts(case: Case, pool: Pool) -> None:
+async def test_an_opt_out_while_waiting_for_the_lock_counts(case: Case, pool: Pool) -> None:
     intent = await case.intent()
     async with pool.acquire() as holder, holder.transaction():
         await holder.execute("SELECT FROM notifications WHERE id = $1 FOR NO KEY UPDATE", case.id)
@@ -187,7 +187,7 @@ async def test_an_opt_out_that_commits_while_the_lock_is_waited_for_counts(case:
     assert await waiting is None
 
 
-async def test_of_cancel_and_intent_exactly_one_wins(
+async def test_exactly_one_of_a_concurrent_cancel_and_intent_wins(
     cases: Cases, ledger: Ledger, other_ledger: Ledger
 ) -> None:
     sent = 0
@@ -198,17 +198,17 @@ async def test_of_cancel_and_intent_exactly_one_wins(
         opened, cancelled = await asyncio.gather(*(calls if turn % 2 else calls[::-1]))
         assert (opened is None) != (cancelled is None)
         delivery = await case.delivery()
-        went_out = delivery.open_attempt is not None
-        assert delivery.status is (Status.SENDING if went_out else Status.CANCELLED)
-        assert (await case.due() is not None) is went_out
-        sent += went_out
+        is_sending = delivery.open_attempt is not None
+        assert delivery.status is (Status.SENDING if is_sending else Status.CANCELLED)
+        assert (await case.due() is not None) is is_sending
+        sent += is_sending
     assert 0 < sent < 40
 
 
-async def test_many_deliveries_are_intended_from_two_processes_without_one_sent_twice(
+async def test_concurrent_intents_of_two_processes_send_no_delivery_twice(
     ledger: Ledger, database: str
 ) -> None:
-    # A deadlock would last: nobody looks for one.
+    # Postgres looks for a deadlock only after an hour, so one would time this test out.
     pools = [await open_pool(f"{database}?deadlock_timeout=1h") for _ in range(2)]
     here, there = (Ledger(pool) for pool in pools)
     rows = [submission(channels=(Channel.SMS, Channel.EMAIL)) for _ in range(40)]
@@ -226,12 +226,12 @@ async def test_many_deliveries_are_intended_from_two_processes_without_one_sent_
         )
     for pool in pools:
         await pool.close()
-    forth, back = answers[: len(intents)], answers[len(intents) :][::-1]
-    assert all((one is None) != (other is None) for one, other in zip(forth, back, strict=True))
+    these, those = answers[: len(intents)], answers[len(intents) :][::-1]
+    assert all((one is None) != (other is None) for one, other in zip(these, those, strict=True))
 
 
-async def test_a_group_locks_its_notifications_in_the_order_of_their_ids(cases: Cases, pool: Pool) -> None:
-    """Whatever waits for the first one holds none of the others: two groups never hold each other up."""
+async def test_a_group_locks_its_notifications_in_id_order(cases: Cases, pool: Pool) -> None:
+    """A group that waits for its first lock holds no other lock, so that two groups cannot deadlock."""
     group = sorted([await cases() for _ in range(8)], key=lambda case: case.id)
     intents = [await case.intent() for case in group]
     async with pool.acquire() as holder, holder.transaction():
@@ -243,7 +243,7 @@ async def test_a_group_locks_its_notifications_in_the_order_of_their_ids(cases: 
     assert all(await waiting)
 
 
-async def test_an_accepted_attempt_leaves_the_others_of_the_notification_alone(cases: Cases) -> None:
+async def test_an_accepted_attempt_does_not_change_other_deliveries(cases: Cases) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL))
     opened = await case.open(Channel.SMS)
     assert await case.close(opened, Outcome.ACCEPTED, Transition(Status.SENT, None))
@@ -253,7 +253,7 @@ async def test_an_accepted_attempt_leaves_the_others_of_the_notification_alone(c
 
 
 @pytest.mark.parametrize("loss", Loss)
-async def test_an_intent_whose_answer_is_lost_is_unknown_and_nobody_sends_for_it(
+async def test_an_intent_whose_answer_is_lost_is_unknown_and_is_not_sent(
     case: Case, database: str, loss: Loss
 ) -> None:
     address = f"+234803{uuid4().int % 10**7:07}"
@@ -267,5 +267,5 @@ async def test_an_intent_whose_answer_is_lost_is_unknown_and_nobody_sends_for_it
     assert proxy.lost == 1
     written = (await case.delivery()).open_attempt is not None
     assert written is (loss is Loss.AFTER)
-    # Whoever tries again finds out by the ledger: one that was written is nobody's to send.
+    # A second intent shows what was written: if the first one was, no process may send for it.
     assert (await case.ledger.intend(intent) is None) is written

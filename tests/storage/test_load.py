@@ -1,4 +1,4 @@
-"""Loading: everything a pass decides by, as it is at one moment."""
+"""Loading: everything that a pass decides by, in one snapshot."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from storage.ledger import Ledger
 from storage.users import Contacts, Users
 
 
-async def test_a_notification_comes_back_as_it_was_accepted(cases: Cases) -> None:
+async def test_a_loaded_notification_equals_the_accepted_one(cases: Cases) -> None:
     send_at = datetime(2031, 5, 6, 7, 8, 9, 120, tzinfo=UTC)
     case = await cases(
         channels=(Channel.EMAIL, Channel.SMS),
@@ -36,7 +36,7 @@ async def test_a_notification_comes_back_as_it_was_accepted(cases: Cases) -> Non
 
 
 @pytest.mark.parametrize("fraction", ["", ".1", ".12", ".123", ".1234", ".12345", ".123456"])
-async def test_times_keep_every_digit(case: Case, fraction: str) -> None:
+async def test_times_keep_their_microseconds(case: Case, fraction: str) -> None:
     text = f"2031-05-06 07:08:09{fraction}+00"
     await case.execute(
         "UPDATE deliveries SET next_pass_at = $2::text::timestamptz WHERE notification_id = $1", text
@@ -45,7 +45,7 @@ async def test_times_keep_every_digit(case: Case, fraction: str) -> None:
     assert (await case.delivery()).next_pass_at == stored["next_pass_at"]
 
 
-async def test_attempts_come_with_their_delivery_in_order(cases: Cases) -> None:
+async def test_attempts_are_loaded_with_their_delivery_in_order(cases: Cases) -> None:
     case = await cases(channels=(Channel.SMS, Channel.EMAIL))
     first = await case.open(match_key="m", device_id="d1")
     await case.close(
@@ -57,16 +57,16 @@ async def test_attempts_come_with_their_delivery_in_order(cases: Cases) -> None:
     )
     sms, email = (await case.load()).deliveries
     assert email.attempts == ()
-    refused, taken = sms.attempts
-    assert (refused.number, refused.outcome, refused.code) == (1, Outcome.THROTTLED, "429")
-    assert (refused.match_key, refused.device_id, refused.pass_number) == ("m", "d1", 0)
-    assert (refused.intended_at, refused.send_deadline) == (first.intended_at, first.send_deadline)
-    assert (taken.number, taken.outcome, taken.provider_message_id) == (2, Outcome.ACCEPTED, message)
-    assert taken.receipt_status is ReceiptStatus.QUEUED
-    assert taken.closed_at is not None
+    throttled, accepted = sms.attempts
+    assert (throttled.number, throttled.outcome, throttled.code) == (1, Outcome.THROTTLED, "429")
+    assert (throttled.match_key, throttled.device_id, throttled.pass_number) == ("m", "d1", 0)
+    assert (throttled.intended_at, throttled.send_deadline) == (first.intended_at, first.send_deadline)
+    assert (accepted.number, accepted.outcome, accepted.provider_message_id) == (2, Outcome.ACCEPTED, message)
+    assert accepted.receipt_status is ReceiptStatus.QUEUED
+    assert accepted.closed_at is not None
 
 
-async def test_the_notifications_own_addresses_go_before_the_users(cases: Cases) -> None:
+async def test_addresses_of_the_notification_take_precedence_over_those_of_the_user(cases: Cases) -> None:
     case = await cases(to_email=None)
     await case.execute(
         "INSERT INTO users (tenant, user_id, phone, email, time_zone, quiet_start, quiet_end)"
@@ -78,7 +78,7 @@ async def test_the_notifications_own_addresses_go_before_the_users(cases: Cases)
     assert (recipient.time_zone, recipient.quiet_hours) == ("Africa/Lagos", QuietHours("22:00", "07:00"))
 
 
-async def test_whatsapp_goes_to_its_own_number_before_the_phone(cases: Cases, ledger: Ledger) -> None:
+async def test_the_whatsapp_number_takes_precedence_over_the_phone(cases: Cases, ledger: Ledger) -> None:
     own = await cases(channels=(Channel.WHATSAPP,), to_whatsapp="+15550101")
     users, tenant = Users(ledger.pool), "acme"
     await users.set_contacts(tenant, own.user_id, Contacts("+15550102", None, "+15550103"))
@@ -92,7 +92,7 @@ async def test_whatsapp_goes_to_its_own_number_before_the_phone(cases: Cases, le
     assert recipient.suppressed == {(Channel.WHATSAPP, "+15550102")}
 
 
-async def test_devices_without_a_token_are_left_out_and_one_may_be_named(cases: Cases) -> None:
+async def test_devices_without_a_token_are_omitted_and_one_may_be_named(cases: Cases) -> None:
     user = f"user-{uuid4()}"
     every = await cases(user_id=user, channels=(Channel.PUSH,))
     named = await cases(user_id=user, channels=(Channel.PUSH,), idempotency_key="key-2", to_push="d1")
@@ -109,7 +109,7 @@ async def test_devices_without_a_token_are_left_out_and_one_may_be_named(cases: 
     assert (await named.load()).recipient.devices == devices[1:]
 
 
-async def test_settings_and_suppressions_of_this_notification_only(cases: Cases) -> None:
+async def test_only_settings_and_suppressions_of_the_notification_are_loaded(cases: Cases) -> None:
     case = await cases(tenant="load-tenant")
     await case.execute(
         "INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)"
@@ -128,7 +128,7 @@ async def test_settings_and_suppressions_of_this_notification_only(cases: Cases)
     assert recipient.suppressed == {(Channel.EMAIL, "ada@example.com")}
 
 
-async def test_what_does_not_exist_is_none_beside_what_does(case: Case, ledger: Ledger) -> None:
+async def test_an_unknown_notification_is_none_beside_known_ones(case: Case, ledger: Ledger) -> None:
     missing, found, again = await asyncio.gather(
         ledger.load(uuid4()), ledger.load(case.id), ledger.load(case.id)
     )
@@ -137,7 +137,7 @@ async def test_what_does_not_exist_is_none_beside_what_does(case: Case, ledger: 
     assert found == again
 
 
-async def test_a_row_that_this_version_cannot_read_fails_alone(cases: Cases, ledger: Ledger) -> None:
+async def test_only_a_row_that_this_version_cannot_read_fails(cases: Cases, ledger: Ledger) -> None:
     unknown, sound = await cases(), [await cases() for _ in range(4)]
     await unknown.execute("UPDATE deliveries SET channel = 'pigeon' WHERE notification_id = $1")
     answers = await asyncio.gather(
@@ -150,13 +150,13 @@ async def test_a_row_that_this_version_cannot_read_fails_alone(cases: Cases, led
     assert [getattr(answer, "id", None) for answer in answers] == [case.id for case in sound]
 
 
-async def test_without_its_content_it_is_empty(case: Case) -> None:
-    # Retention drops the content before the narrow row.
+async def test_a_notification_without_content_has_an_empty_body(case: Case) -> None:
+    # Retention drops the content before the notification.
     await case.execute("DELETE FROM notification_contents WHERE notification_id = $1")
     assert (await case.load()).content.body == ""
 
 
-async def test_a_suppressed_mailbox_does_not_escape_by_another_spelling(cases: Cases) -> None:
+async def test_a_suppressed_mailbox_is_matched_in_any_spelling(cases: Cases) -> None:
     case = await cases(channels=(Channel.EMAIL,), to_email="Ada.L@example.com")
     tenant = (await case.load()).tenant
     await Users(case.ledger.pool).suppress(tenant, Channel.EMAIL, "ada.l@EXAMPLE.com", "bounce")
@@ -165,7 +165,7 @@ async def test_a_suppressed_mailbox_does_not_escape_by_another_spelling(cases: C
     assert await case.intend(Channel.EMAIL, suppression_key=key) is None
 
 
-async def test_a_suppressed_token_is_told_too(cases: Cases) -> None:
+async def test_a_suppressed_token_is_loaded(cases: Cases) -> None:
     case = await cases(channels=(Channel.PUSH,))
     seen = await case.load()
     users = Users(case.ledger.pool)

@@ -1,4 +1,4 @@
-"""A load that was planned while nothing had been attempted yet, as at the beginning of a first broadcast."""
+"""A load that was planned before there were attempts, as at the beginning of a first broadcast."""
 
 import asyncio
 from uuid import UUID
@@ -20,7 +20,7 @@ SELECT md5('d' || no)::uuid, md5('n' || no)::uuid, 'acme', 'user-' || no, 'marke
        now(), now() + interval '1 day', now()
 FROM generate_series(1, 5000) no;
 """
-"""In one transaction, at one moment."""
+"""Inserted in one transaction: all rows have the same `accepted_at`."""
 ATTEMPTED = """
 INSERT INTO notification_attempts (delivery_id, number, accepted_at, notification_id, channel, provider,
                                    pass_number, target_masked, selection, intended_at, send_deadline)
@@ -34,7 +34,7 @@ async def _loaded(explained: Explained, ids: list[UUID]) -> list[Notification]:
     return [notification for notification in found if notification]
 
 
-async def test_attempts_are_found_by_their_delivery_and_not_by_their_moment(database: str) -> None:
+async def test_attempts_are_found_by_their_delivery_and_not_by_their_time(database: str) -> None:
     pool = await open_pool(database, size_max=1)
     async with pool.acquire() as connection:
         explained = Explained(connection)

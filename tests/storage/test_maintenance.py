@@ -1,4 +1,4 @@
-"""What the reconciliation finds and mends: every kind of drift, planted and found."""
+"""What the reconciliation finds and repairs: every kind of drift is created and found."""
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -37,7 +37,7 @@ async def _age(harness: LedgerHarness, id: UUID, minutes: int = 2) -> None:
 
 
 async def _drift(harness: LedgerHarness) -> dict[str, int]:
-    """The kinds of drift that there are."""
+    """The kinds of drift whose count is not 0."""
     return {kind: count for kind, count in asdict(await maintenance.drift(harness.pool)).items() if count}
 
 
@@ -57,11 +57,11 @@ async def test_a_sound_ledger_shows_no_drift(harness: LedgerHarness) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.DEFERRED, Status.DEAD_LETTERED, Status.SENT, Status.SENDING])
-async def test_a_lost_place_in_the_queue_is_found_and_given_back(harness: LedgerHarness, status: Status) -> None:
+async def test_a_lost_queue_entry_is_found_and_restored(harness: LedgerHarness, status: Status) -> None:
     outcome = None if status is Status.SENDING else Outcome.ACCEPTED
     id, _ = await harness.sent(outcome=outcome, status=status)
     await harness.pool.execute("DELETE FROM due WHERE id = $1", id)
-    # It may just be being written.
+    # A recent one may still be in the middle of a write.
     assert await _drift(harness) == {}
     assert await maintenance.requeue_live_without_due(harness.pool, 10) == 0
     await _age(harness, id)
@@ -73,7 +73,7 @@ async def test_a_lost_place_in_the_queue_is_found_and_given_back(harness: Ledger
     assert await maintenance.requeue_live_without_due(harness.pool, 10) == 0
 
 
-async def test_what_is_overdue_is_due_now(harness: LedgerHarness) -> None:
+async def test_a_lost_overdue_notification_is_requeued_as_due_now(harness: LedgerHarness) -> None:
     id = await harness.accept()
     await _age(harness, id)
     await harness.pool.execute("DELETE FROM due WHERE id = $1", id)
@@ -81,8 +81,8 @@ async def test_what_is_overdue_is_due_now(harness: LedgerHarness) -> None:
     assert await harness.due(id) is True
 
 
-async def test_an_active_delivery_that_expects_nothing_is_found_too(harness: LedgerHarness) -> None:
-    """As a write would leave it that forgot when something must happen: it is called final, and is not."""
+async def test_an_active_delivery_without_due_at_is_found(harness: LedgerHarness) -> None:
+    """A write without `due_at` would leave this: the notification has a `final_at` but is not final."""
     id = await harness.accept()
     await _age(harness, id)
     await harness.pool.execute("UPDATE deliveries SET due_at = NULL WHERE notification_id = $1", id)
@@ -93,7 +93,7 @@ async def test_an_active_delivery_that_expects_nothing_is_found_too(harness: Led
     assert await harness.due(id) is True
 
 
-async def test_what_is_being_written_is_left_to_its_writer(harness: LedgerHarness) -> None:
+async def test_a_notification_that_is_being_written_is_skipped(harness: LedgerHarness) -> None:
     id = await harness.accept()
     await _age(harness, id)
     await harness.pool.execute("DELETE FROM due WHERE id = $1", id)
@@ -103,7 +103,7 @@ async def test_what_is_being_written_is_left_to_its_writer(harness: LedgerHarnes
     assert await maintenance.requeue_live_without_due(harness.pool, 10) == 1
 
 
-async def test_sending_without_an_open_attempt(harness: LedgerHarness) -> None:
+async def test_sending_without_an_open_attempt_is_drift(harness: LedgerHarness) -> None:
     id, _ = await harness.sent(outcome=None)
     await harness.pool.execute(
         "UPDATE notification_attempts SET outcome = 'not_sent' WHERE notification_id = $1", id
@@ -111,14 +111,14 @@ async def test_sending_without_an_open_attempt(harness: LedgerHarness) -> None:
     assert await _drift(harness) == {"sending_without_open_attempt": 1}
 
 
-async def test_an_open_attempt_that_is_not_sending(harness: LedgerHarness) -> None:
+async def test_an_open_attempt_of_a_delivery_that_is_not_sending_is_drift(harness: LedgerHarness) -> None:
     id, _ = await harness.sent(outcome=None)
     await harness.pool.execute("UPDATE deliveries SET status = 'cancelled' WHERE notification_id = $1", id)
     await harness.pool.execute("UPDATE notifications SET status = 'cancelled' WHERE id = $1", id)
     assert await _drift(harness) == {"open_attempt_not_sending": 1}
 
 
-async def test_what_nobody_claims(harness: LedgerHarness) -> None:
+async def test_a_notification_that_is_not_claimed_for_five_minutes_is_overdue(harness: LedgerHarness) -> None:
     id = await harness.accept()
     await harness.pool.execute("UPDATE due SET due_at = now() - interval '4 min' WHERE id = $1", id)
     assert await _drift(harness) == {}
@@ -127,20 +127,22 @@ async def test_what_nobody_claims(harness: LedgerHarness) -> None:
 
 
 @pytest.mark.parametrize("status", ["accepted", "sending"])
-async def test_a_status_that_is_not_what_the_deliveries_say(harness: LedgerHarness, status: str) -> None:
+async def test_a_status_that_contradicts_the_deliveries_is_drift(harness: LedgerHarness, status: str) -> None:
     id, _ = await harness.sent()
     await harness.pool.execute("UPDATE notifications SET status = $2::text::status WHERE id = $1", id, status)
     assert await _drift(harness) == {"status_mismatch": 1}
 
 
-async def test_a_live_notification_without_deliveries(harness: LedgerHarness) -> None:
+async def test_a_live_notification_without_deliveries_is_drift(harness: LedgerHarness) -> None:
     id = await harness.accept()
     await harness.pool.execute("DELETE FROM deliveries WHERE notification_id = $1", id)
     assert await _drift(harness) == {"status_mismatch": 1}
 
 
 async def test_orphans_are_found_revived_and_dropped(harness: LedgerHarness) -> None:
-    await harness.tell(receipt(None, "delivered", provider_message_id="SM-adopted"), receipt(None, "delivered"))
+    await harness.report_receipts(
+        receipt(None, "delivered", provider_message_id="SM-adopted"), receipt(None, "delivered")
+    )
     await harness.pool.execute("UPDATE receipt_inbox SET orphaned_at = now() - interval '1 hour', tries = 6")
     assert await _drift(harness) == {"orphan_receipts": 2}
     assert await maintenance.revive_orphans(harness.pool, 10) == 0
@@ -172,7 +174,7 @@ async def _months(pool: Pool) -> set[str]:
     return {row["name"] for row in rows}
 
 
-async def test_partitions_are_made_ahead(harness: LedgerHarness) -> None:
+async def test_partitions_are_created_ahead(harness: LedgerHarness) -> None:
     before = await _months(harness.pool)
     await maintenance.ensure_partitions(harness.pool, 5)
     await maintenance.ensure_partitions(harness.pool, 5)

@@ -1,4 +1,4 @@
-"""Migrations and functions: each once, in order, whoever runs them and how often; and the partitions."""
+"""Migrations and functions run once each and in order, also when run repeatedly; and partitions."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 
 @pytest_asyncio.fixture
 async def empty(postgres: Postgres) -> AsyncIterator[str]:
-    """The URL of a database in which nothing ran."""
+    """The URL of an empty database."""
     name = f"migrate_{next(_numbers)}"
     admin = await asyncpg.connect(postgres.url("postgres"))
     await admin.execute(f'CREATE DATABASE "{name}"')
@@ -63,7 +63,7 @@ async def test_a_second_run_finds_nothing_to_do(empty: str) -> None:
     assert await migrate(empty) == []
 
 
-async def test_of_two_processes_at_once_each_migration_runs_in_one(empty: str) -> None:
+async def test_only_one_of_two_concurrent_processes_runs_the_migrations(empty: str) -> None:
     program = (
         "import asyncio, sys; from storage.migrate import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
     )
@@ -85,7 +85,7 @@ async def test_of_two_processes_at_once_each_migration_runs_in_one(empty: str) -
     assert sorted((output.decode().split() for output, _ in outputs), key=len) == [[], NAMES]
 
 
-async def test_a_migration_that_fails_leaves_no_trace_and_runs_again(empty: str) -> None:
+async def test_a_failed_migration_leaves_no_trace_and_runs_again(empty: str) -> None:
     connection = await asyncpg.connect(empty)
     await connection.execute("CREATE TABLE provider_states (id integer)")
     with pytest.raises(StepFailed, match=r"Migration 0005_before_installation failed \(DuplicateTableError"):
@@ -109,7 +109,7 @@ async def test_there_are_partitions_from_last_month_to_three_ahead(
     )
 
 
-async def test_partitions_hold_whole_months_of_utc(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def test_partitions_cover_whole_months_of_utc(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     await connection.execute("SET timezone TO 'Pacific/Auckland'")
     await connection.execute("SELECT ensure_partitions_v1(4)")
     await connection.execute("SET timezone TO 'UTC'")
@@ -121,7 +121,7 @@ async def test_partitions_hold_whole_months_of_utc(connection: "asyncpg.Connecti
     assert all(row["bound"].count("-01 00:00:00+00'") == 2 for row in bounds), bounds
 
 
-async def test_partitions_are_made_once_by_two_at_once(database: str) -> None:
+async def test_concurrent_calls_create_each_partition_once(database: str) -> None:
     connections = [await asyncpg.connect(database) for _ in range(2)]
     try:
         before = await _partitions(connections[0])
@@ -133,8 +133,10 @@ async def test_partitions_are_made_once_by_two_at_once(database: str) -> None:
             await each.close()
 
 
-async def test_a_partition_is_what_its_parent_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Indexes, checks and keys: a row is guarded in every month."""
+async def test_partitions_have_the_indexes_and_checks_of_their_parents(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """Indexes, checks and keys hold in every month."""
     rows = await connection.fetch(
         "SELECT p.relname AS parent, c.relname AS child, count(DISTINCT i.indexrelid) AS indexes,"
         " count(DISTINCT k.oid) FILTER (WHERE k.contype = 'c') AS checks,"
@@ -152,7 +154,7 @@ async def test_a_partition_is_what_its_parent_is(connection: "asyncpg.Connection
     }
 
 
-async def test_making_partitions_waits_for_no_writer_and_no_reader(database: str) -> None:
+async def test_creating_partitions_waits_for_no_writer_and_no_reader(database: str) -> None:
     writer, maker = await asyncpg.connect(database), await asyncpg.connect(database)
     try:
         async with writer.transaction():
@@ -178,7 +180,7 @@ async def test_a_database_of_another_version_is_refused(empty: str) -> None:
         await migrate(empty)
 
 
-async def test_a_function_is_not_changed_once_it_was_created(empty: str, tmp_path: Path) -> None:
+async def test_a_changed_function_is_refused_once_it_was_created(empty: str, tmp_path: Path) -> None:
     await migrate(empty)
     release = _copy(tmp_path)
     changed = release.functions / "suppression_key_v1.sql"
@@ -219,21 +221,21 @@ async def test_phases_run_in_their_order(empty: str, tmp_path: Path) -> None:
     assert await migrate(empty, release=release) == expected
 
 
-async def test_a_new_database_has_no_processes_to_wait_for(empty: str, tmp_path: Path) -> None:
+async def test_a_new_database_runs_every_phase_at_once(empty: str, tmp_path: Path) -> None:
     release = _copy(tmp_path)
     (release.migrations / "0006_after_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
     assert (await migrate(empty, [Phase.BEFORE], release))[-1] == "0006_after_test"
     assert await migrate(empty, [Phase.AFTER], release) == []
 
 
-async def test_what_would_run_is_shown_without_running_it(empty: str) -> None:
+async def test_pending_steps_are_listed_without_running_them(empty: str) -> None:
     assert [step.name for step in await pending_steps(empty)] == NAMES
     connection = await asyncpg.connect(empty)
     assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     await connection.close()
 
 
-def test_functions_come_after_those_that_they_name(tmp_path: Path) -> None:
+def test_functions_come_after_those_that_they_refer_to(tmp_path: Path) -> None:
     release = _copy(tmp_path)
     (release.functions / "a_v1.sql").write_text("CREATE FUNCTION a_v1() … SELECT b_v1() -- and z_v1\n")
     (release.functions / "b_v1.sql").write_text("CREATE FUNCTION b_v1() …\n")

@@ -1,4 +1,4 @@
-"""Postgres decides about opt-outs and suppressions as domain/preferences.py does, over every combination."""
+"""Postgres applies opt-outs and suppressions like domain/preferences.py, in every combination."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from domain.notification_types import NotificationType
 from domain.preferences import Permission, check_permission, wanted
 from storage.postgres import Pool
 
-SAID = (None, True, False)
+CHOICES = (None, True, False)
 TYPE, OTHER = "debit_alert", "marketing"
 
 
@@ -23,11 +23,11 @@ async def _settings(pool: Pool, user_id: str, settings: dict[str, bool | None]) 
             )
 
 
-async def test_whether_a_user_wants_a_type(pool: Pool) -> None:
-    for of_type, of_all, of_other in itertools.product(SAID, repeat=3):
-        user_id, said = f"user-{of_type}-{of_all}-{of_other}", {TYPE: of_type, "*": of_all, OTHER: of_other}
-        await _settings(pool, user_id, said)
-        settings = {(type, "sms"): enabled for type, enabled in said.items() if enabled is not None}
+async def test_postgres_and_python_agree_on_opt_outs(pool: Pool) -> None:
+    for of_type, of_all, of_other in itertools.product(CHOICES, repeat=3):
+        user_id, chosen = f"user-{of_type}-{of_all}-{of_other}", {TYPE: of_type, "*": of_all, OTHER: of_other}
+        await _settings(pool, user_id, chosen)
+        settings = {(type, "sms"): enabled for type, enabled in chosen.items() if enabled is not None}
         recipient = Recipient(settings=settings)
         for type, channel in itertools.product((TYPE, OTHER, "another"), (Channel.SMS, Channel.EMAIL)):
             opted_out = await pool.fetchval(
@@ -36,8 +36,8 @@ async def test_whether_a_user_wants_a_type(pool: Pool) -> None:
             assert opted_out is not wanted(type, channel, recipient), (of_type, of_all, of_other, type)
 
 
-async def test_an_intent_is_granted_exactly_where_the_preferences_allow_it(cases: Cases, pool: Pool) -> None:
-    combinations = itertools.product(SAID, SAID, (None, "acme", "*", "other"), (True, False))
+async def test_an_intent_is_granted_exactly_when_the_preferences_allow_it(cases: Cases, pool: Pool) -> None:
+    combinations = itertools.product(CHOICES, CHOICES, (None, "acme", "*", "other"), (True, False))
     for of_type, of_all, suppressed_for, required in combinations:
         case = await cases()
         await _settings(pool, case.user_id, {TYPE: of_type, "*": of_all})

@@ -1,4 +1,4 @@
-"""Outcomes: they close the attempt that is open, once, and what comes too late is kept beside."""
+"""Outcomes close the open attempt once; a late outcome is kept beside the recorded one."""
 
 import asyncio
 from dataclasses import replace
@@ -38,7 +38,7 @@ async def test_an_accepted_attempt_is_closed_with_its_evidence(case: Case) -> No
     assert await case.ledger.claimed_messages("twilio", [message, "another"]) == {message}
 
 
-async def test_a_refused_message_id_claims_nothing(case: Case) -> None:
+async def test_a_rejected_attempt_does_not_claim_its_message(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
     after = Transition(Status.ACCEPTED, at(opened.intended_at, 60))
     assert await case.close(opened, Outcome.REJECTED, after, provider_message_id=message)
@@ -53,7 +53,7 @@ async def test_the_next_attempt_has_the_next_number(case: Case) -> None:
     assert [attempt["outcome"] for attempt in await case.attempts()] == ["rejected", None]
 
 
-async def test_an_ambiguous_answer_keeps_the_attempt_open_and_the_delivery_held(case: Case) -> None:
+async def test_an_ambiguous_answer_keeps_the_attempt_open_and_the_delivery_sending(case: Case) -> None:
     opened = await case.open()
     after = Transition(Status.SENDING, at(opened.send_deadline, 30), event="ambiguous")
     updated = await case.close(opened, None, after, code="timeout")
@@ -72,20 +72,20 @@ async def test_an_ambiguous_answer_keeps_the_attempt_open_and_the_delivery_held(
     assert [attempt["code"] for attempt in await case.attempts()] == ["timeout"]
 
 
-async def test_an_outcome_seen_at_an_older_version_changes_nothing(case: Case) -> None:
+async def test_an_outcome_for_an_older_version_changes_nothing(case: Case) -> None:
     opened = await case.open()
     noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.send_deadline, 30)))
     assert noted is not None
     assert await case.close(opened, Outcome.ACCEPTED, SENT, provider_message_id=f"SM-{uuid4()}") is None
     assert (await case.delivery()).open_attempt is not None
-    # It is not late either: nobody has resolved the attempt, so the caller reads again and closes it.
+    # It is not late either: the attempt is not resolved, so the caller reads again and closes it.
     assert (
         await case.ledger.record_late_outcome((await case.delivery()).id, 1, Outcome.ACCEPTED, "SM") is None
     )
     assert await case.close(replace(opened, version=noted.version), Outcome.ACCEPTED, SENT)
 
 
-async def test_a_closed_attempt_is_not_closed_again_by_one_who_knows_the_version(case: Case) -> None:
+async def test_a_closed_attempt_is_not_closed_again_with_the_current_version(case: Case) -> None:
     first = await case.open()
     await case.close(first, Outcome.REJECTED, Transition(Status.ACCEPTED, at(first.send_deadline, 60)))
     second = await case.open(provider="termii")
@@ -94,7 +94,7 @@ async def test_a_closed_attempt_is_not_closed_again_by_one_who_knows_the_version
     assert (await case.delivery()).status is Status.SENDING
 
 
-async def test_a_sender_that_resumes_after_its_attempt_was_resolved_overwrites_nothing(case: Case) -> None:
+async def test_a_sender_that_resumes_after_its_attempt_was_resolved_changes_nothing(case: Case) -> None:
     stopped = await case.open()
     after = Transition(Status.ACCEPTED, at(stopped.send_deadline, 60))
     assert await case.close(stopped, Outcome.NOT_SENT, after, resolved_by="lookup")
@@ -103,7 +103,9 @@ async def test_a_sender_that_resumes_after_its_attempt_was_resolved_overwrites_n
     message = f"SM-{uuid4()}"
     assert await case.close(stopped, Outcome.ACCEPTED, SENT, provider_message_id=message) is None
     delivery = await case.delivery()
-    resolved_as = await case.ledger.record_late_outcome(delivery.id, stopped.number, Outcome.ACCEPTED, message)
+    resolved_as = await case.ledger.record_late_outcome(
+        delivery.id, stopped.number, Outcome.ACCEPTED, message
+    )
 
     assert resolved_as == "not_sent"
     first, second = await case.attempts()
@@ -114,7 +116,7 @@ async def test_a_sender_that_resumes_after_its_attempt_was_resolved_overwrites_n
     assert (delivery.status, delivery.version) == (Status.SENDING, again.version)
 
 
-async def test_the_message_of_a_late_acceptance_is_its_attempts_own(case: Case) -> None:
+async def test_the_message_of_a_late_acceptance_belongs_to_its_attempt(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
     await case.close(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None), resolved_by="lookup")
     delivery = await case.delivery()
@@ -128,7 +130,7 @@ async def test_the_message_of_a_late_acceptance_is_its_attempts_own(case: Case) 
     assert tuple(owner) == (delivery.id, opened.number)
 
 
-async def test_a_late_acceptance_of_a_message_that_is_taken_is_kept_all_the_same(cases: Cases) -> None:
+async def test_a_late_acceptance_of_the_message_of_another_attempt_is_kept(cases: Cases) -> None:
     adopter, late, message = await cases(), await cases(), f"SM-{uuid4()}"
     await adopter.sent(provider_message_id=message)
     opened = await late.open()
@@ -138,14 +140,15 @@ async def test_a_late_acceptance_of_a_message_that_is_taken_is_kept_all_the_same
     assert [attempt["late_outcome"] for attempt in await late.attempts()] == ["accepted"]
 
 
-async def test_a_late_refusal_claims_no_message(case: Case) -> None:
+async def test_a_late_rejection_does_not_claim_its_message(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
     await case.close(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None), resolved_by="lookup")
-    await case.ledger.record_late_outcome((await case.delivery()).id, opened.number, Outcome.REJECTED, message)
+    delivery = await case.delivery()
+    await case.ledger.record_late_outcome(delivery.id, opened.number, Outcome.REJECTED, message)
     assert await case.ledger.claimed_messages("twilio", [message]) == set()
 
 
-async def test_of_a_sender_and_a_resolver_at_once_one_closes_the_attempt(
+async def test_only_one_of_a_concurrent_sender_and_resolver_closes_the_attempt(
     cases: Cases, ledger: Ledger, other_ledger: Ledger
 ) -> None:
     for turn in range(30):
@@ -167,7 +170,7 @@ async def test_of_a_sender_and_a_resolver_at_once_one_closes_the_attempt(
         assert (attempt["provider_message_id"] is not None) is accepted
 
 
-async def test_a_stale_resolver_does_not_cost_the_senders_outcome_in_its_group(case: Case) -> None:
+async def test_a_stale_resolver_does_not_fail_the_outcome_of_the_sender_in_its_group(case: Case) -> None:
     opened = await case.open()
     noted = await case.close(opened, None, Transition(Status.SENDING, at(opened.send_deadline, 30)))
     assert noted is not None
@@ -179,7 +182,7 @@ async def test_a_stale_resolver_does_not_cost_the_senders_outcome_in_its_group(c
     assert [attempt["outcome"] for attempt in await case.attempts()] == ["accepted"]
 
 
-async def test_a_message_that_is_another_attempts_fails_its_row_alone(cases: Cases, ledger: Ledger) -> None:
+async def test_only_the_row_with_the_message_of_another_attempt_fails(cases: Cases, ledger: Ledger) -> None:
     message = f"SM-{uuid4()}"
     await (await cases()).sent(provider_message_id=message)
     group = [await cases() for _ in range(7)]
@@ -194,12 +197,12 @@ async def test_a_message_that_is_another_attempts_fails_its_row_alone(cases: Cas
     assert isinstance(answers[3], asyncpg.UniqueViolationError)
     assert message not in str(answers[3])
     assert [type(answer).__name__ for answer in answers].count("Updated") == 6
-    # Nothing of the failed row was written: its attempt is open, and can be closed without that id.
+    # Nothing of the failed row was written: its attempt is still open, and can be closed without that id.
     assert (await group[3].delivery()).open_attempt is not None
     assert await ledger.close_attempt(replace(outcomes[3], provider_message_id=None))
 
 
-async def test_of_two_attempts_that_claim_one_message_at_once_one_has_it(
+async def test_one_of_two_attempts_that_concurrently_claim_a_message_gets_it(
     cases: Cases, ledger: Ledger, other_ledger: Ledger
 ) -> None:
     for _ in range(10):
@@ -216,7 +219,7 @@ async def test_of_two_attempts_that_claim_one_message_at_once_one_has_it(
 
 
 @pytest.mark.parametrize("after", [Transition(Status.FAILED, None), SENT])
-async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(
+async def test_a_delivered_receipt_of_an_earlier_attempt_decides_the_status(
     case: Case, after: Transition
 ) -> None:
     first = await case.open()
@@ -226,18 +229,18 @@ async def test_a_delivered_receipt_of_an_earlier_attempt_wins_at_the_close(
         "UPDATE notification_attempts SET receipt_status = 'delivered'"
         " WHERE notification_id = $1 AND number = 1"
     )
-    updated = await case.close(second, Outcome.ACCEPTED, replace(after, reason_code="retry", event="told"))
+    updated = await case.close(second, Outcome.ACCEPTED, replace(after, reason_code="retry", event="test"))
     assert updated is not None
     assert updated.status is Status.DELIVERED
     delivery = await case.delivery()
     assert (delivery.reason_code, delivery.due_at) == (None, None)
     assert (await case.load()).status is Status.DELIVERED
-    # What the sender meant to tell has not happened.
-    assert "told" not in await case.timeline()
+    # The sender's event has not happened.
+    assert "test" not in await case.timeline()
 
 
 @pytest.mark.parametrize("status", ["queued", "sent", "undelivered"])
-async def test_a_lesser_receipt_of_an_earlier_attempt_does_not(case: Case, status: str) -> None:
+async def test_any_other_receipt_does_not_decide_the_status(case: Case, status: str) -> None:
     first = await case.open()
     await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.send_deadline, 60)))
     second = await case.open(provider="termii")
@@ -250,7 +253,7 @@ async def test_a_lesser_receipt_of_an_earlier_attempt_does_not(case: Case, statu
     assert updated.status is Status.SENT
 
 
-async def test_an_attempt_that_stays_open_waits_even_with_a_delivered_receipt_elsewhere(case: Case) -> None:
+async def test_an_attempt_that_stays_open_stays_sending_despite_a_delivered_receipt(case: Case) -> None:
     first = await case.open()
     await case.close(first, Outcome.UNKNOWN, Transition(Status.ACCEPTED, at(first.send_deadline, 60)))
     second = await case.open(provider="termii")
@@ -263,20 +266,20 @@ async def test_an_attempt_that_stays_open_waits_even_with_a_delivered_receipt_el
     assert updated.status is Status.SENDING
 
 
-async def test_a_move_never_touches_a_delivery_with_an_open_attempt(case: Case) -> None:
+async def test_an_update_never_changes_a_delivery_with_an_open_attempt(case: Case) -> None:
     opened = await case.open()
     assert await case.update(Transition(Status.CANCELLED, None)) is None
     assert (await case.delivery()).version == opened.version
 
 
-async def test_a_move_of_an_older_version_is_refused(case: Case) -> None:
+async def test_an_update_of_an_older_version_is_refused(case: Case) -> None:
     now = (await case.load()).now
     assert await case.update(Transition(Status.DEFERRED, now))
     assert await case.update(Transition(Status.CANCELLED, None), version=0) is None
     assert (await case.delivery()).status is Status.DEFERRED
 
 
-async def test_a_move_leaves_what_it_does_not_name(case: Case) -> None:
+async def test_an_update_keeps_the_fields_that_it_does_not_set(case: Case) -> None:
     before = await case.delivery()
     due_at = at(before.next_pass_at, 60)
     assert await case.update(
@@ -289,7 +292,9 @@ async def test_a_move_leaves_what_it_does_not_name(case: Case) -> None:
         before.expires_at,
     )
     assert (after.reason_code, after.due_at) == ("quiet_hours", due_at)
-    changed = Transition(Status.DEFERRED, due_at, pass_number=2, next_pass_at=due_at, expires_at=at(due_at, 60))
+    changed = Transition(
+        Status.DEFERRED, due_at, pass_number=2, next_pass_at=due_at, expires_at=at(due_at, 60)
+    )
     assert await case.update(changed)
     later = await case.delivery()
     assert (later.pass_number, later.next_pass_at, later.expires_at) == (2, due_at, at(due_at, 60))
@@ -297,19 +302,19 @@ async def test_a_move_leaves_what_it_does_not_name(case: Case) -> None:
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - FINAL))
-async def test_what_is_not_final_must_come_back(case: Case, status: Status) -> None:
-    with pytest.raises(ValueError, match=r"sending|come back"):
+async def test_an_update_to_a_status_that_is_not_final_needs_due_at(case: Case, status: Status) -> None:
+    with pytest.raises(ValueError, match=r"sending|picked up"):
         await case.update(Transition(status, None))
 
 
 @pytest.mark.parametrize(("outcome", "status"), [(None, Status.SENT), (Outcome.REJECTED, Status.SENDING)])
-async def test_sending_means_an_open_attempt(case: Case, outcome: Any, status: Status) -> None:
+async def test_an_outcome_and_sending_exclude_each_other(case: Case, outcome: Any, status: Status) -> None:
     opened = await case.open()
     with pytest.raises(ValueError, match="exactly while an attempt is open"):
         await case.close(opened, outcome, Transition(status, opened.send_deadline))
 
 
-async def test_twins_are_the_open_attempts_of_others_with_the_same_text_and_address(cases: Cases) -> None:
+async def test_indistinguishable_attempts_are_open_and_of_other_deliveries(cases: Cases) -> None:
     key = uuid4().hex
     one, other = await cases(), await cases()
     await one.open(match_key=key)

@@ -1,4 +1,4 @@
-"""Pages of a list that few match: each looks at a bounded number, and together they show everything once."""
+"""Pages of a filter with few matches: each examines a bounded number, and no match is missed or repeated."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ async def queries(pool: Pool) -> AsyncIterator[Queries]:
 
 @pytest_asyncio.fixture(scope="module")
 async def rare(ledger: Ledger) -> set[UUID]:
-    """The few of a tenant's notifications that are of another type; twenty were accepted at a time."""
+    """The few of a tenant's notifications with type `otp`; twenty are accepted at a time."""
     submissions = [
         submission(tenant="lists", type="otp" if number % RARE_EACH == 0 else "debit_alert")
         for number in range(COUNT)
@@ -36,8 +36,8 @@ async def rare(ledger: Ledger) -> set[UUID]:
     return {one.id for one in submissions if one.type == "otp"}
 
 
-async def pages(queries: Queries, matching: Filter) -> list[list[UUID]]:
-    """Every page of a list, one after the other."""
+async def _pages(queries: Queries, matching: Filter) -> list[list[UUID]]:
+    """All pages of a list, in order."""
     found: list[list[UUID]] = []
     after: Position | None = None
     for _ in itertools.repeat(None, COUNT):
@@ -49,8 +49,8 @@ async def pages(queries: Queries, matching: Filter) -> list[list[UUID]]:
     raise AssertionError("the pages do not end")
 
 
-async def test_pages_that_few_match_are_short_and_miss_nothing(queries: Queries, rare: set[UUID]) -> None:
-    found = await pages(queries, Filter(type="otp"))
+async def test_pages_with_few_matches_are_short_and_miss_nothing(queries: Queries, rare: set[UUID]) -> None:
+    found = await _pages(queries, Filter(type="otp"))
     ids = [id for page in found for id in page]
     assert (len(ids), set(ids)) == (len(rare), rare)
     assert len(found) > COUNT // LOOKS_MAX
@@ -58,17 +58,17 @@ async def test_pages_that_few_match_are_short_and_miss_nothing(queries: Queries,
 
 
 @pytest.mark.parametrize(
-    "filter", [Filter(type="none"), Filter(status=Status.UNDELIVERED), Filter(channel=Channel.PUSH)]
+    "matching", [Filter(type="none"), Filter(status=Status.UNDELIVERED), Filter(channel=Channel.PUSH)]
 )
-async def test_what_none_matches_ends_with_the_list(
+async def test_pages_without_a_match_end_with_the_list(
     queries: Queries, rare: set[UUID], matching: Filter
 ) -> None:
-    found = await pages(queries, matching)
+    found = await _pages(queries, matching)
     assert rare
     assert (any(found), len(found)) == (False, COUNT // LOOKS_MAX + 1)
 
 
-async def test_without_conditions_pages_are_full(queries: Queries, rare: set[UUID]) -> None:
-    found = await pages(queries, Filter())
+async def test_pages_without_conditions_are_full(queries: Queries, rare: set[UUID]) -> None:
+    found = await _pages(queries, Filter())
     assert [len(page) for page in found] == [LIMIT] * (COUNT // LIMIT)
     assert rare < {id for page in found for id in page}

@@ -1,5 +1,5 @@
-"""Every statement finds its rows by indexes, whatever the size of the tables, and also with plans that were
-made while the tables were empty. The hot path does so whatever the size of the group.
+"""Every statement finds its rows by indexes, whatever the size of the tables, also with plans that were made
+while the tables were empty. The statements of the hot path also do so whatever the size of the group.
 """
 
 import asyncio
@@ -44,30 +44,30 @@ FUNCTIONS = tuple(
 )
 GROUPED = tuple(f"ledger_{name}_v1" for name in ("close", "intend", "refresh", "update"))
 EXPRESSIONS = ("addresses_v1", "suppression_key_v1", "is_opted_out_v1", "is_suppressed_v1")
-"""Functions without a plan of their own: they are part of the statements that use them."""
+"""Functions without a separate plan: Postgres inlines them into the statements that use them."""
 APART = ("ensure_partitions_v1",)
-"""It reads no table of ours."""
+"""It reads none of our tables."""
 
 
 LOOKS_MAX = 1000
 LOOKED = LOOKS_MAX + FEW
-# Each filter of a listing is a statement of its own: how many rows it may read for ten.
+# Each filter of a list is a separate statement: how many rows it may read for a page of ten.
 LISTINGS = {
     "everything": (Filter(), FEW),
     "a user's": (Filter(user_id="user-7"), FEW),
     "a type": (Filter(type="debit_alert"), FEW),
     "a final status": (Filter(status=Status.SENT), FEW),
-    "a type that none has": (Filter(type="none"), LOOKED),
-    "a final status that none has": (Filter(status=Status.UNDELIVERED), LOOKED),
-    "a channel that none has": (Filter(channel=Channel.PUSH), LOOKED),
-    "a provider that none used": (Filter(provider="termii"), LOOKED),
+    "a type without matches": (Filter(type="none"), LOOKED),
+    "a final status without matches": (Filter(status=Status.UNDELIVERED), LOOKED),
+    "a channel without matches": (Filter(channel=Channel.PUSH), LOOKED),
+    "a provider without matches": (Filter(provider="termii"), LOOKED),
     "a channel": (Filter(channel=Channel.SMS), FEW),
     "a provider": (Filter(provider="twilio"), FEW),
     "parked": (Filter(parked=True), FEW),
-    "parked, for a reason that none has": (Filter(parked=True, reason_code="none"), PARKED),
+    "parked, for a reason without matches": (Filter(parked=True, reason_code="none"), PARKED),
     "a parked status": (Filter(status=Status.DEAD_LETTERED), LIVE),
     "a live status": (Filter(status=Status.ACCEPTED), FEW),
-    "a live status that none has": (Filter(status=Status.SENDING), LIVE),
+    "a live status without matches": (Filter(status=Status.SENDING), LIVE),
     "a user's, of a live status": (Filter(user_id="user-7", status=Status.SENDING), FEW),
 }
 
@@ -87,8 +87,8 @@ def _submission(number: int) -> Submission:
     )
 
 
-async def _way(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
-    """Everything that happens to notifications on their way, to all of them together; how many were there."""
+async def _process(ledger: Ledger, numbers: Sequence[int], later: Any) -> int:
+    """Run every step of the hot path for all notifications together; returns how many exist."""
     keys = [(row_id("n", number), row_id("d", number)) for number in numbers]
     loaded = await asyncio.gather(*(ledger.load(id) for id, _ in keys))
     await asyncio.gather(
@@ -135,19 +135,19 @@ async def connected_before(database: str) -> AsyncIterator[Explained]:
     """A filled ledger, and a connection whose plans were made while it was empty."""
     pool = await open_pool(database, size_max=1, command_timeout_s=120)
     async with pool.acquire() as connection:
-        # What is analysed when is these tests' to say: autovacuum would come at any moment.
+        # These tests decide when a table is analysed: autovacuum could do it at any time.
         for table in await connection.fetch(UNPARTITIONED):
             await connection.execute(f"ALTER TABLE {table['name']} SET (autovacuum_enabled = off)")
         explained = Explained(connection)
         await explained.start()
         now = await connection.fetchval("SELECT now()")
-        # From the sixth time on, Postgres may keep a plan.
+        # From the sixth execution on, Postgres may keep a plan.
         for _ in range(8):
-            assert await _way(explained.ledger, range(3), now) == 0
+            assert await _process(explained.ledger, range(3), now) == 0
             await connection.execute(call("ledger_advance_v1"), [uuid4()])
-            await _everything(explained, now)
+            await _wrong_plans(explained, now)
         filler = await asyncpg.connect(database)
-        # In one transaction, whose now() is one.
+        # In one transaction, so that now() is constant.
         await filler.execute(FILL)
         await filler.close()
         yield explained
@@ -156,12 +156,12 @@ async def connected_before(database: str) -> AsyncIterator[Explained]:
 
 
 def _numbers(first: int, size: int) -> range:
-    """Notifications that wait to be sent: every fifth one."""
+    """Numbers of notifications that wait to be sent: every fifth one."""
     return range(first * 5, (first + size) * 5, 5)
 
 
-async def _everything(explained: Explained, now: Any) -> dict[str, set[str]]:
-    """Ask every statement of the table, and each listing; returns what was wrong with any of their plans."""
+async def _wrong_plans(explained: Explained, now: Any) -> dict[str, set[str]]:
+    """Run every statement and each list; returns what is wrong with their plans, by name."""
     wrong: dict[str, set[str]] = {}
     for name, asked in every_statement(now).items():
         explained.plans()
@@ -172,19 +172,19 @@ async def _everything(explained: Explained, now: Any) -> dict[str, set[str]]:
         plans = explained.plans()
         wrong[name] = wasteful(plans, asked.rows_max) | (set() if asked.whole else without_index(plans))
         if name not in plans:
-            wrong[name].add("its plan was not told")
+            wrong[name].add("its plan was not logged")
     for name, (matching, rows_max) in LISTINGS.items():
-        queries = Queries(explained)  # pyright: ignore[reportArgumentType] (all it needs)
+        queries = Queries(explained)  # pyright: ignore[reportArgumentType] (all that it needs)
         await queries.list_page("acme", matching, 10, looks_max=LOOKS_MAX)
         plans = explained.plans()
         wrong[name] = (
             wasteful(plans, rows_max)
             if {"list_notifications", "list_live_notifications"} & plans.keys()
-            else {"not told"}
+            else {"its plan was not logged"}
         )
         if rows_max == LOOKED and "last_notification_looked_at" not in plans:
-            wrong[name].add("it did not ask where its page ended")
-    users = Users(explained)  # pyright: ignore[reportArgumentType] (all it needs)
+            wrong[name].add("it did not query where its page ended")
+    users = Users(explained)  # pyright: ignore[reportArgumentType] (all that it needs)
     for channel, address in ((None, None), (Channel.SMS, None), (Channel.SMS, "sms-7")):
         await users.suppressions("acme", channel, address, 10, ("email", "email-7"))
         plans = explained.plans()
@@ -192,7 +192,7 @@ async def _everything(explained: Explained, now: Any) -> dict[str, set[str]]:
     return {name: found for name, found in wrong.items() if found}
 
 
-def test_every_statement_is_asked() -> None:
+def test_every_statement_is_checked() -> None:
     now = datetime.now(UTC)
     assert {
         *HOT,
@@ -210,7 +210,7 @@ def test_every_statement_is_asked() -> None:
 async def _check(explained: Explained, numbers: range, *, within_months: bool = False) -> None:
     explained.plans()
     now = await explained.connection.fetchval("SELECT now()")
-    assert await _way(explained.ledger, numbers, now + timedelta(minutes=5)) == len(numbers)
+    assert await _process(explained.ledger, numbers, now + timedelta(minutes=5)) == len(numbers)
     submissions = [_submission(number) for number in numbers] + [
         _submission(ROWS + number) for number in numbers
     ]
@@ -218,7 +218,7 @@ async def _check(explained: Explained, numbers: range, *, within_months: bool = 
     assert sum(answer.created for answer in answers) == len(numbers)
     plans = explained.plans()
     if within_months:
-        # The filling is younger than a minute, and may lie on both sides of a month's end.
+        # The data covers less than a minute, which may span the end of a month.
         opened = {name: partitions_opened(plans, name) for name in GROUPED}
         assert {name: names for name, names in opened.items() if len(names) > 2} == {}
         assert opened["ledger_close_v1"]
@@ -227,17 +227,17 @@ async def _check(explained: Explained, numbers: range, *, within_months: bool = 
     assert wasteful(plans, rows_max=4 * len(numbers) + 20) == set()
 
 
-async def test_plans_that_were_made_on_empty_tables(connected_before: Explained) -> None:
-    assert await _everything(connected_before, await connected_before.moment()) == {}
+async def test_plans_made_on_empty_tables_use_indexes(connected_before: Explained) -> None:
+    assert await _wrong_plans(connected_before, await connected_before.moment()) == {}
     for first, size in ((1, 1), (100, 20), (200, 500)):
         await _check(connected_before, _numbers(first, size))
 
 
 @pytest.mark.parametrize("tables", [TABLES, TABLES[::-1]], ids=["first_to_last", "last_to_first"])
-async def test_plans_while_some_tables_are_analysed_and_others_are_not(
+async def test_plans_use_indexes_while_only_some_tables_are_analysed(
     connected_before: Explained, tables: Sequence[str]
 ) -> None:
-    # As autovacuum does it, one after the other. A sample leaves the table's size unknown to its neighbours.
+    # As autovacuum does it, one table after another; the others have no statistics in the meantime.
     await connected_before.connection.execute("DELETE FROM pg_statistic WHERE starelid >= 16384")
     for number, table in enumerate(tables):
         await connected_before.connection.execute(f"ANALYZE {table}")
@@ -245,7 +245,7 @@ async def test_plans_while_some_tables_are_analysed_and_others_are_not(
 
 
 @pytest.mark.parametrize(("first", "plans"), [(1000, "force_generic_plan"), (2000, "force_custom_plan")])
-async def test_plans_that_are_made_on_full_tables(
+async def test_plans_made_on_full_tables_use_indexes(
     connected_before: Explained, database: str, first: int, plans: str
 ) -> None:
     pool = await open_pool(database, size_max=1, command_timeout_s=120)
@@ -261,6 +261,6 @@ async def test_plans_that_are_made_on_full_tables(
     await pool.close()
 
 
-async def test_a_write_opens_the_partitions_of_its_own_months_only(connected_before: Explained) -> None:
+async def test_a_write_opens_only_the_partitions_of_its_months(connected_before: Explained) -> None:
     await connected_before.connection.execute("SELECT ensure_partitions_v1(12)")
     await _check(connected_before, _numbers(3000, 20), within_months=True)

@@ -1,4 +1,4 @@
-"""The inbox and its relays: repeated, unmatched, unusable receipts, and several relays at once."""
+"""The inbox and the receipt processor: repeated, unmatched and bad receipts, and concurrent processors."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -27,18 +27,18 @@ async def _versions(harness: LedgerHarness, ids: list[UUID]) -> list[int]:
 
 async def test_a_repeated_callback_is_stored_once(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
-    told = receipt(ref, "delivered")
-    assert await harness.tell(told, told) == 1
-    assert await harness.tell(told) == 0
+    report = receipt(ref, "delivered")
+    assert await harness.report_receipts(report, report) == 1
+    assert await harness.report_receipts(report) == 0
     assert await harness.inbox() == 1
 
 
-async def test_a_callback_repeated_after_it_was_applied_changes_nothing(harness: LedgerHarness) -> None:
+async def test_a_callback_repeated_after_it_was_applied_has_no_effect(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
-    told = receipt(ref, "undelivered")
-    await harness.tell(told)
+    report = receipt(ref, "undelivered")
+    await harness.report_receipts(report)
     assert len((await harness.receipts.apply_due(100)).changed) == 1
-    # The fallback has been sent, and an operator even took it back to the first provider.
+    # The fallback was sent, and an operator even marked it as not sent.
     await harness.attempt(id, provider="termii")
     await harness.pool.execute(
         "UPDATE notification_attempts SET outcome = 'not_sent' WHERE delivery_id"
@@ -46,19 +46,20 @@ async def test_a_callback_repeated_after_it_was_applied_changes_nothing(harness:
         id,
     )
     [before] = await _versions(harness, [id])
-    await harness.tell(told)
+    await harness.report_receipts(report)
     applied = await harness.receipts.apply_due(100)
     assert (applied.taken, applied.changed) == (1, ())
     assert await _versions(harness, [id]) == [before]
     assert await harness.inbox() == 0
     assert (
-        await harness.pool.fetchval("SELECT count(*) FROM receipts WHERE event_key = $1", told.event_key) == 1
+        await harness.pool.fetchval("SELECT count(*) FROM receipts WHERE event_key = $1", report.event_key)
+        == 1
     )
 
 
-async def test_a_relay_that_stands_back_takes_what_nobody_has_taken(harness: LedgerHarness) -> None:
+async def test_only_receipts_due_for_older_than_s_are_applied(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     assert (await harness.receipts.apply_due(100, older_than_s=60)).taken == 0
     await harness.pool.execute("UPDATE receipt_inbox SET due_at = now() - interval '61 seconds'")
     assert len((await harness.receipts.apply_due(100, older_than_s=60)).changed) == 1
@@ -66,7 +67,7 @@ async def test_a_relay_that_stands_back_takes_what_nobody_has_taken(harness: Led
 
 async def test_applying_receipts_does_not_wait_for_the_disk(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
-    await harness.tell(receipt(ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"))
     async with harness.pool.acquire() as connection:
         await connection.execute("SET synchronous_commit = on")
         async with connection.transaction():
@@ -75,20 +76,20 @@ async def test_applying_receipts_does_not_wait_for_the_disk(harness: LedgerHarne
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
 
 
-async def test_storing_wakes_the_relay(harness: LedgerHarness) -> None:
-    heard = asyncio.Event()
+async def test_storing_a_receipt_notifies_the_processor(harness: LedgerHarness) -> None:
+    notified = asyncio.Event()
     async with harness.pool.acquire() as connection:
-        listener = lambda *_: heard.set()  # noqa: E731 (removed again by identity)
+        listener = lambda *_: notified.set()  # noqa: E731 (removed again by identity)
         await connection.add_listener("herald_receipts", listener)
-        await harness.tell(receipt(None, "sent", provider_message_id="SM-nobody"))
+        await harness.report_receipts(receipt(None, "sent", provider_message_id="SM-unknown"))
         async with asyncio.timeout(60):
-            await heard.wait()
+            await notified.wait()
         await connection.remove_listener("herald_receipts", listener)
 
 
-async def test_an_unknown_message_waits_until_it_is_known(harness: LedgerHarness) -> None:
+async def test_a_receipt_of_an_unknown_message_waits_for_the_message(harness: LedgerHarness) -> None:
     id = await harness.accept()
-    await harness.tell(receipt(None, "delivered", provider_message_id="SM-soon"))
+    await harness.report_receipts(receipt(None, "delivered", provider_message_id="SM-soon"))
     applied = await harness.receipts.apply_due(100)
     assert (applied.taken, applied.changed, applied.orphans) == (1, (), ())
     row = await harness.pool.fetchrow(
@@ -97,7 +98,7 @@ async def test_an_unknown_message_waits_until_it_is_known(harness: LedgerHarness
     assert row is not None
     assert row["tries"] == 1
     assert 0 < row["wait_s"] <= 1
-    # Nobody takes it before its time.
+    # It is not applied before its time.
     assert (await harness.receipts.apply_due(100)).taken == 0
     await harness.attempt(id, message_id="SM-soon")
     await _make_due(harness)
@@ -106,9 +107,9 @@ async def test_an_unknown_message_waits_until_it_is_known(harness: LedgerHarness
     assert await harness.inbox() == 0
 
 
-async def test_an_unknown_message_is_an_orphan_in_the_end(harness: LedgerHarness) -> None:
-    told = receipt(attempt_ref(uuid4(), 1), "delivered", provider_message_id="SM-none")
-    await harness.tell(told)
+async def test_a_receipt_of_an_unknown_message_finally_becomes_an_orphan(harness: LedgerHarness) -> None:
+    report = receipt(attempt_ref(uuid4(), 1), "delivered", provider_message_id="SM-none")
+    await harness.report_receipts(report)
     for wait_s in UNMATCHED_WAITS_S:
         assert (await harness.receipts.apply_due(100)).orphans == ()
         left_s = await harness.pool.fetchval(
@@ -118,45 +119,45 @@ async def test_an_unknown_message_is_an_orphan_in_the_end(harness: LedgerHarness
         await _make_due(harness)
     applied = await harness.receipts.apply_due(100)
     [orphan] = applied.orphans
-    assert (applied.taken, orphan.provider, orphan.event_key) == (1, "twilio", told.event_key)
+    assert (applied.taken, orphan.provider, orphan.event_key) == (1, "twilio", report.event_key)
     assert await harness.pool.fetchval("SELECT orphaned_at IS NOT NULL FROM receipt_inbox")
     assert (await harness.receipts.apply_due(100)).taken == 0
 
 
 @pytest.mark.parametrize("ref", ["nonsense", *(f"{UUID(int=1)}.{number}" for number in ("0", "99999", "-1"))])
-async def test_a_strange_reference_is_no_reference(harness: LedgerHarness, ref: str) -> None:
+async def test_a_malformed_reference_is_ignored(harness: LedgerHarness, ref: str) -> None:
     _, good = await harness.sent(message_id=f"SM-{ref}")
-    assert await harness.tell(receipt(ref, "sent"), receipt(good, "delivered")) == 2
+    assert await harness.report_receipts(receipt(ref, "sent"), receipt(good, "delivered")) == 2
     assert len((await harness.receipts.apply_due(100)).changed) == 1
     assert await harness.inbox() == 1
 
 
-async def test_a_limit_leaves_the_rest(harness: LedgerHarness) -> None:
+async def test_receipts_beyond_the_limit_stay_due(harness: LedgerHarness) -> None:
     refs = [(await harness.sent())[1] for _ in range(5)]
-    await harness.tell(*(receipt(ref, "delivered") for ref in refs))
+    await harness.report_receipts(*(receipt(ref, "delivered") for ref in refs))
     taken = [(await harness.receipts.apply_due(2)).taken for _ in range(4)]
     assert taken == [2, 2, 1, 0]
 
 
-async def test_relays_at_once_apply_each_receipt_once(harness: LedgerHarness) -> None:
+async def test_concurrent_processors_apply_each_receipt_once(harness: LedgerHarness) -> None:
     ids: list[UUID] = []
-    told: list[Receipt] = []
+    reports: list[Receipt] = []
     for _ in range(40):
         id, ref = await harness.sent()
         ids.append(id)
-        told += [receipt(ref, status) for status in ("queued", "sent", "undelivered", "undelivered")]
-    await harness.tell(*told)
+        reports += [receipt(ref, status) for status in ("queued", "sent", "undelivered", "undelivered")]
+    await harness.report_receipts(*reports)
     before = await _versions(harness, ids)
     others = [Receipts(harness.pool, receipt_deadline=deadline) for _ in range(4)]
 
-    async def relay(receipts: Receipts) -> list[UUID]:
-        moved: list[UUID] = []
+    async def process(receipts: Receipts) -> list[UUID]:
+        updated: list[UUID] = []
         while (applied := await receipts.apply_due(7)).taken:
-            moved += [changed.notification_id for changed in applied.changed]
-        return moved
+            updated += [changed.notification_id for changed in applied.changed]
+        return updated
 
-    moved = [id for ids in await asyncio.gather(*(relay(receipts) for receipts in others)) for id in ids]
-    assert sorted(moved) == sorted(ids)
+    updated = [id for ids in await asyncio.gather(*(process(receipts) for receipts in others)) for id in ids]
+    assert sorted(updated) == sorted(ids)
     assert await _versions(harness, ids) == [version + 1 for version in before]
     assert [await harness.events(id) for id in ids] == [["fallback_after_undelivered"]] * len(ids)
     assert await harness.inbox() == 0
@@ -165,35 +166,35 @@ async def test_relays_at_once_apply_each_receipt_once(harness: LedgerHarness) ->
         " WHERE d.notification_id = ANY($1::uuid[])",
         ids,
     )
-    assert kept == len(told)
+    assert kept == len(reports)
 
 
-async def test_relays_and_senders_of_one_notification_take_turns(harness: LedgerHarness) -> None:
-    """A relay that waits for a writer sees what the writer did, and not what was before it."""
+async def test_processors_and_senders_of_one_notification_take_turns(harness: LedgerHarness) -> None:
+    """A processor that waits for a writer sees what that writer wrote, not the state before it."""
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, "undelivered"))
+    await harness.report_receipts(receipt(ref, "undelivered"))
     async with harness.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM notifications WHERE id = $1 FOR NO KEY UPDATE", id)
-        relay = asyncio.create_task(harness.receipts.apply_due(100))
+        applying = asyncio.create_task(harness.receipts.apply_due(100))
         for _ in range(500):
             if await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 break
             await asyncio.sleep(0.01)
-        assert not relay.done()
+        assert not applying.done()
         await connection.execute(
             "UPDATE deliveries SET status = 'cancelled', version = version + 1, due_at = NULL"
             " WHERE notification_id = $1",
             id,
         )
-    assert (await relay).changed == ()
+    assert (await applying).changed == ()
     assert (await harness.load(id)).deliveries[0].status is Status.CANCELLED
 
 
-async def test_a_receipt_that_cannot_be_applied_holds_up_no_other(harness: LedgerHarness) -> None:
+async def test_a_receipt_that_cannot_be_applied_blocks_no_other(harness: LedgerHarness) -> None:
     good, ref = await harness.sent()
     _, bad_ref = await harness.sent()
     bad = receipt(bad_ref, "delivered")
-    await harness.tell(receipt(ref, "delivered"), bad)
+    await harness.report_receipts(receipt(ref, "delivered"), bad)
     await harness.pool.execute(
         "UPDATE receipt_inbox SET status = 'teleported' WHERE event_key = $1", bad.event_key
     )
@@ -201,7 +202,8 @@ async def test_a_receipt_that_cannot_be_applied_holds_up_no_other(harness: Ledge
     assert [changed.notification_id for changed in applied.changed] == [good]
     assert applied.taken == 2
     assert (
-        await harness.pool.fetchval("SELECT tries FROM receipt_inbox WHERE event_key = $1", bad.event_key) == 1
+        await harness.pool.fetchval("SELECT tries FROM receipt_inbox WHERE event_key = $1", bad.event_key)
+        == 1
     )
     for _ in UNMATCHED_WAITS_S:
         await _make_due(harness)
@@ -209,10 +211,10 @@ async def test_a_receipt_that_cannot_be_applied_holds_up_no_other(harness: Ledge
     assert [orphan.event_key for orphan in applied.orphans] == [bad.event_key]
 
 
-async def test_a_receipt_that_cannot_be_kept_holds_up_no_other(harness: LedgerHarness) -> None:
+async def test_a_receipt_that_cannot_be_stored_as_evidence_blocks_no_other(harness: LedgerHarness) -> None:
     good, ref = await harness.sent()
     bad, bad_ref = await harness.sent()
-    # It was accepted last month, and no partition can take its receipts.
+    # It was accepted last month, and there is no partition for its receipts.
     for table in ("deliveries", "notification_attempts"):
         await harness.pool.execute(
             f"UPDATE {table} SET accepted_at = date_trunc('month', now()) - interval '1 day'"
@@ -221,36 +223,38 @@ async def test_a_receipt_that_cannot_be_kept_holds_up_no_other(harness: LedgerHa
         )
     month = await harness.pool.fetchval("SELECT to_char(now() - interval '1 month', 'YYYY_MM')")
     await harness.pool.execute(f"DROP TABLE receipts_{month}")
-    await harness.tell(receipt(ref, "delivered"), receipt(bad_ref, "delivered"))
+    await harness.report_receipts(receipt(ref, "delivered"), receipt(bad_ref, "delivered"))
     applied = await harness.receipts.apply_due(100)
     assert [changed.notification_id for changed in applied.changed] == [good]
     assert await harness.inbox() == 1
     await harness.pool.execute("SELECT ensure_partitions_v1(3)")
 
 
-async def test_a_bad_receipt_does_not_cost_the_others_of_its_callback(harness: LedgerHarness) -> None:
+async def test_a_bad_receipt_does_not_affect_others_of_its_callback(harness: LedgerHarness) -> None:
     _, ref = await harness.sent()
     with pytest.raises(asyncpg.DataError):
-        await harness.tell(receipt(ref, "sent", code="\0"), receipt(ref, "delivered"))
+        await harness.report_receipts(receipt(ref, "sent", code="\0"), receipt(ref, "delivered"))
     assert len((await harness.receipts.apply_due(100)).changed) == 1
 
 
-async def test_nothing_is_taken_in_after_closing(harness: LedgerHarness) -> None:
+async def test_receipts_are_refused_after_closing(harness: LedgerHarness) -> None:
     await harness.receipts.close(1)
     with pytest.raises(QueueFull):
-        await harness.tell(receipt(None, "sent"))
+        await harness.report_receipts(receipt(None, "sent"))
 
 
-async def test_an_unreachable_database_is_said_to_be() -> None:
+async def test_an_unreachable_database_is_reported_as_unavailable() -> None:
     pool = await open_pool("postgresql://herald@127.0.0.1:1/none")
     with pytest.raises(LedgerUnavailable, match="stay due"):
         await Receipts(pool).apply_due(1)
     await pool.close()
 
 
-async def test_the_best_of_a_batch_is_kept_with_its_own_code(harness: LedgerHarness) -> None:
+async def test_the_best_status_of_several_receipts_is_kept_with_its_code(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
-    await harness.tell(receipt(ref, "undelivered", code="late"), receipt(ref, "sent", code="early"))
+    await harness.report_receipts(
+        receipt(ref, "undelivered", code="late"), receipt(ref, "sent", code="early")
+    )
     await harness.receipts.apply_due(100)
     [attempt] = await harness.attempt_rows(id)
     assert (attempt["receipt_status"], attempt["receipt_code"]) == (ReceiptStatus.UNDELIVERED, "late")

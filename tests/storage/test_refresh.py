@@ -1,11 +1,11 @@
-"""What follows from the deliveries: a notification's status, its end, its content, its place in the queue."""
+"""What is derived from the deliveries: a notification's status, end, content and queue entry."""
 
 import asyncio
 import itertools
 
 import asyncpg
 import pytest
-from ledger_case import Case, Cases, at, held
+from ledger_case import Case, Cases, at, pool_of
 from waiting import until, until_blocked
 
 from domain.notification import Channel
@@ -22,7 +22,8 @@ async def _ends_in(cases: Cases, statuses: tuple[Status, Status]) -> None:
     case = await cases(channels=TWO)
     later = at((await case.load()).now, 60)
     for channel, status in zip(TWO, statuses, strict=True):
-        assert await case.update(Transition(status, None if status in FINAL else later, f"why-{status}"), channel)
+        due_at = None if status in FINAL else later
+        assert await case.update(Transition(status, due_at, f"why-{status}"), channel)
     shown = await case.shown()
     assert shown["status"] == derive(statuses)
     assert shown["reason_code"] == f"why-{shown['status']}"
@@ -36,12 +37,12 @@ async def test_status_and_end_are_derived_from_the_deliveries(cases: Cases) -> N
     await asyncio.gather(*(_ends_in(cases, pair) for pair in pairs))
 
 
-async def test_channels_that_end_at_once_end_the_notification(cases: Cases, pool: Pool) -> None:
-    """Neither write sees the other's delivery, unless they take turns."""
+async def test_channels_that_end_concurrently_end_the_notification(cases: Cases, pool: Pool) -> None:
+    """Without the lock, neither write would see the other's delivery."""
     case = await cases(channels=TWO)
     sms, email = [await case.change(Transition(Status.DELIVERED, None), channel) for channel in TWO]
     async with pool.acquire() as holder, holder.transaction():
-        assert await Ledger(held(holder)).update(sms)
+        assert await Ledger(pool_of(holder)).update(sms)
         second = asyncio.create_task(case.ledger.update(email))
         await until_blocked(pool, holder)
     assert await second
@@ -50,7 +51,7 @@ async def test_channels_that_end_at_once_end_the_notification(cases: Cases, pool
     assert await case.due() is None
 
 
-async def test_an_open_attempt_shows_as_sending(cases: Cases) -> None:
+async def test_a_notification_with_an_open_attempt_is_sending(cases: Cases) -> None:
     case = await cases(channels=TWO)
     await case.update(Transition(Status.DELIVERED, None), Channel.EMAIL)
     await case.open()
@@ -66,7 +67,7 @@ async def test_sent_is_final_once_no_receipt_is_awaited(case: Case) -> None:
     assert await case.due() is None
 
 
-async def test_what_ended_begins_again_and_ends_again(case: Case) -> None:
+async def test_a_final_notification_may_start_and_end_again(case: Case) -> None:
     await case.update(Transition(Status.SENT, None))
     first_end = (await case.shown())["final_at"]
     now = (await case.load()).now
@@ -80,7 +81,7 @@ async def test_what_ended_begins_again_and_ends_again(case: Case) -> None:
     assert await case.due() is None
 
 
-async def test_the_end_keeps_its_time_when_the_status_changes_after_it(case: Case) -> None:
+async def test_final_at_stays_when_the_status_changes_after_the_end(case: Case) -> None:
     await case.update(Transition(Status.SENT, None))
     ended_at = (await case.shown())["final_at"]
     await case.update(Transition(Status.DELIVERED, None))
@@ -88,7 +89,7 @@ async def test_the_end_keeps_its_time_when_the_status_changes_after_it(case: Cas
     assert (shown["status"], shown["final_at"]) == ("delivered", ended_at)
 
 
-async def test_the_queue_says_the_earliest_of_the_deliveries(cases: Cases) -> None:
+async def test_a_queue_entry_has_the_earliest_due_at_of_the_deliveries(cases: Cases) -> None:
     case = await cases(channels=TWO)
     now = (await case.load()).now
     await case.update(Transition(Status.DEFERRED, at(now, 300)), Channel.SMS)
@@ -103,7 +104,7 @@ async def test_the_queue_says_the_earliest_of_the_deliveries(cases: Cases) -> No
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
-async def test_content_that_must_go_goes_with_the_end(cases: Cases, status: Status) -> None:
+async def test_content_to_be_scrubbed_is_removed_at_the_end(cases: Cases, status: Status) -> None:
     case = await cases(scrub=True, title="Code", body="774411", channels=TWO)
     await case.update(Transition(status, None), Channel.SMS)
     assert (await case.load()).content.body == "774411"
@@ -115,42 +116,42 @@ async def test_content_that_must_go_goes_with_the_end(cases: Cases, status: Stat
 
 
 @pytest.mark.parametrize("status", sorted(PARKED))
-async def test_content_stays_while_an_operator_may_send_it_again(cases: Cases, status: Status) -> None:
+async def test_content_is_kept_while_an_operator_may_send_it_again(cases: Cases, status: Status) -> None:
     case = await cases(scrub=True, body="774411")
     await case.update(Transition(status, at((await case.load()).now, 60)))
     assert (await case.load()).content.body == "774411"
 
 
-async def test_content_stays_where_it_need_not_go(case: Case) -> None:
+async def test_content_is_kept_without_scrub(case: Case) -> None:
     await case.update(Transition(Status.DELIVERED, None))
     assert (await case.load()).content.body == "You were debited"
 
 
-async def test_whoever_waits_for_work_is_told_when_there_is_some(cases: Cases, database: str) -> None:
-    heard: list[str] = []
+async def test_listeners_are_notified_when_something_is_due(cases: Cases, database: str) -> None:
+    received: list[str] = []
     listener = await asyncpg.connect(database)
     try:
-        await listener.add_listener("herald_due", lambda *told: heard.append(told[2]))
+        await listener.add_listener("herald_due", lambda *message: received.append(message[2]))
         case = await cases()
-        await until(lambda: _has(heard, 1))
+        await until(lambda: _has(received, 1))
         now = (await case.load()).now
-        # Nothing to do for a minute: nobody is woken. The next one is due at once.
+        # Nothing is due for a minute, so there is no notice. The next update is due at once.
         await case.update(Transition(Status.DEFERRED, at(now, 60), release=True))
         await case.update(Transition(Status.DEFERRED, now, release=True))
-        await until(lambda: _has(heard, 2))
+        await until(lambda: _has(received, 2))
         await listener.execute("SELECT pg_notify('herald_due', '')")
-        await until(lambda: _has(heard, 3))
-        assert len(heard) == 3
+        await until(lambda: _has(received, 3))
+        assert len(received) == 3
     finally:
         await listener.close()
 
 
-async def _has(heard: list[str], count: int) -> bool:
+async def _has(received: list[str], count: int) -> bool:
     await asyncio.sleep(0)
-    return len(heard) >= count
+    return len(received) >= count
 
 
-async def test_a_change_of_one_notification_leaves_its_neighbours(cases: Cases) -> None:
+async def test_a_change_of_one_notification_does_not_change_others(cases: Cases) -> None:
     one, other = await cases(), await cases()
     before = await other.shown(), await other.due()
     await one.close(await one.open(), Outcome.ACCEPTED, Transition(Status.SENT, None))

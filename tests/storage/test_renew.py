@@ -1,4 +1,4 @@
-"""The same call again: only for an attempt that is open, wanted, and whose key the provider still knows."""
+"""Renewals: only for an open, wanted attempt whose idempotency key the provider still knows."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -39,7 +39,7 @@ def renewal(case: Case, opened: OpenAttempt, delivery_id: UUID) -> Renewal:
     )
 
 
-async def test_a_renewed_call_has_a_hold_of_its_own_and_belongs_to_its_sender(case: Case) -> None:
+async def test_a_renewed_attempt_has_a_new_deadline_and_belongs_to_its_sender(case: Case) -> None:
     opened = await case.open(budget_s=1.0)
     delivery = await case.delivery()
     await case.execute("UPDATE notification_attempts SET code = 'timeout' WHERE notification_id = $1")
@@ -68,9 +68,9 @@ async def test_a_renewed_call_has_a_hold_of_its_own_and_belongs_to_its_sender(ca
             (timedelta(seconds=3591),),
         ),
     ],
-    ids=["opted out", "suppressed", "stopped", "expired", "moved", "key forgotten"],
+    ids=["opted out", "suppressed", "stopped", "expired", "updated", "key forgotten"],
 )
-async def test_what_may_not_be_sent_is_not_renewed(
+async def test_an_attempt_that_may_not_be_sent_is_not_renewed(
     case: Case, change: str, arguments: tuple[object, ...]
 ) -> None:
     opened = await case.open()
@@ -79,12 +79,12 @@ async def test_what_may_not_be_sent_is_not_renewed(
     assert await case.ledger.renew(renewal(case, opened, delivery.id)) is None
 
 
-async def test_a_required_type_is_sent_again_despite_an_opt_out(case: Case) -> None:
+async def test_a_required_type_is_renewed_despite_an_opt_out(case: Case) -> None:
     opened = await case.open()
     delivery = await case.delivery()
     await case.execute(OPT_OUT)
-    asked = replace(renewal(case, opened, delivery.id), required=True)
-    assert await case.ledger.renew(asked) is not None
+    required = replace(renewal(case, opened, delivery.id), required=True)
+    assert await case.ledger.renew(required) is not None
 
 
 async def test_a_closed_attempt_is_not_renewed(case: Case) -> None:

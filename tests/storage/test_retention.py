@@ -1,4 +1,4 @@
-"""What retention lets go of, what it keeps, and that nobody waits for it."""
+"""What retention removes and keeps, and that it blocks no traffic."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def _plant_partitions(pool: Pool, months_ago: int) -> str:
     )
 
 
-async def test_old_partitions_are_dropped_and_idempotency_stays(harness: LedgerHarness) -> None:
+async def test_old_partitions_are_dropped_and_idempotency_is_kept(harness: LedgerHarness) -> None:
     old, recent = await _plant_partitions(harness.pool, 7), await _plant_partitions(harness.pool, 6)
     id, _ = await harness.sent(awaits=False)
     await harness.pool.execute(
@@ -58,7 +58,9 @@ async def test_old_partitions_are_dropped_and_idempotency_stays(harness: LedgerH
         f"public.{parent}_{old}"
         for parent in ("notification_attempts", "receipts", "timeline", "notification_contents")
     ]
-    left = await harness.pool.fetchval("SELECT array_agg(relname) FROM pg_class WHERE relname ~ '^receipts_2'")
+    left = await harness.pool.fetchval(
+        "SELECT array_agg(relname) FROM pg_class WHERE relname ~ '^receipts_2'"
+    )
     assert f"receipts_{old}" not in left
     assert f"receipts_{recent}" in left
     assert await harness.ledger.load(id) is not None
@@ -66,7 +68,7 @@ async def test_old_partitions_are_dropped_and_idempotency_stays(harness: LedgerH
     assert len(await drop_partitions(harness.pool, 5)) == 4
 
 
-async def test_the_month_of_something_live_is_kept(harness: LedgerHarness) -> None:
+async def test_the_month_of_a_live_notification_is_kept(harness: LedgerHarness) -> None:
     month = await _plant_partitions(harness.pool, 7)
     id = await harness.accept()
     await harness.pool.execute(
@@ -83,7 +85,7 @@ async def test_the_month_of_something_live_is_kept(harness: LedgerHarness) -> No
     ] * 4
 
 
-async def test_a_partition_in_use_waits_for_the_next_time(harness: LedgerHarness) -> None:
+async def test_a_partition_in_use_waits_for_the_next_round(harness: LedgerHarness) -> None:
     month = await _plant_partitions(harness.pool, 7)
     async with harness.pool.acquire() as connection, connection.transaction():
         await connection.execute(f"LOCK TABLE receipts_{month} IN ACCESS SHARE MODE")
@@ -99,7 +101,7 @@ async def test_last_month_is_always_kept(harness: LedgerHarness) -> None:
 
 
 async def _months_old(harness: LedgerHarness, months: int, **arguments: object) -> tuple[UUID, str]:
-    """A notification that was sent so many months ago, in the partitions of its month."""
+    """A notification that was sent `months` months ago, in the partitions of that month."""
     await _plant_partitions(harness.pool, months)
     id, ref = await harness.sent(**arguments)
     await _age(harness.pool, id, months)
@@ -107,8 +109,8 @@ async def _months_old(harness: LedgerHarness, months: int, **arguments: object) 
 
 
 async def _age(pool: Pool, id: UUID, months: int) -> None:
-    """Move a notification to its month of acceptance; without partitions there, they have
-    been dropped.
+    """Move a notification's acceptance to `months` months ago. If that month has no partitions, its rows in
+    partitioned tables are deleted, as if the partitions had been dropped.
     """
     then = f"date_trunc('month', now()) - interval '{months} months' + interval '3 days'"
     for table, column in (("notifications", "id"), ("deliveries", "notification_id")):
@@ -123,7 +125,7 @@ async def _age(pool: Pool, id: UUID, months: int) -> None:
         await pool.execute(f"{change} WHERE notification_id = $1", id)
 
 
-async def test_a_month_goes_whole_and_its_keys_stay(harness: LedgerHarness) -> None:
+async def test_a_whole_month_is_removed_and_its_keys_are_kept(harness: LedgerHarness) -> None:
     id, _ = await _months_old(harness, 7, awaits=False, message_id="SM-old")
     kept, _ = await harness.sent(awaits=False, message_id="SM-new")
     removed = await retain(harness.pool, POLICY, within_s=20)
@@ -138,8 +140,8 @@ async def test_a_month_goes_whole_and_its_keys_stay(harness: LedgerHarness) -> N
     assert (again.partitions, again.messages, again.more) == ((), 0, False)
 
 
-async def test_a_lost_attempt_sends_nothing_again(harness: LedgerHarness) -> None:
-    """The delivery's state forbids it, and nothing is due: with the evidence goes no decision."""
+async def test_a_removed_attempt_leads_to_no_second_send(harness: LedgerHarness) -> None:
+    """The delivery's status forbids it, and nothing is due: no decision depends on the removed evidence."""
     over, _ = await _months_old(harness, 7, awaits=False)
     await retain(harness.pool, POLICY, within_s=20)
     under_way, _ = await harness.sent(outcome=None)
@@ -158,7 +160,7 @@ async def test_a_callback_for_a_dropped_month_is_an_orphan(harness: LedgerHarnes
     id, ref = await _months_old(harness, 7, awaits=False, message_id="SM-late")
     await drop_partitions(harness.pool, 6)
     by_ref, by_message = receipt(ref, "delivered"), receipt(None, "delivered", provider_message_id="SM-late")
-    await harness.tell(by_ref, by_message)
+    await harness.report_receipts(by_ref, by_message)
     orphans = 0
     for _ in range(10):
         await harness.pool.execute("UPDATE receipt_inbox SET due_at = now() WHERE orphaned_at IS NULL")
@@ -169,7 +171,7 @@ async def test_a_callback_for_a_dropped_month_is_an_orphan(harness: LedgerHarnes
     assert await maintenance.drop_orphans(harness.pool, older_than_s=-1) == 2
 
 
-async def test_notifications_go_in_batches_once_their_window_is_over(harness: LedgerHarness) -> None:
+async def test_notifications_are_removed_in_batches_after_their_window(harness: LedgerHarness) -> None:
     gone = [(await harness.sent(awaits=False))[0] for _ in range(5)]
     for id in gone:
         await _age(harness.pool, id, 13)
@@ -182,7 +184,7 @@ async def test_notifications_go_in_batches_once_their_window_is_over(harness: Le
     assert await harness.pool.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
-async def test_what_is_not_over_outlives_every_window(harness: LedgerHarness) -> None:
+async def test_a_notification_that_is_not_over_is_never_removed(harness: LedgerHarness) -> None:
     parked, _ = await _months_old(harness, 30, outcome=Outcome.REJECTED, status=Status.DEAD_LETTERED)
     waiting = await harness.accept()
     await _age(harness.pool, waiting, 30)
@@ -195,22 +197,23 @@ async def test_what_is_not_over_outlives_every_window(harness: LedgerHarness) ->
         assert await harness.load(id) is not None
 
 
-async def test_every_tenants_old_notifications_go(harness: LedgerHarness) -> None:
+async def test_old_notifications_of_every_tenant_are_removed(harness: LedgerHarness) -> None:
     ids = [(await harness.sent(awaits=False))[0] for _ in range(3)]
     for number, id in enumerate(ids):
         await _age(harness.pool, id, 20)
-        await harness.pool.execute("UPDATE notifications SET tenant = $2 WHERE id = $1", id, f"tenant-{number}")
+        tenant = f"tenant-{number}"
+        await harness.pool.execute("UPDATE notifications SET tenant = $2 WHERE id = $1", id, tenant)
     assert (await retain(harness.pool, POLICY, within_s=20)).notifications == 3
 
 
-async def test_a_round_without_time_says_that_there_is_more(harness: LedgerHarness) -> None:
+async def test_a_round_without_time_reports_that_more_is_left(harness: LedgerHarness) -> None:
     id, _ = await harness.sent(awaits=False)
     await _age(harness.pool, id, 20)
     removed = await retain(harness.pool, POLICY, within_s=0)
     assert (removed.notifications, removed.more) == (0, True)
 
 
-async def test_a_key_is_known_for_its_window_and_new_after_it(harness: LedgerHarness) -> None:
+async def test_a_key_is_known_during_its_window_and_new_after_it(harness: LedgerHarness) -> None:
     id, _ = await harness.sent(awaits=False)
     await _age(harness.pool, id, 12)
     await retain(harness.pool, POLICY, within_s=20)
@@ -220,7 +223,7 @@ async def test_a_key_is_known_for_its_window_and_new_after_it(harness: LedgerHar
     assert await harness.ledger.accepted([id]) == {}
 
 
-async def test_traffic_goes_on_while_a_drop_waits_for_a_reader(harness: LedgerHarness, database: str) -> None:
+async def test_traffic_continues_while_a_drop_waits(harness: LedgerHarness, database: str) -> None:
     month = await _plant_partitions(harness.pool, 7)
     reader, writer = await asyncpg.connect(database), await asyncpg.connect(database)
     try:
@@ -238,13 +241,15 @@ async def test_traffic_goes_on_while_a_drop_waits_for_a_reader(harness: LedgerHa
         await writer.close()
 
 
-@pytest.mark.parametrize("cut_off", ["leaving", "apart"])
-async def test_a_drop_that_was_cut_off_is_finished(harness: LedgerHarness, database: str, cut_off: str) -> None:
+@pytest.mark.parametrize("interrupted", ["leaving", "apart"])
+async def test_an_interrupted_drop_is_finished(
+    harness: LedgerHarness, database: str, interrupted: str
+) -> None:
     month = await _plant_partitions(harness.pool, 7)
     detach = f"ALTER TABLE receipts DETACH PARTITION receipts_{month} CONCURRENTLY"
     connection, reader = await asyncpg.connect(database), await asyncpg.connect(database)
     try:
-        if cut_off == "apart":
+        if interrupted == "apart":
             await connection.execute(detach)
         else:
             await connection.execute("SET lock_timeout = '100ms'")
@@ -259,15 +264,15 @@ async def test_a_drop_that_was_cut_off_is_finished(harness: LedgerHarness, datab
     assert await harness.pool.fetchval("SELECT to_regclass($1) IS NULL", f"receipts_{month}")
 
 
-async def test_the_round_counts_and_tells_what_went(harness: LedgerHarness) -> None:
+async def test_a_round_counts_and_logs_what_it_removed(harness: LedgerHarness) -> None:
     month = await _plant_partitions(harness.pool, 7)
     metrics = Metrics()
     with structlog.testing.capture_logs() as logs:
         done = await Reconcile(harness.pool, metrics, POLICY).maintain()
     assert done.counts["partitions_dropped"] == 4
     assert 'herald_removed_total{kind="partitions"} 4.0' in metrics.render().decode()
-    [told] = [line for line in logs if line["event"] == "retention"]
-    assert f"public.receipts_{month}" in told["partitions"]
+    [logged] = [line for line in logs if line["event"] == "retention"]
+    assert f"public.receipts_{month}" in logged["partitions"]
 
 
 def test_attempts_never_outlive_their_notification() -> None:

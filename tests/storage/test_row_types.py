@@ -1,4 +1,4 @@
-"""Each row that Python hands to Postgres has exactly the fields of its row type, by name."""
+"""Each row that Python passes to Postgres has exactly the fields of its row type, by name."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -59,7 +59,7 @@ async def pool(database: str) -> AsyncIterator[Pool]:
     await pool.close()
 
 
-def test_every_row_type_is_here() -> None:
+def test_every_row_type_has_a_test_row() -> None:
     assert ROWS.keys() == set(statements.row_types())
 
 
@@ -80,11 +80,11 @@ async def test_a_field_that_the_type_does_not_have_is_refused(pool: Pool) -> Non
 
 
 async def test_a_connection_knows_the_types_from_its_start(pool: Pool) -> None:
-    """No statement waits for asyncpg to ask the catalogue."""
-    asked: list[str] = []
+    """No statement waits for asyncpg to query the catalogue."""
+    queries: list[str] = []
     async with pool.acquire() as connection:
-        connection.add_query_logger(lambda record: asked.append(record.query))
+        connection.add_query_logger(lambda record: queries.append(record.query))
         for name in ROWS:
             await connection.fetchval(f"SELECT $1::{name}[]", [ROWS[name]])
-    assert [query for query in asked if "pg_type" in query] == []
-    assert len(asked) == len(ROWS)
+    assert [query for query in queries if "pg_type" in query] == []
+    assert len(queries) == len(ROWS)

@@ -1,4 +1,4 @@
-"""The files of statements: named, described blocks, read strictly."""
+"""The files of statements: named and described blocks, parsed strictly."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_a_block_is_a_name_a_description_and_sql() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("SELECT 1\n", "must begin with"),
         ("-- A comment.\n" + ONE, "must begin with"),
@@ -27,12 +27,12 @@ def test_a_block_is_a_name_a_description_and_sql() -> None:
         ("-- name: count_parked\n-- It counts.\n", "count_parked has no SQL"),
     ],
 )
-def test_what_is_malformed_is_refused(text: str, said: str) -> None:
-    with pytest.raises(StatementError, match=said):
+def test_a_malformed_file_is_refused(text: str, message: str) -> None:
+    with pytest.raises(StatementError, match=message):
         parse(text, "a.sql")
 
 
-def test_a_name_is_given_once(tmp_path: Path) -> None:
+def test_a_name_used_twice_is_refused(tmp_path: Path) -> None:
     for name in ("a.sql", "b.sql"):
         (tmp_path / name).write_text(ONE)
     with pytest.raises(StatementError, match=r"b\.sql: there are two statements called count_parked"):

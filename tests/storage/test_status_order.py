@@ -1,4 +1,4 @@
-"""Postgres derives a notification's status by max(state), domain/status.py by the order of Status."""
+"""Postgres derives a notification's status by max(status), domain/status.py by the order of Status."""
 
 import itertools
 
@@ -11,7 +11,7 @@ async def test_the_enum_of_postgres_lists_the_same_statuses_in_the_same_order(po
     assert labels == [status.value for status in Status]
 
 
-async def test_postgres_derives_what_the_domain_derives(pool: Pool) -> None:
+async def test_postgres_and_the_domain_derive_the_same_status(pool: Pool) -> None:
     combinations = [
         statuses for size in (1, 2, 3) for statuses in itertools.combinations_with_replacement(Status, size)
     ]

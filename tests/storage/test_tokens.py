@@ -1,4 +1,4 @@
-"""A token's life: dead by a provider's word, alive again once its device gives it anew."""
+"""A token that a provider reported as dead is valid again once its device registers it again."""
 
 from datetime import timedelta
 
@@ -16,11 +16,11 @@ async def registered(users: Users) -> RegisteredDevice:
     return device
 
 
-async def test_a_dead_token_is_alive_again_once_it_is_given_anew(pool: Pool) -> None:
+async def test_a_dead_token_is_valid_again_once_it_is_registered_again(pool: Pool) -> None:
     users = Users(pool)
 
-    async def dies(begun_after_s: float) -> None:
-        """What a provider says of a send that was begun so long after the registration."""
+    async def report_dead(begun_after_s: float) -> None:
+        """Apply a provider's verdict about a send that began `begun_after_s` after the registration."""
         begun = (await registered(users)).registered_at + timedelta(seconds=begun_after_s)
         await apply_verdict(
             pool,
@@ -35,15 +35,15 @@ async def test_a_dead_token_is_alive_again_once_it_is_given_anew(pool: Pool) -> 
         )
 
     await users.set_devices("acme", "ada", [PHONE])
-    await dies(begun_after_s=1)
+    await report_dead(begun_after_s=1)
     dead = await registered(users)
     assert (dead.fcm_token, dead.apns_token) == (None, PHONE.apns_token)
     assert dead.deactivated_reason == "unregistered"
 
     await users.set_devices("acme", "ada", [PHONE])
-    alive = await registered(users)
-    assert (alive.fcm_token, alive.deactivated_at, alive.deactivated_reason) == (PHONE.fcm_token, None, None)
+    valid = await registered(users)
+    assert (valid.fcm_token, valid.deactivated_at, valid.deactivated_reason) == (PHONE.fcm_token, None, None)
 
-    # A send that was under way when the token was given anew says nothing of it.
-    await dies(begun_after_s=-1)
-    assert await registered(users) == alive
+    # The verdict about a send before the second registration does not apply to it.
+    await report_dead(begun_after_s=-1)
+    assert await registered(users) == valid

@@ -1,6 +1,6 @@
-"""An upgrade: processes of the last release go on over the schema of this one, beside its own.
+"""An upgrade: processes of the last release continue over this release's schema, beside its processes.
 
-What those processes say lies in releases/<version>/ (release_data.py). The database begins as they knew it.
+Their statements are in releases/<version>/ (release_data.py). The database begins with their schema.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 @pytest_asyncio.fixture
 async def database_url(postgres: Postgres) -> AsyncIterator[str]:
-    """A database as the last release made it."""
+    """A database with the last release's schema."""
     name = f"upgrade_{next(_numbers)}"
     admin = await asyncpg.connect(postgres.url("postgres"))
     await admin.execute(f'CREATE DATABASE "{name}"')
@@ -52,7 +52,7 @@ async def released_pool(database_url: str) -> AsyncIterator[Pool]:
 
 @pytest_asyncio.fixture
 async def pool(database_url: str, released_pool: Pool) -> AsyncIterator[Pool]:
-    """A worker of today's."""
+    """A worker of this tree."""
     pool = await open_pool(database_url, size_max=2)
     yield pool
     await pool.close()
@@ -73,7 +73,7 @@ async def _made_by(release: Released, url: str) -> None:
 
 
 async def _herald_migrate(url: str, phase: str) -> None:
-    """As an operator runs it."""
+    """Run `herald migrate` as an operator does."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", "migrate", phase),
         cwd=ROOT,
@@ -91,14 +91,14 @@ async def _herald_migrate(url: str, phase: str) -> None:
 
 
 async def _check_all_still_run(pool: Pool) -> None:
-    """Every statement and call of the released processes takes and returns what it did."""
+    """Every statement and call of the released processes has the same types as before."""
     async with pool.acquire() as connection:
         for name, (text, types) in RELEASED.statements.items():
             assert await types_of(connection, text) == types, name
 
 
 async def _together(replay: Replay, stages: Sequence[str], life: Life, own: Sequence[str]) -> None:
-    """Both generations take turns, a stage each."""
+    """Both releases alternate, one stage each."""
     async with asyncio.timeout(60):
         for released, todays in itertools.zip_longest(stages, own):
             if released:
@@ -107,7 +107,7 @@ async def _together(replay: Replay, stages: Sequence[str], life: Life, own: Sequ
                 await life.stages[todays]()
 
 
-async def test_both_releases_go_on_while_the_schema_is_upgraded(
+async def test_both_releases_continue_while_the_schema_is_upgraded(
     database_url: str, released_pool: Pool, pool: Pool
 ) -> None:
     await _check_all_still_run(released_pool)
@@ -125,7 +125,7 @@ async def test_both_releases_go_on_while_the_schema_is_upgraded(
         await happens()
 
 
-async def test_what_one_release_accepted_the_other_carries_on(
+async def test_each_release_continues_what_the_other_accepted(
     database_url: str, released_pool: Pool, pool: Pool
 ) -> None:
     async with released_pool.acquire() as connection:
@@ -142,12 +142,12 @@ async def test_what_one_release_accepted_the_other_carries_on(
 
 
 def _standing_for(life: Life) -> Mapping[str, str]:
-    """What a replay of the released life has to say so that it is about this one."""
+    """The substitutions that make a replay of the released life act on this one."""
     recorded = Life(None, USER, LANE)
     return {USER: life.user, str(recorded.sent): str(life.sent), str(recorded.ended): str(life.ended)}
 
 
-def test_what_was_released_is_still_here_or_dropped_on_purpose() -> None:
+def test_released_steps_are_unchanged_or_dropped_on_purpose() -> None:
     """A released migration or function never changes; a function goes only by an after migration."""
     tree = steps(Release())
     now = {step.name: step.text for step in tree}
@@ -157,11 +157,11 @@ def test_what_was_released_is_still_here_or_dropped_on_purpose() -> None:
     missing = {name for name in RELEASED.steps.keys() - now.keys() if name not in dropping}
     assert missing == set(), "drop it in an after migration"
     assert {name for name in now if f"IF EXISTS {name}" in dropping} == set(), (
-        "what is dropped leaves the tree"
+        "a dropped function is removed from the tree"
     )
 
 
-NEXT_UPDATE = """-- A next release's update: one field and one column more.
+NEXT_UPDATE = """-- The next release's update, with one more field and column.
 CREATE TYPE delivery_update_v2 AS (
     delivery_id uuid, version integer, status text, due_at timestamptz, note text
 );
@@ -186,7 +186,7 @@ WHERE d.notification_id = $1 LIMIT 1
 async def test_a_function_is_replaced_while_its_callers_run(
     database_url: str, released_pool: Pool, tmp_path: Path
 ) -> None:
-    """A next release: another signature and return type, a column more, and the old function dropped."""
+    """The next release changes the signature and return type, adds a column and drops the old function."""
     await migrate(database_url)
     release = _next_release(tmp_path)
     life = Life(released_pool, "today", Lane.BULK)
@@ -216,6 +216,6 @@ def _next_release(folder: Path) -> Release:
         "-- Why a delivery was updated.\nALTER TABLE deliveries ADD COLUMN note text;\n"
     )
     (release.migrations / "9002_after_drop_update_v1.sql").write_text(
-        "-- Nobody calls it any more.\nDROP FUNCTION IF EXISTS ledger_update_v1;\n"
+        "-- No process calls it any more.\nDROP FUNCTION IF EXISTS ledger_update_v1;\n"
     )
     return release
