@@ -178,8 +178,8 @@ class NotificationPage(BaseModel):
 class AttemptView(BaseModel):
     """One intent to call a provider, and its outcome, which is null while the attempt is open.
 
-    `number` counts the attempts of a delivery, `pass_number` the passes over its providers. `selection`: why this
-    provider was chosen. `send_deadline`: until when it may be called. `resolved_by`: how the outcome was
+    `number` counts the attempts of a delivery, `pass_number` the passes over its providers. `selection`: why
+    this provider was chosen. `send_deadline`: until when it may be called. `resolved_by`: how the outcome was
     found out. `late_outcome`: an outcome that arrived after the attempt was closed. `segments` and `encoding`
     are set for SMS; `cost` is an estimate, set for providers whose prices are configured.
     """

@@ -133,7 +133,9 @@ class Resolver:
             found = [match for match in found if match.provider_message_id not in claimed]
         if len(found) > 1:
             return Inquiry(Finding.INDISTINGUISHABLE, snapshot)
-        return Inquiry(Finding.ACCEPTED, snapshot, found[0]) if found else Inquiry(Finding.NOT_FOUND, snapshot)
+        return (
+            Inquiry(Finding.ACCEPTED, snapshot, found[0]) if found else Inquiry(Finding.NOT_FOUND, snapshot)
+        )
 
     async def _has_indistinguishable(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
         key = attempt.match_key
@@ -175,7 +177,9 @@ def _resolved(attempt: Attempt, conclusive: bool, inquiry: Inquiry) -> Resolved:
         return Resolved(attempt, inquiry.finding, conclusive, event="adopted", data=data)
     if inquiry.made is not None:
         data = {"provider": attempt.provider}
-        return Resolved(attempt, inquiry.finding, conclusive, inquiry.made.result, event="sent_again", data=data)
+        return Resolved(
+            attempt, inquiry.finding, conclusive, inquiry.made.result, event="sent_again", data=data
+        )
     result = SendResult(Outcome.NOT_SENT, code=inquiry.refused) if inquiry.refused else None
     return Resolved(attempt, inquiry.finding, conclusive, result)
 

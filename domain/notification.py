@@ -159,8 +159,8 @@ class Delivery:
     """A notification over one channel: the row that decides what may happen next.
 
     Every change compares and increases `version`. `due_at`: the deadline for the next step, None once nothing
-    is expected any more. `pass_number` counts all passes; the retry schedule counts from `round_pass`, which an
-    operator's retry sets.
+    is expected any more. `pass_number` counts all passes; the retry schedule counts from `round_pass`, which
+    an operator's retry sets.
     """
 
     id: UUID

@@ -52,7 +52,7 @@ class Transition:
 class Wait:
     """Do nothing before `until`; None: nothing is expected any more, or an operator must act.
 
-    `postponement`: the transition that moves the delivery's due time too, so that it is not claimed before then.
+    `postponement`: the transition that moves the delivery's due time too, so that nothing claims it earlier.
     `detail` says in one line what it waits for: codes and provider names only.
     """
 

@@ -81,7 +81,9 @@ def main() -> None:
     )
     parser.add_argument("--state-dir", type=Path, required=True, help="keys and certificates are made here")
     args = parser.parse_args()
-    context = SimulatorContext(args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port, args.smtp_port)
+    context = SimulatorContext(
+        args.callback_base.rstrip("/"), args.state_dir, args.host, args.apns_port, args.smtp_port
+    )
     # A full garbage collection would pause every vendor, and free nothing: messages are kept.
     gc.freeze()
     gc.set_threshold(700, 10, 1_000_000)

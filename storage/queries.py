@@ -191,7 +191,9 @@ def _is_live(matching: Filter) -> bool:
 def _conditions(matching: Filter, known: Mapping[str, str]) -> list[tuple[str, Any]]:
     """Those of the known conditions that the filter sets, with their values."""
     asked = (
-        (known[field.name], getattr(matching, field.name)) for field in fields(matching) if field.name in known
+        (known[field.name], getattr(matching, field.name))
+        for field in fields(matching)
+        if field.name in known
     )
     return [(condition, value) for condition, value in asked if value is not None]
 

@@ -163,7 +163,7 @@ class Case:
         await self.check_received()
 
     async def expect_received_in_all(self, wanted: int) -> None:
-        """Expect exactly this number of messages, through whichever vendors, now and at the end of the run."""
+        """Expect exactly this number of messages over all vendors, now and at the end of the run."""
         self._received_in_all = wanted
         await self.check_received()
 
@@ -177,7 +177,9 @@ class Case:
             self.expect(found == Counter(self._received), f"received {counted(found)}, expected {wanted}")
         if self._received_in_all is not None:
             wanted = f"{self._received_in_all} in all"
-            self.expect(found.total() == self._received_in_all, f"received {counted(found)}, expected {wanted}")
+            self.expect(
+                found.total() == self._received_in_all, f"received {counted(found)}, expected {wanted}"
+            )
 
     async def receives_nothing_more(self, for_s: float) -> None:
         """Expect that vendors receive nothing more for this scenario's recipients for `for_s`."""

@@ -87,7 +87,11 @@ async def test_attempts_are_shown(api: httpx.AsyncClient, submit: Submit, ledger
     assert (await api.get(f"/notifications/{id}/attempts")).json() == {"attempts": []}
     await attempted(ledger, id)
     (unfinished,) = (await api.get(f"/notifications/{id}/attempts")).json()["attempts"]
-    assert (unfinished["provider"], unfinished["outcome"], unfinished["target_masked"]) == ("twilio", None, "+234•••••6789")
+    assert (unfinished["provider"], unfinished["outcome"], unfinished["target_masked"]) == (
+        "twilio",
+        None,
+        "+234•••••6789",
+    )
     shown = (await api.get(f"/notifications/{id}")).json()
     assert shown["status"] == "sending"
     assert (shown["deliveries"][0]["provider"], shown["deliveries"][0]["attempts"]) == ("twilio", 1)

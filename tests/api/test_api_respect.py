@@ -106,7 +106,9 @@ async def test_a_hard_bounce_or_a_complaint_suppresses_the_address(
         ("resend", "delayed", "delivery_delayed"),
     ],
 )
-async def test_a_soft_bounce_does_not_suppress(harness: VendorHarness, vendor: str, word: str, code: str) -> None:
+async def test_a_soft_bounce_does_not_suppress(
+    harness: VendorHarness, vendor: str, word: str, code: str
+) -> None:
     to = mailbox(word)
     notification, _ = await harness.send(vendor, to)
 

@@ -13,8 +13,8 @@ from unittest import mock
 
 import prism
 from amendments import amended
-from vendor_drive import VendorDrive, SendNotAccepted
 from drives import DRIVES, Drive
+from vendor_drive import SendNotAccepted, VendorDrive
 from witness import Side, Witness, standing
 
 from domain.notification_types import Catalog

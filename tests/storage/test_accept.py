@@ -17,9 +17,7 @@ from storage.postgres import open_pool
 
 async def test_one_of_concurrent_submissions_of_a_key_is_new(ledger: Ledger, other_ledger: Ledger) -> None:
     row = submission(channels=(Channel.SMS, Channel.EMAIL))
-    answers = await asyncio.gather(
-        *(each.accept(row) for _ in range(10) for each in (ledger, other_ledger))
-    )
+    answers = await asyncio.gather(*(each.accept(row) for _ in range(10) for each in (ledger, other_ledger)))
     assert sorted(answer.created for answer in answers) == [False] * 19 + [True]
     assert {answer.id for answer in answers} == {row.id}
     assert {answer.fingerprint for answer in answers} == {row.fingerprint}

@@ -1,10 +1,10 @@
 """Address verdicts of receipts: suppressed addresses and dead tokens, but never a newer address."""
 
 import pytest
+from receipt_case import EMAIL, PHONE, LedgerHarness, receipt
 
 from domain.notification import Channel
 from domain.outcome import AddressVerdict
-from receipt_case import EMAIL, PHONE, LedgerHarness, receipt
 
 
 async def _suppressed(harness: LedgerHarness, address: str) -> dict[str, str] | None:

@@ -13,8 +13,8 @@ from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
+from storage.batch_queue import BatchClaim, BatchQueue, HandOver
 from storage.ledger import Ledger
-from storage.batch_queue import HandOver, BatchClaim, BatchQueue
 from storage.postgres import Pool
 
 LEASE_S = 60.0

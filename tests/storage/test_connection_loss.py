@@ -87,9 +87,7 @@ async def test_a_write_is_never_retried_after_a_loss(through: tuple[Proxy, Pool]
     assert await group.submit((4, "b")) == 4
 
 
-async def test_nothing_is_sent_after_the_commit(
-    through: tuple[Proxy, Pool], direct: Pool
-) -> None:
+async def test_nothing_is_sent_after_the_commit(through: tuple[Proxy, Pool], direct: Pool) -> None:
     # A pool sends this by default when a connection is released.
     proxy, pool = through
     proxy.lose(b"RESET ALL", Loss.BEFORE)
@@ -247,9 +245,7 @@ async def test_the_group_works_again_once_the_server_is_back(
     assert await _written(direct) == [1]
 
 
-async def test_the_server_ends_a_session_that_is_idle_in_a_transaction(
-    direct: Pool, database: str
-) -> None:
+async def test_the_server_ends_a_session_that_is_idle_in_a_transaction(direct: Pool, database: str) -> None:
     setting = "idle_in_transaction_session_timeout"
     pool = await open_pool(database, size_max=1)
     assert await pool.fetchval(f"SHOW {setting}") == "10s"

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from receipt_case import LedgerHarness, receipt
 
 from domain.outcome import Outcome
 from domain.status import Status
 from storage import maintenance
 from storage.postgres import Pool
-from receipt_case import LedgerHarness, receipt
 
 TABLES = "notifications, deliveries, due, notification_attempts, provider_messages, receipts"
 

@@ -5,12 +5,12 @@ from itertools import permutations
 from uuid import UUID
 
 import pytest
+from receipt_case import DEADLINE_S, LedgerHarness, receipt
 
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome, Receipt, ReceiptStatus
 from domain.status import Status
 from storage.receipts import UnknownAttempt
-from receipt_case import DEADLINE_S, LedgerHarness, receipt
 
 
 async def test_delivered_ends_the_delivery(harness: LedgerHarness) -> None:

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from receipt_case import LedgerHarness, deadline, receipt
 
 from domain.ids import attempt_ref
 from domain.outcome import Receipt, ReceiptStatus
@@ -14,7 +15,6 @@ from storage.group import LedgerUnavailable, QueueFull
 from storage.postgres import open_pool
 from storage.receipts import Receipts
 from storage.statements import statement
-from receipt_case import LedgerHarness, deadline, receipt
 
 
 async def _make_due(harness: LedgerHarness) -> None:

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 import structlog
+from receipt_case import PHONE, LedgerHarness, receipt
 
 from activities.reconcile import Reconcile
 from domain.notification import Lane
@@ -16,10 +17,9 @@ from domain.outcome import Outcome
 from domain.status import Status
 from storage import maintenance
 from storage.postgres import Pool
-from storage.retention import drop_partitions, retain
 from storage.records import Intent
+from storage.retention import drop_partitions, retain
 from telemetry.metrics import Metrics
-from receipt_case import PHONE, LedgerHarness, receipt
 from tests.waiting import until_blocked
 
 PARENTS = ("notification_attempts", "receipts", "timeline", "notification_contents")

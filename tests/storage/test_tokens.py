@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from domain.notification import Channel, Device
 from domain.outcome import AddressVerdict
-from storage.users import Users, RegisteredDevice
-from storage.postgres import Pool
 from storage.address_verdicts import apply_verdict
+from storage.postgres import Pool
+from storage.users import RegisteredDevice, Users
 
 PHONE = Device("phone", fcm_token="fcm-token-of-the-phone", apns_token="apns-token-of-the-phone")
 

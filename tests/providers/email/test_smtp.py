@@ -34,7 +34,9 @@ _numbers = itertools.count(1)
 
 @pytest_asyncio.fixture(scope="module")
 async def vendor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[simulated.Smtp]:
-    server = simulated.Smtp(SimulatorContext("http://127.0.0.1:9", tmp_path_factory.mktemp("smtp"), smtp_port=0))
+    server = simulated.Smtp(
+        SimulatorContext("http://127.0.0.1:9", tmp_path_factory.mktemp("smtp"), smtp_port=0)
+    )
     await server.start()
     yield server
     await server.aclose()
@@ -232,9 +234,7 @@ async def test_the_same_attempt_is_the_same_mail_with_our_id(vendor: simulated.S
         ({"from_email": "a@example.com\r\nBcc: b@example.com"}, "from_email"),
     ],
 )
-def test_unusable_settings_are_refused(
-    vendor: simulated.Smtp, changes: dict[str, Any], code: str
-) -> None:
+def test_unusable_settings_are_refused(vendor: simulated.Smtp, changes: dict[str, Any], code: str) -> None:
     with pytest.raises(ValueError, match=code):
         adapter(vendor, **changes)
 
