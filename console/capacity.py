@@ -59,7 +59,7 @@ def capacity(
 ) -> None:
     """Compute what a rate needs from measured costs, and what saturates first.
 
-    What is measured, assumed and extrapolated is told in docs/capacity.md.
+    What is measured, assumed and extrapolated is listed in docs/capacity.md.
     """
     from console import terminal
 

@@ -1,4 +1,4 @@
--- Most have none: an attempt and its receipts are rows of their own. One of ten was deferred once.
+-- Most have none: an attempt and its receipts have separate rows. One of ten was deferred once.
 INSERT INTO timeline (notification_id, accepted_at, seq, at, kind, channel, data)
 SELECT md5('n' || no)::uuid, at, no, at, 'deferred', 'sms', '{"reason_code": "quiet_hours"}'
 FROM generate_series($1::bigint, $2::bigint) no, LATERAL (SELECT $3::timestamptz + no * $4::interval AS at) moment

@@ -43,8 +43,8 @@ async def test_whose_turn_it_is(ledger: Ledger, pool: Pool) -> None:
 
 
 def _expected(line: Line) -> tuple[str, ...]:
-    """One that reached the user ends every channel that has not begun to send; a cancelled one ends those that
-    wait; one under way keeps them waiting; otherwise the first that waits is next.
+    """One that reached the user ends every channel that has not begun to send; a cancelled one ends those
+    that wait; one under way keeps them waiting; otherwise the first that waits is next.
     """
     statuses = [_status(situation) for situation in line]
     if any(situation in (Status.DELIVERED, Status.SENT) for situation in line):
