@@ -7,7 +7,7 @@ from typing import TypeVar
 
 POLL_S = 0.05
 
-Value = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 class WaitTimeout(Exception):

@@ -18,7 +18,7 @@ from domain.operator_decisions import Assume, Cancel, Discard, Replay, Retry
 from domain.outcome import Outcome, ReceiptStatus, SendResult
 from domain.overdue_receipt import ReceiptMissing
 from domain.receipt_policy import Report
-from domain.receipt_policy import decide as after_reports
+from domain.receipt_policy import effect_of as after_reports
 from domain.resolution_decision import Finding, Resolved
 from domain.snapshot import DeliverySnapshot
 from domain.status import PARKED, SENDABLE, Status

@@ -1,14 +1,14 @@
 -- step: 0001_before_ledger
 -- The ledger: what was accepted, what may happen next, what was tried, what is due.
 --
--- There are no foreign keys, on purpose: one statement writes all rows of a notification, retention drops
--- partitions while `notifications` stays, and the reconciliation reports what does not fit.
+-- There are deliberately no foreign keys: one statement writes all rows of a notification, retention drops partitions
+-- while `notifications` stays, and the reconciliation reports what is inconsistent.
 --
--- Rows that are only ever added to (contents, deliveries, attempts, receipts, timeline) are keyed in the order of
--- time, by when the notification was accepted or by a delivery id that begins with it. New entries then go to the
+-- Tables whose rows are added in the order of time (contents, deliveries, attempts, receipts, timeline) are keyed by
+-- it: by when the notification was accepted, or by a delivery id that begins with the time. New entries then go to the
 -- last pages of every index, whatever the size of the table.
 
--- In the order of Status in Python: max(status) over its deliveries is a notification's status.
+-- In the order of Status in Python: a notification's status is max(status) over its deliveries.
 CREATE TYPE status AS ENUM (
     'waiting',
     'cancelled', 'expired', 'suppressed', 'rate_limited', 'failed', 'undelivered', 'sent', 'delivered',
@@ -16,10 +16,10 @@ CREATE TYPE status AS ENUM (
     'accepted', 'scheduled', 'deferred', 'sending'
 );
 
--- Narrow, and kept longest: idempotency outlives the content, the attempts and the receipts.
+-- Narrow and kept longest: idempotency outlives the content, the attempts and the receipts.
 --
 -- By default a table is vacuumed once a fifth of it is dead: of ten million rows, two million. The dead versions
--- are those of the newest rows, so that their pages would not be used again for days.
+-- are those of the newest rows, so that their pages would not be reused for days.
 CREATE TABLE notifications (
     id                  uuid PRIMARY KEY,
     tenant              text NOT NULL,
@@ -46,14 +46,14 @@ CREATE INDEX notifications_newest ON notifications (tenant, accepted_at DESC, id
 CREATE INDEX notifications_of_user ON notifications (tenant, user_id, accepted_at DESC, id DESC);
 CREATE INDEX notifications_parked ON notifications (tenant, accepted_at DESC, id DESC)
     WHERE status IN ('outcome_unknown', 'dead_lettered');
--- What is not over yet, however old: for the reconciliation and for retention. The condition also catches a row
--- that was called final while its status says otherwise.
+-- Notifications that are not over, whatever their age: for the reconciliation and for retention. The condition also
+-- finds a row that has a final_at although its status is not final.
 CREATE INDEX notifications_live ON notifications (accepted_at)
     WHERE final_at IS NULL OR status >= 'outcome_unknown';
 
 -- One row for each channel of a notification. This row alone decides what may happen next: every change compares
--- and sets `version`, and status 'sending' means that exactly one attempt is open. `pass_number` counts passes for
--- ever; the retry schedule counts from `round_pass`, where an operator's retry started it again.
+-- and sets `version`, and status 'sending' means that exactly one attempt is open. `pass_number` is never reset; the
+-- retry schedule counts from `round_pass`, at which an operator's retry started it again.
 CREATE TABLE deliveries (
     id              uuid PRIMARY KEY DEFAULT uuidv7(),
     notification_id uuid NOT NULL,
@@ -75,8 +75,8 @@ CREATE TABLE deliveries (
     UNIQUE (accepted_at, notification_id, channel)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
--- The queue: by when something must have happened. A claim pushes due_at forward, so that whatever is lost on the
--- way is due again. The dispatcher claims what has a workflow of its own (`dedicated_workflow`), batches the rest.
+-- The queue: when each notification must be processed next. A claim pushes due_at forward, so that what is lost on the
+-- way is due again. The dispatcher claims what has a dedicated workflow (`dedicated_workflow`), batches the rest.
 CREATE TABLE due (
     id                 uuid PRIMARY KEY,
     lane               smallint NOT NULL,
@@ -139,7 +139,7 @@ CREATE UNIQUE INDEX notification_attempts_one_open ON notification_attempts (del
     WHERE outcome IS NULL;
 CREATE INDEX notification_attempts_open_match ON notification_attempts (match_key) WHERE outcome IS NULL;
 
--- Decisions that leave no other row: the plan, a deferral, a retry's time, a dead letter, what an operator did.
+-- Decisions that leave no other row: the plan, a deferral, a retry's time, a dead letter, an operator's command.
 CREATE TABLE timeline (
     notification_id uuid NOT NULL,
     accepted_at     timestamptz NOT NULL,
@@ -151,9 +151,9 @@ CREATE TABLE timeline (
     PRIMARY KEY (accepted_at, notification_id, seq)
 ) PARTITION BY RANGE (accepted_at);
 -- step: 0002_before_receipts
--- What providers report about their messages: the callbacks' inbox, the receipts, and whose a message is.
+-- What providers report about their messages: the inbox of callbacks, the receipts, and each message's attempt.
 
--- Which attempt a provider's message belongs to. Apart from the attempts, because a message id must be unique
+-- Which attempt a provider's message belongs to. Separate from the attempts, because a message id must be unique
 -- across their partitions.
 CREATE TABLE provider_messages (
     provider            text NOT NULL,
@@ -187,7 +187,7 @@ CREATE TABLE receipt_inbox (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX receipt_inbox_next ON receipt_inbox (due_at) WHERE orphaned_at IS NULL;
--- Callbacks that fitted no attempt: few among many, and every round of the reconciliation looks for them.
+-- Callbacks that matched no attempt: few, and every round of the reconciliation looks for them.
 CREATE INDEX receipt_inbox_orphans ON receipt_inbox (orphaned_at) WHERE orphaned_at IS NOT NULL;
 
 CREATE TABLE receipts (
@@ -205,9 +205,9 @@ CREATE TABLE receipts (
     PRIMARY KEY (delivery_id, provider, event_key, accepted_at)
 ) PARTITION BY RANGE (accepted_at);
 -- step: 0003_before_users
--- Users: where they are reached, what they want, and which addresses must not be written to.
+-- Users: their addresses and devices, their preferences, and the suppressed addresses.
 
--- `whatsapp`: the user's number there, where it is not their phone's.
+-- `whatsapp`: the user's WhatsApp number, where it differs from their phone.
 CREATE TABLE users (
     tenant      text NOT NULL,
     user_id     text NOT NULL,
@@ -221,9 +221,9 @@ CREATE TABLE users (
     PRIMARY KEY (tenant, user_id)
 );
 
--- A token that a provider called dead is emptied here, and the reason kept. `webpush`: a browser's subscription,
--- its endpoint with its keys after a `#`. `confirmed_at`: when the app gave the same tokens again; a provider may
--- know a token as dead since before that. NULL: not since they were registered.
+-- A token that a provider called dead is emptied, and the reason kept. `webpush`: a browser's subscription, its
+-- endpoint with its keys after a `#`. `confirmed_at`: when the app last registered the same tokens again; a provider's
+-- verdict may be older than that. NULL: not since the first registration.
 CREATE TABLE devices (
     tenant             text NOT NULL,
     user_id            text NOT NULL,
@@ -259,8 +259,8 @@ CREATE TABLE suppressions (
     PRIMARY KEY (tenant, channel, address)
 );
 
--- What users answered to our senders, reduced to the word that counts. A sender belongs to the installation, so
--- the answer holds for every tenant: its suppression stands under the tenant `*`, which no API key has.
+-- Users' replies to our senders, reduced to STOP or START. A sender belongs to the installation, so that a
+-- reply applies to every tenant: its suppression is stored under the tenant `*`, which no API key has.
 CREATE TABLE replies (
     provider    text NOT NULL,
     event_key   text NOT NULL,
@@ -275,7 +275,7 @@ CREATE TABLE replies (
 CREATE INDEX replies_of ON replies (channel, address, said_at);
 -- step: 0004_before_broadcasts
 -- Broadcasts: one message to many users. The broadcast's row alone decides what may happen next: each chunk of its
--- audience is accepted in one transaction with the cursor, and only while the broadcast runs.
+-- audience is accepted in one transaction with the cursor, and only while the broadcast is running.
 CREATE TABLE broadcasts (
     id                  uuid PRIMARY KEY,
     tenant              text NOT NULL,
@@ -300,10 +300,10 @@ CREATE TABLE broadcasts (
     window_zone         text,
     start_at            timestamptz,
     expires_at          timestamptz,
-    -- The upload that is the audience; rows of other uploads were cut short. `digest` recognises a repeated one.
+    -- The upload that is the audience; other uploads were cut short. `digest` recognises a repeated upload.
     upload              integer NOT NULL DEFAULT 0,
     digest              bytea,
-    -- The last user that a query looked at; NULL once it looked at all, or where there is no query.
+    -- The last user that the query looked at; NULL once it has looked at all of them, or without a query.
     gathered_to         text,
     total               bigint NOT NULL DEFAULT 0,
     accepted            bigint NOT NULL DEFAULT 0,
@@ -312,7 +312,7 @@ CREATE TABLE broadcasts (
     cursor              bigint NOT NULL DEFAULT 0,
     -- When the rate allows the next chunk to begin.
     next_at             timestamptz NOT NULL DEFAULT now(),
-    -- By when a worker must have come back to it; NULL once nothing is expected any more.
+    -- By when a worker must have continued the broadcast; NULL when nothing is expected of one.
     due_at              timestamptz,
     created_at          timestamptz NOT NULL DEFAULT now(),
     started_at          timestamptz,
@@ -323,7 +323,7 @@ CREATE TABLE broadcasts (
 CREATE INDEX broadcasts_newest ON broadcasts (tenant, created_at DESC, id DESC);
 CREATE INDEX broadcasts_due ON broadcasts (due_at) WHERE due_at IS NOT NULL;
 
--- Who is still to be accepted. What a recipient brings is removed with the chunk that accepts it.
+-- Recipients that are still to be accepted. A row is removed with the chunk that accepts it.
 CREATE TABLE broadcast_recipients (
     broadcast_id uuid NOT NULL,
     upload       integer NOT NULL,
@@ -334,7 +334,7 @@ CREATE TABLE broadcast_recipients (
     PRIMARY KEY (broadcast_id, upload, number)
 );
 
--- Lines that were not accepted, and why: codes and names of fields, nothing of the line itself.
+-- Lines that were not accepted, and why: codes and field names, none of the line's content.
 CREATE TABLE broadcast_refusals (
     broadcast_id uuid NOT NULL,
     upload       integer NOT NULL,
@@ -345,7 +345,7 @@ CREATE TABLE broadcast_refusals (
     PRIMARY KEY (broadcast_id, upload, number)
 );
 
--- The notifications that were accepted, one chunk a row: what a cancelled broadcast has to stop.
+-- The notifications that were accepted, one row per chunk: what a cancelled broadcast has to stop.
 CREATE TABLE broadcast_chunks (
     broadcast_id     uuid NOT NULL,
     last_number      bigint NOT NULL,
@@ -355,8 +355,8 @@ CREATE TABLE broadcast_chunks (
 );
 
 -- How many of a broadcast's notifications have entered and left a status since they were accepted: the sum over a
--- status is its count. Rows are only added, one for each group of writes, and folded together later: writers of
--- one broadcast would otherwise take turns at a counter.
+-- status is its count. Rows are only added, one per group of writes, and folded later: with a single counter, the
+-- writers of one broadcast would wait for each other.
 CREATE TABLE broadcast_tallies (
     broadcast_id uuid NOT NULL,
     status       status NOT NULL,
@@ -365,12 +365,12 @@ CREATE TABLE broadcast_tallies (
 
 CREATE INDEX broadcast_tallies_of ON broadcast_tallies (broadcast_id);
 -- step: 0005_before_installation
--- The installation: its providers as operators and circuits see them, and who may submit.
+-- The installation: the status and circuit of its providers, and its API keys.
 
 -- No row: the provider is active and its circuit closed.
 CREATE TABLE provider_states (
     name       text PRIMARY KEY,
-    state      text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'drained')),
+    status     text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'drained')),
     circuit    text NOT NULL DEFAULT 'closed' CHECK (circuit IN ('closed', 'open', 'half_open')),
     circuit_at timestamptz,
     updated_at timestamptz NOT NULL DEFAULT now()
@@ -385,8 +385,8 @@ CREATE TABLE api_keys (
     revoked_at timestamptz
 );
 -- step: addresses_v1
--- Where a notification goes, by channel: its own addresses take precedence over the user's. Channels without an
--- address are missing, and so is push, which goes to devices.
+-- The addresses of a notification, by channel: its own take precedence over the user's. Channels without an address
+-- are missing, and so is push, which goes to devices.
 CREATE FUNCTION addresses_v1(content notification_contents, owner users) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
     SELECT jsonb_strip_nulls(jsonb_build_object(
@@ -396,8 +396,8 @@ LANGUAGE sql STABLE AS $$
     ))
 $$;
 -- step: attempt_receipt_v1
--- What an attempt learns from receipts. `closes`: an open attempt is proven to be accepted. `late`: so is one that
--- was closed as something else.
+-- What receipts show about an attempt. `closes`: they prove that an open attempt was accepted. `late`: they prove it
+-- of an attempt that was closed with another outcome.
 CREATE TYPE attempt_receipt_v1 AS (
     delivery_id         uuid,
     number              smallint,
@@ -427,7 +427,7 @@ CREATE TYPE broadcast_refusal_v1 AS (
     message text
 );
 -- step: delivery_update_v1
--- What becomes of a delivery by something that sends nothing. `new_round`: the retry schedule starts again.
+-- A change of a delivery that sends nothing. `new_round`: the retry schedule starts again.
 CREATE TYPE delivery_update_v1 AS (
     notification_id uuid,
     delivery_id     uuid,
@@ -444,8 +444,8 @@ CREATE TYPE delivery_update_v1 AS (
     data            text
 );
 -- step: ensure_partitions_v1
--- Make the monthly partitions of every partitioned table, from last month to `months_ahead` months ahead.
--- Called by migrations and by the reconciliation; safe to call at any time, and twice at once.
+-- Create the monthly partitions of every partitioned table, from last month to `months_ahead` months ahead.
+-- Called by migrations and by the reconciliation; safe to call at any time, also concurrently.
 CREATE FUNCTION ensure_partitions_v1(months_ahead integer) RETURNS void LANGUAGE plpgsql SET timezone TO 'UTC' AS $$
 DECLARE
     parent text;
@@ -458,8 +458,8 @@ BEGIN
             month := date_trunc('month', now()) + make_interval(months => step);
             child := parent || to_char(month, '_YYYY_MM');
             IF to_regclass(child) IS NULL THEN
-                -- Made apart and attached, which holds off other schema changes only: CREATE TABLE …
-                -- PARTITION OF would wait for every transaction on the table, with all others behind it.
+                -- Created apart and attached, which blocks other schema changes only: CREATE TABLE …
+                -- PARTITION OF would wait for every transaction on the table, and block all later ones.
                 EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, parent);
                 EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                                parent, child, month, month + interval '1 month');
@@ -468,7 +468,7 @@ BEGIN
     END LOOP;
 END $$;
 -- step: inbox_receipt_v1
--- A verified callback that is to be stored.
+-- A verified callback to be stored.
 CREATE TYPE inbox_receipt_v1 AS (
     provider            text,
     event_key           text,
@@ -482,9 +482,9 @@ CREATE TYPE inbox_receipt_v1 AS (
     occurred_at         timestamptz
 );
 -- step: is_opted_out_v1
--- Whether a user does not want a type over a channel, as Python decides it about preferences. A setting of the type
--- takes precedence over one of `*`, and a user who has neither wants everything.
--- A set of one row, so that Postgres makes it a part of the statement that asks.
+-- Whether a user has opted out of a type over a channel, by the same rule as in Python. A setting for the type takes
+-- precedence over one for `*`; a user who has neither wants everything.
+-- It returns a set of one row, so that Postgres inlines it into the statement that calls it.
 CREATE FUNCTION is_opted_out_v1(of_tenant text, of_user text, of_channel text, of_type text)
 RETURNS TABLE (opted_out boolean)
 LANGUAGE sql STABLE ROWS 1 AS $$
@@ -494,10 +494,10 @@ LANGUAGE sql STABLE ROWS 1 AS $$
          ORDER BY s.type = '*' LIMIT 1), true)
 $$;
 -- step: is_suppressed_v1
--- Whether nothing may be sent to an address, which is spelt as suppression_key_v1 spells it: for its tenant, or for
--- all of them. One look at each key, whatever the statistics say: EXISTS may become a join that walks the tenant's
--- list, and a scalar subquery may not.
--- A set of one row, so that Postgres makes it a part of the statement that asks.
+-- Whether an address is suppressed for its tenant or for all tenants; it is spelled as suppression_key_v1 spells it.
+-- One look-up per key, whatever the statistics say: EXISTS may become a join that scans the tenant's list, a scalar
+-- subquery may not.
+-- It returns a set of one row, so that Postgres inlines it into the statement that calls it.
 CREATE FUNCTION is_suppressed_v1(of_tenant text, of_channel text, of_address text)
 RETURNS TABLE (suppressed boolean)
 LANGUAGE sql STABLE ROWS 1 AS $$
@@ -506,9 +506,9 @@ LANGUAGE sql STABLE ROWS 1 AS $$
             LIMIT 1) IS NOT NULL
 $$;
 -- step: ledger_advance_v1
--- `strategy: first`: when nothing is under way and nothing has reached the user, the next channel in line starts.
--- When something has reached the user for good, the channels that were not tried yet are not needed. When the
--- notification was cancelled, nothing starts any more.
+-- `strategy: first`: when no delivery is under way and none has reached the user, the next waiting channel starts.
+-- When one has reached the user for good, the channels that were not tried yet are cancelled as not needed. When the
+-- notification was cancelled, no channel starts.
 CREATE FUNCTION ledger_advance_v1(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH line AS (
@@ -516,7 +516,7 @@ BEGIN
         FROM notifications n CROSS JOIN LATERAL (
             SELECT min(position) FILTER (WHERE status = 'waiting') AS next,
                    bool_or(status = 'delivered' OR (status = 'sent' AND due_at IS NULL)) AS reached,
-                   -- Why it is the next one's turn: how the last one before it ended.
+                   -- Why the next channel starts: how the previous one ended.
                    (array_agg(jsonb_strip_nulls(jsonb_build_object(
                         'channel', channel, 'status', status, 'reason_code', reason_code)) ORDER BY position DESC)
                     FILTER (WHERE status <> 'waiting'))[1] AS ended,
@@ -548,7 +548,7 @@ BEGIN
     FROM updated;
 END $$;
 -- step: ledger_lock_v1
--- The first step of every ledger write: lock its notifications in id order. Whoever changes a delivery, an attempt
+-- The first step of every ledger write: lock its notifications in id order. Every writer of a delivery, an attempt
 -- or a due entry holds this lock, so that writers of one notification take turns.
 -- Returns those of strategy `first`.
 CREATE FUNCTION ledger_lock_v1(ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
@@ -561,10 +561,10 @@ BEGIN
     );
 END $$;
 -- step: ledger_refresh_v1
--- The last step of every ledger write: derive from the deliveries the notifications' status, whether their content
--- must go, and their place in the queue. `released` are those whose claim is given back: nobody holds them any
--- more, so they are due when their deliveries say, not when the lease ends. What something was tried for, or what
--- is parked, has a workflow of its own from then on (`dedicated_workflow`): no batch takes it.
+-- The last step of every ledger write: derive from the deliveries each notification's status, whether its content must
+-- be removed, and its queue entry. `released`: those whose claim is given back. No process holds them any more, so they
+-- are due when their deliveries say, not when the lease ends. A notification that was attempted or is parked has a
+-- dedicated workflow from then on (`dedicated_workflow`): no batch takes it.
 CREATE FUNCTION ledger_refresh_v1(ids uuid[], released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     is_due     boolean;
@@ -575,7 +575,7 @@ DECLARE
     oldest     timestamptz;
     newest     timestamptz;
 BEGIN
-    -- With the months whose contents may have to go: the other partitions are not even opened.
+    -- Also the months whose contents may have to be removed: other partitions are not opened.
     SELECT array_agg(id), array_agg(accepted_at), array_agg(lane), array_agg(strategy),
            min(accepted_at) FILTER (WHERE scrub), max(accepted_at) FILTER (WHERE scrub)
     INTO found, accepted, lanes, strategies, oldest, newest FROM notifications WHERE id = ANY(ids);
@@ -585,7 +585,7 @@ BEGIN
                bool_or(d.attempts_made > 0 OR d.pass_number > 0
                        OR d.status IN ('outcome_unknown', 'dead_lettered')) AS dedicated_workflow
         FROM unnest(found, accepted, lanes, strategies) AS n (id, accepted_at, lane, strategy)
-             -- One look at the key for each, whatever the statistics say: a plain join may walk all deliveries.
+             -- One key look-up each, whatever the statistics say: a plain join may scan all deliveries.
              CROSS JOIN LATERAL (SELECT * FROM deliveries d
                                  WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id OFFSET 0) d
         GROUP BY n.id, n.lane, n.strategy
@@ -630,11 +630,11 @@ BEGIN
     IF is_due THEN
         PERFORM pg_notify('herald_due', '');
     END IF;
-    -- Settled for good by somebody else: a workflow may still be waiting for it.
+    -- Finished by another process: a workflow may still be waiting for it.
     PERFORM pg_notify('herald_wake', id::text) FROM notifications WHERE id = ANY(released) AND final_at IS NOT NULL;
 END $$;
 -- step: ledger_close_v1
--- The outcome of an attempt, and what becomes of its delivery.
+-- The outcome of an attempt, and the change of its delivery.
 CREATE TYPE attempt_outcome_v1 AS (
     notification_id     uuid,
     delivery_id         uuid,
@@ -656,8 +656,8 @@ CREATE TYPE attempt_outcome_v1 AS (
     data                text
 );
 
--- Close the open attempt (or, without an outcome, note why it stays open) and move its delivery on. No row back:
--- somebody else resolved the attempt; the statement record_late_outcome keeps what we know.
+-- Close the open attempt (or, without an outcome, record why it stays open) and update its delivery. No row: another
+-- process resolved the attempt; the statement record_late_outcome then keeps the outcome.
 CREATE FUNCTION ledger_close_v1(outcomes attempt_outcome_v1[])
 RETURNS TABLE (id uuid, version integer, status status)
 LANGUAGE plpgsql AS $$
@@ -674,7 +674,7 @@ BEGIN
            COALESCE(array_agg(notification_id) FILTER (WHERE release), '{}')
     INTO notification_ids, delivery_ids, released FROM unnest(outcomes);
     first := ledger_lock_v1(notification_ids);
-    -- The months that the attempts are of: the other partitions are not even opened.
+    -- The months of the attempts: other partitions are not opened.
     SELECT min(d.accepted_at), max(d.accepted_at) INTO oldest, newest FROM deliveries d WHERE d.id = ANY(delivery_ids);
     RETURN QUERY
     WITH input AS (
@@ -693,7 +693,7 @@ BEGIN
         WHERE a.delivery_id = ANY(delivery_ids)
           AND a.delivery_id = input.delivery_id AND a.number = input.number AND a.accepted_at = d.accepted_at
           AND a.accepted_at BETWEEN oldest AND newest
-          -- It is open. Written so that the primary key is used, not a walk over everything that is open.
+          -- It is open. Written so that the primary key is used, not a scan of all open attempts.
           AND COALESCE(a.outcome, '') = ''
         RETURNING a.delivery_id, a.number, a.accepted_at, a.provider, a.outcome, a.provider_message_id,
                   input.status::status AS status, input.reason_code, input.pass_number, input.next_pass_at,
@@ -703,7 +703,7 @@ BEGIN
         SELECT provider, provider_message_id, delivery_id, number, accepted_at
         FROM closed WHERE provider_message_id IS NOT NULL AND outcome = 'accepted'
     ), next AS (
-        -- A receipt of an earlier attempt may have come while this one was under way: `delivered` wins.
+        -- A receipt of an earlier attempt may have arrived while this one was under way: `delivered` wins.
         SELECT closed.*, COALESCE(receipt.delivered, false) AS delivered
         FROM closed LEFT JOIN LATERAL (
             SELECT true AS delivered FROM notification_attempts a
@@ -753,9 +753,9 @@ CREATE TYPE intent_v1 AS (
     required           boolean
 );
 
--- Turn a delivery that is still as the sender saw it, sendable, due, unexpired and wanted into `sending`, and write
--- its attempt down. No row back: somebody else changed it; read again.
--- The time is taken once the locks are granted: now() is the transaction's start, which may be well before.
+-- Set a delivery to `sending` and record its attempt, if the delivery has the version that the sender saw and is
+-- sendable, due, unexpired and wanted. No row: it changed in the meantime; read it again.
+-- The time is taken after the locks are granted: now() is the transaction's start, which may be much earlier.
 CREATE FUNCTION ledger_intend_v1(intents intent_v1[])
 RETURNS TABLE (id uuid, number smallint, intended_at timestamptz, send_deadline timestamptz, version integer)
 LANGUAGE plpgsql AS $$
@@ -817,9 +817,9 @@ CREATE TYPE renewal_v1 AS (
     required           boolean
 );
 
--- Allow the same call again: its provider takes a key of ours and sends only once. The attempt gets a new deadline,
--- so that nobody else acts meanwhile. What is no longer wanted is not sent, nor what the provider may have
--- forgotten the key of. No row back: read again.
+-- Allow the same call again: its provider takes our idempotency key and sends only once. The attempt gets a new
+-- deadline, so that no other process acts in the meantime. It is refused when the delivery is no longer wanted, or when
+-- the provider may have forgotten the key. No row: read again.
 CREATE FUNCTION ledger_renew_v1(renewal renewal_v1)
 RETURNS TABLE (number smallint, intended_at timestamptz, send_deadline timestamptz, version integer)
 LANGUAGE plpgsql AS $$
@@ -856,8 +856,8 @@ BEGIN
     PERFORM ledger_refresh_v1(ARRAY[renewal.notification_id], '{}');
 END $$;
 -- step: ledger_update_v1
--- A change of a delivery that sends nothing: a deferral, a suppression, an expiry, what an operator did.
--- It needs the version that was seen and no open attempt. No row back: somebody else changed it.
+-- Change a delivery without sending: a deferral, a suppression, an expiry, an operator's command.
+-- It needs the version that the caller saw and no open attempt. No row: another process changed the delivery.
 CREATE FUNCTION ledger_update_v1(updates delivery_update_v1[])
 RETURNS TABLE (id uuid, version integer, status status)
 LANGUAGE plpgsql AS $$
@@ -904,7 +904,7 @@ BEGIN
     PERFORM ledger_refresh_v1(notification_ids, released);
 END $$;
 -- step: receipt_v1
--- A receipt whose attempt is known, as it is kept.
+-- A receipt whose attempt is known, as it is stored.
 CREATE TYPE receipt_v1 AS (
     delivery_id    uuid,
     attempt_number smallint,
@@ -919,7 +919,7 @@ CREATE TYPE receipt_v1 AS (
     source         text
 );
 -- step: submission_v1
--- A notification that is to be accepted. Without `expires_at` it expires `expires_s` seconds after `send_at` or its
+-- A notification to be accepted. Without `expires_at` it expires `expires_s` seconds after `send_at` or its
 -- acceptance. `channels` are in the order in which strategy `first` tries them.
 CREATE TYPE submission_v1 AS (
     id                  uuid,
@@ -948,7 +948,7 @@ CREATE TYPE submission_v1 AS (
     dedicated_workflow  boolean
 );
 -- step: suppression_key_v1
--- How the suppression list spells an address: as the function of this name in Python does.
+-- How the suppression list spells an address. The Python function of this name does the same.
 CREATE FUNCTION suppression_key_v1(channel text, address text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE channel WHEN 'email' THEN lower(address) WHEN 'push' THEN split_part(address, '#', 1) ELSE address END
