@@ -54,7 +54,7 @@ async def test_a_batch_sends_everything_due(submitter: Submitter, worker: Worker
     assert (progress.taken, progress.settled, progress.promoted, progress.ended) == (30, 30, 0, DRAINED)
     await _each_sent_once(cases)
     assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 0
-    assert 'herald_batch_items_total{result="settled",lane="bulk"} 30.0' in worker.metrics.render().decode()
+    assert 'herald_batch_items_total{lane="bulk",result="settled"} 30.0' in worker.metrics.render().decode()
 
 
 async def test_plan_and_pass_share_one_load(submitter: Submitter, worker: Worker) -> None:

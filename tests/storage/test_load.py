@@ -83,11 +83,11 @@ async def test_the_whatsapp_number_takes_precedence_over_the_phone(cases: Cases,
     users, tenant = Users(ledger.pool), "acme"
     await users.set_contacts(tenant, own.user_id, Contacts("+15550102", None, "+15550103"))
     assert (await own.load()).recipient.whatsapp == "+15550101"
-    users = await cases(user_id=own.user_id, idempotency_key="key-2", channels=(Channel.WHATSAPP,))
-    assert (await users.load()).recipient.whatsapp == "+15550103"
+    users_own = await cases(user_id=own.user_id, idempotency_key="key-2", channels=(Channel.WHATSAPP,))
+    assert (await users_own.load()).recipient.whatsapp == "+15550103"
     await users.set_contacts(tenant, own.user_id, Contacts("+15550102", None))
     await users.suppress(tenant, Channel.WHATSAPP, "+15550102", "asked")
-    recipient = (await users.load()).recipient
+    recipient = (await users_own.load()).recipient
     assert recipient.whatsapp == "+15550102"
     assert recipient.suppressed == {(Channel.WHATSAPP, "+15550102")}
 
