@@ -22,7 +22,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import earlier_layout
 from bench.report import ROOT, shown
 
 OUTPUT = ROOT / ".herald" / "before_after.json"
@@ -143,18 +142,13 @@ def turns(repetitions: int, topics: Sequence[str]) -> list[tuple[str, str]]:
 def _measured(checkout: Path, topic: str, options: Mapping[str, str]) -> dict[str, float]:
     """Run one topic once; its figures as `by_label` has them, or none when it fails."""
     started = time.monotonic()
-    earlier = earlier_layout.is_earlier(checkout)
     with tempfile.TemporaryDirectory(prefix="herald-before-after-") as directory:
         output = Path(directory)
-        if earlier:
-            command = earlier_layout.command(topic, output, options)
-        else:
-            given = [part for name, value in options.items() for part in ("--set", f"{name}={value}")]
-            how = ("--essential", "--repetitions", "1", "--output", str(output), *given)
-            command = ["-m", "bench", *how, topic]
+        given = [part for name, value in options.items() for part in ("--set", f"{name}={value}")]
+        how = ("--essential", "--repetitions", "1", "--output", str(output), *given)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         ran = subprocess.run(
-            [str(checkout / ".venv" / "bin" / "python"), *command],
+            [str(checkout / ".venv" / "bin" / "python"), "-m", "bench", *how, topic],
             cwd=checkout,
             env=inherited,
             stdout=subprocess.DEVNULL,
@@ -167,15 +161,14 @@ def _measured(checkout: Path, topic: str, options: Mapping[str, str]) -> dict[st
             return {}
         results = json.loads(found[0].read_text(encoding="utf-8"))
     print(f"{checkout}: {topic} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return by_label(results, earlier=earlier)
+    return by_label(results)
 
 
-def by_label(results: Mapping[str, Any], *, earlier: bool) -> dict[str, float]:
+def by_label(results: Mapping[str, Any]) -> dict[str, float]:
     """The figures by "group: name", and once more with their unit, as one name may have several."""
     values: dict[str, float] = {}
     for figure in results["figures"]:
         label = f"{figure['group']}: {figure['name']}"
-        label = earlier_layout.label(label) if earlier else label
         values |= {label: figure["value"], f"{label}, {figure['unit']}": figure["value"]}
     return values
 

@@ -157,7 +157,7 @@ def test_every_compared_figure_is_in_the_committed_results() -> None:
         compared.label
         for topic, results in read().items()
         for compared in COMPARED.get(topic, ())
-        if compared.value(by_label(results, earlier=False)) is None
+        if compared.value(by_label(results)) is None
     ]
     assert missing == []
 
