@@ -26,7 +26,7 @@ class Deliver:
     @activity.defn(name="deliver")
     async def deliver(self, ref: DeliveryRef) -> PassResult:
         """Run one pass. As a local activity it always returns. As a regular one it fails benignly, with the
-        ledger's next time, until the delivery needs something else than another pass.
+        ledger's next time, until the delivery needs something other than another pass.
         """
         local = is_local()
         try:

@@ -83,7 +83,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)
-    # Every level of routers matches a request twice: these routes have no level above them, the others one.
+    # FastAPI matches a request again in every router that a route is nested in. The direct routes are
+    # therefore added to the application itself.
     app.router.routes.extend(notifications.direct.routes)
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
@@ -131,14 +132,9 @@ class LastResort:
 async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:
     pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
     stack.push_async_callback(_close_pool, pool)
-
-    def observe(group: str, rows: int, seconds: float) -> None:
-        metrics.group_rows.record(rows, group=group)
-        metrics.group_flush_seconds.record(seconds, group=group)
-
-    ledger = Ledger(pool, observe=observe)
-    queries = Queries(pool, observe=observe)
-    receipts = Receipts(pool, observe=observe)
+    ledger = Ledger(pool, observe=metrics.observe_group)
+    queries = Queries(pool, observe=metrics.observe_group)
+    receipts = Receipts(pool, observe=metrics.observe_group)
     for part in (receipts, queries, ledger):
         stack.push_async_callback(part.close, FLUSH_S)
     registry.check_routes(settings.routes)

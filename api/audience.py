@@ -176,8 +176,10 @@ def reader(media_type: str) -> CsvReader | NdjsonReader:
 
 
 def _header(line: bytes | None) -> list[str]:
+    if line is None:
+        raise _no_header(f"the first line is longer than {LINE_BYTES_MAX} bytes")
     try:
-        (names,) = csv.reader([(line or b"").decode()], strict=True)
+        (names,) = csv.reader([line.decode()], strict=True)
     except (UnicodeDecodeError, csv.Error, ValueError):
         raise _no_header("the first line has no column names") from None
     names = [name.strip() for name in names]

@@ -164,7 +164,7 @@ LocalTime = Annotated[str, Field(max_length=5, examples=["22:00"]), AfterValidat
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 
 
-# Many times in one request or response are equal.
+# The same time often occurs several times in one request or response.
 @lru_cache(maxsize=256)
 def _iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from api.body_sizes import too_large_message
 from api.methods import allowed
-from storage.group import CommitUnknown, LedgerError, LedgerUnavailable, QueueFull
+from storage.group import CommitUnknown, LedgerError, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -256,7 +256,7 @@ def install(app: FastAPI) -> None:
         (Problem, problem),
         (RequestValidationError, validation),
         (HTTPException, http),
-        *((kind, ledger) for kind in (LedgerError, LedgerUnavailable, *UNREACHABLE)),
+        *((kind, ledger) for kind in (LedgerError, *UNREACHABLE)),
         *((kind, unstorable) for kind in NOT_STORABLE),
     ]
     for kind, handler in handlers:

@@ -20,7 +20,7 @@ class BoundedHeads(HttpToolsProtocol):
     _head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Process received bytes. A head that starts in the middle of them counts from the next ones on."""
+        """Process received bytes. A head that begins within `data` is counted from the next call on."""
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)

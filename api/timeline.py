@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from api.models import LANES, TimelineEntry
-from domain.status import FINAL, PARKED, Status
 from storage.queries import Row, Timeline
 
 _ATTEMPT: Final = (
@@ -70,10 +69,9 @@ def _receipt(row: Row) -> TimelineEntry:
 
 
 def _end(row: Row) -> TimelineEntry | None:
-    status = Status(row["status"])
-    if row["final_at"] is None or status not in FINAL | PARKED:
+    if row["final_at"] is None:
         return None
-    return _entry(row["final_at"], "final", {}, {"status": status, "reason_code": row["reason_code"]})
+    return _entry(row["final_at"], "final", {}, {"status": row["status"], "reason_code": row["reason_code"]})
 
 
 def _entry(at: datetime, kind: str, row: Row, data: dict[str, Any]) -> TimelineEntry:

@@ -37,7 +37,10 @@ def create(
         raise CommandError(f"{name!r} is not a valid key name. Use printable characters only.")
 
     async def create_key(pool: "Pool") -> str:
-        return await api_keys.create(pool, tenant, name)
+        try:
+            return await api_keys.create(pool, tenant, name)
+        except ValueError as error:
+            raise CommandError(f"{error}.") from None
 
     typer.echo(_in_database(create_key))
     typer.echo("Store it now: Herald keeps only a digest. Use it as `Authorization: Bearer <key>`.", err=True)

@@ -35,7 +35,10 @@ async def _run(stores: StoreSettings, phases: Sequence[Phase], only_show: bool) 
     except (OSError, TimeoutError, ValueError, asyncpg.InterfaceError) as error:
         raise CommandError(endpoints.database_unusable(url, error)) from None
     except asyncpg.PostgresError as error:
-        raise CommandError(f"Postgres refused to migrate ({type(error).__name__}: {error}).") from None
+        raise CommandError(
+            f"Postgres refused to migrate ({type(error).__name__}: {error}). "
+            "Fix the cause and run `herald migrate` again."
+        ) from None
     for name in ran:
         typer.echo(f"ran {name}")
     if not ran:

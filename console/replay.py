@@ -53,10 +53,13 @@ async def replay(history: "WorkflowHistory", run_id: str) -> Replay:
     from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
     from temporalio.workflow import NondeterminismError
 
+    from workflows.batch import BatchWorkflow
+    from workflows.broadcast import BroadcastWorkflow
     from workflows.notification import NotificationWorkflow
     from workflows.reconciliation import ReconciliationWorkflow
 
-    known = {"NotificationWorkflow": NotificationWorkflow, "ReconciliationWorkflow": ReconciliationWorkflow}
+    workflows = (NotificationWorkflow, BatchWorkflow, BroadcastWorkflow, ReconciliationWorkflow)
+    known = {workflow.__name__: workflow for workflow in workflows}
     type = history.events[0].workflow_execution_started_event_attributes.workflow_type.name
     if type not in known:
         raise CommandError(
@@ -116,7 +119,7 @@ async def _runs(client: "Client", workflow_id: str) -> list[str]:
 
 def command(
     id: Annotated[
-        str | None, typer.Argument(help="The notification's id, or its workflow id (ntf-…).")
+        str | None, typer.Argument(help="The notification's id, or a workflow id (ntf-…, batch-…, brd-…).")
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="Replay the history in this file instead; `-` reads stdin.")
@@ -137,8 +140,8 @@ def command(
         replays = [_replay_file(file)]
     else:
         assert id is not None
-        # The reconciliation workflow belongs to no notification, and can be replayed too.
-        workflow_id = id if id.startswith("herald-") else f"ntf-{plain_id(id)}"
+        # The other workflows can be replayed too: batches, broadcasts and the reconciliation.
+        workflow_id = id if id.startswith(("batch-", "brd-", "herald-")) else f"ntf-{plain_id(id)}"
         replays = asyncio.run(_replay_all(endpoints.temporal(), workflow_id, save))
     for result in replays:
         typer.echo(_summary(result))

@@ -11,7 +11,7 @@ from rich.table import Table
 from console.client import Api, Json
 from console.terminal import ago, coloured, parse_time, row, table
 from domain.reasons import Reason
-from domain.status import ACTIVE, PARKED, SENDABLE
+from domain.status import ACTIVE, PARKED, SENDABLE, Status
 
 OVERDUE: Final = timedelta(minutes=1)
 """A worker should have claimed a notification this long after it is due, even behind a spike's backlog."""
@@ -57,10 +57,12 @@ def find_stuck(api: Api, limit: int, now: datetime) -> tuple[list[StuckDelivery]
         notifications |= {item["id"]: item for item in found}
         more = more or truncated
     parked_at = {item["id"]: _parked_at(api, item) for item in parked}
+    sending = [item for item in notifications.values() if _may_send_too_long(item, now)]
+    sending_since = {item["id"]: _sending_since(api, item) for item in sending}
     stuck = [
         delivery
         for item in notifications.values()
-        for delivery in _stuck_deliveries(item, parked_at.get(item["id"]), now)
+        for delivery in _stuck_deliveries(item, parked_at.get(item["id"]), sending_since.get(item["id"]), now)
     ]
     return sorted(stuck, key=lambda delivery: delivery.since), more
 
@@ -82,11 +84,24 @@ def _parked_at(api: Api, notification: Json) -> datetime:
     return parse_time(times[-1] if times else notification["created_at"])
 
 
+def _may_send_too_long(notification: Json, now: datetime) -> bool:
+    """Whether it is old enough for a call that should have ended, and a delivery is sending."""
+    return now > parse_time(notification["created_at"]) + SENDING and any(
+        delivery["status"] == Status.SENDING for delivery in notification["deliveries"]
+    )
+
+
+def _sending_since(api: Api, notification: Json) -> datetime | None:
+    """The intent of its oldest open attempt; None if it has none any more."""
+    attempts = api.get(f"/notifications/{quote(notification['id'])}/attempts")["attempts"]
+    return min((parse_time(one["intended_at"]) for one in attempts if one["outcome"] is None), default=None)
+
+
 def _stuck_deliveries(
-    notification: Json, parked_at: datetime | None, now: datetime
+    notification: Json, parked_at: datetime | None, sending_since: datetime | None, now: datetime
 ) -> Iterator[StuckDelivery]:
     for delivery in notification["deliveries"]:
-        found = _why_stuck(notification, delivery, parked_at, now)
+        found = _why_stuck(notification, delivery, parked_at, sending_since, now)
         if found is None:
             continue
         why, since = found
@@ -104,7 +119,11 @@ def _stuck_deliveries(
 
 
 def _why_stuck(
-    notification: Json, delivery: Json, parked_at: datetime | None, now: datetime
+    notification: Json,
+    delivery: Json,
+    parked_at: datetime | None,
+    sending_since: datetime | None,
+    now: datetime,
 ) -> tuple[str, datetime] | None:
     """Why a delivery is stuck, and since when; None if it is not stuck."""
     status, reason = delivery["status"], delivery["reason_code"]
@@ -117,8 +136,9 @@ def _why_stuck(
     if now > expires + OVERDUE:
         return "overdue: it should have expired", expires
     if status not in SENDABLE:
-        late = now > created + SENDING
-        return ("no outcome yet: being looked up at the provider", created) if late else None
+        if sending_since is None or now <= sending_since + SENDING:
+            return None
+        return "no outcome yet: being looked up at the provider", sending_since
     next_at = parse_time(delivery["next_pass_at"])
     if now > next_at + OVERDUE:
         return "overdue: no worker has claimed it", next_at

@@ -41,9 +41,9 @@ def say_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def table(*headings: str, title: str | None = None) -> Table:
+def table(*headings: str) -> Table:
     """An empty table with these columns. The last one takes the remaining width."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings[:-1]:
         made.add_column(heading, overflow="fold", no_wrap=heading == "id")
     made.add_column(headings[-1], overflow="fold")

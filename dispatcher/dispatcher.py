@@ -18,7 +18,7 @@ from dispatcher.wakeups import wake
 from domain.contracts import NotificationRef
 from domain.ids import workflow_id
 from domain.masking import summary
-from domain.notification import Lane, Notification
+from domain.notification import Lane, Notification, Strategy
 from domain.notification_types import DispatchPolicy
 from storage.ledger import Ledger
 from storage.records import Claim
@@ -152,6 +152,7 @@ class Dispatcher:
     async def _start(self, claim: Claim) -> RPCStatusCode | None:
         """Start the claim's workflow, or wake the running one. Returns Temporal's refusal, if any."""
         id = str(claim.id)
+        read = self._prefetched.peek(claim.id)
         self._slots.take(id)
         try:
             started = await start(
@@ -160,7 +161,12 @@ class Dispatcher:
                 NotificationRef(id),
                 id=workflow_id(claim.id),
                 task_queue=task_queue(claim.lane),
-                summary=summary(claim.type, claim.channels, claim.recipient),
+                summary=summary(
+                    claim.type,
+                    claim.channels,
+                    read.recipient if read else claim.recipient,
+                    read.strategy if read else Strategy.ALL,
+                ),
                 attributes=attributes(
                     claim.tenant, claim.type, [channel.value for channel in claim.channels]
                 ),

@@ -1,4 +1,4 @@
-"""Wakes the workflows of notifications that something else than their workflow has settled."""
+"""Wakes workflows whose notifications were settled by something other than the workflow."""
 
 import asyncio
 from collections.abc import Sequence

@@ -98,7 +98,7 @@ class Recipient:
     """One recipient of an audience. `no` is its line in an upload, or its position in a list or query, from
     1.
 
-    `addresses`, by channel, go before the user's own.
+    `addresses`, by channel, take precedence over the user's own.
     """
 
     number: int

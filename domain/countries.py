@@ -54,7 +54,7 @@ def region_of(number: str) -> str | None:
 def key_for(number: str, table: Mapping[str, Value]) -> str | None:
     """The key of a table by CountryKey that matches an E.164 number; None if no key matches.
 
-    A country goes before digits, and the longest matching digits before shorter ones.
+    A country takes precedence over digits, and the longest matching digits over shorter ones.
     """
     if not table:
         return None

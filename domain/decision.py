@@ -1,6 +1,6 @@
 """The one decision: what a delivery needs next.
 
-Workflows, passes, batches, polls and operator commands all call `decide`. It is pure: the snapshot and the
+Plans, passes, polls and operators' commands all call `decide`. It is pure: the snapshot and the
 event are all that it looks at.
 """
 

@@ -78,6 +78,8 @@ def summary(
 def _channel_summary(channel: Channel, recipient: Recipient) -> str:
     if channel is Channel.PUSH:
         count = len(recipient.devices)
+        if not count:
+            return "push"
         return f"push ({count} {'device' if count == 1 else 'devices'})"
     address = recipient.address(channel)
     return f"{channel} ({mask(channel, address) if address else 'no contact'})"

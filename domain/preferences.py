@@ -13,7 +13,7 @@ from domain.notification_types import NotificationType
 from domain.reasons import Reason
 
 ANY_TYPE = "*"
-"""Stands for every type in a user's settings; a setting for the type itself goes before it."""
+"""Stands for every type in a user's settings; a setting for the type itself takes precedence over it."""
 
 
 class InvalidPreference(ValueError):

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What a delivery, or a notification, has come to. Listed from the least to the most telling."""
+    """What a delivery, or a notification, has come to. In ascending order."""
 
     # Behind an earlier channel of a `strategy: first` notification. Only deliveries have it.
     WAITING = "waiting"

@@ -95,7 +95,9 @@ class Template:
 
     def __init__(self, source: str, chars_max: int) -> None:
         if len(source) > TEMPLATE_CHARS_MAX:
-            raise TemplateRefused(f"at most {TEMPLATE_CHARS_MAX} characters")
+            raise TemplateRefused(
+                f"the template has {len(source)} characters: at most {TEMPLATE_CHARS_MAX} are allowed"
+            )
         self._chars_max = chars_max
         try:
             tree = _ENVIRONMENT.parse(source)
@@ -104,7 +106,9 @@ class Template:
         except TemplateSyntaxError as error:
             raise TemplateRefused(f"line {error.lineno}: {error.message}") from None
         except (TemplateError, RecursionError) as error:
-            raise TemplateRefused(f"it cannot be used ({type(error).__name__})") from None
+            raise TemplateRefused(
+                f"the template cannot be compiled ({type(error).__name__}): simplify it"
+            ) from None
         self._names = frozenset(
             {str(node.name) for node in tree.find_all(nodes.Name)}
             | {str(node.attr) for node in tree.find_all(nodes.Getattr)}
@@ -118,7 +122,9 @@ class Template:
             for part in self._compiled.generate(dict(data)):
                 room -= len(part)
                 if room < 0:
-                    raise RenderingFailed("template_output_too_long", f"at most {self._chars_max} characters")
+                    raise RenderingFailed(
+                        "template_output_too_long", f"the text is longer than {self._chars_max} characters"
+                    )
                 parts.append(part)
         except RenderingFailed:
             raise

@@ -188,7 +188,10 @@ async def _run(connection: "asyncpg.Connection[asyncpg.Record]", step: Step) -> 
             )
     except asyncpg.PostgresError as error:
         kind = "Migration" if step.is_migration else "Function"
-        raise StepFailed(f"{kind} {step.name} failed ({type(error).__name__}: {error}).") from error
+        raise StepFailed(
+            f"{kind} {step.name} failed ({type(error).__name__}: {error}). Nothing of it was applied. "
+            "Fix the cause and run `herald migrate` again: it begins with this step."
+        ) from error
 
 
 def _migration(path: Path) -> Step:
@@ -205,7 +208,9 @@ def _functions(folder: Path) -> list[Step]:
 
     def add(name: str, above: tuple[str, ...]) -> None:
         if name in above:
-            raise SchemaError(f"functions name each other: {', '.join(above)}")
+            raise SchemaError(
+                f"These functions refer to each other: {', '.join(above)}. Remove one of the references."
+            )
         code = re.sub(r"--.*", "", texts[name])
         for other in texts:
             if other != name and other not in ordered and re.search(rf"\b{other}\b", code):

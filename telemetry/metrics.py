@@ -182,6 +182,11 @@ class Metrics:
         self.sms_cost = Counter(registry, SMS_COST)
         self.sms_segments_differ = Counter(registry, SMS_SEGMENTS_DIFFER)
 
+    def observe_group(self, group: str, rows: int, seconds: float) -> None:
+        """Record one group commit: its rows, and how long it took."""
+        self.group_rows.record(rows, group=group)
+        self.group_flush_seconds.record(seconds, group=group)
+
     def render(self) -> bytes:
         """Render all metrics in Prometheus's text format, of type CONTENT_TYPE."""
         return generate_latest(self._registry)

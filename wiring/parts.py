@@ -68,19 +68,14 @@ class Parts:
 async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Parts]:
     """Open the parts of a worker process; close them in order at the end, after their queues are flushed."""
     metrics = Metrics()
-
-    def observe(group: str, rows: int, seconds: float) -> None:
-        metrics.group_rows.record(rows, group=group)
-        metrics.group_flush_seconds.record(seconds, group=group)
-
     pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
     limiter = Limiter.connect(settings.valkey_url.get_secret_value())
     registry.check_routes(settings.routes)
     providers = registry.build(settings.providers, settings.catalog, settings.public_url)
     ledger, receipts, batch_queue = (
-        Ledger(pool, linger_s=linger_s(lanes), observe=observe),
-        Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=observe),
-        BatchQueue(pool, observe=observe),
+        Ledger(pool, linger_s=linger_s(lanes), observe=metrics.observe_group),
+        Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=metrics.observe_group),
+        BatchQueue(pool, observe=metrics.observe_group),
     )
     parts = Parts(settings, lanes, pool, ledger, receipts, batch_queue, limiter, providers, metrics)
     try:

@@ -97,7 +97,7 @@ def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
         parts.metrics,
         batches,
     )
-    # During a broadcast receipts arrive by thousands, and would delay OTPs in a critical-only process.
+    # During a broadcast receipts arrive by the thousand, and would delay OTPs in a critical-only process.
     low_priority = set(parts.lanes) == {Lane.CRITICAL}
     receipts = ReceiptProcessor(
         client,

@@ -76,7 +76,7 @@ class BroadcastWorkflow:
             if step is turn.step is BroadcastStep.FOLLOW:
                 wait_s, follow_s = follow_s, min(follow_s * 1.5, FOLLOW_S_MAX)
             step = turn.step
-            if wait_s > 0:
+            if wait_s > 0 and not self._commands:
                 await self._woken(seen, wait_s, turn.waits_for or step)
 
     async def _take(self, ref: BroadcastRef, step: BroadcastStep) -> BroadcastTurn:
@@ -107,7 +107,7 @@ class BroadcastWorkflow:
             await workflow.wait_condition(
                 lambda: self._wakes != seen,
                 timeout=timedelta(seconds=max(wait_s, 0.01)),
-                timeout_summary=f"{what}, then reads again",
+                timeout_summary=f"{what}: reads the ledger again",
             )
         except TimeoutError:
             return

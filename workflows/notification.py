@@ -42,7 +42,7 @@ ONCE = RetryPolicy(maximum_attempts=1)
 PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=5), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=10)
 )
-"""For activities that crash or time out. A time from the ledger goes before it."""
+"""For activities that crash or time out. A time from the ledger takes precedence over it."""
 
 
 @workflow.defn(name="NotificationWorkflow")
@@ -99,7 +99,7 @@ class NotificationWorkflow:
                         await self._woken(
                             seen,
                             min(result.wait_s, LOOK_AGAIN_S),
-                            f"{step.channel}: {result.status}; looks again",
+                            f"{step.channel}: {result.status}; reads the ledger again at",
                         )
                     return result.hold
                 case Action.SEND:
@@ -131,8 +131,8 @@ class NotificationWorkflow:
 
     async def _first_pass(self, delivery: DeliveryRef, step: Step) -> PassResult:
         """Check the limits, then deliver, in the workflow task. Never raises, so that a retry can follow."""
-        if step.limited and not await self._admitted(delivery):
-            return PassResult(Action.NOTHING, replan=True)
+        if step.limited and not (limit := await self._limit(delivery)).admitted:
+            return PassResult(Action.NOTHING, limit.status, limit.reason, replan=True)
         if not step.fast:
             return PassResult(Action.RETRY, detail="the provider is slow")
         try:
@@ -142,7 +142,7 @@ class NotificationWorkflow:
         except LOST:
             return PassResult(Action.RETRY, detail="the first pass did not end")
 
-    async def _admitted(self, delivery: DeliveryRef) -> bool:
+    async def _limit(self, delivery: DeliveryRef) -> LimitResult:
         try:
             result = await workflow.execute_local_activity_method(
                 CheckRateLimit.check_rate_limit,
@@ -160,7 +160,7 @@ class NotificationWorkflow:
                 retry_policy=PATIENT,
                 summary="limit again: the ledger did not answer",
             )
-        return result.admitted
+        return result
 
     async def _retry(self, plan: Plan, delivery: DeliveryRef, seen: int) -> PassResult | None:
         """Run passes by the retried activity, pending in the Web UI. None: woken before it ended."""

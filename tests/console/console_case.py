@@ -14,7 +14,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.records import DeliveryUpdate
+from storage.records import DeliveryUpdate, Intent
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60
@@ -84,6 +84,25 @@ class WorkerActions:
             assert await self.ledger.update(
                 DeliveryUpdate(notification.id, delivery.id, delivery.version, after)
             )
+
+    async def intend(self, id: str) -> None:
+        """Open an attempt of the notification's only delivery."""
+        notification = await self.ledger.load(UUID(id))
+        assert notification is not None
+        (delivery,) = notification.deliveries
+        intent = Intent(
+            notification_id=notification.id,
+            delivery_id=delivery.id,
+            version=delivery.version,
+            provider="twilio",
+            budget_s=10,
+            visibility_delay_s=30,
+            suppression_key="+2348031236789",
+            target_masked="+234•••••6789",
+            selection={},
+            required=False,
+        )
+        assert await self.ledger.intend(intent) is not None
 
     async def park(self, id: str, status: Status = Status.DEAD_LETTERED) -> None:
         """Park the notification: its retry schedule is exhausted."""

@@ -1,9 +1,15 @@
 """Operators' commands: find stuck deliveries, handle dead letters, drain providers, manage API keys."""
 
+import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from uuid import UUID
 
+import httpx
 from console_case import Herald, WorkerActions
 
+from console.client import Api
+from console.stuck import find_stuck
 from domain.reasons import Reason
 from domain.status import Status
 
@@ -26,6 +32,26 @@ async def test_stuck_lists_only_deliveries_without_progress(run: Herald, workers
     shown = await run("stuck")
     assert shown.code == 0
     assert shown.out.splitlines()[1].startswith(overdue)
+
+
+async def test_a_call_is_stuck_by_the_time_since_its_intent(
+    environment: Mapping[str, str], run: Herald, workers: WorkerActions
+) -> None:
+    stuck, recent = [(await run.send())["id"] for _ in range(2)]
+    for id in (stuck, recent):
+        await workers.intend(id)
+    await workers.ledger.pool.execute(
+        "UPDATE notification_attempts SET intended_at = intended_at + interval '2 min'"
+        " WHERE notification_id = $1",
+        UUID(recent),
+    )
+    with httpx.Client(
+        base_url=environment["HERALD_API_URL"],
+        headers={"Authorization": f"Bearer {environment['HERALD_API_KEY']}"},
+        trust_env=False,
+    ) as client:
+        found, _ = await asyncio.to_thread(find_stuck, Api(client), 100, await workers.at(180))
+    assert [one.notification_id for one in found if one.notification_id in (stuck, recent)] == [stuck]
 
 
 async def test_a_dead_letter_is_sent_again(run: Herald, workers: WorkerActions) -> None:

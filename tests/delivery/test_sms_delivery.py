@@ -37,7 +37,7 @@ async def test_the_numbers_country_selects_the_route(submitter: Submitter, make_
     assert await _first(nigerian) == ("termii", "NG", ["termii", "twilio"])
     assert await _first(british) == ("termii", "44", ["termii"])
     assert await _first(american) == ("twilio", "general", ["twilio", "termii"])
-    # A type's own route goes before a country's.
+    # A type's own route takes precedence over a country's.
     assert await _first(own) == ("twilio", "type", ["twilio"])
 
 

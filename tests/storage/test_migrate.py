@@ -242,7 +242,7 @@ def test_functions_come_after_those_that_they_refer_to(tmp_path: Path) -> None:
     order = [step.name for step in steps(release)]
     assert order.index("b_v1") < order.index("a_v1")
     (release.functions / "b_v1.sql").write_text("CREATE FUNCTION b_v1() … SELECT a_v1()\n")
-    with pytest.raises(SchemaError, match="functions name each other"):
+    with pytest.raises(SchemaError, match="refer to each other"):
         steps(release)
 
 

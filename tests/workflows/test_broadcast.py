@@ -56,6 +56,18 @@ async def test_a_failed_activity_is_repeated(skipping: Client) -> None:
     assert script.calls == [ACCEPTED] * 3
 
 
+async def test_commands_that_wait_together_are_applied_without_a_wait_between(
+    temporal_client: Client,
+) -> None:
+    script = Script([OVER])
+    handle = await start(temporal_client)
+    await handle.signal(BroadcastWorkflow.pause)
+    await handle.signal(BroadcastWorkflow.resume)
+    async with working_on(temporal_client, script):
+        await until(lambda: _began_with(script, "pause", "resume"))
+        await handle.terminate()
+
+
 async def test_a_paused_broadcast_is_woken(temporal_client: Client) -> None:
     script = Script([PAUSED, OVER])
     async with working_on(temporal_client, script):
@@ -65,7 +77,7 @@ async def test_a_paused_broadcast_is_woken(temporal_client: Client) -> None:
         assert await handle.result() == "completed"
 
 
-async def test_a_signal_becomes_a_decision_in_the_ledger(temporal_client: Client) -> None:
+async def test_a_signal_becomes_a_command_in_the_ledger(temporal_client: Client) -> None:
     script = Script([WINDOW, STOP, FOLLOW, OVER], decided=STOP)
     async with working_on(temporal_client, script):
         handle = await start(temporal_client)
@@ -94,6 +106,10 @@ async def test_a_long_broadcast_continues_as_new(skipping: Client, monkeypatch: 
     assert first.status is not None
     assert first.status.name == "CONTINUED_AS_NEW"
     assert script.calls == [ACCEPTED] * 13
+
+
+async def _began_with(script: Script, *calls: str) -> bool:
+    return tuple(script.calls[: len(calls)]) == calls
 
 
 async def _shows(handle: Handle, text: str) -> bool:
