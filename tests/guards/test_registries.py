@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from repository import ROOT, code, part, tree
+from repository import ROOT, code, tree
 
 from devstack import herald
 from devstack.ports import Ports
