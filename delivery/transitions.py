@@ -39,7 +39,8 @@ class Transitions:
     async def conclude(self, snapshot: DeliverySnapshot, after: Transition | None = None, **ids: str) -> None:
         """Do what follows from an applied transition: alert for a parked delivery, release unused places.
 
-        None: from the current status, without an alert. `ids` are ids and codes for the alert.
+        Without `after`: what follows from the status that was read; it alerts for nothing. `ids` are ids and
+        codes for the alert.
         """
         if after is not None and after.status in PARKED:
             alert_parked(self._metrics, snapshot, after, **ids)
