@@ -47,7 +47,7 @@ class DeliverBatch:
         )
         beside = [asyncio.create_task(_tell(batch)), asyncio.create_task(self._stop(batch))]
         try:
-            return await batch.drain()
+            return await batch.run()
         finally:
             for task in beside:
                 task.cancel()

@@ -36,7 +36,7 @@ class BodyLimit:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             if b"expect" not in headers:
-                await drain(receive)
+                await discard(receive)
             problem = Problem(
                 413, "body_too_large", too_large_message(scope["path"]), headers={"Connection": "close"}
             )
@@ -61,7 +61,7 @@ class _Limited:
         self._more = message.get("more_body", False)
         if self._bytes > self._bytes_max:
             if self._more:
-                await drain(self._receive)
+                await discard(self._receive)
             raise HTTPException(413, headers={"Connection": "close"})
         return message
 
@@ -73,7 +73,7 @@ class _Limited:
             raise HTTPException(408, headers={"Connection": "close"}) from None
 
 
-async def drain(receive: Receive) -> None:
+async def discard(receive: Receive) -> None:
     """Read and drop the rest of a body, up to a size and a time."""
     dropped = 0
     try:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from api import audience
 from api.auth import StreamedRoute, Tenant
-from api.body_limit import drain
+from api.body_limit import discard
 from api.broadcast_models import BroadcastView
 from api.broadcasts import load, load_view, view_of, wrong_status
 from api.context import AppContext, Ctx
@@ -80,7 +80,7 @@ async def upload(
     except ClientDisconnect:
         raise Problem(400, "audience_cut_short", "The upload was cut short. Send it again.") from None
     except Problem:
-        await drain(request.receive)
+        await discard(request.receive)
         raise
     if not read.total:
         raise read.problem("audience_empty", "The upload has no usable line.")
@@ -151,7 +151,7 @@ async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) ->
     """Answer an upload to a broadcast that is not a draft: return it if this is its audience again."""
     broadcast = await load(ctx, tenant, id)
     if broadcast.digest is None:
-        await drain(request.receive)
+        await discard(request.receive)
         raise wrong_status(
             f"Its status is {broadcast.status} and its audience {broadcast.audience}: it takes no upload."
         )

@@ -75,7 +75,7 @@ class Batch:
         # Wakes a waiter for a slot at once; it sees that the batch stops, and starts nothing.
         self._slots.release()
 
-    async def drain(self) -> BatchProgress:
+    async def run(self) -> BatchProgress:
         """Send what is due until the batch is full, nothing more is due, or it is stopped.
 
         Returns once all its sends have finished, also if cancelled: no call is interrupted.
@@ -120,8 +120,8 @@ class Batch:
                 log.warning(
                     "batch_items_released", batch_id=str(self._id), count=results[BatchItemResult.LEFT]
                 )
-            shut = results[BatchItemResult.WAITING] + results[BatchItemResult.LEFT]
-            pace = pace.after(results.total() - shut, shut, time.monotonic() - started)
+            unavailable = results[BatchItemResult.WAITING] + results[BatchItemResult.LEFT]
+            pace = pace.after(results.total() - unavailable, unavailable, time.monotonic() - started)
             await self._rest(pace.rest_s)
 
     async def _claim(self, limit: int) -> Sequence[BatchClaim]:

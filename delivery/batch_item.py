@@ -13,7 +13,7 @@ from domain.notification import Notification
 from domain.notification_types import Catalog
 from domain.reasons import Reason
 
-_SHUT = frozenset({Reason.PROVIDER_DOWN, Reason.LIMIT_STORE_LOST})
+_UNAVAILABLE = frozenset({Reason.PROVIDER_DOWN, Reason.LIMIT_STORE_LOST})
 
 
 class BatchItemResult(StrEnum):
@@ -51,7 +51,7 @@ class BatchItems:
         if notification is None:
             return BatchItemResult.SETTLED
         if not plan.steps:
-            put_off = all(delivery.reason_code in _SHUT for delivery in notification.deliveries)
+            put_off = all(delivery.reason_code in _UNAVAILABLE for delivery in notification.deliveries)
             return BatchItemResult.WAITING if put_off else BatchItemResult.SETTLED
         if self._needs_dedicated_workflow(plan, notification):
             return BatchItemResult.DEDICATED_WORKFLOW
@@ -63,12 +63,14 @@ class BatchItems:
         """Whether a batch must not send it: its type was changed, or it was tried before."""
         type = self._catalog.types[notification.type]
         return needs_workflow(type, notification.strategy) or any(
-            step.action is not Action.SEND and step.hold for step in plan.steps
+            step.action is not Action.SEND and step.keeps_workflow for step in plan.steps
         )
 
     async def _carry(self, notification: Notification, step: Step) -> PassResult:
         if step.action is not Action.SEND:
-            return PassResult(step.action, step.status, step.reason, step.wait_s, hold=step.hold)
+            return PassResult(
+                step.action, step.status, step.reason, step.wait_s, keeps_workflow=step.keeps_workflow
+            )
         delivery = notification.delivery_by_id(UUID(step.delivery_id))
         if step.limited:
             limited = await self._admission.admit(notification, delivery)
@@ -79,8 +81,8 @@ class BatchItems:
 
 def _combined(results: list[PassResult]) -> BatchItemResult:
     """The notification's result, from those of its channels."""
-    if any(result.action is not Action.NOTHING and result.hold for result in results):
+    if any(result.action is not Action.NOTHING and result.keeps_workflow for result in results):
         return BatchItemResult.DEDICATED_WORKFLOW
-    if all(result.reason in _SHUT for result in results):
+    if all(result.reason in _UNAVAILABLE for result in results):
         return BatchItemResult.WAITING
     return BatchItemResult.SETTLED

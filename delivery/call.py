@@ -1,27 +1,29 @@
-"""The protocol of a provider call: admission, intent, budget, send, record, judging the address.
+"""The protocol of a provider call: reservation, intent, budget, send, record, judging the address.
 
-First sends, calls repeated under an idempotency key, and adopted messages all go through here.
+First sends, calls repeated under an idempotency key, and what look-ups find all go through here.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 import asyncpg
 import structlog
 
-from delivery.evidence import contradicts, selection, sms_size
+from delivery.evidence import selection, sms_size
 from delivery.messages import Messages
 from delivery.provider_health import ProviderHealth
 from delivery.reporting import count_sms
-from domain.contacts import suppression_key
+from domain.contacts import suppression_key, verdict_on
 from domain.masking import mask
 from domain.notification import Attempt, Channel
 from domain.notification_types import Catalog
-from domain.outcome import AddressVerdict, Outcome, SendResult
+from domain.outcome import AddressVerdict, Outcome, SendResult, contradicts
+from domain.resolution_decision import may_repeat
 from domain.routing import Candidate
 from domain.snapshot import DeliverySnapshot
 from domain.transition import Call, Transition
@@ -29,6 +31,7 @@ from providers.base import Provider
 from storage.address_verdicts import apply_verdict
 from storage.group import LedgerError
 from storage.ledger import Ledger
+from storage.outages import outages_as_ledger_errors
 from storage.records import AttemptOutcome, Intent, OpenAttempt, Renewal, Updated
 from telemetry.logs import alert
 from telemetry.metrics import Metrics
@@ -39,8 +42,10 @@ DEADLINE_MARGIN_S = 1.0
 """How much longer the send deadline is than the sender's budget, in seconds: timers are not exact."""
 BUDGET_S_MIN = 0.2
 """A call with less of its budget left is not made: it could only end ambiguously."""
-CLOSE_RETRIES_MAX = 10
-"""How often recording an outcome is retried while Postgres is unavailable (about 15 s)."""
+RECORD_WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0, 2.0)
+"""The waits between the tries to record an outcome while Postgres is unavailable, in seconds: 11 s in all."""
+
+Recorded = TypeVar("Recorded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,9 @@ class ProviderCalls:
         *,
         counts_in_flight: bool = True,
     ) -> None:
-        """`counts_in_flight`: whether these calls count when a provider is asked whether it is crowded."""
+        """`counts_in_flight`: whether these calls count towards their providers' calls under way
+        (ProviderHealth.is_fast).
+        """
         self._ledger = ledger
         self._providers = providers
         self._health = health
@@ -79,14 +86,14 @@ class ProviderCalls:
         self._metrics = metrics
         self._counts_in_flight = counts_in_flight
 
-    async def admit(self, provider: str) -> str | None:
+    async def reserve(self, provider: str) -> str | None:
         """Reserve a call. Returns why it was refused, or None; then `send` or `repeat` must follow."""
         return await self._health.enter(provider)
 
     async def send(self, snapshot: DeliverySnapshot, call: Call) -> MadeCall | None:
         """Send for the first time, as a new attempt. None: the delivery changed; read it again.
 
-        The call must have been reserved by `admit`.
+        The call must have been reserved.
         """
         candidate, delivery = call.candidate, snapshot.delivery
         size = self._sms_size(snapshot, candidate)
@@ -95,7 +102,7 @@ class ProviderCalls:
             delivery_id=delivery.id,
             version=delivery.version,
             provider=candidate.provider,
-            budget_s=self._hold_s(candidate.provider),
+            budget_s=self._deadline_s(candidate.provider),
             visibility_delay_s=snapshot.context.provider(candidate.provider).visibility_delay_s,
             suppression_key=suppression_key(delivery.channel, candidate.target.address),
             target_masked=mask(delivery.channel, candidate.target.address),
@@ -119,7 +126,7 @@ class ProviderCalls:
     ) -> MadeCall | None:
         """Make the call of an open attempt again, under the same key. None: it changed; read it again.
 
-        The call must have been reserved by `admit`.
+        The call must have been reserved.
         """
         provider, delivery = self._providers[attempt.provider], snapshot.delivery
         renewal = Renewal(
@@ -127,7 +134,7 @@ class ProviderCalls:
             delivery_id=delivery.id,
             number=attempt.number,
             version=delivery.version,
-            budget_s=self._hold_s(attempt.provider),
+            budget_s=self._deadline_s(attempt.provider),
             visibility_delay_s=snapshot.context.provider(attempt.provider).visibility_delay_s,
             key_life_s=provider.capabilities.key_life_s,
             suppression_key=suppression_key(delivery.channel, candidate.target.address),
@@ -137,23 +144,20 @@ class ProviderCalls:
         return await self._call(snapshot, candidate, attempt, self._ledger.renew(renewal), size)
 
     def may_repeat(self, snapshot: DeliverySnapshot, attempt: Attempt, candidate: Candidate) -> bool:
-        """Whether a repeated call is certain to send at most once, and the message may still be sent.
-
-        False once the provider may have forgotten the key, or if the address or the text changed since the
-        first call.
-        """
-        key_life_s = self._providers[attempt.provider].capabilities.key_life_s
-        forgotten_at = attempt.intended_at + timedelta(seconds=key_life_s - self._hold_s(attempt.provider))
-        return (
-            not snapshot.is_expired
-            and attempt.match_key == self._messages.match_key(snapshot, candidate)
-            and snapshot.now < forgotten_at
-            and not snapshot.permission.is_withdrawn
+        """Whether the call of an open attempt may be repeated: see domain.resolution_decision.may_repeat."""
+        return may_repeat(
+            snapshot,
+            attempt,
+            self._messages.match_key(snapshot, candidate),
+            key_life_s=self._providers[attempt.provider].capabilities.key_life_s,
+            budget_s=self._deadline_s(attempt.provider),
         )
 
     async def record(self, made: MadeCall, after: Transition) -> Updated | None:
         """Record the result of a call with the transition that follows. None: the attempt was resolved in the
         meantime, and the late outcome is kept as evidence.
+
+        Raises storage.group.LedgerError if the ledger stays unavailable.
         """
         result = made.result
         outcome = _outcome(made.snapshot, made.attempt, after)
@@ -221,7 +225,7 @@ class ProviderCalls:
         count_sms(self._metrics, candidate.provider, size, result)
         # The estimated database time: ahead by the wait for the intent and never behind, so that no wait that
         # is counted from it ends early.
-        committed_at = attempt.send_deadline - timedelta(seconds=self._hold_s(candidate.provider))
+        committed_at = attempt.send_deadline - timedelta(seconds=self._deadline_s(candidate.provider))
         now = committed_at + timedelta(seconds=time.monotonic() - started)
         # The call may have opened the circuit, or the provider may have asked us to wait.
         route = self._health.route(
@@ -247,19 +251,8 @@ class ProviderCalls:
         return result, round(elapsed_s * 1000)
 
     async def _close(self, outcome: AttemptOutcome) -> Updated | None:
-        """Record the outcome, with retries: only this process knows it.
-
-        Recording it twice is harmless: the second write finds the attempt closed with the same outcome.
-        """
-        for retry in range(CLOSE_RETRIES_MAX):
-            try:
-                return await self._ledger.close_attempt(outcome)
-            except LedgerError as error:
-                if retry == CLOSE_RETRIES_MAX - 1:
-                    raise
-                log.warning("outcome_not_recorded_yet", delivery_id=str(outcome.delivery_id), why=str(error))
-                await asyncio.sleep(min(0.1 * 2**retry, 2.0))
-        raise AssertionError("unreachable")
+        """Twice is harmless: the second write finds the attempt closed with the same outcome."""
+        return await _persist(lambda: self._ledger.close_attempt(outcome), outcome.delivery_id)
 
     async def _keep_late_outcome(self, made: MadeCall) -> None:
         """Keep the outcome of an attempt that was resolved without it, and alert if the two contradict."""
@@ -281,18 +274,24 @@ class ProviderCalls:
         result, notification = made.result, made.snapshot.notification
         if result.address_verdict is AddressVerdict.KEEP:
             return
-        await apply_verdict(
-            self._ledger.pool,
-            result.address_verdict,
-            tenant=notification.tenant,
-            user_id=notification.user_id,
-            channel=made.snapshot.delivery.channel,
-            address=made.candidate.target.address,
-            code=result.code or "refused",
-            provider=made.candidate.provider,
-            # What the provider knew before that does not concern a token registered since.
-            intended_at=min(made.attempt.intended_at, result.dead_since or made.attempt.intended_at),
-        )
+        delivery = made.snapshot.delivery
+
+        async def judge() -> None:
+            with outages_as_ledger_errors():
+                await apply_verdict(
+                    self._ledger.pool,
+                    verdict_on(delivery.channel, result.address_verdict),
+                    tenant=notification.tenant,
+                    user_id=notification.user_id,
+                    channel=delivery.channel,
+                    address=made.candidate.target.address,
+                    code=result.code or "refused",
+                    provider=made.candidate.provider,
+                    # What the provider knew before that does not concern a token registered since.
+                    intended_at=min(made.attempt.intended_at, result.dead_since or made.attempt.intended_at),
+                )
+
+        await _persist(judge, delivery.id)
 
     def _sms_size(self, snapshot: DeliverySnapshot, candidate: Candidate) -> dict[str, object] | None:
         if snapshot.delivery.channel is not Channel.SMS:
@@ -300,9 +299,20 @@ class ProviderCalls:
         prices = self._catalog.provider(candidate.provider).prices
         return sms_size(snapshot.notification.content.body, candidate.target.address, prices)
 
-    def _hold_s(self, provider: str) -> float:
+    def _deadline_s(self, provider: str) -> float:
         """How long after the intent no other process acts on the attempt, in seconds."""
         return self._catalog.provider(provider).timeout_s + DEADLINE_MARGIN_S
+
+
+async def _persist(write: Callable[[], Awaitable[Recorded]], delivery_id: UUID) -> Recorded:
+    """Record a part of an outcome, with retries: only this process knows it. Raises LedgerError."""
+    for wait_s in RECORD_WAITS_S:
+        try:
+            return await write()
+        except LedgerError as error:
+            log.warning("outcome_not_recorded_yet", delivery_id=str(delivery_id), why=str(error))
+            await asyncio.sleep(wait_s)
+    return await write()
 
 
 def _outcome(snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> AttemptOutcome:

@@ -16,10 +16,8 @@ from domain.call_decision import CallEnded
 from domain.contracts import Action, PassResult
 from domain.decision import decide
 from domain.notification import Notification
-from domain.reasons import Reason
-from domain.required_action import required_action
+from domain.required_action import continues_pass, required_action
 from domain.snapshot import DeliverySnapshot
-from domain.status import SENDABLE, Status
 from domain.transition import Call, Resolve, Transition, Wait
 from storage.ledger import Ledger
 
@@ -68,7 +66,7 @@ class DeliveryPass:
         """Execute one step. None: the ledger changed; read it again."""
         match decide(snapshot):
             case Wait() as wait:
-                await self._transitions.release_unsent(snapshot, snapshot.delivery.status)
+                await self._transitions.conclude(snapshot)
                 return await self._limit_parked(required_action(snapshot, wait))
             case Transition() as transition:
                 return await self._apply(snapshot, transition)
@@ -85,7 +83,7 @@ class DeliveryPass:
             reached = await self._limits.reserve(snapshot.notification, snapshot.delivery)
             if reached is not None:
                 return await self._apply(snapshot, decide(snapshot, reached))
-        while (refused := await self._calls.admit(call.candidate.provider)) is not None:
+        while (refused := await self._calls.reserve(call.candidate.provider)) is not None:
             snapshot = snapshot.with_blocked(call.candidate.provider, refused)
             decision = decide(snapshot)
             if not isinstance(decision, Call):
@@ -99,9 +97,7 @@ class DeliveryPass:
             return None
         after = decide(made.snapshot, CallEnded(made.attempt, made.result))
         updated = await self._calls.record(made, after)
-        if updated is None or updated.status is not after.status or after.status is Status.SENDING:
-            return None
-        if after.status in SENDABLE and after.reason_code != Reason.RETRY:
+        if updated is None or updated.status is not after.status or continues_pass(made.snapshot, after):
             return None
         code = f" ({made.result.code})" if made.result.code else ""
         detail = f"{call.candidate.provider}: {made.result.outcome}{code}"
@@ -117,4 +113,4 @@ class DeliveryPass:
         """Keep a workflow open for a parked delivery only while few are parked."""
         if result.action is not Action.PARKED:
             return result
-        return replace(result, hold=await self._transitions.keeps_workflow())
+        return replace(result, keeps_workflow=await self._transitions.keeps_workflow())

@@ -4,20 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from domain.notification_types import Prices
-from domain.outcome import Outcome
 from domain.segments import segments
 from domain.snapshot import DeliverySnapshot
 from domain.transition import Call
-
-
-def contradicts(outcome: Outcome, resolved: str | None) -> bool:
-    """Whether a late outcome shows that a message was sent which the ledger does not count as sent.
-
-    `resolved`: how the attempt had been closed; None if it was open.
-    """
-    if outcome is Outcome.ACCEPTED:
-        return resolved not in (None, Outcome.ACCEPTED)
-    return outcome is Outcome.AMBIGUOUS and resolved == Outcome.NOT_SENT
 
 
 def selection(snapshot: DeliverySnapshot, call: Call, size: Mapping[str, object] | None) -> dict[str, Any]:

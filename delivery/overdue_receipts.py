@@ -10,10 +10,9 @@ from domain.decision import decide
 from domain.notification import Attempt
 from domain.notification_types import Catalog
 from domain.outcome import FINAL_RECEIPTS
-from domain.overdue_receipt import POLL_AGAIN_S, ReceiptMissing, overdue
+from domain.overdue_receipt import ReceiptMissing, overdue
 from domain.required_action import required_action
 from domain.snapshot import DeliverySnapshot
-from domain.status import Status
 from domain.transition import Transition
 from providers.base import LookupFailed, Provider
 from storage.ledger import Ledger
@@ -66,14 +65,7 @@ class OverdueReceipts:
     async def _apply(self, snapshot: DeliverySnapshot, attempt: Attempt, after: Transition) -> PassResult:
         if await self._transitions.apply(snapshot, after) is None:
             return PassResult(Action.NOTHING, replan=True)
-        if after.status is Status.DEFERRED:
-            return PassResult(
-                Action.SEND, after.status, after.reason_code, detail="no receipt: the next provider"
-            )
-        if after.due_at is not None:
-            detail = f"{attempt.provider}: no receipt yet"
-            return PassResult(Action.POLL, after.status, wait_s=POLL_AGAIN_S, detail=detail)
-        return required_action(snapshot, after, "no receipt")
+        return required_action(snapshot, after, f"{attempt.provider}: no receipt")
 
     async def _has_reported(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
         """Whether the provider reported a final receipt."""

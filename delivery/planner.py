@@ -61,12 +61,12 @@ class Planner:
             needed.wait_s,
             needed.status,
             needed.reason,
-            hold=needed.hold,
+            keeps_workflow=needed.keeps_workflow,
         )
         if isinstance(decision, Call):
             fast = self._health.is_fast(decision.candidate.provider)
             limited = snapshot.context.type.limits_on(delivery.channel)
             return replace(step, fast=fast, limited=limited)
         if step.action is Action.PARKED:
-            return replace(step, hold=await self._transitions.keeps_workflow())
+            return replace(step, keeps_workflow=await self._transitions.keeps_workflow())
         return step

@@ -11,22 +11,21 @@ import asyncpg
 
 from delivery.call import MadeCall, ProviderCalls
 from delivery.messages import Messages
-from delivery.reporting import alert_parked
+from delivery.transitions import Transitions
 from domain.contracts import PassResult
 from domain.decision import decide
 from domain.notification import Attempt, Channel, Target
 from domain.notification_types import Catalog
-from domain.outcome import Outcome, SendResult
+from domain.outcome import Match, Outcome, SendResult
 from domain.required_action import required_action
-from domain.resolution_decision import Finding, Resolved
+from domain.resolution_decision import Finding, Resolved, answered, own_match
 from domain.routing import Candidate
 from domain.snapshot import DeliverySnapshot
-from domain.status import PARKED
 from domain.transition import Resolve, Transition, Wait
-from providers.base import AmbiguityResolution, LookupFailed, Match, Provider
+from providers.base import AmbiguityResolution, LookupFailed, Provider
 from storage.ledger import Ledger
 from storage.receipts import Receipts
-from telemetry.metrics import Metrics
+from storage.records import Updated
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +49,17 @@ class Resolver:
         receipts: Receipts,
         providers: Mapping[str, Provider],
         calls: ProviderCalls,
+        transitions: Transitions,
         messages: Messages,
         catalog: Catalog,
-        metrics: Metrics,
     ) -> None:
         self._ledger = ledger
         self._receipts = receipts
         self._providers = providers
         self._calls = calls
+        self._transitions = transitions
         self._messages = messages
         self._catalog = catalog
-        self._metrics = metrics
 
     async def resolve(self, snapshot: DeliverySnapshot, resolve: Resolve) -> PassResult | None:
         """Resolve the open attempt, or return when to ask again. None: it changed; read it again."""
@@ -71,7 +70,7 @@ class Resolver:
         resolved = _resolved(attempt, resolve.conclusive, inquiry)
         after = decide(inquiry.snapshot, resolved)
         if isinstance(after, Wait):
-            return await self._ask_later(inquiry.snapshot, resolved, after)
+            return await self._ask_later(inquiry, attempt, after)
         await self._close(inquiry, attempt, after)
         return None
 
@@ -94,24 +93,17 @@ class Resolver:
     async def _repeat(
         self, snapshot: DeliverySnapshot, attempt: Attempt, target: Target | None
     ) -> Inquiry | None:
-        """Repeat the call under the same key. Only an acceptance, or a refusal of this recipient, settles the
-        first call: any other refusal may have been given before the key was checked.
-        """
+        """Repeat the call under the same key. None: the attempt changed."""
         candidate = Candidate(attempt.provider, target) if target else None
         if candidate is None or not self._calls.may_repeat(snapshot, attempt, candidate):
             return Inquiry(Finding.UNRESOLVABLE, snapshot)
-        refused = await self._calls.admit(attempt.provider)
+        refused = await self._calls.reserve(attempt.provider)
         if refused is not None:
             return Inquiry(Finding.INCONCLUSIVE, snapshot, refused=refused)
         made = await self._calls.repeat(snapshot, attempt, candidate)
         if made is None:
             return None
-        findings = {
-            Outcome.ACCEPTED: Finding.ACCEPTED,
-            Outcome.REJECTED_RECIPIENT: Finding.RECIPIENT_REJECTED,
-        }
-        finding = findings.get(made.result.outcome, Finding.INCONCLUSIVE)
-        return Inquiry(finding, made.snapshot, made=made)
+        return Inquiry(answered(made.result.outcome), made.snapshot, made=made)
 
     async def _look_up(
         self, snapshot: DeliverySnapshot, attempt: Attempt, provider: Provider, target: Target
@@ -122,59 +114,53 @@ class Resolver:
         return await provider.lookup(message, timeout_s=timeout_s)
 
     async def _matched(self, snapshot: DeliverySnapshot, attempt: Attempt, found: Sequence[Match]) -> Inquiry:
-        """Match the vendor's messages: a certain one, else a single one that no other attempt has claimed."""
-        if certain := next((match for match in found if match.certain), None):
-            return Inquiry(Finding.ACCEPTED, snapshot, certain)
-        if await self._has_indistinguishable(snapshot, attempt):
-            return Inquiry(Finding.INDISTINGUISHABLE, snapshot)
-        if found:
-            ids = [match.provider_message_id for match in found]
-            claimed = await self._ledger.claimed_messages(attempt.provider, ids)
-            found = [match for match in found if match.provider_message_id not in claimed]
-        if len(found) > 1:
-            return Inquiry(Finding.INDISTINGUISHABLE, snapshot)
-        return (
-            Inquiry(Finding.ACCEPTED, snapshot, found[0]) if found else Inquiry(Finding.NOT_FOUND, snapshot)
+        ids = [match.provider_message_id for match in found]
+        claimed = await self._ledger.claimed_messages(attempt.provider, ids) if ids else set[str]()
+        finding, match = own_match(
+            found, claimed, is_distinguishable=await self._is_distinguishable(snapshot, attempt)
         )
+        return Inquiry(finding, snapshot, match)
 
-    async def _has_indistinguishable(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
+    async def _is_distinguishable(self, snapshot: DeliverySnapshot, attempt: Attempt) -> bool:
         key = attempt.match_key
-        return (
-            key is not None and await self._ledger.indistinguishable_attempts(key, snapshot.delivery.id) > 0
-        )
+        return key is None or not await self._ledger.indistinguishable_attempts(key, snapshot.delivery.id)
 
     async def _close(self, inquiry: Inquiry, attempt: Attempt, after: Transition) -> None:
         snapshot, match = inquiry.snapshot, inquiry.match
-        if inquiry.made is not None and inquiry.finding is not Finding.INCONCLUSIVE:
-            updated = await self._calls.record(inquiry.made, after)
-        else:
-            message_id = match.provider_message_id if match else None
-            try:
-                updated = await self._calls.settle(snapshot, attempt, after, provider_message_id=message_id)
-            except asyncpg.UniqueViolationError:
-                # Another attempt claimed the message in the meantime: it was not this attempt's.
-                return
-        if updated is not None and updated.status in PARKED:
-            alert_parked(self._metrics, snapshot, after, provider=attempt.provider)
+        try:
+            updated = await self._record(inquiry, attempt, after)
+        except asyncpg.UniqueViolationError:
+            # Another attempt claimed the message in the meantime: it was not this attempt's.
+            return
+        if updated is not None and updated.status is after.status:
+            await self._transitions.conclude(snapshot, after, provider=attempt.provider)
         if match is not None and match.receipt is not None:
             await self._receipts.apply_one(snapshot.delivery.id, attempt.number, match.receipt, "lookup")
 
-    async def _ask_later(
-        self, snapshot: DeliverySnapshot, resolved: Resolved, wait: Wait
-    ) -> PassResult | None:
+    async def _ask_later(self, inquiry: Inquiry, attempt: Attempt, wait: Wait) -> PassResult | None:
         if wait.postponement is not None:
-            result = resolved.result
-            code = (result.code or result.outcome.value) if result else None
-            if await self._calls.settle(snapshot, resolved.attempt, wait.postponement, code=code) is None:
+            updated = await self._record(inquiry, attempt, wait.postponement, code=inquiry.refused)
+            if updated is None:
                 return None
-        return required_action(snapshot, wait)
+        return required_action(inquiry.snapshot, wait)
+
+    async def _record(
+        self, inquiry: Inquiry, attempt: Attempt, after: Transition, *, code: str | None = None
+    ) -> Updated | None:
+        """Record what was found out. `code`: why the provider could not be asked. None: it changed."""
+        if inquiry.made is not None:
+            return await self._calls.record(inquiry.made, after)
+        message_id = inquiry.match.provider_message_id if inquiry.match else None
+        return await self._calls.settle(
+            inquiry.snapshot, attempt, after, provider_message_id=message_id, code=code
+        )
 
 
 def _resolved(attempt: Attempt, conclusive: bool, inquiry: Inquiry) -> Resolved:
     """The event for the decision; for an accepted message, also how it was found, for the timeline."""
     if inquiry.match is not None:
         data = {"provider": attempt.provider, "certain": inquiry.match.certain}
-        return Resolved(attempt, inquiry.finding, conclusive, event="adopted", data=data)
+        return Resolved(attempt, inquiry.finding, conclusive, event="message_matched", data=data)
     if inquiry.made is not None:
         data = {"provider": attempt.provider}
         return Resolved(

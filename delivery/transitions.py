@@ -2,15 +2,13 @@
 
 from delivery.reporting import alert_parked
 from delivery.user_limits import UserLimits
-from domain.outcome import Outcome
+from domain.limit_decision import releases_places
 from domain.snapshot import DeliverySnapshot
-from domain.status import FINAL, PARKED, REACHED, Status
+from domain.status import PARKED
 from domain.transition import Transition
 from storage.ledger import Ledger
 from storage.records import DeliveryUpdate, Updated
 from telemetry.metrics import Metrics
-
-_MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
 
 
 class Transitions:
@@ -38,16 +36,15 @@ class Transitions:
             await self.conclude(snapshot, after)
         return updated
 
-    async def conclude(self, snapshot: DeliverySnapshot, after: Transition) -> None:
-        """Do what follows from an applied transition: alert for a parked delivery, release unused places."""
-        if after.status in PARKED:
-            alert_parked(self._metrics, snapshot, after)
-        await self.release_unsent(snapshot, after.status)
+    async def conclude(self, snapshot: DeliverySnapshot, after: Transition | None = None, **ids: str) -> None:
+        """Do what follows from an applied transition: alert for a parked delivery, release unused places.
 
-    async def release_unsent(self, snapshot: DeliverySnapshot, status: Status) -> None:
-        """Release the places under the user's limits of a delivery that ended with this status, unsent."""
-        maybe_sent = any(attempt.outcome in _MAYBE_SENT for attempt in snapshot.delivery.attempts)
-        if status in FINAL and status not in REACHED and not maybe_sent:
+        Without `after`: what follows from the status that was read; it alerts for nothing. `ids` are ids and
+        codes for the alert.
+        """
+        if after is not None and after.status in PARKED:
+            alert_parked(self._metrics, snapshot, after, **ids)
+        if releases_places(snapshot.delivery, after):
             await self._limits.release(snapshot.notification, snapshot.delivery)
 
     async def keeps_workflow(self) -> bool:

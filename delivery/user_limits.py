@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from domain.limit_decision import LimitReached
-from domain.notification import Delivery, Lane, Notification
+from domain.limit_decision import LimitReached, is_sent_uncounted
+from domain.notification import Delivery, Notification
 from domain.notification_types import Catalog, OnLimit
 from ratelimit.keys import LimitKey, limit_keys
 from ratelimit.limiter import Limiter, OnLoss, Reservation
@@ -27,11 +27,10 @@ class UserLimits:
 
         None: it may be sent.
         """
-        critical = notification.lane is Lane.CRITICAL
         reservation = await self._limiter.reserve(
             self._keys(notification, delivery),
             str(delivery.id),
-            OnLoss.PASS if critical else OnLoss.WAIT,
+            OnLoss.PASS if is_sent_uncounted(notification.lane) else OnLoss.WAIT,
         )
         if reservation.store_lost:
             self._metrics.limiter_lost.add(decision="pass" if reservation.admitted else "wait")

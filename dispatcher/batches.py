@@ -1,4 +1,4 @@
-"""Decides which lanes are batched, and keeps one batch running for each of them that has work."""
+"""Keeps one batch running for each batched lane that has work."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from dispatcher.listener import Listener
+from domain.batching import is_always_batched, may_be_batched
 from domain.contracts import BatchRef
 from domain.ids import batch_workflow_id
 from domain.notification import Lane
@@ -43,8 +44,8 @@ class BatchStarter:
         self._queue = queue
         self._policy = policy
         self._listener = listener
-        self._batches = {lane: uuid4() for lane in lanes if self._may_be_batched(lane)}
-        self._always = {lane for lane in self._batches if lane is Lane.BULK}
+        self._batches = {lane: uuid4() for lane in lanes if may_be_batched(lane, policy)}
+        self._always = {lane for lane in self._batches if is_always_batched(lane)}
         self._spiking: set[Lane] = set()
         self._backlog: dict[Lane, int] = {}
 
@@ -90,12 +91,3 @@ class BatchStarter:
             )
         except RPCError as error:
             log.warning("batch_rejected", status=error.status.name, lane=lane)
-
-    def _may_be_batched(self, lane: Lane) -> bool:
-        match self._policy.batching:
-            case "never":
-                return False
-            case "bulk":
-                return lane is Lane.BULK
-            case "spike":
-                return lane is not Lane.CRITICAL

@@ -7,6 +7,8 @@ from temporalio.client import Client
 
 from dispatcher.listener import Listener
 from dispatcher.wakeups import wake
+from domain.batching import needs_workflow
+from domain.notification import Strategy
 from domain.notification_types import Catalog
 from storage.receipt_records import Applied, Changed
 from storage.receipts import Receipts
@@ -87,8 +89,8 @@ class ReceiptProcessor:
         await asyncio.gather(*(self._wake(change) for change in applied.changed if self._may_wait(change)))
 
     def _may_wait(self, change: Changed) -> bool:
-        type = self._catalog.types.get(change.type)
-        return change.first or (type is not None and type.await_receipt)
+        strategy = Strategy.FIRST if change.first else Strategy.ALL
+        return needs_workflow(self._catalog.types.get(change.type), strategy)
 
     async def _wake(self, change: Changed) -> None:
         error = await wake(self._client, change.notification_id)

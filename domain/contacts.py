@@ -18,6 +18,7 @@ from phonenumbers import (
 )
 
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
+from domain.outcome import AddressVerdict
 
 _E164_CHARS_MAX = 16
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -98,6 +99,15 @@ def suppression_key(channel: Channel, address: str) -> str:
             return address.partition("#")[0]
         case AddressKind.PHONE:
             return address
+
+
+def verdict_on(channel: Channel, verdict: AddressVerdict) -> AddressVerdict:
+    """What a provider's verdict means for an address of this channel: a token is emptied instead of
+    suppressed.
+    """
+    if verdict is AddressVerdict.KEEP or ADDRESS_KINDS[channel] is not AddressKind.TOKEN:
+        return verdict
+    return AddressVerdict.DEACTIVATE_TOKEN
 
 
 def normalise_email(text: str) -> str:

@@ -46,7 +46,7 @@ class Step:
     """What one delivery needs. `wait_s`: how long it waits, in seconds from now.
 
     `fast`: the provider that would be called is quick, so that the first pass may run in the workflow task.
-    `hold`: the workflow stays open for it; otherwise it waits in the ledger only.
+    `keeps_workflow`: the workflow stays open for it; otherwise it waits in the ledger only.
     `limited`: its type has a limit on the channel.
     """
 
@@ -57,7 +57,7 @@ class Step:
     status: str = ""
     reason: str | None = None
     fast: bool = True
-    hold: bool = True
+    keeps_workflow: bool = True
     limited: bool = True
 
 
@@ -85,7 +85,7 @@ class PassResult:
     reason: str | None = None
     wait_s: float = 0.0
     replan: bool = False
-    hold: bool = True
+    keeps_workflow: bool = True
     detail: str = ""
 
 

@@ -1,15 +1,18 @@
-"""What follows if a delivery has no place under its user's limits."""
+"""The places of deliveries under their users' limits: what follows without one, and when it becomes free."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from domain.notification import Delivery, Lane
+from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.snapshot import Snapshot
-from domain.status import Status
+from domain.status import FINAL, REACHED, Status
 from domain.transition import Transition, defer
 
 AGAIN_S_MIN = 1.0
 """The shortest wait before a place is requested again, in seconds."""
+_MAYBE_SENT = frozenset({Outcome.ACCEPTED, Outcome.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +41,20 @@ def without_place(snapshot: Snapshot, reached: LimitReached) -> Transition:
         data = {"limits": list(reached.limits)}
         return Transition(Status.RATE_LIMITED, None, Reason.RATE_LIMITED, event="rate_limited", data=data)
     return defer(snapshot.delivery, again, Reason.RATE_LIMITED)
+
+
+def is_sent_uncounted(lane: Lane) -> bool:
+    """Whether a notification of the lane is sent while the counts are lost; others wait."""
+    return lane is Lane.CRITICAL
+
+
+def releases_places(delivery: Delivery, after: Transition | None = None) -> bool:
+    """Whether the delivery's places become free: it ended, and no provider can have sent it.
+
+    `after`: the transition that was applied to the delivery since it was read.
+    """
+    status = after.status if after else delivery.status
+    outcomes = {attempt.outcome for attempt in delivery.attempts}
+    if after and after.closes:
+        outcomes.add(after.closes.outcome)
+    return status in FINAL - REACHED and not outcomes & _MAYBE_SENT

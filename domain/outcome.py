@@ -39,6 +39,16 @@ HEALTH_FAILURES = frozenset(
 """Outcomes that count against the provider's health, unless the result says otherwise."""
 
 
+def contradicts(outcome: Outcome, resolved: str | None) -> bool:
+    """Whether a late outcome shows that a message was sent which the ledger does not count as sent.
+
+    `resolved`: how the attempt had been closed; None if it was open.
+    """
+    if outcome is Outcome.ACCEPTED:
+        return resolved not in (None, Outcome.ACCEPTED)
+    return outcome is Outcome.AMBIGUOUS and resolved == Outcome.NOT_SENT
+
+
 class AddressVerdict(StrEnum):
     """What an outcome or a receipt means for the address."""
 
@@ -114,3 +124,12 @@ class Receipt:
     permanent: bool = False
     address_verdict: AddressVerdict = AddressVerdict.KEEP
     occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A message at a provider that may be ours. `certain`: it carries our reference."""
+
+    provider_message_id: str
+    certain: bool
+    receipt: Receipt | None = None

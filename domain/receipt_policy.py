@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from domain.call_decision import awaiting_receipt
 from domain.notification import Attempt, Delivery
-from domain.outcome import RECEIPT_ORDER, Outcome, ReceiptStatus
+from domain.outcome import RECEIPT_ORDER, Outcome, ReceiptStatus, contradicts
 from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
@@ -79,11 +79,13 @@ def effect_of(
     *,
     receipt_deadline_s: float | None,
     content_kept: bool,
+    first: bool,
 ) -> ReceiptEffect:
     """What these reports change. Raises KeyError if one names no attempt of the delivery.
 
     `receipt_deadline_s`: how long the type waits for a receipt after a send; None: no receipt is expected.
-    `content_kept`: the content is still available for another send.
+    `content_kept`: the content is still available for another send. `first`: the notification's strategy
+    is `first`, so that another channel may wait for this one.
     """
     attempts = {attempt.number: attempt for attempt in delivery.attempts}
     by_attempt: dict[int, list[Report]] = {}
@@ -104,7 +106,7 @@ def effect_of(
     if delivery.status is Status.SENDING and any(change.closes for change in changes):
         sent = awaiting_receipt(now, receipt_deadline_s)
         delivery = replace(delivery, status=Status.SENT)
-    return ReceiptEffect(changes, _failed(now, delivery, reports, content_kept) or sent)
+    return ReceiptEffect(changes, _failed(now, delivery, reports, content_kept, first) or sent)
 
 
 def _learn(attempt: Attempt, reports: Sequence[Report]) -> AttemptChange:
@@ -115,7 +117,7 @@ def _learn(attempt: Attempt, reports: Sequence[Report]) -> AttemptChange:
         number=attempt.number,
         receipt=best if moves_up else None,
         closes=attempt.outcome is None,
-        late=known is None and attempt.outcome not in (None, Outcome.ACCEPTED),
+        late=known is None and contradicts(Outcome.ACCEPTED, attempt.outcome),
         provider_message_id=min(
             (report.provider_message_id for report in reports if report.provider_message_id), default=None
         ),
@@ -132,7 +134,7 @@ def _applied(attempt: Attempt, change: AttemptChange) -> Attempt:
 
 
 def _failed(
-    now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool
+    now: datetime, delivery: Delivery, reports: Sequence[Report], content_kept: bool, first: bool
 ) -> Transition | None:
     """The transition of failing reports about the delivery's current attempt; None if nothing changes."""
     current = _current(delivery)
@@ -155,6 +157,8 @@ def _failed(
             Status.UNDELIVERED,
             due_at=None,
             reason_code=Reason.UNDELIVERED,
+            # The next channel is picked up at once, not after the lease of the current claim.
+            release=first,
             event=Event.UNDELIVERED,
             data={**data, "why": why},
         )

@@ -1,6 +1,6 @@
 """What follows from asking a provider about an attempt whose outcome is not known."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,7 +10,7 @@ from domain.call_decision import accepted, refused
 from domain.candidate_decision import park
 from domain.notification import Attempt
 from domain.notification_types import OnUnknown
-from domain.outcome import Outcome, SendResult
+from domain.outcome import Match, Outcome, SendResult
 from domain.reasons import Reason
 from domain.snapshot import DeliverySnapshot
 from domain.status import Status
@@ -53,6 +53,55 @@ class Resolved:
     result: SendResult | None = None
     event: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def may_repeat(
+    snapshot: DeliverySnapshot, attempt: Attempt, match_key: str, *, key_life_s: float, budget_s: float
+) -> bool:
+    """Whether the call of an open attempt may be repeated under its idempotency key: it is certain to send at
+    most once, and the message may still be sent.
+
+    `match_key`: of the message as it would be sent now; it differs once the address or the text changed.
+    `key_life_s`: how long after the intent the provider knows the key; a call takes up to `budget_s`.
+    storage/functions/ledger_renew_v1.sql checks the same again, except for the match key.
+    """
+    forgotten_at = attempt.intended_at + timedelta(seconds=key_life_s - budget_s)
+    return (
+        not snapshot.is_expired
+        and attempt.match_key == match_key
+        and snapshot.now < forgotten_at
+        and not snapshot.permission.is_withdrawn
+    )
+
+
+def answered(outcome: Outcome) -> Finding:
+    """The finding of a repeated call. Only an acceptance, or a refusal of this recipient, settles the first
+    call: any other refusal may have been given before the key was checked.
+    """
+    match outcome:
+        case Outcome.ACCEPTED:
+            return Finding.ACCEPTED
+        case Outcome.REJECTED_RECIPIENT:
+            return Finding.RECIPIENT_REJECTED
+        case _:
+            return Finding.INCONCLUSIVE
+
+
+def own_match(
+    found: Sequence[Match], claimed: Collection[str], *, is_distinguishable: bool
+) -> tuple[Finding, Match | None]:
+    """Which of the messages that a look-up found is the attempt's: a certain one, else a single one that no
+    other attempt has claimed.
+
+    `claimed`: the ids of those that belong to attempts. `is_distinguishable`: no other open attempt could
+    have sent the same message.
+    """
+    if certain := next((match for match in found if match.certain), None):
+        return Finding.ACCEPTED, certain
+    left = [match for match in found if match.provider_message_id not in claimed]
+    if not is_distinguishable or len(left) > 1:
+        return Finding.INDISTINGUISHABLE, None
+    return (Finding.ACCEPTED, left[0]) if left else (Finding.NOT_FOUND, None)
 
 
 def after_resolution(snapshot: DeliverySnapshot, resolved: Resolved) -> Transition | Wait:

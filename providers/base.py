@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar, Protocol, runtime_checkable
 
 from domain.notification import Channel, Content, Device, Lane, Target
-from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
+from domain.outcome import AddressVerdict, Match, Outcome, Receipt, SendResult
 from domain.replies import Reply
 
 
@@ -85,15 +85,6 @@ class Message:
     callback_url: str | None = None
     unsubscribe_url: str | None = None
     lane: Lane = Lane.NORMAL
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A message of the provider that may be ours. `certain`: it carries our reference."""
-
-    provider_message_id: str
-    certain: bool
-    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from domain.outcome import Outcome
 from domain.status import Status
 from storage import delivery_writes, row_types
 from storage.acceptance import accept_rows, fingerprint_of
-from storage.group import GroupCommit, LedgerUnavailable, Observe
-from storage.postgres import UNREACHABLE, Connection, Pool
+from storage.group import GroupCommit, Observe
+from storage.outages import outages_as_ledger_errors
+from storage.postgres import Connection, Pool
 from storage.records import (
     Acceptance,
     AttemptOutcome,
@@ -163,7 +164,7 @@ class Ledger:
     ) -> str | None:
         """Keep an outcome that arrived after its attempt was resolved; returns the recorded outcome.
 
-        The message of a late acceptance becomes this attempt's, so that no look-up adopts it. None: the
+        The message of a late acceptance becomes this attempt's, so that no look-up claims it. None: the
         attempt does not exist or is not resolved; read again and close it.
         """
         rows = await self._ask(
@@ -207,11 +208,9 @@ class Ledger:
             await group.close(timeout_s)
 
     async def _ask(self, query: str, *arguments: Any) -> "list[asyncpg.Record]":
-        try:
+        with outages_as_ledger_errors():
             async with self.pool.acquire(timeout=5) as connection:
                 return await connection.fetch(query, *arguments)
-        except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
-            raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
 
 
 async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notification | None]:

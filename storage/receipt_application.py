@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from domain.contacts import verdict_on
 from domain.masking import mask
 from domain.notification import Attempt, Channel, Delivery
 from domain.outcome import AddressVerdict, Outcome, ReceiptStatus
@@ -49,7 +50,7 @@ async def apply(
     if not fresh:
         return Applied(taken=len(receipts))
     cases = await _read(connection, list(fresh))
-    effects = {id: _effect(cases[id], rows, receipt_deadline) for id, rows in fresh.items()}
+    effects = {id: _effect(cases[id], rows, receipt_deadline, first) for id, rows in fresh.items()}
     await _write_attempts(connection, cases, effects, fresh)
     await _judge_addresses(connection, [row for rows in fresh.values() for row in rows])
     updated = {id: effect for id, effect in effects.items() if effect.delivery}
@@ -127,13 +128,16 @@ def _attempt(row: Any) -> Attempt:
     )
 
 
-def _effect(case: _Case, receipts: Sequence[Matched], receipt_deadline: ReceiptDeadline) -> ReceiptEffect:
+def _effect(
+    case: _Case, receipts: Sequence[Matched], receipt_deadline: ReceiptDeadline, first: set[UUID]
+) -> ReceiptEffect:
     return effect_of(
         case.now,
         case.delivery,
         [row.report for row in receipts],
         receipt_deadline_s=receipt_deadline(case.type),
         content_kept=case.content_kept,
+        first=case.notification_id in first,
     )
 
 
@@ -178,11 +182,9 @@ async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) 
         channel, receipt = Channel(row["channel"]), verdicts[row["delivery_id"], row["number"]]
         if not row["address"] or mask(channel, row["address"]) != row["target_masked"]:
             continue
-        # A push address is a token: suppressing it means emptying it.
-        push = channel is Channel.PUSH
         await apply_verdict(
             connection,
-            AddressVerdict.DEACTIVATE_TOKEN if push else receipt.address_verdict,
+            verdict_on(channel, receipt.address_verdict),
             tenant=row["tenant"],
             user_id=row["user_id"],
             channel=channel,
@@ -212,12 +214,7 @@ async def _write_deliveries(
     advancing = [id for id in notifications if id in first]
     if advancing:
         await connection.execute(call("ledger_advance_v1"), advancing)
-    released = [
-        case.notification_id
-        for case, change in rows
-        # The next channel must be picked up at once, not after the lease of the current claim.
-        if change.release or (case.notification_id in first and change.status is Status.UNDELIVERED)
-    ]
+    released = [case.notification_id for case, change in rows if change.release]
     await connection.execute(statement("refresh_notifications"), notifications, released)
     return {row["id"] for row in await connection.fetch(statement("find_final"), notifications)}
 

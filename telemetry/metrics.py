@@ -36,7 +36,9 @@ ATTEMPT_SECONDS = Metric(
     "herald_attempt_seconds", ("provider",), "Duration of one send call to a provider", _CALL_S
 )
 DELIVERIES = Metric(
-    "herald_deliveries_total", ("channel", "status"), "Deliveries whose status a receipt changed"
+    "herald_deliveries_total",
+    ("channel", "status"),
+    "Deliveries whose status a receipt from a callback changed",
 )
 DEAD_LETTERS = Metric(
     "herald_dead_letters_total",
@@ -44,7 +46,7 @@ DEAD_LETTERS = Metric(
     "Deliveries parked for an operator as dead letters or with an unknown outcome",
 )
 DEAD_LETTERS_OPEN = Metric(
-    "herald_dead_letters_open", (), "Deliveries parked for an operator, at this worker's last count"
+    "herald_dead_letters_open", (), "Notifications that wait for an operator, at this worker's last count"
 )
 RECEIPTS = Metric(
     "herald_receipts_total", ("provider", "status"), "Receipts in accepted callbacks, including duplicates"
@@ -76,14 +78,18 @@ LATE_OUTCOMES = Metric(
 )
 DRIFT = Metric("herald_drift_total", ("kind",), "Inconsistencies found by the reconciliation")
 REMOVED = Metric("herald_removed_total", ("kind",), "Partitions and rows removed by retention")
-SMS_SEGMENTS = Metric("herald_sms_segments_total", ("provider",), "Segments of accepted SMS")
+SMS_SEGMENTS = Metric(
+    "herald_sms_segments_total", ("provider",), "Segments of SMS accepted in the answer to a call"
+)
 SMS_COST = Metric(
-    "herald_sms_cost_total", ("provider", "currency"), "Estimated cost of accepted SMS, in the currency"
+    "herald_sms_cost_total",
+    ("provider", "currency"),
+    "Estimated cost of SMS accepted in the answer to a call, in the currency",
 )
 SMS_SEGMENTS_DIFFER = Metric(
     "herald_sms_segments_differ_total",
     ("provider",),
-    "Accepted SMS whose provider counted a different number of segments than Herald",
+    "SMS accepted in the answer to a call whose provider counted other segments than Herald",
 )
 CIRCUIT_STATE = Metric(
     "herald_circuit_state", ("provider",), "State of a provider's circuit: 0 closed, 1 half open, 2 open"

@@ -37,8 +37,8 @@ from domain.contracts import Action, DeliveryRef, LimitResult, NotificationRef, 
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
-from domain.outcome import Receipt, SendResult
-from providers.base import LookupFailed, Match, Message, Provider
+from domain.outcome import Match, Receipt, SendResult
+from providers.base import LookupFailed, Message, Provider
 from providers.settings import ProviderSettings
 from ratelimit.limiter import Limiter
 from settings import Settings
@@ -144,7 +144,7 @@ class Worker:
         admission = Admission(ledger, snapshots, transitions, limits)
         messages = Messages("http://127.0.0.1:9", "secret", "secret")
         calls = ProviderCalls(ledger, providers, self.health, catalog, messages, self.metrics)
-        resolver = Resolver(ledger, receipts, providers, calls, messages, catalog, self.metrics)
+        resolver = Resolver(ledger, receipts, providers, calls, transitions, messages, catalog)
         self.passes = DeliveryPass(ledger, snapshots, transitions, limits, calls, resolver)
         self.planner = Planner(ledger, snapshots, transitions, self.health)
         overdue = OverdueReceipts(ledger, receipts, providers, snapshots, transitions, catalog)

@@ -58,7 +58,7 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
             metrics,
             counts_in_flight=counts_in_flight,
         )
-        resolver = Resolver(ledger, parts.receipts, parts.providers, calls, messages, catalog, metrics)
+        resolver = Resolver(ledger, parts.receipts, parts.providers, calls, transitions, messages, catalog)
         return DeliveryPass(ledger, snapshots, transitions, limits, calls, resolver)
 
     # Calls of batches do not count as under way: they must not keep other first passes out of workflow tasks.

@@ -80,7 +80,9 @@ class NotificationWorkflow:
         if step.action is Action.SEND:
             result = await self._first_pass(delivery, step)
         else:
-            result = PassResult(step.action, step.status, step.reason, step.wait_s, hold=step.hold)
+            result = PassResult(
+                step.action, step.status, step.reason, step.wait_s, keeps_workflow=step.keeps_workflow
+            )
         while result is not None:
             self._show(step.channel, result)
             match result.action:
@@ -89,19 +91,19 @@ class NotificationWorkflow:
                 case Action.POLL:
                     result = await self._poll(plan, delivery, seen)
                 case Action.AWAIT_RECEIPT:
-                    if not result.hold:
+                    if not result.keeps_workflow:
                         return False
                     if await self._woken(seen, result.wait_s, f"{step.channel}: receipt by"):
                         return True
                     result = PassResult(Action.POLL, result.status)
                 case Action.PARKED:
-                    if result.hold:
+                    if result.keeps_workflow:
                         await self._woken(
                             seen,
                             min(result.wait_s, LOOK_AGAIN_S),
                             f"{step.channel}: {result.status}; reads the ledger again at",
                         )
-                    return result.hold
+                    return result.keeps_workflow
                 case Action.SEND:
                     return True
                 case Action.NOTHING:

@@ -15,8 +15,8 @@ async def looked_up(case: Case) -> None:
     attempt = await case.only_attempt(id)
     case.expect(attempt["resolved_by"] == "lookup", f"resolved by {attempt['resolved_by']}")
     case.expect(
-        "adopted" in [entry["kind"] for entry in await case.api.timeline(id)],
-        "the timeline has no entry `adopted`",
+        "message_matched" in [entry["kind"] for entry in await case.api.timeline(id)],
+        "the timeline has no entry `message_matched`",
     )
     message = await case.only_message()
     await case.vendors.report("twilio", message["id"], "delivered")

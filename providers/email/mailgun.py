@@ -18,14 +18,13 @@ from typing import Any, ClassVar, Final, cast
 from urllib.parse import quote, urlsplit
 
 from domain.notification import Channel
-from domain.outcome import Outcome, Receipt, SendResult
+from domain.outcome import Match, Outcome, Receipt, SendResult
 from providers.base import (
     AmbiguityResolution,
     CallbackRequest,
     Capabilities,
     CodeMeaning,
     LookupFailed,
-    Match,
     Message,
 )
 from providers.code_meanings import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED

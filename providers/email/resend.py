@@ -21,7 +21,7 @@ from urllib.parse import quote
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
 from domain.notification import Channel
-from domain.outcome import Outcome, Receipt, SendResult
+from domain.outcome import Match, Outcome, Receipt, SendResult
 from providers.base import (
     AmbiguityResolution,
     CallbackRefused,
@@ -29,7 +29,6 @@ from providers.base import (
     Capabilities,
     CodeMeaning,
     LookupFailed,
-    Match,
     Message,
 )
 from providers.code_meanings import AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED, THROTTLED

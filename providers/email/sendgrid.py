@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final, cast
 from urllib.parse import quote
 
 from domain.notification import Channel
-from domain.outcome import Outcome, Receipt, SendResult
+from domain.outcome import Match, Outcome, Receipt, SendResult
 from providers.base import (
     AmbiguityResolution,
     CallbackRefused,
@@ -28,7 +28,6 @@ from providers.base import (
     Capabilities,
     CodeMeaning,
     LookupFailed,
-    Match,
     Message,
 )
 from providers.code_meanings import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED

@@ -29,15 +29,8 @@ from aiosmtplib import (
 )
 
 from domain.notification import Channel, Device
-from domain.outcome import Outcome, Receipt, SendResult
-from providers.base import (
-    AmbiguityResolution,
-    CallbackRefused,
-    CallbackRequest,
-    Capabilities,
-    Match,
-    Message,
-)
+from domain.outcome import Match, Outcome, Receipt, SendResult
+from providers.base import AmbiguityResolution, CallbackRefused, CallbackRequest, Capabilities, Message
 from providers.email.fields import is_one_address, one_sender, subject_of, unsubscribing
 from providers.email.smtp_replies import Stage, parse_result, unfinished
 from providers.installation import Installation

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from domain.notification import Channel
-from domain.outcome import Receipt
-from providers.base import AmbiguityResolution, CallbackRefused, CallbackRequest, Capabilities, Match, Message
+from domain.outcome import Match, Receipt
+from providers.base import AmbiguityResolution, CallbackRefused, CallbackRequest, Capabilities, Message
 
 
 class SendOnly:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final, cast
 from urllib.parse import parse_qsl
 
 from domain.notification import Channel
-from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult
+from domain.outcome import AddressVerdict, Match, Outcome, Receipt, ReceiptStatus, SendResult
 from domain.replies import Reply, Word, number_of, word_of
 from providers.base import (
     AmbiguityResolution,
@@ -28,7 +28,6 @@ from providers.base import (
     CallbackRequest,
     Capabilities,
     CodeMeaning,
-    Match,
     Message,
 )
 from providers.code_meanings import ACCEPTED, AMBIGUOUS, BAD_RECIPIENT, NOT_THIS_MESSAGE, OBJECTED, REJECTED

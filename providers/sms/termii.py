@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, cast
 
 from domain.notification import Channel
-from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
+from domain.outcome import Match, Outcome, Receipt, ReceiptStatus, SendResult
 from domain.replies import Reply, number_of, word_of
 from providers.base import (
     AmbiguityResolution,
@@ -25,7 +25,6 @@ from providers.base import (
     Capabilities,
     CodeMeaning,
     LookupFailed,
-    Match,
     Message,
 )
 from providers.code_meanings import BAD_RECIPIENT, NOT_THIS_MESSAGE, REJECTED

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Final, cast
 
 from domain.notification import Channel
-from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus, SendResult
+from domain.outcome import AddressVerdict, Match, Outcome, Receipt, ReceiptStatus, SendResult
 from domain.replies import Reply
 from providers.base import (
     AmbiguityResolution,
@@ -22,7 +22,6 @@ from providers.base import (
     Capabilities,
     CodeMeaning,
     LookupFailed,
-    Match,
     Message,
 )
 from providers.code_meanings import (

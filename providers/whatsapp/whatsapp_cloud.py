@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final, cast
 
 from domain.notification import Channel, Content
 from domain.notification_types import WhatsAppTemplate
-from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
+from domain.outcome import Match, Outcome, Receipt, ReceiptStatus, SendResult
 from domain.replies import Reply, number_of, word_of
 from providers.base import (
     AmbiguityResolution,
@@ -29,7 +29,6 @@ from providers.base import (
     CallbackRequest,
     Capabilities,
     CodeMeaning,
-    Match,
     Message,
 )
 from providers.code_meanings import (

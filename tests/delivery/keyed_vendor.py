@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from domain.notification import Channel
-from domain.outcome import AddressVerdict, Outcome, Receipt, SendResult
+from domain.outcome import AddressVerdict, Match, Outcome, Receipt, SendResult
 from providers.base import (
     AmbiguityResolution,
     CallbackRefused,
     CallbackRequest,
     Capabilities,
     CodeMeaning,
-    Match,
     Message,
 )
 from providers.http import HttpProvider, RequestFailed, VendorClient, by_status, refused

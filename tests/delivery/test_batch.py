@@ -14,7 +14,7 @@ from watched_ledger import WatchedLedger
 
 from delivery.batch import LEASE_LEFT_S, Batch
 from delivery.batch_item import BatchItemResult
-from domain.batching import PORTION_MIN, SHUT_PAUSE_S
+from domain.batching import PORTION_MIN, UNAVAILABLE_PAUSE_S
 from domain.notification import Channel, Lane
 from domain.notification_types import Limit, NotificationType, OnLimit
 from domain.reasons import Reason
@@ -50,7 +50,7 @@ async def _each_sent_once(cases: list[Case]) -> None:
 
 async def test_a_batch_sends_everything_due(submitter: Submitter, worker: Worker) -> None:
     cases = await _bulk(submitter, 30)
-    progress = await worker.batch().drain()
+    progress = await worker.batch().run()
     assert (progress.taken, progress.settled, progress.promoted, progress.ended) == (30, 30, 0, DRAINED)
     await _each_sent_once(cases)
     assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 0
@@ -74,7 +74,7 @@ async def test_plan_and_pass_share_one_load(submitter: Submitter, worker: Worker
 
 async def test_a_full_batch_ends(submitter: Submitter, worker: Worker) -> None:
     await _bulk(submitter, 12)
-    progress = await worker.batch(batch_size=10).drain()
+    progress = await worker.batch(batch_size=10).run()
     assert (progress.taken, progress.settled, progress.ended) == (10, 10, "full")
     assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 2
 
@@ -85,7 +85,7 @@ async def test_batches_and_single_passes_together_send_once(
     cases = await _bulk(submitter, 120)
     one, two, own = make_worker(), make_worker(), make_worker()
     [first, second, *_] = await asyncio.gather(
-        one.batch().drain(), two.batch().drain(), *(own.run(case) for case in cases[:40])
+        one.batch().run(), two.batch().run(), *(own.run(case) for case in cases[:40])
     )
     await until(lambda: _none_is_open(cases))
     await _each_sent_once(cases)
@@ -100,7 +100,7 @@ async def test_a_rerun_during_the_lease_sends_nothing_twice(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
     cases = await _bulk(submitter, 20)
-    batch = asyncio.create_task(make_worker().batch().drain())
+    batch = asyncio.create_task(make_worker().batch().run())
     again = make_worker()
     await asyncio.gather(*(again.batch_items.run(case.id) for case in cases))
     await batch
@@ -112,7 +112,7 @@ async def test_a_failed_notification_is_promoted_to_its_own_workflow(
 ) -> None:
     [failing, *fine] = await _bulk(submitter, 5)
     await submitter.fail(failing)
-    progress = await worker.batch().drain()
+    progress = await worker.batch().run()
     assert (progress.taken, progress.settled, progress.promoted) == (5, 4, 1)
     await _each_sent_once(fine)
     due, delivery = await _due(failing), await failing.delivery()
@@ -120,13 +120,13 @@ async def test_a_failed_notification_is_promoted_to_its_own_workflow(
     assert (due["now"], due["dedicated_workflow"], due["batch_id"]) == (True, True, None)
     assert (delivery.status, delivery.reason_code, delivery.pass_number) == (Status.DEFERRED, Reason.RETRY, 1)
     assert delivery.next_pass_at > (await failing.load()).now, "no retry before its time"
-    assert (await worker.batch().drain()).taken == 0
+    assert (await worker.batch().run()).taken == 0
 
 
 async def test_failover_happens_within_the_batch(submitter: Submitter, worker: Worker) -> None:
     [case] = await _bulk(submitter, 1, "news")
     await submitter.fail(case, "twilio")
-    assert (await worker.batch().drain()).settled == 1
+    assert (await worker.batch().run()).settled == 1
     assert await case.outcomes() == [("twilio", "unavailable"), ("termii", "accepted")]
 
 
@@ -135,7 +135,7 @@ async def test_an_ambiguous_send_is_looked_up_and_not_sent_again(
 ) -> None:
     [case] = await _bulk(submitter, 1, "reconcile", body="ambiguous, and there")
     await submitter.simulators.fault("twilio", "accept_then_close", case.to, times=1)
-    progress = await worker.batch().drain()
+    progress = await worker.batch().run()
     assert progress.taken == 1
     await case.elapse()
     await worker.settle(case)
@@ -154,7 +154,7 @@ async def test_a_change_between_claim_and_send_stops_the_send(
         assert await submitter.ledger.update(DeliveryUpdate(case.id, delivery.id, delivery.version, over))
 
     watched.before_intent = cancel if why == "cancel" else lambda: submitter.opt_out(case)
-    progress = await worker.batch().drain()
+    progress = await worker.batch().run()
     assert (progress.taken, progress.settled) == (1, 1)
     expected = Status.CANCELLED if why == "cancel" else Status.SUPPRESSED
     assert (await case.load()).status is expected
@@ -167,7 +167,7 @@ async def test_a_broken_notification_is_promoted_and_delays_no_other(
     cases = await _bulk(submitter, 9)
     poison = (await _bulk(submitter, 1))[0]
     await poison.execute("UPDATE notifications SET type = 'gone' WHERE id = $1")
-    progress = await worker.batch().drain()
+    progress = await worker.batch().run()
     assert (progress.settled, progress.promoted) == (9, 1)
     await _each_sent_once(cases)
     due = await _due(poison)
@@ -194,7 +194,7 @@ async def test_a_notification_that_needs_a_workflow_is_promoted_unsent(
         # As if the queue had lost it, and reconciliation had requeued it.
         await case.execute("UPDATE due SET dedicated_workflow = false, due_at = now() WHERE id = $1")
         await submitter.heal(case)
-    assert (await worker.batch().drain()).promoted == 1
+    assert (await worker.batch().run()).promoted == 1
     assert await case.received() == []
     due = await _due(case)
     assert due
@@ -205,7 +205,7 @@ async def test_user_limits_hold_in_batches(submitter: Submitter, make_worker: Ma
     limit = Limit(channel=Channel.SMS, max=2, per_s=3600, then=OnLimit.DEFER)
     worker = make_worker(catalog({"alone": NotificationType(limits=(limit,), routes=ALONE)}))
     cases = await _bulk(submitter, 5, user_id="one-user")
-    progress = await worker.batch().drain()
+    progress = await worker.batch().run()
     assert (progress.taken, progress.settled, progress.promoted) == (5, 5, 0)
     statuses = sorted([(await case.load()).status for case in cases])
     assert statuses == [Status.DEFERRED] * 3 + [Status.SENT] * 2
@@ -220,11 +220,13 @@ async def test_batches_slow_down_while_every_provider_is_blocked(
     cases = await _bulk(submitter, 1000)
     batch = worker.batch()
     began = time.monotonic()
-    draining = asyncio.create_task(batch.drain())
+    running = asyncio.create_task(batch.run())
     await until(lambda: _has_taken(batch, 4 * PORTION_MIN))
-    assert time.monotonic() - began >= 3 * SHUT_PAUSE_S, "small portions, with a longer rest after each"
+    assert time.monotonic() - began >= 3 * UNAVAILABLE_PAUSE_S, (
+        "small portions, with a longer rest after each"
+    )
     batch.stop("the test ends")
-    progress = await draining
+    progress = await running
     assert progress.waiting + progress.left == progress.taken
     assert progress.promoted == 0
     put_off = [case for case in cases if (await case.load()).status is Status.DEFERRED][:3]
@@ -236,14 +238,16 @@ async def test_batches_regain_speed_once_a_provider_is_back(submitter: Submitter
     worker.health.drain(frozenset({"twilio"}))
     await _bulk(submitter, 12 * PORTION_MIN)
     batch = worker.batch()
-    draining = asyncio.create_task(batch.drain())
+    running = asyncio.create_task(batch.run())
     await until(lambda: _has_taken(batch, 2 * PORTION_MIN))
     worker.health.drain(frozenset())
     began = time.monotonic()
     await until(lambda: _has_taken(batch, 12 * PORTION_MIN))
-    assert time.monotonic() - began < 7 * SHUT_PAUSE_S, "no rest after each of the ten remaining portions"
+    assert time.monotonic() - began < 7 * UNAVAILABLE_PAUSE_S, (
+        "no rest after each of the ten remaining portions"
+    )
     batch.stop("the test ends")
-    await draining
+    await running
 
 
 async def _has_taken(batch: Batch, count: int) -> bool:
@@ -255,10 +259,10 @@ async def test_claims_that_outlive_their_lease_are_left_unsent(submitter: Submit
     for case in cases:
         await submitter.simulators.fault("twilio", "latency", case.to, latency_s=1)
     batch = worker.batch(batch_concurrency=1, lease_s=LEASE_LEFT_S + 0.5)
-    draining = asyncio.create_task(batch.drain())
+    running = asyncio.create_task(batch.run())
     await until(lambda: _has_left(batch))
     batch.stop("the test ends")
-    assert (await draining).settled == 1
+    assert (await running).settled == 1
     untouched = [case for case in cases if not await case.attempts()]
     assert len(untouched) == 3
 
@@ -275,14 +279,14 @@ async def test_a_stopped_batch_finishes_its_calls_and_returns_the_rest(
     for case in cases:
         await submitter.simulators.fault("twilio", "latency", case.to, latency_s=2)
     batch = worker.batch(batch_concurrency=4)
-    draining = asyncio.create_task(batch.drain())
+    running = asyncio.create_task(batch.run())
     await until(lambda: _under_way(cases))
     if how != "cancelled":
         batch.stop("the worker stops")
         await until(lambda: _is_given_back(submitter))
         assert batch.progress.settled == 0, "the rest is returned without waiting for calls"
     if how == "stopped":
-        progress = await draining
+        progress = await running
         assert progress.settled + progress.left == progress.taken == 40
         assert progress.settled == 4
         due = await submitter.ledger.pool.fetch(
@@ -293,9 +297,9 @@ async def test_a_stopped_batch_finishes_its_calls_and_returns_the_rest(
             (True, False, None)
         }
     else:
-        draining.cancel()
+        running.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await draining
+            await running
     assert await _none_is_open(cases), "calls under way are recorded"
     sent = [case for case in cases if (await case.load()).status is Status.SENT]
     assert sent

@@ -34,10 +34,10 @@ async def test_an_accepted_message_is_sent_once(submitter: Submitter, worker: Wo
 
 async def test_a_receipt_is_awaited_if_the_type_says_so(submitter: Submitter, worker: Worker) -> None:
     held = await worker.run(await submitter.accept("must"))
-    assert (held.action, held.hold) == (Action.AWAIT_RECEIPT, True)
+    assert (held.action, held.keeps_workflow) == (Action.AWAIT_RECEIPT, True)
     assert 55 < held.wait_s <= 60
     in_the_ledger = await worker.run(await submitter.accept("stop"))
-    assert (in_the_ledger.action, in_the_ledger.hold) == (Action.AWAIT_RECEIPT, False)
+    assert (in_the_ledger.action, in_the_ledger.keeps_workflow) == (Action.AWAIT_RECEIPT, False)
 
 
 @pytest.mark.parametrize("status", [429, 503, 401])
@@ -128,7 +128,11 @@ async def test_passes_follow_the_schedule_then_dead_letter_with_an_alert(
         await case.elapse()
     assert alerts() == []
     result = await worker.run(case)
-    assert (result.action, result.status, result.hold) == (Action.PARKED, Status.DEAD_LETTERED, True)
+    assert (result.action, result.status, result.keeps_workflow) == (
+        Action.PARKED,
+        Status.DEAD_LETTERED,
+        True,
+    )
     assert alerts() == [Status.DEAD_LETTERED]
     assert len(await case.attempts()) == 2 * (1 + len(SCHEDULE_S))
     assert await case.received() == []

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 
+import pytest
 import pytest_asyncio
 from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog
 from keyed_vendor import KEY_LIFE_S, KeyedVendor, keyed_vendor
@@ -12,7 +14,8 @@ from domain.contracts import Action, PassResult
 from domain.notification import Channel
 from domain.notification_types import SmsPolicy
 from domain.status import Status
-from storage.group import CommitUnknown
+from storage.group import CommitUnknown, LedgerUnavailable
+from storage.postgres import Pool
 
 
 @pytest_asyncio.fixture
@@ -198,6 +201,89 @@ async def test_a_repeated_call_is_closed_persistently(
     assert result.status is Status.SENT
     assert (len(vendor.requests), len(vendor.sent)) == (2, 1)
     assert await case.outcomes() == [("twilio", "accepted")]
+
+
+async def test_an_inconclusive_repeat_is_recorded_on_its_attempt(
+    submitter: Submitter, vendor: KeyedVendor, make_worker: Callable[..., Worker]
+) -> None:
+    worker = make_worker()
+    case, _ = await _sent(submitter, worker, vendor, "lost", 429)
+    [attempt] = await case.attempts()
+    assert (attempt["outcome"], attempt["http_status"], attempt["code"]) == (None, 429, "http_429")
+    await case.execute("UPDATE notification_attempts SET latency_ms = NULL WHERE notification_id = $1")
+    await case.elapse()
+    vendor.answers.append(401)
+    assert (await worker.run(case)).status is Status.OUTCOME_UNKNOWN, "the type gave it up"
+    [attempt] = await case.attempts()
+    assert (attempt["outcome"], attempt["resolved_by"]) == ("unknown", "policy")
+    assert (attempt["http_status"], attempt["code"]) == (401, "http_401")
+    assert attempt["latency_ms"] is not None
+
+
+async def test_an_inconclusive_repeat_that_comes_too_late_is_kept(
+    submitter: Submitter,
+    vendor: KeyedVendor,
+    make_worker: Callable[..., Worker],
+    alerts: Callable[[], list[str]],
+) -> None:
+    worker = make_worker()
+    assert isinstance(worker.ledger, WatchedLedger)
+    ledger, case = worker.ledger, await submitter.accept("stop")
+
+    async def resolve() -> None:
+        await case.execute(
+            "UPDATE notification_attempts SET outcome = 'not_sent', closed_at = now()"
+            " WHERE notification_id = $1"
+        )
+        await case.execute(
+            "UPDATE deliveries SET status = 'failed', due_at = NULL, version = version + 1"
+            " WHERE notification_id = $1"
+        )
+
+    async def resolve_before_the_next() -> None:
+        ledger.before_close = resolve
+
+    # The first close records the ambiguous answer; the second would record the repeated call.
+    ledger.after_close = resolve_before_the_next
+    vendor.answers += ["lost", "lost"]
+    assert (await worker.run(case)).status is Status.FAILED
+    [attempt] = await case.attempts()
+    assert (attempt["outcome"], attempt["late_outcome"]) == ("not_sent", "ambiguous")
+    assert alerts() == ["late_outcome"]
+
+
+class InterruptedPool:
+    """A pool whose next `failures` statements find no database."""
+
+    def __init__(self, pool: Pool, failures: int) -> None:
+        self._pool = pool
+        self._failures = failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    async def execute(self, *arguments: Any) -> str:
+        if self._failures:
+            self._failures -= 1
+            raise ConnectionRefusedError("no database")
+        return await self._pool.execute(*arguments)
+
+
+async def test_a_verdict_on_an_address_is_recorded_persistently(
+    submitter: Submitter,
+    vendor: KeyedVendor,
+    make_worker: Callable[..., Worker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("delivery.call.RECORD_WAITS_S", (0.0, 0.0))
+    patient, unlucky = make_worker(), make_worker()
+    patient.ledger.pool = InterruptedPool(patient.ledger.pool, failures=2)
+    case, result = await _sent(submitter, patient, vendor, 422)
+    assert result.status is Status.UNDELIVERED
+    assert await submitter.is_suppressed(case.to)
+    unlucky.ledger.pool = InterruptedPool(unlucky.ledger.pool, failures=3)
+    with pytest.raises(LedgerUnavailable):
+        await _sent(submitter, unlucky, vendor, 422)
 
 
 async def test_no_repeat_to_a_country_that_is_not_allowed_any_more(

@@ -122,7 +122,7 @@ async def test_a_receipt_that_is_not_overdue_is_awaited(submitter: Submitter, wo
     await worker.run(case)
     await case.execute("UPDATE deliveries SET due_at = now() + interval '2 hours' WHERE notification_id = $1")
     result = await worker.poll(case)
-    assert (result.action, result.hold) == (Action.AWAIT_RECEIPT, True)
+    assert (result.action, result.keeps_workflow) == (Action.AWAIT_RECEIPT, True)
 
 
 async def test_a_delivered_delivery_is_not_polled(

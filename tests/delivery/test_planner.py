@@ -120,7 +120,11 @@ async def test_parked_notifications_keep_a_workflow_up_to_a_limit(
         "UPDATE notifications SET status = 'failed' WHERE status IN ('dead_lettered', 'outcome_unknown')"
     )
     first, second = await parked(), await parked()
-    assert (first.action, first.hold) == (second.action, not second.hold) == (Action.PARKED, True)
+    assert (
+        (first.action, first.keeps_workflow)
+        == (second.action, not second.keeps_workflow)
+        == (Action.PARKED, True)
+    )
     assert 900 < first.wait_s <= 1000
 
 

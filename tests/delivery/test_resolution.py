@@ -7,10 +7,10 @@ from delivery_case import Case, StubbedProvider, Submitter, Worker
 
 from domain.contracts import Action, PassResult
 from domain.notification import Channel
-from domain.outcome import Outcome, Receipt, ReceiptStatus, SendResult
+from domain.outcome import Match, Outcome, Receipt, ReceiptStatus, SendResult
 from domain.reasons import Reason
 from domain.status import Status
-from providers.base import LookupFailed, Match
+from providers.base import LookupFailed
 
 Alerts = Callable[[], list[str]]
 
@@ -25,16 +25,16 @@ async def _ambiguous(submitter: Submitter, worker: Worker, type: str, kind: str)
     return case, await worker.run(case)
 
 
-async def test_a_found_message_is_adopted_at_once(submitter: Submitter, worker: Worker) -> None:
+async def test_a_found_message_is_matched_at_once(submitter: Submitter, worker: Worker) -> None:
     case, result = await _ambiguous(submitter, worker, "stop", "accept_then_close")
     assert result.status is Status.SENT
     [attempt] = await case.attempts()
     assert (attempt["outcome"], attempt["resolved_by"]) == ("accepted", "lookup")
     assert await case.received() == [attempt["provider_message_id"]]
-    assert "adopted" in await case.timeline()
+    assert "message_matched" in await case.timeline()
 
 
-async def test_a_certain_match_is_adopted_for_email(submitter: Submitter, worker: Worker) -> None:
+async def test_a_certain_match_settles_an_email(submitter: Submitter, worker: Worker) -> None:
     case = await submitter.accept(channels=(Channel.EMAIL,), to_email="certain@example.com", title="News")
     await submitter.simulators.fault("mailgun", "accept_then_close", "certain@example.com", times=1)
     worker.health.drain(frozenset({"sendgrid"}))
@@ -56,7 +56,7 @@ async def test_not_found_counts_only_after_the_visibility_delay(
     assert len(await case.received()) == 1
 
 
-async def test_a_match_claimed_by_another_attempt_is_not_adopted(
+async def test_a_match_of_another_attempt_is_not_claimed(
     submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
 ) -> None:
     first = await submitter.accept("stop")

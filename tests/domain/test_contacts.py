@@ -14,7 +14,10 @@ from domain.contacts import (
     normalise_phone,
     refuse_unstorable,
     refuse_unstorable_json,
+    verdict_on,
 )
+from domain.notification import Channel
+from domain.outcome import AddressVerdict
 
 
 @pytest.mark.parametrize("text", ["+2348031236789", "+234 803 123 6789", " +234-803-123-6789 "])
@@ -114,3 +117,10 @@ def _judged(text: str) -> str | None:
         return normalise_phone(text)
     except InvalidContact:
         return None
+
+
+@pytest.mark.parametrize("verdict", list(AddressVerdict))
+@pytest.mark.parametrize("channel", list(Channel))
+def test_a_token_is_emptied_instead_of_suppressed(channel: Channel, verdict: AddressVerdict) -> None:
+    emptied = channel is Channel.PUSH and verdict is not AddressVerdict.KEEP
+    assert verdict_on(channel, verdict) is (AddressVerdict.DEACTIVATE_TOKEN if emptied else verdict)

@@ -44,9 +44,15 @@ def delivery(
 
 
 def decided(
-    delivery: Delivery, *reports: Report, deadline_s: float | None = 60, content_kept: bool = True
+    delivery: Delivery,
+    *reports: Report,
+    deadline_s: float | None = 60,
+    content_kept: bool = True,
+    first: bool = False,
 ) -> ReceiptEffect:
-    return effect_of(NOW, delivery, reports, receipt_deadline_s=deadline_s, content_kept=content_kept)
+    return effect_of(
+        NOW, delivery, reports, receipt_deadline_s=deadline_s, content_kept=content_kept, first=first
+    )
 
 
 def report(number: int, status: str, *, permanent: bool = False) -> Report:
@@ -190,6 +196,14 @@ def test_a_failure_that_cannot_be_helped_is_final(
     assert to is not None
     assert (to.status, to.reason_code, to.due_at) == (Status.UNDELIVERED, Reason.UNDELIVERED, None)
     assert to.data["why"] == why
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_end_of_a_channel_releases_the_claim_for_the_next_one(first: bool) -> None:
+    sent = delivery(Status.SENT, attempt(1, Outcome.ACCEPTED))
+    to = decided(sent, report(1, "undelivered", permanent=True), first=first).delivery
+    assert to is not None
+    assert (to.status, to.release) == (Status.UNDELIVERED, first)
 
 
 def test_a_failure_of_an_earlier_attempt_changes_nothing() -> None:

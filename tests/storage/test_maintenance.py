@@ -141,12 +141,12 @@ async def test_a_live_notification_without_deliveries_is_drift(harness: LedgerHa
 
 async def test_orphans_are_found_revived_and_dropped(harness: LedgerHarness) -> None:
     await harness.report_receipts(
-        receipt(None, "delivered", provider_message_id="SM-adopted"), receipt(None, "delivered")
+        receipt(None, "delivered", provider_message_id="SM-matched"), receipt(None, "delivered")
     )
     await harness.pool.execute("UPDATE receipt_inbox SET orphaned_at = now() - interval '1 hour', tries = 6")
     assert await _drift(harness) == {"orphan_receipts": 2}
     assert await maintenance.revive_orphans(harness.pool, 10) == 0
-    id, _ = await harness.sent(message_id="SM-adopted")
+    id, _ = await harness.sent(message_id="SM-matched")
     assert await maintenance.revive_orphans(harness.pool, 10) == 1
     [changed] = (await harness.receipts.apply_due(10)).changed
     assert (changed.notification_id, changed.status) == (id, Status.DELIVERED)

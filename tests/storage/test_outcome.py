@@ -131,8 +131,8 @@ async def test_the_message_of_a_late_acceptance_belongs_to_its_attempt(case: Cas
 
 
 async def test_a_late_acceptance_of_the_message_of_another_attempt_is_kept(cases: Cases) -> None:
-    adopter, late, message = await cases(), await cases(), f"SM-{uuid4()}"
-    await adopter.sent(provider_message_id=message)
+    owner, late, message = await cases(), await cases(), f"SM-{uuid4()}"
+    await owner.sent(provider_message_id=message)
     opened = await late.open()
     await late.close(opened, Outcome.UNKNOWN, Transition(Status.FAILED, None), resolved_by="policy")
     resolved = await late.ledger.record_late_outcome((await late.delivery()).id, 1, Outcome.ACCEPTED, message)

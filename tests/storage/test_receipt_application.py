@@ -148,7 +148,7 @@ async def test_a_late_acceptance_is_kept_and_reported_once(harness: LedgerHarnes
     [attempt] = await harness.attempt_rows(id)
     assert (attempt["outcome"], attempt["late_outcome"]) == (outcome.value, "accepted")
     assert (await harness.load(id)).status is Status.DEAD_LETTERED
-    # No look-up can adopt the message for another attempt.
+    # No look-up can claim the message for another attempt.
     assert await harness.ledger.claimed_messages("twilio", [f"SM-late-{id}"])
     await harness.report_receipts(receipt(ref, "delivered"))
     applied = await harness.receipts.apply_due(100)

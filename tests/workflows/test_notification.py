@@ -164,7 +164,7 @@ async def test_an_overdue_receipt_is_polled(skipping: Client, sandboxed: Sandbox
 async def test_the_run_ends_as_sent_if_the_receipt_is_not_awaited(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
-    awaiting = PassResult(Action.AWAIT_RECEIPT, Status.SENT, wait_s=3600, hold=False)
+    awaiting = PassResult(Action.AWAIT_RECEIPT, Status.SENT, wait_s=3600, keeps_workflow=False)
     result, found = await _run(skipping, Script(passes=[awaiting]), sandboxed)
     assert result == Status.SENT
     assert "timer_started" not in found
@@ -233,7 +233,7 @@ async def test_a_parked_notification_is_planned_again_at_its_deadline(
 async def test_a_parked_notification_above_the_limit_keeps_no_workflow(
     skipping: Client, sandboxed: SandboxedWorkflowRunner
 ) -> None:
-    unheld = PassResult(Action.PARKED, Status.DEAD_LETTERED, wait_s=86_400, hold=False)
+    unheld = PassResult(Action.PARKED, Status.DEAD_LETTERED, wait_s=86_400, keeps_workflow=False)
     result, found = await _run(skipping, Script(passes=[unheld]), sandboxed)
     assert result == Status.DEAD_LETTERED
     assert "timer_started" not in found
