@@ -23,7 +23,7 @@ class DeliverBatch:
     def __init__(
         self,
         queue: BatchQueue,
-        passes: BatchItems,
+        items: BatchItems,
         policy: DispatchPolicy,
         metrics: Metrics,
         stopping: asyncio.Event,
@@ -33,7 +33,7 @@ class DeliverBatch:
         """
         self._stopping = stopping
         self._queue = queue
-        self._passes = passes
+        self._items = items
         self._policy = policy
         self._metrics = metrics
 
@@ -43,7 +43,7 @@ class DeliverBatch:
         finish and are recorded.
         """
         batch = Batch(
-            UUID(ref.batch_id), Lane(ref.lane), self._queue, self._passes, self._policy, self._metrics
+            UUID(ref.batch_id), Lane(ref.lane), self._queue, self._items, self._policy, self._metrics
         )
         beside = [asyncio.create_task(_tell(batch)), asyncio.create_task(self._stop(batch))]
         try:

@@ -38,14 +38,14 @@ class Batch:
         id: UUID,
         lane: Lane,
         queue: BatchQueue,
-        passes: BatchItems,
+        items: BatchItems,
         policy: DispatchPolicy,
         metrics: Metrics,
     ) -> None:
         self._id = id
         self._lane = lane
         self._queue = queue
-        self._passes = passes
+        self._items = items
         self._policy = policy
         self._metrics = metrics
         self._slots = asyncio.Semaphore(policy.batch_concurrency)
@@ -117,9 +117,7 @@ class Batch:
             # All results since the last portion, including those that arrived while it rested.
             results, seen = self._counts - seen, self._counts.copy()
             if results[BatchItemResult.LEFT]:
-                log.warning(
-                    "batch_items_released", batch_id=str(self._id), count=results[BatchItemResult.LEFT]
-                )
+                log.warning("batch_items_left", batch_id=str(self._id), count=results[BatchItemResult.LEFT])
             unavailable = results[BatchItemResult.WAITING] + results[BatchItemResult.LEFT]
             pace = pace.after(results.total() - unavailable, unavailable, time.monotonic() - started)
             await self._rest(pace.rest_s)
@@ -168,7 +166,7 @@ class Batch:
 
     async def _result_of(self, claim: BatchClaim) -> BatchItemResult:
         try:
-            return await self._passes.run(claim.id)
+            return await self._items.run(claim.id)
         except LedgerError:
             raise
         except Exception as error:

@@ -22,7 +22,7 @@ from domain.contacts import suppression_key, verdict_on
 from domain.masking import mask
 from domain.notification import Attempt, Channel
 from domain.notification_types import Catalog
-from domain.outcome import AddressVerdict, Outcome, SendResult, contradicts
+from domain.outcome import SEND_DEADLINE_PASSED, AddressVerdict, Outcome, SendResult, contradicts
 from domain.resolution_decision import may_repeat
 from domain.routing import Candidate
 from domain.snapshot import DeliverySnapshot
@@ -240,7 +240,7 @@ class ProviderCalls:
         """Call the provider within the rest of the budget. `started`: before the intent (monotonic)."""
         budget_s = self._catalog.provider(candidate.provider).timeout_s - (time.monotonic() - started)
         if budget_s < BUDGET_S_MIN:
-            return SendResult(Outcome.NOT_SENT, code="send_deadline_passed"), 0
+            return SendResult(Outcome.NOT_SENT, code=SEND_DEADLINE_PASSED), 0
         message = self._messages.message(snapshot, candidate, attempt.number, attempt.intended_at)
         called = time.monotonic()
         with self._health.call(candidate.provider, counts_in_flight=self._counts_in_flight):

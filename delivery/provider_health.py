@@ -9,7 +9,7 @@ from domain.circuit import Circuit, CircuitState
 from domain.countries import key_for
 from domain.notification import Channel, Recipient
 from domain.notification_types import Catalog, NotificationType
-from domain.outcome import HEALTH_FAILURES, Outcome, SendResult
+from domain.outcome import HEALTH_FAILURES, SEND_DEADLINE_PASSED, Outcome, SendResult
 from domain.routing import Route
 from providers.base import Provider
 from ratelimit.limiter import Limiter
@@ -54,7 +54,7 @@ class ProviderHealth:
     def route(self, channel: Channel, type: NotificationType, recipient: Recipient) -> Route:
         """The channel's providers in fallback order, and why some may not be called now.
 
-        The type's order goes before that of the number's country, which goes before the general one.
+        The type's order takes precedence over that of the number's country, and that over the general one.
         """
         now = time.monotonic()
         of, names = self._order(channel, type, recipient)
@@ -141,4 +141,4 @@ def is_ours(result: SendResult) -> bool:
     """Whether we refused the call ourselves, so that it does not concern the provider: no time was left, or
     the adapter refused the message.
     """
-    return not result.asked or (result.outcome is Outcome.NOT_SENT and result.code == "send_deadline_passed")
+    return not result.asked or (result.outcome is Outcome.NOT_SENT and result.code == SEND_DEADLINE_PASSED)

@@ -40,7 +40,7 @@ class Snapshots:
 
 
 def traits_of(policy: ProviderPolicy, provider: Provider | None) -> ProviderTraits:
-    """What decisions need to know about a provider. The policy goes before the adapter's declaration.
+    """What decisions need to know of a provider. Its policy takes precedence over the adapter's declaration.
 
     `provider` is None for one that has a policy and no account: it may still have open attempts.
     """

@@ -90,4 +90,4 @@ class BatchStarter:
                 summary=f"batch of {lane}",
             )
         except RPCError as error:
-            log.warning("batch_rejected", status=error.status.name, lane=lane)
+            log.warning("temporal_refused", status=error.status.name, lane=lane)

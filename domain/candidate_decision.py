@@ -50,7 +50,7 @@ def failed_pass(snapshot: DeliverySnapshot, retry_after_s: float | None = None) 
             pass_number=delivery.pass_number + 1,
             next_pass_at=at,
             event="retry",
-            data={"pass": passes_failed, "at": at.isoformat()},
+            data={"pass": delivery.pass_number + 1, "at": at.isoformat()},
         )
     if any(attempt.receipt_status is not None for attempt in delivery.attempts):
         # A provider accepted it and reported a failure: undelivered, not a dead letter.
@@ -89,8 +89,8 @@ def _provider_down(snapshot: DeliverySnapshot, ranked: Ranked) -> Transition:
 
     If another channel waits behind it, that one takes over: `first` promises to reach the user, not to wait.
     """
-    only_rate = "rate" in ranked.skipped.values()
-    if snapshot.has_channel_behind and not only_rate:
+    rate_limited = "rate" in ranked.skipped.values()
+    if snapshot.has_channel_behind and not rate_limited:
         return Transition(
             Status.UNDELIVERED,
             None,
@@ -98,7 +98,9 @@ def _provider_down(snapshot: DeliverySnapshot, ranked: Ranked) -> Transition:
             event="provider_down",
             data={"skipped": ranked.skipped},
         )
-    wait_s = RATE_WAIT_S if only_rate else snapshot.context.provider(ranked.known[0].provider).circuit_open_s
+    wait_s = (
+        RATE_WAIT_S if rate_limited else snapshot.context.provider(ranked.known[0].provider).circuit_open_s
+    )
     at = min(snapshot.now + timedelta(seconds=wait_s), snapshot.delivery.expires_at)
     return Transition(
         Status.DEFERRED,

@@ -8,9 +8,9 @@ from typing import TypeAlias, overload
 
 from domain.call_decision import CallEnded, after_call
 from domain.candidate_decision import next_candidate
-from domain.limit_decision import LimitReached, without_place
-from domain.operator_decisions import Cancel, Command, Discard, Replay, Retry, obey
-from domain.overdue_receipt import ReceiptMissing, overdue, silence
+from domain.limit_decision import LimitReached, after_limit
+from domain.operator_decisions import Cancel, Command, Discard, Replay, Retry, after_command
+from domain.overdue_receipt import ReceiptMissing, after_missing_receipt, overdue
 from domain.preferences import Permission
 from domain.reasons import Reason
 from domain.resolution_decision import Resolved, after_resolution
@@ -36,7 +36,7 @@ def decide(snapshot: Snapshot, event: Event | Command | None = None) -> Decision
     A command needs no route and no type; everything else needs a DeliverySnapshot.
     """
     if isinstance(event, Cancel | Retry | Discard | Replay):
-        return obey(snapshot, event)
+        return after_command(snapshot, event)
     if not isinstance(snapshot, DeliverySnapshot):
         raise TypeError(f"a decision about {event!r} needs a DeliverySnapshot")
     match event:
@@ -47,15 +47,15 @@ def decide(snapshot: Snapshot, event: Event | Command | None = None) -> Decision
         case Resolved():
             return after_resolution(snapshot, event)
         case LimitReached():
-            return without_place(snapshot, event)
+            return after_limit(snapshot, event)
         case ReceiptMissing():
-            return silence(snapshot)
+            return after_missing_receipt(snapshot)
 
 
 def _by_time(snapshot: DeliverySnapshot) -> Decision:
     delivery = snapshot.delivery
     if delivery.open_attempt is not None:
-        return _open_attempt(snapshot)
+        return _for_open_attempt(snapshot)
     if delivery.status in SENDABLE:
         return _sendable(snapshot)
     if delivery.status in PARKED and delivery.due_at is not None and delivery.due_at <= snapshot.now:
@@ -65,7 +65,7 @@ def _by_time(snapshot: DeliverySnapshot) -> Decision:
     return Wait(delivery.due_at)
 
 
-def _open_attempt(snapshot: DeliverySnapshot) -> Wait | Resolve:
+def _for_open_attempt(snapshot: DeliverySnapshot) -> Wait | Resolve:
     """Until its deadline an attempt belongs to its sender. Only a recorded ambiguous answer (`code`) lets it
     be resolved earlier.
     """

@@ -29,7 +29,7 @@ class LimitReached:
     drops: bool = False
 
 
-def without_place(snapshot: Snapshot, reached: LimitReached) -> Transition:
+def after_limit(snapshot: Snapshot, reached: LimitReached) -> Transition:
     """Drop it if any limit drops, else defer it until a place is free.
 
     While the counts cannot be read it is deferred in any case: it may be below its limit.

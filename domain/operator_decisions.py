@@ -65,7 +65,7 @@ class CommandRefused(Exception):
         self.field = field
 
 
-def obey(snapshot: Snapshot, command: Command) -> Transition | Wait:
+def after_command(snapshot: Snapshot, command: Command) -> Transition | Wait:
     """The transition of a command; Wait if the command does not concern the delivery."""
     status = snapshot.delivery.status
     match command:

@@ -37,6 +37,8 @@ HEALTH_FAILURES = frozenset(
     {Outcome.REJECTED, Outcome.THROTTLED, Outcome.UNAVAILABLE, Outcome.AMBIGUOUS, Outcome.NOT_SENT}
 )
 """Outcomes that count against the provider's health, unless the result says otherwise."""
+SEND_DEADLINE_PASSED = "send_deadline_passed"
+"""The code of a call that was not made, because its attempt's send deadline had passed."""
 
 
 def contradicts(outcome: Outcome, resolved: str | None) -> bool:

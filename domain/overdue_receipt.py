@@ -30,7 +30,7 @@ def overdue(snapshot: Snapshot, head_start_s: float = 0.0) -> Attempt | None:
     return next((a for a in reversed(delivery.attempts) if a.outcome is Outcome.ACCEPTED), None)
 
 
-def silence(snapshot: DeliverySnapshot) -> Transition:
+def after_missing_receipt(snapshot: DeliverySnapshot) -> Transition:
     """The transition if it cannot be found out whether a sent message arrived."""
     now, on_unknown, event = snapshot.now, snapshot.context.type.on_unknown, "no_receipt"
     if snapshot.has_channel_behind:

@@ -81,10 +81,10 @@ async def test_failover_after_the_expiry_leaves_it_sent(submitter: Submitter, wo
 
 @pytest.mark.parametrize("silence", ["no news", "no answer"])
 async def test_reconcile_polls_until_the_expiry(
-    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], silence: str
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], after_missing_receipt: str
 ) -> None:
     case = await _overdue(submitter, worker, "reconcile")
-    if silence == "no answer":
+    if after_missing_receipt == "no answer":
         stubbed["twilio"].polled = LookupFailed("the vendor does not answer")
     for _ in range(3):
         with pytest.raises(ApplicationError) as asked:
