@@ -21,8 +21,8 @@ STOP_S_MAX = 12.0
 
 
 def _listener() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:
-    listener = Listener("postgresql://nobody@127.0.0.1:9/none", ("heard",))
-    return lambda: listener.wait("heard", 60), lambda: listener._notified(None, 0, "heard", "")  # pyright: ignore[reportPrivateUsage] (what asyncpg calls)
+    listener = Listener("postgresql://nobody@127.0.0.1:9/none", ("herald_due",))
+    return lambda: listener.wait("herald_due", 60), lambda: listener._notified(None, 0, "herald_due", "")  # pyright: ignore[reportPrivateUsage] (what asyncpg calls)
 
 
 def _slots() -> tuple[Callable[[], Awaitable[Any]], Callable[[], Any]]:

@@ -36,15 +36,15 @@ def speaking() -> dict[Path, str]:
 
     Left out: records of decisions, generated figures, and kept releases: they name files of their time.
     """
-    said: dict[Path, str] = {}
+    prose: dict[Path, str] = {}
     for path in files(".py", ".sql", ".lua", ".md", ".toml", ".sh", ".yml", ".importlinter"):
         if name(path).startswith(("docs/decisions/0", "tests/storage/releases/")):
             continue
         text = written_by_hand(path)
         if path.suffix == ".py":
             text = "\n".join(doc or comment for doc, comment in COMMENT_OR_DOCSTRING.findall(text))
-        said[path] = ADDRESS.sub("", text)
-    return said
+        prose[path] = ADDRESS.sub("", text)
+    return prose
 
 
 def named_by(pattern: re.Pattern[str]) -> Iterator[tuple[Path, str]]:

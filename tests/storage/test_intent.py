@@ -68,7 +68,7 @@ async def test_there_is_no_second_attempt_beside_an_open_one(case: Case) -> None
     assert await case.intend() is None
     with pytest.raises(asyncpg.UniqueViolationError):
         await case.execute(
-            "INSERT INTO notification_attempts SELECT (jsonb_populate_record(a, '{\"no\": 2}')).*"
+            "INSERT INTO notification_attempts SELECT (jsonb_populate_record(a, '{\"number\": 2}')).*"
             " FROM notification_attempts a WHERE notification_id = $1"
         )
 
