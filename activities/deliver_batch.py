@@ -45,7 +45,7 @@ class DeliverBatch:
         batch = Batch(
             UUID(ref.batch_id), Lane(ref.lane), self._queue, self._items, self._policy, self._metrics
         )
-        beside = [asyncio.create_task(_tell(batch)), asyncio.create_task(self._stop(batch))]
+        beside = [asyncio.create_task(_heartbeat(batch)), asyncio.create_task(self._stop(batch))]
         try:
             return await batch.run()
         finally:
@@ -59,7 +59,7 @@ class DeliverBatch:
         batch.stop("the worker stops")
 
 
-async def _tell(batch: Batch) -> None:
+async def _heartbeat(batch: Batch) -> None:
     while True:
         activity.heartbeat(batch.progress)
         await asyncio.sleep(HEARTBEAT_S)

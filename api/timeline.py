@@ -46,7 +46,7 @@ def _plan(row: Row) -> TimelineEntry:
     """
     chosen = row["selection"]
     data = {name: chosen.get(name) for name in ("preferences", "limit", "route", "route_of", "skipped")}
-    return _entry(row["intended_at"], "plan", row, {"decision": "send", **data})
+    return _entry(row["intended_at"], "plan", row, {"action": "send", **data})
 
 
 def _attempt(row: Row) -> Iterator[TimelineEntry]:

@@ -14,7 +14,7 @@ from bench.comparison.subjects import HERALD, HeraldSubject
 from bench.comparison.systems import ALTERNATIVES
 from bench.counters import cpu_seconds
 from bench.drain import IN_FLIGHT
-from bench.harness import PARTS, Bench, Running
+from bench.harness import PARTS, Bench, Running, batching
 from bench.report import Report, Series, Target, at_least, at_most
 from bench.temporal_baseline import Baseline
 from bench.traffic import BATCH, Drained, Traffic, sms
@@ -43,7 +43,7 @@ async def measure(bench: Bench) -> Report:
     report.scale = {**sizes, "submitted_in": BATCH}
     # One provider only, so that every failed call is a failed pass.
     async with (
-        subjects.herald(bench, "Herald, in batches", BATCHED.type, f'{HERALD}batching = "bulk"\n') as subject,
+        subjects.herald(bench, "Herald, in batches", BATCHED.type, batching("bulk", HERALD)) as subject,
         Traffic(subject.running) as traffic,
     ):
         await _Batches(bench, subject, traffic, report, sizes).measure()

@@ -114,7 +114,7 @@ def _plans(known: capacity.Measured) -> str:
     heads = ["at the peak", *(f"{rate:,}/s" for rate in RATES), "limit of one"]
     lines = ["| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 1) + "|"]
     lines += ["| " + " | ".join(cells) + " |" for cells in capacity.rows(plans)]
-    lines += [""] + [f"- **{one.demand.rate_per_s:,.0f}/s**: {capacity.verdict(one)}" for one in plans]
+    lines += [""] + [f"- **{one.demand.rate_per_s:,.0f}/s**: {capacity.summary(one)}" for one in plans]
     return "\n".join(lines) + "\n"
 
 

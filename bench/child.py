@@ -31,8 +31,8 @@ async def output_of(
             process.kill()
             await process.wait()
     if process.returncode:
-        said = errors.decode(errors="replace")[-600:]
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said}")
+        message = errors.decode(errors="replace")[-600:]
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {message}")
     return output.decode()
 
 

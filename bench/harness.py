@@ -24,9 +24,9 @@ PARTS = ("api", "callbacks", "worker", "worker_critical", "temporal", "postgres"
 _POLL_S = 0.05
 
 
-def batching(mode: str) -> str:
-    """The catalog of the benchmarks with `dispatch.batching` set."""
-    return CATALOG.read_text(encoding="utf-8").replace("[dispatch]\n", f'[dispatch]\npaging = "{mode}"\n')
+def batching(mode: str, catalog: Path = CATALOG) -> str:
+    """The text of a catalog with `dispatch.batching` set."""
+    return catalog.read_text(encoding="utf-8").replace("[dispatch]\n", f'[dispatch]\nbatching = "{mode}"\n')
 
 
 class TookTooLong(Exception):

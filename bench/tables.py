@@ -105,14 +105,14 @@ def _conditions(results: Results) -> str:
     machine = results["machine"]
     scale = ", ".join(f"{name.replace('_', ' ')} {_size(value)}" for name, value in results["scale"].items())
     changed = ", with uncommitted changes" if machine["uncommitted_changes"] else ""
-    said = (
+    facts = (
         f"{machine['cpus']} cores ({machine['cpu_model']}), Python {machine['python']}",
         f"revision {machine['revision']}{changed}, {machine['measured_at']}",
         f"load average before {machine['load_before']}",
         f"sizes: {scale}",
         f"medians of {_repetitions(results)}",
     )
-    return f"*{'; '.join(said)}.*"
+    return f"*{'; '.join(facts)}.*"
 
 
 def _repetitions(results: Results) -> str:

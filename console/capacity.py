@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.capacity_model import Cost, DeliveryPath, Demand, Kept, Need, Plan, plan
+from console.capacity_model import CapacityPlan, Cost, DeliveryPath, Demand, Kept, Need, plan
 from console.errors import CommandError
 
 MEASURED = "measured.json"
@@ -93,13 +93,13 @@ def capacity(
         terminal.row(made, cells)
     terminal.say(made, "")
     for one in plans:
-        terminal.say(f"{one.demand.rate_per_s:,.10g}/s: {verdict(one)}")
+        terminal.say(f"{one.demand.rate_per_s:,.10g}/s: {summary(one)}")
     terminal.say("", f"From costs of {known.measured_at} ({known.machine}, revision {known.revision}).")
     for note in known.notes:
         terminal.say(f"{note[0].upper()}{note[1:]}.")
 
 
-def rows(plans: Sequence[Plan]) -> list[list[str]]:
+def rows(plans: Sequence[CapacityPlan]) -> list[list[str]]:
     """A line for each need: its name, how much of it for each plan, and what one unit can give."""
     lines: list[list[str]] = []
     for needs in zip(*(one.needs for one in plans), strict=True):
@@ -114,7 +114,7 @@ def rows(plans: Sequence[Plan]) -> list[list[str]]:
     return lines
 
 
-def verdict(one: Plan) -> str:
+def summary(one: CapacityPlan) -> str:
     """What saturates first, when, and what to do about it."""
     share = one.first.used or 0
     reached = "is more than one can give" if share > 1 else f"is used to {share:.0%}"
@@ -124,7 +124,7 @@ def verdict(one: Plan) -> str:
     )
 
 
-def document(one: Plan) -> dict[str, Any]:
+def document(one: CapacityPlan) -> dict[str, Any]:
     """A plan for other programs."""
     return {
         "demand": asdict(one.demand),

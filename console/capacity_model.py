@@ -145,7 +145,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CapacityPlan:
     """The needs of a demand. `first`: what saturates first, at `saturates_at_per_s` of `rate_per_s`."""
 
     demand: Demand
@@ -163,7 +163,7 @@ TEMPORAL_STORE = (
 
 def plan(
     demand: Demand, costs: Mapping[DeliveryPath, Cost], kept: Kept, assumed: Assumed | None = None
-) -> Plan:
+) -> CapacityPlan:
     """Size an installation for a demand. Raises ValueError for shares outside of 0 to 1, or a rate of 0."""
     assumed = assumed or Assumed()
     _check(demand)
@@ -177,7 +177,7 @@ def plan(
     needs.append(_connections(needs, assumed))
     bounded = [(used, need) for need in needs if (used := need.used) is not None]
     used, first = max(bounded, key=lambda pair: pair[0])
-    return Plan(demand, needs, first, demand.rate_per_s / used, rates)
+    return CapacityPlan(demand, needs, first, demand.rate_per_s / used, rates)
 
 
 def _total(rates: Mapping[DeliveryPath, float], costs: Mapping[DeliveryPath, Cost], what: str) -> float:

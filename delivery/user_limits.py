@@ -33,7 +33,7 @@ class UserLimits:
             OnLoss.PASS if is_sent_uncounted(notification.lane) else OnLoss.WAIT,
         )
         if reservation.store_lost:
-            self._metrics.limiter_lost.add(decision="pass" if reservation.admitted else "wait")
+            self._metrics.limiter_lost.add(result="pass" if reservation.admitted else "wait")
         elif not reservation.admitted:
             self._metrics.limiter_denied.add(type=notification.type, channel=delivery.channel)
         return None if reservation.admitted else _reached(reservation)

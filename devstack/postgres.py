@@ -126,8 +126,8 @@ async def check_can_run() -> None:
             *_AS_NOBODY, "true", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
         _, complaint = await trial.communicate()
-        said = complaint.decode(errors="replace").strip() or f"exit code {trial.returncode}"
-        reason = said if trial.returncode else ""
+        message = complaint.decode(errors="replace").strip() or f"exit code {trial.returncode}"
+        reason = message if trial.returncode else ""
     except FileNotFoundError:
         reason = "the program `unshare` (util-linux) is not installed"
     if reason:

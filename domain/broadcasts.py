@@ -95,10 +95,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One recipient of an audience. `no` is its line in an upload, or its position in a list or query, from
-    1.
+    """One recipient of an audience. `addresses`, by channel, are used before the user's.
 
-    `addresses`, by channel, take precedence over the user's own.
+    `number`: its line in an upload, or its position in a list or query, from 1.
     """
 
     number: int

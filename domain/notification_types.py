@@ -1,4 +1,4 @@
-"""The configured kinds of notification, and what each promises. Read from `herald.toml`."""
+"""The configured kinds of notification, and the rules of each. Read from `herald.toml`."""
 
 import re
 from decimal import Decimal

@@ -34,7 +34,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One receipt for attempt `no`. `at`: when it happened, by the provider's clock if it reports a time."""
+    """One receipt for attempt `number`. `at`: when it happened, by the provider's clock if known."""
 
     number: int
     status: ReceiptStatus

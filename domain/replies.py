@@ -54,8 +54,8 @@ def word_of(text: object, more: Mapping[str, Word] | None = None) -> Word | None
 
     "STOP please" does not count: carriers ignore it too. `more` are a vendor's additional words.
     """
-    said = " ".join(text.strip(_AROUND).lower().split()) if isinstance(text, str) and len(text) < 100 else ""
-    return (more or {}).get(said) or WORDS.get(said)
+    words = " ".join(text.strip(_AROUND).lower().split()) if isinstance(text, str) and len(text) < 100 else ""
+    return (more or {}).get(words) or WORDS.get(words)
 
 
 def number_of(value: object) -> str | None:

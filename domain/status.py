@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What a delivery, or a notification, has come to. In ascending order."""
+    """Where a delivery, or a notification, stands. In ascending order."""
 
     # Behind an earlier channel of a `strategy: first` notification. Only deliveries have it.
     WAITING = "waiting"
@@ -48,5 +48,5 @@ FINAL = frozenset(Status) - ACTIVE - PARKED - {Status.WAITING}
 
 
 def derive(statuses: Iterable[Status]) -> Status:
-    """The status of a notification whose deliveries have these states."""
+    """The status of a notification whose deliveries have these statuses."""
     return max(statuses, key=ORDER.__getitem__)

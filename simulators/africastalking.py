@@ -129,17 +129,17 @@ class AfricasTalking(Simulator):
         entry = _entry(to, status_code, word, message.id, "KES 0.8000")
         return message, _answer("Sent to 1/1 Total Cost: KES 0.8000", [entry])
 
-    def _refused(self, to: str, said: str, recipients: Sequence[Mapping[str, Any]]) -> web.Response:
+    def _refused(self, to: str, message: str, recipients: Sequence[Mapping[str, Any]]) -> web.Response:
         # A refusal is HTTP 201 too.
-        self.refuse(to, 201, said)
-        return _answer(said, recipients)
+        self.refuse(to, 201, message)
+        return _answer(message, recipients)
 
 
 def _entry(to: str, status_code: int, word: str, id: str, cost: str) -> dict[str, Any]:
     return {"statusCode": status_code, "number": to, "status": word, "cost": cost, "messageId": id}
 
 
-def _answer(said: str, recipients: Sequence[Mapping[str, Any]]) -> web.Response:
+def _answer(message: str, recipients: Sequence[Mapping[str, Any]]) -> web.Response:
     return web.json_response(
-        {"SMSMessageData": {"Message": said, "Recipients": list(recipients)}}, status=201
+        {"SMSMessageData": {"Message": message, "Recipients": list(recipients)}}, status=201
     )

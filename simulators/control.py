@@ -76,8 +76,8 @@ class Control:
         return web.json_response(message.to_json())
 
     async def _reply(self, request: web.Request) -> web.Response:
-        simulator, said = self._of(request), await _body(request)
-        if not await simulator.receive_reply(str(said.get("from", "")), str(said.get("text", ""))):
+        simulator, reply = self._of(request), await _body(request)
+        if not await simulator.receive_reply(str(reply.get("from", "")), str(reply.get("text", ""))):
             raise _problem(web.HTTPNotFound, "this vendor sends no callbacks for replies")
         return web.Response(status=204)
 

@@ -178,7 +178,7 @@ class WebPush(Simulator):
             if id.startswith(prefix):
                 return _error(status)
         try:
-            said = json.loads(Browser(endpoint).decrypt(body))
+            payload = json.loads(Browser(endpoint).decrypt(body))
         except (Undecryptable, ValueError):
             # A browser would drop it silently; here the sender gets an error.
             return _error(400)
@@ -186,10 +186,10 @@ class WebPush(Simulator):
         received = Received(
             id=f"https://{request.match_info['host']}/m/{uuid4().hex}",
             to=endpoint,
-            text=said.get("body", ""),
-            title=said.get("title"),
-            ref=said.get("herald_ref"),
-            vendor={"headers": headers, "tag": said.get("tag"), "body_bytes": len(body)},
+            text=payload.get("body", ""),
+            title=payload.get("title"),
+            ref=payload.get("herald_ref"),
+            vendor={"headers": headers, "tag": payload.get("tag"), "body_bytes": len(body)},
         )
         if id.startswith("offline-"):
             self._replace(received, headers["Topic"])

@@ -68,8 +68,8 @@ LIMITER_DENIED = Metric(
 )
 LIMITER_LOST = Metric(
     "herald_limiter_lost_total",
-    ("decision",),
-    "Limit checks with incomplete counts, by decision: pass or wait",
+    ("result",),
+    "Limit checks with incomplete counts, by result: pass or wait",
 )
 LATE_OUTCOMES = Metric(
     "herald_late_outcomes_total",

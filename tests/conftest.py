@@ -32,7 +32,7 @@ hypothesis_settings.register_profile("search", max_examples=3000, **_ANY_PACE)
 hypothesis_settings.load_profile("herald")
 
 _TEMPLATE = "herald_template"
-_LONGEST = ("scenarios/test_scenarios.py", "privacy/", "console/", "devstack/")
+_LONGEST = ("scenarios/test_scenarios.py", "privacy/", "console/", "wiring/", "devstack/")
 """Files with the slowest tests: they start first, so that no process runs one of them at the end."""
 _numbers = itertools.count(1)
 

@@ -44,9 +44,9 @@ def test_a_misspelt_setting_is_refused_with_a_suggestion(monkeypatch, given: str
     monkeypatch.setenv(given, "s3cret")
     with pytest.raises(SettingsError) as refused:
         read()
-    said = str(refused.value)
-    assert said.endswith(f"\n  {given} is not a setting; did you mean {NEARLY[given]}?")
-    assert "s3cret" not in said
+    message = str(refused.value)
+    assert message.endswith(f"\n  {given} is not a setting; did you mean {NEARLY[given]}?")
+    assert "s3cret" not in message
 
 
 @pytest.mark.parametrize("given", OTHERS)

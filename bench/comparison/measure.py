@@ -16,7 +16,7 @@ from bench.comparison.shared_settings import IN_FLIGHT, PROCESSES, VENDOR, Notif
 from bench.comparison.site import quiet
 from bench.comparison.subjects import HERALD, Subject
 from bench.comparison.systems import ALTERNATIVES, REDELIVER_S
-from bench.harness import Bench, TookTooLong
+from bench.harness import Bench, TookTooLong, batching
 from bench.load import percentile
 from bench.report import Report, at_least
 
@@ -113,9 +113,9 @@ def _systems(
     bench: Bench,
 ) -> list[tuple[str, str | None, Callable[[], AbstractAsyncContextManager[Subject]]]]:
     def herald(
-        name: str, kind: str, paging: str
+        name: str, kind: str, mode: str
     ) -> tuple[str, None, Callable[[], AbstractAsyncContextManager[Subject]]]:
-        return name, None, lambda: subjects.herald(bench, name, kind, f'{HERALD}paging = "{paging}"\n')
+        return name, None, lambda: subjects.herald(bench, name, kind, batching(mode, HERALD))
 
     return [
         herald("Herald, one workflow each", "single", "never"),

@@ -14,7 +14,8 @@ from bench.counters import cpu_seconds
 from bench.harness import Bench, Running
 from simulators.control import Simulators
 
-HERALD = Path(__file__).with_name("herald.toml").read_text(encoding="utf-8")
+HERALD = Path(__file__).with_name("herald.toml")
+"""Herald's notification types: with the retries and the limit per user of the other systems."""
 
 _HERALD_LEFT = """
 SELECT count(*) FROM notifications

@@ -108,9 +108,9 @@ async def test_callbacks_of_unconfigured_providers_are_not_found(api: httpx.Asyn
 async def test_a_challenge_with_the_right_token_is_answered_in_plain_text(api: httpx.AsyncClient) -> None:
     asked = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": VERIFY_TOKEN}
     async with httpx.AsyncClient(base_url=root(api), trust_env=False) as vendor:
-        told = await vendor.get("/v1/callbacks/whatsapp_cloud", params=asked)
-        assert (told.status_code, told.text) == (200, "1158201444")
-        assert told.headers["content-type"].startswith("text/plain")
+        challenge = await vendor.get("/v1/callbacks/whatsapp_cloud", params=asked)
+        assert (challenge.status_code, challenge.text) == (200, "1158201444")
+        assert challenge.headers["content-type"].startswith("text/plain")
         for name, query, answer in (
             ("whatsapp_cloud", {**asked, "hub.verify_token": "x"}, (401, "verify_token_wrong")),
             ("twilio", asked, (404, "callbacks_not_challenged")),

@@ -79,8 +79,8 @@ async def test_a_retry_may_fix_the_recipient(api: httpx.AsyncClient, parked: Par
     fixed = await api.post(f"/dead-letters/{id}/retry", json={"to": {"sms": "+234 803 123 0001"}})
     assert fixed.status_code == 200
     assert (await loaded(ledger, id)).recipient.sms == "+2348031230001"
-    told = (await api.get(f"/notifications/{id}/timeline")).json()["entries"]
-    assert [entry["data"] for entry in told if entry["kind"] == "retried"] == [
+    entries = (await api.get(f"/notifications/{id}/timeline")).json()["entries"]
+    assert [entry["data"] for entry in entries if entry["kind"] == "retried"] == [
         {"to": ["sms"], "reason_code": "replayed"}
     ]
 

@@ -44,7 +44,7 @@ async def test_lists_are_filtered(api: httpx.AsyncClient, submit: Submit, ledger
 
 
 async def test_pages_are_complete_and_stable(api: httpx.AsyncClient, submit: Submit) -> None:
-    user = f"paged-{uuid4()}"
+    user = f"reader-{uuid4()}"
     ids = [(await submit(user_id=user))["id"] for _ in range(5)]
     seen: list[str] = []
     query: dict[str, str | int] = {"user_id": user, "limit": 2}
@@ -126,7 +126,7 @@ async def test_a_timeline_shows_every_event_in_order(
     assert timeline["workflow_id"] == f"ntf-{id}"
     assert timeline["temporal_ui_url"] == f"http://ui.example/namespaces/default/workflows/ntf-{id}"
     entries = timeline["entries"]
-    told = [entry["kind"] for entry in entries]
+    kinds = [entry["kind"] for entry in entries]
     expected = [
         *(
             "accepted",
@@ -141,8 +141,10 @@ async def test_a_timeline_shows_every_event_in_order(
         )
     ]
     # The timeline may also hold the receipt's own event.
-    assert [kind for kind in told if kind in expected] == expected
+    assert [kind for kind in kinds if kind in expected] == expected
     assert [entry["at"] for entry in entries[:-1]] == sorted(entry["at"] for entry in entries[:-1])
+    [plan] = [entry["data"] for entry in entries if entry["kind"] == "plan"]
+    assert plan["action"] == "send"
     attempts = [entry["data"] for entry in entries if entry["kind"] == "attempt"]
     assert [(a["number"], a["outcome"], a["resolved_by"]) for a in attempts] == [
         (1, "not_sent", "lookup"),

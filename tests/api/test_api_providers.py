@@ -31,17 +31,17 @@ async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> No
 
 
 async def test_draining_a_provider_notifies_the_workers(api: httpx.AsyncClient, pool: Pool) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    payloads: asyncio.Queue[str] = asyncio.Queue()
 
     def listener(_c: object, _p: object, _n: object, payload: object) -> None:
-        heard.put_nowait(str(payload))
+        payloads.put_nowait(str(payload))
 
     async with pool.acquire() as connection:
         await connection.add_listener("herald_providers", listener)
         for status in ("drained", "active"):
             answer = await api.patch("/providers/twilio", json={"status": status})
             assert (answer.status_code, answer.json()["status"]) == (200, status)
-            assert await asyncio.wait_for(heard.get(), 60) == "twilio"
+            assert await asyncio.wait_for(payloads.get(), 60) == "twilio"
         await connection.remove_listener("herald_providers", listener)
 
 

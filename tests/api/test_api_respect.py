@@ -112,10 +112,10 @@ async def test_a_soft_bounce_does_not_suppress(
     to = mailbox(word)
     notification, _ = await harness.send(vendor, to)
 
-    async def told() -> bool:
+    async def is_reported() -> bool:
         return code in await harness.reported(notification)
 
-    await eventually(harness, told)
+    await eventually(harness, is_reported)
     assert await harness.suppressed(MAIL, to) == []
     assert await harness.may_send(vendor, to)
 
@@ -164,8 +164,8 @@ async def test_a_repeated_reply_changes_nothing(harness: VendorHarness, pool: Po
     to, simulator = number(), Twilio(SimulatorContext(f"{harness.public_url}/v1/callbacks", tmp_path))
     stop, start, later = (simulator.incoming(to, word) for word in ("STOP", "START", "STOP"))
     async with httpx.AsyncClient(trust_env=False) as vendor:
-        for told, stopped in zip((stop, stop, start, stop, later, start), (1, 1, 0, 0, 1, 1), strict=True):
-            answer = await vendor.post(told.url, content=told.body, headers=dict(told.headers))
+        for request, stopped in zip((stop, stop, start, stop, later, start), (1, 1, 0, 0, 1, 1), strict=True):
+            answer = await vendor.post(request.url, content=request.body, headers=dict(request.headers))
             assert (answer.status_code, answer.content) == (200, b"")
             assert len(await harness.suppressed(SMS, to)) == stopped
     words = await pool.fetch("SELECT word FROM replies WHERE address = $1 ORDER BY received_at", to)

@@ -170,7 +170,7 @@ async def test_an_invalid_field_is_named(
 
 
 @pytest.mark.parametrize(
-    ("content", "code", "said"),
+    ("content", "code", "detail"),
     [
         (b"{", "malformed_json", "not JSON (at position 1)"),
         (b"nothing", "malformed_json", "not JSON (at position 0)"),
@@ -185,13 +185,13 @@ async def test_an_invalid_field_is_named(
     ids=["cut", "word", "not utf-8", "mark", "utf-16", "utf-16-le", "utf-32-be", "deep", "long number"],
 )
 async def test_an_unreadable_body_is_a_bad_request(
-    api: httpx.AsyncClient, content: bytes, code: str, said: str
+    api: httpx.AsyncClient, content: bytes, code: str, detail: str
 ) -> None:
     answer = await api.post(
         "/notifications", content=content, headers={KEY: "k", "Content-Type": "application/json"}
     )
     assert (answer.status_code, answer.json()["code"]) == (400, code), answer.text
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
     assert answer.headers["content-type"] == "application/problem+json"
 
 

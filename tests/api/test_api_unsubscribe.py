@@ -98,8 +98,8 @@ async def test_a_click_appears_once_in_the_timeline(
     for _ in range(3):
         assert (await mailbox.post(token, **CLICK)).status_code == 200
     timeline = (await api.get(f"/notifications/{shown['id']}/timeline")).json()["entries"]
-    told = [entry for entry in timeline if entry["kind"] == "unsubscribed"]
-    assert [(entry["channel"], entry["data"]) for entry in told] == [("email", {"by": "one_click"})]
+    entries = [entry for entry in timeline if entry["kind"] == "unsubscribed"]
+    assert [(entry["channel"], entry["data"]) for entry in entries] == [("email", {"by": "one_click"})]
     assert token not in str(timeline)
 
 

@@ -81,7 +81,7 @@ async def driven(drive: Drive, documents: Mapping[str, Path], running: Running, 
         return Driven(witness, vendor.surprises)
 
 
-def told(vendor: str, amendments: Sequence[str], driven: Driven) -> bool:
+def report(vendor: str, amendments: Sequence[str], driven: Driven) -> bool:
     """Print one vendor's findings; return whether there were no violations and surprises."""
     witness, sides = driven.witness, Counter(one.side for one in driven.witness.violations)
     row = (witness.checked, sides[Side.OURS], sides[Side.SIMULATORS], witness.undescribed)
@@ -107,9 +107,9 @@ async def main(specs: Path) -> int:
                 amendments: list[str] = []
                 documents: dict[str, Path] = {}
                 for path, name in drive.documents.items():
-                    documents[path], said = amended(specs / name, place)
-                    amendments += said
-                whole &= told(drive.vendor, amendments, await driven(drive, documents, running, place))
+                    documents[path], lines = amended(specs / name, place)
+                    amendments += lines
+                whole &= report(drive.vendor, amendments, await driven(drive, documents, running, place))
     return 0 if whole else 1
 
 

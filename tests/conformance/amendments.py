@@ -82,15 +82,15 @@ def amended(document: Path, directory: Path) -> tuple[Path, list[str]]:
         return document, []
     text = document.read_text(encoding="utf-8")
     content = json.loads(text) if document.suffix == ".json" else yaml.load(text, yaml.CSafeLoader)
-    told: list[str] = []
+    lines: list[str] = []
     for one in ours:
         places = one.amend(content)
         if not places:
             raise Stale(f"{document.name} no longer needs this amendment: {one.reason}")
-        told.append(f"amended in {places} place{'s' * (places > 1)}: {one.reason}")
+        lines.append(f"amended in {places} place{'s' * (places > 1)}: {one.reason}")
     copy = directory / f"{document.stem}.amended.json"
     copy.write_text(json.dumps(content, default=str), encoding="utf-8")
-    return copy, told
+    return copy, lines
 
 
 def _all(value: object, key: str) -> Iterator[dict[str, Any]]:

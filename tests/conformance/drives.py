@@ -53,7 +53,7 @@ async def twilio(vendor: VendorDrive) -> None:
     for n in range(250):
         vendor.simulator.messages[f"SM{n:032x}"] = replace(ours, id=f"SM{n:032x}", text="Another")
     await vendor.look_up(sent, id)
-    await vendor.not_told("SM" + "f" * 32)
+    await vendor.poll_refused("SM" + "f" * 32)
     await vendor.send(number(), text="ü" * 1600)
     for to in ("+15005550001", "+15005550004", "+15005550009"):
         await vendor.send(to, Outcome.REJECTED_RECIPIENT)

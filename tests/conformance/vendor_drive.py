@@ -87,7 +87,7 @@ class VendorDrive:
         else:
             self._expect("poll", receipt.status.value if receipt else None, status)
 
-    async def not_told(self, id: str) -> None:
+    async def poll_refused(self, id: str) -> None:
         """Poll a message whose status the vendor does not disclose."""
         try:
             receipt = await self.provider.poll(id, timeout_s=BUDGET_S)
@@ -102,7 +102,7 @@ class VendorDrive:
         moved.status, moved.code = self.simulator.statuses.get(status, status), code
         self.simulator.callback(moved, moved.status, code)
 
-    def _expect(self, what: str, came: object, expected: object) -> None:
+    def _expect(self, what: str, actual: object, expected: object) -> None:
         self.steps += 1
-        if came != expected:
-            self.surprises.append(f"{what} resulted in {came}, not {expected}")
+        if actual != expected:
+            self.surprises.append(f"{what} resulted in {actual}, not {expected}")

@@ -50,8 +50,8 @@ def test_the_page_has_the_tables_that_the_command_calculates() -> None:
 
 def test_costs_are_taken_from_what_was_measured() -> None:
     names = [figure for figures in page._COSTS.values() for figure in figures]
-    told = (ROOT / "bench" / "cost.py").read_text(encoding="utf-8")
-    assert [name for name in names if name not in told and not name.startswith("CPU of ")] == []
+    source = (ROOT / "bench" / "cost.py").read_text(encoding="utf-8")
+    assert [name for name in names if name not in source and not name.startswith("CPU of ")] == []
     drain = {
         "figures": [
             {"group": f"{COSTS}in batches", "name": name, "value": float(place)}

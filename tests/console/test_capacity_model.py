@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from console.capacity_model import Assumed, Cost, DeliveryPath, Demand, Kept, Plan, plan
+from console.capacity_model import Assumed, CapacityPlan, Cost, DeliveryPath, Demand, Kept, plan
 
 NOTHING = Cost(*([0.0] * 12))
 WORKFLOW = Cost(
@@ -31,11 +31,11 @@ KEPT = Kept(evidence_bytes=1500, key_bytes=500)
 SINGLE = Demand(1000, batch_share=0, awaiting_share=0, peak=1)
 
 
-def amount(found: Plan, name: str) -> float:
+def amount(found: CapacityPlan, name: str) -> float:
     return {need.name: need.amount for need in found.needs}[name]
 
 
-def planned(demand: Demand, **assumed: float) -> Plan:
+def planned(demand: Demand, **assumed: float) -> CapacityPlan:
     return plan(demand, COSTS, KEPT, Assumed(**assumed))  # pyright: ignore[reportArgumentType] (numbers all)
 
 

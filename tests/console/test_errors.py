@@ -17,7 +17,7 @@ UNREACHABLE = "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "changes", "said"),
+    ("arguments", "changes", "message"),
     [
         (("show", "nonsense"), {}, "'nonsense' is not a notification id"),
         (("show", "0" * 32), {},
@@ -53,11 +53,11 @@ UNREACHABLE = "http://127.0.0.1:9"
     ],
 )  # fmt: skip
 async def test_one_message(
-    run: Herald, arguments: tuple[str, ...], changes: dict[str, str | None], said: str
+    run: Herald, arguments: tuple[str, ...], changes: dict[str, str | None], message: str
 ) -> None:
     ran = await run(*arguments, **changes)
     assert ran.code == 1
-    assert said in ran.err
+    assert message in ran.err
     assert ran.err.startswith("herald: ")
     assert ran.out == ""
 

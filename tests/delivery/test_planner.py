@@ -45,10 +45,10 @@ async def test_quiet_hours_defer_all_but_required_types(submitter: Submitter, wo
     delivery = await case.delivery()
     assert (delivery.status, delivery.reason_code) == (Status.DEFERRED, Reason.QUIET_HOURS)
     assert delivery.next_pass_at == delivery.due_at == end.replace(second=0, microsecond=0)
-    told = await submitter.ledger.pool.fetchval(
+    data = await submitter.ledger.pool.fetchval(
         "SELECT data FROM timeline WHERE notification_id = $1", case.id
     )
-    assert told == {"reason_code": "quiet_hours", "until": delivery.due_at.isoformat()}
+    assert data == {"reason_code": "quiet_hours", "until": delivery.due_at.isoformat()}
     assert _actions(await worker.plan(urgent)) == [("sms", Action.SEND)]
 
 

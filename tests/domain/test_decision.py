@@ -64,13 +64,13 @@ def test_repeated_failures_follow_the_schedule_and_then_park(
     case = delivery(expires_at=NOW + timedelta(seconds=lifetime_s))
     after = None
     for turn in range(1000):
-        said = outcomes[turn % len(outcomes)]
+        outcome = outcomes[turn % len(outcomes)]
         seen = snapshot(case, promised, route(order), notification(case, now=now), jitter)
         call = decide(seen)
         assert isinstance(call, Call)
         made = attempt(turn + 1, call.candidate.provider, None, pass_number=case.pass_number)
-        after = decide(seen, CallEnded(made, SendResult(said)))
-        case = replace(case, attempts=(*case.attempts, replace(made, outcome=said)))
+        after = decide(seen, CallEnded(made, SendResult(outcome)))
+        case = replace(case, attempts=(*case.attempts, replace(made, outcome=outcome)))
         if after.status is Status.ACCEPTED:
             continue
         passes += 1
@@ -107,13 +107,13 @@ def test_every_decision_sends_returns_or_is_final(
     route: Route,
     attempts: tuple[Attempt, ...],
     pass_number: int,
-    said: Outcome,
+    outcome: Outcome,
 ) -> None:
     case = delivery(channel, attempts=attempts, pass_number=pass_number)
     for of in (notification(case, recipient=recipient), _first(case, recipient=recipient)):
         seen = snapshot(case, promised, route, of)
         made = attempt(len(attempts) + 1, "one", None, pass_number=pass_number)
-        for after in (decide(seen), decide(seen, CallEnded(made, SendResult(said)))):
+        for after in (decide(seen), decide(seen, CallEnded(made, SendResult(outcome)))):
             if isinstance(after, Call):
                 assert after.candidate.provider not in route.blocked
                 continue

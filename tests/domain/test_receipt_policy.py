@@ -112,7 +112,7 @@ def cases(draw: st.DrawFn) -> tuple[Delivery, list[Report], list[list[Report]], 
     return subject, reports, batches, draw(st.booleans())
 
 
-def told(subject: Delivery, batches: Sequence[Sequence[Report]], content_kept: bool) -> Delivery:
+def after_each(subject: Delivery, batches: Sequence[Sequence[Report]], content_kept: bool) -> Delivery:
     for batch in batches:
         subject = after(subject, decided(subject, *batch, content_kept=content_kept))
     return subject
@@ -124,7 +124,7 @@ def test_the_order_of_reports_does_not_matter(
     case: tuple[Delivery, list[Report], list[list[Report]], bool],
 ) -> None:
     subject, reports, batches, content_kept = case
-    assert told(subject, batches, content_kept) == told(subject, [reports], content_kept)
+    assert after_each(subject, batches, content_kept) == after_each(subject, [reports], content_kept)
 
 
 @given(cases())
@@ -132,7 +132,7 @@ def test_delivered_wins_as_soon_as_no_attempt_is_open(
     case: tuple[Delivery, list[Report], list[list[Report]], bool],
 ) -> None:
     subject, _, batches, content_kept = case
-    end = told(subject, batches, content_kept)
+    end = after_each(subject, batches, content_kept)
     arrived = any(attempt.receipt_status is ReceiptStatus.DELIVERED for attempt in end.attempts)
     if end.open_attempt:
         assert end.status is Status.SENDING
@@ -145,7 +145,7 @@ def test_reports_never_take_anything_back(
     case: tuple[Delivery, list[Report], list[list[Report]], bool],
 ) -> None:
     subject, _, batches, content_kept = case
-    end = told(subject, batches, content_kept)
+    end = after_each(subject, batches, content_kept)
     ranks = list(ReceiptStatus)
     for before, now in zip(subject.attempts, end.attempts, strict=True):
         assert before.outcome in (None, now.outcome)
@@ -162,7 +162,7 @@ def test_nothing_is_sent_again_but_the_expected_way(
     case: tuple[Delivery, list[Report], list[list[Report]], bool],
 ) -> None:
     subject, _, batches, content_kept = case
-    end = told(subject, batches, content_kept)
+    end = after_each(subject, batches, content_kept)
     if end.status is Status.DEFERRED and subject.status is not Status.DEFERRED:
         assert subject.status in {Status.SENT, Status.SENDING}
         assert content_kept

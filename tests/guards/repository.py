@@ -1,6 +1,7 @@
 """The repository as the guards see it: its files, their syntax trees, and the settings' names."""
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -20,6 +21,8 @@ PACKAGES = frozenset(
 MODULES = frozenset({"cli", "settings", "worker"})
 NOT_IN_PRODUCTION = frozenset({"devstack", "simulators"})
 
+_FIGURES = re.compile(r"<!-- figures: ([\w-]+): begin -->.*?<!-- figures: \1: end -->", re.DOTALL)
+
 
 @cache
 def files(*suffixes: str) -> tuple[Path, ...]:
@@ -38,6 +41,11 @@ def files(*suffixes: str) -> tuple[Path, ...]:
 def name(path: Path) -> str:
     """A path relative to the root, as it is written in texts."""
     return path.relative_to(ROOT).as_posix()
+
+
+def written_by_hand(path: Path) -> str:
+    """A file's text without the figures that `make bench-pages` writes. Its lines keep their numbers."""
+    return _FIGURES.sub(lambda block: "\n" * block[0].count("\n"), path.read_text(encoding="utf-8"))
 
 
 def part(path: Path) -> str:

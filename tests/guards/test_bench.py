@@ -7,21 +7,26 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from repository import ROOT
 
 from bench.__main__ import TOPICS
 from bench.before_after import COMPARED, by_label, turns
 from bench.comparison import page as comparison
+from bench.comparison.subjects import HERALD
 from bench.cost import COSTS
 from bench.counters import cpu_seconds
 from bench.drain import in_turns
+from bench.harness import CATALOG, batching
 from bench.plot_data import Bars, Lines, plots_of
 from bench.publish import IMPORTANT, PAGE, read, summary, written
 from bench.report import Report, Series, at_least, at_most, shown
 from bench.tables import section
+from domain.notification_types import Catalog
 
 BENCH = ROOT / "bench"
 
@@ -33,6 +38,13 @@ def test_every_topic_is_a_file_with_a_measure_function() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         entries = {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
         assert "measure" in entries, topic
+
+
+@pytest.mark.parametrize("mode", ["never", "bulk", "spike"])
+@pytest.mark.parametrize("catalog", [CATALOG, HERALD], ids=["benchmarks", "comparison"])
+def test_the_catalogs_are_valid_with_each_way_of_batching(catalog: Path, mode: str) -> None:
+    Catalog.model_validate(tomllib.loads(catalog.read_text(encoding="utf-8")))
+    assert Catalog.model_validate(tomllib.loads(batching(mode, catalog))).dispatch.batching == mode
 
 
 def test_a_figure_is_the_median_of_its_samples_and_is_compared_with_its_target() -> None:

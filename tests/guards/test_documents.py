@@ -52,13 +52,13 @@ PYTEST = [command for command in NEWCOMERS if command[1:3] == ["-m", "pytest"]]
 
 
 def test_every_make_target_that_is_named_exists() -> None:
-    said = {
+    named = {
         (name(page), target)
         for page in files(".md")
         for target in re.findall(r"(?:`|\$ )make ([a-z-]+)", page.read_text(encoding="utf-8"))
     }
-    assert {(page, target) for page, target in said if target not in TARGETS} == set()
-    assert len(said) > 10
+    assert {(page, target) for page, target in named if target not in TARGETS} == set()
+    assert len(named) > 10
 
 
 def test_every_path_in_a_command_exists() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from repository import MODULES, PACKAGES, ROOT, files, name, tree
+from repository import MODULES, PACKAGES, ROOT, files, name, tree, written_by_hand
 
 SUFFIXES = ("py", "sql", "lua", "md", "toml", "sh", "js", "json", "yml", "yaml", "svg", "lock")
 FILE = re.compile(
@@ -23,6 +23,7 @@ COMMENT_OR_DOCSTRING = re.compile(r'"""(.*?)"""|#\s(.*?)$', re.DOTALL | re.MULTI
 ELSEWHERE = {
     ".herald/dev.json": "what `herald dev` writes into its data directory",
     "dev.json": "the same",
+    ".herald/before_after.json": "what `make bench-compare` writes",
     "bare.json": "what a benchmark writes beside its results when it is asked to",
     "load.json": "what a benchmark's load generator writes",
 }
@@ -33,17 +34,17 @@ ELSEWHERE = {
 def speaking() -> dict[Path, str]:
     """The prose of files: Python's comments and docstrings, and the whole of other files.
 
-    Left out: records of decisions and measurements, and kept releases: they name files of their time.
+    Left out: records of decisions, generated figures, and kept releases: they name files of their time.
     """
-    said: dict[Path, str] = {}
+    prose: dict[Path, str] = {}
     for path in files(".py", ".sql", ".lua", ".md", ".toml", ".sh", ".yml", ".importlinter"):
-        if name(path).startswith(("docs/decisions/0", "docs/performance.md", "tests/storage/releases/")):
+        if name(path).startswith(("docs/decisions/0", "tests/storage/releases/")):
             continue
-        text = path.read_text(encoding="utf-8")
+        text = written_by_hand(path)
         if path.suffix == ".py":
             text = "\n".join(doc or comment for doc, comment in COMMENT_OR_DOCSTRING.findall(text))
-        said[path] = ADDRESS.sub("", text)
-    return said
+        prose[path] = ADDRESS.sub("", text)
+    return prose
 
 
 def named_by(pattern: re.Pattern[str]) -> Iterator[tuple[Path, str]]:

@@ -53,11 +53,11 @@ def test_a_page_has_the_common_headings_in_order(provider: str) -> None:
 @pytest.mark.parametrize("provider", registry.KNOWN)
 def test_a_page_has_every_setting_of_its_provider_and_no_other(provider: str) -> None:
     rows = re.findall(r"(?m)^\| `(HERALD_\w+)` \| (.*?) ?\| ", section(page_of(provider), "Settings"))
-    told = {variable: default.strip() for variable, default in rows}
+    documented = {variable: default.strip() for variable, default in rows}
     known = settings_of(provider)
-    assert told.keys() == known.keys()
+    assert documented.keys() == known.keys()
     # A required setting has no default; any other shows its default.
-    assert {variable for variable, default in told.items() if not default} == {
+    assert {variable for variable, default in documented.items() if not default} == {
         variable for variable, required in known.items() if required
     }
 

@@ -154,7 +154,7 @@ class Listener:
     """Receives every callback as the API does, and keeps it unchanged."""
 
     url: str = ""
-    came: list[tuple[str, CallbackRequest]] = field(default_factory=list[tuple[str, CallbackRequest]])
+    received: list[tuple[str, CallbackRequest]] = field(default_factory=list[tuple[str, CallbackRequest]])
     _more: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def receipts(
@@ -165,7 +165,7 @@ class Listener:
         def parsed() -> list[tuple[CallbackRequest, Receipt]]:
             return [
                 (request, receipt)
-                for name, request in self.came
+                for name, request in self.received
                 if name == provider.name
                 for receipt in provider.parse_callback(request)
             ]
@@ -184,7 +184,7 @@ class Listener:
             now=datetime.now(UTC),
         )
         async with self._more:
-            self.came.append((request.match_info["provider"], callback))
+            self.received.append((request.match_info["provider"], callback))
             self._more.notify_all()
         return web.Response()
 

@@ -54,13 +54,13 @@ async def test_a_magic_recipient_is_refused_as_documented(
 async def test_the_vendors_own_errors_are_classified_by_status(
     case: Case, provider: Provider, vendors: Vendors
 ) -> None:
-    came: dict[int, Outcome] = {}
+    outcomes: dict[int, Outcome] = {}
     for status in case.by_status:
         sent = message(case, vendors.listener.url)
         await vendors.simulators.fault(case.name, "status", sent.target.address, status=status)
-        came[status] = (await provider.send(sent, timeout_s=BUDGET_S)).outcome
+        outcomes[status] = (await provider.send(sent, timeout_s=BUDGET_S)).outcome
         await vendors.simulators.heal(case.name, sent.target.address)
-    assert came == dict(case.by_status)
+    assert outcomes == dict(case.by_status)
 
 
 def test_every_class_of_error_is_recorded_or_declared_impossible(case: Case, provider: Provider) -> None:

@@ -87,11 +87,11 @@ async def test_a_genuine_callback_is_stored_once_and_a_forged_one_is_counted(
     sent = message(case, vendors.listener.url)
     id = (await provider.send(sent, timeout_s=BUDGET_S)).provider_message_id
 
-    def told(receipts: Sequence[Receipt]) -> bool:
+    def is_reported(receipts: Sequence[Receipt]) -> bool:
         return any(r.provider_message_id == id and r.status is ReceiptStatus.DELIVERED for r in receipts)
 
-    receipts = await vendors.listener.receipts(provider, told)
-    genuine = next(request for request, receipt in receipts if told([receipt]))
+    receipts = await vendors.listener.receipts(provider, is_reported)
+    genuine = next(request for request, receipt in receipts if is_reported([receipt]))
     for _ in range(2):
         assert await api.take(genuine) == (200, "")
     for forged in _forgeries(case, genuine):

@@ -47,7 +47,7 @@ async def test_a_slow_vendor_processes_after_the_caller_has_gone(vendors: Vendor
     result = await vendors.providers["twilio"].send(sent, timeout_s=0.1)
     assert result.outcome is Outcome.AMBIGUOUS
     receipts = await vendors.listener.receipts(
-        vendors.providers["twilio"], lambda came: any(r.attempt_ref == sent.attempt_ref for r in came)
+        vendors.providers["twilio"], lambda receipts: any(r.attempt_ref == sent.attempt_ref for r in receipts)
     )
     assert receipts
 
@@ -98,16 +98,16 @@ async def test_an_early_callback_comes_before_the_answer(vendors: Vendors) -> No
     sent = message(TWILIO, vendors.listener.url)
     await vendors.simulators.callbacks("twilio", sent.target.address, mode="early")
     sending = asyncio.create_task(vendors.providers["twilio"].send(sent, timeout_s=BUDGET_S))
-    came_while_sending: list[bool] = []
+    reported_while_sending: list[bool] = []
 
-    def enough(came: Sequence[Receipt]) -> bool:
-        reported = any(r.attempt_ref == sent.attempt_ref for r in came)
-        came_while_sending.append(reported and not sending.done())
+    def enough(receipts: Sequence[Receipt]) -> bool:
+        reported = any(r.attempt_ref == sent.attempt_ref for r in receipts)
+        reported_while_sending.append(reported and not sending.done())
         return reported
 
     await vendors.listener.receipts(vendors.providers["twilio"], enough)
     assert (await sending).outcome is Outcome.ACCEPTED
-    assert any(came_while_sending)
+    assert any(reported_while_sending)
 
 
 async def test_a_lost_callback_still_updates_the_message(vendors: Vendors) -> None:
@@ -120,7 +120,7 @@ async def test_a_lost_callback_still_updates_the_message(vendors: Vendors) -> No
             receipt = await provider.poll(id, timeout_s=BUDGET_S)
             if receipt and receipt.status is ReceiptStatus.DELIVERED:
                 break
-    assert not any(sent.attempt_ref in request.url for _, request in vendors.listener.came)
+    assert not any(sent.attempt_ref in request.url for _, request in vendors.listener.received)
 
 
 async def test_messages_are_forgotten_by_recipient(vendors: Vendors) -> None:
@@ -152,9 +152,9 @@ async def test_an_invalid_command_is_refused(vendors: Vendors, path: str, body: 
 
 
 def test_a_message_is_shown_without_the_vendors_internals() -> None:
-    told = Received("1", "+1", "text", vendor={"secret": "x"}).to_json()
-    assert set(told) >= {"id", "to", "text", "title", "ref", "received_at", "status", "accepted"}
-    assert "vendor" not in told
+    shown = Received("1", "+1", "text", vendor={"secret": "x"}).to_json()
+    assert set(shown) >= {"id", "to", "text", "title", "ref", "received_at", "status", "accepted"}
+    assert "vendor" not in shown
 
 
 async def test_the_process_serves_until_it_is_stopped(tmp_path: Path) -> None:

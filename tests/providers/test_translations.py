@@ -49,8 +49,8 @@ def deviation(name: str, kind: str, case: Mapping[str, Any]) -> dict[str, object
     if expect.get("outcome") == Outcome.REJECTED_RECIPIENT:
         usual["about_provider"] = False
     expected = usual | expect
-    came = {field: _plain(getattr(result, field)) for field in expected}
-    return {field: came[field] for field, value in expected.items() if came[field] != value}
+    actual = {field: _plain(getattr(result, field)) for field in expected}
+    return {field: actual[field] for field, value in expected.items() if actual[field] != value}
 
 
 def _plain(value: object) -> object:
@@ -122,11 +122,11 @@ JUNK = st.recursive(
 @st.composite
 def spoilt(draw: st.DrawFn, kind: str) -> tuple[str, dict[str, Any]]:
     """A recorded case with junk in one place of the vendor's text."""
-    said = {"answers": "body", "events": "event"}[kind]
-    known = [(name, case) for name in CASES for case in RECORDED[name].get(kind, ()) if said in case]
+    part = {"answers": "body", "events": "event"}[kind]
+    known = [(name, case) for name in CASES for case in RECORDED[name].get(kind, ()) if part in case]
     name, case = draw(st.sampled_from(known))
     # A report is always a JSON object: the adapters pass no other value.
-    return name, {**case, said: _with_junk(draw, json.loads(json.dumps(case[said])), whole=kind == "answers")}
+    return name, {**case, part: _with_junk(draw, json.loads(json.dumps(case[part])), whole=kind == "answers")}
 
 
 def _with_junk(draw: st.DrawFn, value: Any, *, whole: bool = True) -> Any:

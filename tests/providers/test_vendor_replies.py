@@ -25,15 +25,15 @@ def test_which_vendors_pass_replies_on(vendors: Vendors) -> None:
     assert receiving == set(VENDORS)
 
 
-async def told(vendors: Vendors, vendor: str, text: str) -> CallbackRequest:
+async def reply_callback(vendors: Vendors, vendor: str, text: str) -> CallbackRequest:
     """The callback for a reply with this text."""
-    before = len(vendors.listener.came)
+    before = len(vendors.listener.received)
     await vendors.simulators.reply(vendor, NUMBER, text)
-    [request] = [request for name, request in vendors.listener.came[before:] if name == vendor]
+    [request] = [request for name, request in vendors.listener.received[before:] if name == vendor]
     return request
 
 
-def heard(vendors: Vendors, vendor: str, request: CallbackRequest) -> list[Reply]:
+def parsed_replies(vendors: Vendors, vendor: str, request: CallbackRequest) -> list[Reply]:
     provider = vendors.providers[vendor]
     assert isinstance(provider, ReceivesReplies)
     assert provider.parse_callback(request) == [], "a reply is not a receipt"
@@ -44,7 +44,7 @@ def heard(vendors: Vendors, vendor: str, request: CallbackRequest) -> list[Reply
 async def test_stop_and_start_are_recognised(vendors: Vendors, vendor: str) -> None:
     keys = set[str | None]()
     for text, word in (("Stop", Word.STOP), ("START ", Word.START), ("STOP", Word.STOP)):
-        [reply] = heard(vendors, vendor, await told(vendors, vendor, text))
+        [reply] = parsed_replies(vendors, vendor, await reply_callback(vendors, vendor, text))
         assert (reply.channel, reply.address, reply.word) == (registry.KNOWN[vendor], NUMBER, word)
         keys.add(reply.event_key)
     assert len(keys - {None}) == 3
@@ -53,12 +53,12 @@ async def test_stop_and_start_are_recognised(vendors: Vendors, vendor: str) -> N
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_other_replies_are_ignored(vendors: Vendors, vendor: str) -> None:
     for text in ("Thank you!", "stop it, please", "HELP"):
-        assert heard(vendors, vendor, await told(vendors, vendor, text)) == []
+        assert parsed_replies(vendors, vendor, await reply_callback(vendors, vendor, text)) == []
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_a_forged_reply_is_refused(vendors: Vendors, vendor: str) -> None:
-    request, provider = await told(vendors, vendor, "START"), vendors.providers[vendor]
+    request, provider = await reply_callback(vendors, vendor, "START"), vendors.providers[vendor]
     assert isinstance(provider, ReceivesReplies)
     forged = replace(request, body=request.body.replace(b"START", b"STOP"))
     if parameters := CASES[vendor].signature_query:
@@ -93,14 +93,14 @@ def test_twilios_classification_of_a_reply_is_used(fields: Mapping[str, str], wo
 
 
 def test_an_opt_out_at_africas_talking_has_no_id() -> None:
-    told = {"senderId": "Herald", "phoneNumber": NUMBER}
-    assert africastalking.parse_reply(told) == Reply(Channel.SMS, NUMBER, Word.STOP)
+    fields = {"senderId": "Herald", "phoneNumber": NUMBER}
+    assert africastalking.parse_reply(fields) == Reply(Channel.SMS, NUMBER, Word.STOP)
     assert africastalking.parse_reply({"senderId": "Herald", "phoneNumber": "nobody"}) is None
 
 
 async def test_an_opt_out_at_africas_talking_is_recognised(vendors: Vendors) -> None:
-    request = await told(vendors, "africastalking", "OPT-OUT")
-    assert heard(vendors, "africastalking", request) == [Reply(Channel.SMS, NUMBER, Word.STOP)]
+    request = await reply_callback(vendors, "africastalking", "OPT-OUT")
+    assert parsed_replies(vendors, "africastalking", request) == [Reply(Channel.SMS, NUMBER, Word.STOP)]
     report = replace(request, body=urlencode({"phoneNumber": NUMBER, "status": "Success"}).encode())
     with pytest.raises(CallbackRefused, match="no id"):
         vendors.providers["africastalking"].parse_callback(report)

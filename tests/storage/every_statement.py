@@ -28,7 +28,7 @@ class Query:
 
 
 def every_statement(now: datetime) -> dict[str, Query]:
-    """By name. `now` is the time of the data: notification `no` was accepted `no` milliseconds earlier."""
+    """By name. `now` is the time of the data: notification `n` was accepted `n` milliseconds earlier."""
     return {
         **_shown(now),
         **_users(now),

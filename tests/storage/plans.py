@@ -40,73 +40,73 @@ TABLES = (
 FILL = """
 INSERT INTO notifications (id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id,
                            fingerprint_version, lane, strategy, status, accepted_at, expires_at, final_at)
-SELECT md5('n' || no)::uuid, 'acme', 'user-' || no, 'debit_alert', 'key-' || no, '\\x00', 'k', 1, no % 4,
-       'first', CASE WHEN no % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, $accepted,
-       now() + interval '1 day', CASE WHEN no % 5 > 0 THEN now() END
-FROM generate_series(1, $rows) no;
+SELECT md5('n' || n)::uuid, 'acme', 'user-' || n, 'debit_alert', 'key-' || n, '\\x00', 'k', 1, n % 4,
+       'first', CASE WHEN n % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, $accepted,
+       now() + interval '1 day', CASE WHEN n % 5 > 0 THEN now() END
+FROM generate_series(1, $rows) n;
 INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, status, attempts_made,
                         next_pass_at, expires_at, due_at, accepted_at)
-SELECT md5('d' || no)::uuid, md5('n' || no)::uuid, 'acme', 'user-' || no, 'debit_alert', 'sms', 0,
-       CASE WHEN no % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, 1, now(), now() + interval '1 day',
-       CASE WHEN no % 5 = 0 THEN now() END, $accepted
-FROM generate_series(1, $rows) no;
+SELECT md5('d' || n)::uuid, md5('n' || n)::uuid, 'acme', 'user-' || n, 'debit_alert', 'sms', 0,
+       CASE WHEN n % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, 1, now(), now() + interval '1 day',
+       CASE WHEN n % 5 = 0 THEN now() END, $accepted
+FROM generate_series(1, $rows) n;
 INSERT INTO notification_contents (notification_id, accepted_at, body, to_sms)
-SELECT md5('n' || no)::uuid, $accepted, 'You were debited', '+2348031230000'
-FROM generate_series(1, $rows) no;
+SELECT md5('n' || n)::uuid, $accepted, 'You were debited', '+2348031230000'
+FROM generate_series(1, $rows) n;
 INSERT INTO notification_attempts (delivery_id, number, accepted_at, notification_id, channel, provider,
                                    pass_number, target_masked, selection, match_key, intended_at,
                                    send_deadline, outcome)
-SELECT md5('d' || no)::uuid, 1, $accepted, md5('n' || no)::uuid, 'sms', 'twilio', 0, '+234', '{}',
-       'match-' || no, now(), now(), 'accepted'
-FROM generate_series(1, $rows) no;
+SELECT md5('d' || n)::uuid, 1, $accepted, md5('n' || n)::uuid, 'sms', 'twilio', 0, '+234', '{}',
+       'match-' || n, now(), now(), 'accepted'
+FROM generate_series(1, $rows) n;
 INSERT INTO provider_messages
-SELECT 'twilio', 'SM-' || no, md5('d' || no)::uuid, 1, $accepted FROM generate_series(1, $rows) no;
+SELECT 'twilio', 'SM-' || n, md5('d' || n)::uuid, 1, $accepted FROM generate_series(1, $rows) n;
 INSERT INTO provider_messages
-SELECT 'twilio', 'old-' || no, gen_random_uuid(), 1, now() - interval '1 year'
-FROM generate_series(1, 1000) no;
+SELECT 'twilio', 'old-' || n, gen_random_uuid(), 1, now() - interval '1 year'
+FROM generate_series(1, 1000) n;
 INSERT INTO due (id, lane, due_at)
-SELECT md5('n' || no)::uuid, no % 4, now() FROM generate_series(5, $rows, 5) no;
-INSERT INTO users (tenant, user_id, phone) SELECT 'acme', 'user-' || no, '+1'
-FROM generate_series(1, $rows) no;
+SELECT md5('n' || n)::uuid, n % 4, now() FROM generate_series(5, $rows, 5) n;
+INSERT INTO users (tenant, user_id, phone) SELECT 'acme', 'user-' || n, '+1'
+FROM generate_series(1, $rows) n;
 INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)
-SELECT 'acme', 'user-' || no, 'debit_alert', 'sms', true FROM generate_series(1, $rows) no;
+SELECT 'acme', 'user-' || n, 'debit_alert', 'sms', true FROM generate_series(1, $rows) n;
 INSERT INTO suppressions (tenant, channel, address, reason, source)
-SELECT 'acme', channel, channel || '-' || no, 'bounce', 'test'
-FROM generate_series(1, $rows) no, unnest(ARRAY['sms', 'email', 'push']) channel;
+SELECT 'acme', channel, channel || '-' || n, 'bounce', 'test'
+FROM generate_series(1, $rows) n, unnest(ARRAY['sms', 'email', 'push']) channel;
 INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token)
-SELECT 'acme', 'user-' || no, device, 'fcm-' || device || no, 'apns-' || device || no
-FROM generate_series(1, $rows) no, unnest(ARRAY['one', 'two']) device;
+SELECT 'acme', 'user-' || n, device, 'fcm-' || device || n, 'apns-' || device || n
+FROM generate_series(1, $rows) n, unnest(ARRAY['one', 'two']) device;
 INSERT INTO receipts (delivery_id, attempt_number, provider, event_key, accepted_at, status, permanent,
                       received_at, source)
-SELECT md5('d' || no)::uuid, 1, 'twilio', 'SM-' || no || '/sent', $accepted, 'sent', false, now(), 'callback'
-FROM generate_series(1, $rows) no;
+SELECT md5('d' || n)::uuid, 1, 'twilio', 'SM-' || n || '/sent', $accepted, 'sent', false, now(), 'callback'
+FROM generate_series(1, $rows) n;
 INSERT INTO timeline (notification_id, accepted_at, kind)
-SELECT md5('n' || no)::uuid, $accepted, 'planned' FROM generate_series(1, $rows) no;
+SELECT md5('n' || n)::uuid, $accepted, 'planned' FROM generate_series(1, $rows) n;
 INSERT INTO receipt_inbox (provider, event_key, provider_message_id, status, permanent, address_verdict,
                            due_at, orphaned_at)
-SELECT 'twilio', 'event-' || no, 'SM-' || no, 'delivered', false, 'keep', now() - interval '1 hour',
-       CASE WHEN no % 500 = 0 THEN now() - interval '1 day' END
-FROM generate_series(1, $rows) no;
+SELECT 'twilio', 'event-' || n, 'SM-' || n, 'delivered', false, 'keep', now() - interval '1 hour',
+       CASE WHEN n % 500 = 0 THEN now() - interval '1 day' END
+FROM generate_series(1, $rows) n;
 INSERT INTO api_keys (prefix, tenant, name, digest)
-SELECT 'key' || no, 'acme', 'backend', '\\x00' FROM generate_series(1, $rows / 10) no;
+SELECT 'key' || n, 'acme', 'backend', '\\x00' FROM generate_series(1, $rows / 10) n;
 INSERT INTO broadcasts (id, tenant, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
                         status, type, channels, strategy, body, data, metadata, audience, query, created_at,
                         due_at)
-SELECT md5('b' || no)::uuid, 'acme', 'key-' || no, '\\x00', 'k', 1,
-       CASE WHEN no % 10 = 0 THEN 'running' ELSE 'completed' END, 'marketing', '{sms}', 'all', 'Hello', '{}',
-       '{}', 'query', '{}', $accepted, CASE WHEN no % 10 = 0 THEN now() END
-FROM generate_series(1, $rows / 10) no;
+SELECT md5('b' || n)::uuid, 'acme', 'key-' || n, '\\x00', 'k', 1,
+       CASE WHEN n % 10 = 0 THEN 'running' ELSE 'completed' END, 'marketing', '{sms}', 'all', 'Hello', '{}',
+       '{}', 'query', '{}', $accepted, CASE WHEN n % 10 = 0 THEN now() END
+FROM generate_series(1, $rows / 10) n;
 INSERT INTO broadcast_recipients (broadcast_id, upload, number, user_id)
-SELECT md5('b' || no % 50)::uuid, 0, no, 'user-' || no FROM generate_series(1, $rows) no;
+SELECT md5('b' || n % 50)::uuid, 0, n, 'user-' || n FROM generate_series(1, $rows) n;
 INSERT INTO broadcast_refusals (broadcast_id, upload, number, code, pointer, message)
-SELECT md5('b' || no % 50)::uuid, 0, no, 'charset', '', '' FROM generate_series(1, $rows) no;
+SELECT md5('b' || n % 50)::uuid, 0, n, 'charset', '', '' FROM generate_series(1, $rows) n;
 INSERT INTO broadcast_chunks (broadcast_id, last_number, notification_ids)
-SELECT md5('b' || no % 50)::uuid, no, '{}' FROM generate_series(1, $rows / 10) no;
+SELECT md5('b' || n % 50)::uuid, n, '{}' FROM generate_series(1, $rows / 10) n;
 INSERT INTO broadcast_tallies (broadcast_id, status, change)
-SELECT md5('b' || no % 500)::uuid, 'sent', 1 FROM generate_series(1, $rows / 10) no;
+SELECT md5('b' || n % 500)::uuid, 'sent', 1 FROM generate_series(1, $rows / 10) n;
 UPDATE notifications SET status = 'dead_lettered' WHERE id IN (
-    SELECT md5('n' || no)::uuid FROM generate_series(5, $rows, 5 * 200) no);
-""".replace("$rows", str(ROWS)).replace("$accepted", "now() - no * interval '1 ms'")
+    SELECT md5('n' || n)::uuid FROM generate_series(5, $rows, 5 * 200) n);
+""".replace("$rows", str(ROWS)).replace("$accepted", "now() - n * interval '1 ms'")
 
 
 def _flat(text: str) -> str:
@@ -157,7 +157,7 @@ class Explained:
         return await self.connection.fetchrow(query, *arguments)
 
     async def moment(self) -> Any:
-        """The time of the data: its notification `no` was accepted `no` milliseconds earlier."""
+        """The time of the data: its notification `n` was accepted `n` milliseconds earlier."""
         return await self.connection.fetchval(
             "SELECT accepted_at + interval '7 ms' FROM notifications WHERE id = $1", row_id("n", 7)
         )

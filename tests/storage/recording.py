@@ -17,16 +17,16 @@ import asyncpg
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-Said = dict[str, Any]
+RecordedQuery = dict[str, Any]
 """A query, its arguments and its result rows, as JSON values."""
 
 
 class Recorder:
-    """A pool of one connection that records its queries in `said`."""
+    """A pool of one connection that records its queries."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
-        self.said: list[Said] = []
+        self.queries: list[RecordedQuery] = []
 
     def acquire(self, timeout: float | None = None) -> "Recorder":
         return self
@@ -49,7 +49,7 @@ class Recorder:
 
     async def fetch(self, query: str, *arguments: Any) -> Any:
         rows = await self._connection.fetch(query, *arguments)
-        self.said.append(
+        self.queries.append(
             {"query": query, "arguments": to_json(arguments), "rows": [to_json(dict(row)) for row in rows]}
         )
         return rows
@@ -84,7 +84,7 @@ class Replay:
         self._texts: dict[str, str] = dict(known or {})
         self._times: dict[datetime, datetime] = {}
 
-    async def say(self, recorded: Sequence[Said]) -> None:
+    async def run(self, recorded: Sequence[RecordedQuery]) -> None:
         """Replay all queries in order. Raises AssertionError when an answer differs."""
         for one in recorded:
             arguments = self._translated(from_json(one["arguments"]))

@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 from life import Life
-from recording import Recorder, Said
+from recording import RecordedQuery, Recorder
 
 from devstack.ports import free_port
 from devstack.postgres import Postgres
@@ -50,7 +50,7 @@ class Released:
     steps: Mapping[str, str]
     """The texts of its migrations and functions by name, in the order in which they ran."""
     statements: Mapping[str, tuple[str, Types]]
-    life: Mapping[str, list[Said]]
+    life: Mapping[str, list[RecordedQuery]]
 
 
 def newest() -> Released:
@@ -59,11 +59,11 @@ def newest() -> Released:
     _, *parts = re.split(
         r"^-- step: (\w+)\n", (folder / "schema.sql").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
-    said = json.loads((folder / "statements.json").read_text(encoding="utf-8"))
+    recorded = json.loads((folder / "statements.json").read_text(encoding="utf-8"))
     return Released(
         folder.name,
         dict(zip(parts[::2], parts[1::2], strict=True)),
-        {name: (one["text"], Types(one["parameters"], one["columns"])) for name, one in said.items()},
+        {name: (one["text"], Types(one["parameters"], one["columns"])) for name, one in recorded.items()},
         json.loads((folder / "life.json").read_text(encoding="utf-8")),
     )
 
@@ -92,21 +92,21 @@ async def _made(postgres: Postgres) -> dict[str, str]:
     await migrate(postgres.url())
     pool = await open_pool(postgres.url(), size_max=1)
     async with pool.acquire() as connection:
-        said: dict[str, Any] = {}
+        described: dict[str, Any] = {}
         for name, text in sorted(texts().items()):
             types = await types_of(connection, text)
-            said[name] = {"text": text, "parameters": types.parameters, "columns": types.columns}
+            described[name] = {"text": text, "parameters": types.parameters, "columns": types.columns}
         life = await _recorded(connection)
     await pool.close()
     schema = "".join(f"-- step: {step.name}\n{step.text}" for step in steps(Release()))
-    return {"schema.sql": schema, "statements.json": _dumped(said), "life.json": _dumped(life)}
+    return {"schema.sql": schema, "statements.json": _dumped(described), "life.json": _dumped(life)}
 
 
-async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[Said]]:
+async def _recorded(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[RecordedQuery]]:
     recorder = Recorder(connection)
-    life: dict[str, list[Said]] = {}
+    life: dict[str, list[RecordedQuery]] = {}
     for stage, happens in Life(recorder, USER, LANE).stages.items():
-        recorder.said = life[stage] = []
+        recorder.queries = life[stage] = []
         await happens()
     return life
 

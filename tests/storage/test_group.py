@@ -310,7 +310,7 @@ async def _update(connection: Connection, rows: Sequence[Row]) -> list[int]:
 
 
 async def test_groups_that_overlap_in_any_order_never_deadlock(pool: Pool, database: str) -> None:
-    await pool.execute("INSERT INTO marks SELECT no, '' FROM generate_series(0, 39) no")
+    await pool.execute("INSERT INTO marks SELECT n, '' FROM generate_series(0, 39) n")
     # Postgres looks for a deadlock only after an hour, so one would time this test out.
     pools = [await open_pool(f"{database}?deadlock_timeout=1h", size_max=2) for _ in range(2)]
     try:

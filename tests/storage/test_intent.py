@@ -66,9 +66,9 @@ async def test_a_stale_intent_does_not_fail_a_current_one_in_its_group(case: Cas
 async def test_there_is_no_second_attempt_beside_an_open_one(case: Case) -> None:
     await case.open()
     assert await case.intend() is None
-    with pytest.raises(asyncpg.UniqueViolationError):
+    with pytest.raises(asyncpg.UniqueViolationError, match="delivery_id_accepted_at_idx"):
         await case.execute(
-            "INSERT INTO notification_attempts SELECT (jsonb_populate_record(a, '{\"no\": 2}')).*"
+            "INSERT INTO notification_attempts SELECT (jsonb_populate_record(a, '{\"number\": 2}')).*"
             " FROM notification_attempts a WHERE notification_id = $1"
         )
 

@@ -11,14 +11,14 @@ from storage.postgres import open_pool
 ACCEPTED = """
 INSERT INTO notifications (id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id,
                            fingerprint_version, lane, strategy, status, accepted_at, expires_at)
-SELECT md5('n' || no)::uuid, 'acme', 'user-' || no, 'marketing', 'key-' || no, '\\x00', 'k', 1, 3, 'all',
+SELECT md5('n' || n)::uuid, 'acme', 'user-' || n, 'marketing', 'key-' || n, '\\x00', 'k', 1, 3, 'all',
        'sending', now(), now() + interval '1 day'
-FROM generate_series(1, 5000) no;
+FROM generate_series(1, 5000) n;
 INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, status, attempts_made,
                         next_pass_at, expires_at, accepted_at)
-SELECT md5('d' || no)::uuid, md5('n' || no)::uuid, 'acme', 'user-' || no, 'marketing', 'sms', 0, 'sending', 1,
+SELECT md5('d' || n)::uuid, md5('n' || n)::uuid, 'acme', 'user-' || n, 'marketing', 'sms', 0, 'sending', 1,
        now(), now() + interval '1 day', now()
-FROM generate_series(1, 5000) no;
+FROM generate_series(1, 5000) n;
 """
 """Inserted in one transaction: all rows have the same `accepted_at`."""
 ATTEMPTED = """

@@ -16,8 +16,8 @@ async def test_postgres_and_the_domain_derive_the_same_status(pool: Pool) -> Non
         statuses for size in (1, 2, 3) for statuses in itertools.combinations_with_replacement(Status, size)
     ]
     derived = await pool.fetch(
-        "SELECT (SELECT max(state::status) FROM unnest(string_to_array(line, ',')) state)::text AS status"
-        " FROM unnest($1::text[]) WITH ORDINALITY AS t (line, no) ORDER BY no",
+        "SELECT (SELECT max(word::status) FROM unnest(string_to_array(line, ',')) word)::text AS status"
+        " FROM unnest($1::text[]) WITH ORDINALITY AS t (line, position) ORDER BY position",
         [",".join(statuses) for statuses in combinations],
     )
     assert [row["status"] for row in derived] == [derive(statuses).value for statuses in combinations]

@@ -102,7 +102,7 @@ async def _together(replay: Replay, stages: Sequence[str], life: Life, own: Sequ
     async with asyncio.timeout(60):
         for released, todays in itertools.zip_longest(stages, own):
             if released:
-                await replay.say(RELEASED.life[released])
+                await replay.run(RELEASED.life[released])
             if todays:
                 await life.stages[todays]()
 
@@ -112,7 +112,7 @@ async def test_both_releases_continue_while_the_schema_is_upgraded(
 ) -> None:
     await _check_all_still_run(released_pool)
     async with released_pool.acquire() as connection:
-        await Replay(connection).say(RELEASED.life["accept"])
+        await Replay(connection).run(RELEASED.life["accept"])
     await _herald_migrate(database_url, "--before")
 
     await _check_all_still_run(released_pool)
@@ -129,7 +129,7 @@ async def test_each_release_continues_what_the_other_accepted(
     database_url: str, released_pool: Pool, pool: Pool
 ) -> None:
     async with released_pool.acquire() as connection:
-        await Replay(connection).say(RELEASED.life["accept"])
+        await Replay(connection).run(RELEASED.life["accept"])
     await _herald_migrate(database_url, "--before")
     theirs, ours = Life(pool, USER, LANE), Life(pool, "today", LANE)
     for stage in LATER:
@@ -138,7 +138,7 @@ async def test_each_release_continues_what_the_other_accepted(
     async with released_pool.acquire() as connection:
         worker = Replay(connection, _standing_for(ours))
         for stage in LATER:
-            await worker.say(RELEASED.life[stage])
+            await worker.run(RELEASED.life[stage])
 
 
 def _standing_for(life: Life) -> Mapping[str, str]:

@@ -260,7 +260,7 @@ class Mailbox:
 
     at_rcpt: str = "250 OK"
     at_dot: str = "250 OK"
-    came: list[tuple[str, list[str], bytes]] = field(default_factory=list[tuple[str, list[str], bytes]])
+    received: list[tuple[str, list[str], bytes]] = field(default_factory=list[tuple[str, list[str], bytes]])
     logins: list[bytes] = field(default_factory=list[bytes])
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, to: str, options: Any) -> str:
@@ -269,7 +269,7 @@ class Mailbox:
         return self.at_rcpt
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        self.came.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
+        self.received.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
         return self.at_dot
 
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
@@ -310,7 +310,7 @@ async def through(vendor: simulated.Smtp, mailbox: Mailbox, sent: Message, **how
 async def test_another_server_understands_us(vendor: simulated.Smtp, to: str | None) -> None:
     mailbox, sent = Mailbox(), mail("₦5,000\n.\nleft", title="Ünïcödé", to=to)
     assert (await through(vendor, mailbox, sent)).outcome is Outcome.ACCEPTED
-    [(sender, recipients, content)] = mailbox.came
+    [(sender, recipients, content)] = mailbox.received
     assert (sender, recipients) == ("notices@smtp.herald.example", [sent.target.address])
     assert mailbox.logins == [simulated.USERNAME.encode()]
     letter = message_from_bytes(content, policy=policy.default)
@@ -339,7 +339,7 @@ async def test_no_password_goes_to_a_server_without_tls(vendor: simulated.Smtp) 
     mailbox = Mailbox()
     result = await through(vendor, mailbox, mail(), tls_context=None, auth_require_tls=False)
     assert result.outcome is Outcome.NOT_SENT
-    assert (mailbox.logins, mailbox.came) == ([], [])
+    assert (mailbox.logins, mailbox.received) == ([], [])
 
 
 async def test_another_client_understands_the_simulator(vendor: simulated.Smtp) -> None:

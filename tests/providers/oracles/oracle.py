@@ -19,10 +19,10 @@ async def callbacks_of(vendors: Vendors, name: str) -> tuple[Message, Sequence[C
     """A message that the adapter sent, and the simulator's callbacks about it."""
     provider, sent = vendors.providers[name], message(CASES[name], vendors.listener.url)
     assert (await provider.send(sent, timeout_s=BUDGET_S)).outcome is Outcome.ACCEPTED
-    came = await vendors.listener.receipts(
+    receipts = await vendors.listener.receipts(
         provider,
         lambda receipts: any(
             (r.attempt_ref, r.status) == (sent.attempt_ref, ReceiptStatus.DELIVERED) for r in receipts
         ),
     )
-    return sent, [request for request, receipt in came if receipt.attempt_ref == sent.attempt_ref]
+    return sent, [request for request, receipt in receipts if receipt.attempt_ref == sent.attempt_ref]

@@ -61,8 +61,8 @@ def client_of(vendors: Vendors, monkeypatch: pytest.MonkeyPatch, **changes: Any)
 
 
 def push(to: str, alert: object = None, **more: Any) -> NotificationRequest:
-    said = alert or {"title": "Debit", "body": "₦5,000"}
-    return NotificationRequest(to, {"aps": {"alert": said}}, push_type=PushType.ALERT, **more)
+    shown = alert or {"title": "Debit", "body": "₦5,000"}
+    return NotificationRequest(to, {"aps": {"alert": shown}}, push_type=PushType.ALERT, **more)
 
 
 async def test_it_sends(vendors: Vendors, client: APNs) -> None:

@@ -55,8 +55,8 @@ async def test_it_finds_in_the_logs_and_the_activity_what_the_adapter_sent(
         [active] = sdk.client.messages.get(query_params=like).to_dict["messages"]
         return [logged, detail, active, sdk.client.messages._(active["msg_id"]).get().to_dict]
 
-    for told in await asyncio.to_thread(work):
-        assert (told["to_email"], told["status"]) == (sent.target.address, "delivered")
+    for entry in await asyncio.to_thread(work):
+        assert (entry["to_email"], entry["status"]) == (sent.target.address, "delivered")
 
 
 async def test_each_refusal_is_its_own_error(vendors: Vendors, sdk: SendGridAPIClient) -> None:

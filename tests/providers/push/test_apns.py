@@ -157,5 +157,5 @@ async def test_no_device_token_reaches_results_or_logs(apns, a_message, caplog):
     tokens = [f"{kind}-secretdevice" for kind in ("bad", "unregistered", "internal", "plain")]
     results = [await apns.send(a_message(token), timeout_s=5) for token in tokens]
     # The simulator, in the same process, logs what it decodes.
-    said = [record.getMessage() for record in caplog.records if not record.getMessage().startswith("Decod")]
-    assert "secretdevice" not in repr(results) + "".join(said)
+    logged = [record.getMessage() for record in caplog.records if not record.getMessage().startswith("Decod")]
+    assert "secretdevice" not in repr(results) + "".join(logged)

@@ -56,7 +56,9 @@ async def test_a_failed_message_is_found_with_its_failure(vendors: Vendors) -> N
     result = await vendors.providers["twilio"].send(sent, timeout_s=BUDGET_S)
     receipts = await vendors.listener.receipts(
         vendors.providers["twilio"],
-        lambda came: any(r.provider_message_id == result.provider_message_id and r.permanent for r in came),
+        lambda receipts: any(
+            r.provider_message_id == result.provider_message_id and r.permanent for r in receipts
+        ),
     )
     assert {r.code for _, r in receipts if r.permanent} == {"30005"}
     [found] = await vendors.providers["twilio"].lookup(sent, timeout_s=BUDGET_S)

@@ -27,7 +27,7 @@ CATALOG = Catalog.model_validate({"types": {"otp": {"whatsapp": OTP}, "debit_ale
 
 
 @pytest.mark.parametrize(
-    ("type", "content", "said"),
+    ("type", "content", "text"),
     [
         ("otp", Content("Your code is 483920. Do not share it."), "483920"),
         (
@@ -39,7 +39,7 @@ CATALOG = Catalog.model_validate({"types": {"otp": {"whatsapp": OTP}, "debit_ale
     ],
 )
 async def test_a_type_is_sent_by_its_template(
-    vendors: Vendors, type: str, content: Content, said: str
+    vendors: Vendors, type: str, content: Content, text: str
 ) -> None:
     built = registry.build(settings_from(vendors.variables), CATALOG, vendors.listener.url)
     # Only a message without a template needs an open window.
@@ -54,7 +54,7 @@ async def test_a_type_is_sent_by_its_template(
             await provider.aclose()
     assert result.outcome is Outcome.ACCEPTED, result
     [received] = await vendors.simulators.messages("whatsapp_cloud", sent.target.address)
-    assert received["text"] == said
+    assert received["text"] == text
 
 
 async def test_a_message_that_does_not_fit_its_template_is_not_sent(vendors: Vendors) -> None:
@@ -70,9 +70,9 @@ async def test_a_message_that_does_not_fit_its_template_is_not_sent(vendors: Ven
 def test_a_template_uses_the_matched_group() -> None:
     parameters = [{"match": r"paid ([0-9.,]+)"}, {"match": r"to (\w+)"}]
     template = WhatsAppTemplate.model_validate({"template": "paid", "parameters": parameters})
-    said = fill(template, Content("You paid 5,000.00 to Ada"))
-    assert said
-    assert [part["text"] for part in said["template"]["components"][0]["parameters"]] == ["5,000.00", "Ada"]
+    text = fill(template, Content("You paid 5,000.00 to Ada"))
+    assert text
+    assert [part["text"] for part in text["template"]["components"][0]["parameters"]] == ["5,000.00", "Ada"]
     none = fill(WhatsAppTemplate(template="hello_world"), Content("anything"))
     assert none == {
         "type": "template",
