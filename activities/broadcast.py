@@ -14,7 +14,15 @@ from temporalio import activity
 from activities.errors import LEDGER_AWAY_S, retry_later
 from delivery.operator_commands import cancel_all
 from domain.batching import needs_workflow
-from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Command, Ended, Recipient, Refusal
+from domain.broadcasts import (
+    Audience,
+    Broadcast,
+    BroadcastRecipient,
+    BroadcastStatus,
+    Command,
+    Ended,
+    Refusal,
+)
 from domain.contacts import UnstorableText, refuse_unstorable
 from domain.contracts import BroadcastCommand, BroadcastRef, BroadcastStep, BroadcastTurn
 from domain.fingerprint import fingerprint
@@ -162,7 +170,7 @@ class Broadcasting:
         return limit * 2
 
     async def _submissions(
-        self, broadcast: Broadcast, recipients: Sequence[Recipient]
+        self, broadcast: Broadcast, recipients: Sequence[BroadcastRecipient]
     ) -> tuple[list[Line], list[Refusal]]:
         kind = self._catalog.types.get(broadcast.type)
         if kind is None:
@@ -180,7 +188,9 @@ class Broadcasting:
                 refusals.append(Refusal(recipient.number, code, str(error), "/data"))
         return lines, refusals
 
-    def _submission(self, broadcast: Broadcast, kind: NotificationType, recipient: Recipient) -> Submission:
+    def _submission(
+        self, broadcast: Broadcast, kind: NotificationType, recipient: BroadcastRecipient
+    ) -> Submission:
         data: dict[str, Any] = {**broadcast.data, **(recipient.data or {}), "user_id": recipient.user_id}
         body = refuse_unstorable(compiled(broadcast.body, BODY_CHARS_MAX).render(data))
         title = broadcast.title and compiled(broadcast.title, TITLE_CHARS_MAX).render(data)

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.notification import LANE_RANK, Lane
+from storage import row_types
 from storage.group import GroupCommit, LedgerUnavailable, Observe
 from storage.postgres import UNREACHABLE, Connection, Pool
 from storage.statements import statement
@@ -72,8 +73,9 @@ class BatchQueue:
 async def _hand_over(connection: Connection, rows: Sequence[HandOver]) -> list[None]:
     await connection.fetch(
         statement("hand_over_claims"),
-        [row.claim.id for row in rows],
-        [row.claim.token for row in rows],
-        [row.dedicated_workflow for row in rows],
+        [
+            row_types.hand_over(row.claim.id, row.claim.token, dedicated_workflow=row.dedicated_workflow)
+            for row in rows
+        ],
     )
     return [None] * len(rows)

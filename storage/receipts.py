@@ -230,9 +230,10 @@ async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:
     waits = [unmatched_wait_s(row["tries"]) for row in rows]
     await connection.execute(
         statement("postpone_receipts"),
-        [row["provider"] for row in rows],
-        [row["event_key"] for row in rows],
-        waits,
+        [
+            row_types.postponed_receipt(row["provider"], row["event_key"], wait)
+            for row, wait in zip(rows, waits, strict=True)
+        ],
     )
     orphans = tuple(
         Orphan(row["provider"], row["event_key"], row["status"], row["received_at"])
