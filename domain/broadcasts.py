@@ -95,8 +95,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class BroadcastRecipient:
-    """One recipient of an audience. `number` is its line in an upload, or its position in a list or query, from
-    1.
+    """One recipient of an audience. `number` is its line in an upload, or its position in a list or query,
+    from 1.
 
     `addresses`, by channel, go before the user's own.
     """

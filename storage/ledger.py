@@ -1,8 +1,10 @@
 """The ledger: the only authority on what may happen next. Everything else only wakes processes that read it.
 
-Every write goes through a group (storage/group.py) and calls one function of storage/functions/: its locks
-are never held across a round trip, so that a stalled sender blocks no other. A write returns None when the
-delivery has changed since the caller read it: another process was first; read it again.
+Each write is one statement: its locks are never held across a round trip, so that a stalled sender blocks no
+other. Acceptances, intents, outcomes and updates go through groups (storage/group.py); renewals, late
+outcomes, returned claims and operators' addresses are written one by one. Intents, renewals, outcomes and
+updates call a function of storage/functions/, and return None when the delivery has changed since the caller
+read it: another process was first; read it again.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Applies receipts to the ledger, inside the caller's transaction.
 
-Like every ledger write it first locks its notifications in id order (ledger_lock_v1); last, notifications of
-strategy `first` advance (ledger_advance_v1) and the queue is refreshed (ledger_refresh_v1).
+Like every change of a delivery it first locks its notifications in id order (ledger_lock_v1); last,
+notifications of strategy `first` advance (ledger_advance_v1) and the queue is refreshed (ledger_refresh_v1).
 """
 
 from collections.abc import Mapping, Sequence
