@@ -169,7 +169,7 @@ def _installation() -> dict[str, Query]:
         "find_api_key": Query(("key7",)),
         "revoke_api_key": Query(("key7",)),
         "list_api_keys": Query(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
-        "list_provider_states": Query(whole="one row per provider"),
+        "list_providers": Query(whole="one row per provider"),
         "record_circuit": Query(("twilio", "open")),
         "set_provider_status": Query(("twilio", "drained")),
     }
