@@ -8,19 +8,17 @@ read it: another process was first; read it again.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 from uuid import UUID
 
-import asyncpg
-
 from domain.fingerprint import Fingerprint
-from domain.notification import LANE_RANK, Channel, Lane, Notification, Recipient
+from domain.notification import LANE_RANK, LANES, Channel, Lane, Notification, Recipient
 from domain.outcome import Outcome
 from domain.status import Status
 from storage import delivery_writes, row_types
 from storage.acceptance import accept_rows, fingerprint_of
-from storage.group import GroupCommit, LedgerUnavailable, Observe
-from storage.postgres import UNREACHABLE, Connection, Pool
+from storage.group import GroupCommit, Observe, ask
+from storage.postgres import Connection, Pool
 from storage.records import (
     Acceptance,
     AttemptOutcome,
@@ -34,8 +32,6 @@ from storage.records import (
 )
 from storage.row_mapping import notification_from
 from storage.statements import call, statement
-
-LANES = tuple(Lane)
 
 
 class _Common(TypedDict):
@@ -100,9 +96,8 @@ class Ledger:
 
     async def accepted(self, ids: Sequence[UUID]) -> dict[UUID, Fingerprint]:
         """The fingerprints of those notifications that were accepted before, by id; others are missing."""
-        return {
-            row["id"]: fingerprint_of(row) for row in await self._ask(statement("find_accepted"), list(ids))
-        }
+        rows = await ask(self.pool, statement("find_accepted"), list(ids))
+        return {row["id"]: fingerprint_of(row) for row in rows}
 
     async def claim(
         self, lane: Lane, limit: int, lease_s: float, *, dedicated_only: bool = False
@@ -112,7 +107,7 @@ class Ledger:
         `dedicated_only`: only those that no batch may take.
         """
         kinds = [True] if dedicated_only else [True, False]
-        rows = await self._ask(statement("claim_due"), LANE_RANK[lane], limit, lease_s, kinds)
+        rows = await ask(self.pool, statement("claim_due"), LANE_RANK[lane], limit, lease_s, kinds)
         return [
             Claim(
                 id=row["id"],
@@ -143,7 +138,7 @@ class Ledger:
 
     async def renew(self, renewal: Renewal) -> OpenAttempt | None:
         """Commit to the same call again, for an attempt that is still open. None: read again."""
-        rows = await self._ask(call("ledger_renew_v1"), row_types.renewal(renewal))
+        rows = await ask(self.pool, call("ledger_renew_v1"), row_types.renewal(renewal))
         return delivery_writes.open_attempt(rows[0]) if rows else None
 
     async def close_attempt(self, outcome: AttemptOutcome) -> Updated | None:
@@ -168,8 +163,8 @@ class Ledger:
         The message of a late acceptance becomes this attempt's, so that no look-up adopts it. None: the
         attempt does not exist or is not resolved; read again and close it.
         """
-        rows = await self._ask(
-            statement("record_late_outcome"), delivery_id, number, outcome.value, message_id
+        rows = await ask(
+            self.pool, statement("record_late_outcome"), delivery_id, number, outcome.value, message_id
         )
         return rows[0]["outcome"] if rows else None
 
@@ -182,12 +177,12 @@ class Ledger:
 
     async def claimed_messages(self, provider: str, message_ids: Sequence[str]) -> set[str]:
         """Which of a provider's messages already belong to attempts."""
-        rows = await self._ask(statement("find_claimed_messages"), provider, list(message_ids))
+        rows = await ask(self.pool, statement("find_claimed_messages"), provider, list(message_ids))
         return {row["provider_message_id"] for row in rows}
 
     async def indistinguishable_attempts(self, match_key: str, delivery_id: UUID) -> int:
         """How many open attempts of other deliveries a look-up could not distinguish from this delivery's."""
-        (row,) = await self._ask(statement("count_indistinguishable_attempts"), match_key, delivery_id)
+        (row,) = await ask(self.pool, statement("count_indistinguishable_attempts"), match_key, delivery_id)
         return row["count"]
 
     async def readdress(self, notification_id: UUID, to: Mapping[Channel, str]) -> None:
@@ -200,20 +195,13 @@ class Ledger:
 
     async def parked_count(self) -> int:
         """How many notifications wait for an operator."""
-        (row,) = await self._ask(statement("count_parked"))
+        (row,) = await ask(self.pool, statement("count_parked"))
         return row[0]
 
     async def close(self, timeout_s: float) -> None:
         """Accept no more writes, and write those already accepted, for at most `timeout_s` seconds each."""
         for group in (self._accepts, self._intents, self._outcomes, self._updates, self._loads):
             await group.close(timeout_s)
-
-    async def _ask(self, query: str, *arguments: Any) -> "list[asyncpg.Record]":
-        try:
-            async with self.pool.acquire(timeout=5) as connection:
-                return await connection.fetch(query, *arguments)
-        except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
-            raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
 
 
 async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notification | None]:

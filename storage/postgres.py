@@ -26,7 +26,8 @@ UNREACHABLE: tuple[type[Exception], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.QueryCanceledError,
 )
-"""What a statement outside a group raises when the database cannot be reached, or not in time."""
+"""What a statement outside a group raises when the database cannot be reached, or not in time. Whether it was
+committed is then unknown."""
 
 NOT_STORABLE: tuple[type[Exception], ...] = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """What a statement raises for a value that Postgres cannot hold. Their messages may repeat the value."""
