@@ -147,7 +147,7 @@ async def _write_attempts(
     effects: Mapping[UUID, ReceiptEffect],
     fresh: Mapping[UUID, Sequence[Matched]],
 ) -> None:
-    learnt = [
+    rows = [
         row_types.attempt_receipt(
             id,
             cases[id].accepted_at,
@@ -158,7 +158,7 @@ async def _write_attempts(
         for id, effect in effects.items()
         for change in effect.attempts
     ]
-    await connection.execute(statement("record_attempt_receipts"), learnt)
+    await connection.execute(statement("record_attempt_receipts"), rows)
 
 
 async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) -> None:
@@ -237,7 +237,7 @@ def _changed(case: _Case, effect: ReceiptEffect, final: set[UUID], first: set[UU
 
 
 def _late(case: _Case, change: AttemptChange) -> LateAcceptance:
-    attempt = next(attempt for attempt in case.delivery.attempts if attempt.number == change.number)
+    attempt = {attempt.number: attempt for attempt in case.delivery.attempts}[change.number]
     assert attempt.outcome is not None
     return LateAcceptance(
         case.notification_id,
