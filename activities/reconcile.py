@@ -14,7 +14,8 @@ from telemetry.metrics import Metrics
 
 log = structlog.stdlib.get_logger(__name__)
 
-BATCH = 1000
+ROWS_MAX = 1000
+"""The most rows that one repair changes in a round."""
 MONTHS_AHEAD = 3
 ORPHANS_KEPT_S = 72 * 3600
 RETENTION_S = 20.0
@@ -41,8 +42,8 @@ class Reconcile:
     @activity.defn(name="requeue_lost")
     async def requeue_lost(self) -> Round:
         """Requeue live notifications that the queue lost, and process orphaned receipts again."""
-        requeued = await maintenance.requeue_live_without_due(self._pool, BATCH)
-        revived = await maintenance.revive_orphans(self._pool, BATCH)
+        requeued = await maintenance.requeue_live_without_due(self._pool, ROWS_MAX)
+        revived = await maintenance.revive_orphans(self._pool, ROWS_MAX)
         if requeued:
             alert("requeued_lost", count=requeued)
         return Round({"requeued": requeued, "orphans_revived": revived})

@@ -149,7 +149,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         queries=queries,
         users=Users(pool),
         commands=OperatorCommands(ledger, queries),
-        provider_states=Providers(pool),
+        provider_store=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
         probes=await _probes(settings, pool, stack),

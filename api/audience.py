@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from api.broadcast_models import RecipientIn
 from api.problems import FieldError, Problem, field_errors
-from domain.broadcasts import LINE_BYTES_MAX, Recipient, Refusal
+from domain.broadcasts import LINE_BYTES_MAX, BroadcastRecipient, Refusal
 from domain.notification import Channel
 
 CSV: Final = "text/csv"
@@ -20,7 +20,7 @@ NDJSON: Final = "application/x-ndjson"
 _ADDRESSES: Final = {f"to_{channel}": channel.value for channel in Channel}
 _BOM: Final = b"\xef\xbb\xbf"
 
-Read = Recipient | Refusal
+Read = BroadcastRecipient | Refusal
 
 
 class _Lines:
@@ -214,10 +214,10 @@ def _recipient(number: int, item: Any) -> Read:
     return recipient_of(number, given)
 
 
-def recipient_of(number: int, given: RecipientIn) -> Recipient:
+def recipient_of(number: int, given: RecipientIn) -> BroadcastRecipient:
     """Build a recipient from a validated line."""
     addresses = given.to.model_dump(mode="json", exclude_none=True) if given.to else None
-    return Recipient(number, given.user_id, addresses or None, given.data or None)
+    return BroadcastRecipient(number, given.user_id, addresses or None, given.data or None)
 
 
 def _too_long(number: int) -> Refusal:

@@ -32,8 +32,8 @@ from domain.broadcasts import (
 )
 from domain.fingerprint import fingerprint, matches
 from domain.ids import broadcast_id, broadcast_workflow_id
-from storage.broadcasts import NewBroadcast
 from storage.queries import Position
+from storage.records import NewBroadcast
 
 router = APIRouter(tags=["broadcasts"], route_class=KeyedRoute, responses=documented(401, 503))
 

@@ -36,7 +36,7 @@ class AppContext:
     queries: Queries
     users: Users
     commands: OperatorCommands
-    provider_states: Providers
+    provider_store: Providers
     broadcasts: Broadcasts
     receipts: Receipts
     probes: Probes

@@ -7,13 +7,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, W
 from pydantic_core import PydanticCustomError
 
 from api.fields import Email, Metadata, Name, Phone, Request, Shown, Storable, Time, Title
-from domain.notification import Channel, Lane, Strategy
+from domain.notification import LANES, Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.status import Status
 from storage.queries import Row
-
-LANES = tuple(Lane)
 
 EXAMPLE: dict[str, JsonValue] = {
     "user_id": "user-42",

@@ -12,7 +12,7 @@ from api.fields import Request, Shown
 from api.problems import Problem, documented
 from domain.circuit import CircuitState
 from domain.notification import Channel
-from storage.providers import ProviderState
+from storage.providers import StoredProvider
 
 router = APIRouter(
     prefix="/providers", tags=["providers"], route_class=KeyedRoute, responses=documented(401, 422, 503)
@@ -53,8 +53,8 @@ class ProviderPatch(Request):
 @router.get("", summary="List providers")
 async def list_providers(tenant: Tenant, ctx: Ctx) -> ProvidersView:
     """List every provider with its order, status and circuit."""
-    states = await ctx.provider_states.states()
-    views = [_view(ctx, name, states.get(name)) for name in ctx.known_providers]
+    stored = await ctx.provider_store.stored()
+    views = [_view(ctx, name, stored.get(name)) for name in ctx.known_providers]
     channels = list(Channel)
     views.sort(key=lambda v: (channels.index(v.channel), v.order is None, v.order or 0, v.name))
     return ProvidersView(
@@ -71,12 +71,12 @@ async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, ctx: Ct
         raise Problem(404, "provider_not_found", "There is no provider with this name.")
     if name not in ctx.providers:
         raise Problem(409, "provider_off", "This provider is not configured.")
-    await ctx.provider_states.set_status(name, body.status)
-    states = await ctx.provider_states.states()
-    return _view(ctx, name, states.get(name))
+    await ctx.provider_store.set_status(name, body.status)
+    stored = await ctx.provider_store.stored()
+    return _view(ctx, name, stored.get(name))
 
 
-def _view(ctx: AppContext, name: str, stored: ProviderState | None) -> ProviderView:
+def _view(ctx: AppContext, name: str, stored: StoredProvider | None) -> ProviderView:
     channel = ctx.known_providers[name]
     route = ctx.routes[channel]
     status = stored.status if stored else "active"

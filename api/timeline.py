@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from api.models import LANES, TimelineEntry
+from api.models import TimelineEntry
+from domain.notification import LANES
 from storage.queries import Row, Timeline
 
 _ATTEMPT: Final = (

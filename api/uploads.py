@@ -17,7 +17,7 @@ from api.broadcast_models import BroadcastView
 from api.broadcasts import load, load_view, view_of, wrong_status
 from api.context import AppContext, Ctx
 from api.problems import FieldError, Problem, documented
-from domain.broadcasts import RECIPIENTS_MAX, Recipient, Refusal
+from domain.broadcasts import RECIPIENTS_MAX, BroadcastRecipient, Refusal
 
 LINES_AT_ONCE: Final = 250
 REFUSED_MAX: Final = 10_000
@@ -99,7 +99,7 @@ class _Upload:
         self._number = number
         self._refused_max = refused_max
         self._hash = hashlib.sha256()
-        self._recipients: list[Recipient] = []
+        self._recipients: list[BroadcastRecipient] = []
         self._refusals: list[Refusal] = []
         self._first: list[Refusal] = []
         self.taken = 0
@@ -119,7 +119,7 @@ class _Upload:
         """Take the lines that these bytes completed. Raises Problem (422) when too many are refused."""
         self._hash.update(chunk)
         for line in lines:
-            if isinstance(line, Recipient):
+            if isinstance(line, BroadcastRecipient):
                 self._recipients.append(line)
                 self.taken += 1
             else:

@@ -92,7 +92,7 @@ class Dispatcher:
 
     async def _dispatch(self) -> int:
         """Claim and start one round. Returns how many were claimed."""
-        places = min(self._slots.free(), self._window, self._policy.batch)
+        places = min(self._slots.free(), self._window, self._policy.claim_max)
         claims = await self._claim(places)
         await self._read(claims)
         results = await asyncio.gather(*(self._start(claim) for claim in claims))

@@ -17,7 +17,7 @@ _LEVEL = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 
 
 
 class ProviderHealthPublisher:
-    """The loop that synchronises one worker process with the table `provider_states`."""
+    """The loop that synchronises one worker process with the table `providers`."""
 
     failure = "provider_watch_failed"
 

@@ -17,7 +17,7 @@ from telemetry.metrics import Metrics
 
 log = structlog.stdlib.get_logger(__name__)
 
-BATCH = 200
+ROWS_MAX = 200
 SWEEP_S = 1.0
 MANY = 3
 """A round with at least this many receipts makes more of them likely."""
@@ -55,15 +55,15 @@ class ReceiptProcessor:
         self._taken = 0
 
     async def round(self) -> None:
-        """Apply up to BATCH due receipts."""
+        """Apply up to ROWS_MAX due receipts."""
         self._taken = 0
-        applied = await self._receipts.apply_due(BATCH, self._older_than_s)
+        applied = await self._receipts.apply_due(ROWS_MAX, self._older_than_s)
         self._taken = applied.taken
         await self._report(applied)
 
     async def rest(self) -> None:
         """Wait until receipts arrive or gather; not at all after a full round."""
-        if self._taken == BATCH:
+        if self._taken == ROWS_MAX:
             return
         if self._older_than_s:
             await asyncio.sleep(SWEEP_S)

@@ -94,7 +94,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipient:
+class BroadcastRecipient:
     """One recipient of an audience. `addresses`, by channel, are used before the user's.
 
     `number`: its line in an upload, or its position in a list or query, from 1.

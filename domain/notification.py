@@ -46,8 +46,10 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
-LANE_RANK: dict[Lane, int] = {lane: rank for rank, lane in enumerate(Lane)}
-"""How Postgres stores a lane: 0 is `critical`."""
+LANES: tuple[Lane, ...] = tuple(Lane)
+"""The lanes by rank: 0 is `critical`."""
+LANE_RANK: dict[Lane, int] = {lane: rank for rank, lane in enumerate(LANES)}
+"""How Postgres stores a lane."""
 
 
 class Strategy(StrEnum):

@@ -194,7 +194,8 @@ class DispatchPolicy(BaseModel):
     """The most unsettled notifications of batches that get their own workflows, per second and worker
     process, while the lane is batched.
     """
-    batch: Annotated[int, Field(gt=0, le=2000)] = 200
+    claim_max: Annotated[int, Field(gt=0, le=2000)] = 200
+    """The most notifications that one claim of the dispatcher takes."""
     lease_s: Seconds = 15
     """How long after its claim a notification is due again, unless it was changed in between."""
     sweep_s: Seconds = 1

@@ -47,12 +47,7 @@ async def _stored(connection: Connection, rows: Sequence[Submission]) -> dict[UU
     if not rows:
         return {}
     found = await connection.fetch(
-        statement("find_accepted_by_key"),
-        [row.id for row in rows],
-        [row.tenant for row in rows],
-        [row.user_id for row in rows],
-        [row.type for row in rows],
-        [row.idempotency_key for row in rows],
+        statement("find_accepted_by_key"), [row_types.submission_key(row) for row in rows]
     )
     return {row["asked"]: (row["id"], fingerprint_of(row)) for row in found}
 

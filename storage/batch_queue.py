@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import asyncpg
-
-from domain.notification import LANE_RANK, Lane
-from storage.group import GroupCommit, LedgerUnavailable, Observe
-from storage.postgres import UNREACHABLE, Connection, Pool
+from domain.notification import LANE_RANK, LANES, Lane
+from storage import row_types
+from storage.group import GroupCommit, Observe
+from storage.outages import ask
+from storage.postgres import Connection, Pool
 from storage.statements import statement
-
-LANES = tuple(Lane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class BatchQueue:
 
     async def claim(self, lane: Lane, limit: int, lease_s: float, batch_id: UUID) -> list[BatchClaim]:
         """Claim the earliest `limit` notifications of a lane for a batch, for `lease_s` seconds."""
-        rows = await self._ask(statement("claim_batch"), LANE_RANK[lane], limit, lease_s, batch_id)
+        rows = await ask(self._pool, statement("claim_batch"), LANE_RANK[lane], limit, lease_s, batch_id)
         return [BatchClaim(row["id"], row["claim"], row["late_s"]) for row in rows]
 
     async def hand_over(self, hand_over: HandOver) -> None:
@@ -54,26 +52,20 @@ class BatchQueue:
 
     async def backlog(self, lanes: Sequence[Lane], up_to: int) -> dict[Lane, int]:
         """How many notifications of each lane are due that a batch may take, counted up to `up_to`."""
-        rows = await self._ask(statement("count_backlog"), [LANE_RANK[lane] for lane in lanes], up_to)
+        rows = await ask(self._pool, statement("count_backlog"), [LANE_RANK[lane] for lane in lanes], up_to)
         return {LANES[row["lane"]]: row["count"] for row in rows}
 
     async def close(self, timeout_s: float) -> None:
         """Accept no more hand-overs, and write those already accepted, for at most `timeout_s` seconds."""
         await self._hand_overs.close(timeout_s)
 
-    async def _ask(self, query: str, *arguments: object) -> "list[asyncpg.Record]":
-        try:
-            async with self._pool.acquire(timeout=5) as connection:
-                return await connection.fetch(query, *arguments)
-        except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
-            raise LedgerUnavailable(f"no answer from Postgres ({type(error).__name__})") from error
-
 
 async def _hand_over(connection: Connection, rows: Sequence[HandOver]) -> list[None]:
     await connection.fetch(
         statement("hand_over_claims"),
-        [row.claim.id for row in rows],
-        [row.claim.token for row in rows],
-        [row.dedicated_workflow for row in rows],
+        [
+            row_types.hand_over(row.claim.id, row.claim.token, dedicated_workflow=row.dedicated_workflow)
+            for row in rows
+        ],
     )
     return [None] * len(rows)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from domain.broadcasts import Broadcast, BroadcastStatus, Recipient, Refusal
+from domain.broadcasts import Broadcast, BroadcastRecipient, BroadcastStatus, Refusal
 from storage import row_types
 from storage.acceptance import accept_rows
 from storage.broadcasts import Broadcasts, recipient_from
@@ -50,7 +50,7 @@ class BroadcastChunks(Broadcasts):
         row = await self._pool.fetchrow(statement("gather_recipients"), id, _GATHER, LEASE_S)
         return row is None or row["whole"]
 
-    async def next(self, broadcast: Broadcast, limit: int) -> list[Recipient]:
+    async def next(self, broadcast: Broadcast, limit: int) -> list[BroadcastRecipient]:
         """The recipients after the cursor, in order."""
         rows = await self._pool.fetch(
             statement("next_recipients"), broadcast.id, broadcast.upload, broadcast.cursor, limit

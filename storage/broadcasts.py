@@ -1,9 +1,6 @@
 """Broadcasts for clients: created once per idempotency key, given an audience, read and controlled."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,10 +8,10 @@ from domain.broadcasts import (
     COMMANDS,
     Audience,
     Broadcast,
+    BroadcastRecipient,
     BroadcastStatus,
     Command,
     Ended,
-    Recipient,
     Refusal,
     Window,
 )
@@ -26,34 +23,11 @@ from storage.acceptance import fingerprint_of
 from storage.group import CommitUnknown
 from storage.postgres import UNREACHABLE, Connection, Pool
 from storage.queries import Position
+from storage.records import NewBroadcast
 from storage.statements import statement
 
 DRAFT_KEPT_S: Final = 7 * 86_400.0
 """A draft whose audience was not uploaded within this time is abandoned, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewBroadcast:
-    """A validated broadcast, ready to be stored."""
-
-    id: UUID
-    tenant: str
-    idempotency_key: str
-    fingerprint: Fingerprint
-    type: str
-    channels: tuple[Channel, ...]
-    strategy: Strategy
-    title: str | None
-    body: str
-    audience: Audience
-    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    query: Mapping[str, Any] | None = None
-    recipients: Sequence[Recipient] = ()
-    rate_per_s: float | None = None
-    window: Window | None = None
-    start_at: datetime | None = None
-    expires_at: datetime | None = None
 
 
 class Broadcasts:
@@ -66,9 +40,11 @@ class Broadcasts:
         """Store a broadcast with its list; returns whether it is new, its id, and the fingerprint that its
         key was first used with. Raises CommitUnknown when it is unknown whether it was stored.
         """
+        status = BroadcastStatus.DRAFT if new.audience is Audience.UPLOAD else BroadcastStatus.RUNNING
+        fields = row_types.broadcast(new, status, DRAFT_KEPT_S)
         try:
             async with self._pool.acquire(timeout=5) as connection, connection.transaction():
-                row = await connection.fetchrow(statement("create_broadcast"), *_values(new))
+                row = await connection.fetchrow(statement("create_broadcast"), fields)
                 if row is not None:
                     await put_recipients(connection, new.id, 0, new.recipients)
                     return True, new.id, new.fingerprint
@@ -115,7 +91,7 @@ class Broadcasts:
         return await self._pool.fetchval(statement("begin_upload"), id, tenant, DRAFT_KEPT_S)
 
     async def put(
-        self, id: UUID, upload: int, recipients: Sequence[Recipient], refusals: Sequence[Refusal]
+        self, id: UUID, upload: int, recipients: Sequence[BroadcastRecipient], refusals: Sequence[Refusal]
     ) -> None:
         """Store further lines of an upload."""
         async with self._pool.acquire(timeout=5) as connection, connection.transaction():
@@ -142,7 +118,7 @@ class Broadcasts:
 
 
 async def put_recipients(
-    connection: Connection, id: UUID, upload: int, recipients: Sequence[Recipient]
+    connection: Connection, id: UUID, upload: int, recipients: Sequence[BroadcastRecipient]
 ) -> None:
     """Store recipients of a broadcast's list or upload."""
     if not recipients:
@@ -155,24 +131,9 @@ async def put_recipients(
     )
 
 
-def recipient_from(row: Any) -> Recipient:
+def recipient_from(row: Any) -> BroadcastRecipient:
     """The recipient of a row of next_recipients."""
-    return Recipient(row["number"], row["user_id"], row["addresses"], row["data"])
-
-
-def _values(new: NewBroadcast) -> tuple[Any, ...]:
-    status = BroadcastStatus.DRAFT if new.audience is Audience.UPLOAD else BroadcastStatus.RUNNING
-    window = new.window
-    return (
-        *(new.id, new.tenant, new.idempotency_key),
-        *(new.fingerprint.digest, new.fingerprint.key_id, new.fingerprint.version),
-        *(status.value, new.type, [*new.channels], new.strategy.value, new.title, new.body),
-        *(json.dumps(dict(new.data)), json.dumps(dict(new.metadata)), new.audience.value),
-        json.dumps(dict(new.query)) if new.query is not None else None,
-        new.rate_per_s,
-        *((window.start, window.end, window.time_zone) if window else (None, None, None)),
-        *(new.start_at, new.expires_at, len(new.recipients), DRAFT_KEPT_S),
-    )
+    return BroadcastRecipient(row["number"], row["user_id"], row["addresses"], row["data"])
 
 
 _SAME = (

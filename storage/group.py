@@ -36,7 +36,9 @@ Observe = Callable[[str, int, float], None]
 FLUSH_ROWS = 32
 """With this many rows waiting, a group does not wait for `linger_s`."""
 _ROW_ERROR = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-_UNREACHABLE = (
+# A write that ends in one of these may have been committed; one that ends in one of _REFUSED was not.
+# storage.postgres.UNREACHABLE makes no such difference: it is for statements that may be repeated.
+_CONNECTION_LOST = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -108,9 +110,9 @@ class GroupCommit(Generic[Row, Result]):
         self._key = key
         self._rows_max = rows_max
         self._waiting_max = waiting_max
-        self._pace_s = linger_s
-        self._began = float("-inf")
-        self._enough = asyncio.Event()
+        self._linger_s = linger_s
+        self._group_began = float("-inf")
+        self._linger_over = asyncio.Event()
         self._observe = observe
         self._waiting: deque[_Entry] = deque()
         self._flusher: asyncio.Task[None] | None = None
@@ -124,7 +126,7 @@ class GroupCommit(Generic[Row, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Entry(self._key(row), row, future))
         if len(self._waiting) >= FLUSH_ROWS:
-            self._enough.set()
+            self._linger_over.set()
         self._ensure_flusher()
         return await future
 
@@ -146,7 +148,7 @@ class GroupCommit(Generic[Row, Result]):
     async def close(self, timeout_s: float) -> None:
         """Accept no more rows, and wait at most `timeout_s` seconds until the accepted ones are written."""
         self._closed = True
-        self._enough.set()
+        self._linger_over.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._flusher is not None and not self._flusher.done():
@@ -167,49 +169,49 @@ class GroupCommit(Generic[Row, Result]):
 
     async def _drain(self) -> None:
         while self._waiting:
-            if self._pace_s:
-                await self._keep_pace()
-            batch = self._take()
+            if self._linger_s:
+                await self._linger()
+            group = self._take()
             try:
-                await self._settle(batch)
+                await self._settle(group)
             except BaseException as error:
                 # Whatever happens here, no caller may wait for ever.
-                _fail(batch, CommitUnknown(f"{self.name}: the write was cut short ({type(error).__name__})"))
+                _fail(group, CommitUnknown(f"{self.name}: the write was cut short ({type(error).__name__})"))
                 if not isinstance(error, Exception):
                     raise
 
-    async def _keep_pace(self) -> None:
-        left_s = self._began + self._pace_s - perf_counter()
+    async def _linger(self) -> None:
+        left_s = self._group_began + self._linger_s - perf_counter()
         if left_s > 0 and len(self._waiting) < FLUSH_ROWS and not self._closed:
-            self._enough.clear()
+            self._linger_over.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
-                    await self._enough.wait()
-        self._began = perf_counter()
+                    await self._linger_over.wait()
+        self._group_began = perf_counter()
 
     def _take(self) -> list[_Entry]:
-        batch: list[_Entry] = []
-        while self._waiting and len(batch) < self._rows_max:
+        group: list[_Entry] = []
+        while self._waiting and len(group) < self._rows_max:
             entry = self._waiting.popleft()
             if not entry.future.done():
-                batch.append(entry)
-        batch.sort(key=lambda entry: entry.key)
-        return batch
+                group.append(entry)
+        group.sort(key=lambda entry: entry.key)
+        return group
 
-    async def _settle(self, batch: Sequence[_Entry]) -> None:
-        if not batch:
+    async def _settle(self, group: Sequence[_Entry]) -> None:
+        if not group:
             return
         try:
-            results = await self._write([entry.row for entry in batch])
+            results = await self._write([entry.row for entry in group])
         except Exception as error:
-            if not _is_a_rows(error) or len(batch) == 1:
-                _fail(batch, self._without_values(error))
+            if not _is_a_rows(error) or len(group) == 1:
+                _fail(group, self._without_values(error))
                 return
-            middle = len(batch) // 2
-            await self._settle(batch[:middle])
-            await self._settle(batch[middle:])
+            middle = len(group) // 2
+            await self._settle(group[:middle])
+            await self._settle(group[middle:])
         else:
-            for entry, result in zip(batch, results, strict=True):
+            for entry, result in zip(group, results, strict=True):
                 if not entry.future.done():
                     entry.future.set_result(result)
 
@@ -223,7 +225,7 @@ class GroupCommit(Generic[Row, Result]):
         started = perf_counter()
         try:
             connection = await self._pool.acquire(timeout=5)
-        except (*_UNREACHABLE, asyncpg.PostgresError) as error:
+        except (*_CONNECTION_LOST, asyncpg.PostgresError) as error:
             raise LedgerUnavailable(
                 f"{self.name}: no connection to Postgres ({type(error).__name__})"
             ) from error
@@ -231,12 +233,12 @@ class GroupCommit(Generic[Row, Result]):
             results = await self._flush(connection, rows)
         except _REFUSED as error:
             raise LedgerUnavailable(f"{self.name}: Postgres refused ({type(error).__name__})") from error
-        except _UNREACHABLE as error:
+        except _CONNECTION_LOST as error:
             raise CommitUnknown(f"{self.name}: the connection was lost ({type(error).__name__})") from error
         finally:
             # The pool discards a connection that it cannot reset for reuse; what was written on it stays
             # written.
-            with suppress(*_UNREACHABLE, asyncpg.PostgresError):
+            with suppress(*_CONNECTION_LOST, asyncpg.PostgresError):
                 await self._pool.release(connection)
         if self._observe:
             self._observe(self.name, len(rows), perf_counter() - started)
@@ -254,7 +256,7 @@ def _is_a_rows(error: Exception) -> bool:
     return isinstance(error, _ROW_ERROR) or not isinstance(error, (asyncpg.PostgresError, LedgerError))
 
 
-def _fail(batch: Sequence[_Entry], error: Exception) -> None:
-    for entry in batch:
+def _fail(group: Sequence[_Entry], error: Exception) -> None:
+    for entry in group:
         if not entry.future.done():
             entry.future.set_exception(error)

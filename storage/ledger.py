@@ -1,24 +1,24 @@
 """The ledger: the only authority on what may happen next. Everything else only wakes processes that read it.
 
-Every write goes through a group (storage/group.py) and calls one function of storage/functions/: its locks
-are never held across a round trip, so that a stalled sender blocks no other. A write returns None when the
-delivery has changed since the caller read it: another process was first; read it again.
+Each write is one statement: its locks are never held across a round trip, so that a stalled sender blocks no
+other. Acceptances, intents, outcomes and updates go through groups (storage/group.py); renewals, late
+outcomes, returned claims and operators' addresses are written one by one. Intents, renewals, outcomes and
+updates call a function of storage/functions/, and return None when the delivery has changed since the caller
+read it: another process was first; read it again.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 from uuid import UUID
 
-import asyncpg
-
 from domain.fingerprint import Fingerprint
-from domain.notification import LANE_RANK, Channel, Lane, Notification, Recipient
+from domain.notification import LANE_RANK, LANES, Channel, Lane, Notification, Recipient
 from domain.outcome import Outcome
 from domain.status import Status
 from storage import delivery_writes, row_types
 from storage.acceptance import accept_rows, fingerprint_of
 from storage.group import GroupCommit, Observe
-from storage.outages import outages_as_ledger_errors
+from storage.outages import ask
 from storage.postgres import Connection, Pool
 from storage.records import (
     Acceptance,
@@ -33,8 +33,6 @@ from storage.records import (
 )
 from storage.row_mapping import notification_from
 from storage.statements import call, statement
-
-LANES = tuple(Lane)
 
 
 class _Common(TypedDict):
@@ -99,9 +97,8 @@ class Ledger:
 
     async def accepted(self, ids: Sequence[UUID]) -> dict[UUID, Fingerprint]:
         """The fingerprints of those notifications that were accepted before, by id; others are missing."""
-        return {
-            row["id"]: fingerprint_of(row) for row in await self._ask(statement("find_accepted"), list(ids))
-        }
+        rows = await ask(self.pool, statement("find_accepted"), list(ids))
+        return {row["id"]: fingerprint_of(row) for row in rows}
 
     async def claim(
         self, lane: Lane, limit: int, lease_s: float, *, dedicated_only: bool = False
@@ -111,7 +108,7 @@ class Ledger:
         `dedicated_only`: only those that no batch may take.
         """
         kinds = [True] if dedicated_only else [True, False]
-        rows = await self._ask(statement("claim_due"), LANE_RANK[lane], limit, lease_s, kinds)
+        rows = await ask(self.pool, statement("claim_due"), LANE_RANK[lane], limit, lease_s, kinds)
         return [
             Claim(
                 id=row["id"],
@@ -142,7 +139,7 @@ class Ledger:
 
     async def renew(self, renewal: Renewal) -> OpenAttempt | None:
         """Commit to the same call again, for an attempt that is still open. None: read again."""
-        rows = await self._ask(call("ledger_renew_v1"), row_types.renewal(renewal))
+        rows = await ask(self.pool, call("ledger_renew_v1"), row_types.renewal(renewal))
         return delivery_writes.open_attempt(rows[0]) if rows else None
 
     async def close_attempt(self, outcome: AttemptOutcome) -> Updated | None:
@@ -167,8 +164,8 @@ class Ledger:
         The message of a late acceptance becomes this attempt's, so that no look-up claims it. None: the
         attempt does not exist or is not resolved; read again and close it.
         """
-        rows = await self._ask(
-            statement("record_late_outcome"), delivery_id, number, outcome.value, message_id
+        rows = await ask(
+            self.pool, statement("record_late_outcome"), delivery_id, number, outcome.value, message_id
         )
         return rows[0]["outcome"] if rows else None
 
@@ -181,12 +178,12 @@ class Ledger:
 
     async def claimed_messages(self, provider: str, message_ids: Sequence[str]) -> set[str]:
         """Which of a provider's messages already belong to attempts."""
-        rows = await self._ask(statement("find_claimed_messages"), provider, list(message_ids))
+        rows = await ask(self.pool, statement("find_claimed_messages"), provider, list(message_ids))
         return {row["provider_message_id"] for row in rows}
 
     async def indistinguishable_attempts(self, match_key: str, delivery_id: UUID) -> int:
         """How many open attempts of other deliveries a look-up could not distinguish from this delivery's."""
-        (row,) = await self._ask(statement("count_indistinguishable_attempts"), match_key, delivery_id)
+        (row,) = await ask(self.pool, statement("count_indistinguishable_attempts"), match_key, delivery_id)
         return row["count"]
 
     async def readdress(self, notification_id: UUID, to: Mapping[Channel, str]) -> None:
@@ -199,18 +196,13 @@ class Ledger:
 
     async def parked_count(self) -> int:
         """How many notifications wait for an operator."""
-        (row,) = await self._ask(statement("count_parked"))
+        (row,) = await ask(self.pool, statement("count_parked"))
         return row[0]
 
     async def close(self, timeout_s: float) -> None:
         """Accept no more writes, and write those already accepted, for at most `timeout_s` seconds each."""
         for group in (self._accepts, self._intents, self._outcomes, self._updates, self._loads):
             await group.close(timeout_s)
-
-    async def _ask(self, query: str, *arguments: Any) -> "list[asyncpg.Record]":
-        with outages_as_ledger_errors():
-            async with self.pool.acquire(timeout=5) as connection:
-                return await connection.fetch(query, *arguments)
 
 
 async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notification | None]:

@@ -21,12 +21,14 @@ UNREACHABLE: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.QueryCanceledError,
+    # The server starts, stops or restarts, or the statement was cancelled.
+    asyncpg.OperatorInterventionError,
 )
-"""What a statement outside a group raises when the database cannot be reached, or not in time."""
+"""What a statement outside a group raises when the database cannot be reached, or not in time. Whether it was
+committed is then unknown."""
 
 NOT_STORABLE: tuple[type[Exception], ...] = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """What a statement raises for a value that Postgres cannot hold. Their messages may repeat the value."""

@@ -8,7 +8,7 @@ from storage.statements import statement
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderState:
+class StoredProvider:
     """A provider's status, set by operators, and its circuit, published by workers."""
 
     status: str
@@ -22,10 +22,10 @@ class Providers:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def states(self) -> dict[str, ProviderState]:
-        """The stored states by name. A provider that is missing is active, and its circuit is closed."""
-        rows = await self._pool.fetch(statement("list_provider_states"))
-        return {row["name"]: ProviderState(row["status"], row["circuit"], row["circuit_at"]) for row in rows}
+    async def stored(self) -> dict[str, StoredProvider]:
+        """The stored providers by name. One that is missing is active, and its circuit is closed."""
+        rows = await self._pool.fetch(statement("list_providers"))
+        return {row["name"]: StoredProvider(row["status"], row["circuit"], row["circuit_at"]) for row in rows}
 
     async def set_status(self, name: str, status: str) -> None:
         """Make a provider `active` or `drained`; the workers are notified."""

@@ -1,7 +1,7 @@
 """Applies receipts to the ledger, inside the caller's transaction.
 
-Like every ledger write it first locks its notifications in id order (ledger_lock_v1); last, notifications of
-strategy `first` advance (ledger_advance_v1) and the queue is refreshed (ledger_refresh_v1).
+Like every change of a delivery it first locks its notifications in id order (ledger_lock_v1); last,
+notifications of strategy `first` advance (ledger_advance_v1) and the queue is refreshed (ledger_refresh_v1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -151,7 +151,7 @@ async def _write_attempts(
     effects: Mapping[UUID, ReceiptEffect],
     fresh: Mapping[UUID, Sequence[Matched]],
 ) -> None:
-    learnt = [
+    rows = [
         row_types.attempt_receipt(
             id,
             cases[id].accepted_at,
@@ -162,7 +162,7 @@ async def _write_attempts(
         for id, effect in effects.items()
         for change in effect.attempts
     ]
-    await connection.execute(statement("record_attempt_receipts"), learnt)
+    await connection.execute(statement("record_attempt_receipts"), rows)
 
 
 async def _judge_addresses(connection: Connection, receipts: Sequence[Matched]) -> None:
@@ -234,7 +234,7 @@ def _changed(case: _Case, effect: ReceiptEffect, final: set[UUID], first: set[UU
 
 
 def _late(case: _Case, change: AttemptChange) -> LateAcceptance:
-    attempt = next(attempt for attempt in case.delivery.attempts if attempt.number == change.number)
+    attempt = {attempt.number: attempt for attempt in case.delivery.attempts}[change.number]
     assert attempt.outcome is not None
     return LateAcceptance(
         case.notification_id,

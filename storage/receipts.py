@@ -12,8 +12,6 @@ from time import perf_counter
 from typing import Any, TypeVar
 from uuid import UUID
 
-import asyncpg
-
 from domain.ids import parse_attempt_ref
 from domain.outcome import AddressVerdict, Receipt, ReceiptStatus
 from domain.receipt_policy import Report, unmatched_wait_s
@@ -25,9 +23,9 @@ from storage.receipt_application import apply
 from storage.receipt_records import Applied, Matched, Orphan, ReceiptDeadline, Source, none_expected
 from storage.statements import statement
 
-PACE_S = 0.02
+LINGER_S = 0.02
 """Seconds that callbacks gather before they are stored: vendors wait longer, and report thousands at once."""
-_NO_MAX = 32_767
+_NUMBER_MAX = 32_767
 # The last two: a value in the row that this version does not know.
 _BAD_ROW = (*NOT_STORABLE, ValueError, LookupError)
 
@@ -45,7 +43,7 @@ class _Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class _Polled:
+class _PolledReceipt:
     delivery_id: UUID
     number: int
     receipt: Receipt
@@ -77,10 +75,10 @@ class Receipts:
             _store,
             lambda row: (row.provider, row.receipt.event_key),
             waiting_max=waiting_max,
-            linger_s=PACE_S,
+            linger_s=LINGER_S,
             observe=observe,
         )
-        self._polls = GroupCommit[_Polled, Applied | None](
+        self._polls = GroupCommit[_PolledReceipt, Applied | None](
             "poll",
             pool,
             self._apply_polled,
@@ -120,7 +118,7 @@ class Receipts:
 
     async def apply_one(self, delivery_id: UUID, number: int, receipt: Receipt, source: Source) -> Applied:
         """Apply the receipt of a poll or look-up to the attempt it was for. Raises UnknownAttempt."""
-        applied = await self._polls.submit(_Polled(delivery_id, number, receipt, source))
+        applied = await self._polls.submit(_PolledReceipt(delivery_id, number, receipt, source))
         if applied is None:
             raise UnknownAttempt(
                 f"delivery {delivery_id} has no attempt {number}: its receipt was not applied"
@@ -161,7 +159,9 @@ class Receipts:
                 parts.append(await self._transaction(partial(_postpone, [row])))
         return Applied.joined(parts)
 
-    async def _apply_polled(self, connection: Connection, rows: Sequence[_Polled]) -> list[Applied | None]:
+    async def _apply_polled(
+        self, connection: Connection, rows: Sequence[_PolledReceipt]
+    ) -> list[Applied | None]:
         async with connection.transaction():
             attempts = await connection.fetch(
                 statement("find_receipt_attempts"),
@@ -170,7 +170,7 @@ class Receipts:
             )
             known = {(row["delivery_id"], row["number"]): row for row in attempts}
             receipts = [
-                _polled(known[row.delivery_id, row.number], row)
+                _matched_poll(known[row.delivery_id, row.number], row)
                 for row in rows
                 if (row.delivery_id, row.number) in known
             ]
@@ -186,7 +186,7 @@ class Receipts:
 
         try:
             return await retry_conflicts(once)
-        except (*UNREACHABLE, *CONFLICT, asyncpg.OperatorInterventionError) as error:
+        except (*UNREACHABLE, *CONFLICT) as error:
             # Whether it was committed does not matter: applying it again has no effect.
             raise LedgerUnavailable(
                 f"receipts: no answer from Postgres ({type(error).__name__}); they stay due"
@@ -215,7 +215,7 @@ async def _store(connection: Connection, rows: Sequence[_Stored]) -> list[bool]:
 
 def _attempt_of(receipt: Receipt) -> tuple[UUID, int] | None:
     attempt = parse_attempt_ref(receipt.attempt_ref) if receipt.attempt_ref else None
-    return attempt if attempt and 0 < attempt[1] <= _NO_MAX else None
+    return attempt if attempt and 0 < attempt[1] <= _NUMBER_MAX else None
 
 
 async def _claim(
@@ -230,9 +230,10 @@ async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:
     waits = [unmatched_wait_s(row["tries"]) for row in rows]
     await connection.execute(
         statement("postpone_receipts"),
-        [row["provider"] for row in rows],
-        [row["event_key"] for row in rows],
-        waits,
+        [
+            row_types.postponed_receipt(row["provider"], row["event_key"], wait)
+            for row, wait in zip(rows, waits, strict=True)
+        ],
     )
     orphans = tuple(
         Orphan(row["provider"], row["event_key"], row["status"], row["received_at"])
@@ -265,7 +266,7 @@ def _matched(row: Any) -> Matched:
     )
 
 
-def _polled(attempt: Any, row: _Polled) -> Matched:
+def _matched_poll(attempt: Any, row: _PolledReceipt) -> Matched:
     receipt = row.receipt
     report = Report(
         row.number,

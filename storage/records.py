@@ -1,11 +1,12 @@
 """The ledger's input and results: one small record for each kind of write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from domain.broadcasts import Audience, BroadcastRecipient, Window
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Lane, Recipient, Strategy
 from domain.outcome import Outcome
@@ -161,3 +162,27 @@ class Updated:
 
     version: int
     status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class NewBroadcast:
+    """A validated broadcast, ready to be stored."""
+
+    id: UUID
+    tenant: str
+    idempotency_key: str
+    fingerprint: Fingerprint
+    type: str
+    channels: tuple[Channel, ...]
+    strategy: Strategy
+    title: str | None
+    body: str
+    audience: Audience
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    query: Mapping[str, Any] | None = None
+    recipients: Sequence[BroadcastRecipient] = ()
+    rate_per_s: float | None = None
+    window: Window | None = None
+    start_at: datetime | None = None
+    expires_at: datetime | None = None

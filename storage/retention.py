@@ -3,7 +3,7 @@
 A month's contents, attempts, receipts and timelines are removed by dropping their partitions, never row by
 row, once nothing of that month is live. Two tables cannot be partitioned by time, because they hold what must
 be unique over all time: the attempt of each provider message, and idempotency. Their rows are removed in
-bounded batches.
+bounded steps.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from domain.notification_types import RetentionPolicy
 from storage.postgres import Connection, Pool
 from storage.statements import statement
 
-BATCH = 2000
+ROWS_MAX = 2000
+"""The most rows that one statement removes."""
 _LOCK_WAIT_S = 2.0
 _NOT_NOW = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, TimeoutError)
 
@@ -31,18 +32,20 @@ class Removed:
     more: bool = False
 
 
-async def retain(pool: Pool, policy: RetentionPolicy, *, within_s: float, batch: int = BATCH) -> Removed:
+async def retain(
+    pool: Pool, policy: RetentionPolicy, *, within_s: float, rows_max: int = ROWS_MAX
+) -> Removed:
     """Remove what `policy` no longer keeps, for about `within_s` seconds; the rest waits for the next round.
 
     Safe to interrupt, to repeat and to run in several processes at once.
     """
     ends = monotonic() + within_s
     partitions = await drop_partitions(pool, policy.keep_months)
-    messages, more_messages = await _in_batches(
-        pool, statement("remove_old_messages"), policy.keep_months, ends, batch=batch
+    messages, more_messages = await _in_steps(
+        pool, statement("remove_old_messages"), policy.keep_months, ends, rows_max=rows_max
     )
-    notifications, more = await _in_batches(
-        pool, statement("remove_old_notifications"), policy.idempotency_months, ends, batch=batch
+    notifications, more = await _in_steps(
+        pool, statement("remove_old_notifications"), policy.idempotency_months, ends, rows_max=rows_max
     )
     return Removed(tuple(partitions), messages, notifications, more or more_messages)
 
@@ -80,14 +83,14 @@ async def _drop(connection: Connection, parent: str, partition: str, state: str)
     await connection.execute(f"DROP TABLE {partition}")
 
 
-async def _in_batches(
-    pool: Pool, query: str, months: int, ends: float, *, batch: int, clock: Callable[[], float] = monotonic
+async def _in_steps(
+    pool: Pool, query: str, months: int, ends: float, *, rows_max: int, clock: Callable[[], float] = monotonic
 ) -> tuple[int, bool]:
     """Repeat a removal until nothing is left or time is up: how many, and whether more may be left."""
     removed = 0
     while clock() < ends:
-        count: int = await pool.fetchval(query, months, batch)
+        count: int = await pool.fetchval(query, months, rows_max)
         removed += count
-        if count < batch:
+        if count < rows_max:
             return removed, False
     return removed, True

@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from domain.notification import (
+    LANES,
     Attempt,
     Channel,
     Content,
     Delivery,
     Device,
-    Lane,
     Notification,
     QuietHours,
     Recipient,
@@ -19,8 +19,6 @@ from domain.notification import (
 )
 from domain.outcome import Outcome, ReceiptStatus
 from domain.status import Status
-
-LANES = tuple(Lane)
 
 
 def notification_from(row: Any) -> Notification:

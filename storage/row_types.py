@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from domain.broadcasts import Recipient, Refusal
-from domain.notification import LANE_RANK
+from domain.broadcasts import BroadcastRecipient, BroadcastStatus, Refusal
+from domain.notification import LANE_RANK, Channel, Device
 from domain.outcome import Receipt
 from domain.receipt_policy import AttemptChange
 from domain.transition import Transition
 from storage.receipt_records import Matched
-from storage.records import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent, NewBroadcast, Renewal, Submission
 
 Fields: TypeAlias = dict[str, Any]
 
@@ -47,6 +47,17 @@ def submission(row: Submission) -> Fields:
         "metadata": _json(row.metadata),
         "broadcast_id": row.broadcast_id,
         "dedicated_workflow": row.dedicated_workflow,
+    }
+
+
+def submission_key(row: Submission) -> Fields:
+    """A submission_key_v1."""
+    return {
+        "id": row.id,
+        "tenant": row.tenant,
+        "user_id": row.user_id,
+        "type": row.type,
+        "idempotency_key": row.idempotency_key,
     }
 
 
@@ -185,7 +196,63 @@ def attempt_receipt(
     }
 
 
-def broadcast_recipient(row: Recipient) -> Fields:
+def hand_over(id: UUID, token: UUID, *, dedicated_workflow: bool) -> Fields:
+    """A hand_over_v1 of the claim with this token."""
+    return {"id": id, "claim": token, "dedicated_workflow": dedicated_workflow}
+
+
+def postponed_receipt(provider: str, event_key: str, wait_s: float | None) -> Fields:
+    """A postponed_receipt_v1."""
+    return {"provider": provider, "event_key": event_key, "wait_s": wait_s}
+
+
+def device(row: Device) -> Fields:
+    """A device_v1."""
+    return {
+        "device_id": row.device_id,
+        "fcm_token": row.fcm_token,
+        "apns_token": row.apns_token,
+        "webpush": row.webpush,
+    }
+
+
+def setting(type: str, channel: Channel, *, enabled: bool) -> Fields:
+    """A setting_v1."""
+    return {"type": type, "channel": channel.value, "enabled": enabled}
+
+
+def broadcast(row: NewBroadcast, status: BroadcastStatus, draft_kept_s: float) -> Fields:
+    """A broadcast_v1; a draft is abandoned after `draft_kept_s` seconds."""
+    window = row.window
+    return {
+        "id": row.id,
+        "tenant": row.tenant,
+        "idempotency_key": row.idempotency_key,
+        "fingerprint": row.fingerprint.digest,
+        "fingerprint_key_id": row.fingerprint.key_id,
+        "fingerprint_version": row.fingerprint.version,
+        "status": status.value,
+        "type": row.type,
+        "channels": row.channels,
+        "strategy": row.strategy.value,
+        "title": row.title,
+        "body": row.body,
+        "data": _json(row.data),
+        "metadata": _json(row.metadata),
+        "audience": row.audience.value,
+        "query": _json(row.query) if row.query is not None else None,
+        "rate_per_s": row.rate_per_s,
+        "window_start": window.start if window else None,
+        "window_end": window.end if window else None,
+        "window_zone": window.time_zone if window else None,
+        "start_at": row.start_at,
+        "expires_at": row.expires_at,
+        "total": len(row.recipients),
+        "draft_kept_s": draft_kept_s,
+    }
+
+
+def broadcast_recipient(row: BroadcastRecipient) -> Fields:
     """A broadcast_recipient_v1."""
     return {
         "number": row.number,

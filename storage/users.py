@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from domain.contacts import suppression_key
 from domain.notification import Channel, Device, QuietHours
 from domain.replies import Reply
+from storage import row_types
 from storage.postgres import Pool
 from storage.statements import statement
 
@@ -100,10 +101,7 @@ class Users:
                 statement("set_devices"),
                 tenant,
                 user_id,
-                [device.device_id for device in devices],
-                [device.fcm_token for device in devices],
-                [device.apns_token for device in devices],
-                [device.webpush for device in devices],
+                [row_types.device(device) for device in devices],
             )
 
     async def preferences(self, tenant: str, user_id: str) -> Preferences | None:
@@ -135,9 +133,10 @@ class Users:
                 statement("set_settings"),
                 tenant,
                 user_id,
-                [type for type, _ in preferences.settings],
-                [channel.value for _, channel in preferences.settings],
-                list(preferences.settings.values()),
+                [
+                    row_types.setting(type, channel, enabled=enabled)
+                    for (type, channel), enabled in preferences.settings.items()
+                ],
             )
 
     async def subscription(self, delivery_id: UUID) -> Subscription | None:

@@ -12,6 +12,7 @@ from activities.poll_delivery_status import PollDeliveryStatus
 from activities.reconcile import Reconcile
 from delivery.admission import Admission
 from delivery.batch_item import BatchItems
+from delivery.broadcast import BroadcastProcessor
 from delivery.call import ProviderCalls
 from delivery.delivery_pass import DeliveryPass
 from delivery.messages import Messages
@@ -87,7 +88,7 @@ def _maintenance(parts: Parts) -> dict[str, Activity]:
 
 
 def _broadcasts(parts: Parts) -> dict[str, Activity]:
-    broadcasting = Broadcasting(
+    processor = BroadcastProcessor(
         BroadcastChunks(parts.pool),
         parts.ledger,
         parts.settings.catalog,
@@ -95,6 +96,7 @@ def _broadcasts(parts: Parts) -> dict[str, Activity]:
         parts.settings.fingerprint_secrets,
         parts.metrics,
     )
+    broadcasting = Broadcasting(processor)
     return {
         "gather_recipients": broadcasting.gather_recipients,
         "accept_recipients": broadcasting.accept_recipients,

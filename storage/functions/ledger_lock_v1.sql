@@ -1,5 +1,7 @@
--- The first step of every ledger write: lock its notifications in id order. Every writer of a delivery, an attempt
--- or a due entry holds this lock, so that writers of one notification take turns.
+-- The first step of every change of a delivery: lock its notifications in id order. Every writer that changes
+-- deliveries, or derives due entries from them, holds these locks: the writers of one notification take turns.
+-- Without them are written: new notifications, which no one else knows; claims and their release, which change only
+-- their due entries, row by row; the address for a dead letter; and a late outcome, which changes no delivery.
 -- Returns those of strategy `first`.
 CREATE FUNCTION ledger_lock_v1(ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
--- The last step of every ledger write: derive from the deliveries each notification's status, whether its content must
+-- The last step of every change of a delivery: derive from the deliveries each notification's status, whether its content must
 -- be removed, and its queue entry. `released`: those whose claim is given back. No process holds them any more, so they
 -- are due when their deliveries say, not when the lease ends. A notification that was attempted or is parked has a
 -- dedicated workflow from then on (`dedicated_workflow`): no batch takes it.

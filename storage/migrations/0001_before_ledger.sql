@@ -123,7 +123,7 @@ CREATE TABLE notification_attempts (
     code                text,
     http_status         smallint,
     provider_message_id text,
-    resolved_by         text CHECK (resolved_by IN ('response', 'lookup', 'callback', 'policy', 'operator')),
+    resolved_by         text CHECK (resolved_by IN ('response', 'lookup', 'callback', 'policy')),
     latency_ms          integer,
     closed_at           timestamptz,
     receipt_status      text CHECK (receipt_status IN ('queued', 'sent', 'undelivered', 'delivered')),
@@ -138,7 +138,8 @@ CREATE UNIQUE INDEX notification_attempts_one_open ON notification_attempts (del
     WHERE outcome IS NULL;
 CREATE INDEX notification_attempts_open_match ON notification_attempts (match_key) WHERE outcome IS NULL;
 
--- Decisions that leave no other row: the plan, a deferral, a retry's time, a dead letter, an operator's command.
+-- Decisions that leave no other row: a deferral, a retry's time, a suppression, a dead letter, an operator's command.
+-- What was planned for a channel is in the selection of its first attempt.
 CREATE TABLE timeline (
     notification_id uuid NOT NULL,
     accepted_at     timestamptz NOT NULL,

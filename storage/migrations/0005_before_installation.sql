@@ -1,7 +1,7 @@
 -- The installation: the status and circuit of its providers, and its API keys.
 
 -- No row: the provider is active and its circuit closed.
-CREATE TABLE provider_states (
+CREATE TABLE providers (
     name       text PRIMARY KEY,
     status     text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'drained')),
     circuit    text NOT NULL DEFAULT 'closed' CHECK (circuit IN ('closed', 'open', 'half_open')),

@@ -4,14 +4,15 @@ INSERT INTO broadcasts (
     id, tenant, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version, status, type, channels, strategy,
     title, body, data, metadata, audience, query, gathered_to, rate_per_s, window_start, window_end, window_zone,
     start_at, expires_at, total, started_at, due_at
-) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9::text[], $10,
-    $11, $12, $13::jsonb, $14::jsonb, $15, $16::jsonb, CASE WHEN $15 = 'query' THEN '' END, $17, $18, $19, $20,
-    $21, $22, $23, CASE WHEN $7 = 'running' THEN now() END,
-    now() + CASE WHEN $7 = 'running' THEN interval '0' ELSE make_interval(secs => $24) END
 )
+SELECT id, tenant, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version, status, type, channels,
+       strategy, title, body, data::jsonb, metadata::jsonb, audience, query::jsonb,
+       CASE WHEN audience = 'query' THEN '' END, rate_per_s, window_start, window_end, window_zone, start_at,
+       expires_at, total, CASE WHEN status = 'running' THEN now() END,
+       now() + CASE WHEN status = 'running' THEN interval '0' ELSE make_interval(secs => draft_kept_s) END
+FROM unnest(ARRAY[$1::broadcast_v1])
 ON CONFLICT DO NOTHING
-RETURNING id, (CASE WHEN $7 = 'running' THEN pg_notify('herald_broadcasts', '') END)
+RETURNING id, (CASE WHEN status = 'running' THEN pg_notify('herald_broadcasts', '') END)
 
 -- name: find_broadcast_by_key
 -- The broadcast that is stored under a key; its id may have been derived with another secret. `tenant || ''` keeps
@@ -21,7 +22,11 @@ FROM broadcasts WHERE idempotency_key = $2 AND tenant || '' = $1
 
 -- name: broadcast_view
 -- Broadcasts, with the current statuses of their notifications.
-SELECT b.*, now() AS now,
+SELECT b.id, b.tenant, b.idempotency_key, b.fingerprint, b.fingerprint_key_id, b.fingerprint_version, b.status,
+       b.reason_code, b.type, b.channels, b.strategy, b.title, b.body, b.data, b.metadata, b.audience, b.query,
+       b.rate_per_s, b.window_start, b.window_end, b.window_zone, b.start_at, b.expires_at, b.upload, b.digest,
+       b.gathered_to, b.total, b.accepted, b.refused, b.cursor, b.next_at, b.created_at, b.started_at, b.ended_at,
+       now() AS now,
        b.status <> 'cancelled' OR (
             SELECT true FROM broadcast_chunks c WHERE c.broadcast_id = b.id AND NOT c.stopped LIMIT 1
        ) IS NULL AS stopped,

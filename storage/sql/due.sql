@@ -56,18 +56,20 @@ SELECT id, claim, EXTRACT(EPOCH FROM now() - due_at)::float8 AS late_s,
 FROM claimed JOIN picked USING (id) ORDER BY due_at
 
 -- name: hand_over_claims
--- Release claims that a batch does not continue: due at once, for a dedicated workflow where $3 says so, if the claim
--- is still current. A row that another process is writing is skipped, and is due after its lease.
-WITH held AS (
+-- Release claims that a batch does not continue: due at once, for a dedicated workflow where the row says so, if the
+-- claim is still current. An entry that another process is writing is skipped, and is due after its lease.
+WITH input AS (
+    SELECT * FROM unnest($1::hand_over_v1[])
+), held AS (
     SELECT due.id, input.dedicated_workflow
-    FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS input (id, claim, dedicated_workflow)
-    JOIN due ON due.id = ANY($1::uuid[]) AND due.id = input.id AND due.claim = input.claim
+    FROM input
+    JOIN due ON due.id = ANY(ARRAY(SELECT id FROM input)) AND due.id = input.id AND due.claim = input.claim
     ORDER BY due.id FOR UPDATE OF due SKIP LOCKED
 ), handed_over AS (
     UPDATE due
     SET due_at = now(), lease_until = NULL, batch_id = NULL,
         dedicated_workflow = due.dedicated_workflow OR held.dedicated_workflow
-    FROM held WHERE due.id = ANY($1::uuid[]) AND due.id = held.id
+    FROM held WHERE due.id = ANY(ARRAY(SELECT id FROM input)) AND due.id = held.id
     RETURNING due.id
 )
 SELECT id, (SELECT pg_notify('herald_due', '')) FROM handed_over

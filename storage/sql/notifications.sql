@@ -51,8 +51,7 @@ FROM notifications WHERE id = ANY($1::uuid[])
 -- Notifications that were accepted before, by the fields that identify them for the client. Their ids are derived
 -- from these fields, which stay unique even if the secret of the derivation changes.
 SELECT input.id AS asked, n.id, n.fingerprint, n.fingerprint_key_id, n.fingerprint_version
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
-     AS input (id, tenant, user_id, type, idempotency_key)
+FROM unnest($1::submission_key_v1[]) AS input
 JOIN notifications n USING (tenant, user_id, type, idempotency_key)
 
 -- name: load_notifications

@@ -1,11 +1,11 @@
--- name: list_provider_states
+-- name: list_providers
 -- The status and the circuit of each provider that has a row.
-SELECT name, status, circuit, circuit_at FROM provider_states
+SELECT name, status, circuit, circuit_at FROM providers
 
 -- name: set_provider_status
 -- Drain a provider or make it active again, and notify the workers.
 WITH written AS (
-    INSERT INTO provider_states (name, status) VALUES ($1, $2)
+    INSERT INTO providers (name, status) VALUES ($1, $2)
     ON CONFLICT (name) DO UPDATE SET status = excluded.status, updated_at = now()
     RETURNING name
 )
@@ -13,9 +13,9 @@ SELECT pg_notify('herald_providers', name) FROM written
 
 -- name: list_drained_providers
 -- The providers that an operator drained.
-SELECT name FROM provider_states WHERE status = 'drained'
+SELECT name FROM providers WHERE status = 'drained'
 
 -- name: record_circuit
 -- Record the state of a provider's circuit, according to the last worker that saw it change.
-INSERT INTO provider_states (name, circuit, circuit_at) VALUES ($1, $2, now())
+INSERT INTO providers (name, circuit, circuit_at) VALUES ($1, $2, now())
 ON CONFLICT (name) DO UPDATE SET circuit = excluded.circuit, circuit_at = now(), updated_at = now()

@@ -75,7 +75,7 @@ ORDER BY d.id, a.number
 -- after all, that one closed as not accepted was accepted. A recorded outcome never changes.
 WITH input AS (
     SELECT * FROM unnest($1::attempt_receipt_v1[])
-), learnt AS (
+), recorded AS (
     UPDATE notification_attempts a
     SET receipt_status = COALESCE(input.receipt_status, a.receipt_status),
         receipt_code = CASE WHEN input.receipt_status IS NULL THEN a.receipt_code ELSE input.receipt_code END,
@@ -92,7 +92,7 @@ WITH input AS (
 )
 INSERT INTO provider_messages (provider, provider_message_id, delivery_id, attempt_number, accepted_at)
 SELECT provider, provider_message_id, delivery_id, number, accepted_at
-FROM learnt WHERE provider_message_id IS NOT NULL
+FROM recorded WHERE provider_message_id IS NOT NULL
 ORDER BY provider, provider_message_id
 ON CONFLICT DO NOTHING
 
@@ -148,7 +148,7 @@ UPDATE receipt_inbox i
 SET tries = i.tries + 1,
     due_at = now() + make_interval(secs => COALESCE(input.wait_s, 0)),
     orphaned_at = CASE WHEN input.wait_s IS NULL THEN now() END
-FROM unnest($1::text[], $2::text[], $3::float8[]) AS input (provider, event_key, wait_s)
+FROM unnest($1::postponed_receipt_v1[]) AS input
 WHERE i.provider = input.provider AND i.event_key = input.event_key
 
 -- name: list_receipts

@@ -30,11 +30,11 @@ FROM devices WHERE tenant = $1 AND user_id = $2 ORDER BY registered_at DESC, dev
 -- given again: both show whether a provider's verdict about a token is older than the token. The registration times
 -- of new ones count down from now, so that the first one given is tried first.
 WITH input AS (
-    SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
+    SELECT * FROM unnest($3::device_v1[]) WITH ORDINALITY
         AS t (device_id, fcm_token, apns_token, webpush, place)
 ), removed AS (
     DELETE FROM devices
-    WHERE tenant = $1 AND user_id = $2 AND device_id <> ALL ($3::text[])
+    WHERE tenant = $1 AND user_id = $2 AND device_id <> ALL (ARRAY(SELECT input.device_id FROM input))
 )
 INSERT INTO devices AS d (tenant, user_id, device_id, fcm_token, apns_token, webpush, registered_at)
 SELECT $1, $2, device_id, fcm_token, apns_token, webpush, now() - place * interval '1 microsecond' FROM input
@@ -64,7 +64,7 @@ WHERE tenant = $1 AND user_id = $2 ORDER BY type, channel
 -- name: set_settings
 -- Replace a user's opt-ins and opt-outs.
 WITH input AS (
-    SELECT * FROM unnest($3::text[], $4::text[], $5::boolean[]) AS t (type, channel, enabled)
+    SELECT * FROM unnest($3::setting_v1[])
 ), removed AS (
     DELETE FROM user_notification_settings s
     WHERE s.tenant = $1 AND s.user_id = $2

@@ -9,9 +9,7 @@ from storage.postgres import Pool
 
 
 async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> None:
-    await pool.execute(
-        "INSERT INTO provider_states (name, circuit, circuit_at) VALUES ('mailgun', 'open', now())"
-    )
+    await pool.execute("INSERT INTO providers (name, circuit, circuit_at) VALUES ('mailgun', 'open', now())")
     shown = (await api.get("/providers")).json()
     routed = [p for p in shown["providers"] if p["order"] is not None]
     assert [(p["name"], p["channel"], p["order"], p["status"]) for p in routed] == [

@@ -11,14 +11,15 @@ import pytest_asyncio
 from temporalio.client import Client
 from worker_harness import at_work, until
 
-from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Command, Recipient
+from domain.broadcasts import Audience, Broadcast, BroadcastRecipient, BroadcastStatus, Command
 from domain.fingerprint import Fingerprint
 from domain.ids import broadcast_workflow_id
 from domain.notification import Channel, Strategy
 from simulators.control import Simulators
 from storage import broadcast_chunks
-from storage.broadcasts import Broadcasts, NewBroadcast
+from storage.broadcasts import Broadcasts
 from storage.postgres import open_pool
+from storage.records import NewBroadcast
 from wiring.parts import Parts
 
 
@@ -30,24 +31,24 @@ async def broadcasts(database: str) -> AsyncIterator[Broadcasts]:
     await pool.close()
 
 
-def recipients(count: int) -> list[Recipient]:
+def recipients(count: int) -> list[BroadcastRecipient]:
     """`count` users, each with a different number and name."""
     start = random.randrange(10**6)
     return [
-        Recipient(
+        BroadcastRecipient(
             number, f"user-{start}-{number}", {"sms": f"+23481{start:06}{number:02}"}, {"name": f"U{number}"}
         )
         for number in range(1, count + 1)
     ]
 
 
-def number(recipient: Recipient) -> str:
+def number(recipient: BroadcastRecipient) -> str:
     """The recipient's number."""
     assert recipient.addresses is not None
     return recipient.addresses["sms"]
 
 
-async def broadcast(broadcasts: Broadcasts, to: list[Recipient], **changes: Any) -> UUID:
+async def broadcast(broadcasts: Broadcasts, to: list[BroadcastRecipient], **changes: Any) -> UUID:
     """A new broadcast to a list."""
     new = NewBroadcast(
         id=uuid4(),
@@ -84,7 +85,7 @@ async def over(broadcasts: Broadcasts, id: UUID) -> Broadcast:
     return await read(broadcasts, id)
 
 
-async def received(simulators: Simulators, to: list[Recipient]) -> Counter[str]:
+async def received(simulators: Simulators, to: list[BroadcastRecipient]) -> Counter[str]:
     """The number of messages that each recipient received, by phone number."""
     numbers = set(map(number, to))
     return Counter(
@@ -96,7 +97,7 @@ async def test_each_recipient_receives_it_once_and_progress_is_exact(
     working: Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
 ) -> None:
     to = recipients(30)
-    id = await broadcast(broadcasts, [*to, Recipient(99, to[0].user_id, to[0].addresses)])
+    id = await broadcast(broadcasts, [*to, BroadcastRecipient(99, to[0].user_id, to[0].addresses)])
     done = await over(broadcasts, id)
     assert (done.status, done.total, done.accepted, done.refused) == (BroadcastStatus.COMPLETED, 31, 30, 1)
     assert (done.counts.active, done.counts.sent + done.counts.delivered) == (0, 30)

@@ -8,7 +8,7 @@ from temporalio.client import Client
 from worker_harness import WorkerHarness, at_work, until
 
 from dispatcher import receipts as processor
-from dispatcher.receipts import BATCH, LOW_PRIORITY_DELAY_S
+from dispatcher.receipts import LOW_PRIORITY_DELAY_S, ROWS_MAX
 from domain.notification import Lane
 from domain.outcome import Receipt, ReceiptStatus
 from storage.receipts import Receipts
@@ -47,7 +47,8 @@ async def test_a_critical_only_worker_does_not_pause_between_full_batches(
     await pool.execute("DELETE FROM receipt_inbox")
     receipts = Receipts(pool)
     many = [
-        Receipt(f"e{n}", ReceiptStatus.DELIVERED, provider_message_id="SM-nobody") for n in range(3 * BATCH)
+        Receipt(f"e{number}", ReceiptStatus.DELIVERED, provider_message_id="SM-nobody")
+        for number in range(3 * ROWS_MAX)
     ]
     await receipts.store("twilio", many)
     await receipts.close(5)

@@ -115,7 +115,9 @@ def test_the_readme_names_every_folder_page_and_figure() -> None:
 
 
 def test_the_architecture_names_every_table_channel_and_loop() -> None:
-    sql = "\n".join(path.read_text(encoding="utf-8") for path in files(".sql"))
+    # Not those of earlier releases, which tests keep.
+    ours = [path for path in files(".sql") if part(path) == "storage"]
+    sql = "\n".join(path.read_text(encoding="utf-8") for path in ours)
     tables = set(re.findall(r"CREATE TABLE ([a-z_]+) \(", sql))
     assert {table for table in tables if f"`{table}`" not in ARCHITECTURE} == set()
     channels = set(re.findall(r"pg_notify\('(\w+)'", sql))

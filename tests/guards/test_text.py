@@ -24,11 +24,6 @@ NO_REASON = re.compile(
 )
 NOT_RUN = re.compile(r"\bpytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b")
 
-# Files older than this rule.
-SEARCHES_LEFT = {
-    "storage/receipt_application.py",
-}
-
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -100,7 +95,6 @@ def test_next_over_a_generator_has_a_default() -> None:
     found = {
         f"{name(path)}:{node.lineno}"
         for path in code(production=True)
-        if name(path) not in SEARCHES_LEFT
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "next" and len(node.args) == 1
         if isinstance(node.args[0], ast.GeneratorExp)

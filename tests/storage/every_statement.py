@@ -10,6 +10,12 @@ from uuid import uuid4
 
 from plans import ROWS, row_id
 
+from domain.broadcasts import Audience, BroadcastStatus
+from domain.fingerprint import Fingerprint
+from domain.notification import Channel, Strategy
+from storage import row_types
+from storage.records import NewBroadcast
+
 FEW = 40
 LIVE = ROWS // 5 + FEW
 PARKED = ROWS // 1000 + FEW
@@ -60,9 +66,9 @@ def _users(now: datetime) -> dict[str, Query]:
         "list_devices": Query(user),
         "ensure_user": Query(user),
         "set_contacts": Query((*user, "+1", None, None)),
-        "set_devices": Query((*user, ["one", "three"], ["fcm-a", "fcm-b"], [None, None], [None, None])),
+        "set_devices": Query((*user, [_device("one", "fcm-a"), _device("three", "fcm-b")])),
         "set_quiet_hours": Query((*user, "UTC", "22:00", "07:00")),
-        "set_settings": Query((*user, ["*"], ["sms"], [False])),
+        "set_settings": Query((*user, [{"type": "*", "channel": "sms", "enabled": False}])),
         "record_reply": Query(("twilio", "event-new", "sms", "sms-7", "stop", None)),
         "list_settings": Query(user),
         "suppress_globally": Query(("sms", "sms-7", "twilio")),
@@ -74,6 +80,10 @@ def _users(now: datetime) -> dict[str, Query]:
         "unsuppress": Query(("acme", "sms", "sms-7")),
         "find_user": Query(user),
     }
+
+
+def _device(id: str, token: str) -> dict[str, Any]:
+    return {"device_id": id, "fcm_token": token}
 
 
 def _receipts(now: datetime) -> dict[str, Query]:
@@ -94,7 +104,7 @@ def _receipts(now: datetime) -> dict[str, Query]:
         "keep_receipts": Query(
             (_fields(rows, f"delivery_id attempt_number accepted_at received_at source {_REPORT}"),)
         ),
-        "postpone_receipts": Query((twilio, keys, [1.0] * 10)),
+        "postpone_receipts": Query((_fields(rows, "provider event_key wait_s"),)),
         "read_deliveries": Query((deliveries,)),
         "store_receipts": Query((_fields(rows, f"address_verdict {_REPORT}"),)),
     }
@@ -117,6 +127,7 @@ def _receipt_fields(number: int, now: datetime) -> dict[str, Any]:
         "data": "{}",
         "provider": "twilio",
         "event_key": f"event-{number}",
+        "wait_s": 1.0,
         "permanent": False,
         "received_at": now,
         "source": "callback",
@@ -158,7 +169,7 @@ def _installation() -> dict[str, Query]:
         "find_api_key": Query(("key7",)),
         "revoke_api_key": Query(("key7",)),
         "list_api_keys": Query(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
-        "list_provider_states": Query(whole="one row per provider"),
+        "list_providers": Query(whole="one row per provider"),
         "record_circuit": Query(("twilio", "open")),
         "set_provider_status": Query(("twilio", "drained")),
     }
@@ -166,15 +177,18 @@ def _installation() -> dict[str, Query]:
 
 def _broadcasts(now: datetime) -> dict[str, Query]:
     id = row_id("b", 10)
-    new = (uuid4(), "acme", "key-new", b"\x00", "k", 1, "running", "marketing", ["sms"], "all")
-    text = (None, "Hello", "{}", "{}", "query", "{}", None, None, None, None, None, None, 0, 60.0)
+    new = NewBroadcast(
+        *(uuid4(), "acme", "key-new", Fingerprint(b"x", "k"), "marketing", (Channel.SMS,), Strategy.ALL),
+        *(None, "Hello", Audience.QUERY),
+        query={},
+    )
     refusals = [{"number": 1, "code": "charset", "pointer": "", "message": ""}]
     tallies = "rows are folded before there are many"
     return {
         "abandon_draft": Query((id, "abandoned")),
         "advance_broadcast": Query((id, 0, 0, 9, [uuid4()], refusals, 60.0)),
         "clear_recipients": Query((row_id("b", 11), 10)),
-        "create_broadcast": Query((*new, *text)),
+        "create_broadcast": Query((row_types.broadcast(new, BroadcastStatus.RUNNING, 60.0),)),
         "apply_broadcast_command": Query((id, "acme", ["running"], "paused", None)),
         "expect_broadcast": Query((id, 60.0)),
         "end_broadcast": Query((id, 0, "completed", None)),

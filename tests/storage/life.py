@@ -1,4 +1,5 @@
-"""A small life of two notifications, by storage's code: the statements that a release's processes send.
+"""A small life of two notifications and a broadcast, by storage's code: the statements that a release's
+processes send.
 
 It has stages, so that the lives of two releases can alternate in one database.
 """
@@ -8,17 +9,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from broadcast_life import BroadcastLife
+
 from domain.fingerprint import Fingerprint
 from domain.ids import attempt_ref, notification_id
 from domain.notification import Channel, Lane, Notification, QuietHours, Strategy
+from domain.notification_types import RetentionPolicy
 from domain.outcome import Outcome, Receipt, ReceiptStatus
+from domain.replies import Reply, Word
 from domain.status import Status
 from domain.transition import Transition
+from storage import maintenance
 from storage.batch_queue import BatchQueue, HandOver
 from storage.ledger import Ledger
 from storage.queries import Filter, Queries
 from storage.receipts import Receipts
 from storage.records import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.retention import Removed, retain
 from storage.users import Contacts, Preferences, Users
 
 TENANT = "acme"
@@ -28,6 +35,7 @@ PHONE = "+2348031230000"
 
 class Life:
     """A user's two notifications in one lane: `sent` is delivered by attempt 2, `ended` is cancelled.
+    Beside them, a broadcast and the upkeep of the ledger.
 
     `user` and `lane` are used by nothing else in the database, so that claims find only these two.
     """
@@ -37,19 +45,31 @@ class Life:
         self.sent, self.ended = (notification_id(NAMESPACE, TENANT, user, "otp", key) for key in ("1", "2"))
         self._ledger, self._queue = Ledger(pool), BatchQueue(pool)
         self._receipts, self._queries, self._users = Receipts(pool), Queries(pool), Users(pool)
-        self._reference = ""
+        self._broadcast = BroadcastLife(pool, TENANT, user, lane, NAMESPACE)
+        self._pool, self._reference = pool, ""
+
+    @property
+    def ids(self) -> tuple[UUID, ...]:
+        """All ids that are derived from the user."""
+        return (self.sent, self.ended, self._broadcast.id, *self._broadcast.notifications)
 
     @property
     def stages(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """The stages, in order."""
         return {
             "accept": self.accept,
+            "broadcast": self._broadcast.create,
             "batch": self.batch,
             "claim": self.claim,
             "first attempt": self.first_attempt,
             "second attempt": self.second_attempt,
+            "poll": self.poll,
             "receipt": self.receipt,
             "updates": self.updates,
+            "reply": self.reply,
+            "unsubscribe": self.unsubscribe,
+            **self._broadcast.stages,
+            "maintenance": self.maintenance,
             "views": self.views,
         }
 
@@ -108,6 +128,12 @@ class Life:
         assert await self._ledger.claimed_messages("twilio", [f"SM {self.sent}"])
         self._reference = attempt_ref(delivery.id, opened.number)
 
+    async def poll(self) -> None:
+        delivery = (await self._load(self.sent)).deliveries[0]
+        report = Receipt(f"poll {self.sent}", ReceiptStatus.SENT, provider_message_id=f"SM {self.sent}")
+        applied = await self._receipts.apply_one(delivery.id, delivery.attempts[-1].number, report, "poll")
+        assert applied.taken == 1
+
     async def receipt(self) -> None:
         reports = [
             Receipt(f"one {self.sent}", ReceiptStatus.SENT, attempt_ref=self._reference),
@@ -127,13 +153,46 @@ class Life:
         over = Transition(Status.CANCELLED, None, "cancelled_by_client", release=True)
         assert await self._ledger.update(DeliveryUpdate(self.ended, email.id, email.version, over))
 
+    async def reply(self) -> None:
+        phone = f"the phone of {self.user}"
+        for word, new, suppressed in (
+            (Word.STOP, True, True),
+            (Word.STOP, False, True),
+            (Word.START, True, False),
+        ):
+            reply = Reply(Channel.SMS, phone, word, event_key=f"{word} {self.sent}")
+            assert await self._users.record_reply("twilio", reply) is new
+            assert await self._users.is_suppressed_globally(Channel.SMS, phone) is suppressed
+
+    async def unsubscribe(self) -> None:
+        delivery = (await self._load(self.sent)).deliveries[0]
+        for wanted, read in (
+            (True, self._users.subscription),
+            (False, self._users.unsubscribe),
+            (False, self._users.unsubscribe),
+            (False, self._users.subscription),
+        ):
+            found = await read(delivery.id)
+            assert found is not None
+            assert (found.type, found.channel, found.wanted) == ("otp", Channel.SMS, wanted)
+
+    async def maintenance(self) -> None:
+        """Nothing is lost, contradictory or old: each statement finds that."""
+        assert await maintenance.requeue_live_without_due(self._pool, 5) == 0
+        assert await maintenance.revive_orphans(self._pool, 5) == 0
+        assert await maintenance.drift(self._pool) == maintenance.Drift(0, 0, 0, 0, 0, 0)
+        assert await maintenance.age_dead_letters(self._pool) == []
+        assert await maintenance.drop_orphans(self._pool, 3600) == 0
+        await maintenance.ensure_partitions(self._pool, 3)
+        assert await retain(self._pool, RetentionPolicy(), within_s=20) == Removed()
+
     async def views(self) -> None:
         timeline = await self._queries.timeline(TENANT, self.sent)
         assert timeline is not None
         assert (timeline.notification["status"], len(timeline.attempts), len(timeline.receipts)) == (
             "delivered",
             2,
-            2,
+            3,
         )
         ended = await self._queries.notification(TENANT, self.ended)
         assert ended is not None

@@ -12,7 +12,7 @@ from proxy import Loss, Proxy, proxied
 from waiting import until
 
 from storage.group import CommitUnknown, GroupCommit, LedgerUnavailable
-from storage.postgres import Connection, Pool, open_pool
+from storage.postgres import UNREACHABLE, Connection, Pool, open_pool
 
 Row = tuple[int, str]
 
@@ -255,3 +255,12 @@ async def test_the_server_ends_a_session_that_is_idle_in_a_transaction(direct: P
     await connection.execute("BEGIN")
     await until(lambda: direct.fetchval("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1", pid))
     pool.terminate()
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["admin_shutdown", "crash_shutdown", "cannot_connect_now", "query_canceled", "idle_session_timeout"],
+)
+async def test_a_server_that_stops_is_an_outage(direct: Pool, code: str) -> None:
+    with pytest.raises(UNREACHABLE):
+        await direct.execute(f"DO $$ BEGIN RAISE EXCEPTION 'stop' USING ERRCODE = '{code}'; END $$")

@@ -87,14 +87,14 @@ async def test_only_one_of_two_concurrent_processes_runs_the_migrations(empty: s
 
 async def test_a_failed_migration_leaves_no_trace_and_runs_again(empty: str) -> None:
     connection = await asyncpg.connect(empty)
-    await connection.execute("CREATE TABLE provider_states (id integer)")
+    await connection.execute("CREATE TABLE providers (id integer)")
     with pytest.raises(StepFailed, match=r"Migration 0005_before_installation failed \(DuplicateTableError"):
         await migrate(empty)
     rows = await connection.fetch("SELECT name FROM schema_migrations ORDER BY ran_at")
     ran = [row["name"] for row in rows]
     assert ran == NAMES[: len(ran)]
     assert await connection.fetchval("SELECT to_regclass('api_keys')") is None
-    await connection.execute("DROP TABLE provider_states")
+    await connection.execute("DROP TABLE providers")
     assert await migrate(empty) == NAMES[len(ran) :]
     await connection.close()
 

@@ -171,13 +171,13 @@ async def test_a_callback_for_a_dropped_month_is_an_orphan(harness: LedgerHarnes
     assert await maintenance.drop_orphans(harness.pool, older_than_s=-1) == 2
 
 
-async def test_notifications_are_removed_in_batches_after_their_window(harness: LedgerHarness) -> None:
+async def test_notifications_are_removed_in_steps_after_their_window(harness: LedgerHarness) -> None:
     gone = [(await harness.sent(awaits=False))[0] for _ in range(5)]
     for id in gone:
         await _age(harness.pool, id, 13)
     kept, _ = await harness.sent(awaits=False)
     await _age(harness.pool, kept, 12)
-    removed = await retain(harness.pool, POLICY, within_s=20, batch=2)
+    removed = await retain(harness.pool, POLICY, within_s=20, rows_max=2)
     assert removed.notifications == 5
     assert [await harness.ledger.load(id) for id in gone] == [None] * 5
     assert await harness.load(kept) is not None

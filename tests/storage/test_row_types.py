@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from domain.broadcasts import Recipient, Refusal
+from domain.broadcasts import Audience, BroadcastRecipient, BroadcastStatus, Refusal, Window
 from domain.fingerprint import Fingerprint
-from domain.notification import Channel, Lane, Strategy
+from domain.notification import Channel, Device, Lane, Strategy
 from domain.outcome import AddressVerdict, Outcome, Receipt, ReceiptStatus
 from domain.receipt_policy import AttemptChange, Report
 from domain.status import Status
@@ -18,20 +18,28 @@ from domain.transition import Transition
 from storage import row_types, statements
 from storage.postgres import Pool, open_pool
 from storage.receipt_records import Matched
-from storage.records import AttemptOutcome, DeliveryUpdate, Intent, Renewal, Submission
+from storage.records import AttemptOutcome, DeliveryUpdate, Intent, NewBroadcast, Renewal, Submission
 
 NOW = datetime(2031, 5, 6, tzinfo=UTC)
 N, D = uuid4(), uuid4()
 NEXT = Transition(Status.SENT, NOW, "reason", 1, True, NOW, NOW, True, "event", {"why": "test"})
 REPORT = Report(1, ReceiptStatus.DELIVERED, NOW, code="0", permanent=True, provider_message_id="SM1")
 RECEIPT = Receipt(event_key="e1", status=ReceiptStatus.DELIVERED, provider_message_id="SM1", occurred_at=NOW)
+SUBMISSION = Submission(
+    *(N, "acme", "ada", "otp", "key", Fingerprint(b"x", "k"), Lane.HIGH, Strategy.ALL),
+    *((Channel.SMS, Channel.EMAIL), "Hello"),
+)
+BROADCAST = NewBroadcast(
+    *(N, "acme", "key", Fingerprint(b"x", "k"), "news", (Channel.SMS, Channel.EMAIL), Strategy.ALL),
+    *("Title", "Hello {{ name }}", Audience.QUERY, {"name": "you"}, {"order": "1"}, {"time_zone": "UTC"}),
+    *((), 2.5, Window("08:00", "20:00", "UTC"), NOW, NOW),
+)
 ROWS: dict[str, dict[str, Any]] = {
-    "submission_v1": row_types.submission(
-        Submission(
-            *(N, "acme", "ada", "otp", "key", Fingerprint(b"x", "k"), Lane.HIGH, Strategy.ALL),
-            *((Channel.SMS, Channel.EMAIL), "Hello"),
-        )
-    ),
+    "submission_v1": row_types.submission(SUBMISSION),
+    "submission_key_v1": row_types.submission_key(SUBMISSION),
+    "hand_over_v1": row_types.hand_over(N, D, dedicated_workflow=True),
+    "device_v1": row_types.device(Device("phone", "fcm", "apns", "https://push.example#key")),
+    "setting_v1": row_types.setting("news", Channel.SMS, enabled=False),
     "intent_v1": row_types.intent(Intent(N, D, 0, "twilio", 1, 2, "+1", "+•", {"a": 1}, required=True)),
     "renewal_v1": row_types.renewal(Renewal(N, D, 1, 2, 1.5, 2.5, 60.0, "+1", required=True)),
     "attempt_outcome_v1": row_types.attempt_outcome(
@@ -45,8 +53,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "attempt_receipt_v1": row_types.attempt_receipt(
         D, NOW, AttemptChange(1, REPORT, True, False, "SM1"), resolved_by="callback", late=False
     ),
+    "postponed_receipt_v1": row_types.postponed_receipt("twilio", "e1", 2.5),
+    "broadcast_v1": row_types.broadcast(BROADCAST, BroadcastStatus.RUNNING, 60.0),
     "broadcast_recipient_v1": row_types.broadcast_recipient(
-        Recipient(1, "ada", {"sms": "+1"}, {"name": "A"})
+        BroadcastRecipient(1, "ada", {"sms": "+1"}, {"name": "A"})
     ),
     "broadcast_refusal_v1": row_types.broadcast_refusal(Refusal(1, "charset", "no text", "/body")),
 }

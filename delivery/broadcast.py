@@ -1,0 +1,211 @@
+"""Advances broadcasts: gathers an audience, accepts it in chunks, cancels what was accepted."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from delivery.operator_commands import cancel_all
+from domain.batching import needs_workflow
+from domain.broadcast_turn import ending, is_short_wait, stop_turn, turn_of
+from domain.broadcasts import Broadcast, BroadcastRecipient, BroadcastStatus, Command, Ended, Refusal
+from domain.contacts import UnstorableText, refuse_unstorable
+from domain.contracts import BroadcastStep, BroadcastTurn
+from domain.fingerprint import fingerprint
+from domain.ids import broadcast_key, notification_id
+from domain.notification import Channel, Lane
+from domain.notification_types import Catalog, NotificationType
+from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, RenderingFailed, TemplateRefused, compiled
+from storage.broadcast_chunks import BroadcastChunks, Line
+from storage.ledger import Ledger
+from storage.postgres import NOT_STORABLE
+from storage.records import Submission
+from telemetry.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+TURN_S: Final = 20.0
+"""The longest that one call works on a broadcast, in seconds; its workflow then calls again."""
+_RENDERED_AT_ONCE: Final = 25
+"""How many texts are rendered before other tasks of this process may run."""
+
+Heartbeat: TypeAlias = Callable[[int], None]
+"""Called with the number of the last recipient or chunk: the work goes on."""
+
+
+class TypeNotConfigured(Exception):
+    """A broadcast's type is missing in this process's configuration."""
+
+
+class BroadcastProcessor:
+    """The work of a broadcast's workflow. Each chunk is a compare-and-set of the status and the cursor.
+
+    Every method returns what the broadcast needs next.
+    """
+
+    def __init__(
+        self,
+        broadcasts: BroadcastChunks,
+        ledger: Ledger,
+        catalog: Catalog,
+        namespace: UUID,
+        fingerprint_keys: Mapping[str, str],
+        metrics: Metrics,
+    ) -> None:
+        self._broadcasts = broadcasts
+        self._ledger = ledger
+        self._catalog = catalog
+        self._namespace = namespace
+        self._keys = fingerprint_keys
+        self._metrics = metrics
+
+    async def gather(self, id: UUID, heartbeat: Heartbeat) -> BroadcastTurn:
+        """Turn the users that match the query now into recipients."""
+        ends = monotonic() + TURN_S
+        while not await self._broadcasts.gather(id) and monotonic() < ends:
+            heartbeat(0)
+        return await self._turn(id)
+
+    async def accept(self, id: UUID, heartbeat: Heartbeat) -> BroadcastTurn:
+        """Accept chunks until something else is needed, or the turn ends. Raises TypeNotConfigured."""
+        ends = monotonic() + TURN_S
+        limit = 0
+        while True:
+            broadcast = await self._broadcasts.read(id)
+            turn = turn_of(broadcast)
+            heartbeat(turn.cursor)
+            if broadcast is None or monotonic() > ends:
+                return await self._expected(id, turn)
+            if broadcast.status is BroadcastStatus.DRAFT and await self._broadcasts.abandon(
+                broadcast, Ended.ABANDONED
+            ):
+                continue
+            if is_short_wait(turn):
+                await asyncio.sleep(turn.wait_s)
+            elif turn.step is BroadcastStep.ACCEPT:
+                limit = await self._accept_chunk(broadcast, min(limit or broadcast.chunk, broadcast.chunk))
+            else:
+                return await self._expected(id, turn)
+
+    async def stop(self, id: UUID, heartbeat: Heartbeat) -> BroadcastTurn:
+        """Cancel the notifications of a cancelled broadcast that are not being sent, chunk by chunk."""
+        ends = monotonic() + TURN_S
+        chunk, under_way = 0, False
+        while (found := await self._broadcasts.unstopped(id, chunk)) is not None and monotonic() < ends:
+            chunk, notifications = found
+            heartbeat(chunk)
+            if await cancel_all(self._ledger, notifications):
+                under_way = True
+            else:
+                await self._broadcasts.stopped(id, chunk)
+        turn = stop_turn(await self._turn(id), unchecked=found is not None, under_way=under_way)
+        return await self._expected(id, turn)
+
+    async def follow(self, id: UUID) -> BroadcastTurn:
+        """Report the broadcast's progress, and delete what is no longer needed. Over once none is active."""
+        cleared = await self._broadcasts.clear(id)
+        turn = await self._turn(id)
+        if turn.step is not BroadcastStep.FOLLOW or turn.active or not cleared:
+            return await self._expected(id, turn)
+        await self._broadcasts.ended(id)
+        return await self._turn(id)
+
+    async def apply_command(self, id: UUID, command: Command) -> BroadcastTurn:
+        """Pause, resume or cancel it, as over REST. A command that its status rules out changes nothing."""
+        broadcast = await self._broadcasts.read(id)
+        if broadcast is not None:
+            await self._broadcasts.apply_command(broadcast.tenant, id, command)
+        return await self._turn(id)
+
+    async def _turn(self, id: UUID) -> BroadcastTurn:
+        return turn_of(await self._broadcasts.read(id))
+
+    async def _expected(self, id: UUID, turn: BroadcastTurn) -> BroadcastTurn:
+        """Make it fall due if its workflow does not return after this turn."""
+        if turn.step is not BroadcastStep.OVER:
+            await self._broadcasts.expected(id, turn.wait_s)
+        return turn
+
+    async def _accept_chunk(self, broadcast: Broadcast, limit: int) -> int:
+        """Accept the next chunk, or end the broadcast. Returns the limit of the chunk after it."""
+        recipients = await self._broadcasts.next(broadcast, limit)
+        end = ending(broadcast, any_left=bool(recipients))
+        if end is not None:
+            await self._broadcasts.end(broadcast, end.status, end.reason)
+            return 0
+        lines, refusals = await self._submissions(broadcast, recipients)
+        last_number = recipients[-1].number
+        try:
+            accepted = await self._broadcasts.accept(broadcast, lines, refusals, last_number)
+        except NOT_STORABLE as error:
+            if len(recipients) > 1:
+                return limit // 2
+            log.warning("recipient_not_storable", broadcast_id=str(broadcast.id), sqlstate=_sqlstate(error))
+            refusal = Refusal(last_number, "not_storable", "the database cannot store a value of this line")
+            accepted = await self._broadcasts.accept(broadcast, [], [refusal], last_number)
+        if accepted:
+            self._metrics.accepted.add(accepted, type=broadcast.type, lane=Lane.BULK)
+        return limit * 2
+
+    async def _submissions(
+        self, broadcast: Broadcast, recipients: Sequence[BroadcastRecipient]
+    ) -> tuple[list[Line], list[Refusal]]:
+        kind = self._catalog.types.get(broadcast.type)
+        if kind is None:
+            raise TypeNotConfigured(f"the type {broadcast.type} is no longer configured")
+        lines: list[Line] = []
+        refusals: list[Refusal] = []
+        for place, recipient in enumerate(recipients):
+            if place % _RENDERED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            try:
+                lines.append(Line(recipient.number, self._submission(broadcast, kind, recipient)))
+            except (RenderingFailed, TemplateRefused, UnstorableText) as error:
+                code = error.code if isinstance(error, RenderingFailed) else "template_failed"
+                refusals.append(Refusal(recipient.number, code, str(error), "/data"))
+        return lines, refusals
+
+    def _submission(
+        self, broadcast: Broadcast, kind: NotificationType, recipient: BroadcastRecipient
+    ) -> Submission:
+        data: dict[str, Any] = {**broadcast.data, **(recipient.data or {}), "user_id": recipient.user_id}
+        body = refuse_unstorable(compiled(broadcast.body, BODY_CHARS_MAX).render(data))
+        title = broadcast.title and compiled(broadcast.title, TITLE_CHARS_MAX).render(data)
+        if not body:
+            raise RenderingFailed("template_empty", "the text is empty")
+        key, to = broadcast_key(broadcast.id), recipient.addresses or {}
+        return Submission(
+            id=notification_id(self._namespace, broadcast.tenant, recipient.user_id, broadcast.type, key),
+            tenant=broadcast.tenant,
+            user_id=recipient.user_id,
+            type=broadcast.type,
+            idempotency_key=key,
+            fingerprint=fingerprint(
+                self._keys,
+                next(iter(self._keys)),
+                {"broadcast": str(broadcast.id), "number": recipient.number},
+            ),
+            lane=Lane.BULK,
+            strategy=broadcast.strategy,
+            channels=broadcast.channels,
+            body=body,
+            title=refuse_unstorable(title) if title else None,
+            to_sms=to.get(Channel.SMS),
+            to_email=to.get(Channel.EMAIL),
+            to_push=to.get(Channel.PUSH),
+            to_whatsapp=to.get(Channel.WHATSAPP),
+            metadata=broadcast.metadata,
+            expires_at=broadcast.expires_at,
+            expires_s=kind.expires_s,
+            scrub=kind.scrub_when_final,
+            broadcast_id=broadcast.id,
+            dedicated_workflow=needs_workflow(kind, broadcast.strategy),
+        )
+
+
+def _sqlstate(error: BaseException) -> str:
+    return error.sqlstate if isinstance(error, asyncpg.PostgresError) and error.sqlstate else "unknown"

@@ -1,0 +1,27 @@
+-- A new broadcast. A draft is abandoned if its audience is not uploaded within `draft_kept_s` seconds.
+CREATE TYPE broadcast_v1 AS (
+    id                  uuid,
+    tenant              text,
+    idempotency_key     text,
+    fingerprint         bytea,
+    fingerprint_key_id  text,
+    fingerprint_version smallint,
+    status              text,
+    type                text,
+    channels            text[],
+    strategy            text,
+    title               text,
+    body                text,
+    data                text,
+    metadata            text,
+    audience            text,
+    query               text,
+    rate_per_s          float8,
+    window_start        text,
+    window_end          text,
+    window_zone         text,
+    start_at            timestamptz,
+    expires_at          timestamptz,
+    total               bigint,
+    draft_kept_s        float8
+);

@@ -1,0 +1,132 @@
+"""The work of a broadcast over the real ledger: what each turn accepts, refuses, cancels and ends."""
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from delivery_case import TENANT, catalog
+
+from delivery.broadcast import BroadcastProcessor, TypeNotConfigured
+from domain.broadcasts import Audience, Broadcast, BroadcastRecipient, BroadcastStatus, Command, Ended
+from domain.contracts import BroadcastStep
+from domain.fingerprint import Fingerprint
+from domain.notification import Channel, Strategy
+from storage.broadcast_chunks import BroadcastChunks
+from storage.ledger import Ledger
+from storage.postgres import Pool
+from storage.records import NewBroadcast
+from telemetry.metrics import Metrics
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def broadcasts(pool: Pool) -> BroadcastChunks:
+    return BroadcastChunks(pool)
+
+
+@pytest.fixture
+def processor(broadcasts: BroadcastChunks, ledger: Ledger) -> BroadcastProcessor:
+    return BroadcastProcessor(broadcasts, ledger, catalog(), uuid4(), {"k1": "secret"}, Metrics())
+
+
+def recipients(*names: str | None) -> list[BroadcastRecipient]:
+    """A recipient for each name; without a name the template cannot be rendered."""
+    return [
+        BroadcastRecipient(
+            number, f"user-{next(_numbers)}", {"sms": "+2348031230000"}, {"name": name} if name else None
+        )
+        for number, name in enumerate(names, 1)
+    ]
+
+
+async def create(broadcasts: BroadcastChunks, to: list[BroadcastRecipient], **changes: Any) -> UUID:
+    fields: dict[str, Any] = {"type": "news", "recipients": to, **changes}
+    new = NewBroadcast(
+        id=uuid4(),
+        tenant=TENANT,
+        idempotency_key=str(uuid4()),
+        fingerprint=Fingerprint(b"f", "k1"),
+        channels=(Channel.SMS,),
+        strategy=Strategy.ALL,
+        title=None,
+        body="Hello {{ name }}",
+        audience=Audience.LIST,
+        **fields,
+    )
+    created, id, _ = await broadcasts.create(new)
+    assert created
+    return id
+
+
+async def read(broadcasts: BroadcastChunks, id: UUID) -> Broadcast:
+    found = await broadcasts.read(id)
+    assert found is not None
+    return found
+
+
+async def test_it_accepts_who_can_be_accepted_and_completes(
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    id, told = await create(broadcasts, recipients("Ada", None, "Grace")), list[int]()
+    turn = await processor.accept(id, told.append)
+    assert (turn.step, turn.status) == (BroadcastStep.FOLLOW, "completed")
+    assert (turn.accepted, turn.refused, turn.active) == (2, 1, 2)
+    assert told == [0, 3, 3]
+    bodies = await pool.fetch(
+        "SELECT body FROM notification_contents JOIN notifications ON id = notification_id"
+        " WHERE broadcast_id = $1",
+        id,
+    )
+    assert {row["body"] for row in bodies} == {"Hello Ada", "Hello Grace"}
+    refused = await broadcasts.refused(await read(broadcasts, id), 0, 5)
+    assert [(row.number, row.code) for row in refused] == [(2, "template_value_missing")]
+
+
+async def test_a_line_that_the_database_refuses_is_refused_alone(
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    await pool.execute("ALTER TABLE notification_contents ADD CONSTRAINT no_eve CHECK (body <> 'Hello Eve')")
+    try:
+        id = await create(broadcasts, recipients("Ada", "Bob", "Eve", "Dan", "Fay"))
+        turn = await processor.accept(id, lambda _: None)
+    finally:
+        await pool.execute("ALTER TABLE notification_contents DROP CONSTRAINT no_eve")
+    assert (turn.status, turn.accepted, turn.refused) == ("completed", 4, 1)
+    refused = await broadcasts.refused(await read(broadcasts, id), 0, 5)
+    assert [(row.number, row.code) for row in refused] == [(3, "not_storable")]
+
+
+async def test_an_expired_broadcast_accepts_nobody(
+    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    id = await create(broadcasts, recipients("Ada"), expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    turn = await processor.accept(id, lambda _: None)
+    assert (turn.step, turn.status, turn.accepted) == (BroadcastStep.FOLLOW, "cancelled", 0)
+    assert (await read(broadcasts, id)).reason_code == Ended.EXPIRED
+
+
+async def test_a_type_that_is_not_configured_accepts_nobody(
+    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    id = await create(broadcasts, recipients("Ada"), type="gone")
+    with pytest.raises(TypeNotConfigured, match="gone"):
+        await processor.accept(id, lambda _: None)
+    assert (await read(broadcasts, id)).cursor == 0
+
+
+async def test_a_cancelled_broadcast_is_stopped_cleared_and_over(
+    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    id = await create(broadcasts, recipients("Ada", "Bob"))
+    assert (await processor.accept(id, lambda _: None)).active == 2
+    turn = await processor.apply_command(id, Command.CANCEL)
+    assert (turn.step, turn.status) == (BroadcastStep.STOP, "cancelled")
+    turn = await processor.stop(id, lambda _: None)
+    assert (turn.step, turn.active) == (BroadcastStep.FOLLOW, 0)
+    assert (await processor.follow(id)).step is BroadcastStep.OVER
+    found = await read(broadcasts, id)
+    assert (found.status, found.counts.cancelled) == (BroadcastStatus.CANCELLED, 2)
+    assert found.ended_at is not None
