@@ -4,10 +4,13 @@ from uuid import UUID
 
 from temporalio import activity
 
-from activities.errors import LEDGER_AWAY_S, retry_later
+from activities.errors import retry_later
 from delivery.broadcast import BroadcastProcessor, TypeNotConfigured
 from domain.broadcasts import Command
 from domain.contracts import BroadcastCommand, BroadcastRef, BroadcastTurn
+
+TYPE_MISSING_S = 60.0
+"""How long a broadcast waits for its type to be configured before it looks again, in seconds."""
 
 
 class Broadcasting:
@@ -27,7 +30,7 @@ class Broadcasting:
         try:
             return await self._processor.accept(UUID(ref.broadcast_id), activity.heartbeat)
         except TypeNotConfigured as error:
-            raise retry_later(str(error), LEDGER_AWAY_S) from error
+            raise retry_later(str(error), TYPE_MISSING_S) from error
 
     @activity.defn(name="stop_accepted")
     async def stop_accepted(self, ref: BroadcastRef) -> BroadcastTurn:

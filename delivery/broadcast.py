@@ -156,7 +156,7 @@ class BroadcastProcessor:
     ) -> tuple[list[Line], list[Refusal]]:
         kind = self._catalog.types.get(broadcast.type)
         if kind is None:
-            raise TypeNotConfigured(f"the type {broadcast.type} is no longer configured")
+            raise TypeNotConfigured(f"type {broadcast.type} is not configured: add it to herald.toml")
         lines: list[Line] = []
         refusals: list[Refusal] = []
         for place, recipient in enumerate(recipients):

@@ -1,8 +1,11 @@
 """Broadcasts for clients: created once per idempotency key, given an audience, read and controlled."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
+
+import asyncpg
 
 from domain.broadcasts import (
     COMMANDS,
@@ -21,6 +24,7 @@ from domain.status import Status
 from storage import row_types
 from storage.acceptance import fingerprint_of
 from storage.group import CommitUnknown
+from storage.outages import outages_as_ledger_errors
 from storage.postgres import UNREACHABLE, Connection, Pool
 from storage.queries import Position
 from storage.records import NewBroadcast
@@ -38,18 +42,24 @@ class Broadcasts:
 
     async def create(self, new: NewBroadcast) -> tuple[bool, UUID, Fingerprint]:
         """Store a broadcast with its list; returns whether it is new, its id, and the fingerprint that its
-        key was first used with. Raises CommitUnknown when it is unknown whether it was stored.
+        key was first used with. Raises LedgerUnavailable when the database cannot be reached, and
+        CommitUnknown when it is unknown whether it was stored.
         """
         status = BroadcastStatus.DRAFT if new.audience is Audience.UPLOAD else BroadcastStatus.RUNNING
         fields = row_types.broadcast(new, status, DRAFT_KEPT_S)
+        with outages_as_ledger_errors():
+            connection = await self._pool.acquire(timeout=5)
         try:
-            async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+            async with connection.transaction():
                 row = await connection.fetchrow(statement("create_broadcast"), fields)
                 if row is not None:
                     await put_recipients(connection, new.id, 0, new.recipients)
                     return True, new.id, new.fingerprint
         except UNREACHABLE as error:
             raise CommitUnknown(f"broadcast: the connection was lost ({type(error).__name__})") from error
+        finally:
+            with suppress(*UNREACHABLE, asyncpg.PostgresError):
+                await self._pool.release(connection)
         found = await self.named(new.tenant, new.idempotency_key)
         assert found is not None
         return False, *found

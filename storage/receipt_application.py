@@ -54,10 +54,10 @@ async def apply(
     await _write_attempts(connection, cases, effects, fresh)
     await _judge_addresses(connection, [row for rows in fresh.values() for row in rows])
     updated = {id: effect for id, effect in effects.items() if effect.delivery}
-    final = await _write_deliveries(connection, cases, updated, first)
+    await _write_deliveries(connection, cases, updated, first)
     return Applied(
         taken=len(receipts),
-        changed=tuple(_changed(cases[id], effect, final, first) for id, effect in updated.items()),
+        changed=tuple(_changed(cases[id], effect, first) for id, effect in updated.items()),
         late=tuple(
             _late(cases[id], change)
             for id, effect in effects.items()
@@ -200,11 +200,11 @@ async def _write_deliveries(
     cases: Mapping[UUID, _Case],
     updated: Mapping[UUID, ReceiptEffect],
     first: set[UUID],
-) -> set[UUID]:
-    """Update deliveries, advance and refresh their notifications; returns those that are final now."""
+) -> None:
+    """Update deliveries, then advance and refresh their notifications."""
     rows = [(cases[id], effect.delivery) for id, effect in updated.items() if effect.delivery]
     if not rows:
-        return set()
+        return
     updates = [
         row_types.update(case.notification_id, case.delivery.id, case.delivery.version, change)
         for case, change in rows
@@ -216,10 +216,9 @@ async def _write_deliveries(
         await connection.execute(call("ledger_advance_v1"), advancing)
     released = [case.notification_id for case, change in rows if change.release]
     await connection.execute(statement("refresh_notifications"), notifications, released)
-    return {row["id"] for row in await connection.fetch(statement("find_final"), notifications)}
 
 
-def _changed(case: _Case, effect: ReceiptEffect, final: set[UUID], first: set[UUID]) -> Changed:
+def _changed(case: _Case, effect: ReceiptEffect, first: set[UUID]) -> Changed:
     assert effect.delivery is not None
     return Changed(
         case.notification_id,
@@ -228,7 +227,6 @@ def _changed(case: _Case, effect: ReceiptEffect, final: set[UUID], first: set[UU
         case.type,
         case.delivery.channel,
         effect.delivery.status,
-        final=case.notification_id in final,
         first=case.notification_id in first,
     )
 

@@ -43,7 +43,7 @@ class Matched:
 class Changed:
     """A delivery that receipts updated, with its new status.
 
-    `final`: its whole notification is over. `first`: its strategy is `first`, so a workflow waits for it.
+    `first`: its notification's strategy is `first`, so a workflow waits for it.
     """
 
     notification_id: UUID
@@ -52,7 +52,6 @@ class Changed:
     type: str
     channel: Channel
     status: Status
-    final: bool
     first: bool
 
 

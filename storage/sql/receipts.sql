@@ -115,10 +115,6 @@ WITH input AS (
 INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
 SELECT notification_id, accepted_at, event, channel, data::jsonb FROM updated WHERE event IS NOT NULL
 
--- name: find_final
--- Which of these notifications are final.
-SELECT id FROM notifications WHERE id = ANY($1::uuid[]) AND final_at IS NOT NULL
-
 -- name: find_addresses
 -- The addresses that attempts went to, as far as known: where the notification would go now. They may have changed
 -- since; the caller compares them with what the attempts recorded.

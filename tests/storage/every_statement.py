@@ -100,7 +100,6 @@ def _receipts(now: datetime) -> dict[str, Query]:
         ),
         "claim_receipts": Query((10, None, None, 0.0)),
         "update_deliveries_by_receipts": Query((_fields(rows, "delivery_id version status event data"),)),
-        "find_final": Query(([row_id("n", number) for number in numbers],)),
         "keep_receipts": Query(
             (_fields(rows, f"delivery_id attempt_number accepted_at received_at source {_REPORT}"),)
         ),

@@ -21,7 +21,7 @@ async def test_delivered_ends_the_delivery(harness: LedgerHarness) -> None:
     assert applied.taken == 1
     [changed] = applied.changed
     assert (changed.notification_id, changed.tenant, changed.type) == (id, "t1", "debit_alert")
-    assert (changed.channel, changed.status, changed.final) == (Channel.SMS, Status.DELIVERED, True)
+    assert (changed.channel, changed.status) == (Channel.SMS, Status.DELIVERED)
     notification = await harness.load(id)
     assert notification.status is Status.DELIVERED
     assert notification.deliveries[0].due_at is None
@@ -48,7 +48,7 @@ async def test_undelivered_falls_back_at_once(harness: LedgerHarness, awaits: bo
     id, ref = await harness.sent(awaits=awaits)
     await harness.report_receipts(receipt(ref, "undelivered", code="30003"))
     [changed] = (await harness.receipts.apply_due(100)).changed
-    assert (changed.status, changed.final) == (Status.DEFERRED, False)
+    assert changed.status is Status.DEFERRED
     delivery = (await harness.load(id)).deliveries[0]
     assert (delivery.status, delivery.reason_code) == (Status.DEFERRED, "undelivered")
     assert delivery.next_pass_at <= (await harness.load(id)).now
@@ -71,7 +71,7 @@ async def test_a_permanent_failure_is_final(harness: LedgerHarness) -> None:
     id, ref = await harness.sent()
     await harness.report_receipts(receipt(ref, "undelivered", permanent=True))
     [changed] = (await harness.receipts.apply_due(100)).changed
-    assert (changed.status, changed.final) == (Status.UNDELIVERED, True)
+    assert changed.status is Status.UNDELIVERED
     assert (await harness.load(id)).status is Status.UNDELIVERED
     assert await harness.due(id) is None
     assert await harness.events(id) == ["undelivered"]
@@ -123,7 +123,7 @@ async def test_a_type_without_receipts_is_final_once_proven_sent(harness: Ledger
     ref = await harness.attempt(id, None)
     await harness.report_receipts(receipt(ref, "sent"))
     [changed] = (await harness.receipts.apply_due(100)).changed
-    assert (changed.status, changed.final) == (Status.SENT, True)
+    assert changed.status is Status.SENT
     assert await harness.due(id) is None
 
 
@@ -228,7 +228,7 @@ async def test_the_next_channel_starts_when_the_first_fails_for_good(harness: Le
     await harness.ledger.claim(Lane.NORMAL, 500, lease_s=600)
     await harness.report_receipts(receipt(ref, "undelivered", permanent=True))
     [changed] = (await harness.receipts.apply_due(100)).changed
-    assert (changed.status, changed.final) == (Status.UNDELIVERED, False)
+    assert changed.status is Status.UNDELIVERED
     statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
     assert statuses == [Status.UNDELIVERED, Status.ACCEPTED]
     assert await harness.due(id) is True
@@ -238,8 +238,7 @@ async def test_the_next_channel_is_cancelled_when_the_first_is_delivered(harness
     id = await harness.accept(Channel.SMS, Channel.EMAIL, strategy=Strategy.FIRST)
     ref = await harness.attempt(id)
     await harness.report_receipts(receipt(ref, "delivered"))
-    [changed] = (await harness.receipts.apply_due(100)).changed
-    assert changed.final
+    await harness.receipts.apply_due(100)
     statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
     assert statuses == [Status.DELIVERED, Status.CANCELLED]
 
@@ -249,7 +248,7 @@ async def test_a_receipt_of_one_channel_does_not_change_another(harness: LedgerH
     ref = await harness.attempt(id)
     await harness.report_receipts(receipt(ref, "delivered"))
     [changed] = (await harness.receipts.apply_due(100)).changed
-    assert (changed.status, changed.final) == (Status.DELIVERED, False)
+    assert changed.status is Status.DELIVERED
     statuses = [delivery.status for delivery in (await harness.load(id)).deliveries]
     assert statuses == [Status.DELIVERED, Status.ACCEPTED]
 

@@ -124,7 +124,7 @@ CREATE TABLE notification_attempts (
     code                text,
     http_status         smallint,
     provider_message_id text,
-    resolved_by         text CHECK (resolved_by IN ('response', 'lookup', 'callback', 'policy', 'operator')),
+    resolved_by         text CHECK (resolved_by IN ('response', 'lookup', 'callback', 'policy')),
     latency_ms          integer,
     closed_at           timestamptz,
     receipt_status      text CHECK (receipt_status IN ('queued', 'sent', 'undelivered', 'delivered')),
@@ -139,7 +139,8 @@ CREATE UNIQUE INDEX notification_attempts_one_open ON notification_attempts (del
     WHERE outcome IS NULL;
 CREATE INDEX notification_attempts_open_match ON notification_attempts (match_key) WHERE outcome IS NULL;
 
--- Decisions that leave no other row: the plan, a deferral, a retry's time, a dead letter, an operator's command.
+-- Decisions that leave no other row: a deferral, a retry's time, a suppression, a dead letter, an operator's command.
+-- What was planned for a channel is in the selection of its first attempt.
 CREATE TABLE timeline (
     notification_id uuid NOT NULL,
     accepted_at     timestamptz NOT NULL,
@@ -368,7 +369,7 @@ CREATE INDEX broadcast_tallies_of ON broadcast_tallies (broadcast_id);
 -- The installation: the status and circuit of its providers, and its API keys.
 
 -- No row: the provider is active and its circuit closed.
-CREATE TABLE provider_states (
+CREATE TABLE providers (
     name       text PRIMARY KEY,
     status     text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'drained')),
     circuit    text NOT NULL DEFAULT 'closed' CHECK (circuit IN ('closed', 'open', 'half_open')),
@@ -426,6 +427,34 @@ CREATE TYPE broadcast_refusal_v1 AS (
     pointer text,
     message text
 );
+-- step: broadcast_v1
+-- A new broadcast. A draft is abandoned if its audience is not uploaded within `draft_kept_s` seconds.
+CREATE TYPE broadcast_v1 AS (
+    id                  uuid,
+    tenant              text,
+    idempotency_key     text,
+    fingerprint         bytea,
+    fingerprint_key_id  text,
+    fingerprint_version smallint,
+    status              text,
+    type                text,
+    channels            text[],
+    strategy            text,
+    title               text,
+    body                text,
+    data                text,
+    metadata            text,
+    audience            text,
+    query               text,
+    rate_per_s          float8,
+    window_start        text,
+    window_end          text,
+    window_zone         text,
+    start_at            timestamptz,
+    expires_at          timestamptz,
+    total               bigint,
+    draft_kept_s        float8
+);
 -- step: delivery_update_v1
 -- A change of a delivery that sends nothing. `new_round`: the retry schedule starts again.
 CREATE TYPE delivery_update_v1 AS (
@@ -442,6 +471,14 @@ CREATE TYPE delivery_update_v1 AS (
     release         boolean,
     event           text,
     data            text
+);
+-- step: device_v1
+-- A user's device with its tokens.
+CREATE TYPE device_v1 AS (
+    device_id  text,
+    fcm_token  text,
+    apns_token text,
+    webpush    text
 );
 -- step: ensure_partitions_v1
 -- Create the monthly partitions of every partitioned table, from last month to `months_ahead` months ahead.
@@ -467,6 +504,13 @@ BEGIN
         END LOOP;
     END LOOP;
 END $$;
+-- step: hand_over_v1
+-- A claim that a batch gives up. `dedicated_workflow`: its notification gets a dedicated workflow.
+CREATE TYPE hand_over_v1 AS (
+    id                 uuid,
+    claim              uuid,
+    dedicated_workflow boolean
+);
 -- step: inbox_receipt_v1
 -- A verified callback to be stored.
 CREATE TYPE inbox_receipt_v1 AS (
@@ -548,8 +592,10 @@ BEGIN
     FROM updated;
 END $$;
 -- step: ledger_lock_v1
--- The first step of every ledger write: lock its notifications in id order. Every writer of a delivery, an attempt
--- or a due entry holds this lock, so that writers of one notification take turns.
+-- The first step of every change of a delivery: lock its notifications in id order. Every writer that changes
+-- deliveries, or derives due entries from them, holds these locks: the writers of one notification take turns.
+-- Without them are written: new notifications, which no one else knows; claims and their release, which change only
+-- their due entries, row by row; the address for a dead letter; and a late outcome, which changes no delivery.
 -- Returns those of strategy `first`.
 CREATE FUNCTION ledger_lock_v1(ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
 BEGIN
@@ -561,7 +607,7 @@ BEGIN
     );
 END $$;
 -- step: ledger_refresh_v1
--- The last step of every ledger write: derive from the deliveries each notification's status, whether its content must
+-- The last step of every change of a delivery: derive from the deliveries each notification's status, whether its content must
 -- be removed, and its queue entry. `released`: those whose claim is given back. No process holds them any more, so they
 -- are due when their deliveries say, not when the lease ends. A notification that was attempted or is parked has a
 -- dedicated workflow from then on (`dedicated_workflow`): no batch takes it.
@@ -903,6 +949,14 @@ BEGIN
     END IF;
     PERFORM ledger_refresh_v1(notification_ids, released);
 END $$;
+-- step: postponed_receipt_v1
+-- A receipt of the inbox that matches no attempt yet. It is due again after `wait_s` seconds; without them it becomes
+-- an orphan.
+CREATE TYPE postponed_receipt_v1 AS (
+    provider  text,
+    event_key text,
+    wait_s    float8
+);
 -- step: receipt_v1
 -- A receipt whose attempt is known, as it is stored.
 CREATE TYPE receipt_v1 AS (
@@ -917,6 +971,22 @@ CREATE TYPE receipt_v1 AS (
     occurred_at    timestamptz,
     received_at    timestamptz,
     source         text
+);
+-- step: setting_v1
+-- A user's opt-in or opt-out.
+CREATE TYPE setting_v1 AS (
+    type    text,
+    channel text,
+    enabled boolean
+);
+-- step: submission_key_v1
+-- The fields that identify a notification for its client, and the id that is derived from them.
+CREATE TYPE submission_key_v1 AS (
+    id              uuid,
+    tenant          text,
+    user_id         text,
+    type            text,
+    idempotency_key text
 );
 -- step: submission_v1
 -- A notification to be accepted. Without `expires_at` it expires `expires_s` seconds after `send_at` or its
