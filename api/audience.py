@@ -20,7 +20,7 @@ NDJSON: Final = "application/x-ndjson"
 _ADDRESSES: Final = {f"to_{channel}": channel.value for channel in Channel}
 _BOM: Final = b"\xef\xbb\xbf"
 
-Read = BroadcastRecipient | Refusal
+ParsedLine = BroadcastRecipient | Refusal
 
 
 class _Lines:
@@ -63,15 +63,15 @@ class NdjsonReader:
     def __init__(self) -> None:
         self._lines = _Lines()
 
-    def feed(self, chunk: bytes) -> Iterator[Read]:
+    def feed(self, chunk: bytes) -> Iterator[ParsedLine]:
         """Yield what these bytes complete."""
         return self._read(self._lines.feed(chunk))
 
-    def finish(self) -> Iterator[Read]:
+    def finish(self) -> Iterator[ParsedLine]:
         """Yield the rest at the end of the upload."""
         return self._read(self._lines.finish())
 
-    def _read(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[Read]:
+    def _read(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[ParsedLine]:
         for number, line in lines:
             if line is None:
                 yield _too_long(number)
@@ -93,11 +93,11 @@ class CsvReader:
         self._open_bytes = 0
         self._open_quotes = 0
 
-    def feed(self, chunk: bytes) -> Iterator[Read]:
+    def feed(self, chunk: bytes) -> Iterator[ParsedLine]:
         """Yield what these bytes complete. Raises Problem (422) if the first line is not a header."""
         return self._read(self._lines.feed(chunk))
 
-    def finish(self) -> Iterator[Read]:
+    def finish(self) -> Iterator[ParsedLine]:
         """Yield the rest at the end of the upload. Raises Problem (422) if the upload is empty."""
         yield from self._read(self._lines.finish())
         while self._open:
@@ -105,7 +105,7 @@ class CsvReader:
         if self._names is None:
             raise _no_header("the upload is empty")
 
-    def _read(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[Read]:
+    def _read(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[ParsedLine]:
         for number, line in lines:
             if self._names is None:
                 self._names = _header(line)
@@ -116,7 +116,7 @@ class CsvReader:
             elif self._open or line.strip():
                 yield from self._take(number, line)
 
-    def _take(self, number: int, line: bytes) -> Iterator[Read]:
+    def _take(self, number: int, line: bytes) -> Iterator[ParsedLine]:
         self._open.append((number, line))
         self._open_bytes += len(line) + 1
         self._open_quotes += line.count(b'"')
@@ -130,14 +130,14 @@ class CsvReader:
         self._open_bytes = self._open_quotes = 0
         return record
 
-    def _give_up(self) -> Iterator[Read]:
+    def _give_up(self) -> Iterator[ParsedLine]:
         """Refuse the first open line, whose quote is never closed, and read the lines after it again."""
         (number, _), *others = self._close()
         yield Refusal(number, "csv_quote_open", "a quoted value is never closed")
         for other in others:
             yield from self._take(*other)
 
-    def _from_csv(self, record: Sequence[tuple[int, bytes]]) -> Read:
+    def _from_csv(self, record: Sequence[tuple[int, bytes]]) -> ParsedLine:
         assert self._names is not None
         number = record[0][0]
         try:
@@ -195,7 +195,7 @@ def _no_header(message: str) -> Problem:
     return Problem(422, "audience_invalid", f"The CSV cannot be read: {message}.", errors=[error])
 
 
-def _from_json(number: int, line: bytes) -> Read:
+def _from_json(number: int, line: bytes) -> ParsedLine:
     try:
         item = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -205,7 +205,7 @@ def _from_json(number: int, line: bytes) -> Read:
     return _recipient(number, item)
 
 
-def _recipient(number: int, item: Any) -> Read:
+def _recipient(number: int, item: Any) -> ParsedLine:
     try:
         given = RecipientIn.model_validate(item)
     except ValidationError as error:

@@ -115,7 +115,7 @@ class _Upload:
         """The SHA-256 of all bytes so far."""
         return self._hash.digest()
 
-    async def take(self, chunk: bytes, lines: Iterator[audience.Read]) -> None:
+    async def take(self, chunk: bytes, lines: Iterator[audience.ParsedLine]) -> None:
         """Take the lines that these bytes completed. Raises Problem (422) when too many are refused."""
         self._hash.update(chunk)
         for line in lines:

@@ -12,7 +12,8 @@ from storage.statements import statement
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The number of contradictions in the ledger, by kind. All are 0, except `overdue` in a backlog."""
+    """The number of contradictions in the ledger, by kind. All are 0, except `overdue`
+    in a backlog, and `orphan_receipts`."""
 
     live_without_due: int
     """Notifications older than a minute that need processing and have no queue entry."""

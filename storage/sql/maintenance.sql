@@ -3,8 +3,8 @@
 SELECT ensure_partitions_v1($1)
 
 -- name: count_drift
--- Count contradictions in the ledger. Each write leaves it consistent, so that every count except `overdue` is a
--- fault. Only the oldest $1 live notifications are examined.
+-- Count contradictions in the ledger. Each write leaves it consistent, so that every count except `overdue` and
+-- `orphan_receipts` is a fault. Only the oldest $1 live notifications are examined.
 WITH live AS (
     SELECT id, status, accepted_at FROM notifications
     WHERE final_at IS NULL OR status >= 'outcome_unknown'

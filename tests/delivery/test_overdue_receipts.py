@@ -79,12 +79,12 @@ async def test_failover_after_the_expiry_leaves_it_sent(submitter: Submitter, wo
     assert len(await case.received()) == 1
 
 
-@pytest.mark.parametrize("silence", ["no news", "no answer"])
+@pytest.mark.parametrize("polled", ["no news", "no answer"])
 async def test_reconcile_polls_until_the_expiry(
-    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], after_missing_receipt: str
+    submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], polled: str
 ) -> None:
     case = await _overdue(submitter, worker, "reconcile")
-    if after_missing_receipt == "no answer":
+    if polled == "no answer":
         stubbed["twilio"].polled = LookupFailed("the vendor does not answer")
     for _ in range(3):
         with pytest.raises(ApplicationError) as asked:

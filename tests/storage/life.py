@@ -35,7 +35,7 @@ PHONE = "+2348031230000"
 
 class Life:
     """A user's two notifications in one lane: `sent` is delivered by attempt 2, `ended` is cancelled.
-    Beside them, a broadcast and the upkeep of the ledger.
+    Beside them, a broadcast and the maintenance of the ledger.
 
     `user` and `lane` are used by nothing else in the database, so that claims find only these two.
     """
