@@ -64,7 +64,7 @@ async def _round(ledger: Ledger, group: int) -> None:
     await ledger.accept_all([_submission() for _ in range(group)])
     claims = await ledger.claim(Lane.BULK, group, 60)
     loaded = await asyncio.gather(*(ledger.load(claim.id) for claim in claims))
-    intents = [_intent(one.id, one.delivery(Channel.SMS).id) for one in loaded if one]
+    intents = [_intent(one.id, one.deliveries[0].id) for one in loaded if one]
     if len(intents) != group:
         raise RuntimeError(f"of {group} notifications {len(intents)} could be claimed: is a worker running?")
     opened = await asyncio.gather(*map(ledger.intend, intents))

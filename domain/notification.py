@@ -1,6 +1,6 @@
 """Notifications, deliveries and attempts: the records that the whole system works on."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -205,16 +205,9 @@ class Notification:
     now: datetime
     """The database's time when it was read: the `now` of every decision made from it."""
 
-    def delivery(self, channel: Channel) -> Delivery:
-        """The delivery over this channel. Raises KeyError if the notification has none."""
-        return self._only(f"no delivery over {channel}", lambda each: each.channel == channel)
-
     def delivery_by_id(self, delivery_id: UUID) -> Delivery:
         """The delivery with this id. Raises KeyError if the notification has none."""
-        return self._only(f"no delivery {delivery_id}", lambda each: each.id == delivery_id)
-
-    def _only(self, missing: str, fits: Callable[[Delivery], bool]) -> Delivery:
         for delivery in self.deliveries:
-            if fits(delivery):
+            if delivery.id == delivery_id:
                 return delivery
-        raise KeyError(f"notification {self.id} has {missing}")
+        raise KeyError(f"notification {self.id} has no delivery {delivery_id}")

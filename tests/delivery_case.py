@@ -12,6 +12,7 @@ from unittest import mock
 from uuid import UUID, uuid4
 
 import asyncpg
+from deliveries import delivery_over
 from temporalio.testing import ActivityEnvironment
 
 from activities.check_preferences import CheckPreferences
@@ -156,7 +157,7 @@ class Worker:
 
     async def run(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
         """Run one pass."""
-        delivery = (await case.load()).delivery(channel)
+        delivery = delivery_over((await case.load()), channel)
         return await self.passes.run(case.id, delivery.id)
 
     def batch(self, lane: Lane = Lane.BULK, **policy: Any) -> Batch:
@@ -203,11 +204,11 @@ class Case:
         return loaded
 
     async def delivery(self, channel: Channel = Channel.SMS) -> Delivery:
-        return (await self.load()).delivery(channel)
+        return delivery_over((await self.load()), channel)
 
     async def ref(self, channel: Channel) -> DeliveryRef:
         loaded = await self.load()
-        return DeliveryRef(str(self.id), str(loaded.delivery(channel).id), channel.value, loaded.type)
+        return DeliveryRef(str(self.id), str(delivery_over(loaded, channel).id), channel.value, loaded.type)
 
     async def attempts(self) -> list[asyncpg.Record]:
         return await self.ledger.pool.fetch(

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+from deliveries import delivery_over
 
 from domain.notification import Channel, Notification
 from domain.outcome import Outcome
@@ -93,7 +94,7 @@ async def attempted(
 ) -> tuple[Notification, int]:
     """The notification with an open attempt, as it is just before a provider call."""
     notification = await loaded(ledger, id)
-    delivery = notification.delivery(channel)
+    delivery = delivery_over(notification, channel)
     opened = await ledger.intend(
         Intent(
             notification.id,
@@ -115,7 +116,7 @@ async def attempted(
 async def sent(ledger: Ledger, id: str, message_id: str) -> None:
     """Record the notification's SMS as accepted by a provider."""
     notification, number = await attempted(ledger, id)
-    delivery = notification.delivery(Channel.SMS)
+    delivery = delivery_over(notification, Channel.SMS)
     closed = await ledger.close_attempt(
         AttemptOutcome(
             notification.id,

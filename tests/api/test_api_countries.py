@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from api_case import PHONE, Parked, Submit, body, loaded
 from api_server import served, settings_for
+from deliveries import delivery_over
 
 from domain.notification import Channel
 from storage import api_keys
@@ -96,7 +97,7 @@ async def test_a_number_has_one_spelling_in_every_request(
     id = await parked(to={"sms": "+2348031230000"})
     await api.post(f"/dead-letters/{id}/retry", json={"to": {"sms": spelt}})
     assert (await loaded(ledger, id)).recipient.sms == PHONE
-    assert (await loaded(ledger, id)).delivery(Channel.SMS)
+    assert delivery_over((await loaded(ledger, id)), Channel.SMS)
 
 
 async def test_an_invalid_number_is_refused(api: httpx.AsyncClient, parked: Parked) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 from api_case import Parked, attempted, loaded
+from deliveries import delivery_over
 
 from domain.notification import Channel
 from domain.status import Status
@@ -42,7 +43,7 @@ async def test_a_retry_starts_afresh(
     id = await parked()
     answer = await api.post(f"/dead-letters/{id}/retry")
     assert (answer.status_code, answer.json()["status"]) == (200, "accepted")
-    delivery = (await loaded(ledger, id)).delivery(Channel.SMS)
+    delivery = delivery_over((await loaded(ledger, id)), Channel.SMS)
     # Pass numbers continue; the retry schedule restarts.
     assert delivery.status is Status.ACCEPTED
     assert delivery.pass_number == delivery.round_pass > 0
@@ -67,7 +68,7 @@ async def test_an_expired_dead_letter_needs_a_new_expiry(
     expiry = datetime.now(UTC) + HOUR
     taken = await api.post(f"/dead-letters/{id}/retry", json={"expires_at": expiry.isoformat()})
     assert taken.status_code == 200
-    assert (await loaded(ledger, id)).delivery(Channel.SMS).expires_at == expiry
+    assert delivery_over((await loaded(ledger, id)), Channel.SMS).expires_at == expiry
 
 
 async def test_a_retry_may_fix_the_recipient(api: httpx.AsyncClient, parked: Parked, ledger: Ledger) -> None:
@@ -134,7 +135,7 @@ async def test_a_replay_keeps_its_rate(
     left = await listed(api)
     assert {expired, unknown, other} <= left
     assert not left & set(ids)
-    starts = [(await loaded(ledger, id)).delivery(Channel.SMS).next_pass_at for id in ids]
+    starts = [delivery_over((await loaded(ledger, id)), Channel.SMS).next_pass_at for id in ids]
     assert [round((later - starts[0]).total_seconds()) for later in starts] == [0, 2, 4, 6]
     due = await pool.fetch("SELECT due_at FROM due WHERE id = ANY($1) ORDER BY due_at", list(map(UUID, ids)))
     assert [row["due_at"] for row in due] == starts

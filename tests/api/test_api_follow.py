@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from api_case import Submit, attempted, loaded, sent
+from deliveries import delivery_over
 
 from domain.notification import Channel
 from domain.outcome import Outcome, Receipt, ReceiptStatus
@@ -102,7 +103,7 @@ async def test_a_timeline_shows_every_event_in_order(
 ) -> None:
     id = (await submit())["id"]
     notification, number = await attempted(ledger, id)
-    delivery = notification.delivery(Channel.SMS)
+    delivery = delivery_over(notification, Channel.SMS)
     again = Transition(Status.ACCEPTED, notification.now, "retry", event="next_pass", data={"pass_number": 1})
     failed = AttemptOutcome(
         notification.id,
@@ -189,7 +190,7 @@ async def test_a_cancel_stops_the_channels_that_are_not_sending(
     notification, number = await attempted(ledger, id)
     answer = await api.post(f"/notifications/{id}/cancel")
     assert [delivery["status"] for delivery in answer.json()["deliveries"]] == ["sending", "cancelled"]
-    delivery = notification.delivery(Channel.SMS)
+    delivery = delivery_over(notification, Channel.SMS)
     failed = Transition(Status.FAILED, None, "recipient_rejected")
     outcome = AttemptOutcome(
         notification.id, delivery.id, number, delivery.version, Outcome.REJECTED_RECIPIENT, failed
@@ -225,7 +226,7 @@ async def test_a_cancel_survives_a_concurrent_update(
     async def late(self: Ledger, asked: DeliveryUpdate) -> object:
         monkeypatch.setattr(Ledger, "update", update)
         seen = await loaded(ledger, id)
-        delivery = seen.delivery(Channel.SMS)
+        delivery = delivery_over(seen, Channel.SMS)
         deferred = Transition(Status.DEFERRED, seen.now + timedelta(hours=1), "quiet_hours")
         assert await update(ledger, DeliveryUpdate(seen.id, delivery.id, delivery.version, deferred))
         return await update(self, asked)

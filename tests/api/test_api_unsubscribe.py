@@ -9,6 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from api_case import Submit, loaded
+from deliveries import delivery_over
 
 from domain.notification import Channel
 from domain.unsubscribe import token_of
@@ -43,7 +44,7 @@ class Mailed:
         return shown, await self.token(shown)
 
     async def token(self, shown: dict[str, Any], secret: str = SECRET) -> str:
-        return token_of(secret, (await loaded(self.ledger, shown["id"])).delivery(Channel.EMAIL).id)
+        return token_of(secret, delivery_over((await loaded(self.ledger, shown["id"])), Channel.EMAIL).id)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def preferences(api: httpx.AsyncClient, user_id: str) -> dict[str, Any]:
 async def may_be_sent(ledger: Ledger, id: str) -> bool:
     """Whether a worker could send this mail now."""
     notification = await loaded(ledger, id)
-    delivery = notification.delivery(Channel.EMAIL)
+    delivery = delivery_over(notification, Channel.EMAIL)
     intent = Intent(
         notification.id,
         delivery.id,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from deliveries import delivery_over
 from delivery_case import SCHEDULE_S, Case, StubbedProvider, Submitter, Worker, catalog, phone, seconds_until
 from watched_ledger import WatchedLedger
 
@@ -156,7 +157,7 @@ async def test_retry_after_of_the_only_provider_delays_the_next_pass(
     await submitter.fail(case, "twilio", status=429, retry_after_s=100)
     assert (await worker.run(case)).action is Action.RETRY
     loaded = await case.load()
-    assert 95 < seconds_until(loaded, loaded.delivery(Channel.SMS).next_pass_at) <= 101
+    assert 95 < seconds_until(loaded, delivery_over(loaded, Channel.SMS).next_pass_at) <= 101
 
 
 async def test_retry_after_blocks_the_provider_for_other_deliveries(
@@ -217,7 +218,7 @@ async def test_a_provider_at_its_rate_is_skipped_or_waited_for_if_alone(
     assert (attempt["provider"], attempt["selection"]["skipped"]) == ("termii", {"twilio": "rate"})
     assert (await worker.run(third)).reason == Reason.PROVIDER_DOWN
     loaded = await third.load()
-    assert seconds_until(loaded, loaded.delivery(Channel.SMS).next_pass_at) <= 1
+    assert seconds_until(loaded, delivery_over(loaded, Channel.SMS).next_pass_at) <= 1
     assert await third.attempts() == []
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from deliveries import delivery_over
 from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog
 from keyed_vendor import KEY_LIFE_S, KeyedVendor, keyed_vendor
 from watched_ledger import WatchedLedger
@@ -67,7 +68,7 @@ async def test_only_a_recipient_refusal_settles_the_first_call(
     [attempt] = await case.attempts()
     assert attempt["code"] == "http_429"
     loaded = await case.load()
-    due_at = loaded.delivery(Channel.SMS).due_at
+    due_at = delivery_over(loaded, Channel.SMS).due_at
     assert due_at
     assert (due_at - loaded.now).total_seconds() > 40, "it is not claimed before then"
     assert (await worker.run(case)).action is Action.RETRY

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from deliveries import delivery_over
 from delivery_case import Case, StubbedProvider, Submitter, Worker
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from waiting import until
@@ -94,7 +95,7 @@ async def test_reconcile_polls_until_the_expiry(
         assert asked.value.next_retry_delay.total_seconds() == POLL_AGAIN_S
         assert case.to not in str(asked.value)
         loaded = await case.load()
-        due_at = loaded.delivery(Channel.SMS).due_at
+        due_at = delivery_over(loaded, Channel.SMS).due_at
         assert due_at
         assert (due_at - loaded.now).total_seconds() > POLL_AGAIN_S, "it is not claimed before the next poll"
         await case.elapse(POLL_AGAIN_S)

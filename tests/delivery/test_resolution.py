@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from deliveries import delivery_over
 from delivery_case import Case, StubbedProvider, Submitter, Worker
 
 from domain.contracts import Action, PassResult
@@ -118,7 +119,7 @@ async def test_reconcile_asks_until_the_expiry_and_then_parks(
         result = await worker.run(case)
         assert (result.action, result.status) == (Action.RETRY, Status.SENDING)
         loaded = await case.load()
-        delivery = loaded.delivery(Channel.SMS)
+        delivery = delivery_over(loaded, Channel.SMS)
         assert delivery.due_at
         assert (delivery.due_at - loaded.now).total_seconds() > result.wait_s, "it is not claimed before then"
     assert await case.outcomes() == [("twilio", None)]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import redis.asyncio
+from deliveries import delivery_over
 from delivery_case import Case, Submitter, Worker, catalog
 
 from domain.contracts import Action, LimitResult
@@ -132,7 +133,7 @@ async def test_a_delivery_above_the_limit_is_deferred_if_the_type_defers(
     case = await submitter.accept("defers", user_id="u-defer")
     assert (await limited.limit(case)).status is Status.DEFERRED
     loaded = await case.load()
-    delivery = loaded.delivery(Channel.SMS)
+    delivery = delivery_over(loaded, Channel.SMS)
     assert 3500 < (delivery.next_pass_at - loaded.now).total_seconds() <= 3601
     assert (delivery.reason_code, delivery.due_at) == (Reason.RATE_LIMITED, delivery.next_pass_at)
 

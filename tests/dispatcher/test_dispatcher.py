@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from deliveries import delivery_over
 from temporalio.client import Client
 from worker_harness import ORDINARY, WorkerHarness, at_work, event_types, settings_for, until
 
@@ -68,7 +69,7 @@ async def test_a_receipt_wakes_the_waiting_workflow(
 ) -> None:
     id = await harness.accept("otp", Lane.CRITICAL)
     await harness.becomes(id, Status.SENT)
-    delivery = (await harness.load(id)).delivery(Channel.SMS)
+    delivery = delivery_over((await harness.load(id)), Channel.SMS)
     inbox = Receipts(harness.ledger.pool)
     ref = attempt_ref(delivery.id, 1)
     await inbox.store("twilio", [Receipt(f"{id}:delivered", ReceiptStatus.DELIVERED, attempt_ref=ref)])

@@ -23,7 +23,6 @@ REGISTERING = {
 
 ALLOWED = {
     "storage.api_keys.ensure": "the development stack, which is not production code, creates its key with it",
-    "domain.notification.Notification.delivery": "the delivery over one channel, for code that follows one",
     "domain.notification_types.Catalog.receipt_deadline_s": "passed as a value; fields share its name",
 }
 """Unused definitions that stay, and why."""

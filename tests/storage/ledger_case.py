@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+from deliveries import delivery_over
 
 from domain.fingerprint import Fingerprint
 from domain.ids import notification_id
@@ -58,7 +59,7 @@ class Case:
         return loaded
 
     async def delivery(self, channel: Channel = Channel.SMS) -> Delivery:
-        return (await self.load()).delivery(channel)
+        return delivery_over((await self.load()), channel)
 
     async def due(self) -> Mapping[str, Any] | None:
         """Its row in the queue, with the database's time as `now`."""

@@ -148,7 +148,7 @@ class Life:
         assert email.status is Status.WAITING
         failed = Transition(Status.FAILED, None, "no_contact", release=True, event="failed")
         assert await self._ledger.update(DeliveryUpdate(self.ended, sms.id, sms.version, failed))
-        email = (await self._load(self.ended)).delivery(Channel.EMAIL)
+        [email] = [d for d in (await self._load(self.ended)).deliveries if d.channel is Channel.EMAIL]
         assert email.status is Status.ACCEPTED
         over = Transition(Status.CANCELLED, None, "cancelled_by_client", release=True)
         assert await self._ledger.update(DeliveryUpdate(self.ended, email.id, email.version, over))

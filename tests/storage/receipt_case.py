@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from deliveries import delivery_over
+
 from domain.fingerprint import Fingerprint
 from domain.ids import attempt_ref
 from domain.masking import mask
@@ -86,11 +88,11 @@ class LedgerHarness:
     ) -> str:
         """One attempt of the delivery, closed with `outcome` unless that is None; returns its reference."""
         notification = await self.load(id)
-        delivery = notification.delivery(channel)
+        delivery = delivery_over(notification, channel)
         if delivery.status not in {Status.ACCEPTED, Status.DEFERRED}:
             again = Transition(Status.DEFERRED, notification.now, next_pass_at=notification.now)
             await self.ledger.update(DeliveryUpdate(id, delivery.id, delivery.version, again))
-            delivery = (await self.load(id)).delivery(channel)
+            delivery = delivery_over((await self.load(id)), channel)
         opened = await self.ledger.intend(
             Intent(
                 notification_id=id,

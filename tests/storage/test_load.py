@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from deliveries import delivery_over
 from ledger_case import Case, Cases, at
 
 from domain.contacts import suppression_key
@@ -32,7 +33,7 @@ async def test_a_loaded_notification_equals_the_accepted_one(cases: Cases) -> No
     assert (loaded.content.title, loaded.content.body) == ("Ein Titel", '"Zitat" \\ 😀\n')
     assert loaded.metadata == {"n": 1.5, "nested": {"ü": [None, True]}}
     assert [(d.channel, d.position) for d in loaded.deliveries] == [(Channel.EMAIL, 0), (Channel.SMS, 1)]
-    assert loaded.delivery(Channel.EMAIL).next_pass_at == send_at
+    assert delivery_over(loaded, Channel.EMAIL).next_pass_at == send_at
 
 
 @pytest.mark.parametrize("fraction", ["", ".1", ".12", ".123", ".1234", ".12345", ".123456"])

@@ -3,6 +3,7 @@
 import itertools
 from datetime import timedelta
 
+from deliveries import delivery_over
 from ledger_case import PHONE, Case, Cases
 
 from domain.notification import Channel
@@ -28,7 +29,7 @@ SUPPRESS = (
 
 async def _may_repeat(case: Case, *, required: bool) -> bool:
     notification = await case.load()
-    delivery = notification.delivery(Channel.SMS)
+    delivery = delivery_over(notification, Channel.SMS)
     context = DecisionContext(NotificationType(required=required), lease_s=15, keep_parked_s=60)
     snapshot = DeliverySnapshot(notification, delivery, notification.now, context, Route(()))
     assert delivery.open_attempt is not None
