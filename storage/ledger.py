@@ -60,28 +60,13 @@ class Ledger:
             "accept", pool, accept_rows, lambda row: row.id.bytes, **common
         )
         self._intents = GroupCommit[Intent, OpenAttempt | None](
-            "intent",
-            pool,
-            delivery_writes.intend,
-            lambda row: row.delivery_id.bytes,
-            linger_s=linger_s,
-            **common,
+            "intent", pool, delivery_writes.intend, _by_delivery, linger_s=linger_s, **common
         )
         self._outcomes = GroupCommit[AttemptOutcome, Updated | None](
-            "outcome",
-            pool,
-            delivery_writes.close,
-            lambda row: row.delivery_id.bytes,
-            linger_s=linger_s,
-            **common,
+            "outcome", pool, delivery_writes.close, _by_delivery, linger_s=linger_s, **common
         )
         self._updates = GroupCommit[DeliveryUpdate, Updated | None](
-            "update",
-            pool,
-            delivery_writes.update,
-            lambda row: row.delivery_id.bytes,
-            linger_s=linger_s,
-            **common,
+            "update", pool, delivery_writes.update, _by_delivery, linger_s=linger_s, **common
         )
         self._loads = GroupCommit[UUID, Notification | None](
             "load", pool, _load, lambda row: row.bytes, linger_s=linger_s, **common
@@ -203,6 +188,10 @@ class Ledger:
         """Accept no more writes, and write those already accepted, for at most `timeout_s` seconds each."""
         for group in (self._accepts, self._intents, self._outcomes, self._updates, self._loads):
             await group.close(timeout_s)
+
+
+def _by_delivery(row: Intent | AttemptOutcome | DeliveryUpdate) -> bytes:
+    return row.delivery_id.bytes
 
 
 async def _load(connection: Connection, rows: Sequence[UUID]) -> list[Notification | None]:

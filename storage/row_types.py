@@ -22,12 +22,7 @@ Fields: TypeAlias = dict[str, Any]
 
 def submission(row: Submission) -> Fields:
     """A submission_v1."""
-    return {
-        "id": row.id,
-        "tenant": row.tenant,
-        "user_id": row.user_id,
-        "type": row.type,
-        "idempotency_key": row.idempotency_key,
+    return submission_key(row) | {
         "fingerprint": row.fingerprint.digest,
         "fingerprint_key_id": row.fingerprint.key_id,
         "fingerprint_version": row.fingerprint.version,

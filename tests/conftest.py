@@ -22,6 +22,8 @@ from devstack.process import Process
 from devstack.temporal import Temporal, server_args
 from devstack.valkey import Valkey
 from simulators.control import Simulators
+from storage.ledger import Ledger
+from storage.postgres import Pool, open_pool
 
 # No deadline: the speed of an example depends on the machine, not on the property.
 _ANY_PACE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
@@ -80,6 +82,22 @@ async def database(postgres: Postgres, _template: str) -> AsyncIterator[str]:
     await _execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{_template}"')
     yield postgres.url(name)
     await _execute(postgres, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pool(database: str) -> AsyncIterator[Pool]:
+    """Connections to the module's database."""
+    pool = await open_pool(database, size_max=12)
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def ledger(pool: Pool) -> AsyncIterator[Ledger]:
+    """The ledger in the module's database."""
+    ledger = Ledger(pool)
+    yield ledger
+    await ledger.close(timeout_s=5)
 
 
 @pytest_asyncio.fixture(scope="session")

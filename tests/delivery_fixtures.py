@@ -15,22 +15,8 @@ from providers.base import Provider
 from ratelimit.limiter import Limiter
 from simulators.control import Simulators
 from storage.ledger import Ledger
-from storage.postgres import Pool, open_pool
+from storage.postgres import Pool
 from storage.receipts import Receipts
-
-
-@pytest_asyncio.fixture(scope="module")
-async def pool(database: str) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, size_max=10)
-    yield pool
-    await pool.close()
-
-
-@pytest_asyncio.fixture(scope="module")
-async def ledger(pool: Pool) -> AsyncIterator[Ledger]:
-    ledger = Ledger(pool)
-    yield ledger
-    await ledger.close(5)
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -10,22 +10,7 @@ from api_server import served, settings_for
 
 from storage import api_keys
 from storage.ledger import Ledger
-from storage.postgres import Pool, open_pool
-
-
-@pytest_asyncio.fixture(scope="module")
-async def pool(database: str) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, size_max=4)
-    yield pool
-    await pool.close()
-
-
-@pytest_asyncio.fixture(scope="module")
-async def ledger(pool: Pool) -> AsyncIterator[Ledger]:
-    """The ledger as a worker uses it."""
-    ledger = Ledger(pool)
-    yield ledger
-    await ledger.close(timeout_s=5)
+from storage.postgres import Pool
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -14,16 +14,9 @@ from devstack.ports import free_port
 from devstack.process import Part, Process
 from storage import api_keys
 from storage.ledger import Ledger
-from storage.postgres import Pool, open_pool
+from storage.postgres import Pool
 
 SECRET = "a secret of the tests"
-
-
-@pytest_asyncio.fixture(scope="module")
-async def pool(database: str) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, size_max=4)
-    yield pool
-    await pool.close()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -2,10 +2,8 @@
 
 from delivery_fixtures import (
     alerts,
-    ledger,
     limiter,
     make_worker,
-    pool,
     receipts,
     stubbed,
     submitter,
@@ -16,10 +14,8 @@ from delivery_fixtures import (
 
 __all__ = [
     "alerts",
-    "ledger",
     "limiter",
     "make_worker",
-    "pool",
     "receipts",
     "stubbed",
     "submitter",

@@ -13,25 +13,11 @@ from storage.receipts import Receipts
 
 
 @pytest_asyncio.fixture(scope="module")
-async def pool(database: str) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, size_max=12)
-    yield pool
-    await pool.close()
-
-
-@pytest_asyncio.fixture(scope="module")
 async def other_pool(database: str) -> AsyncIterator[Pool]:
     """A second process's connections."""
     pool = await open_pool(database, size_max=6)
     yield pool
     await pool.close()
-
-
-@pytest_asyncio.fixture(scope="module")
-async def ledger(pool: Pool) -> AsyncIterator[Ledger]:
-    ledger = Ledger(pool)
-    yield ledger
-    await ledger.close(timeout_s=5)
 
 
 @pytest_asyncio.fixture(scope="module")

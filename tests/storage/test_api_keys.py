@@ -1,19 +1,9 @@
 """API keys are valid until they are revoked, and stored without their secret."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
 from storage import api_keys
-from storage.postgres import Pool, open_pool
-
-
-@pytest_asyncio.fixture(scope="module")
-async def pool(database: str) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, size_max=2)
-    yield pool
-    await pool.close()
+from storage.postgres import Pool
 
 
 async def test_a_key_is_found_by_its_prefix_with_its_tenant_and_digest(pool: Pool) -> None:
