@@ -2,7 +2,8 @@
 
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -75,13 +76,26 @@ async def _template(postgres: Postgres) -> str:
     return _TEMPLATE
 
 
+@asynccontextmanager
+async def _database(postgres: Postgres, template: str) -> AsyncGenerator[str]:
+    name = f"test_{next(_numbers)}"
+    await _execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield postgres.url(name)
+    await _execute(postgres, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 @pytest_asyncio.fixture(scope="module")
 async def database(postgres: Postgres, _template: str) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database that the tests of one module share."""
-    name = f"test_{next(_numbers)}"
-    await _execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{_template}"')
-    yield postgres.url(name)
-    await _execute(postgres, f'DROP DATABASE "{name}" WITH (FORCE)')
+    async with _database(postgres, _template) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def own_database(postgres: Postgres, _template: str) -> AsyncIterator[str]:
+    """The URL of a fresh, migrated database of one test."""
+    async with _database(postgres, _template) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -38,8 +38,10 @@ BEGIN
            COALESCE(array_agg(notification_id) FILTER (WHERE release), '{}')
     INTO notification_ids, delivery_ids, released FROM unnest(outcomes);
     first := ledger_lock_v1(notification_ids);
-    -- The months of the attempts: other partitions are not opened.
-    SELECT min(d.accepted_at), max(d.accepted_at) INTO oldest, newest FROM deliveries d WHERE d.id = ANY(delivery_ids);
+    -- The months of the attempts: other partitions are not opened. Without OFFSET 0, a plan that was made while the
+    -- table was small would look for the oldest by reading the table in the order of accepted_at.
+    SELECT min(accepted_at), max(accepted_at) INTO oldest, newest
+    FROM (SELECT accepted_at FROM deliveries d WHERE d.id = ANY(delivery_ids) OFFSET 0) own;
     RETURN QUERY
     WITH input AS (
         SELECT * FROM unnest(outcomes)

@@ -8,7 +8,9 @@ SELECT a.channel, a.number, a.provider, a.pass_number, a.device_id, a.target_mas
        a.latency_ms, a.closed_at, a.receipt_status, a.receipt_code, a.receipt_at, a.late_outcome, a.late_at
 FROM notifications n
 JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id
-JOIN notification_attempts a ON a.delivery_id = d.id AND a.accepted_at = d.accepted_at
+-- Each delivery's own, whatever the statistics say: a plain join may read all that were accepted at the same time.
+CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
+                    WHERE a.delivery_id = d.id AND a.accepted_at = d.accepted_at OFFSET 0) a
 WHERE n.id = $1
 ORDER BY a.intended_at, d.position, a.number
 

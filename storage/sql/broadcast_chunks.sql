@@ -89,12 +89,12 @@ RETURNING id
 -- name: clear_recipients
 -- Remove at most $2 recipients of a broadcast that is over: those that will not be accepted, and those of uploads
 -- that were cut short.
-DELETE FROM broadcast_recipients WHERE (broadcast_id, upload, number) IN (
-    SELECT r.broadcast_id, r.upload, r.number
+DELETE FROM broadcast_recipients WHERE ctid = ANY(ARRAY(
+    SELECT r.ctid
     FROM broadcasts b JOIN broadcast_recipients r ON r.broadcast_id = b.id
     WHERE b.id = $1 AND b.status IN ('completed', 'cancelled')
     LIMIT $2
-)
+))
 RETURNING number
 
 -- name: finish_broadcast

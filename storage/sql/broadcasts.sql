@@ -37,9 +37,11 @@ FROM broadcasts b
 WHERE b.id = ANY($1::uuid[])
 
 -- name: list_broadcasts
--- A page of a tenant's broadcasts, newest first. $3 and $4: where the previous page ended.
+-- A page of a tenant's broadcasts, newest first. $3 and $4: where the previous page ended. The first page starts at the
+-- end of time, so that one condition on the index serves every page.
 SELECT id, created_at FROM broadcasts
-WHERE tenant = $1 AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid))
+WHERE tenant = $1 AND (created_at, id) < (COALESCE($3, 'infinity'::timestamptz),
+                                       COALESCE($4, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
 ORDER BY created_at DESC, id DESC
 LIMIT $2
 

@@ -30,10 +30,12 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.accepted_at, claimed.claim,
        EXTRACT(EPOCH FROM now() - picked.due_at)::float8 AS late_s,
        (SELECT array_agg(channel ORDER BY position) FROM deliveries d
         WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id) AS channels,
-       addresses_v1(c, u) AS addresses,
+       addresses_v1(held.c, u) AS addresses,
        (SELECT set_config('synchronous_commit', 'off', true)) AS commits
 FROM claimed JOIN picked USING (id) JOIN notifications n USING (id)
-LEFT JOIN notification_contents c ON c.accepted_at = n.accepted_at AND c.notification_id = n.id
+-- One look-up per notification, in its month, as in load_notifications.
+LEFT JOIN LATERAL (SELECT c FROM notification_contents c
+                   WHERE c.accepted_at = n.accepted_at AND c.notification_id = n.id LIMIT 1) held ON true
 LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
 
 -- name: claim_batch

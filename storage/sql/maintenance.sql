@@ -68,8 +68,9 @@ ORDER BY tenant, type, status
 -- name: revive_orphans
 -- Make orphan receipts due again whose message now belongs to an attempt (a look-up found it).
 UPDATE receipt_inbox SET orphaned_at = NULL, due_at = now()
-WHERE (provider, event_key) IN (
-    SELECT i.provider, i.event_key
+-- By place: a join with the keys may read the whole inbox.
+WHERE ctid = ANY(ARRAY(
+    SELECT i.ctid
     FROM receipt_inbox i,
          -- The limit makes it one key look-up per orphan: a plain join may scan every message.
          LATERAL (SELECT * FROM provider_messages
@@ -80,17 +81,17 @@ WHERE (provider, event_key) IN (
     WHERE i.orphaned_at IS NOT NULL
     LIMIT $1
     FOR UPDATE OF i SKIP LOCKED
-)
+))
 RETURNING event_key, (SELECT pg_notify('herald_receipts', ''))
 
 -- name: drop_orphans
 -- Drop at most $2 receipts that have been orphans for more than $1 seconds.
-DELETE FROM receipt_inbox WHERE (provider, event_key) IN (
-    SELECT provider, event_key FROM receipt_inbox
+DELETE FROM receipt_inbox WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM receipt_inbox
     WHERE orphaned_at < now() - make_interval(secs => $1)
     LIMIT $2
     FOR UPDATE SKIP LOCKED
-)
+))
 RETURNING event_key
 
 -- name: ping

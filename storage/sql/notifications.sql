@@ -113,7 +113,8 @@ SELECT n.id, n.tenant, n.user_id, n.type, n.idempotency_key, n.lane, n.strategy,
                         ORDER BY a.number DESC LIMIT 1) END AS provider
             FROM deliveries d WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id) d) AS deliveries
 FROM notifications n
-LEFT JOIN notification_contents c ON c.accepted_at = n.accepted_at AND c.notification_id = n.id
+LEFT JOIN LATERAL (SELECT * FROM notification_contents c
+                   WHERE c.accepted_at = n.accepted_at AND c.notification_id = n.id OFFSET 0) c ON true
 WHERE n.id = ANY($1::uuid[])
 
 -- name: list_notifications

@@ -22,13 +22,19 @@ FROM receipt_inbox i
 LEFT JOIN LATERAL (
     SELECT * FROM (
         SELECT a.notification_id, a.delivery_id, a.number, a.accepted_at, 0 AS rank
-        FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id AND a.accepted_at = d.accepted_at
-        WHERE d.id = i.delivery_id AND a.number = i.attempt_number AND a.provider = i.provider
+        FROM deliveries d
+             -- OFFSET 0 here and below: one key look-up each, whatever the statistics say. A plain join may read a
+             -- whole table or month, if it was empty or small when it was last analysed.
+             CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
+                                 WHERE a.delivery_id = d.id AND a.number = i.attempt_number
+                                   AND a.accepted_at = d.accepted_at OFFSET 0) a
+        WHERE d.id = i.delivery_id AND a.provider = i.provider
         UNION ALL
         SELECT a.notification_id, a.delivery_id, a.number, a.accepted_at, 1
         FROM provider_messages m
-        JOIN notification_attempts a
-          ON a.delivery_id = m.delivery_id AND a.number = m.attempt_number AND a.accepted_at = m.accepted_at
+             CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
+                                 WHERE a.delivery_id = m.delivery_id AND a.number = m.attempt_number
+                                   AND a.accepted_at = m.accepted_at OFFSET 0) a
         WHERE m.provider = i.provider AND m.provider_message_id = i.provider_message_id
     ) found ORDER BY rank LIMIT 1
 ) a ON true
@@ -42,8 +48,10 @@ FOR UPDATE OF i SKIP LOCKED
 -- The attempts that polled receipts are about.
 SELECT a.notification_id, a.delivery_id, a.number, a.accepted_at, a.provider, now() AS received_at
 FROM unnest($1::uuid[], $2::smallint[]) AS input (delivery_id, number)
-JOIN deliveries d ON d.id = input.delivery_id
-JOIN notification_attempts a ON a.delivery_id = d.id AND a.number = input.number AND a.accepted_at = d.accepted_at
+     CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.id = input.delivery_id OFFSET 0) d
+     CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
+                         WHERE a.delivery_id = d.id AND a.number = input.number
+                           AND a.accepted_at = d.accepted_at OFFSET 0) a
 
 -- name: keep_receipts
 -- Keep receipts as evidence. One that was kept before returns no row, and is not applied again.
@@ -65,8 +73,11 @@ SELECT d.id, d.notification_id, d.tenant, d.type, d.channel, d.position, d.statu
        a.number, a.provider, a.pass_number AS attempt_pass_number, a.device_id, a.intended_at, a.send_deadline,
        a.outcome, a.code, a.provider_message_id, a.match_key, a.receipt_status, a.closed_at, a.late_outcome
 FROM deliveries d
-JOIN notification_attempts a ON a.delivery_id = d.id AND a.accepted_at = d.accepted_at
-LEFT JOIN notification_contents c ON c.accepted_at = d.accepted_at AND c.notification_id = d.notification_id
+     CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
+                         WHERE a.delivery_id = d.id AND a.accepted_at = d.accepted_at OFFSET 0) a
+     LEFT JOIN LATERAL (SELECT * FROM notification_contents c
+                        WHERE c.accepted_at = d.accepted_at AND c.notification_id = d.notification_id OFFSET 0) c
+     ON true
 WHERE d.id = ANY($1::uuid[])
 ORDER BY d.id, a.number
 
@@ -123,29 +134,44 @@ SELECT a.delivery_id, a.number, d.tenant, d.user_id, d.channel, a.provider, a.de
        CASE d.channel
            WHEN 'push' THEN
                CASE a.provider WHEN 'fcm' THEN v.fcm_token WHEN 'apns' THEN v.apns_token WHEN 'webpush' THEN v.webpush END
-           ELSE addresses_v1(c, u) ->> d.channel
+           ELSE addresses_v1(held.c, u) ->> d.channel
        END AS address
 FROM unnest($1::uuid[], $2::smallint[]) AS input (delivery_id, number)
-JOIN deliveries d ON d.id = input.delivery_id
-JOIN notification_attempts a ON a.delivery_id = d.id AND a.number = input.number AND a.accepted_at = d.accepted_at
-LEFT JOIN notification_contents c ON c.accepted_at = d.accepted_at AND c.notification_id = d.notification_id
-LEFT JOIN users u ON u.tenant = d.tenant AND u.user_id = d.user_id
-LEFT JOIN devices v ON v.tenant = d.tenant AND v.user_id = d.user_id AND v.device_id = a.device_id
-                   AND v.registered_at <= a.intended_at
+     CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.id = input.delivery_id OFFSET 0) d
+     CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
+                         WHERE a.delivery_id = d.id AND a.number = input.number
+                           AND a.accepted_at = d.accepted_at OFFSET 0) a
+     LEFT JOIN LATERAL (SELECT c FROM notification_contents c
+                        WHERE c.accepted_at = d.accepted_at AND c.notification_id = d.notification_id LIMIT 1) held
+     ON true
+     LEFT JOIN users u ON u.tenant = d.tenant AND u.user_id = d.user_id
+     LEFT JOIN LATERAL (SELECT * FROM devices v
+                        WHERE v.tenant = d.tenant AND v.user_id = d.user_id AND v.device_id = a.device_id
+                          AND v.registered_at <= a.intended_at OFFSET 0) v
+     ON true
 
 -- name: remove_applied_receipts
 -- Remove applied receipts from the inbox.
-DELETE FROM receipt_inbox i USING unnest($1::text[], $2::text[]) AS input (provider, event_key)
-WHERE i.provider = input.provider AND i.event_key = input.event_key
+DELETE FROM receipt_inbox WHERE ctid = ANY(ARRAY(
+    SELECT i.ctid
+    FROM unnest($1::text[], $2::text[]) AS input (provider, event_key),
+         LATERAL (SELECT ctid FROM receipt_inbox
+                  WHERE provider = input.provider AND event_key = input.event_key OFFSET 0) i))
 
 -- name: postpone_receipts
 -- Make receipts that match no attempt yet due again after their wait. Those without a wait become orphans.
+WITH input AS (
+    SELECT input.*, i.ctid AS place
+    FROM unnest($1::postponed_receipt_v1[]) AS input,
+         LATERAL (SELECT ctid FROM receipt_inbox
+                  WHERE provider = input.provider AND event_key = input.event_key OFFSET 0) i
+)
 UPDATE receipt_inbox i
 SET tries = i.tries + 1,
     due_at = now() + make_interval(secs => COALESCE(input.wait_s, 0)),
     orphaned_at = CASE WHEN input.wait_s IS NULL THEN now() END
-FROM unnest($1::postponed_receipt_v1[]) AS input
-WHERE i.provider = input.provider AND i.event_key = input.event_key
+FROM input
+WHERE i.ctid = ANY(ARRAY(SELECT place FROM input)) AND i.ctid = input.place
 
 -- name: list_receipts
 -- What providers reported about one notification.
@@ -153,6 +179,7 @@ SELECT d.channel, r.attempt_number AS number, r.provider, r.status, r.code, r.pe
        r.source
 FROM notifications n
 JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id
-JOIN receipts r ON r.delivery_id = d.id AND r.accepted_at = d.accepted_at
+CROSS JOIN LATERAL (SELECT * FROM receipts r
+                    WHERE r.delivery_id = d.id AND r.accepted_at = d.accepted_at OFFSET 0) r
 WHERE n.id = $1
 ORDER BY r.received_at, r.event_key

@@ -25,7 +25,7 @@ ORDER BY month.start, kind.rank
 -- months older than $1 whole months and older than any partition that is left. A month that is kept also keeps the
 -- rows of later months, so that no round scans rows that it must not remove.
 WITH old AS (
-    SELECT provider, provider_message_id FROM provider_messages
+    SELECT ctid FROM provider_messages
     WHERE accepted_at < LEAST(
         date_trunc('month', now()) - make_interval(months => $1),
         (SELECT min(to_timestamp(right(child.relname, 7), 'YYYY_MM'))
@@ -35,7 +35,7 @@ WITH old AS (
     FOR UPDATE SKIP LOCKED
 ), removed AS (
     DELETE FROM provider_messages
-    WHERE (provider, provider_message_id) IN (SELECT provider, provider_message_id FROM old)
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM old))
     RETURNING provider
 )
 SELECT count(*) FROM removed

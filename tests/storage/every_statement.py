@@ -4,7 +4,7 @@ a line here: its arguments for the data of tests/storage/plans.py, and how many 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +18,8 @@ from storage.records import NewBroadcast
 
 FEW = 40
 LIVE = ROWS // 5 + FEW
+LIVE_TOGETHER = 1000 // 5 + FEW
+"""Live notifications that share one `accepted_at`: a page sorts them by their ids."""
 PARKED = ROWS // 1000 + FEW
 ORPHANS = ROWS // 500 + FEW
 
@@ -34,7 +36,7 @@ class Query:
 
 
 def every_statement(now: datetime) -> dict[str, Query]:
-    """By name. `now` is the time of the data: notification `n` was accepted `n` milliseconds earlier."""
+    """By name. `now` is when the first notifications of the data were accepted."""
     return {
         **_shown(now),
         **_users(now),
@@ -46,11 +48,11 @@ def every_statement(now: datetime) -> dict[str, Query]:
 
 
 def _shown(now: datetime) -> dict[str, Query]:
-    id, accepted = row_id("n", 7), now - timedelta(milliseconds=7)
+    id = row_id("n", 7)
     return {
         "list_attempts": Query((id,)),
         "count_backlog": Query(([1, 2, 3], 10)),
-        "list_timeline": Query((id, accepted)),
+        "list_timeline": Query((id, now)),
         "give_back_claim": Query((id, uuid4(), 1.0)),
         "readdress": Query((id, {"sms": "+15550100"})),
         "list_receipts": Query((id,)),
@@ -117,7 +119,7 @@ def _receipt_fields(number: int, now: datetime) -> dict[str, Any]:
         "delivery_id": row_id("d", number),
         "number": 1,
         "attempt_number": 1,
-        "accepted_at": now - timedelta(milliseconds=number),
+        "accepted_at": now,
         "receipt_status": "delivered",
         "late": False,
         "version": 0,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from hashlib import md5
 from typing import Any
@@ -37,92 +38,107 @@ TABLES = (
     "broadcast_tallies",
 )
 
-FILL = """
+_FILL = """
 INSERT INTO notifications (id, tenant, user_id, type, idempotency_key, fingerprint, fingerprint_key_id,
                            fingerprint_version, lane, strategy, status, accepted_at, expires_at, final_at)
 SELECT md5('n' || n)::uuid, 'acme', 'user-' || n, 'debit_alert', 'key-' || n, '\\x00', 'k', 1, n % 4,
        'first', CASE WHEN n % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, $accepted,
        now() + interval '1 day', CASE WHEN n % 5 > 0 THEN now() END
-FROM generate_series(1, $rows) n;
+FROM generate_series($first, $last) n;
 INSERT INTO deliveries (id, notification_id, tenant, user_id, type, channel, position, status, attempts_made,
                         next_pass_at, expires_at, due_at, accepted_at)
 SELECT md5('d' || n)::uuid, md5('n' || n)::uuid, 'acme', 'user-' || n, 'debit_alert', 'sms', 0,
        CASE WHEN n % 5 = 0 THEN 'accepted' ELSE 'sent' END::status, 1, now(), now() + interval '1 day',
        CASE WHEN n % 5 = 0 THEN now() END, $accepted
-FROM generate_series(1, $rows) n;
+FROM generate_series($first, $last) n;
 INSERT INTO notification_contents (notification_id, accepted_at, body, to_sms)
 SELECT md5('n' || n)::uuid, $accepted, 'You were debited', '+2348031230000'
-FROM generate_series(1, $rows) n;
+FROM generate_series($first, $last) n;
 INSERT INTO notification_attempts (delivery_id, number, accepted_at, notification_id, channel, provider,
                                    pass_number, target_masked, selection, match_key, intended_at,
                                    send_deadline, outcome)
 SELECT md5('d' || n)::uuid, 1, $accepted, md5('n' || n)::uuid, 'sms', 'twilio', 0, '+234', '{}',
        'match-' || n, now(), now(), 'accepted'
-FROM generate_series(1, $rows) n;
+FROM generate_series($first, $last) n;
 INSERT INTO provider_messages
-SELECT 'twilio', 'SM-' || n, md5('d' || n)::uuid, 1, $accepted FROM generate_series(1, $rows) n;
+SELECT 'twilio', 'SM-' || n, md5('d' || n)::uuid, 1, $accepted FROM generate_series($first, $last) n;
 INSERT INTO provider_messages
 SELECT 'twilio', 'old-' || n, gen_random_uuid(), 1, now() - interval '1 year'
-FROM generate_series(1, 1000) n;
+FROM generate_series($first, $last) n WHERE n <= 1000;
 INSERT INTO due (id, lane, due_at)
-SELECT md5('n' || n)::uuid, n % 4, now() FROM generate_series(5, $rows, 5) n;
+SELECT md5('n' || n)::uuid, n % 4, now() FROM generate_series($first, $last) n WHERE n % 5 = 0;
 INSERT INTO users (tenant, user_id, phone) SELECT 'acme', 'user-' || n, '+1'
-FROM generate_series(1, $rows) n;
+FROM generate_series($first, $last) n;
 INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled)
-SELECT 'acme', 'user-' || n, 'debit_alert', 'sms', true FROM generate_series(1, $rows) n;
+SELECT 'acme', 'user-' || n, 'debit_alert', 'sms', true FROM generate_series($first, $last) n;
 INSERT INTO suppressions (tenant, channel, address, reason, source)
 SELECT 'acme', channel, channel || '-' || n, 'bounce', 'test'
-FROM generate_series(1, $rows) n, unnest(ARRAY['sms', 'email', 'push']) channel;
+FROM generate_series($first, $last) n, unnest(ARRAY['sms', 'email', 'push']) channel;
 INSERT INTO devices (tenant, user_id, device_id, fcm_token, apns_token)
 SELECT 'acme', 'user-' || n, device, 'fcm-' || device || n, 'apns-' || device || n
-FROM generate_series(1, $rows) n, unnest(ARRAY['one', 'two']) device;
+FROM generate_series($first, $last) n, unnest(ARRAY['one', 'two']) device;
 INSERT INTO receipts (delivery_id, attempt_number, provider, event_key, accepted_at, status, permanent,
                       received_at, source)
 SELECT md5('d' || n)::uuid, 1, 'twilio', 'SM-' || n || '/sent', $accepted, 'sent', false, now(), 'callback'
-FROM generate_series(1, $rows) n;
+FROM generate_series($first, $last) n;
 INSERT INTO timeline (notification_id, accepted_at, kind)
-SELECT md5('n' || n)::uuid, $accepted, 'planned' FROM generate_series(1, $rows) n;
+SELECT md5('n' || n)::uuid, $accepted, 'planned' FROM generate_series($first, $last) n;
 INSERT INTO receipt_inbox (provider, event_key, provider_message_id, status, permanent, address_verdict,
                            due_at, orphaned_at)
 SELECT 'twilio', 'event-' || n, 'SM-' || n, 'delivered', false, 'keep', now() - interval '1 hour',
        CASE WHEN n % 500 = 0 THEN now() - interval '1 day' END
-FROM generate_series(1, $rows) n;
+FROM generate_series($first, $last) n;
 INSERT INTO api_keys (prefix, tenant, name, digest)
-SELECT 'key' || n, 'acme', 'backend', '\\x00' FROM generate_series(1, $rows / 10) n;
+SELECT 'key' || n, 'acme', 'backend', '\\x00' FROM generate_series(($first + 9) / 10, $last / 10) n;
 INSERT INTO broadcasts (id, tenant, idempotency_key, fingerprint, fingerprint_key_id, fingerprint_version,
                         status, type, channels, strategy, body, data, metadata, audience, query, created_at,
                         due_at)
 SELECT md5('b' || n)::uuid, 'acme', 'key-' || n, '\\x00', 'k', 1,
        CASE WHEN n % 10 = 0 THEN 'running' ELSE 'completed' END, 'marketing', '{sms}', 'all', 'Hello', '{}',
        '{}', 'query', '{}', $accepted, CASE WHEN n % 10 = 0 THEN now() END
-FROM generate_series(1, $rows / 10) n;
+FROM generate_series(($first + 9) / 10, $last / 10) n;
 INSERT INTO broadcast_recipients (broadcast_id, upload, number, user_id)
-SELECT md5('b' || n % 50)::uuid, 0, n, 'user-' || n FROM generate_series(1, $rows) n;
+SELECT md5('b' || n % 50)::uuid, 0, n, 'user-' || n FROM generate_series($first, $last) n;
 INSERT INTO broadcast_refusals (broadcast_id, upload, number, code, pointer, message)
-SELECT md5('b' || n % 50)::uuid, 0, n, 'charset', '', '' FROM generate_series(1, $rows) n;
+SELECT md5('b' || n % 50)::uuid, 0, n, 'charset', '', '' FROM generate_series($first, $last) n;
 INSERT INTO broadcast_chunks (broadcast_id, last_number, notification_ids)
-SELECT md5('b' || n % 50)::uuid, n, '{}' FROM generate_series(1, $rows / 10) n;
+SELECT md5('b' || n % 50)::uuid, n, '{}' FROM generate_series(($first + 9) / 10, $last / 10) n;
 INSERT INTO broadcast_tallies (broadcast_id, status, change)
-SELECT md5('b' || n % 500)::uuid, 'sent', 1 FROM generate_series(1, $rows / 10) n;
+SELECT md5('b' || n % 500)::uuid, 'sent', 1 FROM generate_series(($first + 9) / 10, $last / 10) n;
 UPDATE notifications SET status = 'dead_lettered' WHERE id IN (
-    SELECT md5('n' || n)::uuid FROM generate_series(5, $rows, 5 * 200) n);
-""".replace("$rows", str(ROWS)).replace("$accepted", "now() - n * interval '1 ms'")
+    SELECT md5('n' || n)::uuid FROM generate_series($first, $last) n WHERE n % 1000 = 5);
+""".replace("$accepted", "now() - n / 1000 * interval '1 s'")
+
+
+async def fill(connection: Any, first: int, last: int) -> None:
+    """Add the rows with the numbers from `first` to `last` to every table.
+
+    As when notifications are accepted in groups, a thousand of them share one `accepted_at`.
+    """
+    # In one transaction, so that now() is constant.
+    await connection.execute(_FILL.replace("$first", str(first)).replace("$last", str(last)))
 
 
 def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-_FLAT = {name: _flat(text) for name, text in TEXTS.items()}
+def _as_logged(text: str) -> str:
+    """A statement, or the statements of a function: PL/pgSQL omits an INTO, and turns PERFORM into SELECT."""
+    without_into = re.sub(r"\bINTO \w+(, \w+)* (?=FROM )", "", _flat(text))
+    return without_into.replace("PERFORM ", "SELECT ")
 
 
-def _name(query: str) -> str | None:
-    """The name of a query's statement, by its beginning: conditions follow, and Postgres omits an INTO."""
-    for name, whole in _FLAT.items():
+_LOGGED = {name: _as_logged(text) for name, text in TEXTS.items()}
+
+
+def _name(query: str) -> str:
+    """The name of a query's statement, by its beginning: conditions follow. Otherwise the query."""
+    for name, whole in _LOGGED.items():
         fixed, marked, _ = whole.partition(" /*")
         if query.startswith(fixed) if marked else query[:150] in whole:
             return name
-    return None
+    return query
 
 
 class Explained:
@@ -157,9 +173,9 @@ class Explained:
         return await self.connection.fetchrow(query, *arguments)
 
     async def moment(self) -> Any:
-        """The time of the data: its notification `n` was accepted `n` milliseconds earlier."""
+        """When the first notifications of the data were accepted."""
         return await self.connection.fetchval(
-            "SELECT accepted_at + interval '7 ms' FROM notifications WHERE id = $1", row_id("n", 7)
+            "SELECT accepted_at FROM notifications WHERE id = $1", row_id("n", 7)
         )
 
     def _listen(self, _: Any, message: Any) -> None:
@@ -179,11 +195,12 @@ class Explained:
         self.connection.remove_log_listener(self._listen)
 
     def plans(self) -> dict[str, list[dict[str, Any]]]:
-        """The plans since the last call, by the name of their statement."""
+        """The plans since the last call, by the name of their statement; without those that read no table."""
         found: dict[str, list[dict[str, Any]]] = {}
         for text in self._logged:
             plan = json.loads(text.split("plan:", 1)[1])
-            if name := _name(_flat(plan["Query Text"])):
+            name = _name(_flat(plan["Query Text"]))
+            if name in TEXTS or any(True for _ in _reads({name: [plan["Plan"]]})):
                 found.setdefault(name, []).append(plan["Plan"])
         self._logged = []
         return found
@@ -206,7 +223,9 @@ def _reads(plans: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, dict[s
 
 def without_index(plans: dict[str, list[dict[str, Any]]]) -> set[str]:
     """The scans that would read a table, or an index of it, from one end to the other."""
-    return {scan for scan, node in _reads(plans) if not {"Index Cond", "Recheck Cond"} & node.keys()}
+    return {
+        scan for scan, node in _reads(plans) if not {"Index Cond", "Recheck Cond", "TID Cond"} & node.keys()
+    }
 
 
 def partitions_opened(plans: dict[str, list[dict[str, Any]]], name: str) -> set[str]:

@@ -1,9 +1,10 @@
 """Every statement finds its rows by indexes, whatever the size of the tables, also with plans that were made
-while the tables were empty. The statements of the hot path also do so whatever the size of the group.
+while they were empty or small. The statements of the hot path also do so whatever the size of the group.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,8 +12,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from every_statement import FEW, LIVE, PARKED, every_statement
-from plans import FILL, ROWS, TABLES, TEXTS, Explained, partitions_opened, row_id, wasteful, without_index
+from every_statement import FEW, LIVE, LIVE_TOGETHER, PARKED, every_statement
+from plans import ROWS, TABLES, TEXTS, Explained, fill, partitions_opened, row_id, wasteful, without_index
 
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Lane, Strategy
@@ -66,7 +67,7 @@ LISTINGS = {
     "parked": (Filter(parked=True), FEW),
     "parked, for a reason without matches": (Filter(parked=True, reason_code="none"), PARKED),
     "a parked status": (Filter(status=Status.DEAD_LETTERED), LIVE),
-    "a live status": (Filter(status=Status.ACCEPTED), FEW),
+    "a live status": (Filter(status=Status.ACCEPTED), LIVE_TOGETHER),
     "a live status without matches": (Filter(status=Status.SENDING), LIVE),
     "a user's, of a live status": (Filter(user_id="user-7", status=Status.SENDING), FEW),
 }
@@ -130,29 +131,67 @@ UNPARTITIONED = """
 """
 
 
-@pytest_asyncio.fixture(scope="module")
-async def connected_before(database: str) -> AsyncIterator[Explained]:
-    """A filled ledger, and a connection whose plans were made while it was empty."""
-    pool = await open_pool(database, size_max=1, command_timeout_s=120)
-    async with pool.acquire() as connection:
-        # These tests decide when a table is analysed: autovacuum could do it at any time.
-        for table in await connection.fetch(UNPARTITIONED):
-            await connection.execute(f"ALTER TABLE {table['name']} SET (autovacuum_enabled = off)")
-        explained = Explained(connection)
-        await explained.start()
-        now = await connection.fetchval("SELECT now()")
-        # From the sixth execution on, Postgres may keep a plan.
-        for _ in range(8):
-            assert await _process(explained.ledger, range(3), now) == 0
-            await connection.execute(call("ledger_advance_v1"), [uuid4()])
-            await _wrong_plans(explained, now)
-        filler = await asyncpg.connect(database)
-        # In one transaction, so that now() is constant.
-        await filler.execute(FILL)
-        await filler.close()
-        yield explained
+SIZES = (0, 300, 3000)
+"""Of the tables when plans are made that are kept while they fill."""
+
+
+@asynccontextmanager
+async def _filled(database: str, *, analysed: bool) -> AsyncGenerator[dict[int, Explained]]:
+    """Fill a ledger, and yield connections whose plans were made while it was smaller: by how many
+    notifications it had. `analysed`: once it had the first of them, and never again.
+    """
+    filler = await _without_autovacuum(database)
+    pool = await open_pool(database, size_max=len(SIZES), command_timeout_s=120)
+    connected: dict[int, Explained] = {}
+    for size, next_size in zip(SIZES, (*SIZES[1:], ROWS), strict=True):
+        connected[size] = await _planned(await pool.acquire())
+        await fill(filler, size + 1, next_size)
+        if analysed and not size:
+            await filler.execute("ANALYZE")
+    await filler.close()
+    yield connected
+    for explained in connected.values():
         explained.stop()
+        await pool.release(explained.connection)
     await pool.close()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def connected_before(database: str) -> AsyncIterator[dict[int, Explained]]:
+    """The connections to a ledger that was never analysed."""
+    async with _filled(database, analysed=False) as connected:
+        yield connected
+
+
+@pytest.fixture
+def connected_first(connected_before: dict[int, Explained]) -> Explained:
+    """The connection whose plans were made on empty tables."""
+    return connected_before[0]
+
+
+async def _without_autovacuum(database: str) -> Any:
+    """A connection to a database in which the tests decide when a table is analysed."""
+    connection: Any = await asyncpg.connect(database)
+    for table in await connection.fetch(UNPARTITIONED):
+        await connection.execute(f"ALTER TABLE {table['name']} SET (autovacuum_enabled = off)")
+    return connection
+
+
+async def _planned(connection: Any) -> Explained:
+    """Make the plans of every statement now, without changing anything."""
+    explained = Explained(connection)
+    await explained.start()
+    now = await connection.fetchval("SELECT now()")
+    # From the sixth execution on, Postgres may keep a plan.
+    for _ in range(8):
+        transaction = connection.transaction()
+        await transaction.start()
+        assert await _process(explained.ledger, range(-2, 1), now) == 0
+        await asyncio.gather(*(explained.ledger.accept(_submission(number)) for number in range(-2, 1)))
+        await transaction.rollback()
+        await connection.execute(call("ledger_advance_v1"), [uuid4()])
+        await _wrong_plans(explained, now)
+    return explained
 
 
 def _numbers(first: int, size: int) -> range:
@@ -227,26 +266,38 @@ async def _check(explained: Explained, numbers: range, *, within_months: bool = 
     assert wasteful(plans, rows_max=4 * len(numbers) + 20) == set()
 
 
-async def test_plans_made_on_empty_tables_use_indexes(connected_before: Explained) -> None:
-    assert await _wrong_plans(connected_before, await connected_before.moment()) == {}
-    for first, size in ((1, 1), (100, 20), (200, 500)):
-        await _check(connected_before, _numbers(first, size))
+async def test_plans_made_on_smaller_tables_use_indexes(connected_before: dict[int, Explained]) -> None:
+    await _check_all(connected_before)
+
+
+async def test_plans_made_on_tables_analysed_while_small_use_indexes(own_database: str) -> None:
+    # Most of the months' partitions were still empty then.
+    async with _filled(own_database, analysed=True) as connected:
+        await _check_all(connected)
+
+
+async def _check_all(connected: dict[int, Explained]) -> None:
+    wrong = {size: await _wrong_plans(one, await one.moment()) for size, one in connected.items()}
+    assert {size: found for size, found in wrong.items() if found} == {}
+    for number, explained in enumerate(connected.values()):
+        for first, size in ((1, 1), (100, 20), (200, 300)):
+            await _check(explained, _numbers(4000 + 1000 * number + first, size))
 
 
 @pytest.mark.parametrize("tables", [TABLES, TABLES[::-1]], ids=["first_to_last", "last_to_first"])
 async def test_plans_use_indexes_while_only_some_tables_are_analysed(
-    connected_before: Explained, tables: Sequence[str]
+    connected_first: Explained, tables: Sequence[str]
 ) -> None:
     # As autovacuum does it, one table after another; the others have no statistics in the meantime.
-    await connected_before.connection.execute("DELETE FROM pg_statistic WHERE starelid >= 16384")
+    await connected_first.connection.execute("DELETE FROM pg_statistic WHERE starelid >= 16384")
     for number, table in enumerate(tables):
-        await connected_before.connection.execute(f"ANALYZE {table}")
-        await _check(connected_before, _numbers(800 + number + (50 if tables is TABLES else 0), 1))
+        await connected_first.connection.execute(f"ANALYZE {table}")
+        await _check(connected_first, _numbers(800 + number + (50 if tables is TABLES else 0), 1))
 
 
 @pytest.mark.parametrize(("first", "plans"), [(1000, "force_generic_plan"), (2000, "force_custom_plan")])
 async def test_plans_made_on_full_tables_use_indexes(
-    connected_before: Explained, database: str, first: int, plans: str
+    connected_before: dict[int, Explained], database: str, first: int, plans: str
 ) -> None:
     pool = await open_pool(database, size_max=1, command_timeout_s=120)
     async with pool.acquire() as connection:
@@ -261,6 +312,6 @@ async def test_plans_made_on_full_tables_use_indexes(
     await pool.close()
 
 
-async def test_a_write_opens_only_the_partitions_of_its_months(connected_before: Explained) -> None:
-    await connected_before.connection.execute("SELECT ensure_partitions_v1(12)")
-    await _check(connected_before, _numbers(3000, 20), within_months=True)
+async def test_a_write_opens_only_the_partitions_of_its_months(connected_first: Explained) -> None:
+    await connected_first.connection.execute("SELECT ensure_partitions_v1(12)")
+    await _check(connected_first, _numbers(3000, 20), within_months=True)

@@ -558,7 +558,8 @@ BEGIN
     WITH line AS (
         SELECT n.id, n.accepted_at, own.*
         FROM notifications n CROSS JOIN LATERAL (
-            SELECT min(position) FILTER (WHERE status = 'waiting') AS next,
+            SELECT array_agg(d.id) AS delivery_ids,
+                   min(position) FILTER (WHERE status = 'waiting') AS next,
                    bool_or(status = 'delivered' OR (status = 'sent' AND due_at IS NULL)) AS reached,
                    -- Why the next channel starts: how the previous one ended.
                    (array_agg(jsonb_strip_nulls(jsonb_build_object(
@@ -580,7 +581,7 @@ BEGIN
             next_pass_at = CASE WHEN line.reached OR line.cancelled THEN d.next_pass_at ELSE now() END,
             due_at = CASE WHEN line.reached OR line.cancelled THEN NULL ELSE now() END
         FROM line
-        WHERE d.accepted_at = line.accepted_at AND d.notification_id = line.id
+        WHERE d.id = ANY(ARRAY(SELECT unnest(delivery_ids) FROM line)) AND d.notification_id = line.id
           AND CASE WHEN line.reached THEN d.status IN ('waiting', 'accepted', 'scheduled', 'deferred')
                    ELSE d.status = 'waiting' AND (line.cancelled OR (NOT line.busy AND d.position = line.next)) END
         RETURNING d.notification_id, d.accepted_at, d.channel, d.status, d.reason_code, line.ended
@@ -720,8 +721,10 @@ BEGIN
            COALESCE(array_agg(notification_id) FILTER (WHERE release), '{}')
     INTO notification_ids, delivery_ids, released FROM unnest(outcomes);
     first := ledger_lock_v1(notification_ids);
-    -- The months of the attempts: other partitions are not opened.
-    SELECT min(d.accepted_at), max(d.accepted_at) INTO oldest, newest FROM deliveries d WHERE d.id = ANY(delivery_ids);
+    -- The months of the attempts: other partitions are not opened. Without OFFSET 0, a plan that was made while the
+    -- table was small would look for the oldest by reading the table in the order of accepted_at.
+    SELECT min(accepted_at), max(accepted_at) INTO oldest, newest
+    FROM (SELECT accepted_at FROM deliveries d WHERE d.id = ANY(delivery_ids) OFFSET 0) own;
     RETURN QUERY
     WITH input AS (
         SELECT * FROM unnest(outcomes)
