@@ -58,7 +58,7 @@ async def ready(parts: Parts) -> Client:
         api_key=temporal.api_key.get_secret_value() if temporal.api_key else None,
         tls=temporal.tls,
     )
-    if Lane.CRITICAL not in parts.lanes:
+    if set(parts.lanes) != {Lane.CRITICAL}:
         await keep_schedule(client)
     await establish_limits(parts.ledger, parts.limiter)
     return client

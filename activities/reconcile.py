@@ -70,6 +70,7 @@ class Reconcile:
                     "dead_letters_ageing",
                     tenant=group.tenant,
                     type=group.type,
+                    status=group.status,
                     count=group.count,
                     oldest_s=round(group.oldest_age_s),
                 )

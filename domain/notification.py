@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from domain.outcome import Outcome, ReceiptStatus
@@ -153,7 +152,6 @@ class Attempt:
     provider_message_id: str | None = None
     match_key: str | None = None
     receipt_status: ReceiptStatus | None = None
-    closed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +194,8 @@ class Notification:
     strategy: Strategy
     status: Status
     accepted_at: datetime
-    send_at: datetime | None
     expires_at: datetime
     content: Content
-    metadata: Mapping[str, Any]
     recipient: Recipient
     deliveries: tuple[Delivery, ...]
     now: datetime

@@ -98,10 +98,8 @@ class Ledger:
             Claim(
                 id=row["id"],
                 tenant=row["tenant"],
-                user_id=row["user_id"],
                 type=row["type"],
                 lane=LANES[row["lane"]],
-                accepted_at=row["accepted_at"],
                 token=row["claim"],
                 channels=tuple(Channel(channel) for channel in row["channels"] or ()),
                 recipient=Recipient(**row["addresses"]),

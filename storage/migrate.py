@@ -24,6 +24,8 @@ from storage.statements import FUNCTIONS, statement
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MONTHS_AHEAD = 3
+LOCK_WAIT_S = 5.0
+"""How long a step waits for a lock, in seconds: meanwhile, later queries of the table wait behind it."""
 _NUMBERED = re.compile(r"(?P<number>\d{4})_(?P<phase>before|after)_\w+")
 
 
@@ -101,7 +103,7 @@ async def migrate(
         pending = _pending(steps(release or Release()), await _done(connection), phases)
         for step in pending:
             await _run(connection, step)
-        if Phase.BEFORE in phases:
+        if Phase.BEFORE in phases or any(step.phase is Phase.BEFORE for step in pending):
             await connection.execute(statement("ensure_partitions"), MONTHS_AHEAD)
         return [step.name for step in pending]
 
@@ -182,6 +184,7 @@ def _check_not_newer(known: set[str], done: Mapping[str, str]) -> None:
 async def _run(connection: "asyncpg.Connection[asyncpg.Record]", step: Step) -> None:
     try:
         async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {round(LOCK_WAIT_S * 1000)}")
             await connection.execute(step.text)
             await connection.execute(
                 "INSERT INTO schema_migrations (name, digest) VALUES ($1, $2)", step.name, step.digest

@@ -75,9 +75,10 @@ _MATCHES: Final = {
     # Scalar subqueries, because EXISTS may become a join that scans every delivery.
     "channel": "(SELECT true FROM deliveries d WHERE d.accepted_at = n.accepted_at"
     " AND d.notification_id = n.id AND d.channel = {})",
-    "provider": "(SELECT true FROM deliveries d JOIN notification_attempts a ON a.delivery_id = d.id"
-    " AND a.accepted_at = d.accepted_at WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id"
-    " AND a.provider = {} LIMIT 1)",
+    "provider": "(SELECT true FROM deliveries d"
+    " CROSS JOIN LATERAL (SELECT provider FROM notification_attempts a"
+    " WHERE a.delivery_id = d.id AND a.accepted_at = d.accepted_at OFFSET 0) a"
+    " WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id AND a.provider = {} LIMIT 1)",
 }
 """Conditions that are checked on each notification."""
 

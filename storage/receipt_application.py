@@ -124,7 +124,6 @@ def _attempt(row: Any) -> Attempt:
         provider_message_id=row["provider_message_id"],
         match_key=row["match_key"],
         receipt_status=ReceiptStatus(row["receipt_status"]) if row["receipt_status"] else None,
-        closed_at=row["closed_at"],
     )
 
 
@@ -223,7 +222,6 @@ def _changed(case: _Case, effect: ReceiptEffect, first: set[UUID]) -> Changed:
     return Changed(
         case.notification_id,
         case.delivery.id,
-        case.tenant,
         case.type,
         case.delivery.channel,
         effect.delivery.status,
@@ -234,12 +232,4 @@ def _changed(case: _Case, effect: ReceiptEffect, first: set[UUID]) -> Changed:
 def _late(case: _Case, change: AttemptChange) -> LateAcceptance:
     attempt = {attempt.number: attempt for attempt in case.delivery.attempts}[change.number]
     assert attempt.outcome is not None
-    return LateAcceptance(
-        case.notification_id,
-        case.delivery.id,
-        change.number,
-        case.tenant,
-        case.type,
-        attempt.provider,
-        attempt.outcome,
-    )
+    return LateAcceptance(case.notification_id, case.delivery.id, attempt.provider, attempt.outcome)

@@ -48,7 +48,6 @@ class Changed:
 
     notification_id: UUID
     delivery_id: UUID
-    tenant: str
     type: str
     channel: Channel
     status: Status
@@ -64,9 +63,6 @@ class LateAcceptance:
 
     notification_id: UUID
     delivery_id: UUID
-    number: int
-    tenant: str
-    type: str
     provider: str
     outcome: Outcome
 
@@ -76,9 +72,7 @@ class Orphan:
     """A receipt that matched no attempt during all its waits."""
 
     provider: str
-    event_key: str
     status: str
-    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

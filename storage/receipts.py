@@ -236,9 +236,7 @@ async def _postpone(rows: Sequence[Any], connection: Connection) -> Applied:
         ],
     )
     orphans = tuple(
-        Orphan(row["provider"], row["event_key"], row["status"], row["received_at"])
-        for row, wait in zip(rows, waits, strict=True)
-        if wait is None
+        Orphan(row["provider"], row["status"]) for row, wait in zip(rows, waits, strict=True) if wait is None
     )
     return Applied(taken=len(rows), orphans=orphans)
 

@@ -67,10 +67,8 @@ class Claim:
 
     id: UUID
     tenant: str
-    user_id: str
     type: str
     lane: Lane
-    accepted_at: datetime
     token: UUID
     channels: tuple[Channel, ...]
     recipient: Recipient

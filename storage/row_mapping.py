@@ -35,10 +35,8 @@ def notification_from(row: Any) -> Notification:
         strategy=Strategy(row["strategy"]),
         status=Status(row["status"]),
         accepted_at=row["accepted_at"],
-        send_at=row["send_at"],
         expires_at=row["expires_at"],
         content=Content(row["body"], row["title"]),
-        metadata=row["metadata"],
         recipient=_recipient(row),
         deliveries=tuple(_delivery(item, attempts) for item in row["deliveries"] or ()),
         now=row["now"],
@@ -79,7 +77,6 @@ def _attempt(item: Mapping[str, Any]) -> Attempt:
         provider_message_id=item["provider_message_id"],
         match_key=item["match_key"],
         receipt_status=ReceiptStatus(item["receipt_status"]) if item["receipt_status"] else None,
-        closed_at=_time(item["closed_at"]),
     )
 
 

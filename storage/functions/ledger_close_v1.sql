@@ -87,7 +87,8 @@ BEGIN
             next_pass_at = COALESCE(next.next_pass_at, d.next_pass_at),
             due_at = CASE WHEN NOT next.delivered THEN next.due_at END
         FROM next
-        WHERE d.id = ANY(delivery_ids) AND d.id = next.delivery_id
+        -- Without ANY(delivery_ids): the planner expects one row of `next`, and would read them all for each.
+        WHERE d.id = next.delivery_id
         RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.status, d.reason_code,
                   CASE WHEN d.status = next.status THEN next.event END AS event, next.data
     ), recorded AS (

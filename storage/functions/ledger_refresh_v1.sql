@@ -9,13 +9,12 @@ DECLARE
     accepted   timestamptz[];
     lanes      smallint[];
     strategies text[];
-    oldest     timestamptz;
-    newest     timestamptz;
+    to_scrub   uuid[];
+    one        record;
 BEGIN
-    -- Also the months whose contents may have to be removed: other partitions are not opened.
     SELECT array_agg(id), array_agg(accepted_at), array_agg(lane), array_agg(strategy),
-           min(accepted_at) FILTER (WHERE scrub), max(accepted_at) FILTER (WHERE scrub)
-    INTO found, accepted, lanes, strategies, oldest, newest FROM notifications WHERE id = ANY(ids);
+           array_agg(id) FILTER (WHERE scrub)
+    INTO found, accepted, lanes, strategies, to_scrub FROM notifications WHERE id = ANY(ids);
     WITH derived AS (
         SELECT n.id, n.lane, n.strategy, max(d.status) AS status, min(d.due_at) AS due_at,
                (array_agg(d.reason_code ORDER BY d.status DESC, d.position))[1] AS reason_code,
@@ -32,11 +31,10 @@ BEGIN
             reason_code = derived.reason_code,
             final_at = CASE WHEN derived.due_at IS NULL THEN COALESCE(n.final_at, now()) END
         FROM derived
-        WHERE n.id = derived.id
+        WHERE n.id = ANY(ids) AND n.id = derived.id
           AND (n.status, n.reason_code, n.final_at IS NULL)
               IS DISTINCT FROM (derived.status, derived.reason_code, derived.due_at IS NOT NULL)
-        RETURNING n.id, n.accepted_at, n.final_at, n.scrub, n.broadcast_id,
-                  old.status AS status_before, new.status AS status_after
+        RETURNING n.broadcast_id, old.status AS status_before, new.status AS status_after
     ), tallied AS (
         INSERT INTO broadcast_tallies (broadcast_id, status, change)
         SELECT changed.broadcast_id, tally.status, sum(tally.change)
@@ -44,14 +42,9 @@ BEGIN
             VALUES (changed.status_before, -1), (changed.status_after, 1)) AS tally (status, change)
         WHERE changed.broadcast_id IS NOT NULL AND changed.status_before <> changed.status_after
         GROUP BY changed.broadcast_id, tally.status
-    ), scrubbed AS (
-        UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
-        FROM changed
-        WHERE c.notification_id = ANY(ids) AND c.notification_id = changed.id AND c.accepted_at = changed.accepted_at
-          AND c.accepted_at BETWEEN oldest AND newest
-          AND changed.scrub AND changed.final_at IS NOT NULL AND c.scrubbed_at IS NULL
     ), removed AS (
-        DELETE FROM due USING derived WHERE due.id = derived.id AND derived.due_at IS NULL
+        DELETE FROM due USING derived
+        WHERE due.id = ANY(ids) AND due.id = derived.id AND derived.due_at IS NULL
     ), queued AS (
         INSERT INTO due (id, lane, due_at, dedicated_workflow)
         SELECT id, lane, due_at, dedicated_workflow OR strategy = 'first' FROM derived WHERE due_at IS NOT NULL
@@ -64,6 +57,11 @@ BEGIN
         RETURNING due_at
     )
     SELECT COALESCE(bool_or(due_at <= clock_timestamp()), false) INTO is_due FROM queued;
+    -- One key look-up each: together they would be a scan from the oldest to the newest.
+    FOR one IN SELECT id, accepted_at FROM notifications WHERE id = ANY(to_scrub) AND final_at IS NOT NULL LOOP
+        UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
+        WHERE c.accepted_at = one.accepted_at AND c.notification_id = one.id AND c.scrubbed_at IS NULL;
+    END LOOP;
     IF is_due THEN
         PERFORM pg_notify('herald_due', '');
     END IF;

@@ -31,7 +31,7 @@ BEGIN
         FROM deliveries d
         WHERE d.id = renewal.delivery_id AND d.version = renewal.version AND d.status = 'sending'
           AND d.expires_at > moment
-          AND a.delivery_id = d.id AND a.number = renewal.number AND a.accepted_at = d.accepted_at
+          AND a.delivery_id = renewal.delivery_id AND a.number = renewal.number AND a.accepted_at = d.accepted_at
           AND COALESCE(a.outcome, '') = ''
           AND a.intended_at + make_interval(secs => renewal.key_life_s - renewal.budget_s) > moment
           AND (renewal.required
@@ -42,7 +42,7 @@ BEGIN
         UPDATE deliveries d
         SET version = d.version + 1,
             due_at = renewed.send_deadline + make_interval(secs => renewal.visibility_delay_s)
-        FROM renewed WHERE d.id = renewed.delivery_id
+        FROM renewed WHERE d.id = renewal.delivery_id
         RETURNING d.id, d.version
     )
     SELECT renewed.number, renewed.intended_at, renewed.send_deadline, updated.version

@@ -7,8 +7,9 @@ SELECT a.channel, a.number, a.provider, a.pass_number, a.device_id, a.target_mas
        a.send_deadline, a.outcome, a.code, a.http_status, a.provider_message_id, a.resolved_by,
        a.latency_ms, a.closed_at, a.receipt_status, a.receipt_code, a.receipt_at, a.late_outcome, a.late_at
 FROM notifications n
-JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id
--- Each delivery's own, whatever the statistics say: a plain join may read all that were accepted at the same time.
+-- One key look-up each, whatever the statistics say: a plain join may read all that were accepted at the same time.
+CROSS JOIN LATERAL (SELECT * FROM deliveries d
+                    WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id OFFSET 0) d
 CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
                     WHERE a.delivery_id = d.id AND a.accepted_at = d.accepted_at OFFSET 0) a
 WHERE n.id = $1
@@ -19,7 +20,9 @@ ORDER BY a.intended_at, d.position, a.number
 -- of a late acceptance becomes this attempt's: no look-up adopts it, and its receipts find the attempt.
 WITH kept AS (
     UPDATE notification_attempts a
-    SET late_outcome = $3, late_at = clock_timestamp(),
+    -- What proved that it was accepted stays.
+    SET late_outcome = CASE WHEN a.late_outcome = 'accepted' THEN a.late_outcome ELSE $3 END,
+        late_at = clock_timestamp(),
         provider_message_id = COALESCE(a.provider_message_id, $4)
     FROM deliveries d
     WHERE d.id = $1 AND a.delivery_id = d.id AND a.number = $2 AND a.accepted_at = d.accepted_at

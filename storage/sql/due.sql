@@ -20,23 +20,24 @@ WITH picked AS (
         lease_until = now() + make_interval(secs => $3),
         due_at = GREATEST(
             now() + make_interval(secs => $3),
-            (SELECT min(d.due_at)
-             FROM notifications n JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id
-             WHERE n.id = due.id))
+            (SELECT (SELECT min(d.due_at) FROM deliveries d
+                     WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id)
+             FROM notifications n WHERE n.id = due.id))
     WHERE due.id = ANY(ARRAY(SELECT id FROM picked))
     RETURNING due.id, due.claim
 )
-SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.accepted_at, claimed.claim,
+SELECT n.id, n.tenant, n.type, n.lane, claimed.claim,
        EXTRACT(EPOCH FROM now() - picked.due_at)::float8 AS late_s,
        (SELECT array_agg(channel ORDER BY position) FROM deliveries d
         WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id) AS channels,
-       addresses_v1(held.c, u) AS addresses,
+       addresses_v1(held.c, owner.u) AS addresses,
        (SELECT set_config('synchronous_commit', 'off', true)) AS commits
 FROM claimed JOIN picked USING (id) JOIN notifications n USING (id)
 -- One look-up per notification, in its month, as in load_notifications.
 LEFT JOIN LATERAL (SELECT c FROM notification_contents c
                    WHERE c.accepted_at = n.accepted_at AND c.notification_id = n.id LIMIT 1) held ON true
-LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
+LEFT JOIN LATERAL (SELECT u FROM users u WHERE u.tenant = n.tenant AND u.user_id = n.user_id LIMIT 1) owner ON true
+WHERE n.id = ANY(ARRAY(SELECT id FROM picked))
 
 -- name: claim_batch
 -- Like claim_due, for a batch: claims what needs no dedicated workflow, and returns no details. Its commit does not

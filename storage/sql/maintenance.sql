@@ -36,22 +36,23 @@ SELECT (SELECT count(*) FROM derived
        (SELECT count(*) FROM derived WHERE status IS DISTINCT FROM derived_status) AS status_mismatch
 
 -- name: requeue_lost
--- Put live notifications that lost their queue entry back into the queue: due when their deliveries say, or now.
--- A notification that another transaction is writing is skipped.
+-- Put live notifications that lost their queue entry back into the queue, each for a dedicated workflow: due when their
+-- deliveries say, or now. A notification that another transaction is writing is skipped.
 WITH lost AS (
     SELECT n.id, n.lane, n.accepted_at FROM notifications n
     WHERE (n.final_at IS NULL OR n.status >= 'outcome_unknown')
       AND n.accepted_at < now() - interval '1 minute'
-      AND NOT EXISTS (SELECT FROM due WHERE due.id = n.id)
-      AND EXISTS (SELECT FROM deliveries d
-                  WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id
-                    AND (d.due_at IS NOT NULL OR d.status >= 'outcome_unknown'))
+      -- Key look-ups: EXISTS may become a join that reads whole tables.
+      AND (SELECT true FROM due WHERE due.id = n.id) IS NULL
+      AND (SELECT true FROM deliveries d
+           WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id
+             AND (d.due_at IS NOT NULL OR d.status >= 'outcome_unknown') LIMIT 1)
     ORDER BY n.accepted_at LIMIT $1
     FOR NO KEY UPDATE OF n SKIP LOCKED
 )
-INSERT INTO due (id, lane, due_at)
+INSERT INTO due (id, lane, due_at, dedicated_workflow)
 SELECT id, lane, GREATEST(now(), (SELECT min(due_at) FROM deliveries d
-                                  WHERE d.accepted_at = lost.accepted_at AND d.notification_id = lost.id))
+                                  WHERE d.accepted_at = lost.accepted_at AND d.notification_id = lost.id)), true
 FROM lost
 ON CONFLICT DO NOTHING
 RETURNING id, (SELECT pg_notify('herald_due', ''))

@@ -52,22 +52,24 @@ FROM notifications WHERE id = ANY($1::uuid[])
 -- from these fields, which stay unique even if the secret of the derivation changes.
 SELECT input.id AS asked, n.id, n.fingerprint, n.fingerprint_key_id, n.fingerprint_version
 FROM unnest($1::submission_key_v1[]) AS input
-JOIN notifications n USING (tenant, user_id, type, idempotency_key)
+     -- One key look-up each, whatever the statistics say.
+     CROSS JOIN LATERAL (SELECT * FROM notifications n
+                         WHERE n.tenant = input.tenant AND n.user_id = input.user_id AND n.type = input.type
+                           AND n.idempotency_key = input.idempotency_key OFFSET 0) n
 
 -- name: load_notifications
 -- Everything that a pass needs to decide and to send, one row per notification.
-SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accepted_at, n.send_at, n.expires_at,
-       now() AS now,
-       (c).title, COALESCE((c).body, '') AS body, COALESCE((c).metadata, '{}') AS metadata, (c).scrubbed_at,
+SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accepted_at, n.expires_at,
+       now() AS now, (c).title, COALESCE((c).body, '') AS body,
        addresses_v1(c, u) AS addresses,
-       u.time_zone, u.quiet_start, u.quiet_end,
+       (u).time_zone, (u).quiet_start, (u).quiet_end,
        (SELECT json_agg(d ORDER BY d.position) FROM (
             SELECT id, channel, position, status, reason_code, version, pass_number, round_pass, next_pass_at,
                    expires_at, due_at
             FROM deliveries WHERE accepted_at = n.accepted_at AND notification_id = n.id) d) AS deliveries,
        (SELECT json_agg(a ORDER BY a.delivery_id, a.number) FROM (
             SELECT a.delivery_id, a.number, a.provider, a.pass_number, a.device_id, a.intended_at, a.send_deadline,
-                   a.outcome, a.code, a.provider_message_id, a.match_key, a.receipt_status, a.closed_at
+                   a.outcome, a.code, a.provider_message_id, a.match_key, a.receipt_status
             FROM deliveries d
                  -- OFFSET 0 keeps the subquery apart, so that the delivery is found first: while the table had no
                  -- statistics, the planner went by the month alone and read all its attempts.
@@ -97,7 +99,7 @@ FROM notifications n
 -- One look-up per notification, in its month: a plain join may search every month for all of them.
 LEFT JOIN LATERAL (SELECT c FROM notification_contents c
                    WHERE c.accepted_at = n.accepted_at AND c.notification_id = n.id LIMIT 1) held ON true
-LEFT JOIN users u ON u.tenant = n.tenant AND u.user_id = n.user_id
+LEFT JOIN LATERAL (SELECT u FROM users u WHERE u.tenant = n.tenant AND u.user_id = n.user_id LIMIT 1) owner ON true
 WHERE n.id = ANY($1::uuid[])
 
 -- name: notification_view
@@ -159,8 +161,7 @@ SELECT count(*) FROM notifications WHERE status IN ('outcome_unknown', 'dead_let
 UPDATE notification_contents c
 SET to_sms = COALESCE($2::jsonb ->> 'sms', c.to_sms), to_email = COALESCE($2::jsonb ->> 'email', c.to_email),
     to_whatsapp = COALESCE($2::jsonb ->> 'whatsapp', c.to_whatsapp)
-FROM notifications n
-WHERE n.id = $1 AND c.accepted_at = n.accepted_at AND c.notification_id = n.id
+WHERE c.notification_id = $1 AND c.accepted_at = (SELECT accepted_at FROM notifications WHERE id = $1)
 
 -- name: list_timeline
 -- Decisions about one notification that left no other row.

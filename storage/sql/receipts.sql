@@ -12,13 +12,22 @@ RETURNING provider, event_key, (SELECT pg_notify('herald_receipts', ''))
 
 -- name: claim_receipts
 -- Due receipts, locked until this transaction ends, each with its attempt if that is known: by the reference that the
--- provider carried back, else by the provider's message. With $2 and $3, only the receipt that they name. $4: for how
--- many seconds they must have been due.
+-- provider carried back, else by the provider's message. With $2 and $3, only the receipt that they name; otherwise
+-- the first $1. $4: for how many seconds they must have been due.
 -- The transaction's commit does not wait for the disk: a receipt whose removal a crash undoes is in the inbox again.
+WITH first AS (
+    SELECT * FROM receipt_inbox
+    WHERE $2::text IS NULL AND orphaned_at IS NULL AND due_at <= now() - make_interval(secs => $4)
+    ORDER BY due_at LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), named AS (
+    SELECT * FROM (SELECT * FROM receipt_inbox WHERE provider = $2 AND event_key = $3 OFFSET 0 FOR UPDATE SKIP LOCKED) i
+    WHERE orphaned_at IS NULL AND due_at <= now() - make_interval(secs => $4)
+)
 SELECT i.provider, i.event_key, i.status, i.code, i.permanent, i.address_verdict, i.provider_message_id,
        i.occurred_at, i.received_at, i.tries, a.notification_id, a.delivery_id, a.number, a.accepted_at,
        (SELECT set_config('synchronous_commit', 'off', true)) AS commits
-FROM receipt_inbox i
+FROM (SELECT * FROM first UNION ALL SELECT * FROM named) i
 LEFT JOIN LATERAL (
     SELECT * FROM (
         SELECT a.notification_id, a.delivery_id, a.number, a.accepted_at, 0 AS rank
@@ -38,11 +47,7 @@ LEFT JOIN LATERAL (
         WHERE m.provider = i.provider AND m.provider_message_id = i.provider_message_id
     ) found ORDER BY rank LIMIT 1
 ) a ON true
-WHERE i.orphaned_at IS NULL
-  AND i.due_at <= now() - make_interval(secs => $4)
-  AND ($2::text IS NULL OR (i.provider = $2 AND i.event_key = $3))
-ORDER BY i.due_at LIMIT $1
-FOR UPDATE OF i SKIP LOCKED
+ORDER BY i.due_at
 
 -- name: find_receipt_attempts
 -- The attempts that polled receipts are about.
@@ -71,7 +76,7 @@ SELECT d.id, d.notification_id, d.tenant, d.type, d.channel, d.position, d.statu
        d.pass_number, d.next_pass_at, d.expires_at, d.due_at, d.accepted_at, now() AS now,
        (c.notification_id IS NOT NULL AND c.scrubbed_at IS NULL) AS content_kept,
        a.number, a.provider, a.pass_number AS attempt_pass_number, a.device_id, a.intended_at, a.send_deadline,
-       a.outcome, a.code, a.provider_message_id, a.match_key, a.receipt_status, a.closed_at, a.late_outcome
+       a.outcome, a.code, a.provider_message_id, a.match_key, a.receipt_status, a.late_outcome
 FROM deliveries d
      CROSS JOIN LATERAL (SELECT * FROM notification_attempts a
                          WHERE a.delivery_id = d.id AND a.accepted_at = d.accepted_at OFFSET 0) a
@@ -98,7 +103,10 @@ WITH input AS (
         late_outcome = CASE WHEN input.late THEN 'accepted' ELSE a.late_outcome END,
         late_at = CASE WHEN input.late THEN clock_timestamp() ELSE a.late_at END
     FROM input
-    WHERE a.delivery_id = input.delivery_id AND a.number = input.number AND a.accepted_at = input.accepted_at
+    WHERE a.delivery_id = ANY(ARRAY(SELECT delivery_id FROM input))
+      -- The months of the attempts: other partitions are not opened.
+      AND a.accepted_at BETWEEN (SELECT min(accepted_at) FROM input) AND (SELECT max(accepted_at) FROM input)
+      AND a.delivery_id = input.delivery_id AND a.number = input.number AND a.accepted_at = input.accepted_at
     RETURNING a.provider, input.provider_message_id, a.delivery_id, a.number, a.accepted_at
 )
 INSERT INTO provider_messages (provider, provider_message_id, delivery_id, attempt_number, accepted_at)
@@ -120,7 +128,7 @@ WITH input AS (
         next_pass_at = COALESCE(input.next_pass_at, d.next_pass_at),
         due_at = input.due_at
     FROM input
-    WHERE d.id = input.delivery_id AND d.version = input.version
+    WHERE d.id = ANY(ARRAY(SELECT delivery_id FROM input)) AND d.id = input.delivery_id AND d.version = input.version
     RETURNING d.notification_id, d.accepted_at, d.channel, input.event, input.data
 )
 INSERT INTO timeline (notification_id, accepted_at, kind, channel, data)
@@ -134,7 +142,7 @@ SELECT a.delivery_id, a.number, d.tenant, d.user_id, d.channel, a.provider, a.de
        CASE d.channel
            WHEN 'push' THEN
                CASE a.provider WHEN 'fcm' THEN v.fcm_token WHEN 'apns' THEN v.apns_token WHEN 'webpush' THEN v.webpush END
-           ELSE addresses_v1(held.c, u) ->> d.channel
+           ELSE addresses_v1(held.c, owner.u) ->> d.channel
        END AS address
 FROM unnest($1::uuid[], $2::smallint[]) AS input (delivery_id, number)
      CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.id = input.delivery_id OFFSET 0) d
@@ -144,7 +152,8 @@ FROM unnest($1::uuid[], $2::smallint[]) AS input (delivery_id, number)
      LEFT JOIN LATERAL (SELECT c FROM notification_contents c
                         WHERE c.accepted_at = d.accepted_at AND c.notification_id = d.notification_id LIMIT 1) held
      ON true
-     LEFT JOIN users u ON u.tenant = d.tenant AND u.user_id = d.user_id
+     LEFT JOIN LATERAL (SELECT u FROM users u WHERE u.tenant = d.tenant AND u.user_id = d.user_id LIMIT 1) owner
+     ON true
      LEFT JOIN LATERAL (SELECT * FROM devices v
                         WHERE v.tenant = d.tenant AND v.user_id = d.user_id AND v.device_id = a.device_id
                           AND v.registered_at <= a.intended_at OFFSET 0) v
@@ -178,7 +187,8 @@ WHERE i.ctid = ANY(ARRAY(SELECT place FROM input)) AND i.ctid = input.place
 SELECT d.channel, r.attempt_number AS number, r.provider, r.status, r.code, r.permanent, r.occurred_at, r.received_at,
        r.source
 FROM notifications n
-JOIN deliveries d ON d.accepted_at = n.accepted_at AND d.notification_id = n.id
+CROSS JOIN LATERAL (SELECT * FROM deliveries d
+                    WHERE d.accepted_at = n.accepted_at AND d.notification_id = n.id OFFSET 0) d
 CROSS JOIN LATERAL (SELECT * FROM receipts r
                     WHERE r.delivery_id = d.id AND r.accepted_at = d.accepted_at OFFSET 0) r
 WHERE n.id = $1

@@ -40,8 +40,9 @@ WITH recorded AS (
     RETURNING provider, channel, address, word, said_at
 ), newest AS (
     SELECT r.* FROM recorded r
-    WHERE NOT EXISTS (SELECT FROM replies later
-                      WHERE later.channel = r.channel AND later.address = r.address AND later.said_at > r.said_at)
+    -- One key look-up: NOT EXISTS may become a join that reads all replies.
+    WHERE (SELECT true FROM replies later
+           WHERE later.channel = r.channel AND later.address = r.address AND later.said_at > r.said_at LIMIT 1) IS NULL
 ), stopped AS (
     INSERT INTO suppressions (tenant, channel, address, reason, source)
     SELECT '*', channel, address, 'stop', provider FROM newest WHERE word = 'stop'

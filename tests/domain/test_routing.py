@@ -39,8 +39,8 @@ def ranked(pass_number: int, attempts: Sequence[Attempt]) -> Ranked:
     )  # fmt: skip
     notification = Notification(
         id=uuid4(), tenant="t", user_id="u", type="news", lane=Lane.NORMAL, strategy=Strategy.ALL,
-        status=Status.ACCEPTED, accepted_at=NOW, send_at=None, expires_at=NOW, content=Content("text"),
-        metadata={}, recipient=Recipient(sms="+2348031234567"), deliveries=(delivery,), now=NOW,
+        status=Status.ACCEPTED, accepted_at=NOW, expires_at=NOW, content=Content("text"),
+        recipient=Recipient(sms="+2348031234567"), deliveries=(delivery,), now=NOW,
     )  # fmt: skip
     return rank(notification, delivery, ROUTE)
 

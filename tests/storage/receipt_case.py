@@ -147,6 +147,11 @@ class LedgerHarness:
         """Whether the notification is due now; None if it is not in the queue."""
         return await self.pool.fetchval("SELECT due_at <= now() FROM due WHERE id = $1", id)
 
+    async def orphans(self) -> list[str]:
+        """The event keys of the orphan receipts."""
+        rows = await self.pool.fetch("SELECT event_key FROM receipt_inbox WHERE orphaned_at IS NOT NULL")
+        return [row["event_key"] for row in rows]
+
     async def inbox(self) -> int:
         return await self.pool.fetchval("SELECT count(*) FROM receipt_inbox")
 

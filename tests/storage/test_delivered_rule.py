@@ -1,5 +1,5 @@
-"""Whether a receipt of an earlier attempt decides the status does not depend on its order: Postgres, which knows
-it when an attempt is closed, decides as domain/receipt_policy.py does for one that arrives afterwards.
+"""Whether a receipt of an earlier attempt decides the status does not depend on when it arrives: Postgres,
+which has it when an attempt is closed, decides as domain/receipt_policy.py does for one that comes later.
 """
 
 import itertools
@@ -21,8 +21,8 @@ AFTER = {
     "failed": (Outcome.REJECTED, Status.FAILED, None),
     "next provider": (Outcome.REJECTED, Status.ACCEPTED, 0),
     "retry": (Outcome.UNAVAILABLE, Status.DEFERRED, 60),
-    "outcome unknown": (Outcome.UNKNOWN, Status.OUTCOME_UNKNOWN, None),
-    "dead letter": (Outcome.UNAVAILABLE, Status.DEAD_LETTERED, None),
+    "outcome unknown": (Outcome.UNKNOWN, Status.OUTCOME_UNKNOWN, 3600),
+    "dead letter": (Outcome.UNAVAILABLE, Status.DEAD_LETTERED, 3600),
 }
 """How the second attempt ends: its outcome, and the delivery's status and when it is due, in seconds."""
 

@@ -99,6 +99,31 @@ async def test_a_failed_migration_leaves_no_trace_and_runs_again(empty: str) -> 
     await connection.close()
 
 
+async def test_a_step_that_waits_for_a_lock_gives_up(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(empty)
+    release = _copy(tmp_path)
+    (release.migrations / "0006_before_test.sql").write_text(
+        "-- A test.\nALTER TABLE replies ADD more text;\n"
+    )
+    monkeypatch.setattr("storage.migrate.LOCK_WAIT_S", 0.05)
+    reader = await asyncpg.connect(empty)
+    async with reader.transaction():
+        await reader.fetch("SELECT FROM replies")
+        with pytest.raises(StepFailed, match=r"0006_before_test failed \(LockNotAvailableError"):
+            await migrate(empty, release=release)
+    await reader.close()
+    assert await migrate(empty, release=release) == ["0006_before_test"]
+
+
+async def test_a_new_database_has_its_partitions_whatever_the_phase(empty: str) -> None:
+    assert await migrate(empty, [Phase.AFTER]) == NAMES
+    connection = await asyncpg.connect(empty)
+    assert len(await _partitions(connection)) == len(PARTITIONED) * 5
+    await connection.close()
+
+
 async def test_there_are_partitions_from_last_month_to_three_ahead(
     connection: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
@@ -184,7 +209,7 @@ async def test_a_changed_function_is_refused_once_it_was_created(empty: str, tmp
     await migrate(empty)
     release = _copy(tmp_path)
     changed = release.functions / "suppression_key_v1.sql"
-    changed.write_text(changed.read_text().replace("lower(address)", "address"))
+    changed.write_text(changed.read_text().replace("lower(", "upper("))
     (release.migrations / "0006_before_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
     with pytest.raises(MigrationChanged, match=r"Function suppression_key_v1 .* add a new version of it"):
         await migrate(empty, release=release)

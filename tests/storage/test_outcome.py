@@ -140,6 +140,16 @@ async def test_a_late_acceptance_of_the_message_of_another_attempt_is_kept(cases
     assert [attempt["late_outcome"] for attempt in await late.attempts()] == ["accepted"]
 
 
+async def test_a_late_acceptance_stays_when_the_sender_reports_less(case: Case) -> None:
+    opened, message = await case.open(), f"SM-{uuid4()}"
+    await case.close(opened, Outcome.UNKNOWN, Transition(Status.FAILED, None), resolved_by="policy")
+    delivery = await case.delivery()
+    await case.ledger.record_late_outcome(delivery.id, opened.number, Outcome.ACCEPTED, message)
+    await case.ledger.record_late_outcome(delivery.id, opened.number, Outcome.UNKNOWN, None)
+    [attempt] = await case.attempts()
+    assert (attempt["late_outcome"], attempt["provider_message_id"]) == ("accepted", message)
+
+
 async def test_a_late_rejection_does_not_claim_its_message(case: Case) -> None:
     opened, message = await case.open(), f"SM-{uuid4()}"
     await case.close(opened, Outcome.NOT_SENT, Transition(Status.FAILED, None), resolved_by="lookup")

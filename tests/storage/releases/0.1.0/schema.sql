@@ -619,13 +619,12 @@ DECLARE
     accepted   timestamptz[];
     lanes      smallint[];
     strategies text[];
-    oldest     timestamptz;
-    newest     timestamptz;
+    to_scrub   uuid[];
+    one        record;
 BEGIN
-    -- Also the months whose contents may have to be removed: other partitions are not opened.
     SELECT array_agg(id), array_agg(accepted_at), array_agg(lane), array_agg(strategy),
-           min(accepted_at) FILTER (WHERE scrub), max(accepted_at) FILTER (WHERE scrub)
-    INTO found, accepted, lanes, strategies, oldest, newest FROM notifications WHERE id = ANY(ids);
+           array_agg(id) FILTER (WHERE scrub)
+    INTO found, accepted, lanes, strategies, to_scrub FROM notifications WHERE id = ANY(ids);
     WITH derived AS (
         SELECT n.id, n.lane, n.strategy, max(d.status) AS status, min(d.due_at) AS due_at,
                (array_agg(d.reason_code ORDER BY d.status DESC, d.position))[1] AS reason_code,
@@ -642,11 +641,10 @@ BEGIN
             reason_code = derived.reason_code,
             final_at = CASE WHEN derived.due_at IS NULL THEN COALESCE(n.final_at, now()) END
         FROM derived
-        WHERE n.id = derived.id
+        WHERE n.id = ANY(ids) AND n.id = derived.id
           AND (n.status, n.reason_code, n.final_at IS NULL)
               IS DISTINCT FROM (derived.status, derived.reason_code, derived.due_at IS NOT NULL)
-        RETURNING n.id, n.accepted_at, n.final_at, n.scrub, n.broadcast_id,
-                  old.status AS status_before, new.status AS status_after
+        RETURNING n.broadcast_id, old.status AS status_before, new.status AS status_after
     ), tallied AS (
         INSERT INTO broadcast_tallies (broadcast_id, status, change)
         SELECT changed.broadcast_id, tally.status, sum(tally.change)
@@ -654,14 +652,9 @@ BEGIN
             VALUES (changed.status_before, -1), (changed.status_after, 1)) AS tally (status, change)
         WHERE changed.broadcast_id IS NOT NULL AND changed.status_before <> changed.status_after
         GROUP BY changed.broadcast_id, tally.status
-    ), scrubbed AS (
-        UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
-        FROM changed
-        WHERE c.notification_id = ANY(ids) AND c.notification_id = changed.id AND c.accepted_at = changed.accepted_at
-          AND c.accepted_at BETWEEN oldest AND newest
-          AND changed.scrub AND changed.final_at IS NOT NULL AND c.scrubbed_at IS NULL
     ), removed AS (
-        DELETE FROM due USING derived WHERE due.id = derived.id AND derived.due_at IS NULL
+        DELETE FROM due USING derived
+        WHERE due.id = ANY(ids) AND due.id = derived.id AND derived.due_at IS NULL
     ), queued AS (
         INSERT INTO due (id, lane, due_at, dedicated_workflow)
         SELECT id, lane, due_at, dedicated_workflow OR strategy = 'first' FROM derived WHERE due_at IS NOT NULL
@@ -674,6 +667,11 @@ BEGIN
         RETURNING due_at
     )
     SELECT COALESCE(bool_or(due_at <= clock_timestamp()), false) INTO is_due FROM queued;
+    -- One key look-up each: together they would be a scan from the oldest to the newest.
+    FOR one IN SELECT id, accepted_at FROM notifications WHERE id = ANY(to_scrub) AND final_at IS NOT NULL LOOP
+        UPDATE notification_contents c SET title = NULL, body = '', scrubbed_at = now()
+        WHERE c.accepted_at = one.accepted_at AND c.notification_id = one.id AND c.scrubbed_at IS NULL;
+    END LOOP;
     IF is_due THEN
         PERFORM pg_notify('herald_due', '');
     END IF;
@@ -770,7 +768,8 @@ BEGIN
             next_pass_at = COALESCE(next.next_pass_at, d.next_pass_at),
             due_at = CASE WHEN NOT next.delivered THEN next.due_at END
         FROM next
-        WHERE d.id = ANY(delivery_ids) AND d.id = next.delivery_id
+        -- Without ANY(delivery_ids): the planner expects one row of `next`, and would read them all for each.
+        WHERE d.id = next.delivery_id
         RETURNING d.id, d.notification_id, d.accepted_at, d.channel, d.version, d.status, d.reason_code,
                   CASE WHEN d.status = next.status THEN next.event END AS event, next.data
     ), recorded AS (
@@ -886,7 +885,7 @@ BEGIN
         FROM deliveries d
         WHERE d.id = renewal.delivery_id AND d.version = renewal.version AND d.status = 'sending'
           AND d.expires_at > moment
-          AND a.delivery_id = d.id AND a.number = renewal.number AND a.accepted_at = d.accepted_at
+          AND a.delivery_id = renewal.delivery_id AND a.number = renewal.number AND a.accepted_at = d.accepted_at
           AND COALESCE(a.outcome, '') = ''
           AND a.intended_at + make_interval(secs => renewal.key_life_s - renewal.budget_s) > moment
           AND (renewal.required
@@ -897,7 +896,7 @@ BEGIN
         UPDATE deliveries d
         SET version = d.version + 1,
             due_at = renewed.send_deadline + make_interval(secs => renewal.visibility_delay_s)
-        FROM renewed WHERE d.id = renewed.delivery_id
+        FROM renewed WHERE d.id = renewal.delivery_id
         RETURNING d.id, d.version
     )
     SELECT renewed.number, renewed.intended_at, renewed.send_deadline, updated.version
@@ -1021,8 +1020,13 @@ CREATE TYPE submission_v1 AS (
     dedicated_workflow  boolean
 );
 -- step: suppression_key_v1
--- How the suppression list spells an address. The Python function of this name does the same.
+-- How the suppression list spells an address: as `suppression_key` in Python, so also independent of the database's
+-- locale.
 CREATE FUNCTION suppression_key_v1(channel text, address text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE channel WHEN 'email' THEN lower(address) WHEN 'push' THEN split_part(address, '#', 1) ELSE address END
+    SELECT CASE channel
+               WHEN 'email' THEN lower(address COLLATE pg_unicode_fast)
+               WHEN 'push' THEN split_part(address, '#', 1)
+               ELSE address
+           END COLLATE "default"
 $$;
