@@ -18,7 +18,7 @@ class OnUnknown(StrEnum):
     """What to do if the outcome or the receipt of a send cannot be found out."""
 
     RECONCILE = "reconcile"
-    """Keep asking, or wait for a receipt, until the expiry; then park. Park at once if there is no way to find
+    """Keep asking, or wait for a receipt, until the expiry; then park. Park at once without a way to find
     out: no look-up and no receipts, or messages that cannot be distinguished. A receipt that stays missing
     ends as `sent`.
     """
@@ -195,7 +195,7 @@ class DispatchPolicy(BaseModel):
     """The most notifications that one batch sends at once; an OTP may queue behind this many operations."""
     promotions_per_s: Annotated[float, Field(ge=1)] = 20
     """The most unsettled notifications of batches that get their own workflows, per second and worker
-    process, while the lane is batched and batches have a backlog in it.
+    process, while batches have a backlog in the lane.
     """
     claim_max: Annotated[int, Field(gt=0, le=2000)] = 200
     """The most notifications that one claim of the dispatcher takes."""

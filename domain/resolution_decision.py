@@ -20,7 +20,7 @@ ASK_AGAIN_S = 30.0
 """How long after an inconclusive look-up the provider is asked again, in seconds."""
 FIRST_ASKS_S = (0.5, 2.0, 5.0)
 """Shorter waits for a young attempt, as most look-ups succeed within seconds: each applies while less than
-twice the wait has passed since the intent. A call that itself took longer than 10 s is looked up at once, then
+twice the wait has passed since the intent. A call that took longer than 10 s is looked up at once, then
 every ASK_AGAIN_S.
 """
 

@@ -57,7 +57,7 @@ ON CONFLICT DO NOTHING
 RETURNING id, (SELECT pg_notify('herald_due', ''))
 
 -- name: count_dead_letters
--- Notifications that wait for an operator, and the age of the oldest in seconds.
+-- Notifications that wait for an operator, and how many seconds ago the oldest was accepted.
 SELECT tenant, type, status, count(*) AS count,
        EXTRACT(epoch FROM now() - min(accepted_at))::float8 AS oldest_age_s
 FROM notifications
