@@ -3,7 +3,7 @@
 SELECT ensure_partitions_v1($1)
 
 -- name: count_drift
--- Count contradictions in the ledger. Each write leaves it consistent, so that every count except `overdue` and
+-- Count inconsistencies in the ledger. Each write leaves it consistent, so that every count except `overdue` and
 -- `orphan_receipts` is a fault. Only the oldest $1 live notifications are examined.
 WITH live AS (
     SELECT id, status, accepted_at FROM notifications
