@@ -21,7 +21,7 @@ ORPHANS_KEPT_S = 72 * 3600
 RETENTION_S = 20.0
 """The longest that one round removes old rows, in seconds: well within the activity's timeout."""
 DEAD_LETTER_OLD_S = 24 * 3600
-"""Each round alerts for dead letters older than this, in seconds."""
+"""Each round alerts for parked notifications that were accepted longer ago than this, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Reconcile:
 
     @activity.defn(name="watch_dead_letters")
     async def watch_dead_letters(self) -> Round:
-        """Count the dead letters, and alert for old ones."""
+        """Count what is parked, and alert where the oldest was accepted long ago."""
         letters = await maintenance.age_dead_letters(self._pool)
         self._metrics.dead_letters_open.set(sum(group.count for group in letters))
         for group in letters:

@@ -139,7 +139,7 @@ async def _apply(ctx: AppContext, tenant: str, id: UUID, command: Command) -> Br
     applied = await ctx.broadcasts.apply_command(tenant, id, command)
     broadcast = await load(ctx, tenant, id)
     if not applied and broadcast.status is not COMMANDS[command].after:
-        raise wrong_status(f"A broadcast that is {broadcast.status} cannot be given the command `{command}`.")
+        raise wrong_status(f"Cannot {command} a broadcast that is {broadcast.status}.")
     return view_of(ctx, broadcast)
 
 

@@ -1,4 +1,4 @@
-"""Providers' callbacks: each is verified over its raw bytes, stored, and then acknowledged."""
+"""Providers' callbacks: each is verified as its vendor provides, stored, and then acknowledged."""
 
 from datetime import UTC, datetime
 from typing import Final

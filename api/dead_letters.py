@@ -83,7 +83,7 @@ class ReplayIn(Request):
 class ReplayOut(BaseModel):
     """What was done, or with `dry_run` what would be done (`replayed` is 0 then).
 
-    `expired`: skipped for lack of a new expiry. `already_handled`: skipped, had already been handled.
+    `expired`: skipped for lack of a new expiry. `already_handled`: skipped because someone handled it first.
     `more`: more match than one replay can handle; run it again. `last_at`: when the last one is sent.
     """
 

@@ -153,7 +153,8 @@ async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) ->
     if broadcast.digest is None:
         await discard(request.receive)
         raise wrong_status(
-            f"Its status is {broadcast.status} and its audience {broadcast.audience}: it takes no upload."
+            f"This broadcast does not accept an upload: its status is {broadcast.status}, its audience "
+            f"{broadcast.audience}. Create one with an uploaded audience and upload while it is a draft."
         )
     digest = hashlib.sha256()
     async for chunk in request.stream():

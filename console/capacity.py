@@ -43,17 +43,15 @@ def capacity(
     rate: Annotated[
         list[float], typer.Option(help="Notifications a second in the busy hours; repeat it to compare.")
     ],
-    batches: Annotated[
-        float, typer.Option(help="The share that goes by batches, 0 to 1.")
-    ] = _DEFAULT.batch_share,
+    batches: Annotated[float, typer.Option(help="Share sent in batches, 0 to 1.")] = _DEFAULT.batch_share,
     awaiting: Annotated[
         float, typer.Option(help="Of the others, the share whose workflow waits for the receipt.")
     ] = _DEFAULT.awaiting_share,
-    peak: Annotated[float, typer.Option(help="How many times the rate a burst is.")] = _DEFAULT.peak,
+    peak: Annotated[float, typer.Option(help="Peak rate as a multiple of the rate.")] = _DEFAULT.peak,
     busy_hours: Annotated[float, typer.Option(help="Hours a day at that rate.")] = _DEFAULT.busy_hours,
-    keep_months: Annotated[int, typer.Option(help="As `[retention]` has it.", min=1)] = _DEFAULT.keep_months,
+    keep_months: Annotated[int, typer.Option(help="Same as in `[retention]`.", min=1)] = _DEFAULT.keep_months,
     idempotency_months: Annotated[
-        int, typer.Option(help="As `[retention]` has it.", min=1)
+        int, typer.Option(help="Same as in `[retention]`.", min=1)
     ] = _DEFAULT.idempotency_months,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plans for other programs.")] = False,
 ) -> None:
@@ -116,10 +114,10 @@ def rows(plans: Sequence[CapacityPlan]) -> list[list[str]]:
 
 def summary(one: CapacityPlan) -> str:
     """What saturates first, when, and what to do about it."""
-    share = one.first.used or 0
-    reached = "is more than one can give" if share > 1 else f"is used to {share:.0%}"
+    name, share = one.first.name.replace(":", ""), one.first.used or 0
+    reached = "above the limit of one instance" if share > 1 else f"{share:.0%} of the limit"
     return (
-        f"{one.first.name} {reached}; it saturates first, at {_shown(one.saturates_at_per_s)}/s. "
+        f"{name}: {reached}; it saturates first, at {_shown(one.saturates_at_per_s)}/s. "
         f"Lever: {one.first.lever}."
     )
 

@@ -258,7 +258,7 @@ def _valkey(
             _total(rates, costs, "valkey_commands"),
             "/s",
             assumed.valkey_commands_max_per_s,
-            "a cluster: keys are per user, and spread",
+            "a faster core for Valkey alone; a cluster does not help: all keys share one slot",
         ),
         Need("Valkey: memory", remembered * assumed.valkey_bytes_each / 1e9, "GB"),
     ]

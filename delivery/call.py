@@ -287,7 +287,7 @@ class ProviderCalls:
                     address=made.candidate.target.address,
                     code=result.code or "refused",
                     provider=made.candidate.provider,
-                    # What the provider knew before that does not concern a token registered since.
+                    # A device registered after this time keeps its token.
                     intended_at=min(made.attempt.intended_at, result.dead_since or made.attempt.intended_at),
                 )
 

@@ -125,14 +125,14 @@ def normalise_email(text: str) -> str:
 
 
 def refuse_unstorable(text: str) -> str:
-    """The text, unless it holds a NUL character or half a surrogate pair. Raises UnstorableText."""
+    """The text, unless it contains a NUL character or an unpaired surrogate. Raises UnstorableText."""
     if "\0" in text:
-        raise UnstorableText("the text holds a NUL character (U+0000): remove it")
+        raise UnstorableText("the text contains a NUL character (U+0000): remove it")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise UnstorableText(
-            f"the text holds half a surrogate pair at position {error.start}: send whole characters"
+            f"the text contains an unpaired surrogate at position {error.start}; remove it"
         ) from None
     return text
 

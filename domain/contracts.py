@@ -111,8 +111,9 @@ class BatchRef:
 class BatchProgress:
     """The progress of a batch: how many notifications it took, and their results.
 
-    `settled`: the batch is done with them. `waiting`: deferred, because no provider may be called.
-    `promoted`: each gets its own workflow. `left`: to be claimed again later. `ended`: why it took no more.
+    `settled`: the batch is done with them. `waiting`: deferred, because no provider may be called or the
+    limits cannot be checked. `promoted`: each gets its own workflow. `left`: to be claimed again later.
+    `ended`: why it took no more.
     """
 
     taken: int = 0

@@ -1,4 +1,6 @@
-"""Identifiers. A notification's UUID is derived from what the client sent; the others derive from it."""
+"""Identifiers. Those of notifications and broadcasts are derived from what the client sent, workflow ids and
+references from them. Postgres makes the ids of deliveries (uuidv7).
+"""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""The places of deliveries under their users' limits: what follows without one, and when it becomes free."""
+"""What happens to a delivery without a place under its user's limits, and when places are released."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

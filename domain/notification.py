@@ -68,7 +68,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A user's device. With both tokens it is reached through FCM first, and through APNs as fallback.
+    """A user's device. If it has several tokens, the route decides which provider is tried first.
 
     `webpush` is a browser's subscription as one text (domain.web_push).
     """

@@ -18,11 +18,14 @@ class OnUnknown(StrEnum):
     """What to do if the outcome or the receipt of a send cannot be found out."""
 
     RECONCILE = "reconcile"
-    """Keep asking until the deadline, then park."""
+    """Keep asking, or wait for a receipt, until the expiry; then park. Park at once without a way to find
+    out: no look-up and no receipts, or messages that cannot be distinguished. A receipt that stays missing
+    ends as `sent`.
+    """
     FAILOVER = "failover"
-    """Send through the next provider: the message may arrive twice."""
+    """Send through another provider, also if only the receipt is missing: the message may arrive twice."""
     STOP = "stop"
-    """Never send again automatically: park it for an operator."""
+    """Never send again automatically: park it for an operator. A missing receipt ends as `sent`."""
 
 
 class OnLimit(StrEnum):
@@ -153,9 +156,9 @@ class ProviderPolicy(BaseModel):
     connections_max: Annotated[int, Field(ge=1, le=10_000)] = 100
     """The most HTTP/1.1 connections of one process to it."""
     pool_s: Seconds = 2
-    """The longest wait for one of them."""
+    """The longest wait for one of them. Waiting and connecting share `pool_s` + `connect_s`."""
     connect_s: Seconds = 3
-    """The longest wait for a new one, with its TLS."""
+    """The longest that connecting to one address may take, with TLS."""
     write_s: Seconds = 5
     """The longest that sending a request's body may take."""
     read_s: Seconds = 30
@@ -189,10 +192,10 @@ class DispatchPolicy(BaseModel):
     batch_size: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
     """The most notifications of one batch; then the next batch starts."""
     batch_concurrency: Annotated[int, Field(gt=0, le=1000)] = 64
-    """The most notifications that one batch sends at once; an OTP may queue behind them in the stores."""
+    """The most notifications that one batch sends at once; an OTP may queue behind this many operations."""
     promotions_per_s: Annotated[float, Field(ge=1)] = 20
     """The most unsettled notifications of batches that get their own workflows, per second and worker
-    process, while the lane is batched.
+    process, while batches have a backlog in the lane.
     """
     claim_max: Annotated[int, Field(gt=0, le=2000)] = 200
     """The most notifications that one claim of the dispatcher takes."""

@@ -37,7 +37,10 @@ class Reason(StrEnum):
     """An earlier channel of a `strategy: first` notification reached the user."""
 
     PROVIDER_DOWN = "provider_down"
-    """Deferred: every provider of this channel is drained, at its rate limit, or has an open circuit."""
+    """Every provider of this channel is drained, at its rate limit, has an open circuit, or asked for a pause
+    (`Retry-After`). Deferred, or `undelivered` if another channel follows and no provider is at its rate
+    limit.
+    """
 
     RETRY = "retry"
     """The last pass failed; the next one is scheduled."""
@@ -64,7 +67,9 @@ class Reason(StrEnum):
     """No operator acted on the parked delivery within `[parking] keep_s`."""
 
     NO_DEVICE = "no_device"
-    """Every device of the user was refused; none is left to send to."""
+    """No device is left to send to, and one was refused earlier. If the last call refused it, the reason is
+    `recipient_rejected`.
+    """
 
     NO_PROVIDER = "no_provider"
     """No provider of this channel is configured."""

@@ -19,7 +19,10 @@ from domain.transition import Closure, Transition, Wait
 ASK_AGAIN_S = 30.0
 """How long after an inconclusive look-up the provider is asked again, in seconds."""
 FIRST_ASKS_S = (0.5, 2.0, 5.0)
-"""Shorter waits soon after an ambiguous answer: most look-ups succeed within seconds."""
+"""Shorter waits for a young attempt, as most look-ups succeed within seconds: each applies while less than
+twice the wait has passed since the intent. A call that took longer than 10 s is looked up at once, then
+every ASK_AGAIN_S.
+"""
 
 
 class Finding(StrEnum):
@@ -160,8 +163,8 @@ def _give_up(snapshot: DeliverySnapshot, attempt: Attempt) -> Transition:
 
 
 def _ask_again(snapshot: DeliverySnapshot, attempt: Attempt, latest: datetime) -> Wait:
-    """When the provider is asked next: soon at first, and no later than `latest` while that is in
-    the future.
+    """When the provider is asked next: sooner the less time has passed since the intent, and no later than
+    `latest` while that is in the future.
     """
     age_s = (snapshot.now - attempt.intended_at).total_seconds()
     wait_s = next((ask_s for ask_s in FIRST_ASKS_S if age_s < ask_s * 2), ASK_AGAIN_S)

@@ -1,7 +1,7 @@
 """The link in a mail by which its recipient unsubscribes from the type: RFC 8058's one click.
 
-It names a delivery, and so its tenant, user, type and channel, without revealing them: the id is derived from
-them (domain.ids). It is signed, so that no one can make a link for another user.
+It names a delivery, and so its tenant, user, type and channel, without revealing them: the id is a time and
+random bits. It is signed, so that no one can make a link for another user.
 """
 
 import base64

@@ -114,9 +114,8 @@ class Provider(Protocol):
     """A vendor's adapter: it builds a request, parses the answer and translates codes. No policy.
 
     `timeout_s` is the whole budget of a call over the network (pool, connect, write, read), in seconds.
-    The steps have the same names in every adapter: `build_payload`, `parse_result`, `parse_receipt`,
-    `parse_reply`; a search goes through `_query`, and callbacks through `read_callback` and
-    `verify_signature`.
+    Adapters name their common steps alike: `build_payload`, `parse_result`, `parse_receipt`,
+    `parse_reply`; `_query` for a search; `read_callback` or `_read_callback`, and `verify_signature`.
     """
 
     name: ClassVar[str]
@@ -136,7 +135,7 @@ class Provider(Protocol):
         ...
 
     def parse_callback(self, request: CallbackRequest) -> Sequence[Receipt]:
-        """Verify a callback over its raw bytes and translate it. Raises CallbackRefused."""
+        """Verify a callback by the vendor's scheme and translate it. Raises CallbackRefused."""
         ...
 
     def address_of(self, device: Device) -> str | None:
@@ -153,7 +152,7 @@ class ReceivesReplies(Protocol):
     """An adapter whose vendor also sends replies of recipients to the callback URL."""
 
     def parse_replies(self, request: CallbackRequest) -> Sequence[Reply]:
-        """Verify a callback over its raw bytes and return its replies. Raises CallbackRefused."""
+        """Verify a callback by the vendor's scheme and return its replies. Raises CallbackRefused."""
         ...
 
 

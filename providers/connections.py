@@ -27,9 +27,11 @@ class ConnectionLimits:
 
     connections_max: int = 100
     pool_s: float = 2.0
-    """For a free connection, when all are in use."""
+    """For a free connection, when all are in use. aiohttp counts it together with DNS and connecting: all of
+    them take at most `pool_s` + `connect_s`.
+    """
     connect_s: float = 3.0
-    """For DNS, the connection and TLS."""
+    """For the connection to one address, and TLS."""
     write_s: float = 5.0
     """For writing the request's body."""
     read_s: float = 30.0

@@ -11,7 +11,7 @@
 -- ARGV[3..]     max and per_ms of each limit, in the order of its key
 --
 -- Returns {admitted, incomplete, free_at_ms, position of each limit that denied ...}. `incomplete`: the
--- result depends on counts that were lost. A limit that is full by what was counted since denies for certain.
+-- result depends on counts that were lost. A limit already full by the counts since the flush always denies.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 

@@ -1,4 +1,4 @@
-"""The reconciliation's queries and repairs of the ledger: contradictions, and what was lost.
+"""The reconciliation's queries and repairs of the ledger: inconsistencies, and what was lost.
 
 Claiming what is due repairs almost everything. These functions repair what claiming cannot find.
 """
@@ -12,7 +12,7 @@ from storage.statements import statement
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The number of contradictions in the ledger, by kind. All are 0, except `overdue`
+    """The number of inconsistencies in the ledger, by kind. All are 0, except `overdue`
     in a backlog, and `orphan_receipts`."""
 
     live_without_due: int
@@ -42,7 +42,7 @@ class DeadLetters:
 
 
 async def drift(pool: Pool, live_max: int = 200_000) -> Drift:
-    """Count contradictions in one snapshot; only the oldest `live_max` live notifications are examined."""
+    """Count inconsistencies in one snapshot; only the oldest `live_max` live notifications are examined."""
     row = await pool.fetchrow(statement("count_drift"), live_max)
     assert row is not None
     return Drift(**dict(row))

@@ -79,17 +79,17 @@ LATE_OUTCOMES = Metric(
 DRIFT = Metric("herald_drift_total", ("kind",), "Inconsistencies found by the reconciliation")
 REMOVED = Metric("herald_removed_total", ("kind",), "Partitions and rows removed by retention")
 SMS_SEGMENTS = Metric(
-    "herald_sms_segments_total", ("provider",), "Segments of SMS accepted in the answer to a call"
+    "herald_sms_segments_total", ("provider",), "SMS segments accepted by providers at send time"
 )
 SMS_COST = Metric(
     "herald_sms_cost_total",
     ("provider", "currency"),
-    "Estimated cost of SMS accepted in the answer to a call, in the currency",
+    "Estimated cost of SMS accepted by providers at send time, in the currency",
 )
 SMS_SEGMENTS_DIFFER = Metric(
     "herald_sms_segments_differ_total",
     ("provider",),
-    "SMS accepted in the answer to a call whose provider counted other segments than Herald",
+    "SMS whose provider reported a different segment count",
 )
 CIRCUIT_STATE = Metric(
     "herald_circuit_state", ("provider",), "State of a provider's circuit: 0 closed, 1 half open, 2 open"

@@ -42,7 +42,7 @@ def workers_of(parts: Parts, client: Client) -> list[Worker]:
                 task_queue=queue,
                 workflows=[NotificationWorkflow, BatchWorkflow, BroadcastWorkflow, ReconciliationWorkflow],
                 activities=list(activities.values()),
-                # Import rules keep workflows deterministic (import-linter), and tests run them sandboxed.
+                # tests/guards/test_imports.py keeps workflows deterministic, and tests run them sandboxed.
                 workflow_runner=UnsandboxedWorkflowRunner(),
                 max_concurrent_workflow_tasks=in_flight * 2,
                 max_concurrent_local_activities=in_flight * 4,

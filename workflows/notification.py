@@ -12,7 +12,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.exceptions import TimeoutError as TimedOut
 
-# All of it: a sandbox that imports `domain` again has another `Action` than the activities' results.
+# Pass everything through: if the sandbox re-imported `domain`, its `Action` would not match the activities'.
 with workflow.unsafe.imports_passed_through():
     from activities.check_preferences import CheckPreferences
     from activities.check_rate_limit import CheckRateLimit

@@ -2,8 +2,8 @@
 -- Claim up to $2 due notifications of one lane for $3 seconds. The claim pushes due_at forward by the lease, so that
 -- what is not updated in time is due again. Its token distinguishes its holder from a later one.
 -- $4 says which kinds: those with a dedicated workflow, those that a batch may take; each kind has its own order in
--- the index. What a batch handed over is due so that its workflow is started, and may then have nothing to do for a
--- long time: after the claim it is due when its deliveries say, not after each lease.
+-- the index. A handed-over notification is due only so that its workflow starts; afterwards use its deliveries' due
+-- time, not the lease.
 -- The commit does not wait for the disk. A claim that a crash undoes is due again, and the next process that acts on
 -- it finds the workflow running, or the delivery as the first one left it.
 WITH picked AS (

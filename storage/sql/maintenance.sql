@@ -3,7 +3,7 @@
 SELECT ensure_partitions_v1($1)
 
 -- name: count_drift
--- Count contradictions in the ledger. Each write leaves it consistent, so that every count except `overdue` and
+-- Count inconsistencies in the ledger. Each write leaves it consistent, so that every count except `overdue` and
 -- `orphan_receipts` is a fault. Only the oldest $1 live notifications are examined.
 WITH live AS (
     SELECT id, status, accepted_at FROM notifications
@@ -58,7 +58,7 @@ ON CONFLICT DO NOTHING
 RETURNING id, (SELECT pg_notify('herald_due', ''))
 
 -- name: count_dead_letters
--- Notifications that wait for an operator, and the age of the oldest in seconds.
+-- Notifications that wait for an operator, and how many seconds ago the oldest was accepted.
 SELECT tenant, type, status, count(*) AS count,
        EXTRACT(epoch FROM now() - min(accepted_at))::float8 AS oldest_age_s
 FROM notifications

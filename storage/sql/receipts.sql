@@ -88,7 +88,7 @@ ORDER BY d.id, a.number
 
 -- name: record_attempt_receipts
 -- Record what receipts show about attempts: the progress and the id of the message, that an open attempt was accepted
--- after all, that one closed as not accepted was accepted. A recorded outcome never changes.
+-- after all, that an attempt closed as not accepted was in fact accepted. A recorded outcome never changes.
 WITH input AS (
     SELECT * FROM unnest($1::attempt_receipt_v1[])
 ), recorded AS (

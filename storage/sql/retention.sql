@@ -21,8 +21,8 @@ WHERE month.start < date_trunc('month', now()) - make_interval(months => $1)
 ORDER BY month.start, kind.rank
 
 -- name: remove_old_messages
--- Remove which attempt a provider's message belongs to, at most $2 rows, once the month's attempts are gone: from
--- months older than $1 whole months and older than any partition that is left. A month that is kept also keeps the
+-- Remove old rows of provider_messages, at most $2, once the month's attempts are gone: from months older than
+-- $1 whole months and older than any partition that is left. A month that is kept also keeps the
 -- rows of later months, so that no round scans rows that it must not remove.
 WITH old AS (
     SELECT ctid FROM provider_messages

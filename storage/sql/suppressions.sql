@@ -1,7 +1,7 @@
 -- name: list_suppressions
 -- A page of a tenant's suppressed addresses. storage/users.py replaces the markers with conditions, so that each
--- combination is a statement with its own plan. What users answered to a sender of all tenants (`*`) is shown only to
--- a tenant that names the address: it may not see other numbers.
+-- combination is a statement with its own plan. STOP suppressions (tenant `*`) are shown only when the tenant names
+-- the address.
 SELECT channel, address, reason, source, created_at FROM suppressions
 WHERE tenant /* of */ = $1 /* conditions */
 ORDER BY channel, address LIMIT $2
