@@ -6,7 +6,7 @@
 --
 -- Tables whose rows are added in the order of time (contents, deliveries, attempts, receipts, timeline) are keyed by
 -- it: by when the notification was accepted, or by a delivery id that begins with the time. New entries then go to the
--- last pages of every index, whatever the size of the table.
+-- last pages of each index, whatever the size of the table; only the index of match keys has them anywhere.
 
 -- In the order of Status in Python: a notification's status is max(status) over its deliveries.
 CREATE TYPE status AS ENUM (
