@@ -22,7 +22,8 @@ from api.broadcast_models import (
 from api.context import AppContext, Ctx
 from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
 from api.problems import FieldError, Problem, documented, invalid
-from api.submissions import AHEAD_MAX, key_from
+from api.submissions import key_from
+from api.times import time_refused
 from domain.broadcasts import (
     COMMANDS,
     Audience,
@@ -59,7 +60,7 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx) 
     key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
     supplied = body.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
     new = _new(ctx, tenant, body, key, supplied)
-    if late := _too_late(datetime.now(UTC), body):
+    if late := time_refused(datetime.now(UTC), "start_at", body.start_at, body.expires_at):
         found = await ctx.broadcasts.named(tenant, key)
         if found is None:
             raise invalid([late])
@@ -200,16 +201,3 @@ def _new(
         start_at=body.start_at,
         expires_at=body.expires_at,
     )
-
-
-def _too_late(now: datetime, body: BroadcastIn) -> FieldError | None:
-    start_at, expires_at = body.start_at, body.expires_at
-    if expires_at is not None and expires_at <= now:
-        return FieldError("/expires_at", "in_the_past", "this time has passed")
-    if start_at is not None and start_at > now + AHEAD_MAX:
-        return FieldError("/start_at", "out_of_range", f"at most {AHEAD_MAX.days} days ahead")
-    if expires_at is not None and expires_at > now + 2 * AHEAD_MAX:
-        return FieldError("/expires_at", "out_of_range", f"at most {2 * AHEAD_MAX.days} days ahead")
-    if start_at is not None and expires_at is not None and expires_at <= start_at:
-        return FieldError("/expires_at", "before_start_at", "it is not later than `start_at`")
-    return None

@@ -13,7 +13,8 @@ from api.fields import Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
 from api.notifications import Cursor, Limit, conflict, not_found, page
 from api.problems import FieldError, documented, invalid
-from api.submissions import AHEAD_MAX, country_refused
+from api.submissions import country_refused
+from api.times import AHEAD_MAX
 from delivery.operator_commands import NoSuchNotification
 from domain.notification import Channel
 from domain.operator_decisions import Assume, CommandRefused, Retry

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from api.context import AppContext
 from api.models import DeliveryView, NotificationIn, NotificationView
 from api.problems import FieldError, Problem, invalid
+from api.times import time_refused
 from domain.batching import needs_workflow
 from domain.fingerprint import fingerprint, matches
 from domain.ids import notification_id
@@ -18,8 +19,6 @@ from domain.status import Status
 from storage.records import Acceptance, Submission
 
 KEY_CHARS_MAX: Final = 255
-AHEAD_MAX: Final = timedelta(days=366)
-"""How far ahead a notification may be scheduled, and how long after that it may expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +64,12 @@ def key_from(header: list[str], in_body: str | None) -> str:
 
 def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> Prepared:
     """Build the submission of a request. Raises Problem (422) for a type or lane that is not allowed."""
-    kind = ctx.catalog.types.get(request.type)
-    if kind is None:
+    rules = ctx.catalog.types.get(request.type)
+    if rules is None:
         known = ", ".join(ctx.catalog.types)
         raise invalid([FieldError("/type", "unknown_type", f"unknown type; expected one of {known}")])
-    if request.lane is Lane.CRITICAL and kind.lane is not Lane.CRITICAL:
-        message = f"only types whose lane is critical may use it; the lane of {request.type} is {kind.lane}"
+    if request.lane is Lane.CRITICAL and rules.lane is not Lane.CRITICAL:
+        message = f"only types whose lane is critical may use it; the lane of {request.type} is {rules.lane}"
         raise invalid([FieldError("/lane", "lane_not_allowed", message)])
     supplied = request.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
     keys = ctx.fingerprint_keys
@@ -82,7 +81,7 @@ def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> 
         type=request.type,
         idempotency_key=key,
         fingerprint=fingerprint(keys, next(iter(keys)), supplied),
-        lane=request.lane or kind.lane,
+        lane=request.lane or rules.lane,
         strategy=request.strategy,
         channels=tuple(request.channels),
         body=request.content.body,
@@ -94,13 +93,14 @@ def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> 
         metadata=request.metadata,
         send_at=request.send_at,
         expires_at=request.expires_at,
-        expires_s=kind.expires_s,
-        scrub=kind.scrub_when_final,
-        dedicated_workflow=needs_workflow(kind, request.strategy),
+        expires_s=rules.expires_s,
+        scrub=rules.scrub_when_final,
+        dedicated_workflow=needs_workflow(rules, request.strategy),
     )
     if Channel.SMS in request.channels and (refusal := country_refused(ctx, submission.to_sms)):
         return Prepared(submission, supplied, refusal)
-    return Prepared(submission, supplied, _too_late(datetime.now(UTC), request))
+    late = time_refused(datetime.now(UTC), "send_at", request.send_at, request.expires_at)
+    return Prepared(submission, supplied, late)
 
 
 def is_same(ctx: AppContext, prepared: Prepared, acceptance: Acceptance) -> bool:
@@ -155,16 +155,3 @@ def country_refused(ctx: AppContext, number: str | None) -> FieldError | None:
         return None
     message = f"SMS may only go to numbers of {', '.join(countries)}"
     return FieldError("/to/sms", Reason.COUNTRY_NOT_ALLOWED, message)
-
-
-def _too_late(now: datetime, request: NotificationIn) -> FieldError | None:
-    send_at, expires_at = request.send_at, request.expires_at
-    if expires_at is not None and expires_at <= now:
-        return FieldError("/expires_at", "in_the_past", "this time has passed")
-    if send_at is not None and send_at > now + AHEAD_MAX:
-        return FieldError("/send_at", "out_of_range", f"at most {AHEAD_MAX.days} days ahead")
-    if expires_at is not None and expires_at > now + 2 * AHEAD_MAX:
-        return FieldError("/expires_at", "out_of_range", f"at most {2 * AHEAD_MAX.days} days ahead")
-    if send_at is not None and expires_at is not None and expires_at <= send_at:
-        return FieldError("/expires_at", "before_send_at", "it is not later than `send_at`")
-    return None

@@ -80,14 +80,14 @@ class Demand:
         """Notifications a day."""
         return self.rate_per_s * self.busy_hours * 3600
 
-    def share(self, way: DeliveryPath) -> float:
+    def share(self, path: DeliveryPath) -> float:
         """The share of all notifications that take this path."""
         single = 1 - self.batch_share
         return {
             DeliveryPath.BATCH: self.batch_share,
             DeliveryPath.WORKFLOW: single * (1 - self.awaiting_share),
             DeliveryPath.AWAITING: single * self.awaiting_share,
-        }[way]
+        }[path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def plan(
     """Size an installation for a demand. Raises ValueError for shares outside of 0 to 1, or a rate of 0."""
     assumed = assumed or Assumed()
     _check(demand)
-    rates = {way: demand.peak_per_s * demand.share(way) for way in DeliveryPath}
+    rates = {path: demand.peak_per_s * demand.share(path) for path in DeliveryPath}
     needs = [
         *_temporal(demand, rates, costs, assumed),
         *_processes(rates, costs, assumed),
@@ -182,7 +182,7 @@ def plan(
 
 def _total(rates: Mapping[DeliveryPath, float], costs: Mapping[DeliveryPath, Cost], what: str) -> float:
     """The sum of rate times cost over all paths."""
-    return sum(rate * getattr(costs[way], what) for way, rate in rates.items() if rate)
+    return sum(rate * getattr(costs[path], what) for path, rate in rates.items() if rate)
 
 
 def _temporal(

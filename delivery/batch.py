@@ -170,7 +170,7 @@ class Batch:
         except LedgerError:
             raise
         except Exception as error:
-            # Only this notification is broken: its own workflow makes the error visible in Temporal.
+            # Only this notification is broken: its dedicated workflow makes the error visible in Temporal.
             log.error("batch_item_failed", notification_id=str(claim.id), why=type(error).__name__)
             return BatchItemResult.DEDICATED_WORKFLOW
 

@@ -1,4 +1,4 @@
-"""One notification of a batch: planned, limited and sent by the same code that its own workflow would run."""
+"""One notification of a batch: planned, limited and sent by the code that a dedicated workflow would run."""
 
 import asyncio
 from enum import StrEnum
@@ -24,7 +24,7 @@ class BatchItemResult(StrEnum):
     WAITING = "waiting"
     """Deferred without a call: no provider may be called, or the limits cannot be checked."""
     DEDICATED_WORKFLOW = "dedicated_workflow"
-    """It needs more than its first pass, and so its own workflow."""
+    """It needs more than its first pass, and so a dedicated workflow."""
     LEFT = "left"
     """It could not be processed now; it falls due again when its claim ends."""
 

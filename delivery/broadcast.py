@@ -154,8 +154,8 @@ class BroadcastProcessor:
     async def _submissions(
         self, broadcast: Broadcast, recipients: Sequence[BroadcastRecipient]
     ) -> tuple[list[Line], list[Refusal]]:
-        kind = self._catalog.types.get(broadcast.type)
-        if kind is None:
+        rules = self._catalog.types.get(broadcast.type)
+        if rules is None:
             raise TypeNotConfigured(f"type {broadcast.type} is not configured: add it to herald.toml")
         lines: list[Line] = []
         refusals: list[Refusal] = []
@@ -163,14 +163,14 @@ class BroadcastProcessor:
             if place % _RENDERED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             try:
-                lines.append(Line(recipient.number, self._submission(broadcast, kind, recipient)))
+                lines.append(Line(recipient.number, self._submission(broadcast, rules, recipient)))
             except (RenderingFailed, TemplateRefused, UnstorableText) as error:
                 code = error.code if isinstance(error, RenderingFailed) else "template_failed"
                 refusals.append(Refusal(recipient.number, code, str(error), "/data"))
         return lines, refusals
 
     def _submission(
-        self, broadcast: Broadcast, kind: NotificationType, recipient: BroadcastRecipient
+        self, broadcast: Broadcast, rules: NotificationType, recipient: BroadcastRecipient
     ) -> Submission:
         data: dict[str, Any] = {**broadcast.data, **(recipient.data or {}), "user_id": recipient.user_id}
         body = refuse_unstorable(compiled(broadcast.body, BODY_CHARS_MAX).render(data))
@@ -200,10 +200,10 @@ class BroadcastProcessor:
             to_whatsapp=to.get(Channel.WHATSAPP),
             metadata=broadcast.metadata,
             expires_at=broadcast.expires_at,
-            expires_s=kind.expires_s,
-            scrub=kind.scrub_when_final,
+            expires_s=rules.expires_s,
+            scrub=rules.scrub_when_final,
             broadcast_id=broadcast.id,
-            dedicated_workflow=needs_workflow(kind, broadcast.strategy),
+            dedicated_workflow=needs_workflow(rules, broadcast.strategy),
         )
 
 

@@ -50,7 +50,7 @@ class BatchStarter:
         self._backlog: dict[Lane, int] = {}
 
     def takes(self, lane: Lane) -> bool:
-        """Whether batches now take what is due in the lane, except notifications with their own workflow."""
+        """Whether batches now take what is due in the lane, except what has a dedicated workflow."""
         return lane in self._always or lane in self._spiking
 
     def is_busy(self, lane: Lane) -> bool:

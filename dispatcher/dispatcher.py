@@ -92,8 +92,8 @@ class Dispatcher:
 
     async def _dispatch(self) -> int:
         """Claim and start one round. Returns how many were claimed."""
-        places = min(self._slots.free(), self._window, self._policy.claim_max)
-        claims = await self._claim(places)
+        limit = min(self._slots.free(), self._window, self._policy.claim_max)
+        claims = await self._claim(limit)
         await self._read(claims)
         results = await asyncio.gather(*(self._start(claim) for claim in claims))
         refused = {status for status in results if status is not None}
@@ -107,13 +107,13 @@ class Dispatcher:
             self._window = min(self._window + 1, self._policy.in_flight_max)
         return len(claims)
 
-    async def _claim(self, places: int) -> list[Claim]:
+    async def _claim(self, limit: int) -> list[Claim]:
         """Claim for each lane by its turns; slots that a lane does not use go to the most urgent one that
         can.
 
         Turns continue from round to round, so that a lane gets its share even if slots free up one by one.
         """
-        shares = Counter(islice(self._turns, places))
+        shares = Counter(islice(self._turns, limit))
         claims: list[Claim] = []
         more: list[Lane] = []
         for lane in self._lanes:
@@ -122,7 +122,7 @@ class Dispatcher:
             if len(took) == shares[lane]:
                 more.append(lane)
         for lane in more:
-            claims += await self._claim_lane(lane, places - len(claims))
+            claims += await self._claim_lane(lane, limit - len(claims))
         return claims
 
     async def _read(self, claims: Sequence[Claim]) -> None:

@@ -19,7 +19,7 @@ _LEVEL = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 
 class ProviderHealthPublisher:
     """The loop that synchronises one worker process with the table `providers`."""
 
-    failure = "provider_watch_failed"
+    failure = "provider_health_failed"
 
     def __init__(self, pool: Pool, health: ProviderHealth, listener: Listener, metrics: Metrics) -> None:
         self._providers = Providers(pool)

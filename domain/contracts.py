@@ -112,7 +112,7 @@ class BatchProgress:
     """The progress of a batch: how many notifications it took, and their results.
 
     `settled`: the batch is done with them. `waiting`: deferred, because no provider may be called or the
-    limits cannot be checked. `promoted`: each gets its own workflow. `left`: to be claimed again later.
+    limits cannot be checked. `promoted`: each gets a dedicated workflow. `left`: to be claimed again later.
     `ended`: why it took no more.
     """
 

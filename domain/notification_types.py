@@ -194,7 +194,7 @@ class DispatchPolicy(BaseModel):
     batch_concurrency: Annotated[int, Field(gt=0, le=1000)] = 64
     """The most notifications that one batch sends at once; an OTP may queue behind this many operations."""
     promotions_per_s: Annotated[float, Field(ge=1)] = 20
-    """The most unsettled notifications of batches that get their own workflows, per second and worker
+    """The most unsettled notifications of batches that get dedicated workflows, per second and worker
     process, while batches have a backlog in the lane.
     """
     claim_max: Annotated[int, Field(gt=0, le=2000)] = 200

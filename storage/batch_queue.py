@@ -24,8 +24,8 @@ class BatchClaim:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A claim that a batch gives up. `dedicated_workflow`: the notification gets its own workflow from now
-    on; otherwise it is as if it had not been claimed.
+    """A claim that a batch gives up. `dedicated_workflow`: its notification has one from now on; otherwise it
+    is as if it had not been claimed.
     """
 
     claim: BatchClaim

@@ -65,7 +65,7 @@ TYPES = {
     "stop": NotificationType(on_unknown=OnUnknown.STOP, receipt_deadline_s=60),
     "must": NotificationType(required=True, await_receipt=True, receipt_deadline_s=60),
 }
-SETTLING_S = 5.0
+VISIBILITY_DELAY_S = 5.0
 TENANT = "bank"
 TURNS_MAX = 20
 
@@ -74,7 +74,7 @@ def catalog(
     types: Mapping[str, NotificationType] | None = None, every: ProviderPolicy | None = None, **changes: Any
 ) -> Catalog:
     """The tests' catalog. `every`: the policy of every provider. `changes`: other fields of the catalog."""
-    policy = every or ProviderPolicy(timeout_s=5, visibility_delay_s=SETTLING_S)
+    policy = every or ProviderPolicy(timeout_s=5, visibility_delay_s=VISIBILITY_DELAY_S)
     policies = {name: policy for names in ROUTES.values() for name in names}
     return Catalog(types={**TYPES, **(types or {})}, providers=policies, **changes)
 

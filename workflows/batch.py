@@ -42,7 +42,7 @@ class BatchWorkflow:
         )
         workflow.set_current_details(
             f"A batch of lane **{ref.lane}**: {progress.taken} taken, {progress.settled} settled, "
-            f"{progress.waiting} deferred, {progress.promoted} promoted to their own workflows, "
+            f"{progress.waiting} deferred, {progress.promoted} promoted to dedicated workflows, "
             f"{progress.left} left ({progress.ended})"
         )
         return progress

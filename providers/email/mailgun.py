@@ -41,7 +41,7 @@ from providers.http import Answer, HttpProvider, RequestFailed, by_status, refus
 from providers.installation import Installation
 from providers.settings import MailgunSettings, in_bytes
 
-SETTLING_S: Final = 1800.0
+VISIBILITY_DELAY_S: Final = 1800.0
 LOOKUP_BEFORE: Final = timedelta(minutes=5)
 EVENTS_MAX: Final = 300
 PAGES_MAX: Final = 10
@@ -67,7 +67,7 @@ class Mailgun(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
         resolves=AmbiguityResolution.LOOKUP,
-        visibility_delay_s=SETTLING_S,
+        visibility_delay_s=VISIBILITY_DELAY_S,
         receipts=True,
         polls=True,
         matches_by="our reference (tag and variable)",

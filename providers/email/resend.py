@@ -46,7 +46,7 @@ from providers.http import Answer, HttpProvider, RequestFailed, by_status, code_
 from providers.installation import Installation
 from providers.settings import ResendSettings, in_bytes
 
-SETTLING_S: Final = 0.0
+VISIBILITY_DELAY_S: Final = 0.0
 """No delay: repeating the request is the look-up."""
 KEY_LIFE_S: Final = 86_400.0
 QUOTA_WAIT_S: Final = 3600.0
@@ -126,7 +126,7 @@ class Resend(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
         resolves=AmbiguityResolution.IDEMPOTENT,
-        visibility_delay_s=SETTLING_S,
+        visibility_delay_s=VISIBILITY_DELAY_S,
         receipts=True,
         polls=True,
         key_life_s=KEY_LIFE_S,

@@ -52,7 +52,7 @@ from providers.http import Answer, HttpProvider, RequestFailed, by_status, refus
 from providers.installation import Installation
 from providers.settings import SendgridSettings
 
-SETTLING_S: Final = 60.0
+VISIBILITY_DELAY_S: Final = 60.0
 """How far the logs may lag. They promise "near real time" and give no figure."""
 LOOKUP_BEFORE: Final = timedelta(minutes=5)
 LOOKUP_AFTER: Final = timedelta(minutes=15)
@@ -81,7 +81,7 @@ class SendGrid(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.EMAIL,
         resolves=AmbiguityResolution.LOOKUP,
-        visibility_delay_s=SETTLING_S,
+        visibility_delay_s=VISIBILITY_DELAY_S,
         receipts=True,
         polls=True,
         matches_by="our reference (custom argument)",

@@ -32,7 +32,7 @@ from providers.http import Answer, HttpProvider, RequestFailed, by_status, code_
 from providers.installation import Installation
 from providers.settings import TermiiSettings, in_bytes
 
-SETTLING_S: Final = 30.0
+VISIBILITY_DELAY_S: Final = 30.0
 """It is not documented how soon a message appears in the inbox."""
 LOOKUP_BEFORE: Final = timedelta(minutes=15)
 """How much older than the intent a message may look. Termii's times have no zone; read in its own (UTC+1),
@@ -69,7 +69,7 @@ class Termii(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.SMS,
         resolves=AmbiguityResolution.LOOKUP,
-        visibility_delay_s=SETTLING_S,
+        visibility_delay_s=VISIBILITY_DELAY_S,
         receipts=True,
         polls=True,
         matches_by="recipient, text and time",

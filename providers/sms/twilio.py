@@ -39,7 +39,7 @@ from providers.settings import TwilioSettings, in_bytes
 from providers.sms.twilio_callbacks import read_callback
 from providers.sms.twilio_replies import parse_reply
 
-SETTLING_S: Final = 10.0
+VISIBILITY_DELAY_S: Final = 10.0
 LOOKUP_BEFORE: Final = timedelta(minutes=15)
 """How much older than the intent a message may look: the vendor's clock is not ours."""
 PAGE_SIZE: Final = 200
@@ -101,7 +101,7 @@ class Twilio(HttpProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         channel=Channel.SMS,
         resolves=AmbiguityResolution.LOOKUP,
-        visibility_delay_s=SETTLING_S,
+        visibility_delay_s=VISIBILITY_DELAY_S,
         receipts=True,
         polls=True,
         matches_by="recipient, text and time",

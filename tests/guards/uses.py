@@ -66,6 +66,18 @@ def definitions(paths: Iterable[Path]) -> Iterator[Definition]:
                         yield Definition(path, inner.name, inner, node)
 
 
+def fields(paths: Iterable[Path]) -> Iterator[Definition]:
+    """The fields of dataclasses."""
+    for path in paths:
+        for owner in tree(path).body:
+            if isinstance(owner, ast.ClassDef) and any(
+                "dataclass" in ast.unparse(d) for d in owner.decorator_list
+            ):
+                for node in owner.body:
+                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                        yield Definition(path, node.target.id, node, owner)
+
+
 def _names_of(node: ast.stmt) -> list[str]:
     if isinstance(node, Function | ast.ClassDef):
         return [node.name]
@@ -114,6 +126,10 @@ class Uses(ast.NodeVisitor):
         else:
             found = self._attributes.get(definition.name, [])
         return any(use.part in parts and definition.node not in use.inside for use in found)
+
+    def reads(self, field: str, parts: Container[str]) -> bool:
+        """Whether anything in these parts reads an attribute of this name."""
+        return any(use.part in parts for use in self._attributes.get(field, []))
 
     def _use(self, uses: dict[Key, list[Use]], name: Key) -> None:
         uses.setdefault(name, []).append(Use(self._part, tuple(self._inside)))

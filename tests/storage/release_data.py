@@ -7,6 +7,8 @@ life.json: the statements that they sent in a small life (life.py), with the ans
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -127,6 +129,10 @@ async def _of_this_tree(directory: Path) -> dict[str, str]:
 
 def _main() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    if subprocess.run(
+        ["git", "tag", "--list", f"v{version}"], cwd=ROOT, capture_output=True, check=True
+    ).stdout:
+        sys.exit(f"Version {version} is released: its data must not change. Set the next version first.")
     with tempfile.TemporaryDirectory() as directory:
         made = asyncio.run(_of_this_tree(Path(directory)))
     folder = RELEASES / version
