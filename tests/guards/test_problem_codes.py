@@ -8,7 +8,7 @@ from repository import ROOT, code, tree
 
 from api.problems import STATUS_CODES
 
-PLACES = {"Problem": 1, "CallbackRefused": 0}
+PLACES = {"Problem": 1, "CallbackRefused": 0, "CommandRefused": 0}
 """What raises a problem, and which argument is its code."""
 
 
