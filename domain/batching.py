@@ -15,8 +15,8 @@ UNAVAILABLE_PAUSE_S_MAX = 4.0
 
 
 def needs_workflow(type: NotificationType | None, strategy: Strategy) -> bool:
-    """Whether a notification needs a dedicated workflow from the start: one that waits for its receipt.
-    `type` is None if it is not configured any more.
+    """Whether a notification needs a dedicated workflow from the start: it waits for its receipt, or for the
+    end of one channel before the next (`first`). `type` is None if it is not configured any more.
     """
     return strategy is Strategy.FIRST or (type is not None and type.await_receipt)
 

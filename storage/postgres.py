@@ -52,8 +52,9 @@ _SESSION = {
     "application_name": "herald",
     "timezone": "UTC",
     "jit": "off",
-    # A plan is kept as long as its connection, until the tables are analysed: one that was made while a
-    # table or a new month's partition was empty would keep reading it whole as it fills.
+    # A plan is kept until the tables are analysed; a function's as long as its connection, a statement's for
+    # five minutes. One that was made while a table or a new month's partition was empty would keep reading
+    # it whole as it fills.
     "enable_seqscan": "off",
     # A bitmap scan would gather and sort everything that is due before claiming the first few; an index
     # has the order.
