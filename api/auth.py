@@ -13,13 +13,14 @@ from fastapi.security import HTTPBearer
 
 from api.problems import Problem
 from api.requests import JsonRequest, refuse_unknown_query, require_json
+from domain.access import Caller
 from storage import api_keys
 
 TTL_S: Final = 2.0
 """How long a key is cached: a revoked key stops working within this time."""
 CACHED_MAX: Final = 10_000
 
-StoredKey = tuple[str, bytes] | None
+StoredKey = tuple[Caller, bytes] | None
 Lookup = Callable[[str], Awaitable[StoredKey]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -35,8 +36,8 @@ class Keys:
         self._lookup = lookup
         self._cached: OrderedDict[str, tuple[float, asyncio.Task[StoredKey]]] = OrderedDict()
 
-    async def tenant_of(self, authorization: str | None) -> str:
-        """Return the tenant of the header's key. Raises Problem (401)."""
+    async def caller_of(self, authorization: str | None) -> Caller:
+        """Return the holder of the header's key. Raises Problem (401)."""
         if authorization is None:
             raise _unauthorized("api_key_missing", "Send an API key as `Authorization: Bearer hk_…`.")
         scheme, _, key = authorization.partition(" ")
@@ -85,7 +86,8 @@ class KeyedRoute(APIRoute):
 
         async def authenticated(request: Request) -> Response:
             keys: Keys = request.app.state.context.keys
-            request.state.tenant = await keys.tenant_of(request.headers.get("authorization"))
+            caller = await keys.caller_of(request.headers.get("authorization"))
+            request.state.caller, request.state.tenant = caller, caller.tenant
             refuse_unknown_query(request, known)
             return await handle(self.readable(request))
 

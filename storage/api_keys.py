@@ -7,6 +7,7 @@ from datetime import datetime
 
 import asyncpg
 
+from domain.access import ALL_SCOPES, Caller
 from storage.postgres import Connection, Pool
 from storage.statements import statement
 
@@ -74,7 +75,7 @@ async def list_api_keys(pool: Pool) -> list[ApiKey]:
     return [ApiKey(**dict(row)) for row in rows]
 
 
-async def lookup(pool: Pool, prefix: str) -> tuple[str, bytes] | None:
-    """The tenant and digest of a valid key; None if there is no such key."""
+async def lookup(pool: Pool, prefix: str) -> tuple[Caller, bytes] | None:
+    """The holder and the digest of a valid key; None if there is no such key."""
     row = await pool.fetchrow(statement("find_api_key"), prefix)
-    return (row["tenant"], row["digest"]) if row else None
+    return (Caller(prefix, row["name"], row["tenant"], ALL_SCOPES), row["digest"]) if row else None

@@ -7,8 +7,8 @@ WHERE api_keys.digest = excluded.digest AND api_keys.tenant = excluded.tenant
 RETURNING prefix
 
 -- name: find_api_key
--- The tenant and the digest of a valid key.
-SELECT tenant, digest FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL
+-- The holder and the digest of a valid key.
+SELECT tenant, name, digest FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL
 
 -- name: revoke_api_key
 -- Revoke a valid key.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from domain.access import ALL_SCOPES, Caller
 from storage import api_keys
 from storage.postgres import Pool
 
@@ -10,7 +11,10 @@ async def test_a_key_is_found_by_its_prefix_with_its_tenant_and_digest(pool: Poo
     key = await api_keys.create(pool, "acme", "backend")
     parts = api_keys.split(key)
     assert parts is not None
-    assert await api_keys.lookup(pool, parts[0]) == ("acme", parts[1])
+    assert await api_keys.lookup(pool, parts[0]) == (
+        Caller(parts[0], "backend", "acme", ALL_SCOPES),
+        parts[1],
+    )
 
 
 async def test_the_secret_is_not_stored(pool: Pool) -> None:
@@ -59,4 +63,6 @@ async def test_a_key_never_replaces_another_with_the_same_prefix(pool: Pool) -> 
     prefix, _ = api_keys.split(key) or ("", b"")
     with pytest.raises(ValueError, match=prefix):
         await api_keys.create(pool, "shop", "other", f"hk_{prefix}_another-secret")
-    assert (await api_keys.lookup(pool, prefix) or ("",))[0] == "bank"
+    found = await api_keys.lookup(pool, prefix)
+    assert found is not None
+    assert found[0].tenant == "bank"
