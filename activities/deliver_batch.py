@@ -9,6 +9,7 @@ from temporalio import activity
 from delivery.batch import Batch
 from delivery.batch_item import BatchItems
 from domain.contracts import BatchProgress, BatchRef
+from domain.fairness import Turns
 from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
 from storage.batch_queue import BatchQueue
@@ -26,6 +27,7 @@ class DeliverBatch:
         items: BatchItems,
         policy: DispatchPolicy,
         metrics: Metrics,
+        turns: Turns,
         stopping: asyncio.Event,
     ) -> None:
         """`stopping`: set when this process stops. Temporal's own event is not reliable: the first activity
@@ -36,6 +38,7 @@ class DeliverBatch:
         self._items = items
         self._policy = policy
         self._metrics = metrics
+        self._turns = turns
 
     @activity.defn(name="deliver_batch")
     async def deliver_batch(self, ref: BatchRef) -> BatchProgress:
@@ -43,7 +46,14 @@ class DeliverBatch:
         finish and are recorded.
         """
         batch = Batch(
-            UUID(ref.batch_id), Lane(ref.lane), self._queue, self._items, self._policy, self._metrics
+            UUID(ref.batch_id),
+            Lane(ref.lane),
+            self._queue,
+            self._items,
+            self._policy,
+            self._metrics,
+            self._turns,
+            ref.turns,
         )
         beside = [asyncio.create_task(_heartbeat(batch)), asyncio.create_task(self._stop(batch))]
         try:

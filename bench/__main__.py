@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import accept, batches, broadcast, drain, growth, latency, memory, publish
+from bench import accept, batches, broadcast, drain, fairness, growth, latency, memory, publish
 from bench.comparison import measure as comparison
 from bench.harness import Bench, TookTooLong
 from bench.report import Report, table
@@ -22,6 +22,7 @@ TOPICS: Mapping[str, Callable[[Bench], Awaitable[Report]]] = {
     "drain": drain.measure,
     "batches": batches.measure,
     "latency": latency.measure,
+    "fairness": fairness.measure,
     "broadcast": broadcast.measure,
     "growth": growth.measure,
     "memory": memory.measure,

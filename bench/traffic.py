@@ -14,6 +14,7 @@ from typing import Any, Self
 from bench import load
 from bench.harness import Running, TookTooLong
 from bench.load import NUMBER, SENT_AT, Load, Result
+from devstack.stack import TENANT
 from simulators.control import Simulators
 
 BATCH = 1000
@@ -112,12 +113,14 @@ class Drained:
 class Traffic:
     """Submits notifications to a running stack and reads what its vendors received. Use with `async with`."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, *, tenant: str = TENANT, key: str | None = None) -> None:
+        """`key`: the tenant's API key; by default the development stack's."""
         self.running = running
+        self._tenant = tenant
         self.simulators = Simulators(running.simulators_url)
         self._url = f"{running.stack.api_url}/v1/notifications"
         self._headers = {
-            "Authorization": f"Bearer {running.stack.api_key}",
+            "Authorization": f"Bearer {key or running.stack.api_key}",
             "Content-Type": "application/json",
         }
         self._next: dict[tuple[str, str], int] = {}
@@ -135,15 +138,15 @@ class Traffic:
         last = FIRST + count - 1
         await self.running.query(
             "INSERT INTO user_notification_settings (tenant, user_id, type, channel, enabled) "
-            "SELECT 'dev', 'user-' || n, $3, 'sms', true FROM generate_series($1::int, $2::int) n "
+            "SELECT $4, 'user-' || n, $3, 'sms', true FROM generate_series($1::int, $2::int) n "
             "ON CONFLICT DO NOTHING",
-            *(FIRST, last, type),
+            *(FIRST, last, type, self._tenant),
         )
         await self.running.query(
             "INSERT INTO devices (tenant, user_id, device_id, fcm_token) "
-            "SELECT 'dev', 'user-' || n, 'phone', 'token-' || n FROM generate_series($1::int, $2::int) n "
+            "SELECT $3, 'user-' || n, 'phone', 'token-' || n FROM generate_series($1::int, $2::int) n "
             "ON CONFLICT DO NOTHING",
-            *(FIRST, last),
+            *(FIRST, last, self._tenant),
         )
         await self.running.query("ANALYZE user_notification_settings, devices")
 
@@ -173,6 +176,14 @@ class Traffic:
         received = sorted(_epoch_s(message) - accepted.began for message in messages)
         times = Counter(message["to"] for message in messages)
         return Drained(count, accepted.began, count / accepted.seconds, received[:count], times)
+
+    async def settled(self, kind: Kind, count: int, within_s: float = 60) -> None:
+        """Wait until the vendor has `count` stamped messages. Raises TookTooLong."""
+
+        async def there() -> bool:
+            return len(await self.stamps(kind.vendor)) >= count
+
+        await self.running.until(f"{count} stamped messages", there, within_s, 0.25)
 
     async def _arrived(self, kind: Kind, count: int, within_s: float) -> None:
         started = time.monotonic()

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import structlog
 
 from delivery.batch_item import BatchItemResult, BatchItems
-from domain.batching import Pace
+from domain.batching import PORTION_MIN, Pace, is_always_batched
 from domain.contracts import BatchProgress
+from domain.fairness import Shares, Turns
 from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
 from storage.batch_queue import BatchClaim, BatchQueue, HandOver
@@ -41,13 +42,18 @@ class Batch:
         items: BatchItems,
         policy: DispatchPolicy,
         metrics: Metrics,
+        turns: Turns,
+        backlog: Collection[int] = (),
     ) -> None:
+        """`backlog`: the turns with a backlog when the batch was started."""
         self._id = id
         self._lane = lane
         self._queue = queue
         self._items = items
         self._policy = policy
         self._metrics = metrics
+        self._turns = turns
+        self._own = set(backlog)
         self._slots = asyncio.Semaphore(policy.batch_concurrency)
         self._under_way: set[asyncio.Task[None]] = set()
         self._counts: Counter[BatchItemResult] = Counter()
@@ -104,7 +110,11 @@ class Batch:
                 self.stop("full")
                 return
             started = time.monotonic()
-            claims = await self._claim(min(pace.portion, self._policy.batch_size - self._taken))
+            portion = pace.portion
+            if self._turns.is_contended(self._lane, started):
+                # What another tenant submits now is in the next portion.
+                portion = min(portion, PORTION_MIN)
+            claims = await self._claim(min(portion, self._policy.batch_size - self._taken))
             if claims:
                 await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
                 idle_since = time.monotonic()
@@ -124,7 +134,14 @@ class Batch:
 
     async def _claim(self, limit: int) -> Sequence[BatchClaim]:
         try:
-            claims = await self._queue.claim(self._lane, limit, self._policy.lease_s, self._id)
+            claims = await self._queue.claim(
+                self._lane,
+                limit,
+                self._policy.lease_s,
+                self._id,
+                None if is_always_batched(self._lane) else self._own | self._turns.spiking[self._lane],
+                Shares(self._policy.turn_weights, after=self._turns.last[self._lane]),
+            )
         except LedgerError as error:
             log.warning("batch_claiming_failed", batch_id=str(self._id), why=type(error).__name__)
             await self._rest(LEDGER_AWAY_S)
@@ -132,7 +149,11 @@ class Batch:
         if claims:
             self._metrics.claims.add(len(claims), lane=self._lane)
             self._taken += len(claims)
+        now = time.monotonic()
         for claim in claims:
+            # A turn that it began stays with it: what is left of a backlog may be below the threshold.
+            self._own.add(claim.turn)
+            self._turns.claimed(self._lane, claim.turn, now)
             self._metrics.due_lag_seconds.record(claim.late_s, lane=self._lane)
         return claims
 

@@ -86,9 +86,9 @@ class ProviderCalls:
         self._metrics = metrics
         self._counts_in_flight = counts_in_flight
 
-    async def reserve(self, provider: str) -> str | None:
-        """Reserve a call. Returns why it was refused, or None; then `send` or `repeat` must follow."""
-        return await self._health.enter(provider)
+    async def reserve(self, provider: str, tenant: str) -> str | None:
+        """Reserve a call for a tenant. Returns the reason if refused; else `send` or `repeat` must follow."""
+        return await self._health.enter(provider, tenant)
 
     async def send(self, snapshot: DeliverySnapshot, call: Call) -> MadeCall | None:
         """Send for the first time, as a new attempt. None: the delivery changed; read it again.

@@ -83,7 +83,8 @@ class DeliveryPass:
             reached = await self._limits.reserve(snapshot.notification, snapshot.delivery)
             if reached is not None:
                 return await self._apply(snapshot, decide(snapshot, reached))
-        while (refused := await self._calls.reserve(call.candidate.provider)) is not None:
+        tenant = snapshot.notification.tenant
+        while (refused := await self._calls.reserve(call.candidate.provider, tenant)) is not None:
             snapshot = snapshot.with_blocked(call.candidate.provider, refused)
             decision = decide(snapshot)
             if not isinstance(decision, Call):

@@ -85,12 +85,13 @@ class ProviderHealth:
         slow = bool(latencies) and latencies[int(len(latencies) * 0.95)] > SLOW_S
         return not slow and self._in_flight[name] < IN_FLIGHT_MAX
 
-    async def enter(self, name: str) -> str | None:
-        """Reserve a call. Returns why it was refused, or None; then `call` or `leave` must follow."""
+    async def enter(self, name: str, tenant: str) -> str | None:
+        """Reserve a call for a tenant. Returns the reason if refused; else `call` or `leave` must follow."""
         if not self._circuits[name].enter(time.monotonic()):
             return "circuit_open"
         rate = self._catalog.provider(name).rate_per_s
-        if rate is not None and await self._limiter.take(name, rate) > 0:
+        weight = self._catalog.dispatch.tenant_weights.get(tenant, 1)
+        if rate is not None and await self._limiter.take(name, rate, tenant, weight) > 0:
             self._circuits[name].left()
             return "rate"
         return None

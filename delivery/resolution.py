@@ -97,7 +97,7 @@ class Resolver:
         candidate = Candidate(attempt.provider, target) if target else None
         if candidate is None or not self._calls.may_repeat(snapshot, attempt, candidate):
             return Inquiry(Finding.UNRESOLVABLE, snapshot)
-        refused = await self._calls.reserve(attempt.provider)
+        refused = await self._calls.reserve(attempt.provider, snapshot.notification.tenant)
         if refused is not None:
             return Inquiry(Finding.INCONCLUSIVE, snapshot, refused=refused)
         made = await self._calls.repeat(snapshot, attempt, candidate)

@@ -1,7 +1,7 @@
 """Keeps one batch running for each batched lane that has work."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID, uuid4
 
 import structlog
@@ -11,6 +11,7 @@ from temporalio.service import RPCError
 from dispatcher.listener import Listener
 from domain.batching import is_always_batched, may_be_batched
 from domain.contracts import BatchRef
+from domain.fairness import Turns
 from domain.ids import batch_workflow_id
 from domain.notification import Lane
 from domain.notification_types import DispatchPolicy
@@ -39,6 +40,7 @@ class BatchStarter:
         lanes: Sequence[Lane],
         policy: DispatchPolicy,
         listener: Listener,
+        turns: Turns,
     ) -> None:
         self._client = client
         self._queue = queue
@@ -46,16 +48,19 @@ class BatchStarter:
         self._listener = listener
         self._batches = {lane: uuid4() for lane in lanes if may_be_batched(lane, policy)}
         self._always = {lane for lane in self._batches if is_always_batched(lane)}
-        self._spiking: set[Lane] = set()
-        self._backlog: dict[Lane, int] = {}
+        self._turns = turns
+        self._backlog: dict[Lane, dict[int, int]] = {}
 
-    def takes(self, lane: Lane) -> bool:
-        """Whether batches now take what is due in the lane, except what has a dedicated workflow."""
-        return lane in self._always or lane in self._spiking
+    def take_all(self, lane: Lane) -> bool:
+        """Whether batches take everything in the lane that needs no dedicated workflow; otherwise they take
+        the turns that spike.
+        """
+        return lane in self._always
 
-    def is_busy(self, lane: Lane) -> bool:
-        """Whether the lane is batched and had a backlog at the last count."""
-        return self.takes(lane) and self._backlog.get(lane, 0) > 0
+    def busy(self, lane: Lane) -> Collection[int]:
+        """The turns of the lane that batches take and that had a backlog at the last count."""
+        backlog = self._backlog.get(lane, {})
+        return backlog if self.take_all(lane) else self._turns.spiking[lane] & backlog.keys()
 
     async def rest(self) -> None:
         """Wait until something is due, at least LOOK_S."""
@@ -67,16 +72,16 @@ class BatchStarter:
         if not self._batches:
             return
         threshold = self._policy.batch_threshold
-        self._backlog = await self._queue.backlog(list(self._batches), threshold)
-        for lane, count in self._backlog.items():
+        self._backlog = await self._queue.backlog(list(self._batches), threshold, self._turns.last[Lane.BULK])
+        for lane, backlog in self._backlog.items():
             if lane not in self._always:
-                # Once started, batches keep the lane until it is empty: single workflows would not be faster.
-                if count >= threshold and lane not in self._spiking:
-                    log.info("lane_batched", lane=lane)
-                    self._spiking.add(lane)
-                elif count == 0:
-                    self._spiking.discard(lane)
-            if count and self.takes(lane):
+                spiking = self._turns.spiking[lane]
+                risen = {turn for turn, count in backlog.items() if count >= threshold} - spiking
+                if risen:
+                    log.info("lane_batched", lane=lane, tenants=len(risen))
+                # Once started, batches keep a turn until it is empty: single workflows would not be faster.
+                self._turns.spiking[lane] = risen | (spiking & backlog.keys())
+            if self.busy(lane):
                 await self._start(lane, self._batches[lane])
 
     async def _start(self, lane: Lane, batch_id: UUID) -> None:
@@ -84,7 +89,7 @@ class BatchStarter:
             await start(
                 self._client,
                 BatchWorkflow.run,
-                BatchRef(str(batch_id), lane.value),
+                BatchRef(str(batch_id), lane.value, sorted(self._turns.spiking[lane])),
                 id=batch_workflow_id(batch_id),
                 task_queue=task_queue(lane),
                 summary=f"batch of {lane}",

@@ -1,8 +1,9 @@
 """Claims due notifications lane by lane, and starts or wakes their workflows."""
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle, islice
 
 import structlog
@@ -16,6 +17,7 @@ from dispatcher.listener import Listener
 from dispatcher.token_bucket import TokenBucket
 from dispatcher.wakeups import wake
 from domain.contracts import NotificationRef
+from domain.fairness import Shares, Turns, turn_of
 from domain.ids import workflow_id
 from domain.masking import summary
 from domain.notification import Lane, Notification, Strategy
@@ -57,9 +59,14 @@ class Dispatcher:
         prefetched: PrefetchCache,
         listener: Listener,
         metrics: Metrics,
+        turns: Turns,
         batches: BatchStarter | None = None,
+        *,
+        contended_in_flight: int | None = None,
     ) -> None:
-        """`batches`: lanes that they take are left to them."""
+        """`batches`: what they take is left to them. `contended_in_flight`: the most first passes of one
+        tenant while others are active in its lane, for each unit of its weight; None: half of all.
+        """
         self._client = client
         self._ledger = ledger
         self._lanes = sorted(lanes, key=list(Lane).index)
@@ -74,7 +81,10 @@ class Dispatcher:
         self._window = policy.in_flight_max
         self._pause_s = 0.0
         self._claimed = 0
-        self._turns = cycle(turns({lane: policy.weights.get(lane, 1) for lane in self._lanes}))
+        self._turns = turns
+        self._contended_in_flight = contended_in_flight or max(1, policy.in_flight_max // 2)
+        self._held_back = False
+        self._lane_turns = cycle(lane_turns({lane: policy.weights.get(lane, 1) for lane in self._lanes}))
 
     async def round(self) -> None:
         """Claim one round over the lanes, and start its workflows."""
@@ -86,9 +96,23 @@ class Dispatcher:
             await asyncio.sleep(self._pause_s)
         elif not self._slots.free():
             await self._slots.wait_for(1, self._policy.sweep_s)
+        elif not self._claimed and self._held_back:
+            await self._due_or_released()
         elif not self._claimed:
             await self._listener.wait("herald_due", self._policy.sweep_s)
         await self._slots.wait_for(int(self._policy.in_flight_max * TOGETHER), TOGETHER_S)
+
+    async def _due_or_released(self) -> None:
+        """Wait until something is due or a slot is released: a tenant may have been at its limit."""
+        waits = {
+            asyncio.create_task(self._listener.wait("herald_due", self._policy.sweep_s)),
+            asyncio.create_task(self._slots.released()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def _dispatch(self) -> int:
         """Claim and start one round. Returns how many were claimed."""
@@ -113,7 +137,8 @@ class Dispatcher:
 
         Turns continue from round to round, so that a lane gets its share even if slots free up one by one.
         """
-        shares = Counter(islice(self._turns, limit))
+        self._held_back = False
+        shares = Counter(islice(self._lane_turns, limit))
         claims: list[Claim] = []
         more: list[Lane] = []
         for lane in self._lanes:
@@ -133,27 +158,53 @@ class Dispatcher:
                 self._prefetched.put(claim.id, found)
 
     async def _claim_lane(self, lane: Lane, limit: int) -> list[Claim]:
-        batched = self._batches is not None and self._batches.takes(lane)
-        # Batches promote hundreds a second, which would use all of Temporal's capacity.
-        bounded = batched and self._batches is not None and self._batches.is_busy(lane)
-        if bounded:
-            limit = min(limit, self._promotions.left())
         if limit <= 0:
             return []
-        claims = await self._ledger.claim(lane, limit, self._policy.lease_s, dedicated_only=batched)
-        if bounded:
-            self._promotions.take(len(claims))
+        busy = self._batches.busy(lane) if self._batches else ()
+        claims = await self._ledger.claim(
+            lane,
+            limit,
+            self._policy.lease_s,
+            dedicated_only=self._batches is not None and self._batches.take_all(lane),
+            batched=self._turns.spiking[lane],
+            shares=self._shares(lane, busy),
+        )
+        now = time.monotonic()
+        for claim in claims:
+            turn = turn_of(claim.tenant)
+            self._turns.claimed(lane, turn, now)
+            self._promotions.take(turn in busy)
+            self._metrics.due_lag_seconds.record(claim.late_s, lane=lane)
         if claims:
             self._metrics.claims.add(len(claims), lane=lane)
-        for claim in claims:
-            self._metrics.due_lag_seconds.record(claim.late_s, lane=lane)
+        else:
+            self._turns.nothing_due(lane)
         return claims
+
+    def _shares(self, lane: Lane, busy: Collection[int]) -> Shares:
+        """How many of the lane each tenant may get now.
+
+        Of the turns in `busy`, few: batches promote hundreds a second, which would use all of Temporal's
+        capacity.
+        """
+        rooms: dict[int, int] = {}
+        weights, room = self._policy.turn_weights, None
+        if self._turns.is_contended(lane, time.monotonic()):
+            room = self._contended_in_flight
+            held = self._slots.held()
+            rooms = {
+                turn: max(0, room * weights.get(turn, 1) - held.get(turn, 0)) for turn in {*held, *weights}
+            }
+            self._held_back = self._held_back or not all(rooms.values())
+        left = max(0, self._promotions.left())
+        rooms |= {turn: min(left, rooms.get(turn, left)) for turn in busy}
+        return Shares(weights, rooms, room, self._turns.last[lane])
 
     async def _start(self, claim: Claim) -> RPCStatusCode | None:
         """Start the claim's workflow, or wake the running one. Returns Temporal's refusal, if any."""
         id = str(claim.id)
         read = self._prefetched.peek(claim.id)
-        self._slots.take(id)
+        self._slots.take(id, turn_of(claim.tenant))
         try:
             started = await start(
                 self._client,
@@ -200,7 +251,7 @@ class Dispatcher:
         return error.status
 
 
-def turns(weights: Mapping[Lane, int]) -> list[Lane]:
+def lane_turns(weights: Mapping[Lane, int]) -> list[Lane]:
     """One cycle of turns: each lane as often as its weight, spread evenly."""
     credit = dict.fromkeys(weights, 0)
     order: list[Lane] = []

@@ -105,6 +105,8 @@ class BatchRef:
 
     batch_id: str
     lane: str
+    turns: list[int] = field(default_factory=list[int])
+    """The turns with a backlog when it was started (domain.fairness.turn_of); unused in lane `bulk`."""
 
 
 @dataclass(frozen=True)

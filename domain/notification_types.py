@@ -3,11 +3,13 @@
 import re
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain.countries import CountryKey, Region, key_for
+from domain.fairness import turn_of
 from domain.notification import Channel, Content, Lane
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -208,6 +210,17 @@ class DispatchPolicy(BaseModel):
     weights: dict[Lane, Annotated[int, Field(gt=0)]] = Field(
         default_factory=lambda: {Lane.CRITICAL: 8, Lane.HIGH: 4, Lane.NORMAL: 2, Lane.BULK: 1}
     )
+    tenant_weights: dict[str, Annotated[int, Field(gt=0, le=1000)]] = Field(default_factory=dict[str, int])
+    """Each tenant's share of a lane and of a provider's rate, where it is not 1."""
+    contended_in_flight: Annotated[int, Field(gt=0, le=1000)] = 6
+    """The most first passes of one tenant at once in a process with lane `critical`, for each unit of its
+    weight, while other tenants are active in the lane.
+    """
+
+    @cached_property
+    def turn_weights(self) -> dict[int, int]:
+        """`tenant_weights` by turn."""
+        return {turn_of(tenant): weight for tenant, weight in self.tenant_weights.items()}
 
 
 class ParkingPolicy(BaseModel):

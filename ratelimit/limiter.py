@@ -27,6 +27,11 @@ RETRY_S_MAX = 10.0
 short after a short outage, and few checks during a long one.
 """
 
+CONTENDS_US = 3_000_000
+"""How long a tenant that asked for a token keeps its share, in microseconds: longer than a refused
+delivery waits.
+"""
+
 _SPACE = "{herald:limit}"
 """The hash tag of all keys: the scripts read the sentinel together with the limits, so all share one slot."""
 
@@ -146,15 +151,17 @@ class Limiter:
             return False
         return True
 
-    async def take(self, provider: str, rate_per_s: float) -> float:
+    async def take(self, provider: str, rate_per_s: float, tenant: str, weight: int = 1) -> float:
         """Take a token from the provider's bucket. Returns 0.0, or the seconds until there is one.
 
-        The bucket holds the tokens of one second (at least one). While the store is unreachable there is
-        always a token: the provider itself limits with a 429.
+        The bucket holds the tokens of one second (at least one). Tenants that ask at the same time share it
+        by their weights. While the store is unreachable there is always a token: the provider itself limits
+        with a 429.
         """
-        capacity = max(1.0, rate_per_s)
+        bucket = f"{_SPACE}:rate:{provider}"
+        arguments = [rate_per_s, max(1.0, rate_per_s), tenant, weight, CONTENDS_US]
         try:
-            wait_us = await self._call(self._take, [f"{_SPACE}:rate:{provider}"], [rate_per_s, capacity])
+            wait_us = await self._call(self._take, [bucket, f"{bucket}:tenants"], arguments)
         except STORE_LOST:
             return 0.0
         return wait_us / 1_000_000

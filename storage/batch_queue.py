@@ -1,9 +1,10 @@
 """The queue of due notifications for batches: many at once, without a workflow for each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from domain.fairness import EQUAL, Shares
 from domain.notification import LANE_RANK, LANES, Lane
 from storage import row_types
 from storage.group import GroupCommit, Observe
@@ -18,6 +19,8 @@ class BatchClaim:
 
     id: UUID
     token: UUID
+    turn: int = field(default=0, compare=False)
+    """The tenant's turn (domain.fairness.turn_of)."""
     late_s: float = field(default=0.0, compare=False)
     """How long after its due time it was claimed, in seconds."""
 
@@ -41,19 +44,42 @@ class BatchQueue:
             "hand_over", pool, _hand_over, lambda row: row.claim.id.bytes, observe=observe
         )
 
-    async def claim(self, lane: Lane, limit: int, lease_s: float, batch_id: UUID) -> list[BatchClaim]:
-        """Claim the earliest `limit` notifications of a lane for a batch, for `lease_s` seconds."""
-        rows = await ask(self._pool, statement("claim_batch"), LANE_RANK[lane], limit, lease_s, batch_id)
-        return [BatchClaim(row["id"], row["claim"], row["late_s"]) for row in rows]
+    async def claim(
+        self,
+        lane: Lane,
+        limit: int,
+        lease_s: float,
+        batch_id: UUID,
+        turns: Collection[int] | None = None,
+        shares: Shares = EQUAL,
+    ) -> list[BatchClaim]:
+        """Claim `limit` notifications of a lane for a batch, for `lease_s` seconds, in turns by tenant.
+
+        `turns`: whose; None: everyone's. `shares`: how they divide it; a batch has room for any number.
+        """
+        own, weights = None if turns is None else list(turns), shares.weights
+        rows = await ask(
+            self._pool,
+            statement("claim_batch"),
+            *(LANE_RANK[lane], limit, lease_s, batch_id, own),
+            *([*weights], [*weights.values()], shares.after),
+        )
+        return [BatchClaim(row["id"], row["claim"], row["turn"], row["late_s"]) for row in rows]
 
     async def hand_over(self, hand_over: HandOver) -> None:
         """Release a claim, unless another process has claimed the notification since."""
         await self._hand_overs.submit(hand_over)
 
-    async def backlog(self, lanes: Sequence[Lane], up_to: int) -> dict[Lane, int]:
-        """How many notifications of each lane are due that a batch may take, counted up to `up_to`."""
-        rows = await ask(self._pool, statement("count_backlog"), [LANE_RANK[lane] for lane in lanes], up_to)
-        return {LANES[row["lane"]]: row["count"] for row in rows}
+    async def backlog(self, lanes: Sequence[Lane], up_to: int, after: int = 0) -> dict[Lane, dict[int, int]]:
+        """How many notifications of each lane and turn are due that a batch may take, counted up to `up_to`.
+        Turns without any are missing. `after`: the turn before the first that is examined.
+        """
+        ranks = [LANE_RANK[lane] for lane in lanes]
+        rows = await ask(self._pool, statement("count_backlog"), ranks, up_to, after)
+        backlog: dict[Lane, dict[int, int]] = {lane: {} for lane in lanes}
+        for row in rows:
+            backlog[LANES[row["lane"]]][row["turn"]] = row["count"]
+        return backlog
 
     async def close(self, timeout_s: float) -> None:
         """Accept no more hand-overs, and write those already accepted, for at most `timeout_s` seconds."""

@@ -7,10 +7,11 @@ updates call a function of storage/functions/, and return None when the delivery
 read it: another process was first; read it again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypedDict
 from uuid import UUID
 
+from domain.fairness import EQUAL, Shares
 from domain.fingerprint import Fingerprint
 from domain.notification import LANE_RANK, LANES, Channel, Lane, Notification, Recipient
 from domain.outcome import Outcome
@@ -86,14 +87,27 @@ class Ledger:
         return {row["id"]: fingerprint_of(row) for row in rows}
 
     async def claim(
-        self, lane: Lane, limit: int, lease_s: float, *, dedicated_only: bool = False
+        self,
+        lane: Lane,
+        limit: int,
+        lease_s: float,
+        *,
+        dedicated_only: bool = False,
+        batched: Collection[int] = (),
+        shares: Shares = EQUAL,
     ) -> list[Claim]:
-        """Claim up to `limit` notifications of a lane that are due, for `lease_s` seconds.
+        """Claim up to `limit` notifications of a lane that are due, in turns by tenant, for `lease_s` s.
 
-        `dedicated_only`: only those that no batch may take.
+        `dedicated_only`: only those that no batch may take. `batched`: the turns for which this holds anyway.
         """
-        kinds = [True] if dedicated_only else [True, False]
-        rows = await ask(self.pool, statement("claim_due"), LANE_RANK[lane], limit, lease_s, kinds)
+        turns = [*{*shares.weights, *shares.rooms}]
+        rows = await ask(
+            self.pool,
+            statement("claim_due"),
+            *(LANE_RANK[lane], limit, lease_s, [True] if dedicated_only else [True, False], list(batched)),
+            *(turns, [shares.weights.get(turn, 1) for turn in turns]),
+            *([shares.rooms.get(turn, shares.room) for turn in turns], shares.room, shares.after),
+        )
         return [
             Claim(
                 id=row["id"],

@@ -35,6 +35,7 @@ from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
 from delivery.user_limits import UserLimits
 from domain.contracts import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
+from domain.fairness import Turns
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
@@ -153,6 +154,7 @@ class Worker:
         self.check_preferences = CheckPreferences(self.planner, self.slots, self.prefetched).check_preferences
         self._limit = CheckRateLimit(admission, self.prefetched)
         self._poll = PollDeliveryStatus(overdue)
+        self.turns = Turns()
         self.batch_items = BatchItems(self.planner, admission, self.passes, catalog)
 
     async def run(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
@@ -162,7 +164,9 @@ class Worker:
 
     def batch(self, lane: Lane = Lane.BULK, **policy: Any) -> Batch:
         """A batch of the lane, not started."""
-        return Batch(uuid4(), lane, self.queue, self.batch_items, DispatchPolicy(**policy), self.metrics)
+        return Batch(
+            uuid4(), lane, self.queue, self.batch_items, DispatchPolicy(**policy), self.metrics, self.turns
+        )
 
     async def settle(self, case: "Case", channel: Channel = Channel.SMS) -> PassResult:
         """Run passes, each at its time, until something else is needed."""

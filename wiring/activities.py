@@ -72,7 +72,7 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
         "deliver": Deliver(passes(counts_in_flight=True), slots, prefetched).deliver,
         "poll_delivery_status": PollDeliveryStatus(overdue).poll_delivery_status,
         "deliver_batch": DeliverBatch(
-            parts.batch_queue, items, catalog.dispatch, metrics, parts.stopping
+            parts.batch_queue, items, catalog.dispatch, metrics, parts.turns, parts.stopping
         ).deliver_batch,
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from delivery.prefetch import PrefetchCache
 from delivery.provider_health import ProviderHealth
 from delivery.slots import InFlightSlots
+from domain.fairness import Turns
 from domain.notification import Channel, Lane
 from providers import registry
 from providers.base import Provider
@@ -43,6 +44,7 @@ class Parts:
     health: ProviderHealth = field(init=False)
     slots: InFlightSlots = field(init=False)
     prefetched: PrefetchCache = field(default_factory=PrefetchCache)
+    turns: Turns = field(default_factory=Turns)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the process stops."""
 

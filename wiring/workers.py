@@ -85,7 +85,7 @@ def listener_of(parts: Parts) -> Listener:
 def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
     """The loops of a process, except the listener and the signals to workflows."""
     policy = parts.settings.catalog.dispatch
-    batches = BatchStarter(client, parts.batch_queue, parts.lanes, policy, listener)
+    batches = BatchStarter(client, parts.batch_queue, parts.lanes, policy, listener, parts.turns)
     dispatcher = Dispatcher(
         client,
         parts.ledger,
@@ -95,7 +95,10 @@ def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
         parts.prefetched,
         listener,
         parts.metrics,
+        parts.turns,
         batches,
+        # Other processes gather what they read and write, and take longer for few notifications.
+        contended_in_flight=policy.contended_in_flight if Lane.CRITICAL in parts.lanes else None,
     )
     # During a broadcast receipts arrive by the thousand, and would delay OTPs in a critical-only process.
     low_priority = set(parts.lanes) == {Lane.CRITICAL}

@@ -39,7 +39,7 @@ SELECT (SELECT count(*) FROM derived
 -- Put live notifications that lost their queue entry back into the queue, each for a dedicated workflow: due when their
 -- deliveries say, or now. A notification that another transaction is writing is skipped.
 WITH lost AS (
-    SELECT n.id, n.lane, n.accepted_at FROM notifications n
+    SELECT n.id, n.tenant, n.lane, n.accepted_at FROM notifications n
     WHERE (n.final_at IS NULL OR n.status >= 'outcome_unknown')
       AND n.accepted_at < now() - interval '1 minute'
       -- Key look-ups: EXISTS may become a join that reads whole tables.
@@ -50,9 +50,10 @@ WITH lost AS (
     ORDER BY n.accepted_at LIMIT $1
     FOR NO KEY UPDATE OF n SKIP LOCKED
 )
-INSERT INTO due (id, lane, due_at, dedicated_workflow)
+INSERT INTO due (id, lane, due_at, dedicated_workflow, turn)
 SELECT id, lane, GREATEST(now(), (SELECT min(due_at) FROM deliveries d
-                                  WHERE d.accepted_at = lost.accepted_at AND d.notification_id = lost.id)), true
+                                  WHERE d.accepted_at = lost.accepted_at AND d.notification_id = lost.id)), true,
+       crc32(convert_to(tenant, 'UTF8')) - 2147483648
 FROM lost
 ON CONFLICT DO NOTHING
 RETURNING id, (SELECT pg_notify('herald_due', ''))

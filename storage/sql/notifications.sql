@@ -35,9 +35,10 @@ WITH input AS (
     FROM accepted JOIN input USING (id)
          CROSS JOIN LATERAL unnest(input.channels) WITH ORDINALITY AS line (channel, place)
 ), queued AS (
-    INSERT INTO due (id, lane, due_at, dedicated_workflow)
+    INSERT INTO due (id, lane, due_at, dedicated_workflow, turn)
     SELECT accepted.id, accepted.lane, GREATEST(accepted.send_at, accepted.accepted_at),
-           input.dedicated_workflow OR accepted.strategy = 'first'
+           input.dedicated_workflow OR accepted.strategy = 'first',
+           crc32(convert_to(accepted.tenant, 'UTF8')) - 2147483648
     FROM accepted JOIN input USING (id)
 )
 SELECT id, accepted_at, expires_at, status, (SELECT pg_notify('herald_due', '')) FROM accepted

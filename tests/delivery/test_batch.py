@@ -8,13 +8,14 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
-from delivery_case import ALONE, Case, Submitter, Worker, catalog
+from delivery_case import ALONE, TENANT, Case, Submitter, Worker, catalog
 from waiting import until
 from watched_ledger import WatchedLedger
 
 from delivery.batch import LEASE_LEFT_S, Batch
 from delivery.batch_item import BatchItemResult
 from domain.batching import PORTION_MIN, UNAVAILABLE_PAUSE_S
+from domain.fairness import turn_of
 from domain.notification import Channel, Lane
 from domain.notification_types import Limit, NotificationType, OnLimit
 from domain.reasons import Reason
@@ -55,6 +56,32 @@ async def test_a_batch_sends_everything_due(submitter: Submitter, worker: Worker
     await _each_sent_once(cases)
     assert await submitter.ledger.pool.fetchval("SELECT count(*) FROM due") == 0
     assert 'herald_batch_items_total{lane="bulk",result="settled"} 30.0' in worker.metrics.render().decode()
+
+
+async def test_a_batch_of_a_spike_takes_the_turns_with_a_backlog_only(
+    submitter: Submitter, worker: Worker
+) -> None:
+    cases = [await submitter.accept("alone", lane=Lane.NORMAL) for _ in range(3)]
+    await cases[0].execute("UPDATE due SET turn = 7 WHERE id = $1")
+    worker.turns.spiking[Lane.NORMAL].add(turn_of(TENANT))
+    progress = await worker.batch(Lane.NORMAL).run()
+    assert (progress.taken, progress.settled) == (2, 2)
+    assert (await cases[0].load()).status is Status.ACCEPTED
+
+
+async def test_a_batch_keeps_the_turns_that_it_began(submitter: Submitter, worker: Worker) -> None:
+    cases = [await submitter.accept("alone", lane=Lane.NORMAL) for _ in range(60)]
+    worker.turns.spiking[Lane.NORMAL].add(turn_of(TENANT))
+    batch = worker.batch(Lane.NORMAL, batch_size=50 + 10)
+    running = asyncio.create_task(batch.run())
+
+    async def has_begun() -> bool:
+        return bool(batch.progress.taken)
+
+    await until(has_begun)
+    worker.turns.spiking[Lane.NORMAL].clear()
+    assert (await running).taken == 60
+    await _each_sent_once(cases)
 
 
 async def test_plan_and_pass_share_one_load(submitter: Submitter, worker: Worker) -> None:

@@ -12,9 +12,10 @@ from worker_harness import ORDINARY, FakeTemporal, WorkerHarness, until
 
 from delivery.prefetch import PrefetchCache
 from delivery.slots import InFlightSlots
-from dispatcher.dispatcher import Dispatcher, turns
+from dispatcher.dispatcher import Dispatcher, lane_turns
 from dispatcher.listener import Listener
 from dispatcher.loop import run_rounds
+from domain.fairness import Turns
 from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
 from storage.group import LedgerUnavailable
@@ -35,6 +36,7 @@ async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
         in_flight_max: int = 1,
         prefetched: PrefetchCache | None = None,
         ledger: Ledger | None = None,
+        contended_in_flight: int | None = None,
         **temporal: object,
     ) -> FakeTemporal:
         slots = InFlightSlots(in_flight_max)
@@ -50,6 +52,8 @@ async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
             prefetched or PrefetchCache(),
             listener,
             metrics,
+            Turns(),
+            contended_in_flight=contended_in_flight,
         )
         tasks.append(asyncio.create_task(run_rounds(dispatcher)))
         return fake
@@ -96,7 +100,7 @@ async def test_the_most_urgent_lane_goes_first_and_uses_spare_slots(
 
 @pytest.mark.parametrize("weights", [{Lane.HIGH: 4, Lane.NORMAL: 2, Lane.BULK: 1}, {Lane.CRITICAL: 8}])
 def test_turns_repeat_each_lane_by_its_weight(weights: dict[Lane, int]) -> None:
-    order = turns(weights)
+    order = lane_turns(weights)
     assert Counter(order) == weights
     if len(weights) > 1:
         assert not any(a == b == c for a, b, c in zip(order, order[1:], order[2:], strict=False))
@@ -167,3 +171,36 @@ async def test_a_claim_that_cannot_be_read_is_started(harness: WorkerHarness, be
     fake = begin(in_flight_max=5, ledger=BlindLedger(harness.ledger.pool))
     await until(lambda: _is(fake, 3))
     assert set(fake.started) == lanes.keys()
+
+
+async def _of(harness: WorkerHarness, tenant: str, count: int) -> dict[str, str]:
+    ids = await asyncio.gather(*(harness.accept(lane=Lane.HIGH, tenant=tenant) for _ in range(count)))
+    return {str(id): tenant for id in ids}
+
+
+async def test_a_burst_leaves_other_tenants_their_turn(harness: WorkerHarness, begin: Begin) -> None:
+    tenants = await _of(harness, "burst", 60) | await _of(harness, "quiet", 3)
+    fake = begin(in_flight_max=10)
+    await until(lambda: _is(fake, 63))
+    assert Counter(tenants[id] for id in fake.started[:8])["quiet"] == 3
+    assert set(fake.started) == tenants.keys()
+
+
+async def test_no_tenant_holds_more_than_its_limit_while_another_is_active(
+    harness: WorkerHarness, begin: Begin
+) -> None:
+    tenants = await _of(harness, "burst", 60) | await _of(harness, "quiet", 3)
+    fake = begin(in_flight_max=40, contended_in_flight=4, holds=True)
+    await until(lambda: _is(fake, 1))
+    # Nobody has been active before: the first round knows of no contention.
+    held = len(fake.started)
+    fake.release(held)
+    for _ in range(5):
+        held = len(fake.started)
+        await until(lambda: _is(fake, held + 1))  # noqa: B023 (awaited in this turn)
+        under_way = Counter(tenants[id] for id in fake.under_way())
+        assert under_way["burst"] <= 4
+        fake.release(len(fake.started))
+    fake.holds = False
+    fake.release(len(fake.started))
+    await until(lambda: _is(fake, 63))

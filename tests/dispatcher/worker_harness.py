@@ -108,7 +108,7 @@ class WorkerHarness:
         id = uuid4()
         submission = Submission(
             id=id,
-            tenant="bank",
+            tenant=changes.pop("tenant", "bank"),
             user_id=f"u-{id}",
             type=type,
             idempotency_key="k",
@@ -151,13 +151,17 @@ async def event_types(client: Client, id: UUID) -> list[str]:
 
 @dataclass
 class FakeTemporal:
-    """Stands for the client: accepts starts, or refuses them with `refuses`."""
+    """Stands for the client: accepts starts, or refuses them with `refuses`. `holds`: what was started is
+    under way until `release`.
+    """
 
     slots: InFlightSlots
     refuses: RPCStatusCode | None = None
     poison: frozenset[str] = frozenset()
     started: list[str] = field(default_factory=list[str])
     rounds: list[int] = field(default_factory=list[int])
+    holds: bool = False
+    _released: int = 0
     _together: int = 0
 
     async def start_workflow(self, _run: object, ref: Any, **_: object) -> None:
@@ -173,4 +177,15 @@ class FakeTemporal:
         if self.refuses is not None:
             raise RPCError("refused", self.refuses, b"")
         self.started.append(ref.notification_id)
-        self.slots.release(ref.notification_id)
+        if not self.holds:
+            self.slots.release(ref.notification_id)
+
+    def under_way(self) -> list[str]:
+        """What was started and not released."""
+        return self.started[self._released :]
+
+    def release(self, count: int) -> None:
+        """End the first `count` of all that was started."""
+        for id in self.started[self._released : count]:
+            self.slots.release(id)
+        self._released = count

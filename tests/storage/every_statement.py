@@ -51,7 +51,7 @@ def _shown(now: datetime) -> dict[str, Query]:
     id = row_id("n", 7)
     return {
         "list_attempts": Query((id,)),
-        "count_backlog": Query(([1, 2, 3], 10)),
+        "count_backlog": Query(([1, 2, 3], 10, 0)),
         "list_timeline": Query((id, now)),
         "give_back_claim": Query((id, uuid4(), 1.0)),
         "readdress": Query((id, {"sms": "+15550100"})),

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from ledger_case import Case, Cases, at
 
+from domain.fairness import turn_of
 from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.reasons import Reason
@@ -189,9 +190,10 @@ async def test_the_backlog_counts_what_batches_may_claim_up_to_a_limit(
         await cases()
     await cases(dedicated_workflow=True)
     await cases(lane=Lane.BULK)
+    turn = turn_of("acme")
     assert await queue.backlog([Lane.HIGH, Lane.NORMAL, Lane.BULK], 100) == {
-        Lane.HIGH: 0,
-        Lane.NORMAL: 5,
-        Lane.BULK: 1,
+        Lane.HIGH: {},
+        Lane.NORMAL: {turn: 5},
+        Lane.BULK: {turn: 1},
     }
-    assert await queue.backlog([Lane.NORMAL], 3) == {Lane.NORMAL: 3}
+    assert await queue.backlog([Lane.NORMAL], 3) == {Lane.NORMAL: {turn: 3}}

@@ -20,6 +20,8 @@ from storage.records import Claim
 from storage.statements import FUNCTIONS, call, statement, statements
 
 LEASE_S = 60.0
+ALL = ([True, False], [], [], [], [], None, 0)
+"""What else claim_due takes, without any exception."""
 
 
 @pytest_asyncio.fixture(autouse=True)
@@ -121,7 +123,7 @@ async def test_two_claimers_never_get_the_same_notification(ledger: Ledger, othe
 async def test_a_claimer_does_not_wait_for_another(cases: Cases, ledger: Ledger, pool: Pool) -> None:
     first = await cases()
     async with pool.acquire() as holder, holder.transaction():
-        locked = await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, [True, False])
+        locked = await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, *ALL)
         assert [row["id"] for row in locked] == [first.id]
         second = await cases()
         assert await asyncio.wait_for(_claim(ledger), timeout=60) == [second.id]
@@ -133,7 +135,7 @@ async def test_a_notification_is_still_due_after_its_claim_is_rolled_back(
     async with pool.acquire() as holder:
         transaction = holder.transaction()
         await transaction.start()
-        await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, [True, False])
+        await holder.fetch(statement("claim_due"), 2, 10, LEASE_S, *ALL)
         await transaction.rollback()
     assert await _claim(ledger) == [case.id]
 
@@ -281,11 +283,11 @@ async def test_there_are_four_lanes(case: Case, lane: int) -> None:
 @pytest.mark.parametrize("name", ["claim_due", "claim_batch"])
 async def test_the_commit_of_a_claim_does_not_wait_for_the_disk(name: str, cases: Cases, pool: Pool) -> None:
     case = await cases()
-    which = [True, False] if name == "claim_due" else uuid4()
+    which = ALL if name == "claim_due" else (uuid4(), None, [], [], 0)
     async with pool.acquire() as connection:
         await connection.execute("SET synchronous_commit = on")
         async with connection.transaction():
-            [claimed] = await connection.fetch(statement(name), LANE_RANK[Lane.NORMAL], 1, LEASE_S, which)
+            [claimed] = await connection.fetch(statement(name), LANE_RANK[Lane.NORMAL], 1, LEASE_S, *which)
             assert claimed["id"] == case.id
             assert await connection.fetchval("SHOW synchronous_commit") == "off"
         assert await connection.fetchval("SHOW synchronous_commit") == "on"

@@ -41,8 +41,9 @@ HOT = (
     "load_notifications",
     "count_indistinguishable_attempts",
 )
-FUNCTIONS = tuple(
-    f"ledger_{name}_v1" for name in ("advance", "close", "intend", "lock", "refresh", "renew", "update")
+FUNCTIONS = (
+    "due_turns_v1",
+    *(f"ledger_{name}_v1" for name in ("advance", "close", "intend", "lock", "refresh", "renew", "update")),
 )
 GROUPED = tuple(f"ledger_{name}_v1" for name in ("close", "intend", "refresh", "update"))
 EXPRESSIONS = ("addresses_v1", "suppression_key_v1", "is_opted_out_v1", "is_suppressed_v1")
