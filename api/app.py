@@ -60,7 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises providers.settings.SettingsError when the catalog is not valid.
     """
-    settings.catalog  # noqa: B018 (an invalid catalog must fail the start, not the first request)
+    # What is invalid must fail the start, not the first request.
+    registry.check_sms(settings.providers, settings.catalog)
     metrics = Metrics()
 
     @asynccontextmanager

@@ -24,6 +24,7 @@ from delivery.batch import Batch
 from delivery.batch_item import BatchItems
 from delivery.call import ProviderCalls
 from delivery.delivery_pass import DeliveryPass
+from delivery.limits import Limits
 from delivery.messages import Messages
 from delivery.overdue_receipts import OverdueReceipts
 from delivery.planner import Planner
@@ -33,12 +34,12 @@ from delivery.resolution import Resolver
 from delivery.slots import InFlightSlots
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
-from delivery.user_limits import UserLimits
 from domain.contracts import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Match, Receipt, SendResult
+from domain.sms_policy import EVERYWHERE
 from providers.base import LookupFailed, Message, Provider
 from providers.settings import ProviderSettings
 from ratelimit.limiter import Limiter
@@ -76,7 +77,7 @@ def catalog(
     """The tests' catalog. `every`: the policy of every provider. `changes`: other fields of the catalog."""
     policy = every or ProviderPolicy(timeout_s=5, visibility_delay_s=VISIBILITY_DELAY_S)
     policies = {name: policy for names in ROUTES.values() for name in names}
-    return Catalog(types={**TYPES, **(types or {})}, providers=policies, **changes)
+    return Catalog(types={**TYPES, **(types or {})}, providers=policies, **{"sms": EVERYWHERE, **changes})
 
 
 def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
@@ -139,7 +140,7 @@ class Worker:
         self.prefetched = PrefetchCache()
         self.queue = BatchQueue(ledger.pool)
         snapshots = Snapshots(catalog, providers, self.health)
-        limits = UserLimits(limiter, catalog, self.metrics)
+        limits = Limits(limiter, catalog, self.metrics, "secret")
         parked_max = catalog.parking.open_workflows_max
         transitions = Transitions(ledger, limits, self.metrics, parked_workflows_max=parked_max)
         admission = Admission(ledger, snapshots, transitions, limits)
