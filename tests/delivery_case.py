@@ -40,6 +40,7 @@ from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Match, Receipt, SendResult
 from domain.sms_policy import EVERYWHERE
+from domain.status import Status
 from providers.base import LookupFailed, Message, Provider
 from providers.settings import ProviderSettings
 from ratelimit.limiter import Limiter
@@ -176,6 +177,23 @@ class Worker:
 
     async def plan(self, case: "Case") -> Plan:
         return await ActivityEnvironment().run(self.check_preferences, NotificationRef(str(case.id)))
+
+    async def carry(self, case: "Case") -> tuple[Status, str | None]:
+        """Plan, admit and run first passes, as a workflow does. Returns the status and the reason of the
+        first delivery.
+        """
+        for step in (await self.plan(case)).steps:
+            if step.action is Action.SEND and step.limited:
+                await self.limit(case, Channel(step.channel))
+            await self.run(case, Channel(step.channel))
+        first = (await case.load()).deliveries[0]
+        return first.status, first.reason_code
+
+    async def exhaust(self, case: "Case", channel: Channel = Channel.SMS) -> None:
+        """Run passes, each at its time, until the delivery is a dead letter."""
+        while (await case.delivery(channel)).status is not Status.DEAD_LETTERED:
+            await case.elapse()
+            assert (await self.run(case, channel)).action in (Action.RETRY, Action.PARKED)
 
     async def limit(self, case: "Case", channel: Channel = Channel.SMS) -> LimitResult:
         return await ActivityEnvironment().run(self._limit.check_rate_limit, await case.ref(channel))
