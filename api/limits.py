@@ -29,7 +29,7 @@ class LimitView(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     by: list[str] = Field(examples=[["tenant", "address"]])
-    of: str = Field(examples=["bank/+234•••••6789"])
+    of: str = Field(examples=["shop/+234•••••6789"])
     types: list[str]
     lanes: list[Lane]
     max: int
@@ -45,7 +45,7 @@ class SpendView(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     by: list[str] = Field(examples=[["tenant", "country"]])
-    of: str = Field(examples=["bank/NG"])
+    of: str = Field(examples=["shop/NG"])
     max: str = Field(examples=["250"])
     currency: str = Field(examples=["USD"])
     then: Literal["drop", "defer"]
