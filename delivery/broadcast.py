@@ -173,7 +173,7 @@ class BroadcastProcessor:
         return lines, refusals
 
     def _number_refused(self, broadcast: Broadcast, recipient: BroadcastRecipient) -> Refusal | None:
-        """The refusal of a recipient with a number of its own that SMS may not go to."""
+        """The refusal of a recipient whose line has a number that SMS may not go to."""
         number = (recipient.addresses or {}).get(Channel.SMS)
         if number is None or Channel.SMS not in broadcast.channels:
             return None

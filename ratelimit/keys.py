@@ -58,7 +58,7 @@ class Charge:
 class SharedKeys:
     """Names the limits over all users.
 
-    An address or prefix is a digest under the installation's secret: whoever reads the store cannot try all
+    An address or prefix is a digest under the installation's secret: a reader of the store cannot try all
     numbers. Tenants and countries are in clear.
     """
 

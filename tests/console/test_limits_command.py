@@ -28,7 +28,7 @@ spend = [{ by = ["tenant", "country"], max = 20, currency = "USD" }]
 
 @pytest_asyncio.fixture
 async def limited(environment: Mapping[str, str], valkey: str, tmp_path: Path) -> AsyncIterator[Herald]:
-    """The command with an API of its own, whose store is up."""
+    """The command with another API, whose store is up."""
     port, config = free_port(), tmp_path / "herald.toml"
     config.write_text(CONFIG, encoding="utf-8")
     url = f"http://127.0.0.1:{port}"
