@@ -28,8 +28,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 class Expected:
-    """What the store should hold. No time passes in a window of an hour or in a day: each limit is a set of at
-    most `max` members, and each cap a sum of at most `max_micros` over its charges.
+    """What the store should hold. No time passes in a window of an hour or in a day: each limit is a set of
+    at most `max` members, and each cap a sum of at most `max_micros` over its charges.
     """
 
     def __init__(self, run: int) -> None:
