@@ -1,4 +1,4 @@
-"""The `check_rate_limit` activity: checks the limits of a delivery's user."""
+"""The `check_rate_limit` activity: checks a delivery's limits."""
 
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from activities.errors import is_local
 from delivery.admission import Admission
 from delivery.prefetch import PrefetchCache
 from domain.contracts import DeliveryRef, LimitResult
+from domain.notification import Channel
 from storage.group import LedgerError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -25,9 +26,9 @@ class CheckRateLimit:
     async def check_rate_limit(self, ref: DeliveryRef) -> LimitResult:
         """Reserve the delivery's places, or keep those it has.
 
-        Above a limit the delivery is dropped or deferred, as its type says.
+        Above a limit the delivery is dropped or deferred, as the limit says.
         """
-        if not self._admission.is_limited(ref.type, ref.channel):
+        if not self._admission.is_limited(ref.type, Channel(ref.channel)):
             return LimitResult(admitted=True)
         notification_id, delivery_id = UUID(ref.notification_id), UUID(ref.delivery_id)
         try:

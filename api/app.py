@@ -18,6 +18,7 @@ from api import (
     dead_letters,
     devices,
     health,
+    limits,
     notifications,
     openapi,
     problems,
@@ -32,6 +33,7 @@ from api.body_limit import BodyLimit
 from api.context import AppContext
 from api.health import Probes
 from api.methods import HeadAsGet
+from delivery.limit_counts import LimitCounts
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
 from domain.notification import Channel
@@ -60,7 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises providers.settings.SettingsError when the catalog is not valid.
     """
-    settings.catalog  # noqa: B018 (an invalid catalog must fail the start, not the first request)
+    # What is invalid must fail the start, not the first request.
+    registry.check_sms(settings.providers, settings.catalog)
     metrics = Metrics()
 
     @asynccontextmanager
@@ -88,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes.extend(notifications.direct.routes)
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
-        *(part.router for part in (dead_letters, providers, callbacks, unsubscribe, uploads)),
+        *(part.router for part in (dead_letters, providers, limits, callbacks, unsubscribe, uploads)),
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
@@ -143,16 +146,19 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         stack.push_async_callback(provider.aclose)
     secret = settings.secret_key.get_secret_value()
     temporal = settings.temporal
+    limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
+    stack.push_async_callback(limiter.aclose)
     return AppContext(
         keys=Keys(partial(api_keys.lookup, pool)),
         ledger=ledger,
         queries=queries,
         users=Users(pool),
         commands=OperatorCommands(ledger, queries),
+        limit_counts=LimitCounts(limiter, settings.catalog, secret),
         provider_store=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
-        probes=await _probes(settings, pool, stack),
+        probes=await _probes(settings, pool, limiter),
         metrics=metrics,
         providers=built,
         known_providers=registry.KNOWN,
@@ -167,9 +173,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     )
 
 
-async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Probes:
-    limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
-    stack.push_async_callback(limiter.aclose)
+async def _probes(settings: Settings, pool: Pool, limiter: Limiter) -> Probes:
     temporal = settings.temporal
     service = await ServiceClient.connect(
         ConnectConfig(

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from api.auth import Keys
 from api.health import Probes
+from delivery.limit_counts import LimitCounts
 from delivery.operator_commands import OperatorCommands
 from domain.notification import Channel
 from domain.notification_types import Catalog
@@ -36,6 +37,7 @@ class AppContext:
     queries: Queries
     users: Users
     commands: OperatorCommands
+    limit_counts: LimitCounts
     provider_store: Providers
     broadcasts: Broadcasts
     receipts: Receipts

@@ -13,7 +13,7 @@ from api.fields import Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
 from api.notifications import Cursor, Limit, conflict, not_found, page
 from api.problems import FieldError, documented, invalid
-from api.submissions import country_refused
+from api.submissions import number_refused
 from api.times import AHEAD_MAX
 from delivery.operator_commands import NoSuchNotification
 from domain.notification import Channel
@@ -174,7 +174,7 @@ async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None)
     """
     body = body or RetryIn()
     _check_expiry(body.expires_at)
-    if body.to and (refusal := country_refused(ctx, body.to.sms)):
+    if body.to and (refusal := number_refused(ctx, body.to.sms)):
         raise invalid([refusal])
     how = Retry(
         body.expires_at,

@@ -13,8 +13,6 @@ from domain.batching import needs_workflow
 from domain.fingerprint import fingerprint, matches
 from domain.ids import notification_id
 from domain.notification import Channel, Lane, Strategy
-from domain.preferences import is_allowed
-from domain.reasons import Reason
 from domain.status import Status
 from storage.records import Acceptance, Submission
 
@@ -25,8 +23,8 @@ KEY_CHARS_MAX: Final = 255
 class Prepared:
     """A submission, and the fields that its fingerprint covers.
 
-    `refused_if_new`: an error of its times or of the country of its number. It refuses a new notification,
-    but not the repeated request for one that was accepted earlier.
+    `refused_if_new`: an error of its times, or a number that SMS may not go to. It refuses a new
+    notification, but not the repeated request for one that was accepted earlier.
     """
 
     submission: Submission
@@ -97,7 +95,7 @@ def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> 
         scrub=rules.scrub_when_final,
         dedicated_workflow=needs_workflow(rules, request.strategy),
     )
-    if Channel.SMS in request.channels and (refusal := country_refused(ctx, submission.to_sms)):
+    if Channel.SMS in request.channels and (refusal := number_refused(ctx, submission.to_sms)):
         return Prepared(submission, supplied, refusal)
     late = time_refused(datetime.now(UTC), "send_at", request.send_at, request.expires_at)
     return Prepared(submission, supplied, late)
@@ -148,10 +146,8 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
     )
 
 
-def country_refused(ctx: AppContext, number: str | None) -> FieldError | None:
-    """Return the error for a number in `/to/sms` whose country SMS may not go to, or None."""
-    countries = ctx.catalog.sms.countries
-    if number is None or is_allowed(number, countries):
-        return None
-    message = f"SMS may only go to numbers of {', '.join(countries)}"
-    return FieldError("/to/sms", Reason.COUNTRY_NOT_ALLOWED, message)
+def number_refused(ctx: AppContext, number: str | None) -> FieldError | None:
+    """Return the error for a number in `/to/sms` that SMS may not go to, or None."""
+    policy = ctx.catalog.sms
+    refusal = policy.refusal_of(number) if number is not None else None
+    return FieldError("/to/sms", refusal, policy.explain(refusal)) if refusal else None

@@ -82,7 +82,7 @@ async def list_suppressions(
     if address is not None:
         if channel is None:
             raise invalid([FieldError("/query/channel", "required", "`address` needs its `channel`")])
-        address = _normalised(channel, address, "/query/address")
+        address = normalised(channel, address, "/query/address")
     after = _position(cursor) if cursor else None
     found = await ctx.users.suppressions(tenant, channel, address, limit + 1, after)
     views = [SuppressionView.of(suppression) for suppression in found[:limit]]
@@ -95,7 +95,7 @@ async def list_suppressions(
 @router.post("", summary="Suppress an address", status_code=201)
 async def suppress(body: SuppressionIn, tenant: Tenant, ctx: Ctx) -> SuppressionView:
     """Suppress an address. If it is suppressed already, it keeps its first reason."""
-    address = _normalised(body.channel, body.address, "/address")
+    address = normalised(body.channel, body.address, "/address")
     return SuppressionView.of(await ctx.users.suppress(tenant, body.channel, address, body.reason))
 
 
@@ -107,9 +107,9 @@ async def unsuppress(
     address: Annotated[Address, Query()],
 ) -> Response:
     """Lift the suppression of an address. 409 `stopped_by_recipient`: only the recipient can lift it."""
-    normalised = _normalised(channel, address, "/query/address")
-    if not await ctx.users.unsuppress(tenant, channel, normalised):
-        if await ctx.users.is_suppressed_globally(channel, normalised):
+    address = normalised(channel, address, "/query/address")
+    if not await ctx.users.unsuppress(tenant, channel, address):
+        if await ctx.users.is_suppressed_globally(channel, address):
             raise Problem(
                 409,
                 "stopped_by_recipient",
@@ -119,7 +119,8 @@ async def unsuppress(
     return Response(status_code=204)
 
 
-def _normalised(channel: Channel, address: str, pointer: str) -> str:
+def normalised(channel: Channel, address: str, pointer: str) -> str:
+    """Return an address of a channel in its one spelling. Raises Problem (422) with this pointer."""
     try:
         return _ADDRESSES[ADDRESS_KINDS[channel]].validate_python(address)
     except ValidationError as error:

@@ -20,6 +20,7 @@ NEXT_STEPS: Final = {
     "api_key_missing": "Check HERALD_API_KEY. `herald keys create` makes a key.",
     "api_key_invalid": "Check HERALD_API_KEY. `herald keys list` shows active keys.",
     "notification_not_found": "`herald list` shows the notifications that this API key can read.",
+    "limit_store_unavailable": "Check /readyz of the API: is Valkey up?",
     "provider_not_found": "`herald providers` shows all providers.",
 }
 """What to do after a problem whose detail does not say it, by its code."""

@@ -1,29 +1,29 @@
-"""Admits deliveries under their user's limits, and drops or defers those above a limit."""
+"""Admits deliveries under their limits, and drops or defers those above a limit."""
 
 from uuid import UUID
 
+from delivery.limits import Limits
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
-from delivery.user_limits import UserLimits
 from domain.contracts import LimitResult
 from domain.decision import decide
-from domain.notification import Delivery, Notification
+from domain.notification import Channel, Delivery, Notification
 from domain.status import SENDABLE
 from storage.ledger import Ledger
 
 
 class Admission:
-    """Reserves places under the user's limits before the first pass of a delivery."""
+    """Reserves places under the limits before the first pass of a delivery."""
 
     def __init__(
-        self, ledger: Ledger, snapshots: Snapshots, transitions: Transitions, limits: UserLimits
+        self, ledger: Ledger, snapshots: Snapshots, transitions: Transitions, limits: Limits
     ) -> None:
         self._ledger = ledger
         self._snapshots = snapshots
         self._transitions = transitions
         self._limits = limits
 
-    def is_limited(self, type_name: str, channel: str) -> bool:
+    def is_limited(self, type_name: str, channel: Channel) -> bool:
         """Whether a type has any limit on a channel."""
         return self._limits.apply_to(type_name, channel)
 

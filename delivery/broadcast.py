@@ -162,12 +162,24 @@ class BroadcastProcessor:
         for place, recipient in enumerate(recipients):
             if place % _RENDERED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+            if refusal := self._number_refused(broadcast, recipient):
+                refusals.append(refusal)
+                continue
             try:
                 lines.append(Line(recipient.number, self._submission(broadcast, rules, recipient)))
             except (RenderingFailed, TemplateRefused, UnstorableText) as error:
                 code = error.code if isinstance(error, RenderingFailed) else "template_failed"
                 refusals.append(Refusal(recipient.number, code, str(error), "/data"))
         return lines, refusals
+
+    def _number_refused(self, broadcast: Broadcast, recipient: BroadcastRecipient) -> Refusal | None:
+        """The refusal of a recipient whose line has a number that SMS may not go to."""
+        number = (recipient.addresses or {}).get(Channel.SMS)
+        if number is None or Channel.SMS not in broadcast.channels:
+            return None
+        policy = self._catalog.sms
+        refusal = policy.refusal_of(number)
+        return Refusal(recipient.number, refusal, policy.explain(refusal), "/to/sms") if refusal else None
 
     def _submission(
         self, broadcast: Broadcast, rules: NotificationType, recipient: BroadcastRecipient

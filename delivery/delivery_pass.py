@@ -8,10 +8,10 @@ from dataclasses import replace
 from uuid import UUID
 
 from delivery.call import ProviderCalls
+from delivery.limits import Limits
 from delivery.resolution import Resolver
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
-from delivery.user_limits import UserLimits
 from domain.call_decision import CallEnded
 from domain.contracts import Action, PassResult
 from domain.decision import decide
@@ -33,7 +33,7 @@ class DeliveryPass:
         ledger: Ledger,
         snapshots: Snapshots,
         transitions: Transitions,
-        limits: UserLimits,
+        limits: Limits,
         calls: ProviderCalls,
         resolver: Resolver,
     ) -> None:
@@ -78,13 +78,14 @@ class DeliveryPass:
                 return await self._send(snapshot, call)
 
     async def _send(self, snapshot: DeliverySnapshot, call: Call) -> PassResult | None:
-        if snapshot.delivery.attempts:
-            # The limit's window starts at the send: a later send moves its place, or has lost it.
-            reached = await self._limits.reserve(snapshot.notification, snapshot.delivery)
-            if reached is not None:
-                return await self._apply(snapshot, decide(snapshot, reached))
-        tenant = snapshot.notification.tenant
-        while (refused := await self._calls.reserve(call.candidate.provider, tenant)) is not None:
+        # The limit's window starts at the send: a later send moves its place, or has lost it.
+        counts = bool(snapshot.delivery.attempts) or self._limits.cost_counts(snapshot.delivery.channel)
+        while True:
+            if counts and (above := await self._above_limit(snapshot, call)):
+                return await self._apply(snapshot, above)
+            refused = await self._calls.reserve(call.candidate.provider, snapshot.notification.tenant)
+            if refused is None:
+                break
             snapshot = snapshot.with_blocked(call.candidate.provider, refused)
             decision = decide(snapshot)
             if not isinstance(decision, Call):
@@ -104,6 +105,13 @@ class DeliveryPass:
         detail = f"{call.candidate.provider}: {made.result.outcome}{code}"
         await self._transitions.conclude(made.snapshot, after)
         return await self._limit_parked(required_action(made.snapshot, after, detail))
+
+    async def _above_limit(self, snapshot: DeliverySnapshot, call: Call) -> Transition | None:
+        """Reserve the delivery's places and the cost of this call. The transition if that is not possible."""
+        reached = await self._limits.reserve(
+            snapshot.notification, snapshot.delivery, call.candidate.provider
+        )
+        return decide(snapshot, reached) if reached else None
 
     async def _apply(self, snapshot: DeliverySnapshot, after: Transition) -> PassResult | None:
         if await self._transitions.apply(snapshot, after) is None:

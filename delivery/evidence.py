@@ -22,7 +22,7 @@ def selection(snapshot: DeliverySnapshot, call: Call, size: Mapping[str, object]
         "route": list(route.order),
         "route_of": route.of,
         "preferences": "required" if type.required else "allowed",
-        "limit": "reserved" if type.limits_on(delivery.channel) else "none",
+        "limit": "reserved" if delivery.channel in snapshot.context.limited else "none",
     }
     return chosen | {"sms": size} if size else chosen
 

@@ -65,7 +65,7 @@ class Planner:
         )
         if isinstance(decision, Call):
             fast = self._health.is_fast(decision.candidate.provider)
-            limited = snapshot.context.type.limits_on(delivery.channel)
+            limited = delivery.channel in snapshot.context.limited
             return replace(step, fast=fast, limited=limited)
         if step.action is Action.PARKED:
             return replace(step, keeps_workflow=await self._transitions.keeps_workflow())

@@ -1,8 +1,8 @@
 """Applies transitions that follow from no provider call, and what every transition entails."""
 
+from delivery.limits import Limits
 from delivery.reporting import alert_parked
-from delivery.user_limits import UserLimits
-from domain.limit_decision import releases_places
+from domain.limit_decision import refunds_charge, releases_places
 from domain.snapshot import DeliverySnapshot
 from domain.status import PARKED
 from domain.transition import Transition
@@ -15,7 +15,7 @@ class Transitions:
     """Applies transitions to the ledger. One for each worker process."""
 
     def __init__(
-        self, ledger: Ledger, limits: UserLimits, metrics: Metrics, *, parked_workflows_max: int
+        self, ledger: Ledger, limits: Limits, metrics: Metrics, *, parked_workflows_max: int
     ) -> None:
         """`parked_workflows_max`: how many parked notifications keep a waiting workflow."""
         self._ledger = ledger
@@ -46,6 +46,8 @@ class Transitions:
             alert_parked(self._metrics, snapshot, after, **ids)
         if releases_places(snapshot.delivery, after):
             await self._limits.release(snapshot.notification, snapshot.delivery)
+        if refunds_charge(snapshot.delivery, after):
+            await self._limits.refund(snapshot.notification, snapshot.delivery)
 
     async def keeps_workflow(self) -> bool:
         """Whether one more parked notification may keep its workflow open.

@@ -145,6 +145,7 @@ class Stack:
             # Settings of real vendors must not reach Herald when it runs with simulators.
             for name in [name for name in environment if name.startswith("HERALD_PROVIDERS__")]:
                 del environment[name]
+            environment["HERALD_DEVELOPMENT"] = "true"
             public_url = environment["HERALD_PUBLIC_URL"] = self.ports.callbacks_url
             parts.append(
                 herald.simulators(self.ports, self._data.path / "simulators", public_url, environment)

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from domain.countries import CountryKey, Region, key_for
+from domain.countries import CountryKey, key_for
 from domain.fairness import turn_of
+from domain.limit_policy import DEFAULT_LIMITS, Limit, Seconds, SharedLimit
 from domain.notification import Channel, Content, Lane
+from domain.sms_policy import SmsPolicy
 
-Seconds = Annotated[float, Field(gt=0)]
 Price = Annotated[Decimal, Field(ge=0, max_digits=12)]
 
 
@@ -28,28 +29,6 @@ class OnUnknown(StrEnum):
     """Send through another provider, also if only the receipt is missing: the message may arrive twice."""
     STOP = "stop"
     """Never send again automatically: park it for an operator. A missing receipt ends as `sent`."""
-
-
-class OnLimit(StrEnum):
-    """What happens to a notification above its limit."""
-
-    DROP = "drop"
-    DEFER = "defer"
-
-
-class Limit(BaseModel):
-    """At most `max` deliveries over `channel` to one user in `per_s` seconds.
-
-    Types that name the same `group` share one count; without a group a type counts by itself.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    channel: Channel
-    max: Annotated[int, Field(gt=0, le=1000)]
-    per_s: Seconds
-    then: OnLimit = OnLimit.DROP
-    group: str | None = None
 
 
 class TemplateParameter(BaseModel):
@@ -118,10 +97,6 @@ class NotificationType(BaseModel):
     """The providers of a channel in fallback order, where this type differs from the general routes."""
     whatsapp: WhatsAppTemplate | None = None
     """The WhatsApp template; None: free text, only to users who recently wrote to us."""
-
-    def limits_on(self, channel: str) -> bool:
-        """Whether it has any limit on a channel."""
-        return any(limit.channel == channel for limit in self.limits)
 
     @model_validator(mode="after")
     def _awaiting_needs_a_deadline(self) -> "NotificationType":
@@ -254,15 +229,6 @@ class RetentionPolicy(BaseModel):
         return self
 
 
-class SmsPolicy(BaseModel):
-    """The rules for every SMS."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    countries: tuple[Region, ...] = ()
-    """The only countries that SMS may go to; empty: all."""
-
-
 class Catalog(BaseModel):
     """The whole of `herald.toml`."""
 
@@ -274,6 +240,40 @@ class Catalog(BaseModel):
     parking: ParkingPolicy = Field(default_factory=ParkingPolicy)
     retention: RetentionPolicy = Field(default_factory=RetentionPolicy)
     sms: SmsPolicy = Field(default_factory=SmsPolicy)
+    limits: tuple[SharedLimit, ...] = DEFAULT_LIMITS
+    """The limits over all users."""
+
+    @model_validator(mode="after")
+    def _limits_name_types(self) -> "Catalog":
+        wrong = sorted({name for limit in self.limits for name in limit.types} - self.types.keys())
+        if wrong:
+            raise ValueError(f"`limits` names types that do not exist: {', '.join(wrong)}")
+        return self
+
+    def shared_limits(self, type_name: str, channel: Channel) -> tuple[SharedLimit, ...]:
+        """The limits over all users that a type counts under on a channel."""
+        return self._shared_limits.get((type_name, channel), ())
+
+    def limited_channels(self, type_name: str) -> frozenset[Channel]:
+        """The channels on which a type has any limit."""
+        return self._limited_channels[type_name]
+
+    @cached_property
+    def _shared_limits(self) -> dict[tuple[str, Channel], tuple[SharedLimit, ...]]:
+        return {
+            (name, channel): found
+            for name, type in self.types.items()
+            for channel in Channel
+            if (found := tuple(limit for limit in self.limits if limit.covers(name, type.lane, channel)))
+        }
+
+    @cached_property
+    def _limited_channels(self) -> dict[str, frozenset[Channel]]:
+        return {
+            name: frozenset(limit.channel for limit in type.limits)
+            | frozenset(channel for channel in Channel if self.shared_limits(name, channel))
+            for name, type in self.types.items()
+        }
 
     def receipt_deadline_s(self, type_name: str) -> float | None:
         """How long after a send a receipt must have come, in seconds; None: no receipt is expected."""

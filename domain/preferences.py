@@ -1,16 +1,16 @@
 """Whether a user may be sent a message now: opt-outs, suppressed addresses and quiet hours."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from domain.countries import region_of
 from domain.notification import Channel, Device, QuietHours, Recipient
 from domain.notification_types import NotificationType
 from domain.reasons import Reason
+from domain.sms_policy import EVERYWHERE, SmsPolicy
 
 ANY_TYPE = "*"
 """Stands for every type in a user's settings; a setting for the type itself takes precedence over it."""
@@ -40,12 +40,13 @@ class PermissionCheck:
 
     @property
     def is_withdrawn(self) -> bool:
-        """Whether even a delivery that was tried before must not be sent: opted out, suppressed, or a country
-        that is not allowed.
+        """Whether even a delivery that was tried before must not be sent: opted out, suppressed, or a number
+        that SMS may not go to.
         """
-        return self.permission is Permission.SUPPRESSED or self.reason is Reason.COUNTRY_NOT_ALLOWED
+        return self.permission is Permission.SUPPRESSED or self.reason in _REFUSED_NUMBERS
 
 
+_REFUSED_NUMBERS = frozenset({Reason.COUNTRY_NOT_ALLOWED, Reason.NUMBER_TYPE_REFUSED})
 ALLOWED = PermissionCheck(Permission.ALLOWED)
 
 
@@ -55,32 +56,27 @@ def check_permission(
     type_name: str,
     channel: Channel,
     recipient: Recipient,
-    sms_countries: Collection[str] = (),
+    sms: SmsPolicy = EVERYWHERE,
 ) -> PermissionCheck:
     """Whether this type may go to the recipient over this channel at `now`.
 
     A `required` type ignores opt-outs and quiet hours; a suppressed address holds for every type.
     An opt-out takes precedence over a missing contact: nothing would have been sent either way, and
-    suppressed is not failed. `sms_countries`: the only countries that SMS may go to; empty: all.
+    suppressed is not failed. `sms`: which numbers SMS may go to.
     """
     if not type.required and not wanted(type_name, channel, recipient):
         return PermissionCheck(Permission.SUPPRESSED, Reason.OPTED_OUT)
     addresses = recipient.addresses(channel)
     if not addresses:
         return PermissionCheck(Permission.UNREACHABLE, Reason.NO_CONTACT)
-    if channel is Channel.SMS and not is_allowed(addresses[0], sms_countries):
-        return PermissionCheck(Permission.UNREACHABLE, Reason.COUNTRY_NOT_ALLOWED)
+    if channel is Channel.SMS and (refusal := sms.refusal_of(addresses[0])):
+        return PermissionCheck(Permission.UNREACHABLE, refusal)
     if all((channel, address) in recipient.suppressed for address in addresses):
         return PermissionCheck(Permission.SUPPRESSED, Reason.SUPPRESSED_ADDRESS)
     if type.required or recipient.quiet_hours is None:
         return ALLOWED
     until = quiet_until(now, recipient.quiet_hours, recipient.time_zone)
     return PermissionCheck(Permission.DEFERRED, Reason.QUIET_HOURS, until) if until else ALLOWED
-
-
-def is_allowed(number: str, countries: Collection[str]) -> bool:
-    """Whether an SMS may go to an E.164 number: its country is listed, or the list is empty."""
-    return not countries or region_of(number) in countries
 
 
 def wanted(type_name: str, channel: Channel, recipient: Recipient) -> bool:

@@ -12,6 +12,9 @@ class Reason(StrEnum):
     COUNTRY_NOT_ALLOWED = "country_not_allowed"
     """The number belongs to a country that SMS may not go to (`[sms] countries`)."""
 
+    NUMBER_TYPE_REFUSED = "number_type_refused"
+    """The number is of a type that SMS do not go to, such as premium rate (`[sms] refuse_number_types`)."""
+
     OPTED_OUT = "opted_out"
     """The user opted out of this type on this channel."""
 
@@ -23,6 +26,14 @@ class Reason(StrEnum):
 
     RATE_LIMITED = "rate_limited"
     """The user reached the limit of this type on this channel: dropped, or deferred until there is room."""
+
+    VELOCITY_LIMITED = "velocity_limited"
+    """A limit over all users was reached (`limits`): of the number, its prefix, its country or the tenant.
+    Dropped, or deferred until there is room.
+    """
+
+    SPEND_CAP = "spend_cap"
+    """The day's spend cap was reached (`[sms] spend`): dropped, or deferred to the next day (UTC)."""
 
     LIMIT_STORE_LOST = "limit_store_lost"
     """Deferred: limits cannot be checked now, and only critical types are sent unchecked."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from domain.notification import Attempt, Delivery, Notification, Strategy
+from domain.notification import Attempt, Channel, Delivery, Notification, Strategy
 from domain.notification_types import Catalog, NotificationType
 from domain.preferences import PermissionCheck, check_permission
 from domain.routing import Route
+from domain.sms_policy import EVERYWHERE, SmsPolicy
 from domain.status import Status
 
 
@@ -30,13 +31,17 @@ UNKNOWN_PROVIDER = ProviderTraits()
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """The notification's type, and the settings of this installation. Durations are in seconds."""
+    """The notification's type, and the settings of this installation. Durations are in seconds.
+
+    `limited`: the channels on which the type has any limit.
+    """
 
     type: NotificationType
     lease_s: float
     keep_parked_s: float
-    sms_countries: tuple[str, ...] = ()
+    sms: SmsPolicy = EVERYWHERE
     providers: Mapping[str, ProviderTraits] = field(default_factory=dict[str, ProviderTraits])
+    limited: frozenset[Channel] = frozenset()
 
     @classmethod
     def of(
@@ -47,8 +52,9 @@ class DecisionContext:
             catalog.types[type_name],
             catalog.dispatch.lease_s,
             catalog.parking.keep_s,
-            catalog.sms.countries,
+            catalog.sms,
             providers,
+            catalog.limited_channels(type_name),
         )
 
     def lease_after(self, at: datetime) -> datetime:
@@ -95,14 +101,14 @@ class DeliverySnapshot(Snapshot):
 
     @property
     def permission(self) -> PermissionCheck:
-        """Whether preferences, contacts, the country list and the clock allow a send."""
+        """Whether preferences, contacts, the rules for SMS and the clock allow a send."""
         return check_permission(
             self.now,
             self.context.type,
             self.notification.type,
             self.delivery.channel,
             self.notification.recipient,
-            self.context.sms_countries,
+            self.context.sms,
         )
 
     def with_blocked(self, provider: str, reason: str) -> "DeliverySnapshot":

@@ -111,6 +111,33 @@ def check_routes(routes: RouteSettings) -> None:
         )
 
 
+def check_sms(settings: ProviderSettings, catalog: Catalog) -> None:
+    """Raises SettingsError if SMS can be sent, but the catalog does not say to which countries, or has a
+    spend cap that cannot hold because a price is not known.
+    """
+    sending = [name for name, channel in KNOWN.items() if channel is Channel.SMS and getattr(settings, name)]
+    wrong: list[str] = []
+    if sending and catalog.sms.countries is None:
+        wrong.append(
+            f"[sms] countries is not set, and {', '.join(sending)} would send SMS anywhere: list the "
+            'countries that SMS may go to, such as countries = ["NG", "GH"], or open all with "all"'
+        )
+    capped = {cap.currency for cap in catalog.sms.spend}
+    for name in sending if capped else ():
+        prices = catalog.provider(name).prices
+        if prices is None or prices.per_segment is None:
+            wrong.append(
+                f"[sms] spend needs the price of every SMS: set per_segment in [providers.{name}.prices]"
+            )
+        elif prices.currency not in capped:
+            wrong.append(
+                f"[sms] spend has no cap in {prices.currency}, the currency of [providers.{name}.prices], so "
+                "what it sends would not be counted: add one"
+            )
+    if wrong:
+        raise SettingsError("\n  ".join(("HERALD_CONFIG: the rules for SMS cannot be used:", *wrong)))
+
+
 def _check(catalog: Catalog) -> None:
     named = {f"providers.{name}": name for name in catalog.providers}
     for type_name, kind in catalog.types.items():

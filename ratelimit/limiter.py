@@ -1,4 +1,4 @@
-"""Limits per user and rates per provider, kept in Valkey or Redis by atomic scripts."""
+"""Limits, spend caps and rates per provider, kept in Valkey or Redis by atomic scripts."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from ratelimit.fallback import LocalCounts
-from ratelimit.keys import LimitKey
+from ratelimit.keys import Charge, LimitKey
 from ratelimit.pipeline import ScriptPipeline
 
 STORE_TIMEOUT_S = 0.25
@@ -56,13 +56,28 @@ class Reservation:
 
     `free_at_s`, in seconds since 1970, is when to try again; None if admitted. `store_lost` means that the
     counts were incomplete: an admitted delivery passed by policy (OnLoss.PASS), and a delivery that was not
-    admitted must wait, whatever its type does at a limit. `denied` has the limits that were full.
+    admitted must wait, whatever its type does at a limit. `denied` has the limits that were full, and
+    `over` the charges that exceed their cap. `spent` has what each cap's day amounts to now, in millionths.
+    `alerts`: caps that reached a level, in per cent, for the first time today.
     """
 
     admitted: bool
     free_at_s: float | None = None
     store_lost: bool = False
     denied: tuple[LimitKey, ...] = ()
+    over: tuple[Charge, ...] = ()
+    spent: tuple[int, ...] = ()
+    alerts: tuple[tuple[Charge, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The places that are taken under a limit. `free_at_s`, in seconds since 1970: when one becomes free;
+    None: there is one.
+    """
+
+    taken: int
+    free_at_s: float | None = None
 
 
 class Limiter:
@@ -83,6 +98,7 @@ class Limiter:
         self._pipeline = ScriptPipeline(client, timeout_s)
         self._reserve = client.register_script((_LUA / "reserve.lua").read_text())
         self._release = client.register_script((_LUA / "release.lua").read_text())
+        self._count = client.register_script((_LUA / "count.lua").read_text())
         self._take = client.register_script((_LUA / "bucket.lua").read_text())
 
     @classmethod
@@ -111,45 +127,87 @@ class Limiter:
             await self._client.set(_SENTINEL, 0)
 
     async def reserve(
-        self, keys: Sequence[LimitKey], member: str, on_loss: OnLoss = OnLoss.WAIT
+        self,
+        keys: Sequence[LimitKey],
+        member: str,
+        on_loss: OnLoss = OnLoss.WAIT,
+        charges: Sequence[Charge] = (),
+        charge: str = "",
     ) -> Reservation:
-        """Reserve a place for the member under every limit, or under none. A lost store raises no error.
+        """Reserve a place for the member under every limit, and every charge, or none of them.
 
-        A member that already has a place is admitted and counts once: repeat the reservation before every
+        `charge` names the send that the charges are for. A lost store raises no error. A member that already
+        has a place is admitted and counts once, and so does a charge: repeat the reservation before every
         pass. A flushed store has complete counts again after the limit's `per_s`; until then `on_loss`
         decides.
         """
-        if not keys:
+        if not keys and not charges:
             return Reservation(admitted=True)
-        arguments: list[str | int] = [member, 1 if on_loss is OnLoss.PASS else 0]
+        arguments: list[str | int] = [member, 1 if on_loss is OnLoss.PASS else 0, len(keys), charge]
         for key in keys:
             arguments += [key.max, _milliseconds(key.per_s)]
+        for each in charges:
+            arguments += [each.max_micros, each.micros]
+        names = [_SENTINEL, *map(_stored_name, keys), *map(_spend_name, charges)]
         try:
-            admitted, incomplete, free_at_ms, *positions = await self._call(
-                self._reserve, [_SENTINEL, *map(_stored_name, keys)], arguments
+            admitted, incomplete, free_at_ms, full, spent, alerts = await self._call(
+                self._reserve, names, arguments
             )
         except STORE_LOST:
-            return self._without_store(keys, member, on_loss)
+            return self._without_store(keys, member, on_loss, charges, charge)
+        counted = len(keys)
         return Reservation(
             admitted=bool(admitted),
             free_at_s=None if admitted else free_at_ms / 1000,
             store_lost=bool(incomplete),
-            denied=tuple(keys[position - 1] for position in positions),
+            denied=tuple(keys[position - 1] for position in full if position <= counted),
+            over=tuple(charges[position - counted - 1] for position in full if position > counted),
+            spent=tuple(spent),
+            alerts=tuple(
+                (charges[position - counted - 1], level)
+                for position, level in zip(alerts[::2], alerts[1::2], strict=True)
+            ),
         )
 
-    async def release(self, keys: Sequence[LimitKey], member: str) -> bool:
-        """Free the member's places after its delivery ended without a send.
+    async def release(
+        self, keys: Sequence[LimitKey], member: str, charges: Sequence[Charge] = (), charge: str = ""
+    ) -> bool:
+        """Free the member's places after its delivery ended without a send, and the charges of one that was
+        not made.
 
         Returns whether the store did it. If the store was unreachable, the places expire with their windows.
         """
-        if not keys:
+        if not keys and not charges:
             return True
         self._local.release(keys, member)
+        self._local.refund(charges, charge)
+        names = [*map(_stored_name, keys), *map(_spend_name, charges)]
         try:
-            await self._call(self._release, [_stored_name(key) for key in keys], [member])
+            await self._call(self._release, names, [member, len(keys), charge])
         except STORE_LOST:
             return False
         return True
+
+    async def count(
+        self, keys: Sequence[LimitKey], charges: Sequence[Charge] = ()
+    ) -> tuple[list[Count], list[int]]:
+        """The places taken under each limit, and what was spent under each cap today, in millionths.
+
+        Changes nothing. Raises one of STORE_LOST.
+        """
+        if not keys and not charges:
+            return [], []
+        arguments: list[int] = [len(keys)]
+        for key in keys:
+            arguments += [key.max, _milliseconds(key.per_s)]
+        names = [*map(_stored_name, keys), *map(_spend_name, charges)]
+        found: list[int] = await self._call(self._count, names, arguments)
+        places, spent = found[: 2 * len(keys)], found[2 * len(keys) :]
+        counts = [
+            Count(taken, free_at_ms / 1000 if free_at_ms else None)
+            for taken, free_at_ms in zip(places[::2], places[1::2], strict=True)
+        ]
+        return counts, spent
 
     async def take(self, provider: str, rate_per_s: float, tenant: str, weight: int = 1) -> float:
         """Take a token from the provider's bucket. Returns 0.0, or the seconds until there is one.
@@ -188,14 +246,26 @@ class Limiter:
         self._lost_since = None
         return answer
 
-    def _without_store(self, keys: Sequence[LimitKey], member: str, on_loss: OnLoss) -> Reservation:
+    def _without_store(
+        self,
+        keys: Sequence[LimitKey],
+        member: str,
+        on_loss: OnLoss,
+        charges: Sequence[Charge],
+        charge: str,
+    ) -> Reservation:
         now = self._clock()
         lost_s = now - self._lost_since if self._lost_since is not None else 0.0
         again = now + min(max(lost_s, RETRY_S_MIN), RETRY_S_MAX)
         if on_loss is OnLoss.WAIT:
-            return Reservation(False, again, store_lost=True, denied=tuple(keys))
-        full = self._local.reserve(keys, member, now)
-        return Reservation(not full, again if full else None, store_lost=True, denied=full)
+            return Reservation(False, again, store_lost=True, denied=tuple(keys), over=tuple(charges))
+        over = self._local.over(charges, charge, now)
+        full = self._local.full(keys, member, now)
+        if full or over:
+            return Reservation(False, again, store_lost=True, denied=full, over=over)
+        self._local.reserve(keys, member, now)
+        self._local.spend(charges, charge, now)
+        return Reservation(True, store_lost=True)
 
 
 def redis_url(url: str) -> str:
@@ -213,6 +283,10 @@ def redis_url(url: str) -> str:
 def _stored_name(key: LimitKey) -> str:
     # The window is part of the name: limits with the same name and another window must not evict each other.
     return f"{_SPACE}:{key.name}:{_milliseconds(key.per_s)}"
+
+
+def _spend_name(charge: Charge) -> str:
+    return f"{_SPACE}:{charge.name}"
 
 
 def _milliseconds(seconds: float) -> int:

@@ -64,7 +64,9 @@ DUE_LAG_SECONDS = Metric(
     "herald_due_lag_seconds", ("lane",), "Delay between a notification's due time and its claim", _LAG_S
 )
 LIMITER_DENIED = Metric(
-    "herald_limiter_denied_total", ("type", "channel"), "Deliveries held back by a user's limit"
+    "herald_limiter_denied_total",
+    ("type", "channel", "limit"),
+    "Deliveries held back by a limit, by what it counts",
 )
 LIMITER_LOST = Metric(
     "herald_limiter_lost_total",
@@ -85,6 +87,11 @@ SMS_COST = Metric(
     "herald_sms_cost_total",
     ("provider", "currency"),
     "Estimated cost of SMS accepted by providers at send time, in the currency",
+)
+SMS_SPEND_RATIO = Metric(
+    "herald_sms_spend_ratio",
+    ("by", "of", "currency"),
+    "Share of a day's spend cap that is reserved, at this worker's last send",
 )
 SMS_SEGMENTS_DIFFER = Metric(
     "herald_sms_segments_differ_total",
@@ -186,6 +193,7 @@ class Metrics:
         self.circuit_state = Gauge(registry, CIRCUIT_STATE)
         self.sms_segments = Counter(registry, SMS_SEGMENTS)
         self.sms_cost = Counter(registry, SMS_COST)
+        self.sms_spend_ratio = Gauge(registry, SMS_SPEND_RATIO)
         self.sms_segments_differ = Counter(registry, SMS_SEGMENTS_DIFFER)
 
     def observe_group(self, group: str, rows: int, seconds: float) -> None:

@@ -24,6 +24,7 @@ from delivery.batch import Batch
 from delivery.batch_item import BatchItems
 from delivery.call import ProviderCalls
 from delivery.delivery_pass import DeliveryPass
+from delivery.limits import Limits
 from delivery.messages import Messages
 from delivery.overdue_receipts import OverdueReceipts
 from delivery.planner import Planner
@@ -33,13 +34,14 @@ from delivery.resolution import Resolver
 from delivery.slots import InFlightSlots
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
-from delivery.user_limits import UserLimits
 from domain.contracts import Action, DeliveryRef, LimitResult, NotificationRef, PassResult, Plan
 from domain.fairness import Turns
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Delivery, Lane, Notification, Strategy
 from domain.notification_types import Catalog, DispatchPolicy, NotificationType, OnUnknown, ProviderPolicy
 from domain.outcome import Match, Receipt, SendResult
+from domain.sms_policy import EVERYWHERE
+from domain.status import Status
 from providers.base import LookupFailed, Message, Provider
 from providers.settings import ProviderSettings
 from ratelimit.limiter import Limiter
@@ -77,7 +79,7 @@ def catalog(
     """The tests' catalog. `every`: the policy of every provider. `changes`: other fields of the catalog."""
     policy = every or ProviderPolicy(timeout_s=5, visibility_delay_s=VISIBILITY_DELAY_S)
     policies = {name: policy for names in ROUTES.values() for name in names}
-    return Catalog(types={**TYPES, **(types or {})}, providers=policies, **changes)
+    return Catalog(types={**TYPES, **(types or {})}, providers=policies, **{"sms": EVERYWHERE, **changes})
 
 
 def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
@@ -140,7 +142,7 @@ class Worker:
         self.prefetched = PrefetchCache()
         self.queue = BatchQueue(ledger.pool)
         snapshots = Snapshots(catalog, providers, self.health)
-        limits = UserLimits(limiter, catalog, self.metrics)
+        limits = Limits(limiter, catalog, self.metrics, "secret")
         parked_max = catalog.parking.open_workflows_max
         transitions = Transitions(ledger, limits, self.metrics, parked_workflows_max=parked_max)
         admission = Admission(ledger, snapshots, transitions, limits)
@@ -179,6 +181,23 @@ class Worker:
 
     async def plan(self, case: "Case") -> Plan:
         return await ActivityEnvironment().run(self.check_preferences, NotificationRef(str(case.id)))
+
+    async def carry(self, case: "Case") -> tuple[Status, str | None]:
+        """Plan, admit and run first passes, as a workflow does. Returns the status and the reason of the
+        first delivery.
+        """
+        for step in (await self.plan(case)).steps:
+            if step.action is Action.SEND and step.limited:
+                await self.limit(case, Channel(step.channel))
+            await self.run(case, Channel(step.channel))
+        first = (await case.load()).deliveries[0]
+        return first.status, first.reason_code
+
+    async def exhaust(self, case: "Case", channel: Channel = Channel.SMS) -> None:
+        """Run passes, each at its time, until the delivery is a dead letter."""
+        while (await case.delivery(channel)).status is not Status.DEAD_LETTERED:
+            await case.elapse()
+            assert (await self.run(case, channel)).action in (Action.RETRY, Action.PARKED)
 
     async def limit(self, case: "Case", channel: Channel = Channel.SMS) -> LimitResult:
         return await ActivityEnvironment().run(self._limit.check_rate_limit, await case.ref(channel))

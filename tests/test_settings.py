@@ -1,6 +1,7 @@
 """Wrong variables prevent the start, with one message that names each of them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,27 @@ def test_invalid_json_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HERALD_FINGERPRINT_KEYS", "s3cret")
     with pytest.raises(SettingsError, match=r"HERALD_FINGERPRINT_KEYS: expected JSON$"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("development", "rules", "countries"),
+    [
+        ("false", "", None),
+        ("true", "", "all"),
+        ("true", '[sms]\ncountries = ["NG"]\n', ("NG",)),
+        ("false", '[sms]\ncountries = "all"\n', "all"),
+        ("true", "[sms]\ncountries = []\n", ()),
+    ],
+)
+def test_every_country_is_open_only_in_development_or_by_decision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, development: str, rules: str, countries: object
+) -> None:
+    config = tmp_path / "herald.toml"
+    config.write_text(f"[types.otp]\n{rules}", encoding="utf-8")
+    monkeypatch.setenv("HERALD_CONFIG", str(config))
+    monkeypatch.setenv("HERALD_DEVELOPMENT", development)
+    assert load().catalog.sms.countries == countries
+
+
+def test_no_country_is_open_in_the_shipped_configuration() -> None:
+    assert load().catalog.sms.countries is None

@@ -15,13 +15,13 @@ from delivery.batch_item import BatchItems
 from delivery.broadcast import BroadcastProcessor
 from delivery.call import ProviderCalls
 from delivery.delivery_pass import DeliveryPass
+from delivery.limits import Limits
 from delivery.messages import Messages
 from delivery.overdue_receipts import OverdueReceipts
 from delivery.planner import Planner
 from delivery.resolution import Resolver
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
-from delivery.user_limits import UserLimits
 from domain.ids import namespace
 from storage.broadcast_chunks import BroadcastChunks
 from wiring.parts import Parts
@@ -42,7 +42,7 @@ def _notifications(parts: Parts) -> dict[str, Activity]:
         parts.settings.secret_key.get_secret_value(),
     )
     snapshots = Snapshots(catalog, parts.providers, parts.health)
-    limits = UserLimits(parts.limiter, catalog, metrics)
+    limits = Limits(parts.limiter, catalog, metrics, parts.settings.secret_key.get_secret_value())
     transitions = Transitions(
         ledger, limits, metrics, parked_workflows_max=catalog.parking.open_workflows_max
     )

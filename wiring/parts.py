@@ -69,6 +69,7 @@ class Parts:
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Parts]:
     """Open the parts of a worker process; close them in order at the end, after their queues are flushed."""
+    registry.check_sms(settings.providers, settings.catalog)
     metrics = Metrics()
     pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
     limiter = Limiter.connect(settings.valkey_url.get_secret_value())

@@ -46,6 +46,7 @@ def settings_for(database: str, **others: object) -> Settings:
     """Settings with Postgres only: nothing listens on the ports of Valkey and Temporal."""
     values: dict[str, object] = {
         "database_url": database,
+        "development": True,
         "secret_key": "a secret of the tests",
         "valkey_url": f"redis://127.0.0.1:{free_port()}/0",
         "temporal": {"address": f"127.0.0.1:{free_port()}", "ui_url": "http://ui.example"},

@@ -1,4 +1,4 @@
-"""Phone numbers in requests: the allowed SMS countries, and one spelling for every number."""
+"""Phone numbers in requests: those that SMS may go to, and one spelling for every number."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -79,6 +79,35 @@ async def test_a_dead_letter_cannot_be_sent_to_another_country(
     id = await parked()
     answer = await narrow.post(f"/dead-letters/{id}/retry", json={"to": {"sms": BRITISH}})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/to/sms")
+
+
+@pytest.mark.parametrize("number", ["+449098790000", "+491801234567", "+881612345678", "+979912345678"])
+async def test_a_number_of_a_refused_type_is_refused(
+    api: httpx.AsyncClient, parked: Parked, number: str
+) -> None:
+    message = "SMS do not go to numbers of these types: premium rate, satellite, shared cost"
+    expected = [{"pointer": "/to/sms", "code": "number_type_refused", "message": message}]
+    request = body(to={"sms": number})
+    answer = await api.post("/notifications", json=request, headers={"Idempotency-Key": number})
+    assert (answer.status_code, answer.json()["errors"]) == (422, expected)
+    id = await parked()
+    answer = await api.post(f"/dead-letters/{id}/retry", json={"to": {"sms": number}})
+    assert (answer.status_code, answer.json()["errors"]) == (422, expected)
+    batch = {"notifications": [{**request, "idempotency_key": "b1"}, body(idempotency_key="b2")]}
+    items = (await api.post("/notifications/batch", json=batch)).json()["results"]
+    assert [item["status"] for item in items] == [422, 202]
+    [error] = items[0]["problem"]["errors"]
+    assert (error["pointer"], error["code"]) == ("/notifications/0/to/sms", "number_type_refused")
+    # It may be a contact: other channels use it too. An SMS to it fails when it is planned.
+    stored = await api.put(f"/users/{number}/contacts", json={"phone": number})
+    assert stored.status_code == 200, stored.text
+    assert (
+        await api.post(
+            "/notifications",
+            json=body(channels=["whatsapp"], to={"whatsapp": number}),
+            headers={"Idempotency-Key": f"wa {number}"},
+        )
+    ).status_code == 202
 
 
 async def test_a_number_has_one_spelling_in_every_request(

@@ -31,6 +31,7 @@ async def test_an_open_request_is_answered_before_the_server_stops(database: str
         "PYTHONPATH": str(ROOT),
         "HERALD_DATABASE_URL": database,
         "HERALD_SECRET_KEY": "a secret of the tests",
+        "HERALD_DEVELOPMENT": "true",
         "HERALD_API_PORT": str(port),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVE, cwd=ROOT, env=environment)

@@ -45,6 +45,7 @@ async def environment(
         **bare,
         "HERALD_DATABASE_URL": database,
         "HERALD_SECRET_KEY": SECRET,
+        "HERALD_DEVELOPMENT": "true",
         "HERALD_API_HOST": "127.0.0.1",
         "HERALD_API_PORT": str(port),
         "HERALD_API_URL": url,

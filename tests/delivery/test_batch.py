@@ -16,8 +16,9 @@ from delivery.batch import LEASE_LEFT_S, Batch
 from delivery.batch_item import BatchItemResult
 from domain.batching import PORTION_MIN, UNAVAILABLE_PAUSE_S
 from domain.fairness import turn_of
+from domain.limit_policy import Limit, OnLimit
 from domain.notification import Channel, Lane
-from domain.notification_types import Limit, NotificationType, OnLimit
+from domain.notification_types import NotificationType
 from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition

@@ -1,6 +1,7 @@
 """The work of a broadcast over the real ledger: what each turn accepts, refuses, cancels and ends."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +14,9 @@ from domain.broadcasts import Audience, Broadcast, BroadcastRecipient, Broadcast
 from domain.contracts import BroadcastStep
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Strategy
+from domain.sms_policy import SmsPolicy
 from storage.broadcast_chunks import BroadcastChunks
+from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.records import NewBroadcast
@@ -49,7 +52,7 @@ async def create(broadcasts: BroadcastChunks, to: list[BroadcastRecipient], **ch
         tenant=TENANT,
         idempotency_key=str(uuid4()),
         fingerprint=Fingerprint(b"f", "k1"),
-        channels=(Channel.SMS,),
+        channels=fields.pop("channels", (Channel.SMS,)),
         strategy=Strategy.ALL,
         title=None,
         body="Hello {{ name }}",
@@ -65,6 +68,29 @@ async def read(broadcasts: BroadcastChunks, id: UUID) -> Broadcast:
     found = await broadcasts.read(id)
     assert found is not None
     return found
+
+
+async def test_numbers_that_sms_may_not_go_to_are_refused_lines(
+    broadcasts: BroadcastChunks, ledger: Ledger
+) -> None:
+    policy = SmsPolicy(countries=("NG", "GB"))
+    processor = BroadcastProcessor(
+        broadcasts, ledger, catalog(sms=policy), uuid4(), {"k1": "secret"}, Metrics()
+    )
+    to = recipients("Ada", "Bola", "Chi", "Dan")
+    numbers = ["+2348031230000", "+449098790000", "+13125550123", None]
+    to = [replace(one, addresses={"sms": n} if n else None) for one, n in zip(to, numbers, strict=True)]
+    id = await create(broadcasts, to)
+    turn = await processor.accept(id, lambda _: None)
+    assert (turn.accepted, turn.refused) == (2, 2)
+    found = await Broadcasts(ledger.pool).refused(await read(broadcasts, id), 0, 10)
+    assert [(refusal.number, refusal.code, refusal.pointer) for refusal in found] == [
+        (2, "number_type_refused", "/to/sms"),
+        (3, "country_not_allowed", "/to/sms"),
+    ]
+    # Over another channel the number is not used.
+    mail = await create(broadcasts, [replace(to[1], user_id="mail")], channels=(Channel.EMAIL,))
+    assert (await processor.accept(mail, lambda _: None)).accepted == 1
 
 
 async def test_it_accepts_who_can_be_accepted_and_completes(

@@ -13,7 +13,7 @@ from watched_ledger import WatchedLedger
 
 from domain.contracts import Action, PassResult
 from domain.notification import Channel
-from domain.notification_types import SmsPolicy
+from domain.sms_policy import SmsPolicy
 from domain.status import Status
 from storage.group import CommitUnknown, LedgerUnavailable
 from storage.postgres import Pool

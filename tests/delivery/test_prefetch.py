@@ -9,8 +9,9 @@ from watched_ledger import WatchedLedger
 
 from delivery.prefetch import KEPT_MAX, PrefetchCache
 from domain.contracts import Action
+from domain.limit_policy import Limit
 from domain.notification import Channel
-from domain.notification_types import Limit, NotificationType
+from domain.notification_types import NotificationType
 from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition

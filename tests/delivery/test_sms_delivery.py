@@ -8,9 +8,10 @@ from structlog.testing import capture_logs
 
 from domain.contracts import Action
 from domain.notification import Channel, Strategy
-from domain.notification_types import Prices, ProviderPolicy, SmsPolicy
+from domain.notification_types import Prices, ProviderPolicy
 from domain.outcome import Outcome, SendResult
 from domain.reasons import Reason
+from domain.sms_policy import SmsPolicy
 from domain.status import Status
 from storage.queries import Queries
 

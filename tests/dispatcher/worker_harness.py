@@ -67,6 +67,7 @@ def environment(
     config.write_text(CATALOG, encoding="utf-8")
     return {
         "HERALD_SECRET_KEY": "tests",
+        "HERALD_DEVELOPMENT": "true",
         "HERALD_DATABASE_URL": database,
         "HERALD_VALKEY_URL": valkey,
         "HERALD_TEMPORAL__ADDRESS": temporal,

@@ -24,6 +24,7 @@ from domain.notification_types import NotificationType, OnUnknown
 from domain.outcome import Outcome, ReceiptStatus
 from domain.reasons import Reason
 from domain.routing import Route
+from domain.sms_policy import EVERYWHERE, SmsPolicy
 from domain.snapshot import DecisionContext, DeliverySnapshot, ProviderTraits
 from domain.status import Status
 
@@ -161,6 +162,7 @@ _settings = st.sampled_from([{}, {("*", channel.value): False for channel in Cha
 _suppressed = st.sampled_from(
     [frozenset[tuple[Channel, str]](), frozenset({(Channel.SMS, NUMBER), (Channel.EMAIL, ADDRESS)})]
 )
+policies = st.sampled_from([EVERYWHERE, SmsPolicy(countries=("NG",)), SmsPolicy(countries=("GH",))])
 _quiet_hours = st.none() | st.just(QuietHours("11:00", "13:00"))
 
 
@@ -203,6 +205,9 @@ def snapshots(
         recipient = REACHABLE
     behind = delivery(Channel.WHATSAPP, position=1, status=draw(st.sampled_from(Status)), due_at=None)
     of = notification(case, behind, strategy=draw(st.sampled_from(Strategy)), recipient=recipient)
-    promised = replace(draw(contexts), sms_countries=draw(st.sampled_from([(), ("NG",), ("GH",)])))
+    promised = replace(
+        draw(contexts),
+        sms=draw(policies),
+    )
     order = draw(st.just(route()) | routes if due else routes)
     return snapshot(case, promised, order, of, draw(st.floats(0, 1)))

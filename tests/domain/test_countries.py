@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from domain.countries import key_for, region_of
 from domain.notification_types import Catalog, Prices
-from domain.preferences import is_allowed
+from domain.reasons import Reason
+from domain.sms_policy import EVERYWHERE, SmsPolicy
 
 LAGOS, ACCRA, LONDON, TORONTO, CHICAGO = (
     *("+2348031236789", "+233244123456", "+447400123456", "+14165550123", "+13125550123"),
@@ -76,11 +77,14 @@ def test_invalid_prices_are_refused(prices: dict[str, object]) -> None:
 
 
 def test_sms_are_allowed_by_country() -> None:
-    assert is_allowed(ACCRA, ())
-    assert is_allowed(LAGOS, ("NG", "US"))
-    assert not is_allowed(ACCRA, ("NG", "US"))
+    assert EVERYWHERE.refusal_of(ACCRA) is None
+    assert SmsPolicy(countries=("NG", "US")).refusal_of(LAGOS) is None
     # With the calling code of an allowed country, and without a country.
-    assert not is_allowed(TORONTO, ("US",))
-    assert not is_allowed("+881612345678", ("US",))
+    for number, countries in (
+        *((ACCRA, ("NG", "US")), (TORONTO, ("US",)), ("+881612345678", ("US",)), (LAGOS, ())),
+    ):
+        assert SmsPolicy(countries=countries).refusal_of(number) is Reason.COUNTRY_NOT_ALLOWED
+    # Without a decision no country is open.
+    assert SmsPolicy().refusal_of(LAGOS) is Reason.COUNTRY_NOT_ALLOWED
     with pytest.raises(ValidationError, match="two letters"):
         Catalog.model_validate({"types": {}, "sms": {"countries": ["234"]}})

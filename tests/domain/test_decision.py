@@ -30,12 +30,14 @@ from domain.decision import decide
 from domain.limit_decision import LimitReached
 from domain.notification import Attempt, Channel, Delivery, Notification, QuietHours, Recipient, Strategy
 from domain.notification_types import OnUnknown
+from domain.number_types import NumberType
 from domain.operator_decisions import Assume, Cancel, Discard, Replay, Retry
 from domain.outcome import Outcome, ReceiptStatus, SendResult
 from domain.overdue_receipt import POLL_AGAIN_S, ReceiptMissing
 from domain.reasons import Reason
 from domain.resolution_decision import Finding, Resolved
 from domain.routing import Route
+from domain.sms_policy import EVERYWHERE, SmsPolicy
 from domain.snapshot import DecisionContext, ProviderTraits, Snapshot
 from domain.status import FINAL, PARKED, SENDABLE, Status
 from domain.transition import Call, Resolve, Transition, Wait
@@ -297,29 +299,31 @@ def test_an_operators_retry_starts_the_schedule_over() -> None:
     assert after.next_pass_at == NOW + timedelta(seconds=promised.type.retry_s[0])
 
 
-NOT_NIGERIA = ("GH",)
+NOT_NIGERIA = SmsPolicy(countries=("GH",))
+NO_MOBILES = SmsPolicy(countries="all", refuse_number_types=frozenset({NumberType.MOBILE}))
 WITHDRAWN = Recipient(sms="+2348031230000", settings={("*", "sms"): False})
 AT_NIGHT = Recipient(sms="+2348031230000", quiet_hours=QuietHours("11:00", "13:00"))
 
 
 @pytest.mark.parametrize("tried", [False, True])
 @pytest.mark.parametrize(
-    ("recipient", "countries", "first", "later"),
+    ("recipient", "sms", "first", "later"),
     [
-        (WITHDRAWN, (), Status.SUPPRESSED, Status.SUPPRESSED),
+        (WITHDRAWN, EVERYWHERE, Status.SUPPRESSED, Status.SUPPRESSED),
         (Recipient(sms="+2348031230000"), NOT_NIGERIA, Status.FAILED, Status.FAILED),
-        (AT_NIGHT, (), Status.DEFERRED, None),
+        (Recipient(sms="+2348031230000"), NO_MOBILES, Status.FAILED, Status.FAILED),
+        (AT_NIGHT, EVERYWHERE, Status.DEFERRED, None),
     ],
 )
 def test_permission_is_checked_before_every_call(
     recipient: Recipient,
-    countries: tuple[str, ...],
+    sms: SmsPolicy,
     first: Status | None,
     later: Status | None,
     tried: bool,
 ) -> None:
     case = delivery(attempts=(attempt(1, "one", Outcome.UNAVAILABLE),) if tried else ())
-    promised = replace(context(), sms_countries=countries)
+    promised = replace(context(), sms=sms)
     after = decide(snapshot(case, promised, of=notification(case, recipient=recipient)))
     expected = later if tried else first
     assert (after.status if isinstance(after, Transition) else None) == expected

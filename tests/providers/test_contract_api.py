@@ -52,6 +52,7 @@ async def api(database: str, vendors: Vendors) -> AsyncIterator[ApiHarness]:
     settings = Settings.model_validate(
         {
             "database_url": database,
+            "development": True,
             "secret_key": "a secret of the tests",
             "valkey_url": f"redis://127.0.0.1:{free_port()}/0",
             "temporal": {"address": f"127.0.0.1:{free_port()}"},

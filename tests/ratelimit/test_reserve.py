@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from domain.limit_policy import Limit, OnLimit
 from domain.notification import Channel
-from domain.notification_types import Limit, NotificationType, OnLimit
+from domain.notification_types import NotificationType
 from ratelimit.keys import LimitKey, limit_keys
 from ratelimit.limiter import Limiter, Reservation
 

@@ -9,8 +9,9 @@ from deliveries import delivery_over
 from delivery_case import Case, Submitter, Worker, catalog
 
 from domain.contracts import Action, LimitResult
+from domain.limit_policy import Limit, OnLimit
 from domain.notification import Channel, Lane
-from domain.notification_types import Limit, NotificationType, OnLimit
+from domain.notification_types import NotificationType
 from domain.reasons import Reason
 from domain.status import Status
 from ratelimit.limiter import Limiter
