@@ -152,9 +152,9 @@ async def test_no_limit_is_always_admitted(limiter: Limiter) -> None:
 
 async def test_every_key_but_the_sentinel_expires(limiter: Limiter, store: Any) -> None:
     await limiter.reserve([HOURLY, DAILY], "d")
-    await limiter.take("twilio", 5)
+    await limiter.take("twilio", 5, "acme")
     keys = [key for key in await store.keys("*") if not key.endswith(":since")]
-    assert len(keys) == 3
+    assert len(keys) == 4
     assert all([await store.ttl(key) > 0 for key in keys])
 
 

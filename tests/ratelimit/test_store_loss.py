@@ -51,8 +51,8 @@ async def test_a_critical_type_passes_up_to_its_limit_per_process(unreachable: L
 
 
 async def test_provider_rates_do_not_block_while_the_store_is_unreachable(unreachable: Limiter) -> None:
-    assert await unreachable.take("twilio", 0.001) == 0
-    assert await unreachable.take("twilio", 0.001) == 0
+    assert await unreachable.take("twilio", 0.001, "acme") == 0
+    assert await unreachable.take("twilio", 0.001, "acme") == 0
     with pytest.raises(STORE_LOST):
         await unreachable.ping()
 
@@ -118,7 +118,7 @@ async def test_a_stalled_store_counts_as_lost_in_time_and_counts_once_afterwards
         began = time.monotonic()
         waiting = await limiter.reserve([KEY], "d1")
         passing = await limiter.reserve([KEY], "d2", OnLoss.PASS)
-        token_wait = await limiter.take("twilio", 1)
+        token_wait = await limiter.take("twilio", 1, "acme")
         released = await limiter.release([KEY], "d0")
         took = time.monotonic() - began
         os.kill(process.pid, signal.SIGCONT)
