@@ -31,6 +31,7 @@ from api.auth import Keys
 from api.body_limit import BodyLimit
 from api.context import AppContext
 from api.health import Probes
+from api.key_uses import KeyUses
 from api.methods import HeadAsGet
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
@@ -141,10 +142,12 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     built = registry.build(settings.providers, settings.catalog, settings.public_url)
     for provider in built.values():
         stack.push_async_callback(provider.aclose)
+    uses = KeyUses(partial(api_keys.note_use, pool))
+    stack.push_async_callback(uses.aclose)
     secret = settings.secret_key.get_secret_value()
     temporal = settings.temporal
     return AppContext(
-        keys=Keys(partial(api_keys.lookup, pool)),
+        keys=Keys(partial(api_keys.lookup, pool), uses.note),
         ledger=ledger,
         queries=queries,
         users=Users(pool),

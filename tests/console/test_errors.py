@@ -32,7 +32,7 @@ UNREACHABLE = "http://127.0.0.1:9"
         (("keys", "list"), {"HERALD_DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "HERALD_DATABASE_URL"),
         (("keys", "list"), {"HERALD_DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/x"},
          "The database at 127.0.0.1:9/x cannot be used"),
-        (("keys", "revoke", "nosuch"), {}, "There is no active key hk_nosuch_"),
+        (("keys", "revoke", "nosuch"), {}, "There is no active key with the prefix nosuch"),
         (("keys", "create", "bad tenant!"), {}, "'bad tenant!' is not a valid tenant name"),
         (("keys", "create", "shop "), {}, "'shop ' is not a valid"),
         (("keys", "create", "shop\n"), {}, "is not a valid tenant name"),

@@ -25,6 +25,7 @@ from devstack.postgres import Postgres
 from devstack.process import Part
 from devstack.stack import Stack
 from devstack.temporal import Temporal
+from domain.key_format import split
 from storage import api_keys
 
 # Without settings of a real installation on this machine.
@@ -152,11 +153,12 @@ async def test_configured_stores_are_used(
         assert description["valkey_url"] == valkey
         assert description["temporal_address"] == temporal.address
         pool = await asyncpg.create_pool(postgres.url("outside"), min_size=1, max_size=1)
-        parts = api_keys.split(running.api_key)
+        parts = split(running.api_key)
         assert parts
         found = await api_keys.lookup(pool, parts[0])
         await pool.close()
-        assert found == ("dev", parts[1])
+        assert found
+        assert (found.caller.tenant, found.digest) == ("dev", parts[1])
 
 
 async def test_simulators_replace_all_real_vendors(
