@@ -66,6 +66,9 @@ ACCESS: Final[Mapping[tuple[str, str], Access]] = {
     ("POST", "/dead-letters/replay"): _OPERATE,
     ("POST", "/dead-letters/{id}/retry"): _OPERATE,
     ("POST", "/dead-letters/{id}/discard"): _OPERATE,
+    ("POST", "/keys"): _ADMIN,
+    ("GET", "/keys"): _ADMIN,
+    ("DELETE", "/keys/{prefix}"): _ADMIN,
     ("GET", "/providers"): Access(Scope.READ, Whose.INSTALLATION),
     ("PATCH", "/providers/{name}"): Access(Scope.OPERATE, Whose.INSTALLATION),
 }

@@ -18,6 +18,7 @@ from api import (
     dead_letters,
     devices,
     health,
+    keys,
     notifications,
     openapi,
     problems,
@@ -89,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes.extend(notifications.direct.routes)
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
-        *(part.router for part in (dead_letters, providers, callbacks, unsubscribe, uploads)),
+        *(part.router for part in (dead_letters, keys, providers, callbacks, unsubscribe, uploads)),
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
@@ -155,6 +156,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         provider_store=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
+        pool=pool,
         probes=await _probes(settings, pool, stack),
         metrics=metrics,
         providers=built,

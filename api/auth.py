@@ -146,12 +146,18 @@ async def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) ->
     return request.state.tenant
 
 
+async def _acts_for(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str | None:
+    return request.state.tenant
+
+
 async def _caller(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> Caller:
     return request.state.caller
 
 
 Tenant = Annotated[str, Depends(_tenant)]
 """The tenant for which the request acts, as a parameter of a route whose access is a tenant's."""
+ActsFor = Annotated[str | None, Depends(_acts_for)]
+"""As Tenant, or None for the installation, in a route that any key may call."""
 KeyHolder = Annotated[Caller, Depends(_caller)]
 """The holder of the request's key, as a parameter of a keyed route."""
 

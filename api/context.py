@@ -15,6 +15,7 @@ from domain.notification_types import Catalog
 from providers.base import Provider
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
+from storage.postgres import Pool
 from storage.providers import Providers
 from storage.queries import Queries
 from storage.receipts import Receipts
@@ -27,6 +28,7 @@ class AppContext:
     """The API's parts, and the settings that it needs.
 
     `push_services`: the hosts that browsers' subscriptions may use (domain.web_push).
+    `pool`: the connections of the stores above, for what has no store (API keys).
     `known_providers`: all that can be configured; `providers`: those that are.
     `workflow_url`: the address of a workflow in the Temporal Web UI, without its id.
     """
@@ -39,6 +41,7 @@ class AppContext:
     provider_store: Providers
     broadcasts: Broadcasts
     receipts: Receipts
+    pool: Pool
     probes: Probes
     metrics: Metrics
     providers: Mapping[str, Provider]

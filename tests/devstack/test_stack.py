@@ -32,7 +32,15 @@ from storage import api_keys
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
 PIDS = {"temporal", "postgres", "valkey", "simulators", "api", "callbacks", "worker", "worker_critical"}
 KEYS = {
-    *("api_url", "api_key", "temporal_address", "temporal_ui_url", "database_url", "valkey_url"),
+    *(
+        "api_url",
+        "api_key",
+        "operator_key",
+        "temporal_address",
+        "temporal_ui_url",
+        "database_url",
+        "valkey_url",
+    ),
     *("simulators_url", "apns_url", "pids"),
 }
 
@@ -153,12 +161,13 @@ async def test_configured_stores_are_used(
         assert description["valkey_url"] == valkey
         assert description["temporal_address"] == temporal.address
         pool = await asyncpg.create_pool(postgres.url("outside"), min_size=1, max_size=1)
-        parts = split(running.api_key)
-        assert parts
-        found = await api_keys.lookup(pool, parts[0])
+        for key, tenant in ((running.api_key, "dev"), (running.operator_key, None)):
+            parts = split(key)
+            assert parts
+            found = await api_keys.lookup(pool, parts[0])
+            assert found
+            assert (found.caller.tenant, found.digest) == (tenant, parts[1])
         await pool.close()
-        assert found
-        assert (found.caller.tenant, found.digest) == ("dev", parts[1])
 
 
 async def test_simulators_replace_all_real_vendors(
