@@ -34,6 +34,7 @@ from api.context import AppContext
 from api.health import Probes
 from api.key_uses import KeyUses
 from api.methods import HeadAsGet
+from api.sealed import Seal
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
 from domain.notification import Channel
@@ -165,6 +166,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         push_services=webpush.hosts if (webpush := settings.providers.webpush) else PUSH_SERVICES,
         catalog=settings.catalog,
         namespace=namespace(secret),
+        seal=Seal(secret),
         fingerprint_keys=settings.fingerprint_secrets,
         unsubscribe_secrets=settings.unsubscribe_secrets,
         public_url=settings.public_url.rstrip("/"),

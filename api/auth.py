@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from api.access import access_of, admit
 from api.problems import Problem
 from api.requests import JsonRequest, refuse_unknown_query, require_json
-from domain.access import Caller
+from domain.access import Caller, Scope
 from domain.key_format import is_intact, split
 from storage.api_keys import StoredKey
 
@@ -150,12 +150,18 @@ async def _acts_for(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) 
     return request.state.tenant
 
 
+async def _sees_addresses(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> bool:
+    return Scope.READ_PII in request.state.caller.scopes
+
+
 async def _caller(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> Caller:
     return request.state.caller
 
 
 Tenant = Annotated[str, Depends(_tenant)]
 """The tenant for which the request acts, as a parameter of a route whose access is a tenant's."""
+Clear = Annotated[bool, Depends(_sees_addresses)]
+"""Whether the key shows addresses in clear (scope `read:pii`); otherwise the route masks them."""
 ActsFor = Annotated[str | None, Depends(_acts_for)]
 """As Tenant, or None for the installation, in a route that any key may call."""
 KeyHolder = Annotated[Caller, Depends(_caller)]

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from api.auth import Keys
 from api.health import Probes
+from api.sealed import Seal
 from delivery.operator_commands import OperatorCommands
 from domain.notification import Channel
 from domain.notification_types import Catalog
@@ -50,6 +51,7 @@ class AppContext:
     push_services: Collection[str]
     catalog: Catalog
     namespace: UUID
+    seal: Seal
     fingerprint_keys: Mapping[str, str]
     unsubscribe_secrets: tuple[str, ...]
     public_url: str
