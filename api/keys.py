@@ -14,7 +14,7 @@ from api.fields import Request, Shown, Storable, Time, Title
 from api.problems import FieldError, Problem, documented, invalid
 from domain.access import TENANT, TEST_PREFIX, Scope
 from storage import api_keys
-from storage.api_keys import ApiKey, KeysOf
+from storage.api_keys import ApiKey, KeysOf, NoTestKeysYet
 
 router = APIRouter(prefix="/keys", tags=["keys"], route_class=KeyedRoute, responses=documented(401, 422, 503))
 
@@ -86,7 +86,7 @@ class KeyPage(BaseModel):
     next_cursor: str | None = None
 
 
-@router.post("", summary="Create a key", status_code=201)
+@router.post("", summary="Create a key", status_code=201, responses=documented(409))
 async def create_key(body: KeyIn, caller: KeyHolder, acts_for: ActsFor, ctx: Ctx) -> NewKeyView:
     """Create a key, and show its secret once. 403 `scope_missing`: the key that creates it lacks a scope."""
     tenant, test = _owner(body, acts_for)
@@ -101,13 +101,16 @@ async def create_key(body: KeyIn, caller: KeyHolder, acts_for: ActsFor, ctx: Ctx
             errors=[FieldError("/scopes", "scope_missing", f"the creating key lacks {', '.join(lacking)}")],
         )
     clear = api_keys.generate(test=test)
-    key = await api_keys.store(
-        ctx.pool,
-        *(tenant, body.name, clear, set(body.scopes)),
-        test=test,
-        expires_at=body.expires_at,
-        created_by=caller.key,
-    )
+    try:
+        key = await api_keys.store(
+            ctx.pool,
+            *(tenant, body.name, clear, set(body.scopes)),
+            test=test,
+            expires_at=body.expires_at,
+            created_by=caller.key,
+        )
+    except NoTestKeysYet as error:
+        raise Problem(409, "no_test_keys_yet", f"{error}.") from None
     return NewKeyView.of(key, key=clear)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, W
 from pydantic_core import PydanticCustomError
 
 from api.fields import Email, Metadata, Name, Phone, Request, Shown, Storable, Time, Title
+from domain.access import is_test
 from domain.masking import mask_token
 from domain.notification import LANES, Channel, Lane, Strategy
 from domain.outcome import Outcome
@@ -142,6 +143,7 @@ class NotificationView(BaseModel):
     expires_at: Shown
     final_at: Shown | None = None
     metadata: dict[str, Any]
+    test: bool = Field(description="A test key submitted it: only simulated providers see it.")
     deliveries: list[DeliveryView]
 
     @classmethod
@@ -153,6 +155,7 @@ class NotificationView(BaseModel):
             lane=LANES[row["lane"]],
             channels=[delivery.channel for delivery in deliveries],
             created_at=row["accepted_at"],
+            test=is_test(row["tenant"]),
             deliveries=deliveries,
         )
 

@@ -18,8 +18,8 @@ _TENANT: Final[dict[str, Any]] = {
     "name": TENANT_HEADER,
     "in": "header",
     "required": False,
-    "description": "The tenant for which a key of the installation acts, or `test:NAME`. Other keys omit it.",
-    "schema": {"type": "string", "maxLength": 69},
+    "description": "The tenant for which a key of the installation acts. Other keys omit it.",
+    "schema": {"type": "string", "maxLength": 64},
     "example": "acme",
 }
 

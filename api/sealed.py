@@ -1,4 +1,4 @@
-"""Seals texts that a client keeps for us, such as a position in a list: it can neither read nor alter them."""
+"""Seals texts that a client keeps for us, such as a position in a list, so that it cannot read them."""
 
 import base64
 import binascii

@@ -9,6 +9,7 @@ from api.context import AppContext
 from api.models import DeliveryView, NotificationIn, NotificationView
 from api.problems import FieldError, Problem, invalid
 from api.times import time_refused
+from domain.access import is_test
 from domain.batching import needs_workflow
 from domain.fingerprint import fingerprint, matches
 from domain.ids import notification_id
@@ -144,6 +145,7 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
         send_at=submission.send_at,
         expires_at=expires_at,
         metadata=dict(submission.metadata),
+        test=is_test(submission.tenant),
         deliveries=deliveries,
     )
 

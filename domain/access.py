@@ -9,7 +9,6 @@ TENANT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """A tenant's name. ASCII only: names that look alike must be alike. No colon: TEST_PREFIX has one."""
 TEST_PREFIX: Final = "test:"
 """What the test keys of tenant `acme` do happens in `test:acme`, apart from everything of `acme`."""
-_STORED_TENANT: Final = re.compile(f"(?:{TEST_PREFIX})?{TENANT}")
 
 
 class Scope(StrEnum):
@@ -48,11 +47,6 @@ ALL_SCOPES: Final = frozenset(Scope)
 def is_tenant(name: str) -> bool:
     """Whether a tenant may have this name."""
     return re.fullmatch(TENANT, name) is not None
-
-
-def is_stored_tenant(name: str) -> bool:
-    """Whether this names a tenant, or the place of its test keys (`test:NAME`)."""
-    return _STORED_TENANT.fullmatch(name) is not None
 
 
 def is_test(tenant: str) -> bool:

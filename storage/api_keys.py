@@ -8,10 +8,20 @@ from typing import Any, Self
 
 import asyncpg
 
-from domain.access import ALL_SCOPES, TEST_PREFIX, Caller, Scope
+from domain.access import ALL_SCOPES, TEST_PREFIX, Caller, Scope, is_tenant
 from domain.key_format import ALPHABET, PREFIX_CHARS, SECRET_CHARS, key_of, split
 from storage.postgres import Connection, Pool
 from storage.statements import statement
+
+
+class NoTestKeysYet(ValueError):
+    """Workers of 0.1.0 may still run: they would send what a test key submits through real vendors."""
+
+    def __str__(self) -> str:
+        return (
+            "test keys can be created once `herald migrate --after` has run: workers of the release before "
+            "would send what they submit to real vendors"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +110,20 @@ async def store(
     expires_at: datetime | None,
     created_by: str | None,
 ) -> ApiKey:
-    """Store a key that was generated before. Raises as `create`."""
+    """Store a key that was generated before. Raises as `create`, and ValueError for an invalid tenant."""
+    if tenant is not None and not is_tenant(tenant):
+        raise ValueError(f"{tenant!r} is not the name of a tenant")
     parts = split(key)
     if parts is None:
         raise ValueError("an API key has the form hk_live_<8 characters>_<secret>")
     prefix, digest = parts
-    row = await connection.fetchrow(
-        statement("create_api_key"),
-        *(prefix, tenant, name, digest, sorted(scopes), test, expires_at, created_by),
-    )
+    try:
+        row = await connection.fetchrow(
+            statement("create_api_key"),
+            *(prefix, tenant, name, digest, sorted(scopes), test, expires_at, created_by),
+        )
+    except asyncpg.CheckViolationError:
+        raise NoTestKeysYet from None
     if row is None:
         raise ValueError(f"another API key has the prefix {prefix} already: create a new key")
     return ApiKey.of(row)

@@ -128,11 +128,10 @@ async def test_a_key_of_the_installation_names_the_tenant(
         status, code = await ask(client, route, key)
         assert ((status, code) == (400, "tenant_missing")) is of_tenant, (route, code)
         assert status not in ADMITTED, (route, code)
-        for named in ("", "two words", "test:", "test:test:a", "a" * 65, "-a"):
+        for named in ("", "two words", "test:", "test:acme", "test:test:a", "a" * 65, "-a", "*"):
             assert await ask(client, route, key, {TENANT_HEADER: named}) == (400, "tenant_invalid"), route
-        for named in ("nobody-knows-this-one", "test:acme"):
-            status, code = await ask(client, route, key, {TENANT_HEADER: named})
-            assert status not in ADMITTED, (route, code)
+        status, code = await ask(client, route, key, {TENANT_HEADER: "nobody-knows-this-one"})
+        assert status not in ADMITTED, (route, code)
 
 
 @pytest.mark.parametrize("test", [False, True])
