@@ -66,7 +66,7 @@ class Keys:
         prefix, digest = parts
         cached = self._cached.get(prefix)
         if cached is None or cached.until <= monotonic():
-            # Only before a look-up: whoever has the right digest has an intact key.
+            # Only before a look-up: a key with the right digest is intact.
             _check_intact(key)
             cached = self._begin(prefix)
         # Shielded: other requests may await the same look-up when this one is cancelled.

@@ -172,7 +172,7 @@ async def retry(
     id: UUID, tenant: Tenant, caller: KeyHolder, ctx: Ctx, body: RetryIn | None = None
 ) -> NotificationView:
     """Send a dead letter again at once, with a full retry schedule. `to` needs the scope `read:pii` as well:
-    whoever names another address can read the message there.
+    the message can be read at that address.
 
     409 `wrong_status`: it is not waiting for an operator. 409 `expired` or `assume_required`: the request
     needs the field that the pointer names.

@@ -1,4 +1,4 @@
-"""Every route of the OpenAPI document × every kind of key: what each key may do, and what it is told."""
+"""Every route of the OpenAPI document × every kind of key: what each key may do, and how it is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -182,7 +182,7 @@ async def test_a_mistyped_key_is_refused_without_a_look_up(client: httpx.AsyncCl
     wrong = [key[:-1], key + "0", key.swapcase(), key.replace("hk_live", "hk_test")]
     wrong += [key[:place] + ("0" if key[place] != "0" else "1") + key[place + 1 :] for place in (8, 20, 54)]
     async with pool.acquire() as connection, connection.transaction():
-        # Whoever looks a key up now has to wait.
+        # A look-up would have to wait now.
         await connection.execute("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE")
         for mistyped in wrong:
             answer = await client.get("/v1/notifications", headers={"Authorization": f"Bearer {mistyped}"})

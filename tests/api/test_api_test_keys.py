@@ -1,4 +1,4 @@
-"""A test key works in a place of its own: nothing of its tenant is seen or changed by it, nor the reverse."""
+"""A test key and the live keys of its tenant neither see nor change anything of each other's."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Keys over REST: created, listed and revoked by whoever may, and never with more than the creator has."""
+"""Keys over REST: created, listed and revoked within reach of the calling key, and never with more than it has."""
 
 import asyncio
 import re
