@@ -27,9 +27,7 @@ class KeyIn(Request):
     """
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"name": "checkout", "scopes": ["send", "read"], "tenant": "bank", "test": True}]
-        }
+        json_schema_extra={"examples": [{"name": "checkout", "scopes": ["send", "read"], "test": True}]}
     )
 
     name: Annotated[Title, Field(max_length=100, description="A label that says what the key is for.")]

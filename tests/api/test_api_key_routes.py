@@ -1,4 +1,4 @@
-"""Keys over REST: created, listed and revoked within reach of the calling key, and never with more than it has."""
+"""Keys over REST: within reach of the calling key, and never with more than it has."""
 
 import asyncio
 import re
