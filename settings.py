@@ -71,6 +71,8 @@ class ClientSettings(BaseSettings):
 
     api_url: str = "http://127.0.0.1:8000"
     api_key: SecretStr | None = None
+    tenant: str | None = None
+    """The tenant to act for with a key of the installation."""
     data_dir: Path = Path(".herald")
     """Where a development stack keeps its data. Its `dev.json` supplies whatever is not set."""
 

@@ -80,7 +80,9 @@ async def work(parts: Parts, client: Client, stop: asyncio.Event) -> None:
             *(asyncio.create_task(run_rounds(loop)) for loop in loops),
         ]
         log.info(
-            "worker_ready", lanes=[lane.value for lane in parts.lanes], providers=sorted(parts.providers)
+            "worker_ready",
+            lanes=[lane.value for lane in parts.lanes],
+            providers=sorted(name for name, one in parts.providers.items() if not one.capabilities.simulated),
         )
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)

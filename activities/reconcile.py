@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 import structlog
 from temporalio import activity
 
+from domain.access import is_test
 from domain.notification_types import RetentionPolicy
 from storage import maintenance
 from storage.postgres import Pool
@@ -61,8 +62,10 @@ class Reconcile:
 
     @activity.defn(name="watch_dead_letters")
     async def watch_dead_letters(self) -> Round:
-        """Count what is parked, and alert where the oldest was accepted long ago."""
-        letters = await maintenance.age_dead_letters(self._pool)
+        """Count what is parked, and alert where the oldest was accepted long ago. Test keys do not count."""
+        letters = [
+            group for group in await maintenance.age_dead_letters(self._pool) if not is_test(group.tenant)
+        ]
         self._metrics.dead_letters_open.set(sum(group.count for group in letters))
         for group in letters:
             if group.oldest_age_s > DEAD_LETTER_OLD_S:

@@ -18,6 +18,7 @@ from api import (
     dead_letters,
     devices,
     health,
+    keys,
     limits,
     notifications,
     openapi,
@@ -32,7 +33,9 @@ from api.auth import Keys
 from api.body_limit import BodyLimit
 from api.context import AppContext
 from api.health import Probes
+from api.key_uses import KeyUses
 from api.methods import HeadAsGet
+from api.sealed import Seal
 from delivery.limit_counts import LimitCounts
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
@@ -91,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes.extend(notifications.direct.routes)
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
-        *(part.router for part in (dead_letters, providers, limits, callbacks, unsubscribe, uploads)),
+        *(part.router for part in (dead_letters, keys, providers, limits, callbacks, unsubscribe, uploads)),
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
@@ -144,12 +147,14 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     built = registry.build(settings.providers, settings.catalog, settings.public_url)
     for provider in built.values():
         stack.push_async_callback(provider.aclose)
+    uses = KeyUses(partial(api_keys.note_use, pool))
+    stack.push_async_callback(uses.aclose)
     secret = settings.secret_key.get_secret_value()
     temporal = settings.temporal
     limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
     stack.push_async_callback(limiter.aclose)
     return AppContext(
-        keys=Keys(partial(api_keys.lookup, pool)),
+        keys=Keys(partial(api_keys.lookup, pool), uses.note),
         ledger=ledger,
         queries=queries,
         users=Users(pool),
@@ -158,6 +163,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         provider_store=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
+        pool=pool,
         probes=await _probes(settings, pool, limiter),
         metrics=metrics,
         providers=built,
@@ -166,6 +172,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         push_services=webpush.hosts if (webpush := settings.providers.webpush) else PUSH_SERVICES,
         catalog=settings.catalog,
         namespace=namespace(secret),
+        seal=Seal(secret),
         fingerprint_keys=settings.fingerprint_secrets,
         unsubscribe_secrets=settings.unsubscribe_secrets,
         public_url=settings.public_url.rstrip("/"),

@@ -1,9 +1,10 @@
-"""Authentication: `Authorization: Bearer hk_…`, where a key belongs to one tenant."""
+"""Authentication: `Authorization: Bearer hk_…`, where a key belongs to a tenant or to the installation."""
 
 import asyncio
 import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Any, Final
 
@@ -11,17 +12,18 @@ from fastapi import Depends, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from api.access import access_of, admit
 from api.problems import Problem
 from api.requests import JsonRequest, refuse_unknown_query, require_json
-from domain.access import Caller
-from storage import api_keys
+from domain.access import Caller, Scope
+from domain.key_format import is_intact, split
+from storage.api_keys import StoredKey
 
 TTL_S: Final = 2.0
 """How long a key is cached: a revoked key stops working within this time."""
 CACHED_MAX: Final = 10_000
 
-StoredKey = tuple[Caller, bytes] | None
-Lookup = Callable[[str], Awaitable[StoredKey]]
+Lookup = Callable[[str], Awaitable[StoredKey | None]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _DOCUMENTED = HTTPBearer(
@@ -29,43 +31,68 @@ _DOCUMENTED = HTTPBearer(
 )
 
 
-class Keys:
-    """Looks up each key at most once per TTL_S, also when many requests need it at the same time."""
+@dataclass(slots=True)
+class _Cached:
+    """A look-up that many requests may share. `until`: when it is repeated (monotonic seconds)."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    until: float
+    task: asyncio.Task[StoredKey | None]
+    noted: bool = False
+    """Whether the key's use was noted since this look-up."""
+
+
+class Keys:
+    """Looks up each key at most once per TTL_S, also when many requests need it at the same time.
+
+    `note_use` is called with the prefix of a key that is used, at most once per look-up.
+    """
+
+    def __init__(self, lookup: Lookup, note_use: Callable[[str], None] = lambda _: None) -> None:
         self._lookup = lookup
-        self._cached: OrderedDict[str, tuple[float, asyncio.Task[StoredKey]]] = OrderedDict()
+        self._note_use = note_use
+        self._cached: OrderedDict[str, _Cached] = OrderedDict()
 
     async def caller_of(self, authorization: str | None) -> Caller:
         """Return the holder of the header's key. Raises Problem (401)."""
         if authorization is None:
             raise _unauthorized("api_key_missing", "Send an API key as `Authorization: Bearer hk_…`.")
         scheme, _, key = authorization.partition(" ")
-        parts = api_keys.split(key.strip()) if scheme.lower() == "bearer" else None
+        key = key.strip()
+        parts = split(key) if scheme.lower() == "bearer" else None
         if parts is None:
             raise _unauthorized(
                 "api_key_invalid", "The Authorization header does not contain an API key (`hk_…`)."
             )
         prefix, digest = parts
-        found = await self._find(prefix)
-        if found is None or not hmac.compare_digest(found[1], digest):
-            raise _unauthorized("api_key_invalid", "The API key is unknown or revoked.")
-        return found[0]
-
-    async def _find(self, prefix: str) -> StoredKey:
-        now = monotonic()
         cached = self._cached.get(prefix)
-        if cached is None or cached[0] <= now:
-            task = asyncio.ensure_future(self._ask(prefix))
-            self._cached[prefix] = cached = (now + TTL_S, task)
-            self._cached.move_to_end(prefix)
-            if len(self._cached) > CACHED_MAX:
-                self._cached.popitem(last=False)
-        task = cached[1]
+        if cached is None or cached.until <= monotonic():
+            # Only before a look-up: a key with the right digest is intact.
+            _check_intact(key)
+            cached = self._begin(prefix)
         # Shielded: other requests may await the same look-up when this one is cancelled.
-        return task.result() if task.done() else await asyncio.shield(task)
+        found = cached.task.result() if cached.task.done() else await asyncio.shield(cached.task)
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            _check_intact(key)
+            raise _unauthorized("api_key_invalid", "The API key is unknown or revoked.")
+        if found.valid_s is not None and found.valid_s <= 0:
+            raise _unauthorized(
+                "api_key_expired", f"The API key expired at {found.expires_at:%Y-%m-%d %H:%M} UTC."
+            )
+        if not cached.noted:
+            cached.noted = True
+            self._note_use(prefix)
+        return found.caller
 
-    async def _ask(self, prefix: str) -> StoredKey:
+    def _begin(self, prefix: str) -> _Cached:
+        cached = _Cached(monotonic() + TTL_S, asyncio.ensure_future(self._ask(prefix)))
+        self._cached[prefix] = cached
+        self._cached.move_to_end(prefix)
+        if len(self._cached) > CACHED_MAX:
+            self._cached.popitem(last=False)
+        return cached
+
+    async def _ask(self, prefix: str) -> StoredKey | None:
+        asked = monotonic()
         try:
             found = await self._lookup(prefix)
         except BaseException:
@@ -74,20 +101,24 @@ class Keys:
         if found is None:
             # Not cached: a key that is created next must work at once.
             self._cached.pop(prefix, None)
+        elif found.valid_s is not None and found.valid_s > 0 and (cached := self._cached.get(prefix)):
+            # Asked again as soon as it expires: the database's clock decides.
+            cached.until = min(cached.until, asked + found.valid_s)
         return found
 
 
 class KeyedRoute(APIRoute):
-    """A route that checks the API key before it reads anything else of the request."""
+    """A route that checks the API key, and what it allows, before it reads anything else of the request."""
 
     def get_route_handler(self) -> Handler:
         handle = self.handler()
+        access = access_of(self.methods or (), self.path_format)
         known = [parameter.alias for parameter in self.dependant.query_params]
 
         async def authenticated(request: Request) -> Response:
             keys: Keys = request.app.state.context.keys
             caller = await keys.caller_of(request.headers.get("authorization"))
-            request.state.caller, request.state.tenant = caller, caller.tenant
+            request.state.caller, request.state.tenant = caller, admit(caller, access, request)
             refuse_unknown_query(request, known)
             return await handle(self.readable(request))
 
@@ -115,8 +146,35 @@ async def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) ->
     return request.state.tenant
 
 
+async def _acts_for(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str | None:
+    return request.state.tenant
+
+
+async def _sees_addresses(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> bool:
+    return Scope.READ_PII in request.state.caller.scopes
+
+
+async def _caller(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> Caller:
+    return request.state.caller
+
+
 Tenant = Annotated[str, Depends(_tenant)]
-"""The caller's tenant, as a parameter of a keyed route."""
+"""The tenant for which the request acts, as a parameter of a route whose access is a tenant's."""
+Clear = Annotated[bool, Depends(_sees_addresses)]
+"""Whether the key shows addresses in clear (scope `read:pii`); otherwise the route masks them."""
+ActsFor = Annotated[str | None, Depends(_acts_for)]
+"""As Tenant, or None for the installation, in a route that any key may call."""
+KeyHolder = Annotated[Caller, Depends(_caller)]
+"""The holder of the request's key, as a parameter of a keyed route."""
+
+
+def _check_intact(key: str) -> None:
+    if not is_intact(key):
+        raise _unauthorized(
+            "api_key_mistyped",
+            "The API key's checksum is wrong: it was mistyped, or cut when it was copied. A whole key has 55 "
+            "characters.",
+        )
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

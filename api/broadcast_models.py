@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from api.fields import LocalTime, Metadata, Name, Request, Shown, Storable, Time, TimeZone, Title
 from api.models import KnownChannel, ToIn
+from domain.access import is_test
 from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Refusal, Waits, Window
 from domain.notification import Channel, Strategy
 from domain.templates import (
@@ -207,6 +208,7 @@ class BroadcastView(BaseModel):
     start_at: Shown | None
     expires_at: Shown | None
     metadata: dict[str, Any]
+    test: bool = Field(description="A test key created it: only simulated providers see it.")
     idempotency_key: str
     created_at: Shown
     started_at: Shown | None
@@ -253,6 +255,7 @@ def view(broadcast: Broadcast, workflow_id: str, workflow_url: str) -> Broadcast
         status=broadcast.status,
         channels=list(broadcast.channels),
         metadata=dict(broadcast.metadata),
+        test=is_test(broadcast.tenant),
         window=_window(broadcast.window),
         progress=Progress(
             total=broadcast.total,

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from api.auth import Keys
 from api.health import Probes
+from api.sealed import Seal
 from delivery.limit_counts import LimitCounts
 from delivery.operator_commands import OperatorCommands
 from domain.notification import Channel
@@ -16,6 +17,7 @@ from domain.notification_types import Catalog
 from providers.base import Provider
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
+from storage.postgres import Pool
 from storage.providers import Providers
 from storage.queries import Queries
 from storage.receipts import Receipts
@@ -28,6 +30,7 @@ class AppContext:
     """The API's parts, and the settings that it needs.
 
     `push_services`: the hosts that browsers' subscriptions may use (domain.web_push).
+    `pool`: the connections of the stores above, for what has no store (API keys).
     `known_providers`: all that can be configured; `providers`: those that are.
     `workflow_url`: the address of a workflow in the Temporal Web UI, without its id.
     """
@@ -41,6 +44,7 @@ class AppContext:
     provider_store: Providers
     broadcasts: Broadcasts
     receipts: Receipts
+    pool: Pool
     probes: Probes
     metrics: Metrics
     providers: Mapping[str, Provider]
@@ -49,6 +53,7 @@ class AppContext:
     push_services: Collection[str]
     catalog: Catalog
     namespace: UUID
+    seal: Seal
     fingerprint_keys: Mapping[str, str]
     unsubscribe_secrets: tuple[str, ...]
     public_url: str

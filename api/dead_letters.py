@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from api.auth import KeyedRoute, Tenant
+from api.access import require
+from api.auth import KeyedRoute, KeyHolder, Tenant
 from api.context import AppContext, Ctx
 from api.fields import Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
@@ -16,6 +17,7 @@ from api.problems import FieldError, documented, invalid
 from api.submissions import number_refused
 from api.times import AHEAD_MAX
 from delivery.operator_commands import NoSuchNotification
+from domain.access import Scope
 from domain.notification import Channel
 from domain.operator_decisions import Assume, CommandRefused, Retry
 from domain.status import PARKED, Status
@@ -166,15 +168,20 @@ async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
 
 
 @router.post("/{id}/retry", summary="Retry a dead letter", responses=documented(404, 409))
-async def retry(id: UUID, tenant: Tenant, ctx: Ctx, body: RetryIn | None = None) -> NotificationView:
-    """Send a dead letter again at once, with a full retry schedule.
+async def retry(
+    id: UUID, tenant: Tenant, caller: KeyHolder, ctx: Ctx, body: RetryIn | None = None
+) -> NotificationView:
+    """Send a dead letter again at once, with a full retry schedule. `to` needs the scope `read:pii` as well:
+    the message can be read at that address.
 
     409 `wrong_status`: it is not waiting for an operator. 409 `expired` or `assume_required`: the request
     needs the field that the pointer names.
     """
     body = body or RetryIn()
     _check_expiry(body.expires_at)
-    if body.to and (refusal := number_refused(ctx, body.to.sms)):
+    if body.to:
+        require(caller, Scope.READ_PII, "`to`")
+    if body.to and (refusal := number_refused(ctx, tenant, body.to.sms)):
         raise invalid([refusal])
     how = Retry(
         body.expires_at,

@@ -5,12 +5,13 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.auth import Tenant
+from api.auth import Clear, Tenant
 from api.context import Ctx
 from api.fields import Endpoint, Name, PublicKey, Request, SharedSecret, Shown, Token
 from api.problems import FieldError, invalid, pointer
 from api.users import UserId, user_not_found, user_router
-from domain.notification import Device
+from domain.masking import HIDDEN, shown
+from domain.notification import Channel, Device
 from domain.web_push import Subscription, is_push_service, stored
 from storage.users import RegisteredDevice
 
@@ -93,15 +94,18 @@ class SubscriptionView(BaseModel):
     keys: SubscriptionKeys
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str, *, clear: bool) -> Self:
         """Build the view of a stored subscription, unchecked: the rules may have changed since."""
         known = stored(text)
-        keys = SubscriptionKeys.model_construct(p256dh=known.p256dh, auth=known.auth)
-        return cls.model_construct(endpoint=known.endpoint, keys=keys)
+        p256dh, auth = (known.p256dh, known.auth) if clear else (HIDDEN, HIDDEN)
+        keys = SubscriptionKeys.model_construct(p256dh=p256dh, auth=auth)
+        return cls.model_construct(endpoint=shown(Channel.PUSH, known.endpoint, clear=clear), keys=keys)
 
 
 class DeviceView(BaseModel):
-    """A registered device. `deactivated_reason` is set when a provider reported its token as dead."""
+    """A registered device. `deactivated_reason` is set when a provider reported its token as dead. Tokens and
+    subscriptions are masked without the scope `read:pii`.
+    """
 
     device_id: str
     fcm_token: str | None
@@ -112,13 +116,13 @@ class DeviceView(BaseModel):
     deactivated_reason: str | None
 
     @classmethod
-    def of(cls, device: RegisteredDevice) -> Self:
+    def of(cls, device: RegisteredDevice, *, clear: bool) -> Self:
         """Build the view of a stored device."""
         return cls(
             device_id=device.device_id,
-            fcm_token=device.fcm_token,
-            apns_token=device.apns_token,
-            webpush=SubscriptionView.of(device.webpush) if device.webpush else None,
+            fcm_token=device.fcm_token and shown(Channel.PUSH, device.fcm_token, clear=clear),
+            apns_token=device.apns_token and shown(Channel.PUSH, device.apns_token, clear=clear),
+            webpush=SubscriptionView.of(device.webpush, clear=clear) if device.webpush else None,
             registered_at=device.registered_at,
             deactivated_at=device.deactivated_at,
             deactivated_reason=device.deactivated_reason,
@@ -132,7 +136,9 @@ class DevicesView(BaseModel):
 
 
 @router.put("/devices", summary="Replace a user's devices")
-async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx) -> DevicesView:
+async def put_devices(
+    user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx, clear: Clear
+) -> DevicesView:
     """Replace a user's devices. A deactivated one becomes active when its token is sent again."""
     elsewhere = [
         number
@@ -144,13 +150,13 @@ async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx
         places = [pointer("devices", number, "webpush", "endpoint") for number in elsewhere]
         raise invalid([FieldError(place, "endpoint_not_allowed", message) for place in places])
     await ctx.users.set_devices(tenant, user_id, [device.device for device in body.devices])
-    return await get_devices(user_id, tenant, ctx)
+    return await get_devices(user_id, tenant, ctx, clear)
 
 
 @router.get("/devices", summary="Get a user's devices")
-async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx) -> DevicesView:
+async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx, clear: Clear) -> DevicesView:
     """Get a user's devices."""
     devices = await ctx.users.devices(tenant, user_id)
     if devices is None:
         raise user_not_found()
-    return DevicesView(devices=[DeviceView.of(device) for device in devices])
+    return DevicesView(devices=[DeviceView.of(device, clear=clear) for device in devices])

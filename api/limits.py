@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import KeyedRoute, Tenant
+from api.auth import KeyedRoute, KeyHolder, Tenant
 from api.context import Ctx
 from api.fields import Address, Name, Shown
 from api.problems import RETRY_AFTER_S, FieldError, Problem, documented, invalid
@@ -63,6 +63,7 @@ class LimitsView(BaseModel):
 @router.get("", summary="Show limits")
 async def show_limits(
     tenant: Tenant,
+    holder: KeyHolder,
     ctx: Ctx,
     channel: Annotated[Channel, Query()] = Channel.SMS,
     user_id: Annotated[Name | None, Query(description="Also the limits of this user.")] = None,
@@ -73,14 +74,18 @@ async def show_limits(
         Region | None, Query(description="The country to show, as two letters. Default: every open one.")
     ] = None,
 ) -> LimitsView:
-    """Show the limits of the tenant with what is counted now. Reading them counts nothing."""
+    """Show the limits of the tenant with what is counted now. Reading them counts nothing. Those that count
+    every tenant's messages together are shown to keys of the installation only.
+    """
     if address is not None:
         if channel is Channel.PUSH:
             message = "no limit counts the tokens of devices"
             raise invalid([FieldError("/query/address", "invalid", message)])
         address = normalised(channel, address, "/query/address")
     try:
-        limits, spend = await ctx.limit_counts.of(Asked(tenant, channel, user_id, address, country))
+        limits, spend = await ctx.limit_counts.of(
+            Asked(tenant, channel, user_id, address, country, shared=holder.tenant is None)
+        )
     except STORE_LOST:
         raise Problem(
             503,

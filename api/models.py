@@ -7,6 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, W
 from pydantic_core import PydanticCustomError
 
 from api.fields import Email, Metadata, Name, Phone, Request, Shown, Storable, Time, Title
+from domain.access import is_test
+from domain.masking import mask_token
 from domain.notification import LANES, Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.reasons import Reason
@@ -141,6 +143,7 @@ class NotificationView(BaseModel):
     expires_at: Shown
     final_at: Shown | None = None
     metadata: dict[str, Any]
+    test: bool = Field(description="A test key submitted it: only simulated providers see it.")
     deliveries: list[DeliveryView]
 
     @classmethod
@@ -152,6 +155,7 @@ class NotificationView(BaseModel):
             lane=LANES[row["lane"]],
             channels=[delivery.channel for delivery in deliveries],
             created_at=row["accepted_at"],
+            test=is_test(row["tenant"]),
             deliveries=deliveries,
         )
 
@@ -209,6 +213,19 @@ class AttemptView(BaseModel):
     receipt_at: Shown | None
     late_outcome: str | None
     late_at: Shown | None
+
+    @classmethod
+    def of(cls, row: Row, *, clear: bool) -> Self:
+        """Build the view of an attempt's row."""
+        return cls.model_validate({**row, "provider_message_id": message_id(row, clear=clear)})
+
+
+def message_id(attempt: Row, *, clear: bool) -> str | None:
+    """The provider's id of an attempt's message, as a key may see it: WhatsApp's contain the number."""
+    id: str | None = attempt["provider_message_id"]
+    if id is None or clear or attempt["channel"] != Channel.WHATSAPP:
+        return id
+    return mask_token(id)
 
 
 class AttemptList(BaseModel):

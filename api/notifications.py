@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
-from api.auth import KeyedRoute, Tenant
+from api.auth import Clear, KeyedRoute, Tenant
 from api.context import AppContext, Ctx
 from api.direct import DirectRoute
 from api.fields import Name, Time
@@ -163,12 +163,12 @@ async def get_notification(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationVi
     summary="List the attempts of a notification",
     responses=documented(404, 422),
 )
-async def get_attempts(id: UUID, tenant: Tenant, ctx: Ctx) -> AttemptList:
+async def get_attempts(id: UUID, tenant: Tenant, ctx: Ctx, clear: Clear) -> AttemptList:
     """List the attempts of a notification: every intended call to a provider, and its outcome."""
     rows = await ctx.queries.attempts(tenant, id)
     if rows is None:
         raise not_found()
-    return AttemptList(attempts=[AttemptView.model_validate(row) for row in rows])
+    return AttemptList(attempts=[AttemptView.of(row, clear=clear) for row in rows])
 
 
 @router.get(
@@ -176,7 +176,7 @@ async def get_attempts(id: UUID, tenant: Tenant, ctx: Ctx) -> AttemptList:
     summary="Get the timeline of a notification",
     responses=documented(404, 422),
 )
-async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx) -> Timeline:
+async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx, clear: Clear) -> Timeline:
     """Get every decision about a notification in order: acceptance, plan, attempts, receipts, end."""
     timeline = await ctx.queries.timeline(tenant, id)
     if timeline is None:
@@ -188,7 +188,7 @@ async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx) -> Timeline:
         reason_code=timeline.notification["reason_code"],
         workflow_id=workflow,
         temporal_ui_url=f"{ctx.workflow_url}{workflow}",
-        entries=entries(timeline),
+        entries=entries(timeline, clear=clear),
     )
 
 

@@ -6,11 +6,22 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from api.access import ACCESS, TENANT_HEADER, Access, Whose
 from api.problems import MEDIA_TYPE, documented
 
 _SCHEMAS: Final = "#/components/schemas/"
 _OF_BODIES: Final = (400, 408, 413)
 """Errors that any route with a body may return."""
+_OF_KEYS: Final = (400, 403)
+"""Errors that any route with a key may return."""
+_TENANT: Final[dict[str, Any]] = {
+    "name": TENANT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The tenant for which a key of the installation acts. Other keys omit it.",
+    "schema": {"type": "string", "maxLength": 64},
+    "example": "acme",
+}
 
 
 def correct(app: FastAPI) -> None:
@@ -26,19 +37,32 @@ def correct(app: FastAPI) -> None:
 
 
 def _correct(document: dict[str, Any]) -> None:
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
             responses = operation["responses"]
+            if access := ACCESS.get((method.upper(), path.removeprefix("/v1"))):
+                _describe_access(operation, access)
             if "requestBody" in operation:
-                _add_problems(responses)
+                _add_problems(responses, _OF_BODIES)
             _only_problems(responses)
             _name_successes(responses)
             operation["responses"] = dict(sorted(responses.items()))
     _drop_unused(document)
 
 
-def _add_problems(responses: dict[str, Any]) -> None:
-    for status, response in documented(*_OF_BODIES).items():
+def _describe_access(operation: dict[str, Any], access: Access) -> None:
+    """Say which scope the operation needs, and whose key."""
+    whose = " of a key of the installation" if access.whose is Whose.INSTALLATION else ""
+    operation["description"] += f"\n\nNeeds the scope `{access.scope}`{whose}."
+    operation["security"] = [{scheme: [access.scope.value] for scheme in operation["security"][0]}]
+    operation["x-key"] = access.whose.value
+    if access.whose is not Whose.INSTALLATION:
+        operation["parameters"] = [*operation.get("parameters", ()), dict(_TENANT)]
+    _add_problems(operation["responses"], _OF_KEYS)
+
+
+def _add_problems(responses: dict[str, Any], statuses: tuple[int, ...]) -> None:
+    for status, response in documented(*statuses).items():
         shown = {name: value for name, value in response.items() if name != "model"}
         responses.setdefault(str(status), shown)
 

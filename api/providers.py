@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from api.auth import KeyedRoute, Tenant
+from api.auth import KeyedRoute, KeyHolder
 from api.context import AppContext, Ctx
 from api.fields import Request, Shown
 from api.problems import Problem, documented
@@ -51,7 +51,7 @@ class ProviderPatch(Request):
 
 
 @router.get("", summary="List providers")
-async def list_providers(tenant: Tenant, ctx: Ctx) -> ProvidersView:
+async def list_providers(caller: KeyHolder, ctx: Ctx) -> ProvidersView:
     """List every provider with its order, status and circuit."""
     stored = await ctx.provider_store.stored()
     views = [_view(ctx, name, stored.get(name)) for name in ctx.known_providers]
@@ -65,7 +65,7 @@ async def list_providers(tenant: Tenant, ctx: Ctx) -> ProvidersView:
 
 
 @router.patch("/{name}", summary="Drain or activate a provider", responses=documented(404, 409))
-async def patch_provider(name: str, body: ProviderPatch, tenant: Tenant, ctx: Ctx) -> ProviderView:
+async def patch_provider(name: str, body: ProviderPatch, caller: KeyHolder, ctx: Ctx) -> ProviderView:
     """Drain a provider, or activate it again. This affects the whole installation, within seconds."""
     if name not in ctx.known_providers:
         raise Problem(404, "provider_not_found", "There is no provider with this name.")

@@ -9,6 +9,7 @@ from api.context import AppContext
 from api.models import DeliveryView, NotificationIn, NotificationView
 from api.problems import FieldError, Problem, invalid
 from api.times import time_refused
+from domain.access import is_test
 from domain.batching import needs_workflow
 from domain.fingerprint import fingerprint, matches
 from domain.ids import notification_id
@@ -95,7 +96,7 @@ def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> 
         scrub=rules.scrub_when_final,
         dedicated_workflow=needs_workflow(rules, request.strategy),
     )
-    if Channel.SMS in request.channels and (refusal := number_refused(ctx, submission.to_sms)):
+    if Channel.SMS in request.channels and (refusal := number_refused(ctx, tenant, submission.to_sms)):
         return Prepared(submission, supplied, refusal)
     late = time_refused(datetime.now(UTC), "send_at", request.send_at, request.expires_at)
     return Prepared(submission, supplied, late)
@@ -142,12 +143,13 @@ def accepted_view(submission: Submission, acceptance: Acceptance) -> Notificatio
         send_at=submission.send_at,
         expires_at=expires_at,
         metadata=dict(submission.metadata),
+        test=is_test(submission.tenant),
         deliveries=deliveries,
     )
 
 
-def number_refused(ctx: AppContext, number: str | None) -> FieldError | None:
+def number_refused(ctx: AppContext, tenant: str, number: str | None) -> FieldError | None:
     """Return the error for a number in `/to/sms` that SMS may not go to, or None."""
-    policy = ctx.catalog.sms
+    policy = ctx.catalog.sms.of(tenant)
     refusal = policy.refusal_of(number) if number is not None else None
     return FieldError("/to/sms", refusal, policy.explain(refusal)) if refusal else None

@@ -1,17 +1,17 @@
 """Suppressed addresses: nothing is sent to them, whatever the type."""
 
-import base64
-import binascii
 import json
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from api.auth import KeyedRoute, Tenant
+from api.auth import Clear, KeyedRoute, Tenant
 from api.context import Ctx
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, field_errors, invalid
+from api.sealed import Seal
+from domain.masking import shown
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
 from storage.users import Suppression
 
@@ -55,9 +55,11 @@ class SuppressionView(BaseModel):
     created_at: Shown
 
     @classmethod
-    def of(cls, suppression: Suppression) -> Self:
+    def of(cls, suppression: Suppression, *, clear: bool) -> Self:
         """The view of a stored one."""
-        return cls.model_validate(suppression, from_attributes=True)
+        view = cls.model_validate(suppression, from_attributes=True)
+        view.address = shown(view.channel, view.address, clear=clear)
+        return view
 
 
 class SuppressionPage(BaseModel):
@@ -71,24 +73,25 @@ class SuppressionPage(BaseModel):
 async def list_suppressions(
     tenant: Tenant,
     ctx: Ctx,
+    clear: Clear,
     channel: Annotated[Channel | None, Query()] = None,
     address: Annotated[Address | None, Query(description="Needs `channel`.")] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> SuppressionPage:
     """List the tenant's suppressed addresses. With `address` and its `channel`, the result includes a STOP
-    from the recipient.
+    from the recipient. Addresses are masked without the scope `read:pii`.
     """
     if address is not None:
         if channel is None:
             raise invalid([FieldError("/query/channel", "required", "`address` needs its `channel`")])
         address = normalised(channel, address, "/query/address")
-    after = _position(cursor) if cursor else None
+    after = _position(ctx.seal, cursor) if cursor else None
     found = await ctx.users.suppressions(tenant, channel, address, limit + 1, after)
-    views = [SuppressionView.of(suppression) for suppression in found[:limit]]
-    more = len(found) > limit
+    last = found[limit - 1] if len(found) > limit else None
     return SuppressionPage(
-        suppressions=views, next_cursor=_cursor(views[-1].channel, views[-1].address) if more else None
+        suppressions=[SuppressionView.of(suppression, clear=clear) for suppression in found[:limit]],
+        next_cursor=_cursor(ctx.seal, last) if last else None,
     )
 
 
@@ -96,7 +99,9 @@ async def list_suppressions(
 async def suppress(body: SuppressionIn, tenant: Tenant, ctx: Ctx) -> SuppressionView:
     """Suppress an address. If it is suppressed already, it keeps its first reason."""
     address = normalised(body.channel, body.address, "/address")
-    return SuppressionView.of(await ctx.users.suppress(tenant, body.channel, address, body.reason))
+    stored = await ctx.users.suppress(tenant, body.channel, address, body.reason)
+    # The request named it.
+    return SuppressionView.of(stored, clear=True)
 
 
 @router.delete("", summary="Lift a suppression", status_code=204, responses=documented(404, 409))
@@ -128,16 +133,16 @@ def normalised(channel: Channel, address: str, pointer: str) -> str:
         raise invalid([FieldError(pointer, item.code, item.message) for item in found]) from None
 
 
-def _cursor(channel: str, address: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([channel, address]).encode()).decode()
+def _cursor(seal: Seal, last: Suppression) -> str:
+    return seal.close(json.dumps([last.channel, last.address]))
 
 
-def _position(cursor: str) -> tuple[str, str]:
+def _position(seal: Seal, cursor: str) -> tuple[str, str]:
     try:
-        channel, address = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+        channel, address = json.loads(seal.open(cursor))
         adapter = TypeAdapter(tuple[Channel, Text])
         channel, address = adapter.validate_python((channel, address))
-    except (ValueError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         message = "invalid cursor: use the `next_cursor` of this list"
         raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
     return channel.value, address

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from api.models import TimelineEntry
+from api.models import TimelineEntry, message_id
 from domain.notification import LANES
 from storage.queries import Row, Timeline
 
@@ -15,13 +15,16 @@ _ATTEMPT: Final = (
 )
 
 
-def entries(timeline: Timeline) -> list[TimelineEntry]:
-    """Return acceptance, decisions, attempts, receipts and the end by time; equal times keep this order."""
+def entries(timeline: Timeline, *, clear: bool) -> list[TimelineEntry]:
+    """Return acceptance, decisions, attempts, receipts and the end by time; equal times keep this order.
+
+    `clear`: whether ids that contain an address are shown.
+    """
     found = [
         _accepted(timeline.notification),
         *(_entry(row["at"], row["kind"], row, row["data"]) for row in timeline.events),
         *(_plan(row) for row in timeline.attempts if row["number"] == 1),
-        *(entry for row in timeline.attempts for entry in _attempt(row)),
+        *(entry for row in timeline.attempts for entry in _attempt(row, clear=clear)),
         *(_receipt(row) for row in timeline.receipts),
     ]
     found.sort(key=lambda entry: entry.at)
@@ -50,10 +53,10 @@ def _plan(row: Row) -> TimelineEntry:
     return _entry(row["intended_at"], "plan", row, {"action": "send", **data})
 
 
-def _attempt(row: Row) -> Iterator[TimelineEntry]:
-    yield _entry(
-        row["intended_at"], "attempt", row, {"number": row["number"]} | {name: row[name] for name in _ATTEMPT}
-    )
+def _attempt(row: Row, *, clear: bool) -> Iterator[TimelineEntry]:
+    data = {"number": row["number"]} | {name: row[name] for name in _ATTEMPT}
+    data["provider_message_id"] = message_id(row, clear=clear)
+    yield _entry(row["intended_at"], "attempt", row, data)
     of = {"number": row["number"], "provider": row["provider"]}
     if row["closed_at"] and row["resolved_by"] != "response":
         data = {**of, "outcome": row["outcome"], "code": row["code"], "resolved_by": row["resolved_by"]}

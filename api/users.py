@@ -6,10 +6,11 @@ from fastapi import APIRouter, Path
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.auth import KeyedRoute, Tenant
+from api.auth import Clear, KeyedRoute, Tenant
 from api.context import Ctx
 from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
 from api.problems import FieldError, Problem, documented, invalid, pointer
+from domain.masking import shown
 from domain.notification import Channel, QuietHours
 from domain.preferences import ANY_TYPE
 from storage.users import Contacts, Preferences
@@ -88,14 +89,16 @@ async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, ctx:
 
 
 @router.get("/contacts", summary="Get a user's contacts")
-async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx) -> ContactsBody:
-    """Get a user's addresses."""
+async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx, clear: Clear) -> ContactsBody:
+    """Get a user's addresses; masked without the scope `read:pii`."""
     contacts = await ctx.users.contacts(tenant, user_id)
     if contacts is None:
         raise user_not_found()
     # Not validated again: the rules may have changed since the addresses were stored.
     return ContactsBody.model_construct(
-        phone=contacts.phone, email=contacts.email, whatsapp=contacts.whatsapp
+        phone=contacts.phone and shown(Channel.SMS, contacts.phone, clear=clear),
+        email=contacts.email and shown(Channel.EMAIL, contacts.email, clear=clear),
+        whatsapp=contacts.whatsapp and shown(Channel.WHATSAPP, contacts.whatsapp, clear=clear),
     )
 
 

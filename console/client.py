@@ -19,6 +19,13 @@ NEXT_STEPS: Final = {
     "not_found": "Check HERALD_API_URL: it must be the root of a Herald API, without /v1.",
     "api_key_missing": "Check HERALD_API_KEY. `herald keys create` makes a key.",
     "api_key_invalid": "Check HERALD_API_KEY. `herald keys list` shows active keys.",
+    "api_key_mistyped": "Check HERALD_API_KEY.",
+    "api_key_expired": "Set HERALD_API_KEY to another key. `herald keys create` makes one.",
+    "scope_missing": "Set HERALD_API_KEY to a key with this scope. `herald keys list` shows scopes.",
+    "installation_key_needed": "Set HERALD_API_KEY to that key.",
+    "tenant_missing": "Set HERALD_TENANT to the tenant's name.",
+    "tenant_invalid": "Check HERALD_TENANT.",
+    "tenant_differs": "Unset HERALD_TENANT, or set HERALD_API_KEY to a key of the installation.",
     "notification_not_found": "`herald list` shows the notifications that this API key can read.",
     "limit_store_unavailable": "Check /readyz of the API: is Valkey up?",
     "provider_not_found": "`herald providers` shows all providers.",
@@ -81,20 +88,27 @@ class Api:
 
 
 @contextmanager
-def connected() -> Generator[Api]:
-    """Connect to this installation's API. Raises CommandError if there is no API key for it."""
-    endpoint = endpoints.api()
+def connected(*, installation: bool = False) -> Generator[Api]:
+    """Connect to this installation's API. Raises CommandError if there is no API key for it.
+
+    `installation`: the command concerns every tenant, and needs a key of the installation.
+    """
+    endpoint = endpoints.api(installation=installation)
+    headers = {"Authorization": f"Bearer {endpoint.key}"}
+    if endpoint.tenant and not installation:
+        headers["Herald-Tenant"] = endpoint.tenant
     try:
         with httpx.Client(
             base_url=endpoint.url.rstrip("/"),
-            headers={"Authorization": f"Bearer {endpoint.key}"},
+            headers=headers,
             timeout=TIMEOUT_S,
         ) as client:
             yield Api(client)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
         raise CommandError(
             f"The API cannot be called at {endpoint.url} with this key: the address is not a URL, or the key "
-            "has characters other than ASCII. Check HERALD_API_URL and HERALD_API_KEY."
+            "or the tenant has characters other than ASCII. Check HERALD_API_URL, HERALD_API_KEY and "
+            "HERALD_TENANT."
         ) from None
 
 

@@ -15,10 +15,11 @@ from settings import ClientSettings, Settings, StoreSettings, TemporalSettings
 
 @dataclass(frozen=True, slots=True)
 class ApiEndpoint:
-    """The API's address, and the key to call it with."""
+    """The API's address, the key to call it with, and the tenant that a key of the installation names."""
 
     url: str
     key: str
+    tenant: str | None = None
 
 
 def all_settings() -> Settings:
@@ -57,11 +58,14 @@ def temporal() -> TemporalSettings:
     return configured.temporal
 
 
-def api() -> ApiEndpoint:
-    """The API's address and a key for it. Raises CommandError if there is no key."""
+def api(*, installation: bool = False) -> ApiEndpoint:
+    """The API's address and a key for it. Raises CommandError if there is no key.
+
+    `installation`: the command concerns every tenant. The development stack has another key for it.
+    """
     client = _client()
     if client.api_key is not None:
-        return ApiEndpoint(client.api_url, client.api_key.get_secret_value())
+        return ApiEndpoint(client.api_url, client.api_key.get_secret_value(), client.tenant)
     dev = _dev_stack()
     # A key of the development stack never goes to another API.
     if dev is None or client.api_url not in (ClientSettings.model_fields["api_url"].default, dev["api_url"]):
@@ -70,7 +74,7 @@ def api() -> ApiEndpoint:
             f"start `herald dev`, which writes its key to {_dev_file()}."
         )
     _announce_dev_stack()
-    return ApiEndpoint(dev["api_url"], dev["api_key"])
+    return ApiEndpoint(dev["api_url"], dev["operator_key" if installation else "api_key"])
 
 
 def database_unusable(url: str, error: Exception) -> str:

@@ -1,49 +1,72 @@
 """API keys, managed directly in the database, so that the first key can be created without one."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
 from console.errors import CommandError
+from domain.access import Scope, is_tenant
 
 if TYPE_CHECKING:
+    from storage.api_keys import ApiKey
     from storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, directly in the database.")
 
-# ASCII only: names that look alike must be alike.
-_TENANT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_PAGE: Final = 500
 
 _Result = TypeVar("_Result")
 
 
+_DEFAULT: Final = {False: (Scope.SEND, Scope.READ), True: (Scope.READ,)}
+"""The scopes without --scope: of a tenant's key, and of one of the installation."""
+
+
 @app.command()
 def create(
-    tenant: Annotated[str, typer.Argument(help="The tenant that the key submits and reads for.")],
+    tenant: Annotated[
+        str | None, typer.Argument(help="The tenant that the key belongs to.", show_default=False)
+    ] = None,
+    installation: Annotated[
+        bool, typer.Option("--installation", help="A key of the installation: it may name any tenant.")
+    ] = False,
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What the key allows; repeat it. Default: send and read; --installation: read."),
+    ] = None,
     name: Annotated[str, typer.Option(help="A label that says what the key is for.")] = "",
+    expires: Annotated[
+        str | None, typer.Option(help="When it stops working: a time, or 90d, 12h. Default: never.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="A test key: what it sends reaches simulated providers only.")
+    ] = False,
 ) -> None:
-    """Create a key for a tenant and print it. It cannot be printed again."""
+    """Create a key for a tenant, or for the installation, and print it. It cannot be printed again."""
     from storage import api_keys
 
-    if not re.fullmatch(_TENANT, tenant):
-        raise CommandError(
-            f"{tenant!r} is not a valid tenant name. Use 1 to 64 letters (A-Z, a-z), digits, `.`, `_` and "
-            "`-`, starting with a letter or a digit."
-        )
-    if not name.isprintable():
-        raise CommandError(f"{name!r} is not a valid key name. Use printable characters only.")
+    _check(tenant, installation, name, test)
+    scopes = scope or _DEFAULT[installation]
+    expires_at = _expiry(expires) if expires else None
 
     async def create_key(pool: "Pool") -> str:
         try:
-            return await api_keys.create(pool, tenant, name)
+            return await api_keys.create(pool, tenant, name, scopes=scopes, test=test, expires_at=expires_at)
         except ValueError as error:
             raise CommandError(f"{error}.") from None
 
     typer.echo(_in_database(create_key))
-    typer.echo("Store it now: Herald keeps only a digest. Use it as `Authorization: Bearer <key>`.", err=True)
+    whose = "the installation" if installation else f"the tenant {tenant}"
+    allowed = ", ".join(sorted(scopes))
+    typer.echo(
+        f"A {'test ' if test else ''}key of {whose}, for {allowed}"
+        f"{f', until {expires_at:%Y-%m-%d %H:%M} UTC' if expires_at else ''}.\n"
+        "Store it now: Herald keeps only a digest. Use it as `Authorization: Bearer <key>`.",
+        err=True,
+    )
 
 
 @app.command("list")
@@ -52,11 +75,22 @@ def list_() -> None:
     from console import terminal
     from storage import api_keys
 
-    table = terminal.table("prefix", "tenant", "created", "status", "name")
-    for key in _in_database(api_keys.list_api_keys):
-        status = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "active"
-        cells = (key.prefix, key.tenant, f"{key.created_at:%Y-%m-%d %H:%M}")
-        terminal.row(table, (*cells, terminal.coloured(status), key.name))
+    async def every_key(pool: "Pool") -> "list[ApiKey]":
+        found: list[ApiKey] = []
+        while page := await api_keys.list_page(
+            pool, _PAGE, (found[-1].created_at, found[-1].prefix) if found else None
+        ):
+            found += page
+        return found
+
+    headings = ("prefix", "tenant", "scopes", "created", "last used", "expires", "status", "name")
+    table = terminal.table(*headings)
+    now = datetime.now(UTC)
+    for key in _in_database(every_key):
+        whose = f"{key.tenant} (test)" if key.test else key.tenant or "(installation)"
+        times = (_day(key.created_at), _day(key.last_used_at), _day(key.expires_at))
+        cells = (key.prefix, whose, ", ".join(sorted(key.scopes)), *times)
+        terminal.row(table, (*cells, terminal.coloured(_status(key, now)), key.name))
     terminal.say(table)
 
 
@@ -69,14 +103,55 @@ def revoke(
     """Revoke a key. Every API process refuses it within two seconds."""
     from storage import api_keys
 
-    prefix = prefix.removeprefix("hk_").partition("_")[0]
+    for head in ("hk_", "live_", "test_"):
+        prefix = prefix.removeprefix(head)
+    prefix = prefix.partition("_")[0]
 
     async def revoke_key(pool: "Pool") -> bool:
         return await api_keys.revoke(pool, prefix)
 
     if not _in_database(revoke_key):
-        raise CommandError(f"There is no active key hk_{prefix}_…. `herald keys list` shows all keys.")
-    typer.echo(f"Revoked hk_{prefix}_….")
+        raise CommandError(
+            f"There is no active key with the prefix {prefix}. `herald keys list` shows all keys."
+        )
+    typer.echo(f"Revoked the key {prefix}.")
+
+
+def _check(tenant: str | None, installation: bool, name: str, test: bool) -> None:
+    """Refuse a key that would be nobody's or both, or whose names are not valid."""
+    if (tenant is None) is not installation:
+        raise CommandError(
+            "Name the tenant of the key, or use --installation for a key of the installation, and not both."
+        )
+    if tenant is not None and not is_tenant(tenant):
+        raise CommandError(
+            f"{tenant!r} is not a valid tenant name. Use 1 to 64 letters (A-Z, a-z), digits, `.`, `_` and "
+            "`-`, starting with a letter or a digit."
+        )
+    if test and installation:
+        raise CommandError("A test key belongs to a tenant: name it instead of --installation.")
+    if not name.isprintable():
+        raise CommandError(f"{name!r} is not a valid key name. Use printable characters only.")
+
+
+def _expiry(text: str) -> datetime:
+    from console import terminal
+
+    now = datetime.now(UTC)
+    expires_at = datetime.fromisoformat(terminal.later(text, now) or "")
+    if expires_at <= now:
+        raise CommandError(f"{text!r} has passed: a key expires in the future.")
+    return expires_at
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else ""
+
+
+def _status(key: "ApiKey", now: datetime) -> str:
+    if key.revoked_at:
+        return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+    return "expired" if key.expires_at and key.expires_at <= now else "active"
 
 
 def _in_database(do: "Callable[[Pool], Awaitable[_Result]]") -> _Result:

@@ -22,7 +22,7 @@ def providers(context: typer.Context, as_json: AsJson = False) -> None:
     from console import terminal
     from console.client import connected
 
-    with connected() as api:
+    with connected(installation=True) as api:
         listing = api.get("/providers")
     if as_json:
         terminal.say_json(listing)
@@ -54,6 +54,6 @@ def _set_status(name: str, status: str) -> None:
     from console import terminal
     from console.client import connected
 
-    with connected() as api:
+    with connected(installation=True) as api:
         provider = api.patch(f"/providers/{quote(name, safe='')}", {"status": status})
     terminal.say(f"{provider['name']} is {provider['status']}; workers apply this within seconds.")

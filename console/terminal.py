@@ -107,10 +107,10 @@ def earlier(text: str | None, now: datetime) -> str | None:
 def _typed(text: str | None, now: datetime, direction: int) -> str | None:
     if text is None:
         return None
-    if match := _RELATIVE.fullmatch(text.strip()):
-        seconds = int(match[1]) * _UNITS_S[match[2]]
-        return (now + direction * timedelta(seconds=seconds)).isoformat()
     try:
+        if match := _RELATIVE.fullmatch(text.strip()):
+            seconds = int(match[1]) * _UNITS_S[match[2]]
+            return (now + direction * timedelta(seconds=seconds)).isoformat()
         # A time without an offset is in this machine's time zone.
         return parse_time(text.strip()).astimezone().isoformat()
     except (ValueError, OverflowError):

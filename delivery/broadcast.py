@@ -177,7 +177,7 @@ class BroadcastProcessor:
         number = (recipient.addresses or {}).get(Channel.SMS)
         if number is None or Channel.SMS not in broadcast.channels:
             return None
-        policy = self._catalog.sms
+        policy = self._catalog.sms.of(broadcast.tenant)
         refusal = policy.refusal_of(number)
         return Refusal(recipient.number, refusal, policy.explain(refusal), "/to/sms") if refusal else None
 

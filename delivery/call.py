@@ -16,6 +16,7 @@ import structlog
 
 from delivery.evidence import selection, sms_size
 from delivery.messages import Messages
+from delivery.modes import refuse_wrong_mode
 from delivery.provider_health import ProviderHealth
 from delivery.reporting import count_sms
 from domain.contacts import suppression_key, verdict_on
@@ -96,6 +97,8 @@ class ProviderCalls:
         The call must have been reserved.
         """
         candidate, delivery = call.candidate, snapshot.delivery
+        provider = self._providers[candidate.provider]
+        refuse_wrong_mode(self._health, provider, snapshot.notification)
         size = self._sms_size(snapshot, candidate)
         intent = Intent(
             notification_id=snapshot.notification.id,
@@ -129,6 +132,7 @@ class ProviderCalls:
         The call must have been reserved.
         """
         provider, delivery = self._providers[attempt.provider], snapshot.delivery
+        refuse_wrong_mode(self._health, provider, snapshot.notification)
         renewal = Renewal(
             notification_id=snapshot.notification.id,
             delivery_id=delivery.id,
@@ -228,8 +232,12 @@ class ProviderCalls:
         committed_at = attempt.send_deadline - timedelta(seconds=self._deadline_s(candidate.provider))
         now = committed_at + timedelta(seconds=time.monotonic() - started)
         # The call may have opened the circuit, or the provider may have asked us to wait.
+        notification = snapshot.notification
         route = self._health.route(
-            snapshot.delivery.channel, snapshot.context.type, snapshot.notification.recipient
+            snapshot.delivery.channel,
+            snapshot.context.type,
+            notification.recipient,
+            test=notification.is_test,
         )
         after = snapshot.after_call(opened.version, now, route)
         return MadeCall(after, attempt, candidate, result, latency_ms)

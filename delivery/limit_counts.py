@@ -16,7 +16,7 @@ from ratelimit.limiter import Limiter
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Whose limits are asked for. What is None is not shown, except that the countries are those that SMS may
-    go to.
+    go to. `shared`: also those that count every tenant's messages together.
     """
 
     tenant: str
@@ -24,6 +24,7 @@ class Asked:
     user_id: str | None = None
     address: str | None = None
     country: str | None = None
+    shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class LimitCounts:
 
     def _over_users(self, asked: Asked) -> Iterator[tuple[LimitKey, LimitCount]]:
         for limit in self._catalog.limits:
-            if limit.channel is not asked.channel:
+            if limit.channel is not asked.channel or not (asked.shared or By.TENANT in limit.by):
                 continue
             for known in self._known(asked, limit.by):
                 of = _shown(limit.by, known, asked)
@@ -111,7 +112,9 @@ class LimitCounts:
     def _caps(self, asked: Asked) -> Iterator[tuple[Charge, SpendCap]]:
         if asked.channel is not Channel.SMS:
             return
-        for cap in self._catalog.sms.spend:
+        for cap in self._catalog.sms.of(asked.tenant).spend:
+            if not (asked.shared or By.TENANT in cap.by):
+                continue
             for known in self._known(asked, cap.by):
                 if charge := charge_of(cap, known, Decimal(0)):
                     yield charge, cap

@@ -86,7 +86,7 @@ class Limits:
             notification.tenant, notification.user_id, type_name, self._catalog.types[type_name], channel
         )
         shared = self._catalog.shared_limits(type_name, channel)
-        if not shared:
+        if not shared or notification.is_test:
             return own
         address = notification.recipient.address(channel)
         return own + self._shared.limits(shared, known_of(notification.tenant, channel, address))
@@ -110,7 +110,9 @@ class Limits:
         known = known_of(
             notification.tenant, delivery.channel, notification.recipient.address(delivery.channel)
         )
-        caps = (cap for cap in self._catalog.sms.spend if currency in (None, cap.currency))
+        caps = (
+            cap for cap in self._catalog.sms.of(notification.tenant).spend if currency in (None, cap.currency)
+        )
         return tuple(charge for cap in caps if (charge := charge_of(cap, known, cost)))
 
     def _report(

@@ -40,6 +40,14 @@ class ProviderHealth:
         self._routes = routes
         self._limiter = limiter
         self._sms_routes = sms_routes or {}
+        self._simulated = {
+            channel: tuple(
+                name
+                for name, provider in providers.items()
+                if provider.capabilities.simulated and provider.capabilities.channel is channel
+            )
+            for channel in Channel
+        }
         self._circuits = {name: self._circuit(name) for name in providers}
         self._seen: dict[str, CircuitState] = dict.fromkeys(providers, CircuitState.CLOSED)
         self._latencies: dict[str, deque[float]] = {name: deque(maxlen=_RECENT) for name in providers}
@@ -51,13 +59,16 @@ class ProviderHealth:
         """Block exactly these providers for new sends."""
         self._drained = names
 
-    def route(self, channel: Channel, type: NotificationType, recipient: Recipient) -> Route:
+    def route(
+        self, channel: Channel, type: NotificationType, recipient: Recipient, *, test: bool = False
+    ) -> Route:
         """The channel's providers in fallback order, and why some may not be called now.
 
         The type's order takes precedence over that of the number's country, and that over the general one.
+        `test`: what test keys send has its own providers, whatever the orders.
         """
         now = time.monotonic()
-        of, names = self._order(channel, type, recipient)
+        of, names = ("test", self._simulated[channel]) if test else self._order(channel, type, recipient)
         order = [name for name in names if name in self._providers]
         blocked: dict[str, str] = {}
         for name in order:

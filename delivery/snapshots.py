@@ -30,7 +30,9 @@ class Snapshots:
             delivery,
             notification.now,
             context,
-            self._health.route(delivery.channel, context.type, notification.recipient),
+            self._health.route(
+                delivery.channel, context.type, notification.recipient, test=notification.is_test
+            ),
             random.random(),  # noqa: S311 (spreads retries, no secret)
         )
 

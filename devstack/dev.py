@@ -63,6 +63,7 @@ def _overview(stack: Stack) -> Table:
         "API": description["api_url"],
         "API documentation": f"{description['api_url']}/docs",
         "development API key": description["api_key"],
+        "key of the installation": description["operator_key"],
         "Temporal Web UI": description["temporal_ui_url"],
         "Temporal": description["temporal_address"],
         "Postgres": description["database_url"],

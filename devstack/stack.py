@@ -65,6 +65,7 @@ class Stack:
         self.environment = dict(environment)
         self.api_url = ports.api_url
         self.api_key = ""
+        self.operator_key = ""
         self._data = DataDir(data_dir)
         self._outside = set(environment)
         self._simulators = simulators
@@ -100,6 +101,7 @@ class Stack:
         return {
             "api_url": self.api_url,
             "api_key": self.api_key,
+            "operator_key": self.operator_key,
             "temporal_address": self.environment[_TEMPORAL_ADDRESS],
             "temporal_ui_url": self.environment.get(_TEMPORAL_UI_URL),
             "database_url": self.environment[_DATABASE_URL],
@@ -183,12 +185,14 @@ class Stack:
     async def _prepare_stores(self) -> None:
         database_url = self.environment[_DATABASE_URL]
         self.api_key = self._data.secret("api_key", api_keys.generate())
+        self.operator_key = self._data.secret("operator_key", api_keys.generate())
         try:
             if _DATABASE_URL not in self._outside:
                 await self._postgres.ensure_database()
             if ran := await migrate(database_url):
                 self._say(f"migrated the database: {len(ran)} steps, the last is {ran[-1]}")
             await api_keys.ensure(database_url, TENANT, self.api_key)
+            await api_keys.ensure(database_url, None, self.operator_key)
         except SchemaError as error:
             raise DevStackError(str(error)) from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -1,8 +1,14 @@
 """Who calls the API, and what a key allows."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+TENANT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""A tenant's name. ASCII only: names that look alike must be alike. No colon: TEST_PREFIX has one."""
+TEST_PREFIX: Final = "test:"
+"""What the test keys of tenant `acme` do happens in `test:acme`, apart from everything of `acme`."""
 
 
 class Scope(StrEnum):
@@ -24,8 +30,8 @@ class Scope(StrEnum):
 class Caller:
     """The holder of an API key.
 
-    `key`: the key's public prefix. `tenant`: None for a key of the installation. `test`: its notifications
-    reach simulated providers only.
+    `key`: the key's public prefix. `tenant`: None for a key of the installation; `test:NAME` for a test key.
+    `test`: its notifications reach simulated providers only.
     """
 
     key: str
@@ -36,3 +42,13 @@ class Caller:
 
 
 ALL_SCOPES: Final = frozenset(Scope)
+
+
+def is_tenant(name: str) -> bool:
+    """Whether a tenant may have this name."""
+    return re.fullmatch(TENANT, name) is not None
+
+
+def is_test(tenant: str) -> bool:
+    """Whether a stored tenant belongs to test keys, so that nothing of it may reach a vendor."""
+    return tenant.startswith(TEST_PREFIX)

@@ -56,6 +56,11 @@ def mask(channel: Channel, address: str) -> str:
     return _MASKS[ADDRESS_KINDS[channel]](address)
 
 
+def shown(channel: Channel, address: str, *, clear: bool) -> str:
+    """An address as a key may see it: in clear, or masked."""
+    return address if clear else mask(channel, address)
+
+
 _MASKS = {
     AddressKind.PHONE: mask_phone,
     AddressKind.EMAIL: mask_email,

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from domain.access import is_test
 from domain.outcome import Outcome, ReceiptStatus
 from domain.status import Status
 
@@ -200,6 +201,11 @@ class Notification:
     deliveries: tuple[Delivery, ...]
     now: datetime
     """The database's time when it was read: the `now` of every decision made from it."""
+
+    @property
+    def is_test(self) -> bool:
+        """Whether a test key submitted it, so that no vendor may see it."""
+        return is_test(self.tenant)
 
     def delivery_by_id(self, delivery_id: UUID) -> Delivery:
         """The delivery with this id. Raises KeyError if the notification has none."""

@@ -108,7 +108,7 @@ class DeliverySnapshot(Snapshot):
             self.notification.type,
             self.delivery.channel,
             self.notification.recipient,
-            self.context.sms,
+            self.context.sms.of(self.notification.tenant),
         )
 
     def with_blocked(self, provider: str, reason: str) -> "DeliverySnapshot":

@@ -33,6 +33,7 @@ class Capabilities:
     `replaces`: whether a second copy replaces the first one on the device.
     `signature`: how callbacks are signed, in words; None: it sends none.
     `sandbox`: how to try it without reaching a recipient, in words; None: not possible.
+    `simulated`: it reaches nobody, and carries what test keys send, and nothing else.
     """
 
     channel: Channel
@@ -45,6 +46,7 @@ class Capabilities:
     replaces: bool = False
     signature: str | None = None
     sandbox: str | None = None
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for a `key_life_s` without idempotency keys, or the other way round."""

@@ -10,7 +10,7 @@ from delivery.provider_health import ProviderHealth
 from delivery.slots import InFlightSlots
 from domain.fairness import Turns
 from domain.notification import Channel, Lane
-from providers import registry
+from providers import registry, simulated
 from providers.base import Provider
 from ratelimit.limiter import Limiter
 from settings import Settings
@@ -74,20 +74,25 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
     pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
     limiter = Limiter.connect(settings.valkey_url.get_secret_value())
     registry.check_routes(settings.routes)
-    providers = registry.build(settings.providers, settings.catalog, settings.public_url)
+    vendors = registry.build(settings.providers, settings.catalog, settings.public_url)
     ledger, receipts, batch_queue = (
         Ledger(pool, linger_s=linger_s(lanes), observe=metrics.observe_group),
         Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=metrics.observe_group),
         BatchQueue(pool, observe=metrics.observe_group),
     )
+    test_providers = simulated.build(receipts.store)
+    providers = {**vendors, **test_providers}
     parts = Parts(settings, lanes, pool, ledger, receipts, batch_queue, limiter, providers, metrics)
     try:
         yield parts
     finally:
+        for provider in test_providers.values():
+            # Before the inbox closes: they still report to it.
+            await provider.aclose()
         await ledger.close(parts.grace_s)
         await receipts.close(parts.grace_s)
         await batch_queue.close(parts.grace_s)
-        for provider in providers.values():
+        for provider in vendors.values():
             await provider.aclose()
         await limiter.aclose()
         await pool.close()

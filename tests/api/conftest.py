@@ -49,3 +49,13 @@ def submit(api: httpx.AsyncClient) -> Submit:
 def parked(submit: Submit, ledger: Ledger) -> Parked:
     """Makes dead letters: `id = await parked()`."""
     return Parked(submit, ledger)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def operator(url: str, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a key of the installation."""
+    key = await api_keys.create(pool, None, "tests")
+    async with httpx.AsyncClient(
+        base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=20
+    ) as client:
+        yield client

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from api.access import ACCESS, Whose
 from domain.reasons import Reason
 
 KEYLESS = ("/healthz", "/readyz", "/v1/callbacks/{provider}", "/v1/unsubscribe/{token}")
@@ -58,7 +59,10 @@ async def test_every_operation_is_complete(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         place = f"{method} {path}"
         assert operation.get("description"), f"{place} has no description"
-        assert path in KEYLESS or operation["security"] == [{"HTTPBearer": []}], place
+        if path not in KEYLESS:
+            access = ACCESS[method.upper(), path.removeprefix("/v1")]
+            assert operation["security"] == [{"HTTPBearer": [access.scope]}], place
+            assert operation["x-key"] == access.whose, place
         parameters = [(one["in"], one["name"]) for one in operation.get("parameters", ())]
         assert len(set(parameters)) == len(parameters), place
         in_path = {name for where, name in parameters if where == "path"}
@@ -77,7 +81,7 @@ async def test_error_responses_are_documented(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         place, answers = f"{method} {path}", operation["responses"]
         if path not in KEYLESS:
-            assert {"401", "422", "503"} <= answers.keys(), place
+            assert {"400", "401", "403", "422", "503"} <= answers.keys(), place
         if "requestBody" in operation:
             assert {"400", "413"} <= answers.keys(), place
         for status, answer in answers.items():
@@ -85,10 +89,12 @@ async def test_error_responses_are_documented(document: dict[str, Any]) -> None:
                 assert answer["content"].keys() == {PROBLEM}, f"{place} {status}"
     submit = document["paths"]["/v1/notifications"]["post"]
     assert {"202", "200"} <= submit["responses"].keys()
-    assert [parameter["name"] for parameter in submit["parameters"]] == ["Idempotency-Key"]
+    assert [parameter["name"] for parameter in submit["parameters"]] == ["Idempotency-Key", "Herald-Tenant"]
 
 
-async def test_request_examples_are_accepted(api: httpx.AsyncClient, document: dict[str, Any]) -> None:
+async def test_request_examples_are_accepted(
+    api: httpx.AsyncClient, operator: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
     tried = 0
     for method, path, operation in operations(document):
         brings = operation.get("requestBody", {}).get("content", {})
@@ -98,7 +104,9 @@ async def test_request_examples_are_accepted(api: httpx.AsyncClient, document: d
         (name,) = {ref.rpartition("/")[2] for ref in refs(schema)}
         for example in document["components"]["schemas"][name]["examples"]:
             asked = path.format(user_id="ada", id=uuid4(), name="twilio").removeprefix("/v1")
-            answer = await api.request(method, asked, json=example, headers={"Idempotency-Key": "txn-981"})
+            of_installation = ACCESS[method.upper(), path.removeprefix("/v1")].whose is Whose.INSTALLATION
+            client = operator if of_installation else api
+            answer = await client.request(method, asked, json=example, headers={"Idempotency-Key": "txn-981"})
             # The id in the path does not exist: the 404 comes after the body is validated.
             there = (404,) if "{id}" in path else (200, 201, 202)
             assert answer.status_code in there, f"{method} {path}: {answer.text}"

@@ -8,9 +8,9 @@ from providers import registry
 from storage.postgres import Pool
 
 
-async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_every_provider_is_shown(operator: httpx.AsyncClient, pool: Pool) -> None:
     await pool.execute("INSERT INTO providers (name, circuit, circuit_at) VALUES ('mailgun', 'open', now())")
-    shown = (await api.get("/providers")).json()
+    shown = (await operator.get("/providers")).json()
     routed = [p for p in shown["providers"] if p["order"] is not None]
     assert [(p["name"], p["channel"], p["order"], p["status"]) for p in routed] == [
         ("twilio", "sms", 1, "active"),
@@ -28,7 +28,7 @@ async def test_every_provider_is_shown(api: httpx.AsyncClient, pool: Pool) -> No
     assert shown["routes"]["sms"] == ["twilio", "termii"]
 
 
-async def test_draining_a_provider_notifies_the_workers(api: httpx.AsyncClient, pool: Pool) -> None:
+async def test_draining_a_provider_notifies_the_workers(operator: httpx.AsyncClient, pool: Pool) -> None:
     payloads: asyncio.Queue[str] = asyncio.Queue()
 
     def listener(_c: object, _p: object, _n: object, payload: object) -> None:
@@ -37,16 +37,16 @@ async def test_draining_a_provider_notifies_the_workers(api: httpx.AsyncClient, 
     async with pool.acquire() as connection:
         await connection.add_listener("herald_providers", listener)
         for status in ("drained", "active"):
-            answer = await api.patch("/providers/twilio", json={"status": status})
+            answer = await operator.patch("/providers/twilio", json={"status": status})
             assert (answer.status_code, answer.json()["status"]) == (200, status)
             assert await asyncio.wait_for(payloads.get(), 60) == "twilio"
         await connection.remove_listener("herald_providers", listener)
 
 
-async def test_an_invalid_drain_is_refused(api: httpx.AsyncClient) -> None:
-    off = await api.patch("/providers/termii", json={"status": "drained"})
+async def test_an_invalid_drain_is_refused(operator: httpx.AsyncClient) -> None:
+    off = await operator.patch("/providers/termii", json={"status": "drained"})
     assert (off.status_code, off.json()["code"]) == (409, "provider_off")
-    unknown = await api.patch("/providers/pigeon", json={"status": "drained"})
+    unknown = await operator.patch("/providers/pigeon", json={"status": "drained"})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "provider_not_found")
-    wrong = await api.patch("/providers/twilio", json={"status": "off"})
+    wrong = await operator.patch("/providers/twilio", json={"status": "off"})
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/status")

@@ -13,6 +13,9 @@ from uuid import UUID
 import pytest
 from console_case import ROOT, Herald
 
+from storage import api_keys
+from storage.postgres import Pool
+
 UNREACHABLE = "http://127.0.0.1:9"
 
 
@@ -28,11 +31,21 @@ UNREACHABLE = "http://127.0.0.1:9"
         (("list",), {"HERALD_API_URL": UNREACHABLE}, "cannot be reached"),
         (("list",), {"HERALD_API_URL": "nonsense"}, "HERALD_API_URL"),
         (("list",), {"HERALD_API_KEY": "schlüssel"}, "characters other than ASCII"),
-        (("providers", "drain", "nosuch"), {}, "404 provider_not_found, PATCH /v1/providers/nosuch"),
+        (("list",), {"HERALD_API_KEY": "hk_live_0a1b2c3d_cut"}, "401 api_key_mistyped"),
+        (("list",), {"HERALD_TENANT": "-"}, "400 tenant_invalid, GET /v1/notifications)\nCheck HERALD_T"),
+        (("list",), {"HERALD_TENANT": "shop"}, "403 tenant_differs"),
+        (("providers", "drain", "nosuch"), {}, "403 installation_key_needed, PATCH /v1/providers/nosuch"),
         (("keys", "list"), {"HERALD_DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "HERALD_DATABASE_URL"),
         (("keys", "list"), {"HERALD_DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/x"},
          "The database at 127.0.0.1:9/x cannot be used"),
-        (("keys", "revoke", "nosuch"), {}, "There is no active key hk_nosuch_"),
+        (("keys", "revoke", "nosuch"), {}, "There is no active key with the prefix nosuch"),
+        (("keys", "create"), {}, "Name the tenant of the key, or use --installation"),
+        (("keys", "create", "shop", "--installation"), {}, "and not both"),
+        (("keys", "create", "--installation", "--test"), {}, "A test key belongs to a tenant"),
+        (("keys", "create", "shop", "--expires", "soon"), {}, "'soon' is not a time"),
+        (("keys", "create", "shop", "--expires", "9999999d"), {}, "'9999999d' is not a time"),
+        (("keys", "create", "shop", "--expires", "2020-01-01T00:00:00Z"), {}, "has passed"),
+        (("keys", "create", "test:shop"), {}, "'test:shop' is not a valid tenant name"),
         (("keys", "create", "bad tenant!"), {}, "'bad tenant!' is not a valid tenant name"),
         (("keys", "create", "shop "), {}, "'shop ' is not a valid"),
         (("keys", "create", "shop\n"), {}, "is not a valid tenant name"),
@@ -88,9 +101,10 @@ async def test_every_invalid_field_is_named(run: Herald) -> None:
 
 
 async def test_a_running_development_stack_is_used_and_named(
-    run: Herald, environment: Mapping[str, str], tmp_path: Path
+    run: Herald, environment: Mapping[str, str], tmp_path: Path, pool: Pool
 ) -> None:
     described = {"api_url": environment["HERALD_API_URL"], "api_key": environment["HERALD_API_KEY"]}
+    described["operator_key"] = await api_keys.create(pool, None, "operator")
     (tmp_path / "dev.json").write_text(json.dumps(described))
     bare = Herald({**environment, "HERALD_DATA_DIR": str(tmp_path)})
     ran = await bare("providers", HERALD_API_URL=None, HERALD_API_KEY=None)

@@ -95,24 +95,59 @@ async def test_a_replay_is_a_dry_run_unless_send_is_given(run: Herald, workers: 
 
 
 async def test_a_provider_is_drained_and_sends_again(run: Herald) -> None:
-    assert "twilio is drained" in (await run("providers", "drain", "twilio")).out
-    statuses = {line.split()[2]: line.split()[3] for line in (await run("providers")).out.splitlines()[1:]}
+    made = await run("keys", "create", "--installation", "--scope", "read", "--scope", "operate")
+    operator = made.out.strip()
+    # The tenant is for commands that concern one.
+    drained = await run("providers", "drain", "twilio", HERALD_API_KEY=operator, HERALD_TENANT="bank")
+    assert "twilio is drained" in drained.out
+    listed = await run("providers", HERALD_API_KEY=operator)
+    statuses = {line.split()[2]: line.split()[3] for line in listed.out.splitlines()[1:]}
     assert statuses["twilio"] == "drained"
     assert statuses["termii"] == "off"
-    assert "twilio is active" in (await run("providers", "activate", "twilio")).out
-    refused = await run("providers", "drain", "termii")
+    activated = await run("providers", "activate", "twilio", HERALD_API_KEY=operator)
+    assert "twilio is active" in activated.out
+    refused = await run("providers", "drain", "termii", HERALD_API_KEY=operator)
     assert (refused.code, "409 provider_off" in refused.err) == (1, True)
 
 
+async def test_a_tenants_key_drains_no_provider(run: Herald) -> None:
+    for arguments in (("providers",), ("providers", "drain", "twilio")):
+        refused = await run(*arguments)
+        assert (refused.code, "403 installation_key_needed" in refused.err) == (1, True)
+        assert "herald keys create --installation" in refused.err
+
+
+async def test_a_key_of_the_installation_acts_for_the_tenant_in_the_environment(run: Herald) -> None:
+    id = (await run.send())["id"]
+    operator = (await run("keys", "create", "--installation")).out.strip()
+    missing = await run("show", id, HERALD_API_KEY=operator)
+    assert "Set HERALD_TENANT" in missing.err
+    shown = await run("show", id, "--json", HERALD_API_KEY=operator, HERALD_TENANT="bank")
+    assert shown.json["id"] == id
+    refused = await run("dlq", "retry", id, HERALD_API_KEY=operator, HERALD_TENANT="bank")
+    assert (refused.code, "scope_missing" in refused.err) == (1, True)
+
+
 async def test_keys_are_created_listed_and_revoked(run: Herald) -> None:
-    made = await run("keys", "create", "Shop-4.north_1", "--name", "till 4")
+    made = await run("keys", "create", "Shop-4.north_1", "--name", "till 4", "--expires", "90d")
+    assert "for read, send, until 2" in made.err
     key = made.out.strip()
+    assert key.startswith("hk_live_")
     assert (await run("list", HERALD_API_KEY=key)).out == "no notifications\n"
-    prefix = key.split("_")[1]
+    prefix = key.split("_")[2]
     listed = next(line for line in (await run("keys", "list")).out.splitlines() if line.startswith(prefix))
-    assert ("Shop-4.north_1" in listed, "active" in listed, "till 4" in listed) == (True, True, True)
+    assert [part in listed for part in ("Shop-4.north_1", "read, send", "active", "till 4")] == [True] * 4
     assert key not in (await run("keys", "list")).out
-    assert (await run("keys", "revoke", prefix)).code == 0
+    assert (await run("keys", "revoke", key)).code == 0
     assert "revoked" in (await run("keys", "list")).out
     again = await run("keys", "revoke", prefix)
     assert (again.code, "no active key" in again.err) == (1, True)
+
+
+async def test_a_test_key_and_its_scopes_are_shown(run: Herald) -> None:
+    made = await run("keys", "create", "shop", "--test", "--scope", "read:pii", "--scope", "send")
+    assert "A test key of the tenant shop, for read:pii, send." in made.err
+    prefix = made.out.split("_")[2]
+    listed = next(line for line in (await run("keys", "list")).out.splitlines() if line.startswith(prefix))
+    assert "shop (test)" in listed
+    assert (await run("keys", "revoke", prefix)).code == 0

@@ -25,13 +25,22 @@ from devstack.postgres import Postgres
 from devstack.process import Part
 from devstack.stack import Stack
 from devstack.temporal import Temporal
+from domain.key_format import split
 from storage import api_keys
 
 # Without settings of a real installation on this machine.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HERALD_")}
 PIDS = {"temporal", "postgres", "valkey", "simulators", "api", "callbacks", "worker", "worker_critical"}
 KEYS = {
-    *("api_url", "api_key", "temporal_address", "temporal_ui_url", "database_url", "valkey_url"),
+    *(
+        "api_url",
+        "api_key",
+        "operator_key",
+        "temporal_address",
+        "temporal_ui_url",
+        "database_url",
+        "valkey_url",
+    ),
     *("simulators_url", "apns_url", "pids"),
 }
 
@@ -152,11 +161,13 @@ async def test_configured_stores_are_used(
         assert description["valkey_url"] == valkey
         assert description["temporal_address"] == temporal.address
         pool = await asyncpg.create_pool(postgres.url("outside"), min_size=1, max_size=1)
-        parts = api_keys.split(running.api_key)
-        assert parts
-        found = await api_keys.lookup(pool, parts[0])
+        for key, tenant in ((running.api_key, "dev"), (running.operator_key, None)):
+            parts = split(key)
+            assert parts
+            found = await api_keys.lookup(pool, parts[0])
+            assert found
+            assert (found.caller.tenant, found.digest) == (tenant, parts[1])
         await pool.close()
-        assert found == ("dev", parts[1])
 
 
 async def test_simulators_replace_all_real_vendors(

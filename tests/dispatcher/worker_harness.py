@@ -110,14 +110,14 @@ class WorkerHarness:
         submission = Submission(
             id=id,
             tenant=changes.pop("tenant", "bank"),
-            user_id=f"u-{id}",
+            user_id=changes.pop("user_id", f"u-{id}"),
             type=type,
             idempotency_key="k",
             fingerprint=Fingerprint(b"f", "k1", 1),
             lane=lane,
             strategy=Strategy(changes.pop("strategy", Strategy.ALL)),
             channels=changes.pop("channels", (Channel.SMS,)),
-            body=f"text of {id}",
+            body=changes.pop("body", f"text of {id}"),
             to_sms=changes.pop("to_sms", None) or f"+23481{random.randrange(10**8):08}",
             **changes,
         )

@@ -5,11 +5,14 @@ import re
 
 from repository import ROOT, tree
 
+from api.access import ACCESS, Whose
+from domain.access import Scope
 from domain.broadcasts import Ended
 from domain.notification import Lane
 from domain.outcome import Outcome
 from domain.reasons import Reason
 from domain.status import Status
+from providers.simulated import MAGIC
 
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -29,6 +32,29 @@ def rows(section: str) -> dict[str, str]:
     """The table of a section of docs/api.md: codes and meanings."""
     _, _, rest = API.partition(f"\n## {section}\n")
     return dict(re.findall(r"(?m)^\| `(\w+)` \| (.+?) \|$", rest.partition("\n## ")[0]))
+
+
+def test_the_table_of_routes_says_what_each_needs() -> None:
+    whose = {
+        Whose.TENANT: "a tenant's",
+        Whose.INSTALLATION: "the installation's",
+        Whose.EITHER: "either",
+    }
+    _, _, section = API.partition("\n## Keys\n")
+    found = re.findall(r"(?m)^\| `(\w+) /v1(/\S+)` \| `(\S+)` \| (.+) \|$", section.partition("\n## ")[0])
+    assert {(method, path): needs for method, path, *needs in found} == {
+        route: [access.scope, whose[access.whose]] for route, access in ACCESS.items()
+    }
+
+
+def test_every_scope_and_every_magic_address_has_a_row() -> None:
+    section = API.partition("\n## Keys\n")[2].partition("\n## ")[0]
+    assert re.findall(r"(?m)^\| `([\w:]+)` \| .+\. \|$", section) == list(Scope)
+    section = API.partition("\n## Test keys\n")[2].partition("\n## ")[0]
+    described = meanings("providers/simulated.py", "Behaviour")
+    assert re.findall(r"(?m)^\| `(\d{4})` \| `(\w+)` \| (.+) \|$", section) == [
+        (digits, behaviour, described[behaviour]) for digits, behaviour in MAGIC.items()
+    ]
 
 
 def test_every_reason_code_has_a_meaning_and_a_row() -> None:

@@ -40,7 +40,16 @@ LIBRARIES = {
     "ratelimit": {"redis", "structlog"},
     "telemetry": {"prometheus_client", "structlog"},
     "api": {
-        *("fastapi", "pydantic", "pydantic_core", "starlette", "structlog", "temporalio", "uvicorn"),
+        *(
+            "cryptography",
+            "fastapi",
+            "pydantic",
+            "pydantic_core",
+            "starlette",
+            "structlog",
+            "temporalio",
+            "uvicorn",
+        ),
     },
     "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},

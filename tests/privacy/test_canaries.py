@@ -193,6 +193,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
             if name.startswith("HERALD_") and name.endswith(("_TOKEN", "_KEY", "_SECRET", "ACCOUNT_SID")):
                 run.canaries.known(name, value)
         run.canaries.known("the API key", stack.api_key)
+        run.canaries.known("the key of the installation", stack.operator_key)
         await asyncio.gather(
             *(
                 part(run)

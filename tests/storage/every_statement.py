@@ -42,7 +42,7 @@ def every_statement(now: datetime) -> dict[str, Query]:
         **_users(now),
         **_receipts(now),
         **_maintenance(),
-        **_installation(),
+        **_installation(now),
         **_broadcasts(now),
     }
 
@@ -161,15 +161,17 @@ def _maintenance() -> dict[str, Query]:
     }
 
 
-def _installation() -> dict[str, Query]:
+def _installation(now: datetime) -> dict[str, Query]:
     one = "only the first row is read"
     return {
         "list_drained_providers": Query(whole="one row per provider"),
         "has_attempts": Query(whole=one),
-        "create_api_key": Query(("key7", "acme", "backend", b"\x00")),
+        "create_api_key": Query(("key7", "acme", "backend", b"\x00", ["send"], False, None, None)),
         "find_api_key": Query(("key7",)),
-        "revoke_api_key": Query(("key7",)),
-        "list_api_keys": Query(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
+        "revoke_api_key": Query(("key7", "acme", False)),
+        "note_use_of_api_keys": Query(([f"key{number}" for number in range(1, 11)],)),
+        "list_api_keys": Query((now, "key7", 10)),
+        "list_api_keys_of_tenant": Query((now, "key7", 10, "acme", False)),
         "list_providers": Query(whole="one row per provider"),
         "record_circuit": Query(("twilio", "open")),
         "set_provider_status": Query(("twilio", "drained")),

@@ -248,8 +248,8 @@ async def test_phases_run_in_their_order(empty: str, tmp_path: Path) -> None:
 
 async def test_a_new_database_runs_every_phase_at_once(empty: str, tmp_path: Path) -> None:
     release = _copy(tmp_path)
-    (release.migrations / "9000_after_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
-    assert (await migrate(empty, [Phase.BEFORE], release))[-1] == "9000_after_test"
+    (release.migrations / "9999_after_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
+    assert (await migrate(empty, [Phase.BEFORE], release))[-1] == "9999_after_test"
     assert await migrate(empty, [Phase.AFTER], release) == []
 
 
