@@ -1,15 +1,18 @@
 """Users' devices: apps with tokens, and browsers with push subscriptions."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.acts import Source
 from api.auth import Tenant
 from api.context import Ctx
 from api.fields import Endpoint, Name, PublicKey, Request, SharedSecret, Shown, Token
 from api.problems import FieldError, invalid, pointer
 from api.users import UserId, user_not_found, user_router
+from domain.audit import Action
 from domain.notification import Device
 from domain.web_push import Subscription, is_push_service, stored
 from storage.users import RegisteredDevice
@@ -130,6 +133,13 @@ class DevicesView(BaseModel):
 
     devices: list[DeviceView]
 
+    @classmethod
+    def of(cls, devices: Sequence[RegisteredDevice] | None) -> Self:
+        """Build the view of a user's stored devices. None: nothing is stored for them: raises Problem (404)."""
+        if devices is None:
+            raise user_not_found()
+        return cls(devices=[DeviceView.of(device) for device in devices])
+
 
 @router.put("/devices", summary="Replace a user's devices")
 async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx) -> DevicesView:
@@ -144,13 +154,14 @@ async def put_devices(user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx
         places = [pointer("devices", number, "webpush", "endpoint") for number in elsewhere]
         raise invalid([FieldError(place, "endpoint_not_allowed", message) for place in places])
     await ctx.users.set_devices(tenant, user_id, [device.device for device in body.devices])
-    return await get_devices(user_id, tenant, ctx)
+    return DevicesView.of(await ctx.users.devices(tenant, user_id))
 
 
 @router.get("/devices", summary="Get a user's devices")
-async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx) -> DevicesView:
+async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx, origin: Source) -> DevicesView:
     """Get a user's devices."""
-    devices = await ctx.users.devices(tenant, user_id)
-    if devices is None:
-        raise user_not_found()
-    return DevicesView(devices=[DeviceView.of(device) for device in devices])
+    view = DevicesView.of(await ctx.users.devices(tenant, user_id))
+    if view.devices:
+        entry = origin.entry(Action.DEVICES_READ, user_id, after={"count": len(view.devices)})
+        await ctx.audit.record_reading(entry)
+    return view

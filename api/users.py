@@ -1,15 +1,18 @@
 """Users: contacts and preferences. Their devices are in api/devices.py."""
 
+from dataclasses import asdict
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.auth import KeyedRoute, Tenant
+from api.acts import AuditedRoute, Source
+from api.auth import Tenant
 from api.context import Ctx
 from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
 from api.problems import FieldError, Problem, documented, invalid, pointer
+from domain.audit import Action
 from domain.notification import Channel, QuietHours
 from domain.preferences import ANY_TYPE
 from storage.users import Contacts, Preferences
@@ -22,8 +25,8 @@ def user_router() -> APIRouter:
     return APIRouter(
         prefix="/users/{user_id:path}",
         tags=["users"],
-        route_class=KeyedRoute,
-        responses=documented(401, 404, 422, 503),
+        route_class=AuditedRoute,
+        responses=documented(400, 401, 404, 422, 503),
     )
 
 
@@ -88,11 +91,14 @@ async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, ctx:
 
 
 @router.get("/contacts", summary="Get a user's contacts")
-async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx) -> ContactsBody:
+async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx, origin: Source) -> ContactsBody:
     """Get a user's addresses."""
     contacts = await ctx.users.contacts(tenant, user_id)
     if contacts is None:
         raise user_not_found()
+    if shown := [name for name, address in asdict(contacts).items() if address]:
+        entry = origin.entry(Action.CONTACTS_READ, user_id, after={"addresses": shown})
+        await ctx.audit.record_reading(entry)
     # Not validated again: the rules may have changed since the addresses were stored.
     return ContactsBody.model_construct(
         phone=contacts.phone, email=contacts.email, whatsapp=contacts.whatsapp

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from plans import ROWS, row_id
 
+from domain.audit import Origin, StoredEntry
 from domain.broadcasts import Audience, BroadcastStatus
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Strategy
@@ -42,7 +43,7 @@ def every_statement(now: datetime) -> dict[str, Query]:
         **_users(now),
         **_receipts(now),
         **_maintenance(),
-        **_installation(),
+        **_installation(now),
         **_broadcasts(now),
     }
 
@@ -161,7 +162,7 @@ def _maintenance() -> dict[str, Query]:
     }
 
 
-def _installation() -> dict[str, Query]:
+def _installation(now: datetime) -> dict[str, Query]:
     one = "only the first row is read"
     return {
         "list_drained_providers": Query(whole="one row per provider"),
@@ -171,9 +172,17 @@ def _installation() -> dict[str, Query]:
         "revoke_api_key": Query(("key7",)),
         "list_api_keys": Query(rows_max=ROWS // 10 + FEW, whole="the operator asks for every key"),
         "list_providers": Query(whole="one row per provider"),
+        "append_audit_entries": Query(([_audit_entry(now)],)),
+        "lock_audit_log": Query(whole="only the last entry is read"),
+        "read_audit_chain": Query((7, 10)),
         "record_circuit": Query(("twilio", "open")),
         "set_provider_status": Query(("twilio", "drained")),
     }
+
+
+def _audit_entry(now: datetime) -> dict[str, Any]:
+    origin = Origin("key:7", "backend", "acme", None, None)
+    return row_types.audit_entry(StoredEntry(10**9, now, origin, "key.create", "7", None, {}, b"", b""))
 
 
 def _broadcasts(now: datetime) -> dict[str, Query]:
