@@ -135,7 +135,7 @@ class DevicesView(BaseModel):
 
     @classmethod
     def of(cls, devices: Sequence[RegisteredDevice] | None) -> Self:
-        """Build the view of a user's stored devices. None: nothing is stored for them: raises Problem (404)."""
+        """Build the view of stored devices. Raises Problem (404) for None: nothing is stored for the user."""
         if devices is None:
             raise user_not_found()
         return cls(devices=[DeviceView.of(device) for device in devices])

@@ -1,31 +1,33 @@
 """API keys, managed directly in the database, so that the first key can be created without one."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from console.database import audited, in_database, origin
 from console.errors import CommandError
+from console.reasons import Why, asked
 
 if TYPE_CHECKING:
-    from storage.postgres import Pool
+    from domain.audit import AuditEntry
+    from storage.audit import AuditLog
+    from storage.postgres import Connection
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, directly in the database.")
 
 # ASCII only: names that look alike must be alike.
 _TENANT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
-_Result = TypeVar("_Result")
-
 
 @app.command()
 def create(
     tenant: Annotated[str, typer.Argument(help="The tenant that the key submits and reads for.")],
     name: Annotated[str, typer.Option(help="A label that says what the key is for.")] = "",
+    reason: Why = None,
 ) -> None:
     """Create a key for a tenant and print it. It cannot be printed again."""
+    from domain.audit import Action
     from storage import api_keys
 
     if not re.fullmatch(_TENANT, tenant):
@@ -36,13 +38,19 @@ def create(
     if not name.isprintable():
         raise CommandError(f"{name!r} is not a valid key name. Use printable characters only.")
 
-    async def create_key(pool: "Pool") -> str:
+    who = origin(tenant, asked(reason))
+
+    async def act(connection: "Connection") -> "tuple[str, list[AuditEntry]]":
         try:
-            return await api_keys.create(pool, tenant, name)
+            key = await api_keys.create(connection, tenant, name)
         except ValueError as error:
             raise CommandError(f"{error}.") from None
+        return key, [who.entry(Action.KEY_CREATE, key.split("_")[1], after={"name": name})]
 
-    typer.echo(_in_database(create_key))
+    async def create_key(audit: "AuditLog") -> str:
+        return await audit.perform(act)
+
+    typer.echo(audited(create_key))
     typer.echo("Store it now: Herald keeps only a digest. Use it as `Authorization: Bearer <key>`.", err=True)
 
 
@@ -53,7 +61,7 @@ def list_() -> None:
     from storage import api_keys
 
     table = terminal.table("prefix", "tenant", "created", "status", "name")
-    for key in _in_database(api_keys.list_api_keys):
+    for key in in_database(api_keys.list_api_keys):
         status = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "active"
         cells = (key.prefix, key.tenant, f"{key.created_at:%Y-%m-%d %H:%M}")
         terminal.row(table, (*cells, terminal.coloured(status), key.name))
@@ -65,39 +73,25 @@ def revoke(
     prefix: Annotated[
         str, typer.Argument(help="The key's prefix as `herald keys list` shows it, or the key itself.")
     ],
+    reason: Why = None,
 ) -> None:
     """Revoke a key. Every API process refuses it within two seconds."""
+    from domain.audit import Action
     from storage import api_keys
 
     prefix = prefix.removeprefix("hk_").partition("_")[0]
+    why = asked(reason)
 
-    async def revoke_key(pool: "Pool") -> bool:
-        return await api_keys.revoke(pool, prefix)
+    async def act(connection: "Connection") -> "tuple[bool, list[AuditEntry]]":
+        revoked = await api_keys.revoke(connection, prefix)
+        if revoked is None:
+            return False, []
+        entry = origin(revoked.tenant, why).entry(Action.KEY_REVOKE, prefix, before={"name": revoked.name})
+        return True, [entry]
 
-    if not _in_database(revoke_key):
+    async def revoke_key(audit: "AuditLog") -> bool:
+        return await audit.perform(act)
+
+    if not audited(revoke_key):
         raise CommandError(f"There is no active key hk_{prefix}_…. `herald keys list` shows all keys.")
     typer.echo(f"Revoked hk_{prefix}_….")
-
-
-def _in_database(do: "Callable[[Pool], Awaitable[_Result]]") -> _Result:
-    """Run `do` on the database. Raises CommandError if the database cannot be used."""
-    import asyncpg
-
-    from console import endpoints
-    from storage.postgres import UNREACHABLE, open_pool
-
-    url = endpoints.database_url()
-
-    async def run() -> _Result:
-        pool = await open_pool(url, size_max=2)
-        try:
-            return await do(pool)
-        finally:
-            await pool.close()
-
-    try:
-        return asyncio.run(run())
-    except asyncpg.UndefinedTableError:
-        raise CommandError("The database has no tables: run `herald migrate` first.") from None
-    except (*UNREACHABLE, asyncpg.PostgresError, ValueError) as error:
-        raise CommandError(endpoints.database_unusable(url, error)) from None

@@ -64,9 +64,10 @@ async def ensure(database_url: str, tenant: str, key: str) -> None:
         await connection.close()
 
 
-async def revoke(pool: Pool, prefix: str) -> bool:
-    """Revoke a key by its prefix; False if there is no valid key with this prefix."""
-    return bool(await pool.fetchval(statement("revoke_api_key"), prefix))
+async def revoke(connection: Connection | Pool, prefix: str) -> ApiKey | None:
+    """Revoke a key by its prefix and return it; None if there is no valid key with this prefix."""
+    row = await connection.fetchrow(statement("revoke_api_key"), prefix)
+    return ApiKey(**dict(row)) if row else None
 
 
 async def list_api_keys(pool: Pool) -> list[ApiKey]:

@@ -12,7 +12,8 @@ SELECT tenant, name, digest FROM api_keys WHERE prefix = $1 AND revoked_at IS NU
 
 -- name: revoke_api_key
 -- Revoke a valid key.
-UPDATE api_keys SET revoked_at = now() WHERE prefix = $1 AND revoked_at IS NULL RETURNING true
+UPDATE api_keys SET revoked_at = now() WHERE prefix = $1 AND revoked_at IS NULL
+RETURNING prefix, tenant, name, created_at, revoked_at
 
 -- name: list_api_keys
 -- Every API key, newest first.
