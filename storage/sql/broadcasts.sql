@@ -53,7 +53,7 @@ SET status = $4,
     reason_code = $5,
     due_at = CASE WHEN $4 <> 'paused' THEN now() END
 FROM (SELECT id, status FROM broadcasts WHERE id = $1 FOR NO KEY UPDATE) old
-WHERE b.id = old.id AND b.tenant = $2 AND b.status = ANY($3::text[]) AND b.ended_at IS NULL
+WHERE b.id = $1 AND b.tenant = $2 AND b.status = ANY($3::text[]) AND b.ended_at IS NULL
 RETURNING old.status, pg_notify('herald_broadcasts', '')
 
 -- name: begin_upload

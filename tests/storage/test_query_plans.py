@@ -21,7 +21,6 @@ from domain.notification import Channel, Lane, Strategy
 from domain.outcome import Outcome
 from domain.status import Status
 from domain.transition import Transition
-from storage.audit_queries import AuditFilter, AuditPosition, AuditReader
 from storage.batch_queue import BatchQueue, HandOver
 from storage.ledger import Ledger
 from storage.postgres import open_pool
@@ -72,20 +71,6 @@ LISTINGS = {
     "a live status": (Filter(status=Status.ACCEPTED), LIVE_TOGETHER),
     "a live status without matches": (Filter(status=Status.SENDING), LIVE),
     "a user's, of a live status": (Filter(user_id="user-7", status=Status.SENDING), FEW),
-}
-
-
-# A page of the audit log by each filter, and whether it is a later page.
-AUDITED = {
-    "of everyone": (AuditFilter(), False),
-    "of everyone, further": (AuditFilter(), True),
-    "of a tenant": (AuditFilter(tenant="tenant-7"), True),
-    "by an actor": (AuditFilter(actor="key:7"), True),
-    "of a rare action": (AuditFilter(action="provider.drain"), False),
-    "of an action without entries": (AuditFilter(action="key.revoke"), False),
-    "about a user": (AuditFilter(subject="user-7"), False),
-    "of a time without entries": (AuditFilter(since=datetime(2099, 1, 1, tzinfo=UTC)), False),
-    "before all entries": (AuditFilter(until=datetime(2001, 1, 1, tzinfo=UTC)), False),
 }
 
 
@@ -249,14 +234,6 @@ async def _wrong_plans(explained: Explained, now: Any, *, skip_scans: bool = Fal
         await users.suppressions("acme", channel, address, 10, ("email", "email-7"))
         plans = explained.plans()
         wrong[f"suppressions of {channel}, {address}"] = wasteful(plans, FEW) | without_index(plans)
-    for name, (asked, after) in AUDITED.items():
-        reader = AuditReader(explained)  # pyright: ignore[reportArgumentType] (all that it needs)
-        position = AuditPosition(now + timedelta(seconds=20), 20_000) if after else None
-        await reader.page(asked, 10, position)
-        plans = explained.plans()
-        wrong[f"audit entries {name}"] = wasteful(plans, FEW) | (
-            set() if "list_audit_entries" in plans else {"its plan was not logged"}
-        )
     return {name: found for name, found in wrong.items() if found}
 
 
