@@ -1,4 +1,4 @@
-"""A page of the audit log is read by an index, whatever its filter, also with plans made while it was small."""
+"""Pages of the audit log are read by indexes, also with plans that were made while it was small."""
 
 from datetime import UTC, datetime, timedelta
 
