@@ -122,7 +122,7 @@ class BroadcastProcessor:
     async def apply_command(self, id: UUID, command: Command) -> BroadcastTurn:
         """Pause, resume or cancel it, as over REST. A command that its status rules out changes nothing.
 
-        The workflow cannot tell who signalled it: that is in its history.
+        The workflow does not know who signalled it: that is in its history.
         """
         broadcast = await self._broadcasts.read(id)
         if broadcast is not None:

@@ -116,8 +116,8 @@ async def test_entries_are_listed_and_cannot_act_on_the_terminal(run: Herald, po
     unknown = await run("audit", "list", "--action", "provider.explode")
     assert (unknown.code, "/query/action" in unknown.err) == (1, True)
     await pool.execute(
-        "INSERT INTO audit_log SELECT 1000000, now(), actor, E'\\x1b[2Jevil', tenant, action, E'a\\nb', before,"
-        " after, reason, request_id, previous, hash FROM audit_log WHERE action = 'provider.drain' LIMIT 1"
+        "INSERT INTO audit_log SELECT 1000000, now(), actor, E'\\x1b[2Jevil', tenant, action, E'a\\nb',"
+        " before, after, reason, request_id, previous, hash FROM audit_log WHERE sequence = 1"
     )
     forged = await run("audit", "list", "--limit", "1")
     assert "\\x1b[2Jevil" in forged.out
@@ -134,14 +134,14 @@ async def test_verify_names_the_first_wrong_entry(run: Herald, pool: Pool, tmp_p
     assert whole.code == 0, whole.err
     count = await pool.fetchval("SELECT count(*) FROM audit_log")
     assert whole.out.startswith(f"{count} entries, all as they were written")
-    hash = whole.out.split()[-1]
+    seen = whole.out.split()[-1]
     await run("providers", "activate", "twilio")
-    later = await run("audit", "verify", "--expect", hash)
+    later = await run("audit", "verify", "--expect", seen)
     assert f"Entry {count} has the expected hash." in later.out
     nonsense = await run("audit", "verify", "--expect", "abc")
     assert (nonsense.code, "is not a hash" in nonsense.err) == (1, True)
     other = await run("audit", "verify", HERALD_SECRET_KEY="another")
-    assert (other.code, "entry 1 was changed, or was not written by this installation" in other.err) == (
+    assert (other.code, "entry 1 was changed, or was not written by this" in other.err) == (
         1,
         True,
     )

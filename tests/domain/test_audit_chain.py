@@ -67,7 +67,7 @@ CHANGED: dict[str, Callable[[StoredEntry], StoredEntry]] = {
     "after": lambda e: replace(e, after={"count": -1}),
     "previous": lambda e: replace(e, previous=GENESIS),
     "hash": lambda e: replace(e, hash=GENESIS),
-    # The values of neighbouring fields are told apart.
+    # Neighbouring fields are distinguished.
     "subject and action": lambda e: replace(e, action=e.action + e.subject, subject=""),
 }
 
@@ -138,7 +138,7 @@ values = st.one_of(
 @given(st.dictionaries(st.text(), values), st.dictionaries(st.text(), values))
 def test_different_details_have_different_hashes(one: dict[str, object], other: dict[str, object]) -> None:
     first, second = (
-        linked(KEY, [ORIGIN.entry(Action.KEY_CREATE, "k", after=after)], 0, GENESIS, NOW)[0].hash  # pyright: ignore[reportArgumentType]
+        linked(KEY, [ORIGIN.entry(Action.KEY_CREATE, "k", after=after)], 0, GENESIS, NOW)[0].hash  # pyright: ignore[reportArgumentType] (any JSON)
         for after in (one, other)
     )
     # True and 1 are equal in Python, and differ in JSON.
