@@ -1,6 +1,6 @@
 -- The last entry of the audit log, and the time for the next one. The lock is held until the transaction ends, so that
--- one transaction at a time appends: call it last, and commit soon. The lock is taken in a separate statement, because
--- a statement sees only what was committed before it began.
+-- one transaction at a time appends: call it last, and commit soon. A separate statement takes the lock, because a
+-- statement sees only what was committed before it began.
 CREATE FUNCTION audit_head_v1() RETURNS TABLE (sequence bigint, hash bytea, next_at timestamptz)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column

@@ -129,6 +129,10 @@ async def test_a_cancelled_broadcast_is_stopped_cleared_and_over(
     assert (await processor.accept(id, lambda _: None)).active == 2
     turn = await processor.apply_command(id, Command.CANCEL)
     assert (turn.step, turn.status) == (BroadcastStep.STOP, "cancelled")
+    row = await pool.fetchrow("SELECT actor, tenant, action, before, after FROM audit_log")
+    assert row is not None
+    statuses = {"status": "completed"}, {"status": "cancelled"}
+    assert tuple(row) == ("temporal", TENANT, "broadcast.cancel", *statuses)
     turn = await processor.stop(id, lambda _: None)
     assert (turn.step, turn.active) == (BroadcastStep.FOLLOW, 0)
     assert (await processor.follow(id)).step is BroadcastStep.OVER
