@@ -119,6 +119,8 @@ class Settings(StoreSettings, IdentitySettings):
     """Where a worker serves its metrics; 0: it does not. The API serves its own at /metrics."""
     worker_nice: Annotated[int, Field(ge=0, le=19)] = 10
     """nice(2) level of a worker without the lane `critical`, so that an OTP goes first."""
+    audit_reason_required: bool = False
+    """Whether acts of operators need a reason, for the audit log."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["json", "console"] = "json"
 

@@ -67,6 +67,7 @@ ACCESS: Final[Mapping[tuple[str, str], Access]] = {
     ("POST", "/dead-letters/replay"): _OPERATE,
     ("POST", "/dead-letters/{id}/retry"): _OPERATE,
     ("POST", "/dead-letters/{id}/discard"): _OPERATE,
+    ("GET", "/audit"): _ADMIN,
     ("GET", "/limits"): _READ,
     ("POST", "/keys"): _ADMIN,
     ("GET", "/keys"): _ADMIN,

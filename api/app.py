@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.service import ConnectConfig, ServiceClient
 
 from api import (
+    audit,
     broadcasts,
     callbacks,
     dead_letters,
@@ -33,11 +34,13 @@ from api.auth import Keys
 from api.body_limit import BodyLimit
 from api.context import AppContext
 from api.health import Probes
-from api.key_uses import KeyUses
 from api.methods import HeadAsGet
+from api.request_ids import request_id
 from api.sealed import Seal
 from delivery.limit_counts import LimitCounts
 from delivery.operator_commands import OperatorCommands
+from delivery.reporting import report_entries
+from domain.audit import chain_key
 from domain.ids import namespace
 from domain.notification import Channel
 from domain.web_push import PUSH_SERVICES
@@ -45,6 +48,8 @@ from providers import registry
 from ratelimit.limiter import Limiter
 from settings import Settings
 from storage import api_keys
+from storage.audit import AuditLog
+from storage.audit_queries import AuditReader
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.postgres import Pool, open_pool, ping
@@ -94,7 +99,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes.extend(notifications.direct.routes)
     for router in (
         *(part.router for part in (notifications, broadcasts, users, devices, suppressions)),
-        *(part.router for part in (dead_letters, keys, providers, limits, callbacks, unsubscribe, uploads)),
+        *(part.router for part in (dead_letters, keys, providers, limits, audit)),
+        *(part.router for part in (callbacks, unsubscribe, uploads)),
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
@@ -128,11 +134,18 @@ class LastResort:
                 raise
             frames = traceback.extract_tb(error.__traceback__)[-5:]
             where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-            log.error("request_failed", error=type(error).__name__, where=where, method=scope["method"])
+            id = request_id(scope)
+            log.error(
+                "request_failed",
+                error=type(error).__name__,
+                where=where,
+                method=scope["method"],
+                request_id=id,
+            )
             if started:
                 return
             problem = problems.Problem(500, "internal", "Internal error; it has been logged.")
-            await problem.response()(scope, receive, send)
+            await problem.response(id)(scope, receive, send)
 
 
 async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:
@@ -141,25 +154,33 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     ledger = Ledger(pool, observe=metrics.observe_group)
     queries = Queries(pool, observe=metrics.observe_group)
     receipts = Receipts(pool, observe=metrics.observe_group)
-    for part in (receipts, queries, ledger):
+    secret = settings.secret_key.get_secret_value()
+    audit_log = AuditLog(
+        pool,
+        chain_key(secret),
+        appended=partial(report_entries, metrics),
+        observe=metrics.observe_group,
+    )
+    for part in (receipts, queries, ledger, audit_log):
         stack.push_async_callback(part.close, FLUSH_S)
     registry.check_routes(settings.routes)
     built = registry.build(settings.providers, settings.catalog, settings.public_url)
     for provider in built.values():
         stack.push_async_callback(provider.aclose)
-    uses = KeyUses(partial(api_keys.note_use, pool))
-    stack.push_async_callback(uses.aclose)
-    secret = settings.secret_key.get_secret_value()
     temporal = settings.temporal
     limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
     stack.push_async_callback(limiter.aclose)
+    uses = KeyUses(partial(api_keys.note_use, pool))
+    stack.push_async_callback(uses.aclose)
     return AppContext(
         keys=Keys(partial(api_keys.lookup, pool), uses.note),
         ledger=ledger,
         queries=queries,
         users=Users(pool),
-        commands=OperatorCommands(ledger, queries),
         limit_counts=LimitCounts(limiter, settings.catalog, secret),
+        audit=audit_log,
+        audit_reader=AuditReader(pool),
+        commands=OperatorCommands(ledger, queries, audit_log),
         provider_store=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
@@ -176,6 +197,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         fingerprint_keys=settings.fingerprint_secrets,
         unsubscribe_secrets=settings.unsubscribe_secrets,
         public_url=settings.public_url.rstrip("/"),
+        reason_required=settings.audit_reason_required,
         workflow_url=f"{temporal.ui_url.rstrip('/')}/namespaces/{temporal.namespace}/workflows/",
     )
 

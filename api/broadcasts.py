@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
 from api import audience
-from api.auth import KeyedRoute, Tenant
+from api.acts import Acting, AuditedRoute, Source
+from api.auth import Tenant
 from api.broadcast_models import (
     BroadcastIn,
     BroadcastPage,
@@ -24,6 +26,8 @@ from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
 from api.problems import FieldError, Problem, documented, invalid
 from api.submissions import key_from
 from api.times import time_refused
+from delivery.broadcast_commands import command_broadcast
+from domain.audit import Action, AuditEntry, Origin, Value
 from domain.broadcasts import (
     COMMANDS,
     Audience,
@@ -31,12 +35,17 @@ from domain.broadcasts import (
     Command,
     Window,
 )
-from domain.fingerprint import fingerprint, matches
+from domain.fingerprint import Fingerprint, fingerprint, matches
 from domain.ids import broadcast_id, broadcast_workflow_id
+from storage.broadcasts import create as store_broadcast
+from storage.broadcasts import first_status
+from storage.postgres import Connection
 from storage.queries import Position
 from storage.records import NewBroadcast
 
-router = APIRouter(tags=["broadcasts"], route_class=KeyedRoute, responses=documented(401, 503))
+router = APIRouter(tags=["broadcasts"], route_class=AuditedRoute, responses=documented(401, 503))
+
+_COMMANDED = documented(400, 404, 409, 422)
 
 
 @router.post(
@@ -50,7 +59,7 @@ router = APIRouter(tags=["broadcasts"], route_class=KeyedRoute, responses=docume
         **documented(400, 413, 422),
     },
 )
-async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx) -> Response:
+async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, origin: Source) -> Response:
     """Create a broadcast. It is stored before the response, and starts once its audience is known.
 
     202: it is new. 200 with `Idempotency-Replayed: true`: the same key and body were sent before; the
@@ -66,7 +75,7 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx) 
             raise invalid([late])
         created, id, stored = False, *found
     else:
-        created, id, stored = await ctx.broadcasts.create(new)
+        created, id, stored = await ctx.audit.perform(partial(_create, new=new, origin=origin))
     if not created and not matches(ctx.fingerprint_keys, stored, supplied):
         raise Problem(
             422,
@@ -115,29 +124,48 @@ async def get_refused(
     )
 
 
-@router.post("/broadcasts/{id}/pause", summary="Pause a broadcast", responses=documented(404, 409, 422))
-async def pause(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
+@router.post("/broadcasts/{id}/pause", summary="Pause a broadcast", responses=_COMMANDED)
+async def pause(id: UUID, tenant: Tenant, ctx: Ctx, origin: Acting) -> BroadcastView:
     """Stop accepting recipients until the broadcast is resumed. What was accepted is still sent."""
-    return await _apply(ctx, tenant, id, Command.PAUSE)
+    return await _apply(ctx, tenant, id, Command.PAUSE, origin)
 
 
-@router.post("/broadcasts/{id}/resume", summary="Resume a broadcast", responses=documented(404, 409, 422))
-async def resume(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
+@router.post(
+    "/broadcasts/{id}/resume", summary="Resume a broadcast", responses=documented(400, 404, 409, 422)
+)
+async def resume(id: UUID, tenant: Tenant, ctx: Ctx, origin: Acting) -> BroadcastView:
     """Resume a paused broadcast where it stopped."""
-    return await _apply(ctx, tenant, id, Command.RESUME)
+    return await _apply(ctx, tenant, id, Command.RESUME, origin)
 
 
-@router.post("/broadcasts/{id}/cancel", summary="Cancel a broadcast", responses=documented(404, 409, 422))
-async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> BroadcastView:
+@router.post(
+    "/broadcasts/{id}/cancel", summary="Cancel a broadcast", responses=documented(400, 404, 409, 422)
+)
+async def cancel(id: UUID, tenant: Tenant, ctx: Ctx, origin: Acting) -> BroadcastView:
     """Cancel a broadcast: accept no more recipients, and stop what is not being sent. It cannot be resumed.
 
     This takes time: `progress.active` falls, and `ended_at` is set when its last notification has finished.
     """
-    return await _apply(ctx, tenant, id, Command.CANCEL)
+    return await _apply(ctx, tenant, id, Command.CANCEL, origin)
 
 
-async def _apply(ctx: AppContext, tenant: str, id: UUID, command: Command) -> BroadcastView:
-    applied = await ctx.broadcasts.apply_command(tenant, id, command)
+async def _create(
+    connection: Connection, new: NewBroadcast, origin: Origin
+) -> tuple[tuple[bool, UUID, Fingerprint], list[AuditEntry]]:
+    result = created, id, _ = await store_broadcast(connection, new)
+    after: dict[str, Value] = {
+        "status": first_status(new).value,
+        "type": new.type,
+        "channels": [channel.value for channel in new.channels],
+        "audience": new.audience.value,
+    }
+    if new.recipients:
+        after["recipients"] = len(new.recipients)
+    return result, [origin.entry(Action.BROADCAST_CREATE, str(id), after=after)] if created else []
+
+
+async def _apply(ctx: AppContext, tenant: str, id: UUID, command: Command, origin: Origin) -> BroadcastView:
+    applied = await command_broadcast(ctx.audit, tenant, id, command, origin)
     broadcast = await load(ctx, tenant, id)
     if not applied and broadcast.status is not COMMANDS[command].after:
         raise wrong_status(f"Cannot {command} a broadcast that is {broadcast.status}.")

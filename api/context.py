@@ -15,6 +15,8 @@ from delivery.operator_commands import OperatorCommands
 from domain.notification import Channel
 from domain.notification_types import Catalog
 from providers.base import Provider
+from storage.audit import AuditLog
+from storage.audit_queries import AuditReader
 from storage.broadcasts import Broadcasts
 from storage.ledger import Ledger
 from storage.postgres import Pool
@@ -32,6 +34,7 @@ class AppContext:
     `push_services`: the hosts that browsers' subscriptions may use (domain.web_push).
     `pool`: the connections of the stores above, for what has no store (API keys).
     `known_providers`: all that can be configured; `providers`: those that are.
+    `reason_required`: acts need a reason (the header `Herald-Reason`).
     `workflow_url`: the address of a workflow in the Temporal Web UI, without its id.
     """
 
@@ -39,6 +42,8 @@ class AppContext:
     ledger: Ledger
     queries: Queries
     users: Users
+    audit: AuditLog
+    audit_reader: AuditReader
     commands: OperatorCommands
     limit_counts: LimitCounts
     provider_store: Providers
@@ -57,6 +62,7 @@ class AppContext:
     fingerprint_keys: Mapping[str, str]
     unsubscribe_secrets: tuple[str, ...]
     public_url: str
+    reason_required: bool
     workflow_url: str
 
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.access import require
-from api.auth import KeyedRoute, KeyHolder, Tenant
+from api.acts import Acting, AuditedRoute, Source, require_reason
+from api.auth import KeyHolder, Tenant
 from api.context import AppContext, Ctx
 from api.fields import Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
@@ -26,8 +27,8 @@ from storage.queries import Filter
 router = APIRouter(
     prefix="/dead-letters",
     tags=["dead letters"],
-    route_class=KeyedRoute,
-    responses=documented(401, 422, 503),
+    route_class=AuditedRoute,
+    responses=documented(400, 401, 422, 503),
 )
 
 
@@ -135,11 +136,13 @@ async def list_dead_letters(
 
 
 @router.post("/replay", summary="Replay dead letters")
-async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
+async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx, origin: Source) -> ReplayOut:
     """Send the matching dead letters again: `rate_per_s` per second, at most 10,000.
 
     Unknown outcomes are skipped: each needs its own decision.
     """
+    if not body.dry_run:
+        require_reason(ctx, origin)
     _check_expiry(body.expires_at)
     asked = body.filter
     matching = Filter(
@@ -153,7 +156,12 @@ async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
         parked=True,
     )
     done = await ctx.commands.replay(
-        tenant, matching, rate_per_s=body.rate_per_s, dry_run=body.dry_run, expires_at=body.expires_at
+        tenant,
+        matching,
+        origin,
+        rate_per_s=body.rate_per_s,
+        dry_run=body.dry_run,
+        expires_at=body.expires_at,
     )
     return ReplayOut(
         dry_run=body.dry_run,
@@ -169,7 +177,12 @@ async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx) -> ReplayOut:
 
 @router.post("/{id}/retry", summary="Retry a dead letter", responses=documented(404, 409))
 async def retry(
-    id: UUID, tenant: Tenant, caller: KeyHolder, ctx: Ctx, body: RetryIn | None = None
+    id: UUID,
+    tenant: Tenant,
+    caller: KeyHolder,
+    ctx: Ctx,
+    origin: Acting,
+    body: RetryIn | None = None,
 ) -> NotificationView:
     """Send a dead letter again at once, with a full retry schedule. `to` needs the scope `read:pii` as well:
     the message can be read at that address.
@@ -189,7 +202,7 @@ async def retry(
         body.assume,
     )
     try:
-        await ctx.commands.retry(tenant, id, how)
+        await ctx.commands.retry(tenant, id, how, origin)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:
@@ -198,10 +211,10 @@ async def retry(
 
 
 @router.post("/{id}/discard", summary="Discard a dead letter", responses=documented(404, 409))
-async def discard(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
+async def discard(id: UUID, tenant: Tenant, ctx: Ctx, origin: Acting) -> NotificationView:
     """Close a dead letter without sending it. 409 `wrong_status`: it is not waiting for an operator."""
     try:
-        await ctx.commands.discard(tenant, id)
+        await ctx.commands.discard(tenant, id, origin)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:

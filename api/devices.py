@@ -1,15 +1,18 @@
 """Users' devices: apps with tokens, and browsers with push subscriptions."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.acts import Source
 from api.auth import Clear, Tenant
 from api.context import Ctx
 from api.fields import Endpoint, Name, PublicKey, Request, SharedSecret, Shown, Token
 from api.problems import FieldError, invalid, pointer
 from api.users import UserId, user_not_found, user_router
+from domain.audit import Action
 from domain.masking import HIDDEN, shown
 from domain.notification import Channel, Device
 from domain.web_push import Subscription, is_push_service, stored
@@ -134,6 +137,13 @@ class DevicesView(BaseModel):
 
     devices: list[DeviceView]
 
+    @classmethod
+    def of(cls, devices: Sequence[RegisteredDevice] | None, *, clear: bool) -> Self:
+        """Build the view of stored devices. Raises Problem (404) for None: nothing is stored for the user."""
+        if devices is None:
+            raise user_not_found()
+        return cls(devices=[DeviceView.of(device, clear=clear) for device in devices])
+
 
 @router.put("/devices", summary="Replace a user's devices")
 async def put_devices(
@@ -150,13 +160,14 @@ async def put_devices(
         places = [pointer("devices", number, "webpush", "endpoint") for number in elsewhere]
         raise invalid([FieldError(place, "endpoint_not_allowed", message) for place in places])
     await ctx.users.set_devices(tenant, user_id, [device.device for device in body.devices])
-    return await get_devices(user_id, tenant, ctx, clear)
+    return DevicesView.of(await ctx.users.devices(tenant, user_id), clear=clear)
 
 
 @router.get("/devices", summary="Get a user's devices")
-async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx, clear: Clear) -> DevicesView:
+async def get_devices(user_id: UserId, tenant: Tenant, ctx: Ctx, clear: Clear, origin: Source) -> DevicesView:
     """Get a user's devices."""
-    devices = await ctx.users.devices(tenant, user_id)
-    if devices is None:
-        raise user_not_found()
-    return DevicesView(devices=[DeviceView.of(device, clear=clear) for device in devices])
+    view = DevicesView.of(await ctx.users.devices(tenant, user_id), clear=clear)
+    if clear and view.devices:
+        entry = origin.entry(Action.DEVICES_READ, user_id, after={"count": len(view.devices)})
+        await ctx.audit.record_reading(entry)
+    return view

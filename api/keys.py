@@ -2,21 +2,27 @@
 
 import base64
 import binascii
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import ActsFor, KeyedRoute, KeyHolder
+from api.acts import Acting, AuditedRoute
+from api.auth import ActsFor, KeyHolder
 from api.context import Ctx
 from api.fields import Request, Shown, Storable, Time, Title
 from api.problems import FieldError, Problem, documented, invalid
 from domain.access import TENANT, TEST_PREFIX, Scope
+from domain.audit import Action, AuditEntry
 from storage import api_keys
 from storage.api_keys import ApiKey, KeysOf, NoTestKeysYet
+from storage.postgres import Connection
 
-router = APIRouter(prefix="/keys", tags=["keys"], route_class=KeyedRoute, responses=documented(401, 422, 503))
+router = APIRouter(
+    prefix="/keys", tags=["keys"], route_class=AuditedRoute, responses=documented(401, 422, 503)
+)
 
 
 class KeyIn(Request):
@@ -85,7 +91,9 @@ class KeyPage(BaseModel):
 
 
 @router.post("", summary="Create a key", status_code=201, responses=documented(409))
-async def create_key(body: KeyIn, caller: KeyHolder, acts_for: ActsFor, ctx: Ctx) -> NewKeyView:
+async def create_key(
+    body: KeyIn, caller: KeyHolder, acts_for: ActsFor, ctx: Ctx, origin: Acting
+) -> NewKeyView:
     """Create a key, and show its secret once. 403 `scope_missing`: the key that creates it lacks a scope."""
     tenant, test = _owner(body, acts_for)
     if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
@@ -99,14 +107,20 @@ async def create_key(body: KeyIn, caller: KeyHolder, acts_for: ActsFor, ctx: Ctx
             errors=[FieldError("/scopes", "scope_missing", f"the creating key lacks {', '.join(lacking)}")],
         )
     clear = api_keys.generate(test=test)
-    try:
+
+    async def act(connection: Connection) -> tuple[ApiKey, list[AuditEntry]]:
         key = await api_keys.store(
-            ctx.pool,
+            connection,
             *(tenant, body.name, clear, set(body.scopes)),
             test=test,
             expires_at=body.expires_at,
             created_by=caller.key,
         )
+        after = {"name": key.name, "scopes": sorted(key.scopes), "test": test}
+        return key, [replace(origin, tenant=tenant).entry(Action.KEY_CREATE, key.prefix, after=after)]
+
+    try:
+        key = await ctx.audit.perform(act)
     except NoTestKeysYet as error:
         raise Problem(409, "no_test_keys_yet", f"{error}.") from None
     return NewKeyView.of(key, key=clear)
@@ -136,9 +150,20 @@ async def revoke_key(
     prefix: Annotated[str, Path(max_length=64, description="The key's `prefix`.")],
     acts_for: ActsFor,
     ctx: Ctx,
+    origin: Acting,
 ) -> Response:
     """Revoke a key. Every API process refuses it within two seconds."""
-    if not await api_keys.revoke(ctx.pool, prefix, _reach(acts_for)):
+
+    async def act(connection: Connection) -> tuple[bool, list[AuditEntry]]:
+        revoked = await api_keys.revoke(connection, prefix, _reach(acts_for))
+        if revoked is None:
+            return False, []
+        entry = replace(origin, tenant=revoked.tenant).entry(
+            Action.KEY_REVOKE, revoked.prefix, before={"name": revoked.name}
+        )
+        return True, [entry]
+
+    if not await ctx.audit.perform(act):
         raise Problem(404, "key_not_found", "There is no valid key with this prefix.")
     return Response(status_code=204)
 

@@ -12,7 +12,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
-from api.auth import Clear, KeyedRoute, Tenant
+from api.acts import AuditedRoute, Source, require_reason
+from api.auth import Clear, Tenant
 from api.context import AppContext, Ctx
 from api.direct import DirectRoute
 from api.fields import Name, Time
@@ -31,6 +32,7 @@ from api.problems import FieldError, Problem, documented, field_errors, invalid
 from api.submissions import Prepared, accepted_view, is_same, key_from, prepare, reused
 from api.timeline import entries
 from delivery.operator_commands import NoSuchNotification
+from domain.access import Scope
 from domain.ids import workflow_id
 from domain.notification import Channel
 from domain.operator_decisions import CommandRefused
@@ -38,7 +40,7 @@ from domain.status import Status
 from storage.queries import Filter, Position, Row
 from storage.records import Acceptance
 
-router = APIRouter(tags=["notifications"], route_class=KeyedRoute, responses=documented(401, 503))
+router = APIRouter(tags=["notifications"], route_class=AuditedRoute, responses=documented(401, 503))
 direct = APIRouter(
     prefix="/v1", tags=["notifications"], route_class=DirectRoute, responses=documented(401, 503)
 )
@@ -193,15 +195,18 @@ async def get_timeline(id: UUID, tenant: Tenant, ctx: Ctx, clear: Clear) -> Time
 
 
 @router.post(
-    "/notifications/{id}/cancel", summary="Cancel a notification", responses=documented(404, 409, 422)
+    "/notifications/{id}/cancel", summary="Cancel a notification", responses=documented(400, 404, 409, 422)
 )
-async def cancel(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
+async def cancel(id: UUID, request: Request, tenant: Tenant, ctx: Ctx, origin: Source) -> NotificationView:
     """Cancel every delivery of a notification that is not being sent at this moment.
 
     409 `wrong_status`: there is nothing to cancel. Repeating the request changes nothing.
     """
+    operates = Scope.OPERATE in request.state.caller.scopes
+    if operates:
+        require_reason(ctx, origin)
     try:
-        await ctx.commands.cancel(tenant, id)
+        await ctx.commands.cancel(tenant, id, origin, audited=operates)
     except NoSuchNotification:
         raise not_found() from None
     except CommandRefused as refusal:

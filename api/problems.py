@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from api.body_sizes import too_large_message
 from api.methods import allowed
+from api.request_ids import REQUEST_ID, request_id
 from storage.group import CommitUnknown, LedgerError, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
 
@@ -115,12 +116,12 @@ class Problem(Exception):
             ]
         return document
 
-    def response(self) -> Response:
+    def response(self, request_id: str | None = None) -> Response:
         """Return the response. It is ASCII only: a pointer may name a field that UTF-8 cannot encode."""
         return Response(
             json.dumps(self.document()).encode("ascii"),
             status_code=self.status,
-            headers=self.headers,
+            headers=self.headers | ({REQUEST_ID: request_id} if request_id else {}),
             media_type=MEDIA_TYPE,
         )
 
@@ -216,22 +217,21 @@ def _place(location: Sequence[str | int], kind: str) -> str:
 def install(app: FastAPI) -> None:
     """Make the application answer every error with a problem."""
 
-    def problem(_: Request, error: Problem) -> Response:
-        return error.response()
+    def problem(request: Request, error: Problem) -> Response:
+        return error.response(request_id(request.scope))
 
-    def validation(_: Request, error: RequestValidationError) -> Response:
+    def validation(request: Request, error: RequestValidationError) -> Response:
         errors = error.errors()
         if any(item["type"] == "json_invalid" for item in errors):
             position = errors[0]["loc"][-1]
-            return Problem(
-                400, "malformed_json", f"The body is not JSON (at position {position})."
-            ).response()
-        return invalid(field_errors(errors)).response()
+            malformed = Problem(400, "malformed_json", f"The body is not JSON (at position {position}).")
+            return problem(request, malformed)
+        return problem(request, invalid(field_errors(errors)))
 
     def http(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, Problem):
             # FastAPI wraps every error that occurs while it reads the body.
-            return error.__cause__.response()
+            return problem(request, error.__cause__)
         code = STATUS_CODES.get(error.status_code, "error")
         detail = HTTPStatus(error.status_code).phrase
         headers = dict(error.headers or {})
@@ -244,13 +244,14 @@ def install(app: FastAPI) -> None:
         elif error.status_code == 405:
             # The router lists only the methods of the first route that matches the path.
             headers["Allow"] = allowed(app, request.scope)
-        return Problem(error.status_code, code, detail, headers=headers).response()
+        return problem(request, Problem(error.status_code, code, detail, headers=headers))
 
-    def ledger(_: Request, error: Exception) -> Response:
-        return unavailable(error).response()
+    def ledger(request: Request, error: Exception) -> Response:
+        return problem(request, unavailable(error))
 
-    def unstorable(_: Request, error: Exception) -> Response:
-        return Problem(422, "not_storable", "The request contains a value that cannot be stored.").response()
+    def unstorable(request: Request, error: Exception) -> Response:
+        detail = "The request contains a value that cannot be stored."
+        return problem(request, Problem(422, "not_storable", detail))
 
     handlers: list[tuple[type[Exception], Any]] = [
         (Problem, problem),

@@ -1,21 +1,25 @@
 """Providers: their order in the routes, their status and circuit, and draining them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from api.auth import KeyedRoute, KeyHolder
+from api.acts import Acting, AuditedRoute
+from api.auth import KeyHolder
 from api.context import AppContext, Ctx
 from api.fields import Request, Shown
 from api.problems import Problem, documented
+from domain.audit import Action, AuditEntry, Origin
 from domain.circuit import CircuitState
 from domain.notification import Channel
-from storage.providers import StoredProvider
+from storage.postgres import Connection
+from storage.providers import StoredProvider, set_status
 
 router = APIRouter(
-    prefix="/providers", tags=["providers"], route_class=KeyedRoute, responses=documented(401, 422, 503)
+    prefix="/providers", tags=["providers"], route_class=AuditedRoute, responses=documented(401, 422, 503)
 )
 
 
@@ -65,15 +69,28 @@ async def list_providers(caller: KeyHolder, ctx: Ctx) -> ProvidersView:
 
 
 @router.patch("/{name}", summary="Drain or activate a provider", responses=documented(404, 409))
-async def patch_provider(name: str, body: ProviderPatch, caller: KeyHolder, ctx: Ctx) -> ProviderView:
+async def patch_provider(
+    name: str, body: ProviderPatch, caller: KeyHolder, ctx: Ctx, origin: Acting
+) -> ProviderView:
     """Drain a provider, or activate it again. This affects the whole installation, within seconds."""
     if name not in ctx.known_providers:
         raise Problem(404, "provider_not_found", "There is no provider with this name.")
     if name not in ctx.providers:
         raise Problem(409, "provider_off", "This provider is not configured.")
-    await ctx.provider_store.set_status(name, body.status)
+    await ctx.audit.perform(partial(_set_status, name=name, status=body.status, origin=origin))
     stored = await ctx.provider_store.stored()
     return _view(ctx, name, stored.get(name))
+
+
+async def _set_status(
+    connection: Connection, name: str, status: Literal["active", "drained"], origin: Origin
+) -> tuple[None, list[AuditEntry]]:
+    if not await set_status(connection, name, status):
+        return None, []
+    before, action = (
+        ("active", Action.PROVIDER_DRAIN) if status == "drained" else ("drained", Action.PROVIDER_ACTIVATE)
+    )
+    return None, [origin.entry(action, name, {"status": before}, {"status": status})]
 
 
 def _view(ctx: AppContext, name: str, stored: StoredProvider | None) -> ProviderView:

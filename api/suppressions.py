@@ -6,20 +6,24 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from api.auth import Clear, KeyedRoute, Tenant
+from api.acts import Acting, AuditedRoute, Source
+from api.auth import Clear, Tenant
 from api.context import Ctx
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, field_errors, invalid
 from api.sealed import Seal
-from domain.masking import shown
+from domain.audit import Action, AuditEntry, Details
+from domain.masking import mask, shown
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
-from storage.users import Suppression
+from storage.postgres import Connection
+from storage.users import Suppression, suppress, unsuppress
+from telemetry.scrub import scrub
 
 router = APIRouter(
     prefix="/suppressions",
     tags=["suppressions"],
-    route_class=KeyedRoute,
-    responses=documented(401, 422, 503),
+    route_class=AuditedRoute,
+    responses=documented(400, 401, 422, 503),
 )
 
 _ADDRESSES: dict[AddressKind, TypeAdapter[str]] = {
@@ -74,6 +78,7 @@ async def list_suppressions(
     tenant: Tenant,
     ctx: Ctx,
     clear: Clear,
+    origin: Source,
     channel: Annotated[Channel | None, Query()] = None,
     address: Annotated[Address | None, Query(description="Needs `channel`.")] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
@@ -89,6 +94,10 @@ async def list_suppressions(
     after = _position(ctx.seal, cursor) if cursor else None
     found = await ctx.users.suppressions(tenant, channel, address, limit + 1, after)
     last = found[limit - 1] if len(found) > limit else None
+    if clear and found:
+        about = f"{channel} {mask(channel, address)}" if channel and address else channel or "*"
+        read = {"count": len(found[:limit])}
+        await ctx.audit.record_reading(origin.entry(Action.SUPPRESSIONS_READ, about, after=read))
     return SuppressionPage(
         suppressions=[SuppressionView.of(suppression, clear=clear) for suppression in found[:limit]],
         next_cursor=_cursor(ctx.seal, last) if last else None,
@@ -96,24 +105,37 @@ async def list_suppressions(
 
 
 @router.post("", summary="Suppress an address", status_code=201)
-async def suppress(body: SuppressionIn, tenant: Tenant, ctx: Ctx) -> SuppressionView:
+async def suppress_address(body: SuppressionIn, tenant: Tenant, ctx: Ctx, origin: Acting) -> SuppressionView:
     """Suppress an address. If it is suppressed already, it keeps its first reason."""
     address = normalised(body.channel, body.address, "/address")
-    stored = await ctx.users.suppress(tenant, body.channel, address, body.reason)
+
+    async def act(connection: Connection) -> tuple[Suppression, list[AuditEntry]]:
+        stored, added = await suppress(connection, tenant, body.channel, address, body.reason)
+        entry = origin.entry(Action.SUPPRESSION_ADD, _about(stored), after=_shown(stored))
+        return stored, [entry] if added else []
+
     # The request named it.
-    return SuppressionView.of(stored, clear=True)
+    return SuppressionView.of(await ctx.audit.perform(act), clear=True)
 
 
 @router.delete("", summary="Lift a suppression", status_code=204, responses=documented(404, 409))
-async def unsuppress(
+async def lift_suppression(
     tenant: Tenant,
     ctx: Ctx,
+    origin: Acting,
     channel: Annotated[Channel, Query()],
     address: Annotated[Address, Query()],
 ) -> Response:
     """Lift the suppression of an address. 409 `stopped_by_recipient`: only the recipient can lift it."""
     address = normalised(channel, address, "/query/address")
-    if not await ctx.users.unsuppress(tenant, channel, address):
+
+    async def act(connection: Connection) -> tuple[bool, list[AuditEntry]]:
+        lifted = await unsuppress(connection, tenant, channel, address)
+        if lifted is None:
+            return False, []
+        return True, [origin.entry(Action.SUPPRESSION_REMOVE, _about(lifted), before=_shown(lifted))]
+
+    if not await ctx.audit.perform(act):
         if await ctx.users.is_suppressed_globally(channel, address):
             raise Problem(
                 409,
@@ -122,6 +144,15 @@ async def unsuppress(
             )
         raise Problem(404, "suppression_not_found", "This address is not suppressed.")
     return Response(status_code=204)
+
+
+def _about(suppression: Suppression) -> str:
+    return f"{suppression.channel} {mask(suppression.channel, suppression.address)}"
+
+
+def _shown(suppression: Suppression) -> Details:
+    """Return what the audit log keeps of a suppression. Its reason is free text."""
+    return {"reason": scrub(suppression.reason), "source": suppression.source}
 
 
 def normalised(channel: Channel, address: str, pointer: str) -> str:

@@ -11,20 +11,29 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 
 from api import audience
+from api.acts import AuditedRoute, Source
 from api.auth import StreamedRoute, Tenant
 from api.body_limit import discard
 from api.broadcast_models import BroadcastView
 from api.broadcasts import load, load_view, view_of, wrong_status
 from api.context import AppContext, Ctx
 from api.problems import FieldError, Problem, documented
-from domain.broadcasts import RECIPIENTS_MAX, BroadcastRecipient, Refusal
+from domain.audit import Action, AuditEntry, Value
+from domain.broadcasts import RECIPIENTS_MAX, BroadcastRecipient, BroadcastStatus, Refusal
+from storage.broadcasts import end_upload
+from storage.postgres import Connection
 
 LINES_AT_ONCE: Final = 250
 REFUSED_MAX: Final = 10_000
 SHOWN_MAX: Final = 20
 """How many refused lines the error names when a whole upload is refused."""
 
-router = APIRouter(tags=["broadcasts"], route_class=StreamedRoute, responses=documented(401, 503))
+
+class AuditedUploadRoute(AuditedRoute, StreamedRoute):
+    """An audited route that streams its body itself."""
+
+
+router = APIRouter(tags=["broadcasts"], route_class=AuditedUploadRoute, responses=documented(401, 503))
 
 
 @router.put(
@@ -52,6 +61,7 @@ async def upload(
     request: Request,
     tenant: Tenant,
     ctx: Ctx,
+    origin: Source,
     refused_max: Annotated[
         int,
         Query(
@@ -84,8 +94,15 @@ async def upload(
         raise
     if not read.total:
         raise read.problem("audience_empty", "The upload has no usable line.")
-    ended = await ctx.broadcasts.end_upload(id, number, read.total, read.refused_count, read.digest)
-    if not ended:
+
+    async def act(connection: Connection) -> tuple[bool, list[AuditEntry]]:
+        if not await end_upload(connection, id, number, read.total, read.refused_count, read.digest):
+            return False, []
+        before = {"status": BroadcastStatus.DRAFT.value}
+        after: dict[str, Value] = {"status": BroadcastStatus.RUNNING.value, "recipients": read.taken}
+        return True, [origin.entry(Action.BROADCAST_START, str(id), before, after)]
+
+    if not await ctx.audit.perform(act):
         raise wrong_status("Another upload started, or the broadcast was cancelled, in the meantime.")
     return await load_view(ctx, tenant, id)
 

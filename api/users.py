@@ -1,15 +1,18 @@
 """Users: contacts and preferences. Their devices are in api/devices.py."""
 
+from dataclasses import asdict
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.auth import Clear, KeyedRoute, Tenant
+from api.acts import AuditedRoute, Source
+from api.auth import Clear, Tenant
 from api.context import Ctx
 from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
 from api.problems import FieldError, Problem, documented, invalid, pointer
+from domain.audit import Action
 from domain.masking import shown
 from domain.notification import Channel, QuietHours
 from domain.preferences import ANY_TYPE
@@ -23,8 +26,8 @@ def user_router() -> APIRouter:
     return APIRouter(
         prefix="/users/{user_id:path}",
         tags=["users"],
-        route_class=KeyedRoute,
-        responses=documented(401, 404, 422, 503),
+        route_class=AuditedRoute,
+        responses=documented(400, 401, 404, 422, 503),
     )
 
 
@@ -89,11 +92,17 @@ async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, ctx:
 
 
 @router.get("/contacts", summary="Get a user's contacts")
-async def get_contacts(user_id: UserId, tenant: Tenant, ctx: Ctx, clear: Clear) -> ContactsBody:
+async def get_contacts(
+    user_id: UserId, tenant: Tenant, ctx: Ctx, clear: Clear, origin: Source
+) -> ContactsBody:
     """Get a user's addresses; masked without the scope `read:pii`."""
     contacts = await ctx.users.contacts(tenant, user_id)
     if contacts is None:
         raise user_not_found()
+    given = [name for name, address in asdict(contacts).items() if address]
+    if clear and given:
+        entry = origin.entry(Action.CONTACTS_READ, user_id, after={"addresses": given})
+        await ctx.audit.record_reading(entry)
     # Not validated again: the rules may have changed since the addresses were stored.
     return ContactsBody.model_construct(
         phone=contacts.phone and shown(Channel.SMS, contacts.phone, clear=clear),

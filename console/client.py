@@ -29,6 +29,7 @@ NEXT_STEPS: Final = {
     "notification_not_found": "`herald list` shows the notifications that this API key can read.",
     "limit_store_unavailable": "Check /readyz of the API: is Valkey up?",
     "provider_not_found": "`herald providers` shows all providers.",
+    "reason_missing": "Give it with --reason.",
 }
 """What to do after a problem whose detail does not say it, by its code."""
 
@@ -47,17 +48,17 @@ class Api:
         """Submit a notification, or act on one."""
         return self._call("POST", path, body, headers=headers)
 
-    def patch(self, path: str, body: Json) -> Json:
+    def patch(self, path: str, body: Json, headers: Mapping[str, str] | None = None) -> Json:
         """Change a resource."""
-        return self._call("PATCH", path, body)
+        return self._call("PATCH", path, body, headers=headers)
 
-    def list_notifications(self, path: str, limit: int, **query: Any) -> tuple[list[Json], bool]:
-        """Read up to `limit` notifications of a list, newest first, and whether there are more."""
+    def list_all(self, path: str, items: str, limit: int, **query: Any) -> tuple[list[Json], bool]:
+        """Read up to `limit` of a list's `items`, newest first, and whether there are more."""
         found: list[Json] = []
         cursor: str | None = None
         while len(found) < limit:
             page = self.get(path, cursor=cursor, limit=min(PAGE_SIZE_MAX, limit - len(found)), **query)
-            found += page["notifications"]
+            found += page[items]
             cursor = page["next_cursor"]
             if cursor is None:
                 return found, False

@@ -8,12 +8,14 @@ import typer
 from console.errors import CommandError
 from console.listing import After, Before, Channel, Limit, Provider, Type, User, show_list
 from console.notifications import AsJson, Id, addresses, plain_id
+from console.reasons import Why, header
+from domain.reasons import Reason
 
 app = typer.Typer(
     no_args_is_help=True, help="List dead letters, send them again, or close them.", add_completion=False
 )
 
-ReasonCode = Annotated[str | None, typer.Option("--reason", help="Only with this reason code.")]
+ReasonCode = Annotated[str | None, typer.Option("--reason-code", help="Only with this reason code.")]
 ExpiresAt = Annotated[
     str | None,
     typer.Option(
@@ -27,7 +29,9 @@ def list_(
     type: Type = None,
     channel: Channel = None,
     provider: Provider = None,
-    reason: ReasonCode = None,
+    reason_code: Annotated[
+        str | None, typer.Option("--reason-code", "--reason", help="Only with this reason code.")
+    ] = None,
     status: Annotated[
         str | None, typer.Option(help="Only with this status: dead_lettered or outcome_unknown.")
     ] = None,
@@ -50,7 +54,7 @@ def list_(
         status=status,
         channel=channel,
         provider=provider,
-        reason_code=reason,
+        reason_code=reason_code,
     )
 
 
@@ -68,6 +72,7 @@ def retry(
             help="How to treat an unknown outcome: sent (close it), or send_again (it may arrive twice)."
         ),
     ] = None,
+    reason: Why = None,
 ) -> None:
     """Send a dead letter again now, with its full retry schedule."""
     from console import terminal
@@ -79,8 +84,9 @@ def retry(
         "assume": assume,
     }
     body = {name: value for name, value in fields.items() if value is not None}
+    path, headers = f"/dead-letters/{quote(plain_id(id))}/retry", header(reason)
     with connected() as api:
-        shown = api.post(f"/dead-letters/{quote(plain_id(id))}/retry", body)
+        shown = api.post(path, body, headers)
     terminal.say(f"{shown['id']}  {shown['status']}", f"Follow it: herald show {shown['id']}")
 
 
@@ -88,6 +94,7 @@ def retry(
 def discard(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Notification ids.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation.")] = False,
+    reason: Why = None,
 ) -> None:
     """Close dead letters without sending them. This cannot be undone."""
     from console import terminal
@@ -96,9 +103,10 @@ def discard(
     chosen = [plain_id(id) for id in ids]
     if not yes and not typer.confirm(f"Close {_count(len(chosen), 'dead letter')} without sending?"):
         raise CommandError("Not confirmed: nothing was discarded.")
+    headers = header(reason)
     with connected() as api:
         for id in chosen:
-            shown = api.post(f"/dead-letters/{quote(id)}/discard")
+            shown = api.post(f"/dead-letters/{quote(id)}/discard", headers=headers)
             terminal.say(f"{shown['id']}  {shown['status']} ({shown['reason_code']})")
 
 
@@ -107,7 +115,7 @@ def replay(
     type: Type = None,
     channel: Channel = None,
     provider: Provider = None,
-    reason: ReasonCode = None,
+    reason_code: ReasonCode = None,
     after: After = None,
     before: Before = None,
     expires_at: ExpiresAt = None,
@@ -115,6 +123,7 @@ def replay(
     send: Annotated[
         bool, typer.Option("--send", help="Send them. Without this option, only report what would be sent.")
     ] = False,
+    reason: Why = None,
 ) -> None:
     """Send all matching dead letters again. Dry run unless --send is given.
 
@@ -123,12 +132,17 @@ def replay(
     from console import terminal
     from console.client import connected
 
+    if reason in tuple(Reason):
+        # It was the name of this filter: sending every dead letter would be worse than an error.
+        raise CommandError(
+            f"{reason} is a reason code. Filter with --reason-code {reason}; --reason says why."
+        )
     now = terminal.now()
     matching: dict[str, Any] = {
         "type": type,
         "channel": channel,
         "provider": provider,
-        "reason_code": reason,
+        "reason_code": reason_code,
         "created_after": terminal.earlier(after, now),
         "created_before": terminal.earlier(before, now),
     }
@@ -139,8 +153,9 @@ def replay(
     }
     if expires_at is not None:
         body["expires_at"] = terminal.later(expires_at, now)
+    headers = header(reason) if send else {}
     with connected() as api:
-        result = api.post("/dead-letters/replay", body)
+        result = api.post("/dead-letters/replay", body, headers)
     terminal.say(*_replay_summary(result))
 
 

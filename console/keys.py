@@ -1,24 +1,24 @@
 """API keys, managed directly in the database, so that the first key can be created without one."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from console.database import audited, in_database, origin
 from console.errors import CommandError
+from console.reasons import Why, asked
 from domain.access import Scope, is_tenant
 
 if TYPE_CHECKING:
+    from domain.audit import AuditEntry
     from storage.api_keys import ApiKey
-    from storage.postgres import Pool
+    from storage.audit import AuditLog
+    from storage.postgres import Connection, Pool
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, directly in the database.")
 
 _PAGE: Final = 500
-
-_Result = TypeVar("_Result")
 
 
 _DEFAULT: Final = {False: (Scope.SEND, Scope.READ), True: (Scope.READ,)}
@@ -44,21 +44,32 @@ def create(
     test: Annotated[
         bool, typer.Option("--test", help="A test key: what it sends reaches simulated providers only.")
     ] = False,
+    reason: Why = None,
 ) -> None:
     """Create a key for a tenant, or for the installation, and print it. It cannot be printed again."""
+    from domain.audit import Action
     from storage import api_keys
 
     _check(tenant, installation, name, test)
     scopes = scope or _DEFAULT[installation]
     expires_at = _expiry(expires) if expires else None
 
-    async def create_key(pool: "Pool") -> str:
+    who = origin(tenant, asked(reason))
+
+    async def act(connection: "Connection") -> "tuple[str, list[AuditEntry]]":
         try:
-            return await api_keys.create(pool, tenant, name, scopes=scopes, test=test, expires_at=expires_at)
+            key = await api_keys.create(
+                connection, tenant, name, scopes=scopes, test=test, expires_at=expires_at
+            )
         except ValueError as error:
             raise CommandError(f"{error}.") from None
+        after = {"name": name, "scopes": sorted(scopes), "test": test}
+        return key, [who.entry(Action.KEY_CREATE, key.split("_")[2], after=after)]
 
-    typer.echo(_in_database(create_key))
+    async def create_key(audit: "AuditLog") -> str:
+        return await audit.perform(act)
+
+    typer.echo(audited(create_key))
     whose = "the installation" if installation else f"the tenant {tenant}"
     allowed = ", ".join(sorted(scopes))
     typer.echo(
@@ -86,7 +97,7 @@ def list_() -> None:
     headings = ("prefix", "tenant", "scopes", "created", "last used", "expires", "status", "name")
     table = terminal.table(*headings)
     now = datetime.now(UTC)
-    for key in _in_database(every_key):
+    for key in in_database(every_key):
         whose = f"{key.tenant} (test)" if key.test else key.tenant or "(installation)"
         times = (_day(key.created_at), _day(key.last_used_at), _day(key.expires_at))
         cells = (key.prefix, whose, ", ".join(sorted(key.scopes)), *times)
@@ -99,18 +110,28 @@ def revoke(
     prefix: Annotated[
         str, typer.Argument(help="The key's prefix as `herald keys list` shows it, or the key itself.")
     ],
+    reason: Why = None,
 ) -> None:
     """Revoke a key. Every API process refuses it within two seconds."""
+    from domain.audit import Action
     from storage import api_keys
 
     for head in ("hk_", "live_", "test_"):
         prefix = prefix.removeprefix(head)
     prefix = prefix.partition("_")[0]
+    why = asked(reason)
 
-    async def revoke_key(pool: "Pool") -> bool:
-        return await api_keys.revoke(pool, prefix)
+    async def act(connection: "Connection") -> "tuple[bool, list[AuditEntry]]":
+        revoked = await api_keys.revoke(connection, prefix)
+        if revoked is None:
+            return False, []
+        entry = origin(revoked.tenant, why).entry(Action.KEY_REVOKE, prefix, before={"name": revoked.name})
+        return True, [entry]
 
-    if not _in_database(revoke_key):
+    async def revoke_key(audit: "AuditLog") -> bool:
+        return await audit.perform(act)
+
+    if not audited(revoke_key):
         raise CommandError(
             f"There is no active key with the prefix {prefix}. `herald keys list` shows all keys."
         )
@@ -152,27 +173,3 @@ def _status(key: "ApiKey", now: datetime) -> str:
     if key.revoked_at:
         return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
     return "expired" if key.expires_at and key.expires_at <= now else "active"
-
-
-def _in_database(do: "Callable[[Pool], Awaitable[_Result]]") -> _Result:
-    """Run `do` on the database. Raises CommandError if the database cannot be used."""
-    import asyncpg
-
-    from console import endpoints
-    from storage.postgres import UNREACHABLE, open_pool
-
-    url = endpoints.database_url()
-
-    async def run() -> _Result:
-        pool = await open_pool(url, size_max=2)
-        try:
-            return await do(pool)
-        finally:
-            await pool.close()
-
-    try:
-        return asyncio.run(run())
-    except asyncpg.UndefinedTableError:
-        raise CommandError("The database has no tables: run `herald migrate` first.") from None
-    except (*UNREACHABLE, asyncpg.PostgresError, ValueError) as error:
-        raise CommandError(endpoints.database_unusable(url, error)) from None

@@ -36,8 +36,9 @@ def show_list(
 
     now = terminal.now()
     with connected() as api:
-        found, more = api.list_notifications(
+        found, more = api.list_all(
             path,
+            "notifications",
             limit,
             **query,
             created_after=terminal.earlier(after, now),

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import typer
 
 from console.notifications import AsJson
+from console.reasons import Why, header
 
 _HELP = "List providers with their order, status and circuit; drain or activate one."
 
@@ -39,21 +40,22 @@ def providers(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def drain(name: Name) -> None:
+def drain(name: Name, reason: Why = None) -> None:
     """Stop sending through a provider. Calls in flight finish."""
-    _set_status(name, "drained")
+    _set_status(name, "drained", reason)
 
 
 @app.command()
-def activate(name: Name) -> None:
+def activate(name: Name, reason: Why = None) -> None:
     """Resume sending through a drained provider."""
-    _set_status(name, "active")
+    _set_status(name, "active", reason)
 
 
-def _set_status(name: str, status: str) -> None:
+def _set_status(name: str, status: str, reason: str | None) -> None:
     from console import terminal
     from console.client import connected
 
+    headers = header(reason)
     with connected(installation=True) as api:
-        provider = api.patch(f"/providers/{quote(name, safe='')}", {"status": status})
+        provider = api.patch(f"/providers/{quote(name, safe='')}", {"status": status}, headers)
     terminal.say(f"{provider['name']} is {provider['status']}; workers apply this within seconds.")

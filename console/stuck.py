@@ -50,10 +50,10 @@ class StuckDelivery:
 
 def find_stuck(api: Api, limit: int, now: datetime) -> tuple[list[StuckDelivery], bool]:
     """Stuck deliveries, oldest first; and whether some status has more than `limit`. Raises CommandError."""
-    parked, more = api.list_notifications("/dead-letters", limit)
+    parked, more = api.list_all("/dead-letters", "notifications", limit)
     notifications = {item["id"]: item for item in parked}
     for status in sorted(ACTIVE):
-        found, truncated = api.list_notifications("/notifications", limit, status=status)
+        found, truncated = api.list_all("/notifications", "notifications", limit, status=status)
         notifications |= {item["id"]: item for item in found}
         more = more or truncated
     parked_at = {item["id"]: _parked_at(api, item) for item in parked}

@@ -58,7 +58,15 @@ def coloured(word: str | None) -> Text:
 def row(made: Table, cells: Sequence[Any]) -> None:
     """Add a row; None is an empty cell. Texts are printed literally, because clients wrote them."""
     made.add_row(
-        *(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in cells)
+        *(cell if isinstance(cell, Text) else Text("" if cell is None else visible(cell)) for cell in cells)
+    )
+
+
+def visible(value: object) -> str:
+    """The text of a value, with escapes for characters that would act on the terminal or cannot be seen."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in str(value)
     )
 
 

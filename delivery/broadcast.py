@@ -9,7 +9,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from delivery.broadcast_commands import command_broadcast
 from delivery.operator_commands import cancel_all
+from domain.audit import Origin
 from domain.batching import needs_workflow
 from domain.broadcast_turn import ending, is_short_wait, stop_turn, turn_of
 from domain.broadcasts import Broadcast, BroadcastRecipient, BroadcastStatus, Command, Ended, Refusal
@@ -20,6 +22,7 @@ from domain.ids import broadcast_key, notification_id
 from domain.notification import Channel, Lane
 from domain.notification_types import Catalog, NotificationType
 from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, RenderingFailed, TemplateRefused, compiled
+from storage.audit import AuditLog
 from storage.broadcast_chunks import BroadcastChunks, Line
 from storage.ledger import Ledger
 from storage.postgres import NOT_STORABLE
@@ -55,8 +58,10 @@ class BroadcastProcessor:
         namespace: UUID,
         fingerprint_keys: Mapping[str, str],
         metrics: Metrics,
+        audit: AuditLog,
     ) -> None:
         self._broadcasts = broadcasts
+        self._audit = audit
         self._ledger = ledger
         self._catalog = catalog
         self._namespace = namespace
@@ -115,10 +120,14 @@ class BroadcastProcessor:
         return await self._turn(id)
 
     async def apply_command(self, id: UUID, command: Command) -> BroadcastTurn:
-        """Pause, resume or cancel it, as over REST. A command that its status rules out changes nothing."""
+        """Pause, resume or cancel it, as over REST. A command that its status rules out changes nothing.
+
+        The workflow does not know who signalled it: that is in its history.
+        """
         broadcast = await self._broadcasts.read(id)
         if broadcast is not None:
-            await self._broadcasts.apply_command(broadcast.tenant, id, command)
+            origin = Origin("temporal", "", broadcast.tenant)
+            await command_broadcast(self._audit, broadcast.tenant, id, command, origin)
         return await self._turn(id)
 
     async def _turn(self, id: UUID) -> BroadcastTurn:

@@ -1,10 +1,11 @@
-"""What passes report outside the ledger: alerts for operators, and the size and cost of SMS."""
+"""What is reported outside the ledger: alerts for operators, audit entries, and the size and cost of SMS."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 
+from domain.audit import StoredEntry
 from domain.outcome import Outcome, SendResult
 from domain.snapshot import Snapshot
 from domain.transition import Transition
@@ -44,3 +45,19 @@ def count_sms(metrics: Metrics, provider: str, size: Mapping[str, Any] | None, r
     if result.segments not in (None, size["segments"]):
         metrics.sms_segments_differ.add(provider=provider)
         log.warning("segments_differ", provider=provider, ours=size["segments"], theirs=result.segments)
+
+
+def report_entries(metrics: Metrics, entries: Sequence[StoredEntry]) -> None:
+    """Count and log new entries of the audit log. Their hashes show later whether its end was removed."""
+    for entry in entries:
+        metrics.audit_entries.add(action=entry.action)
+        log.info(
+            "audited",
+            entry=entry.sequence,
+            action=entry.action,
+            actor=entry.origin.actor,
+            tenant=entry.origin.tenant,
+            about=entry.subject,
+            request_id=entry.origin.request_id,
+            hash=entry.hash.hex(),
+        )

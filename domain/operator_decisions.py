@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
+from domain.masking import mask
 from domain.notification import Channel, Delivery, Notification
 from domain.reasons import Reason
 from domain.snapshot import Snapshot
@@ -22,31 +23,37 @@ class Assume(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Cancel the delivery, unless it is being sent."""
+    """Cancel the delivery, unless it is being sent. `by`: see Retry."""
+
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Send a parked delivery again at once, with a new expiry or to other addresses; or assume that it was
-    sent.
+    sent. `by`: who decided it, for the timeline.
     """
 
     expires_at: datetime | None = None
     to: Mapping[Channel, str] = field(default_factory=dict[Channel, str])
     assume: Assume | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Close a parked delivery without sending it, and the channels that wait behind it."""
+    """Close a parked delivery without sending it, and the channels that wait behind it. `by`: see Retry."""
+
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Send a dead letter again at `at`, as one of many. Unknown outcomes are not touched."""
+    """Send a dead letter again at `at`, as one of many. Unknown outcomes are not touched. `by`: see Retry."""
 
     at: datetime
     expires_at: datetime | None = None
+    by: str | None = None
 
 
 Command: TypeAlias = Cancel | Retry | Discard | Replay
@@ -68,25 +75,36 @@ class CommandRefused(Exception):
 def after_command(snapshot: Snapshot, command: Command) -> Transition | Wait:
     """The transition of a command; Wait if the command does not concern the delivery."""
     status = snapshot.delivery.status
+    by = {"by": command.by} if command.by else {}
     match command:
         case Cancel() if status in SENDABLE or status is Status.WAITING:
             return Transition(
-                Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, release=True, event="cancelled_by_client"
+                Status.CANCELLED,
+                None,
+                Reason.CANCELLED_BY_CLIENT,
+                release=True,
+                event="cancelled_by_client",
+                data=by,
             )
         case Retry(assume=Assume.SENT) if status in PARKED:
-            return Transition(Status.SENT, None, release=True, event="assumed_sent")
+            return Transition(Status.SENT, None, release=True, event="assumed_sent", data=by)
         case Retry() if status in PARKED:
-            data: dict[str, object] = {"to": list(command.to)} if command.to else {}
-            return _send_again(snapshot.now, command.expires_at, "retried", data)
+            to = {"to": masked(command.to)} if command.to else {}
+            return _send_again(snapshot.now, command.expires_at, "retried", {**to, **by})
         case Discard() if status in PARKED:
-            return Transition(Status.FAILED, None, Reason.DISCARDED, release=True, event="discarded")
+            return Transition(Status.FAILED, None, Reason.DISCARDED, release=True, event="discarded", data=by)
         case Discard() if status is Status.WAITING:
             return Transition(Status.CANCELLED, None, Reason.DISCARDED)
         case Replay() if status is Status.DEAD_LETTERED:
-            data = {"at": command.at.isoformat()}
+            data = {"at": command.at.isoformat(), **by}
             return _send_again(command.at, command.expires_at, "replayed", data)
         case _:
             return Wait(snapshot.delivery.due_at)
+
+
+def masked(to: Mapping[Channel, str]) -> dict[str, str]:
+    """Addresses by channel, masked."""
+    return {channel.value: mask(channel, address) for channel, address in to.items()}
 
 
 def _send_again(

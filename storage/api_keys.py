@@ -138,9 +138,10 @@ async def ensure(database_url: str, tenant: str | None, key: str) -> None:
         await connection.close()
 
 
-async def revoke(pool: Pool, prefix: str, of: KeysOf = EVERY_KEY) -> bool:
-    """Revoke a key by its prefix; False if there is no such valid key among these."""
-    return bool(await pool.fetchval(statement("revoke_api_key"), prefix, of.tenant, of.test_only))
+async def revoke(connection: Connection | Pool, prefix: str, of: KeysOf = EVERY_KEY) -> ApiKey | None:
+    """Revoke a key by its prefix and return it; None if there is no such valid key among these."""
+    row = await connection.fetchrow(statement("revoke_api_key"), prefix, of.tenant, of.test_only)
+    return ApiKey.of(row) if row else None
 
 
 async def list_page(

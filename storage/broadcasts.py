@@ -1,11 +1,8 @@
 """Broadcasts for clients: created once per idempotency key, given an audience, read and controlled."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
-
-import asyncpg
 
 from domain.broadcasts import (
     COMMANDS,
@@ -23,9 +20,7 @@ from domain.notification import Channel, Strategy
 from domain.status import Status
 from storage import row_types
 from storage.acceptance import fingerprint_of
-from storage.group import CommitUnknown
-from storage.outages import outages_as_ledger_errors
-from storage.postgres import UNREACHABLE, Connection, Pool
+from storage.postgres import Connection, Pool
 from storage.queries import Position
 from storage.records import NewBroadcast
 from storage.statements import statement
@@ -40,34 +35,9 @@ class Broadcasts:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def create(self, new: NewBroadcast) -> tuple[bool, UUID, Fingerprint]:
-        """Store a broadcast with its list; returns whether it is new, its id, and the fingerprint that its
-        key was first used with. Raises LedgerUnavailable when the database cannot be reached, and
-        CommitUnknown when it is unknown whether it was stored.
-        """
-        status = BroadcastStatus.DRAFT if new.audience is Audience.UPLOAD else BroadcastStatus.RUNNING
-        fields = row_types.broadcast(new, status, DRAFT_KEPT_S)
-        with outages_as_ledger_errors():
-            connection = await self._pool.acquire(timeout=5)
-        try:
-            async with connection.transaction():
-                row = await connection.fetchrow(statement("create_broadcast"), fields)
-                if row is not None:
-                    await put_recipients(connection, new.id, 0, new.recipients)
-                    return True, new.id, new.fingerprint
-        except UNREACHABLE as error:
-            raise CommitUnknown(f"broadcast: the connection was lost ({type(error).__name__})") from error
-        finally:
-            with suppress(*UNREACHABLE, asyncpg.PostgresError):
-                await self._pool.release(connection)
-        found = await self.named(new.tenant, new.idempotency_key)
-        assert found is not None
-        return False, *found
-
     async def named(self, tenant: str, idempotency_key: str) -> tuple[UUID, Fingerprint] | None:
         """The id of a key's broadcast, and the fingerprint that the key was first used with."""
-        row = await self._pool.fetchrow(statement("find_broadcast_by_key"), tenant, idempotency_key)
-        return (row["id"], fingerprint_of(row)) if row else None
+        return await _named(self._pool, tenant, idempotency_key)
 
     async def get(self, tenant: str, id: UUID) -> Broadcast | None:
         """The current broadcast; None if the tenant has no broadcast with this id."""
@@ -87,15 +57,6 @@ class Broadcasts:
         found = {row["id"]: row for row in await self._pool.fetch(statement("broadcast_view"), ids)}
         return [_broadcast(found[id]) for id in ids if id in found]
 
-    async def apply_command(self, tenant: str, id: UUID, command: Command) -> bool:
-        """Pause, resume or cancel; False if its status does not allow it, or it does not exist."""
-        change = COMMANDS[command]
-        reason = Ended.CANCELLED_BY_CLIENT if command is Command.CANCEL else None
-        row = await self._pool.fetchrow(
-            statement("apply_broadcast_command"), id, tenant, [*change.before], change.after.value, reason
-        )
-        return row is not None
-
     async def begin_upload(self, tenant: str, id: UUID) -> int | None:
         """Begin to replace a draft's audience; returns the upload's number, or None if it is not a draft."""
         return await self._pool.fetchval(statement("begin_upload"), id, tenant, DRAFT_KEPT_S)
@@ -114,17 +75,61 @@ class Broadcasts:
                     [row_types.broadcast_refusal(row) for row in refusals],
                 )
 
-    async def end_upload(self, id: UUID, upload: int, total: int, refused: int, digest: bytes) -> bool:
-        """Make the upload the audience; False if a newer one has begun, or it is no longer a draft."""
-        row = await self._pool.fetchrow(statement("end_upload"), id, upload, total, refused, digest)
-        return row is not None
-
     async def refused(self, broadcast: Broadcast, after: int, limit: int) -> list[Refusal]:
         """At most `limit` lines that were not accepted, in order, after line `after`."""
         rows = await self._pool.fetch(
             statement("list_refusals"), broadcast.id, broadcast.upload, after, limit
         )
         return [Refusal(row["number"], row["code"], row["message"], row["pointer"]) for row in rows]
+
+
+async def create(connection: Connection, new: NewBroadcast) -> tuple[bool, UUID, Fingerprint]:
+    """Store a broadcast with its list, in the transaction of this connection; returns whether it is new, its
+    id, and the fingerprint that its key was first used with.
+    """
+    row = await connection.fetchrow(
+        statement("create_broadcast"), row_types.broadcast(new, first_status(new), DRAFT_KEPT_S)
+    )
+    if row is not None:
+        await put_recipients(connection, new.id, 0, new.recipients)
+        return True, new.id, new.fingerprint
+    found = await _named(connection, new.tenant, new.idempotency_key)
+    assert found is not None
+    return False, *found
+
+
+def first_status(new: NewBroadcast) -> BroadcastStatus:
+    """The status of a new broadcast: it runs at once if its audience is known."""
+    return BroadcastStatus.DRAFT if new.audience is Audience.UPLOAD else BroadcastStatus.RUNNING
+
+
+async def _named(
+    connection: Connection | Pool, tenant: str, idempotency_key: str
+) -> tuple[UUID, Fingerprint] | None:
+    row = await connection.fetchrow(statement("find_broadcast_by_key"), tenant, idempotency_key)
+    return (row["id"], fingerprint_of(row)) if row else None
+
+
+async def apply_command(
+    connection: Connection | Pool, tenant: str, id: UUID, command: Command
+) -> BroadcastStatus | None:
+    """Pause, resume or cancel; returns the status before. None: its status does not allow it, or it does not
+    exist.
+    """
+    change = COMMANDS[command]
+    reason = Ended.CANCELLED_BY_CLIENT if command is Command.CANCEL else None
+    row = await connection.fetchrow(
+        statement("apply_broadcast_command"), id, tenant, [*change.before], change.after.value, reason
+    )
+    return BroadcastStatus(row["status"]) if row else None
+
+
+async def end_upload(
+    connection: Connection | Pool, id: UUID, upload: int, total: int, refused: int, digest: bytes
+) -> bool:
+    """Make the upload the audience; False if a newer one has begun, or it is no longer a draft."""
+    row = await connection.fetchrow(statement("end_upload"), id, upload, total, refused, digest)
+    return row is not None
 
 
 async def put_recipients(

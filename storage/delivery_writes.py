@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
+from domain.notification import Channel
 from domain.status import FINAL, Status
 from storage import row_types
 from storage.postgres import Connection
 from storage.records import AttemptOutcome, DeliveryUpdate, Intent, OpenAttempt, Updated
-from storage.statements import call
+from storage.statements import call, statement
 
 Change = TypeVar("Change", Intent, AttemptOutcome, DeliveryUpdate)
 Result = TypeVar("Result")
@@ -38,6 +39,13 @@ async def update(connection: Connection, group: Sequence[DeliveryUpdate]) -> lis
     indexes = _newest(group)
     updates = [row_types.delivery_update(group[index]) for index in indexes.values()]
     return _in_order(group, indexes, _updated(await connection.fetch(call("ledger_update_v1"), updates)))
+
+
+async def readdress(connection: Connection, notification_id: UUID, to: Mapping[Channel, str]) -> None:
+    """Send a notification to these addresses instead, by channel. Its deliveries must be locked already: the
+    content is emptied under the same lock.
+    """
+    await connection.execute(statement("readdress"), notification_id, dict(to))
 
 
 def open_attempt(row: Any) -> OpenAttempt:

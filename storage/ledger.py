@@ -2,12 +2,13 @@
 
 Each write is one statement: its locks are never held across a round trip, so that a stalled sender blocks no
 other. Acceptances, intents, outcomes and updates go through groups (storage/group.py); renewals, late
-outcomes, returned claims and operators' addresses are written one by one. Intents, renewals, outcomes and
+outcomes and returned claims are written one by one, and operators' commands with their audit entries
+(delivery/operator_commands.py). Intents, renewals, outcomes and
 updates call a function of storage/functions/, and return None when the delivery has changed since the caller
 read it: another process was first; read it again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TypedDict
 from uuid import UUID
 
@@ -182,10 +183,6 @@ class Ledger:
         """How many open attempts of other deliveries a look-up could not distinguish from this delivery's."""
         (row,) = await ask(self.pool, statement("count_indistinguishable_attempts"), match_key, delivery_id)
         return row["count"]
-
-    async def readdress(self, notification_id: UUID, to: Mapping[Channel, str]) -> None:
-        """Send a notification to these addresses instead, by channel."""
-        await self.pool.execute(statement("readdress"), notification_id, dict(to))
 
     async def has_attempts(self) -> bool:
         """Whether this installation ever made an attempt."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage.postgres import Pool
+from storage.postgres import Connection, Pool
 from storage.statements import statement
 
 
@@ -27,10 +27,6 @@ class Providers:
         rows = await self._pool.fetch(statement("list_providers"))
         return {row["name"]: StoredProvider(row["status"], row["circuit"], row["circuit_at"]) for row in rows}
 
-    async def set_status(self, name: str, status: str) -> None:
-        """Make a provider `active` or `drained`; the workers are notified."""
-        await self._pool.execute(statement("set_provider_status"), name, status)
-
     async def drained(self) -> frozenset[str]:
         """The names of the providers that operators drained."""
         return frozenset(row["name"] for row in await self._pool.fetch(statement("list_drained_providers")))
@@ -38,3 +34,8 @@ class Providers:
     async def record_circuit(self, name: str, state: str) -> None:
         """Publish the state of a provider's circuit."""
         await self._pool.execute(statement("record_circuit"), name, state)
+
+
+async def set_status(connection: Connection, name: str, status: str) -> bool:
+    """Make a provider `active` or `drained`, and notify the workers; False if it was so already."""
+    return await connection.fetchrow(statement("set_provider_status"), name, status) is not None

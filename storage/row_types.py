@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from domain.audit import StoredEntry
 from domain.broadcasts import BroadcastRecipient, BroadcastStatus, Refusal
 from domain.notification import LANE_RANK, Channel, Device
 from domain.outcome import Receipt
@@ -260,6 +261,26 @@ def broadcast_recipient(row: BroadcastRecipient) -> Fields:
 def broadcast_refusal(row: Refusal) -> Fields:
     """A broadcast_refusal_v1."""
     return {"number": row.number, "code": row.code, "pointer": row.pointer, "message": row.message}
+
+
+def audit_entry(row: StoredEntry) -> Fields:
+    """An audit_entry_v1."""
+    origin = row.origin
+    return {
+        "sequence": row.sequence,
+        "at": row.at,
+        "actor": origin.actor,
+        "actor_name": origin.name,
+        "tenant": origin.tenant,
+        "action": row.action,
+        "subject": row.subject,
+        "before": _json(row.before) if row.before is not None else None,
+        "after": _json(row.after) if row.after is not None else None,
+        "reason": origin.reason,
+        "request_id": origin.request_id,
+        "previous": row.previous,
+        "hash": row.hash,
+    }
 
 
 def _json(value: Mapping[Any, Any]) -> str:

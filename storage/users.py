@@ -10,7 +10,7 @@ from domain.contacts import suppression_key
 from domain.notification import Channel, Device, QuietHours
 from domain.replies import Reply
 from storage import row_types
-from storage.postgres import Pool
+from storage.postgres import Connection, Pool
 from storage.statements import statement
 
 
@@ -177,18 +177,6 @@ class Users:
         rows = await self._pool.fetch(query, *values)
         return [_suppression(row) for row in rows]
 
-    async def suppress(self, tenant: str, channel: Channel, address: str, reason: str) -> Suppression:
-        """Suppress an address. One that was suppressed before keeps its first reason."""
-        key = suppression_key(channel, address)
-        row = await self._pool.fetchrow(statement("suppress"), tenant, channel.value, key, reason)
-        assert row is not None
-        return _suppression(row)
-
-    async def unsuppress(self, tenant: str, channel: Channel, address: str) -> bool:
-        """Allow sends to an address again; False if it was not suppressed."""
-        key = suppression_key(channel, address)
-        return bool(await self._pool.fetchval(statement("unsuppress"), tenant, channel.value, key))
-
     async def is_suppressed_globally(self, channel: Channel, address: str) -> bool:
         """Whether the user of this address asked our senders to stop, which no tenant can lift."""
         key = suppression_key(channel, address)
@@ -204,6 +192,25 @@ class Users:
             statement("record_reply"), provider, event_key, reply.channel.value, key, word, reply.said_at
         )
         return row is not None
+
+
+async def suppress(
+    connection: Connection | Pool, tenant: str, channel: Channel, address: str, reason: str
+) -> tuple[Suppression, bool]:
+    """Suppress an address; False: it was suppressed before, and keeps its first reason."""
+    key = suppression_key(channel, address)
+    row = await connection.fetchrow(statement("suppress"), tenant, channel.value, key, reason)
+    assert row is not None
+    return _suppression(row), row["added"]
+
+
+async def unsuppress(
+    connection: Connection | Pool, tenant: str, channel: Channel, address: str
+) -> Suppression | None:
+    """Allow sends to an address again. Returns its suppression; None if it was not suppressed."""
+    key = suppression_key(channel, address)
+    row = await connection.fetchrow(statement("unsuppress"), tenant, channel.value, key)
+    return _suppression(row) if row else None
 
 
 def _subscription(row: Any) -> Subscription | None:

@@ -101,6 +101,9 @@ SMS_SEGMENTS_DIFFER = Metric(
 CIRCUIT_STATE = Metric(
     "herald_circuit_state", ("provider",), "State of a provider's circuit: 0 closed, 1 half open, 2 open"
 )
+AUDIT_ENTRIES = Metric(
+    "herald_audit_entries_total", ("action",), "Acts and readings recorded in the audit log"
+)
 
 
 Child = TypeVar("Child")
@@ -195,6 +198,7 @@ class Metrics:
         self.sms_cost = Counter(registry, SMS_COST)
         self.sms_spend_ratio = Gauge(registry, SMS_SPEND_RATIO)
         self.sms_segments_differ = Counter(registry, SMS_SEGMENTS_DIFFER)
+        self.audit_entries = Counter(registry, AUDIT_ENTRIES)
 
     def observe_group(self, group: str, rows: int, seconds: float) -> None:
         """Record one group commit: its rows, and how long it took."""

@@ -1,6 +1,7 @@
 """Builds the activities of a worker process over its parts."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from activities.broadcast import Broadcasting
@@ -19,10 +20,13 @@ from delivery.limits import Limits
 from delivery.messages import Messages
 from delivery.overdue_receipts import OverdueReceipts
 from delivery.planner import Planner
+from delivery.reporting import report_entries
 from delivery.resolution import Resolver
 from delivery.snapshots import Snapshots
 from delivery.transitions import Transitions
+from domain.audit import chain_key
 from domain.ids import namespace
+from storage.audit import AuditLog
 from storage.broadcast_chunks import BroadcastChunks
 from wiring.parts import Parts
 
@@ -88,13 +92,15 @@ def _maintenance(parts: Parts) -> dict[str, Activity]:
 
 
 def _broadcasts(parts: Parts) -> dict[str, Activity]:
+    secret = parts.settings.secret_key.get_secret_value()
     processor = BroadcastProcessor(
         BroadcastChunks(parts.pool),
         parts.ledger,
         parts.settings.catalog,
-        namespace(parts.settings.secret_key.get_secret_value()),
+        namespace(secret),
         parts.settings.fingerprint_secrets,
         parts.metrics,
+        AuditLog(parts.pool, chain_key(secret), appended=partial(report_entries, parts.metrics)),
     )
     broadcasting = Broadcasting(processor)
     return {

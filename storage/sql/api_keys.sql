@@ -18,7 +18,7 @@ FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL
 -- Revoke a valid key: of a tenant if one is given, and a test key if only these are allowed.
 UPDATE api_keys SET revoked_at = now()
 WHERE prefix = $1 AND revoked_at IS NULL AND ($2::text IS NULL OR tenant = $2) AND (test OR NOT $3)
-RETURNING true
+RETURNING prefix, tenant, name, scopes, test, created_at, created_by, expires_at, last_used_at, revoked_at
 
 -- name: note_use_of_api_keys
 -- These keys were used.

@@ -46,13 +46,15 @@ ORDER BY created_at DESC, id DESC
 LIMIT $2
 
 -- name: apply_broadcast_command
--- Pause, resume or cancel a broadcast, if its status allows it, and wake its worker. A paused one is never due.
-UPDATE broadcasts
+-- Pause, resume or cancel a broadcast, if its status allows it, and wake its worker. A paused one is never due. Returns
+-- the status that it had.
+UPDATE broadcasts b
 SET status = $4,
     reason_code = $5,
     due_at = CASE WHEN $4 <> 'paused' THEN now() END
-WHERE id = $1 AND tenant = $2 AND status = ANY($3::text[]) AND ended_at IS NULL
-RETURNING id, pg_notify('herald_broadcasts', '')
+FROM (SELECT id, status FROM broadcasts WHERE id = $1 FOR NO KEY UPDATE) old
+WHERE b.id = $1 AND b.tenant = $2 AND b.status = ANY($3::text[]) AND b.ended_at IS NULL
+RETURNING old.status, pg_notify('herald_broadcasts', '')
 
 -- name: begin_upload
 -- Begin an upload of a draft's audience. It has its own rows, and the draft is not abandoned for $3 seconds.

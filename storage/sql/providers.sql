@@ -3,10 +3,12 @@
 SELECT name, status, circuit, circuit_at FROM providers
 
 -- name: set_provider_status
--- Drain a provider or make it active again, and notify the workers.
+-- Drain a provider or make it active again, and notify the workers. No row if it has this status already.
 WITH written AS (
-    INSERT INTO providers (name, status) VALUES ($1, $2)
+    INSERT INTO providers AS known (name, status)
+    SELECT $1, $2 WHERE $2 <> 'active' OR (SELECT true FROM providers WHERE name = $1)
     ON CONFLICT (name) DO UPDATE SET status = excluded.status, updated_at = now()
+    WHERE known.status <> excluded.status
     RETURNING name
 )
 SELECT pg_notify('herald_providers', name) FROM written

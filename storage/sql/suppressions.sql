@@ -7,10 +7,10 @@ WHERE tenant /* of */ = $1 /* conditions */
 ORDER BY channel, address LIMIT $2
 
 -- name: suppress
--- Suppress an address; one that was suppressed before keeps its first reason.
+-- Suppress an address; one that was suppressed before keeps its first reason. `xmax` is 0 in a row that was inserted.
 INSERT INTO suppressions (tenant, channel, address, reason, source) VALUES ($1, $2, $3, $4, 'api')
 ON CONFLICT (tenant, channel, address) DO UPDATE SET reason = suppressions.reason
-RETURNING channel, address, reason, source, created_at
+RETURNING channel, address, reason, source, created_at, xmax = 0 AS added
 
 -- name: suppress_by_verdict
 -- A provider reports that an address no longer takes messages. An earlier reason is kept.
@@ -28,7 +28,8 @@ SELECT true FROM suppressions WHERE tenant = '*' AND channel = $1 AND address = 
 
 -- name: unsuppress
 -- Allow an address again.
-DELETE FROM suppressions WHERE tenant = $1 AND channel = $2 AND address = $3 RETURNING true
+DELETE FROM suppressions WHERE tenant = $1 AND channel = $2 AND address = $3
+RETURNING channel, address, reason, source, created_at
 
 -- name: record_reply
 -- Record what a user answered, once, and act on it unless a later answer is known. START lifts the suppression by STOP

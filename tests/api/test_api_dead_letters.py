@@ -81,9 +81,10 @@ async def test_a_retry_may_fix_the_recipient(api: httpx.AsyncClient, parked: Par
     assert fixed.status_code == 200
     assert (await loaded(ledger, id)).recipient.sms == "+2348031230001"
     entries = (await api.get(f"/notifications/{id}/timeline")).json()["entries"]
-    assert [entry["data"] for entry in entries if entry["kind"] == "retried"] == [
-        {"to": ["sms"], "reason_code": "replayed"}
-    ]
+    (retried,) = [entry["data"] for entry in entries if entry["kind"] == "retried"]
+    assert retried["by"].startswith("key:")
+    assert retried["by"].endswith(" (tests)")
+    assert (retried["to"], retried["reason_code"]) == ({"sms": "+234•••••0001"}, "replayed")
 
 
 async def test_an_unknown_outcome_needs_a_decision(api: httpx.AsyncClient, parked: Parked) -> None:

@@ -10,13 +10,16 @@ import pytest
 from delivery_case import TENANT, catalog
 
 from delivery.broadcast import BroadcastProcessor, TypeNotConfigured
+from domain.audit import chain_key
 from domain.broadcasts import Audience, Broadcast, BroadcastRecipient, BroadcastStatus, Command, Ended
 from domain.contracts import BroadcastStep
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Strategy
 from domain.sms_policy import SmsPolicy
+from storage.audit import AuditLog
 from storage.broadcast_chunks import BroadcastChunks
 from storage.broadcasts import Broadcasts
+from storage.broadcasts import create as store_broadcast
 from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.records import NewBroadcast
@@ -32,7 +35,8 @@ def broadcasts(pool: Pool) -> BroadcastChunks:
 
 @pytest.fixture
 def processor(broadcasts: BroadcastChunks, ledger: Ledger) -> BroadcastProcessor:
-    return BroadcastProcessor(broadcasts, ledger, catalog(), uuid4(), {"k1": "secret"}, Metrics())
+    audit = AuditLog(ledger.pool, chain_key("secret"))
+    return BroadcastProcessor(broadcasts, ledger, catalog(), uuid4(), {"k1": "secret"}, Metrics(), audit)
 
 
 def recipients(*names: str | None) -> list[BroadcastRecipient]:
@@ -45,7 +49,7 @@ def recipients(*names: str | None) -> list[BroadcastRecipient]:
     ]
 
 
-async def create(broadcasts: BroadcastChunks, to: list[BroadcastRecipient], **changes: Any) -> UUID:
+async def create(pool: Pool, to: list[BroadcastRecipient], **changes: Any) -> UUID:
     fields: dict[str, Any] = {"type": "news", "recipients": to, **changes}
     new = NewBroadcast(
         id=uuid4(),
@@ -59,7 +63,8 @@ async def create(broadcasts: BroadcastChunks, to: list[BroadcastRecipient], **ch
         audience=Audience.LIST,
         **fields,
     )
-    created, id, _ = await broadcasts.create(new)
+    async with pool.acquire() as connection, connection.transaction():
+        created, id, _ = await store_broadcast(connection, new)
     assert created
     return id
 
@@ -96,7 +101,7 @@ async def test_numbers_that_sms_may_not_go_to_are_refused_lines(
 async def test_it_accepts_who_can_be_accepted_and_completes(
     pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
-    id, told = await create(broadcasts, recipients("Ada", None, "Grace")), list[int]()
+    id, told = await create(pool, recipients("Ada", None, "Grace")), list[int]()
     turn = await processor.accept(id, told.append)
     assert (turn.step, turn.status) == (BroadcastStep.FOLLOW, "completed")
     assert (turn.accepted, turn.refused, turn.active) == (2, 1, 2)
@@ -116,7 +121,7 @@ async def test_a_line_that_the_database_refuses_is_refused_alone(
 ) -> None:
     await pool.execute("ALTER TABLE notification_contents ADD CONSTRAINT no_eve CHECK (body <> 'Hello Eve')")
     try:
-        id = await create(broadcasts, recipients("Ada", "Bob", "Eve", "Dan", "Fay"))
+        id = await create(pool, recipients("Ada", "Bob", "Eve", "Dan", "Fay"))
         turn = await processor.accept(id, lambda _: None)
     finally:
         await pool.execute("ALTER TABLE notification_contents DROP CONSTRAINT no_eve")
@@ -126,30 +131,34 @@ async def test_a_line_that_the_database_refuses_is_refused_alone(
 
 
 async def test_an_expired_broadcast_accepts_nobody(
-    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
-    id = await create(broadcasts, recipients("Ada"), expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    id = await create(pool, recipients("Ada"), expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     turn = await processor.accept(id, lambda _: None)
     assert (turn.step, turn.status, turn.accepted) == (BroadcastStep.FOLLOW, "cancelled", 0)
     assert (await read(broadcasts, id)).reason_code == Ended.EXPIRED
 
 
 async def test_a_type_that_is_not_configured_accepts_nobody(
-    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
-    id = await create(broadcasts, recipients("Ada"), type="gone")
+    id = await create(pool, recipients("Ada"), type="gone")
     with pytest.raises(TypeNotConfigured, match="gone"):
         await processor.accept(id, lambda _: None)
     assert (await read(broadcasts, id)).cursor == 0
 
 
 async def test_a_cancelled_broadcast_is_stopped_cleared_and_over(
-    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
-    id = await create(broadcasts, recipients("Ada", "Bob"))
+    id = await create(pool, recipients("Ada", "Bob"))
     assert (await processor.accept(id, lambda _: None)).active == 2
     turn = await processor.apply_command(id, Command.CANCEL)
     assert (turn.step, turn.status) == (BroadcastStep.STOP, "cancelled")
+    row = await pool.fetchrow("SELECT actor, tenant, action, before, after FROM audit_log")
+    assert row is not None
+    statuses = {"status": "completed"}, {"status": "cancelled"}
+    assert tuple(row) == ("temporal", TENANT, "broadcast.cancel", *statuses)
     turn = await processor.stop(id, lambda _: None)
     assert (turn.step, turn.active) == (BroadcastStep.FOLLOW, 0)
     assert (await processor.follow(id)).step is BroadcastStep.OVER

@@ -17,8 +17,9 @@ from domain.ids import broadcast_workflow_id
 from domain.notification import Channel, Strategy
 from simulators.control import Simulators
 from storage import broadcast_chunks
-from storage.broadcasts import Broadcasts
-from storage.postgres import open_pool
+from storage.broadcasts import Broadcasts, apply_command
+from storage.broadcasts import create as store_broadcast
+from storage.postgres import Pool, open_pool
 from storage.records import NewBroadcast
 from wiring.parts import Parts
 
@@ -48,7 +49,7 @@ def number(recipient: BroadcastRecipient) -> str:
     return recipient.addresses["sms"]
 
 
-async def broadcast(broadcasts: Broadcasts, to: list[BroadcastRecipient], **changes: Any) -> UUID:
+async def broadcast(pool: Pool, to: list[BroadcastRecipient], **changes: Any) -> UUID:
     """A new broadcast to a list."""
     new = NewBroadcast(
         id=uuid4(),
@@ -64,7 +65,8 @@ async def broadcast(broadcasts: Broadcasts, to: list[BroadcastRecipient], **chan
         recipients=to,
         **changes,
     )
-    created, id, _ = await broadcasts.create(new)
+    async with pool.acquire() as connection, connection.transaction():
+        created, id, _ = await store_broadcast(connection, new)
     assert created
     return id
 
@@ -94,10 +96,10 @@ async def received(simulators: Simulators, to: list[BroadcastRecipient]) -> Coun
 
 
 async def test_each_recipient_receives_it_once_and_progress_is_exact(
-    working: Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
+    working: Parts, pool: Pool, broadcasts: Broadcasts, client: Client, simulators: Simulators
 ) -> None:
     to = recipients(30)
-    id = await broadcast(broadcasts, [*to, BroadcastRecipient(99, to[0].user_id, to[0].addresses)])
+    id = await broadcast(pool, [*to, BroadcastRecipient(99, to[0].user_id, to[0].addresses)])
     done = await over(broadcasts, id)
     assert (done.status, done.total, done.accepted, done.refused) == (BroadcastStatus.COMPLETED, 31, 30, 1)
     assert (done.counts.active, done.counts.sent + done.counts.delivered) == (0, 30)
@@ -110,10 +112,10 @@ async def test_each_recipient_receives_it_once_and_progress_is_exact(
 
 
 async def test_a_broadcast_waits_for_a_worker(
-    parts: Parts, broadcasts: Broadcasts, client: Client, simulators: Simulators
+    parts: Parts, pool: Pool, broadcasts: Broadcasts, client: Client, simulators: Simulators
 ) -> None:
     to = recipients(3)
-    id = await broadcast(broadcasts, to)
+    id = await broadcast(pool, to)
     assert (await read(broadcasts, id)).accepted == 0
     async with at_work(parts, client):
         await over(broadcasts, id)
@@ -121,16 +123,16 @@ async def test_a_broadcast_waits_for_a_worker(
 
 
 async def test_pause_resume_and_cancel(
-    working: Parts, broadcasts: Broadcasts, simulators: Simulators
+    working: Parts, pool: Pool, broadcasts: Broadcasts, simulators: Simulators
 ) -> None:
     to = recipients(40)
-    id = await broadcast(broadcasts, to, rate_per_s=10)
+    id = await broadcast(pool, to, rate_per_s=10)
 
     async def begun() -> bool:
         return (await read(broadcasts, id)).accepted > 0
 
     await until(begun)
-    assert await broadcasts.apply_command("bank", id, Command.PAUSE)
+    assert await apply_command(pool, "bank", id, Command.PAUSE)
     paused = await read(broadcasts, id)
     assert 0 < paused.accepted < 40
 
@@ -139,13 +141,13 @@ async def test_pause_resume_and_cancel(
 
     await until(quiet)
     assert (await read(broadcasts, id)).accepted == paused.accepted
-    assert await broadcasts.apply_command("bank", id, Command.RESUME)
+    assert await apply_command(pool, "bank", id, Command.RESUME)
 
     async def went_on() -> bool:
         return (await read(broadcasts, id)).accepted > paused.accepted
 
     await until(went_on)
-    assert await broadcasts.apply_command("bank", id, Command.CANCEL)
+    assert await apply_command(pool, "bank", id, Command.CANCEL)
     done = await over(broadcasts, id)
     assert done.status is BroadcastStatus.CANCELLED
     assert done.accepted < 40
@@ -156,11 +158,11 @@ async def test_pause_resume_and_cancel(
 
 
 async def test_a_lost_workflow_is_started_again(
-    working: Parts, broadcasts: Broadcasts, client: Client, monkeypatch: pytest.MonkeyPatch
+    working: Parts, pool: Pool, broadcasts: Broadcasts, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broadcast_chunks, "LEASE_S", 1.0)
     monkeypatch.setattr("dispatcher.broadcasts.SWEEP_S", 0.2)
-    id = await broadcast(broadcasts, recipients(30), rate_per_s=10)
+    id = await broadcast(pool, recipients(30), rate_per_s=10)
 
     async def begun() -> bool:
         return (await read(broadcasts, id)).accepted > 0

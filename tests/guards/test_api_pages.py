@@ -7,6 +7,7 @@ from repository import ROOT, tree
 
 from api.access import ACCESS, Whose
 from domain.access import Scope
+from domain.audit import Action
 from domain.broadcasts import Ended
 from domain.notification import Lane
 from domain.outcome import Outcome
@@ -67,6 +68,13 @@ def test_every_outcome_of_an_attempt_has_a_meaning_and_a_row() -> None:
     described = meanings("domain/outcome.py", "Outcome")
     assert described.keys() == set(Outcome)
     assert rows("Outcomes of attempts") == described
+
+
+def test_every_audited_action_has_a_meaning_and_a_row() -> None:
+    described = meanings("domain/audit.py", "Action")
+    assert described.keys() == set(Action)
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"(?m)^\| `(\w+\.\w+)` \| (.+?) \|$", page)) == described
 
 
 def test_the_documented_order_of_statuses_is_the_real_one() -> None:

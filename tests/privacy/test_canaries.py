@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -136,6 +137,34 @@ async def suppressed(run: Run) -> None:
     await run.submit("statement", ["email"], "suppressed", to={"email": address})
 
 
+async def operated(run: Run) -> None:
+    """What operators do, with canaries in all that they read and write."""
+    api, phone, email = run.stage.api, run.canaries.phone(), run.canaries.email()
+    contacts = {"phone": phone, "email": email}
+    devices = [{"device_id": "one", "fcm_token": run.canaries.fcm_token(), "webpush": run.canaries.browser()}]
+    await api.put("/users/operated/contacts", contacts)
+    await api.put("/users/operated/devices", {"devices": devices})
+    assert (await api.get("/users/operated/contacts"))["phone"] == phone
+    assert (await api.get("/users/operated/devices"))["devices"]
+    body = {"channel": "sms", "address": phone, "reason": f"{email} asked from {phone}"}
+    assert (await api.post("/suppressions", body)).status == 201
+    assert (await api.get(f"/suppressions?channel=sms&address={quote(phone)}"))["suppressions"]
+    down = run.canaries.phone()
+    await run.fault("status", down, status=503)
+    id = await run.submit("debit_alert", ["sms"], "dead_lettered", to={"sms": down})
+    assert (await api.post(f"/dead-letters/{id}/discard")).status == 200
+    async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as client:
+        headers = {
+            "Authorization": f"Bearer {run.stage.stack.api_key}",
+            "Herald-Reason": f"{phone} and {email} called, with hk_{run.canaries.word('secret')}",
+        }
+        for status in ("drained", "active"):
+            done = await client.patch("/v1/providers/resend", json={"status": status}, headers=headers)
+            assert done.status_code in (200, 409), done.text
+        channel = {"channel": "sms", "address": phone}
+        assert (await client.delete("/v1/suppressions", params=channel, headers=headers)).is_success
+
+
 async def refused_by_the_api(run: Run) -> None:
     word, api = run.canaries.word, run.stage.api
     wrong: list[dict[str, Any]] = [
@@ -199,6 +228,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
                 part(run)
                 for part in (
                     *(delivered, refused_by_vendors, ambiguous, dead_lettered, suppressed),
+                    operated,
                     refused_by_the_api,
                 )
             )
@@ -232,6 +262,9 @@ async def test_metrics_hold_no_canary(run: Run) -> None:
 async def test_the_ledger_keeps_canaries_in_the_private_tables_only(run: Run) -> None:
     belongs = await tables(run.stage.ledger, private=True)
     assert len(run.canaries.seen_in(belongs)) > len(run.ids), "the canaries were never there"
+    actions = {row["action"] for row in await run.stage.ledger.fetch("SELECT action FROM audit_log")}
+    assert actions >= {"contacts.read", "devices.read", "suppressions.read", "suppression.add"}
+    assert actions >= {"dead_letter.retry", "dead_letter.discard", "suppression.remove"}
     keys = {name for name in run.canaries.spellings if name.startswith("canarykey")}
     elsewhere = await tables(run.stage.ledger, private=False)
     # The idempotency key is the client's name for a notification and must be comparable.

@@ -20,6 +20,7 @@ from domain.reasons import Reason
 from domain.status import Status
 from domain.transition import Transition
 from storage.broadcast_chunks import BroadcastChunks, Line
+from storage.broadcasts import apply_command, create, end_upload
 from storage.ledger import Ledger
 from storage.records import DeliveryUpdate, NewBroadcast, Submission
 
@@ -37,7 +38,7 @@ class BroadcastLife:
         self._users = [f"{user}, recipient {number}" for number in (1, 2)]
         self.id = notification_id(namespace, tenant, user, TYPE, "broadcast")
         self.notifications = [notification_id(namespace, tenant, user, TYPE, "1") for user in self._users]
-        self._broadcasts, self._ledger = BroadcastChunks(pool), Ledger(pool)
+        self._pool, self._broadcasts, self._ledger = pool, BroadcastChunks(pool), Ledger(pool)
 
     @property
     def stages(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
@@ -49,10 +50,10 @@ class BroadcastLife:
         }
 
     async def create(self) -> None:
-        created, id, _ = await self._broadcasts.create(self._new())
-        assert (created, id) == (True, self.id)
-        created, id, _ = await self._broadcasts.create(self._new())
-        assert (created, id) == (False, self.id)
+        for new in (True, False):
+            async with self._pool.acquire() as connection, connection.transaction():
+                created, id, _ = await create(connection, self._new())
+            assert (created, id) == (new, self.id)
         upload = await self._broadcasts.begin_upload(self._tenant, self.id)
         assert upload == 1
         recipients = [
@@ -62,12 +63,12 @@ class BroadcastLife:
         await self._broadcasts.put(
             self.id, upload, recipients, [Refusal(3, "invalid", "no user", "/user_id")]
         )
-        assert await self._broadcasts.end_upload(self.id, upload, 3, 1, b"digest")
+        assert await end_upload(self._pool, self.id, upload, 3, 1, b"digest")
 
     async def accept(self) -> None:
         assert [due.id for due in await self._broadcasts.claim(1, 60)] == [self.id]
         for command in (Command.PAUSE, Command.RESUME):
-            assert await self._broadcasts.apply_command(self._tenant, self.id, command)
+            assert await apply_command(self._pool, self._tenant, self.id, command)
         broadcast = await self._read()
         recipients = await self._broadcasts.next(broadcast, 5)
         lines = [
@@ -86,7 +87,7 @@ class BroadcastLife:
         assert [refusal.number for refusal in await self._broadcasts.refused(broadcast, 0, 5)] == [3]
 
     async def cancel(self) -> None:
-        assert await self._broadcasts.apply_command(self._tenant, self.id, Command.CANCEL)
+        assert await apply_command(self._pool, self._tenant, self.id, Command.CANCEL)
         assert await self._broadcasts.unstopped(self.id, 0) == (2, self.notifications)
         over = Transition(Status.CANCELLED, None, Reason.CANCELLED_BY_CLIENT, release=True)
         for id in self.notifications:

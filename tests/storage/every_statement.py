@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from plans import ROWS, row_id
 
+from domain.audit import Origin, StoredEntry
 from domain.broadcasts import Audience, BroadcastStatus
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Strategy
@@ -173,9 +174,17 @@ def _installation(now: datetime) -> dict[str, Query]:
         "list_api_keys": Query((now, "key7", 10)),
         "list_api_keys_of_tenant": Query((now, "key7", 10, "acme", False)),
         "list_providers": Query(whole="one row per provider"),
+        "append_audit_entries": Query(([_audit_entry(now)],)),
+        "lock_audit_log": Query(whole="only the last entry is read"),
+        "read_audit_chain": Query((7, 10)),
         "record_circuit": Query(("twilio", "open")),
         "set_provider_status": Query(("twilio", "drained")),
     }
+
+
+def _audit_entry(now: datetime) -> dict[str, Any]:
+    origin = Origin("key:7", "backend", "acme", None, None)
+    return row_types.audit_entry(StoredEntry(10**9, now, origin, "key.create", "7", None, {}, b"", b""))
 
 
 def _broadcasts(now: datetime) -> dict[str, Query]:

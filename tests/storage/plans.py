@@ -38,6 +38,7 @@ TABLES = (
     "broadcast_refusals",
     "broadcast_chunks",
     "broadcast_tallies",
+    "audit_log",
 )
 
 _FILL = """
@@ -110,6 +111,10 @@ INSERT INTO broadcast_chunks (broadcast_id, last_number, notification_ids)
 SELECT md5('b' || n % 50)::uuid, n, '{}' FROM generate_series(($first + 9) / 10, $last / 10) n;
 INSERT INTO broadcast_tallies (broadcast_id, status, change)
 SELECT md5('b' || n % 500)::uuid, 'sent', 1 FROM generate_series(($first + 9) / 10, $last / 10) n;
+INSERT INTO audit_log (sequence, at, actor, actor_name, tenant, action, subject, previous, hash)
+SELECT n, now() + n / 1000 * interval '1 s', 'key:' || n % 1000, 'backend', 'tenant-' || n % 500,
+       CASE WHEN n % 1000 = 0 THEN 'provider.drain' ELSE 'contacts.read' END, 'user-' || n, '\\x00', '\\x00'
+FROM generate_series($first, $last) n;
 UPDATE notifications SET status = 'dead_lettered' WHERE id IN (
     SELECT md5('n' || n)::uuid FROM generate_series($first, $last) n WHERE n % 1000 = 5);
 """.replace("$accepted", "now() - n / 1000 * interval '1 s'").replace(

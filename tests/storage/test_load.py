@@ -14,7 +14,7 @@ from domain.outcome import Outcome, ReceiptStatus
 from domain.status import Status
 from domain.transition import Transition
 from storage.ledger import Ledger
-from storage.users import Contacts, Users
+from storage.users import Contacts, Users, suppress
 
 
 async def test_a_loaded_notification_equals_the_accepted_one(cases: Cases) -> None:
@@ -84,7 +84,7 @@ async def test_the_whatsapp_number_takes_precedence_over_the_phone(cases: Cases,
     users_own = await cases(user_id=own.user_id, idempotency_key="key-2", channels=(Channel.WHATSAPP,))
     assert (await users_own.load()).recipient.whatsapp == "+15550103"
     await users.set_contacts(tenant, own.user_id, Contacts("+15550102", None))
-    await users.suppress(tenant, Channel.WHATSAPP, "+15550102", "asked")
+    await suppress(ledger.pool, tenant, Channel.WHATSAPP, "+15550102", "asked")
     recipient = (await users_own.load()).recipient
     assert recipient.whatsapp == "+15550102"
     assert recipient.suppressed == {(Channel.WHATSAPP, "+15550102")}
@@ -157,7 +157,7 @@ async def test_a_notification_without_content_has_an_empty_body(case: Case) -> N
 async def test_a_suppressed_mailbox_is_matched_in_any_spelling(cases: Cases) -> None:
     case = await cases(channels=(Channel.EMAIL,), to_email="Ada.L@example.com")
     tenant = (await case.load()).tenant
-    await Users(case.ledger.pool).suppress(tenant, Channel.EMAIL, "ada.l@EXAMPLE.com", "bounce")
+    await suppress(case.ledger.pool, tenant, Channel.EMAIL, "ada.l@EXAMPLE.com", "bounce")
     assert (await case.load()).recipient.suppressed == {(Channel.EMAIL, "Ada.L@example.com")}
     key = suppression_key(Channel.EMAIL, "Ada.L@example.com")
     assert await case.intend(Channel.EMAIL, suppression_key=key) is None
@@ -168,7 +168,7 @@ async def test_a_suppressed_token_is_loaded(cases: Cases) -> None:
     seen = await case.load()
     users = Users(case.ledger.pool)
     await users.set_devices(seen.tenant, seen.user_id, [Device("phone", fcm_token="dead-token")])
-    await users.suppress(seen.tenant, Channel.PUSH, "dead-token", "asked")
+    await suppress(case.ledger.pool, seen.tenant, Channel.PUSH, "dead-token", "asked")
     assert (await case.load()).recipient.suppressed == {(Channel.PUSH, "dead-token")}
 
 
@@ -178,5 +178,5 @@ async def test_a_subscription_is_suppressed_by_its_endpoint(cases: Cases) -> Non
     browser = Device("browser", webpush="https://push.example/s1#p256dh=key&auth=secret")
     await users.set_devices(seen.tenant, seen.user_id, [browser])
     assert (await case.load()).recipient.devices == (browser,)
-    await users.suppress(seen.tenant, Channel.PUSH, "https://push.example/s1", "asked")
+    await suppress(case.ledger.pool, seen.tenant, Channel.PUSH, "https://push.example/s1", "asked")
     assert (await case.load()).recipient.suppressed == {(Channel.PUSH, browser.webpush)}

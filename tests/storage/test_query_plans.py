@@ -250,6 +250,8 @@ def test_every_statement_is_checked() -> None:
         "list_live_notifications",
         "last_notification_looked_at",
         "list_suppressions",
+        "list_audit_entries",
+        "audit_head_v1",
     } == TEXTS.keys()
 
 

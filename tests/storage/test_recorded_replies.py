@@ -8,7 +8,7 @@ from ledger_case import PHONE, Cases
 from domain.notification import Channel
 from domain.replies import Reply, Word
 from storage.postgres import Pool
-from storage.users import Users
+from storage.users import Users, suppress, unsuppress
 
 SMS = Channel.SMS
 
@@ -56,9 +56,9 @@ async def test_a_stop_after_the_load_stops_sends_of_every_tenant(
     assert await case.ledger.intend(intent) is None
     assert (await case.load()).recipient.suppressed == {(SMS, PHONE)}
     # A suppression by the tenant is one more reason, and not an error.
-    await users.suppress((await case.load()).tenant, SMS, PHONE, "asked")
+    await suppress(case.ledger.pool, (await case.load()).tenant, SMS, PHONE, "asked")
     assert await case.ledger.intend(intent) is None
     await users.record_reply("twilio", Reply(SMS, PHONE, Word.START, f"SM{required}-start"))
     assert await case.ledger.intend(intent) is None
-    await users.unsuppress((await case.load()).tenant, SMS, PHONE)
+    await unsuppress(case.ledger.pool, (await case.load()).tenant, SMS, PHONE)
     assert await case.ledger.intend(intent) is not None

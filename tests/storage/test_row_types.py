@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
+from domain.audit import Origin, StoredEntry
 from domain.broadcasts import Audience, BroadcastRecipient, BroadcastStatus, Refusal, Window
 from domain.fingerprint import Fingerprint
 from domain.notification import Channel, Device, Lane, Strategy
@@ -34,6 +35,7 @@ BROADCAST = NewBroadcast(
     *("Title", "Hello {{ name }}", Audience.QUERY, {"name": "you"}, {"order": "1"}, {"time_zone": "UTC"}),
     *((), 2.5, Window("08:00", "20:00", "UTC"), NOW, NOW),
 )
+ORIGIN = Origin("key:1a2b3c4d", "till", "acme", "a reason", "a request")
 ROWS: dict[str, dict[str, Any]] = {
     "submission_v1": row_types.submission(SUBMISSION),
     "submission_key_v1": row_types.submission_key(SUBMISSION),
@@ -54,6 +56,9 @@ ROWS: dict[str, dict[str, Any]] = {
         D, NOW, AttemptChange(1, REPORT, True, False, "SM1"), resolved_by="callback", late=False
     ),
     "postponed_receipt_v1": row_types.postponed_receipt("twilio", "e1", 2.5),
+    "audit_entry_v1": row_types.audit_entry(
+        StoredEntry(1, NOW, ORIGIN, "key.create", "abc", {"a": 1}, {"a": 2}, b"\x00", b"\x01")
+    ),
     "broadcast_v1": row_types.broadcast(BROADCAST, BroadcastStatus.RUNNING, 60.0),
     "broadcast_recipient_v1": row_types.broadcast_recipient(
         BroadcastRecipient(1, "ada", {"sms": "+1"}, {"name": "A"})

@@ -1,0 +1,75 @@
+"""Commands that use the database directly, without the API."""
+
+import asyncio
+import os
+import pwd
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from console.errors import CommandError
+
+if TYPE_CHECKING:
+    from domain.audit import Origin
+    from storage.audit import AuditLog
+    from storage.postgres import Pool
+
+_Result = TypeVar("_Result")
+
+
+def in_database(do: "Callable[[Pool], Awaitable[_Result]]") -> _Result:
+    """Run `do` on the database. Raises CommandError if the database cannot be used."""
+    import asyncpg
+
+    from console import endpoints
+    from storage.group import LedgerError
+    from storage.postgres import UNREACHABLE, open_pool
+
+    url = endpoints.database_url()
+
+    async def run() -> _Result:
+        pool = await open_pool(url, size_max=2)
+        try:
+            return await do(pool)
+        finally:
+            await pool.close()
+
+    try:
+        return asyncio.run(run())
+    except asyncpg.UndefinedTableError:
+        raise CommandError("The database lacks tables: run `herald migrate` first.") from None
+    except (LedgerError, *UNREACHABLE, asyncpg.PostgresError, ValueError) as error:
+        raise CommandError(endpoints.database_unusable(url, error)) from None
+
+
+def audited(do: "Callable[[AuditLog], Awaitable[_Result]]") -> _Result:
+    """Run `do`, an act that is recorded in the audit log, on the database. Raises CommandError.
+
+    It needs the secret key, from which the key of the audit log's hashes is derived.
+    """
+    from console import endpoints
+    from domain.audit import chain_key
+    from storage.audit import AuditLog
+
+    key = chain_key(endpoints.secret_key())
+
+    async def run(pool: "Pool") -> _Result:
+        return await do(AuditLog(pool, key))
+
+    return in_database(run)
+
+
+def origin(tenant: str | None, reason: str | None) -> "Origin":
+    """Who runs this command, and why, for the audit log."""
+    from domain.audit import Origin
+    from telemetry.scrub import scrub
+
+    return Origin(f"cli:{_user()}", "", tenant, scrub(reason) if reason else None)
+
+
+def _user() -> str:
+    """The name of the operating system's user; their number if they have no name."""
+    user = os.getuid()
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

@@ -1,0 +1,241 @@
+"""Listing the audit log over REST; reasons and request ids; and what the log must never hold."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+from api_case import PHONE, Parked, together
+from api_server import served, settings_for
+
+from domain.audit import ChainCheck, chain_key
+from storage import api_keys
+from storage.audit_queries import AuditReader
+from storage.postgres import Pool
+
+
+@pytest_asyncio.fixture(scope="module")
+async def strict(database: str, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API that requires reasons."""
+    key = await api_keys.create(pool, "bank", "strict")
+    async with (
+        served(settings_for(database, audit_reason_required=True)) as url,
+        httpx.AsyncClient(
+            base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=20
+        ) as client,
+    ):
+        yield client
+
+
+async def suppress(api: httpx.AsyncClient, address: str, **headers: Any) -> httpx.Response:
+    return await api.post(
+        "/suppressions", json={"channel": "email", "address": address}, headers=headers or None
+    )
+
+
+async def entries(api: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
+    answer = await api.get("/audit", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["entries"]
+
+
+async def test_a_tenant_sees_its_own_entries_newest_first(
+    api: httpx.AsyncClient, other: httpx.AsyncClient
+) -> None:
+    for number in range(3):
+        assert (await suppress(api, f"a{number}@own.example")).status_code == 201
+        assert (await suppress(other, f"b{number}@other.example")).status_code == 201
+    own, others = await entries(api), await entries(other)
+    assert {entry["tenant"] for entry in own} == {"bank"}
+    assert {entry["tenant"] for entry in others} == {"shop"}
+    sequences = [entry["sequence"] for entry in own]
+    assert sequences == sorted(sequences, reverse=True)
+    assert await entries(api, tenant="shop") == []
+    assert await entries(api, tenant="bank") == own
+
+
+async def test_entries_are_paged_and_filtered(api: httpx.AsyncClient) -> None:
+    for number in range(5):
+        await suppress(api, f"p{number}@page.example")
+    whole = await entries(api, action="suppression.add", limit=200)
+    found: list[dict[str, Any]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        query = {"action": "suppression.add", "limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await api.get("/audit", params=query)).json()
+        found += page["entries"]
+        cursor = page["next_cursor"]
+    assert found == whole
+    newest = whole[0]
+    assert await entries(api, subject="email p•••@page.example", actor=newest["actor"], limit=1) == [newest]
+    assert await entries(api, until=whole[-1]["at"], action="suppression.add") == []
+    assert newest in await entries(api, since=newest["at"])
+    assert (newest["previous_hash"], len(newest["hash"])) != (newest["hash"], 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ({"action": "provider.explode"}, "/query/action"),
+        ({"since": "yesterday"}, "/query/since"),
+        ({"cursor": "nonsense"}, "/query/cursor"),
+        ({"cursor": "MjAyNi0xMS0zMFQwMDowMDowMCswMDowMCA5OTk5OTk5OTk5OTk5OTk5OTk5OQ"}, "/query/cursor"),
+        ({"limit": 0}, "/query/limit"),
+        ({"before": "x"}, "/query/before"),
+    ],
+)
+async def test_an_invalid_filter_is_refused(api: httpx.AsyncClient, query: Any, pointer: str) -> None:
+    answer = await api.get("/audit", params=query)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (b"ticket 4711", "ticket 4711"),
+        (b"50% of sends fail", "50% of sends fail"),
+        ("für Ada – 日本".encode(), "für Ada – 日本"),
+        ("für Ada".encode("latin-1"), "für Ada"),
+        (f"UTF-8''{quote('für Ada, 100%')}".encode(), "für Ada, 100%"),
+        (b"x" * 500, "x" * 500),
+        (b"", None),
+        (b"UTF-8''%20%20", None),
+        (f"called {PHONE} and ada@example.com".encode(), "called [private] and [private]"),
+        (b"leaked hk_12345678_abcdef", "leaked [private]"),
+    ],
+)
+async def test_a_reason_is_kept_without_addresses(
+    api: httpx.AsyncClient, given: bytes, kept: str | None
+) -> None:
+    headers: list[Any] = [(b"Herald-Reason", given)]
+    for status in ("drained", "active"):
+        answer = await api.patch("/providers/twilio", json={"status": status}, headers=headers)
+        assert answer.status_code == 200, answer.text
+    assert [entry["reason"] for entry in await entries(api, subject="twilio", limit=2)] == [kept, kept]
+
+
+@pytest.mark.parametrize(
+    "values", [[b"x" * 501], [b"UTF-8''a%0Ab"], [b"UTF-8''%1B[2J"], [b"one", b"two"], ["a\u202eb".encode()]]
+)
+async def test_a_malformed_reason_is_refused_and_nothing_is_done(
+    api: httpx.AsyncClient, values: list[bytes]
+) -> None:
+    headers: list[Any] = [(b"Herald-Reason", value) for value in values]
+    answer = await api.patch("/providers/mailgun", json={"status": "drained"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "reason_invalid")
+    assert await entries(api, subject="mailgun") == []
+
+
+async def test_acts_need_a_reason_only_if_the_settings_say_so(
+    strict: httpx.AsyncClient, parked: Parked
+) -> None:
+    dead, live = await parked(), (await parked.submit())["id"]
+    acts: list[tuple[str, str, Any]] = [
+        ("PATCH", "/providers/whatsapp_cloud", {"status": "drained"}),
+        ("POST", f"/dead-letters/{dead}/discard", None),
+        ("POST", "/dead-letters/replay", {"filter": {"type": "none"}, "dry_run": False}),
+        ("POST", f"/notifications/{live}/cancel", None),
+        ("POST", "/suppressions", {"channel": "email", "address": "strict@example.com"}),
+        ("DELETE", "/suppressions?channel=email&address=strict%40example.com", None),
+    ]
+    for method, path, body in acts:
+        given = {"json": body} if body is not None else {}
+        refused = await strict.request(method, path, **given)
+        assert (refused.status_code, refused.json()["code"]) == (400, "reason_missing"), path
+        done = await strict.request(method, path, headers={"Herald-Reason": "a drill"}, **given)
+        assert done.is_success, done.text
+    # Looking needs none, nor does a client's work.
+    assert (await strict.put("/users/ada/contacts", json={"phone": PHONE})).is_success
+    assert (await strict.get("/users/ada/contacts")).is_success
+    assert (await strict.post("/dead-letters/replay", json={"filter": {}})).is_success
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"X-Request-Id": "req-1/2:3=4"}, "req-1/2:3=4"),
+        ({"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}, "ab" * 16),
+        ({"X-Request-Id": "mine", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}, "mine"),
+        ({"X-Request-Id": "x" * 128}, "x" * 128),
+        ({"X-Request-Id": "x" * 129}, None),
+        ({"X-Request-Id": "two words"}, None),
+        ({"X-Request-Id": '"><script>'}, None),
+        ({"traceparent": f"00-{'0' * 32}-{'cd' * 8}-01"}, None),
+        ({"traceparent": "00-xyz"}, None),
+        ({}, None),
+    ],
+)
+async def test_a_request_has_one_id(
+    api: httpx.AsyncClient, headers: dict[str, str], expected: str | None
+) -> None:
+    await suppress(api, "id@example.com")
+    done = await api.delete(
+        "/suppressions", params={"channel": "email", "address": "id@example.com"}, headers=headers
+    )
+    refused = await api.get("/notifications/nonsense", headers=headers)
+    given = done.headers["x-request-id"]
+    (entry,) = await entries(api, action="suppression.remove", limit=1)
+    assert entry["request_id"] == given
+    if expected:
+        assert given == refused.headers["x-request-id"] == expected
+    else:
+        assert len(given) == len(refused.headers["x-request-id"]) == 32
+        assert given != refused.headers["x-request-id"]
+
+
+async def test_every_error_has_a_request_id(api: httpx.AsyncClient) -> None:
+    for answer in (
+        await api.get("/nowhere"),
+        await api.get("/audit", headers={"Authorization": "Bearer hk_00000000_x"}),
+        await api.post("/notifications", content=b"{", headers={"Content-Type": "application/json"}),
+        await api.post("/notifications", json={}),
+        await api.put("/nowhere"),
+    ):
+        assert len(answer.headers["x-request-id"]) == 32, answer.text
+    # A submission needs none.
+    listed = await api.get("/notifications")
+    assert "x-request-id" not in listed.headers
+
+
+async def test_a_reading_that_cannot_be_recorded_is_not_answered(
+    api: httpx.AsyncClient, database: str
+) -> None:
+    await api.put("/users/secret/contacts", json={"phone": PHONE})
+    admin = await asyncpg.connect(database)
+    await admin.execute("ALTER TABLE audit_log RENAME TO audit_log_away")
+    try:
+        answer = await api.get("/users/secret/contacts")
+        act = await api.patch("/providers/mailgun", json={"status": "drained"})
+    finally:
+        await admin.execute("ALTER TABLE audit_log_away RENAME TO audit_log")
+    assert (answer.status_code, act.status_code) == (500, 500)
+    assert PHONE not in answer.text
+    assert await admin.fetchval("SELECT count(*) FROM providers WHERE name = 'mailgun'") == 0
+    await admin.close()
+    assert (await api.get("/users/secret/contacts")).json()["phone"] == PHONE
+
+
+async def test_two_who_drain_at_once_leave_one_entry(api: httpx.AsyncClient, pool: Pool) -> None:
+    await api.patch("/providers/twilio", json={"status": "active"})
+    before = await pool.fetchval("SELECT count(*) FROM audit_log")
+    drains = [api.patch("/providers/twilio", json={"status": "drained"}) for _ in range(10)]
+    assert {answer.status_code for answer in await together(*drains)} == {200}
+    assert await pool.fetchval("SELECT count(*) FROM audit_log") == before + 1
+
+
+async def test_the_metrics_count_entries_and_the_log_is_whole(
+    url: str, api: httpx.AsyncClient, pool: Pool
+) -> None:
+    await suppress(api, "metric@example.com")
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        exposed = (await client.get("/metrics")).text
+    assert 'herald_audit_entries_total{action="suppression.add"}' in exposed
+    check = ChainCheck(chain_key("a secret of the tests"))
+    async for entry in AuditReader(pool).chain():
+        check.take(entry)
+    check.finish()
+    assert check.last is not None
+    assert f'"{check.last.hash.hex()}"' in (await api.get("/audit", params={"limit": 1})).text

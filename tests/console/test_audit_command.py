@@ -1,0 +1,162 @@
+"""`herald audit`, and the reasons that operators' commands give."""
+
+import asyncio
+import os
+import pty
+import pwd
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from console_case import ROOT, Herald, WorkerActions
+
+from storage.postgres import Pool
+
+USER = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+
+
+async def last(pool: Pool) -> tuple[str, str, str, str | None]:
+    """The newest entry: its actor, action, subject and reason."""
+    row = await pool.fetchrow(
+        "SELECT actor, action, subject, reason FROM audit_log ORDER BY sequence DESC LIMIT 1"
+    )
+    assert row is not None
+    return row["actor"], row["action"], row["subject"], row["reason"]
+
+
+async def test_every_command_that_acts_records_its_reason(
+    run: Herald, workers: WorkerActions, pool: Pool, environment: Mapping[str, str]
+) -> None:
+    key = f"key:{environment['HERALD_API_KEY'].split('_')[1]}"
+    retried, discarded, replayed = [(await run.send(type="statement"))["id"] for _ in range(3)]
+    for id in (retried, discarded, replayed):
+        await workers.park(id)
+    made = await run("keys", "create", "shop", "--name", "till", "--reason", "a new till, für Ada")
+    prefix = made.out.split("_")[1]
+    assert await last(pool) == (USER, "key.create", prefix, "a new till, für Ada")
+    for arguments, expected in (
+        (("keys", "revoke", prefix, "--reason", "lost"), (USER, "key.revoke", prefix)),
+        (("providers", "drain", "twilio", "--reason", "lost"), (key, "provider.drain", "twilio")),
+        (("providers", "activate", "twilio", "--reason", "lost"), (key, "provider.activate", "twilio")),
+        (("dlq", "retry", retried, "--reason", "lost"), (key, "dead_letter.retry", retried)),
+        (("dlq", "discard", discarded, "--yes", "--reason", "lost"), (key, "dead_letter.discard", discarded)),
+        (("dlq", "replay", "--type", "statement", "--send", "--reason", "lost"),
+         (key, "dead_letter.replay", replayed)),
+    ):  # fmt: skip
+        ran = await run(*arguments)
+        assert ran.code == 0, ran.err
+        assert await last(pool) == (*expected, "lost")
+    tenants = await pool.fetch("SELECT tenant FROM audit_log WHERE action LIKE 'key.%'")
+    assert {row["tenant"] for row in tenants} == {"shop"}
+    # A refused act leaves nothing.
+    assert (await run("keys", "revoke", prefix)).code == 1
+    assert await last(pool) == (key, "dead_letter.replay", replayed, "lost")
+
+
+async def test_a_reason_travels_whole_or_is_refused(run: Herald, pool: Pool) -> None:
+    for reason in ("50% off – für Ada", "UTF-8''%41", "'; DROP TABLE audit_log; --"):
+        for command in ("drain", "activate"):
+            assert (await run("providers", command, "twilio", "--reason", reason)).code == 0
+            assert (await last(pool))[3] == reason
+    for wrong in ("two\nlines", "\x1b[2J", "x" * 501):
+        refused = await run("providers", "drain", "twilio", "--reason", wrong)
+        assert (refused.code, "The reason cannot be recorded" in refused.err) == (1, True)
+        refused = await run("keys", "create", "shop", "--reason", wrong)
+        assert (refused.code, "The reason cannot be recorded" in refused.err) == (1, True)
+    assert (await last(pool))[1] == "provider.activate"
+
+
+async def test_a_reason_code_is_not_taken_for_a_reason(run: Herald, workers: WorkerActions) -> None:
+    id = (await run.send(type="marketing"))["id"]
+    await workers.park(id)
+    refused = await run("dlq", "replay", "--send", "--reason", "no_contact")
+    assert (refused.code, "--reason-code no_contact" in refused.err) == (1, True)
+    assert (await run("show", id, "--json")).json["status"] == "dead_lettered"
+    for option in ("--reason", "--reason-code"):
+        assert id in (await run("dlq", "list", option, "providers_exhausted")).out
+        assert id not in (await run("dlq", "list", option, "no_contact")).out
+    dry = await run("dlq", "replay", "--reason-code", "providers_exhausted", "--type", "marketing")
+    assert dry.out.startswith("1 dead letter matched")
+
+
+async def test_the_command_asks_on_a_terminal(environment: Mapping[str, str], pool: Pool) -> None:
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", "keys", "create", "asked"),
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"Reason (for the audit log)" not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 1000)
+    os.write(ours, b"typed by hand\n")
+    assert await process.wait() == 0
+    os.close(ours)
+    assert (await last(pool))[1:] == ("key.create", (await last(pool))[2], "typed by hand")
+
+
+async def test_entries_are_listed_and_cannot_act_on_the_terminal(run: Herald, pool: Pool) -> None:
+    await run("providers", "drain", "twilio", "--reason", "an outage")
+    await run("providers", "activate", "twilio")
+    listed = await run("audit", "list", "--subject", "twilio", "--limit", "2")
+    heading, newest, older = listed.out.splitlines()[:3]
+    assert heading.split()[:4] == ["entry", "at", "actor", "tenant"]
+    assert "provider.activate" in newest
+    assert "status drained → status active" in newest
+    assert "an outage" in older
+    assert "There are more" in listed.out
+    found = (await run("audit", "list", "--action", "provider.drain", "--since", "1h", "--json")).json
+    assert {entry["action"] for entry in found} == {"provider.drain"}
+    assert (await run("audit", "list", "--actor", USER)).out == "no entries\n"
+    unknown = await run("audit", "list", "--action", "provider.explode")
+    assert (unknown.code, "/query/action" in unknown.err) == (1, True)
+    await pool.execute(
+        "INSERT INTO audit_log SELECT 1000000, now(), actor, E'\\x1b[2Jevil', tenant, action, E'a\\nb',"
+        " before, after, reason, request_id, previous, hash FROM audit_log WHERE sequence = 1"
+    )
+    forged = await run("audit", "list", "--limit", "1")
+    assert "\\x1b[2Jevil" in forged.out
+    assert "a\\nb" in forged.out
+    assert "\x1b" not in forged.out
+    await pool.execute("ALTER TABLE audit_log DISABLE TRIGGER ALL")
+    await pool.execute("DELETE FROM audit_log WHERE sequence = 1000000")
+    await pool.execute("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
+
+
+async def test_verify_names_the_first_wrong_entry(run: Herald, pool: Pool, tmp_path: Path) -> None:
+    await run("providers", "drain", "twilio")
+    whole = await run("audit", "verify")
+    assert whole.code == 0, whole.err
+    count = await pool.fetchval("SELECT count(*) FROM audit_log")
+    assert whole.out.startswith(f"{count} entries, all as they were written")
+    seen = whole.out.split()[-1]
+    await run("providers", "activate", "twilio")
+    later = await run("audit", "verify", "--expect", seen)
+    assert f"Entry {count} has the expected hash." in later.out
+    nonsense = await run("audit", "verify", "--expect", "abc")
+    assert (nonsense.code, "is not a hash" in nonsense.err) == (1, True)
+    other = await run("audit", "verify", HERALD_SECRET_KEY="another")
+    assert (other.code, "entry 1 was changed, or was not written by this" in other.err) == (
+        1,
+        True,
+    )
+    newest = (await run("audit", "verify")).out.split()[-1]
+    await pool.execute("ALTER TABLE audit_log DISABLE TRIGGER ALL")
+    await pool.execute("DELETE FROM audit_log WHERE sequence = $1", count + 1)
+    assert (await run("audit", "verify")).code == 0
+    cut = await run("audit", "verify", "--expect", newest)
+    assert (cut.code, f"entries after {count} were removed" in cut.err) == (1, True)
+    await pool.execute("UPDATE audit_log SET reason = 'never' WHERE sequence = 3")
+    changed = await run("audit", "verify")
+    assert (changed.code, "entry 3 was changed" in changed.err) == (1, True)
+
+
+@pytest.mark.parametrize("command", [("audit", "verify"), ("keys", "create", "shop")])
+async def test_the_chain_needs_the_secret_key(run: Herald, command: tuple[str, ...]) -> None:
+    refused = await run(*command, HERALD_SECRET_KEY=None)
+    assert (refused.code, "HERALD_SECRET_KEY is not set" in refused.err) == (1, True)
