@@ -34,6 +34,7 @@ from api.auth import Keys
 from api.body_limit import BodyLimit
 from api.context import AppContext
 from api.health import Probes
+from api.key_uses import KeyUses
 from api.methods import HeadAsGet
 from api.request_ids import request_id
 from api.sealed import Seal
