@@ -32,6 +32,7 @@ from api.body_limit import BodyLimit
 from api.context import AppContext
 from api.health import Probes
 from api.methods import HeadAsGet
+from api.reference import Reference
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
 from domain.notification import Channel
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
         strict_content_type=False,
         redirect_slashes=False,
+        openapi_url=None,
     )
     problems.install(app)
     app.add_middleware(BodyLimit)
@@ -98,6 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.add_api_route("/metrics", exposed, include_in_schema=False)
     openapi.correct(app)
+    Reference(app)
     return app
 
 

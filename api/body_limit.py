@@ -10,6 +10,8 @@ from api.body_sizes import BODY_BYTES_MAX, bytes_max, too_large_message
 from api.problems import Problem
 from api.protocol import WHOLE
 
+PARAMETERS_MAX: Final = 100
+"""The maximum number of parameters in a query."""
 BODY_WITHIN_S: Final = 30.0
 """How long the next part of a body may take to arrive."""
 _DRAIN_BYTES_MAX: Final = 8 * BODY_BYTES_MAX
@@ -30,6 +32,10 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if scope["query_string"].count(b"&") >= PARAMETERS_MAX:
+            detail = f"The query has more than {PARAMETERS_MAX} parameters."
+            await Problem(400, "too_many_parameters", detail).response()(scope, receive, send)
             return
         headers = dict(scope["headers"])
         limit = bytes_max(scope["path"])

@@ -1,5 +1,7 @@
 """Providers' callbacks: each is verified as its vendor provides, stored, and then acknowledged."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,11 +11,15 @@ from fastapi.responses import PlainTextResponse
 
 from api.context import AppContext, Ctx
 from api.problems import Problem, documented
+from domain.outcome import Receipt
+from domain.replies import Reply
 from providers.base import AnswersChallenge, CallbackRefused, CallbackRequest, Provider, ReceivesReplies
 
 router = APIRouter(tags=["callbacks"])
 log = structlog.stdlib.get_logger(__name__)
 
+PARSED_AT_ONCE_BYTES: Final = 32_768
+"""A larger callback is parsed in a thread: it can report thousands of events."""
 _STATUS: Final = {"malformed": 400, "callbacks_not_supported": 404}
 """Every other refusal of an adapter concerns the signature or its age: 401."""
 
@@ -38,8 +44,10 @@ async def take(provider: str, request: Request, ctx: Ctx) -> Response:
         now=datetime.now(UTC),
     )
     try:
-        receipts = adapter.parse_callback(callback)
-        replies = adapter.parse_replies(callback) if isinstance(adapter, ReceivesReplies) else ()
+        if len(callback.body) <= PARSED_AT_ONCE_BYTES:
+            receipts, replies = _parsed(adapter, callback)
+        else:
+            receipts, replies = await asyncio.to_thread(_parsed, adapter, callback)
     except CallbackRefused as refusal:
         raise _refused(provider, ctx, refusal) from None
     if receipts:
@@ -67,6 +75,12 @@ async def answer(provider: str, request: Request, ctx: Ctx) -> PlainTextResponse
         return PlainTextResponse(adapter.challenge(dict(request.query_params)))
     except CallbackRefused as refusal:
         raise _refused(provider, ctx, refusal) from None
+
+
+def _parsed(adapter: Provider, callback: CallbackRequest) -> tuple[Sequence[Receipt], Sequence[Reply]]:
+    """Return what a callback reports. Raises CallbackRefused."""
+    receipts = adapter.parse_callback(callback)
+    return receipts, adapter.parse_replies(callback) if isinstance(adapter, ReceivesReplies) else ()
 
 
 def _adapter(provider: str, ctx: AppContext) -> Provider:

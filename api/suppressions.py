@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from api.auth import KeyedRoute, Tenant
 from api.context import Ctx
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
-from api.problems import FieldError, Problem, documented, field_errors, invalid
+from api.problems import FieldError, Problem, documented, invalid, invalid_body
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
 from storage.users import Suppression
 
@@ -123,7 +123,7 @@ def _normalised(channel: Channel, address: str, pointer: str) -> str:
     try:
         return _ADDRESSES[ADDRESS_KINDS[channel]].validate_python(address)
     except ValidationError as error:
-        found = field_errors(error.errors(include_url=False))
+        found = invalid_body(error).errors
         raise invalid([FieldError(pointer, item.code, item.message) for item in found]) from None
 
 
