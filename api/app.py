@@ -48,6 +48,7 @@ from storage.providers import Providers
 from storage.queries import Queries
 from storage.receipts import Receipts
 from storage.users import Users
+from telemetry.loop_watch import LoopWatch
 from telemetry.metrics import CONTENT_TYPE, Metrics
 
 FLUSH_S: Final = 4.0
@@ -68,6 +69,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             app.state.context = await _context(settings, metrics, stack)
+            watch = LoopWatch(metrics.event_loop_held_seconds.record)
+            watch.start()
+            stack.callback(watch.stop)
             yield
 
     app = FastAPI(
@@ -81,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         openapi_url=None,
     )
+    app.state.metrics = metrics
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(LastResort)

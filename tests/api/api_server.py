@@ -9,7 +9,7 @@ import uvicorn
 from api_case import ACCOUNT_SID, AUTH_TOKEN, SIGNING_KEY, VERIFY_TOKEN
 
 from api.app import create_app
-from api.protocol import BoundedHeads
+from api.serve import protocol
 from devstack.ports import free_port
 from settings import Settings
 
@@ -28,8 +28,15 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
+        app = create_app(settings)
         config = uvicorn.Config(
-            create_app(settings), http=BoundedHeads, lifespan="on", log_config=None, access_log=False
+            app,
+            http=protocol(app, settings),
+            ws="none",
+            proxy_headers=False,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))

@@ -292,7 +292,7 @@ async def test_endless_headers_are_refused(url: str) -> None:
     for _ in range(64):
         writer.write(b"x" * 2048)
     async with asyncio.timeout(60):
-        assert b" 400 " in await reader.readline()
+        assert b" 431 " in await reader.readline()
         with contextlib.suppress(ConnectionResetError):
             await reader.read()
     writer.close()

@@ -41,6 +41,7 @@ LIBRARIES = {
     "telemetry": {"prometheus_client", "structlog"},
     "api": {
         *("fastapi", "pydantic", "pydantic_core", "starlette", "structlog", "temporalio", "uvicorn"),
+        "httptools",
     },
     "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
