@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from ipaddress import ip_network
 from typing import Final
 
 import structlog
@@ -29,15 +30,18 @@ from api import (
 )
 from api.auth import Keys
 from api.body_limit import BodyLimit
+from api.client_address import ClientAddresses
 from api.context import AppContext
 from api.health import Probes
 from api.methods import HeadAsGet
+from api.rate_limits import RateLimits
 from api.reference import Reference
 from delivery.operator_commands import OperatorCommands
 from domain.ids import namespace
 from domain.notification import Channel
 from domain.web_push import PUSH_SERVICES
 from providers import registry
+from ratelimit.leases import Lease, TokenLeases
 from ratelimit.limiter import Limiter
 from settings import Settings
 from storage import api_keys
@@ -151,8 +155,11 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         stack.push_async_callback(provider.aclose)
     secret = settings.secret_key.get_secret_value()
     temporal = settings.temporal
+    limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
+    stack.push_async_callback(limiter.aclose)
     return AppContext(
         keys=Keys(partial(api_keys.lookup, pool)),
+        rate_limits=_rate_limits(settings, limiter, metrics, stack),
         ledger=ledger,
         queries=queries,
         users=Users(pool),
@@ -160,7 +167,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         provider_store=Providers(pool),
         broadcasts=Broadcasts(pool),
         receipts=receipts,
-        probes=await _probes(settings, pool, stack),
+        probes=await _probes(settings, pool, limiter),
         metrics=metrics,
         providers=built,
         known_providers=registry.KNOWN,
@@ -175,9 +182,19 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     )
 
 
-async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Probes:
-    limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
-    stack.push_async_callback(limiter.aclose)
+def _rate_limits(settings: Settings, limiter: Limiter, metrics: Metrics, stack: AsyncExitStack) -> RateLimits:
+    async def lease(name: str, per_s: float, capacity: float, wanted: int) -> Lease:
+        return Lease(*await limiter.lease(name, per_s, capacity, wanted))
+
+    leases = TokenLeases(lease)
+    stack.push_async_callback(leases.aclose)
+    addresses = ClientAddresses([ip_network(str(network)) for network in settings.trusted_proxies])
+    return RateLimits(
+        settings.catalog.api, leases, addresses, lambda reason: metrics.requests_refused.add(reason=reason)
+    )
+
+
+async def _probes(settings: Settings, pool: Pool, limiter: Limiter) -> Probes:
     temporal = settings.temporal
     service = await ServiceClient.connect(
         ConnectConfig(

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from api.problems import Problem
+from api.rate_limits import RateLimits
 from api.requests import JsonRequest, refuse_unknown_query, require_json
 from domain.access import Caller
 from storage import api_keys
@@ -52,6 +53,11 @@ class Keys:
             raise _unauthorized("api_key_invalid", "The API key is unknown or revoked.")
         return found[0]
 
+    def knows(self, authorization: str | None) -> bool:
+        """Return whether the header's key was valid lately, so that looking it up again is no guess."""
+        parts = api_keys.split((authorization or "").partition(" ")[2].strip())
+        return parts is not None and parts[0] in self._cached
+
     async def _find(self, prefix: str) -> StoredKey:
         now = monotonic()
         cached = self._cached.get(prefix)
@@ -85,11 +91,13 @@ class KeyedRoute(APIRoute):
         known = [parameter.alias for parameter in self.dependant.query_params]
 
         async def authenticated(request: Request) -> Response:
-            keys: Keys = request.app.state.context.keys
-            caller = await keys.caller_of(request.headers.get("authorization"))
+            ctx = request.app.state.context
+            caller = await _admitted(ctx.keys, ctx.rate_limits, request)
             request.state.caller, request.state.tenant = caller, caller.tenant
             refuse_unknown_query(request, known)
-            return await handle(self.readable(request))
+            response = await handle(self.readable(request))
+            response.raw_headers += ctx.rate_limits.fields(caller)
+            return response
 
         return authenticated
 
@@ -109,6 +117,22 @@ class StreamedRoute(KeyedRoute):
     def readable(self, request: Request) -> Request:
         """Return the request unchanged."""
         return request
+
+
+async def _admitted(keys: Keys, limits: RateLimits, request: Request) -> Caller:
+    """Return the holder of the request's key. Raises Problem (401, 429)."""
+    limits.check_address(request.scope)
+    header = request.headers.get("authorization")
+    if limits.is_failing(request.scope) and not keys.knows(header):
+        limits.key_failed(request.scope)
+    try:
+        caller = await keys.caller_of(header)
+    except Problem as problem:
+        if problem.code == "api_key_invalid":
+            limits.key_failed(request.scope)
+        raise
+    limits.check(caller)
+    return caller
 
 
 async def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str:

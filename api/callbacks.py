@@ -49,7 +49,7 @@ async def take(provider: str, request: Request, ctx: Ctx) -> Response:
         else:
             receipts, replies = await asyncio.to_thread(_parsed, adapter, callback)
     except CallbackRefused as refusal:
-        raise _refused(provider, ctx, refusal) from None
+        raise _refused(provider, ctx, request, refusal) from None
     if receipts:
         await ctx.receipts.store(provider, receipts)
     for receipt in receipts:
@@ -74,7 +74,7 @@ async def answer(provider: str, request: Request, ctx: Ctx) -> PlainTextResponse
     try:
         return PlainTextResponse(adapter.challenge(dict(request.query_params)))
     except CallbackRefused as refusal:
-        raise _refused(provider, ctx, refusal) from None
+        raise _refused(provider, ctx, request, refusal) from None
 
 
 def _parsed(adapter: Provider, callback: CallbackRequest) -> tuple[Sequence[Receipt], Sequence[Reply]]:
@@ -90,7 +90,10 @@ def _adapter(provider: str, ctx: AppContext) -> Provider:
     return adapter
 
 
-def _refused(provider: str, ctx: AppContext, refusal: CallbackRefused) -> Problem:
+def _refused(provider: str, ctx: AppContext, request: Request, refusal: CallbackRefused) -> Problem:
     ctx.metrics.callbacks_refused.add(provider=provider, code=refusal.code)
     log.warning("callback_refused", provider=provider, code=refusal.code)
-    return Problem(_STATUS.get(refusal.code, 401), refusal.code, str(refusal))
+    status = _STATUS.get(refusal.code, 401)
+    if status == 401:
+        ctx.rate_limits.callback_failed(request.scope)
+    return Problem(status, refusal.code, str(refusal))

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from api.auth import Keys
 from api.health import Probes
+from api.rate_limits import RateLimits
 from delivery.operator_commands import OperatorCommands
 from domain.notification import Channel
 from domain.notification_types import Catalog
@@ -32,6 +33,7 @@ class AppContext:
     """
 
     keys: Keys
+    rate_limits: RateLimits
     ledger: Ledger
     queries: Queries
     users: Users

@@ -106,6 +106,7 @@ async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, ctx: Ctx
     The response is 200 whatever the results; each item's `status` is 202 (new), 200 (replayed), or 422 with
     a `problem`. A refused item does not affect the others.
     """
+    ctx.rate_limits.charge(request.state.caller, len(body.notifications) - 1)
     turns, told = Turns(), _Told()
     results: list[Prepared | BatchItem] = []
     for index, item in enumerate(body.notifications):

@@ -33,6 +33,7 @@ STATUS_CODES: Final[Mapping[int, str]] = {
     408: "body_too_slow",
     413: "body_too_large",
     422: "validation_failed",
+    429: "too_many_requests",
     500: "internal",
     503: "unavailable",
 }

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from domain.api_limits import ApiPolicy
 from domain.countries import CountryKey, Region, key_for
 from domain.notification import Channel, Content, Lane
 
@@ -261,6 +262,7 @@ class Catalog(BaseModel):
     parking: ParkingPolicy = Field(default_factory=ParkingPolicy)
     retention: RetentionPolicy = Field(default_factory=RetentionPolicy)
     sms: SmsPolicy = Field(default_factory=SmsPolicy)
+    api: ApiPolicy = Field(default_factory=ApiPolicy)
 
     def receipt_deadline_s(self, type_name: str) -> float | None:
         """How long after a send a receipt must have come, in seconds; None: no receipt is expected."""
