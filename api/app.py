@@ -58,6 +58,8 @@ from telemetry.metrics import CONTENT_TYPE, Metrics
 FLUSH_S: Final = 4.0
 """How long shutdown waits for accepted writes to reach the database."""
 
+_PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -114,7 +116,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class LastResort:
-    """Answers an unexpected error with a problem, and logs where it happened, without its text."""
+    """Answers an unexpected error with a problem, and logs where it happened, without its text. Forbids
+    every response to be stored or taken for another type: most of them hold personal data.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -124,7 +128,9 @@ class LastResort:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], *_PRIVATE]
             await send(message)
 
         try:
@@ -138,7 +144,7 @@ class LastResort:
             if started:
                 return
             problem = problems.Problem(500, "internal", "Internal error; it has been logged.")
-            await problem.response()(scope, receive, send)
+            await problem.response()(scope, receive, watched)
 
 
 async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:

@@ -163,7 +163,7 @@ async def list_notifications(
     return await page(ctx, tenant, matching, cursor, limit)
 
 
-@router.get("/notifications/{id}", summary="Get a notification", responses=documented(404, 422))
+@router.get("/notifications/{id:member}", summary="Get a notification", responses=documented(404, 422))
 async def get_notification(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
     """Get a notification as it is now."""
     return NotificationView.of(_there(await ctx.queries.notification(tenant, id)))

@@ -1,6 +1,6 @@
 """The OpenAPI document: what FastAPI generates, corrected where it does not describe this API."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from api.problems import MEDIA_TYPE, documented
 
 _SCHEMAS: Final = "#/components/schemas/"
+_OF_ALL: Final = (400,)
+"""Errors that any route may return: a query can have too many parameters."""
 _OF_BODIES: Final = (400, 408, 413)
 """Errors that any route with a body may return."""
 
@@ -26,19 +28,23 @@ def correct(app: FastAPI) -> None:
 
 
 def _correct(document: dict[str, Any]) -> None:
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
+            if path.startswith("/v1/"):
+                _add_problems(responses, _OF_ALL)
+            if "security" in operation or "callbacks" in operation["tags"]:
+                _add_problems(responses, (429,))
             if "requestBody" in operation:
-                _add_problems(responses)
+                _add_problems(responses, _OF_BODIES)
             _only_problems(responses)
             _name_successes(responses)
             operation["responses"] = dict(sorted(responses.items()))
     _drop_unused(document)
 
 
-def _add_problems(responses: dict[str, Any]) -> None:
-    for status, response in documented(*_OF_BODIES).items():
+def _add_problems(responses: dict[str, Any], statuses: Sequence[int]) -> None:
+    for status, response in documented(*statuses).items():
         shown = {name: value for name, value in response.items() if name != "model"}
         responses.setdefault(str(status), shown)
 

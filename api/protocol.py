@@ -177,6 +177,7 @@ class BoundedHttp(HttpToolsProtocol):
         headers = {
             **problem.headers,
             "Content-Type": MEDIA_TYPE,
+            "X-Content-Type-Options": "nosniff",
             "Content-Length": len(body),
             "Connection": "close",
         }

@@ -102,6 +102,11 @@ class TokenLeases:
         if bucket.tokens < bucket.low and bucket.asked_at is None:
             self._ask(bucket, self._clock())
 
+    async def settled(self) -> None:
+        """Wait until every lease that was asked for has been answered."""
+        if self._task is not None:
+            await self._task
+
     async def aclose(self) -> None:
         """Stop asking for leases."""
         if self._task is not None:

@@ -18,6 +18,8 @@ import structlog
 TICK_S: Final = 0.025
 HELD_S: Final = 0.05
 """A loop that is held for longer is looked at."""
+LOOK_EVERY_S: Final = 0.1
+"""Shorter holds are not always looked at: each look costs a switch between threads."""
 LOG_EVERY_S: Final = 10.0
 _FRAMES_MAX: Final = 4
 _ROOT: Final = f"{Path(__file__).parents[1]}/"
@@ -81,7 +83,7 @@ class LoopWatch:
         self._logged, self._unlogged = now, 0
 
     def _look(self, thread_id: int) -> None:
-        while not self._stopping.wait(HELD_S):
+        while not self._stopping.wait(LOOK_EVERY_S):
             if self._seen is None and time.monotonic() - self._due > HELD_S:
                 frame = sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage]
                 self._seen = _ours(frame) if frame else None

@@ -155,12 +155,19 @@ async def test_an_unknown_route_answers_with_a_problem(api: httpx.AsyncClient) -
         ("GET", "/nothing", 404, "not_found"),
         ("DELETE", "/notifications", 405, "method_not_allowed"),
         ("GET", "/notifications/not-an-id", 422, "validation_failed"),
+        ("GET", "/notifications/batch", 405, "method_not_allowed"),
+        ("GET", "/dead-letters/replay", 405, "method_not_allowed"),
+        ("PUT", "/notifications/batch", 405, "method_not_allowed"),
+        ("GET", "/notifications/", 404, "not_found"),
+        ("GET", "/notifications/batch/", 404, "not_found"),
     ):
         answer = await api.request(method, path)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert answer.headers["content-type"] == "application/problem+json"
     assert (await api.delete("/notifications")).headers["allow"] == "GET, HEAD, POST"
-    assert (await api.head("/dead-letters/replay")).status_code == 405
+    assert (await api.get("/notifications/batch")).headers["allow"] == "POST"
+    for path in ("/dead-letters/replay", "/notifications/batch"):
+        assert (await api.head(path)).status_code == 405
 
 
 async def test_head_is_answered_as_get_without_the_body(

@@ -1,6 +1,5 @@
 """Leased tokens: a rate over several processes, without asking the store for each request."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -43,8 +42,7 @@ class Process:
         admitted = 0
         for _ in range(count):
             admitted += self.leases.take(bucket) == 0
-            while bucket.asked_at is not None:
-                await asyncio.sleep(0.001)
+            await self.leases.settled()
         return admitted
 
     async def aclose(self) -> None:
@@ -106,8 +104,7 @@ async def test_a_batch_is_owed(processes: list[Process]) -> None:
     bucket = process.leases.bucket("tenant:bank", 0.01, 10)
     assert process.leases.take(bucket) == 0
     process.leases.charge(bucket, 99)
-    while bucket.asked_at is not None:
-        await asyncio.sleep(0.001)
+    await process.leases.settled()
     wait_s = process.leases.take(bucket)
     # 100 were used and 10 were there: a token is due when the other 90 are paid.
     assert wait_s == pytest.approx(91 / 0.01, rel=0.05)
