@@ -1,9 +1,9 @@
 """Rates that hold over all processes, checked without asking the store.
 
 Each process leases tokens of a shared bucket ahead of need and spends them by itself. It never waits for a
-lease: until the answer comes, requests go on as if it had been granted, and what they used is owed. So all
-processes together exceed a rate by what they owe at most, a fraction of a second's worth each, and this is
-taken from what follows. While the store is away, every process keeps to the rate by itself.
+lease: until the answer comes, requests go on as if it had been granted, and what they used is owed. So each
+process can exceed a burst by what was left at its last lease, within one round trip, and this is taken from
+what follows. While the store is away, every process keeps to the rate by itself.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from ratelimit.limiter import STORE_LOST
 
 AHEAD_S: Final = 0.25
-"""For how long a lease may last, in seconds of the full rate; also what may be owed meanwhile."""
+"""For how long a lease may last, in seconds of the full rate; also what may be owed meanwhile at least."""
 AWAY_S: Final = 1.0
 """How long after the store was lost it is asked again."""
 BUCKETS_MAX: Final = 10_000
@@ -124,8 +124,8 @@ class TokenLeases:
         if bucket.asked_at is None:
             self._ask(bucket, now)
         asked_at = now if bucket.asked_at is None else bucket.asked_at
-        # A slow answer refuses nobody: what may be owed grows at the rate.
-        owed_max = max(1.0, bucket.per_s * (AHEAD_S + now - asked_at))
+        # What was left may be owed, and a slow answer refuses nobody: it grows at the rate.
+        owed_max = max(1.0, bucket.per_s * AHEAD_S, bucket.left) + bucket.per_s * (now - asked_at)
         return max(0.0, amount - owed_max - bucket.tokens) / bucket.per_s
 
     def _refill(self, bucket: Bucket, now: float) -> None:
@@ -147,10 +147,9 @@ class TokenLeases:
 
     async def _lease_one(self, bucket: Bucket) -> None:
         ahead = max(1.0, min(bucket.per_s * AHEAD_S, bucket.capacity, 4 * bucket.used))
+        wanted = ceil(max(0.0, ahead - bucket.tokens))
         try:
-            lease = await self._ask_store(
-                bucket.name, bucket.per_s, bucket.capacity, ceil(max(0.0, ahead - bucket.tokens))
-            )
+            lease = await self._ask_store(bucket.name, bucket.per_s, bucket.capacity, wanted)
         except STORE_LOST:
             now = self._clock()
             self._away_until = now + AWAY_S
@@ -161,7 +160,7 @@ class TokenLeases:
             bucket.left, bucket.refilled_at, bucket.used = lease.left, now, 0.0
             bucket.low = ahead / 2
             bucket.is_scarce = bucket.remaining < bucket.capacity / 2
-            if bucket.tokens < 1:
+            if lease.granted < wanted and bucket.tokens < 1:
                 bucket.refused_until = now + max(lease.wait_s, (1 - bucket.tokens) / bucket.per_s)
         finally:
             bucket.asked_at = None

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.ports import free_port
-from ratelimit.leases import AHEAD_S, AWAY_S, Lease, TokenLeases
+from ratelimit.leases import AWAY_S, Lease, TokenLeases
 from ratelimit.limiter import Limiter
 
 
@@ -92,7 +92,7 @@ async def test_nothing_waits_for_the_store(processes: list[Process]) -> None:
     process, per_s = processes[0], 1000.0
     bucket = process.leases.bucket("tenant:bank", per_s, 2000)
     # No lease can be answered: the loop does not run in between.
-    assert [process.leases.take(bucket) for _ in range(int(per_s * AHEAD_S))] == [0.0] * int(per_s * AHEAD_S)
+    assert {process.leases.take(bucket) for _ in range(2000)} == {0.0}
     assert process.leases.take(bucket) > 0
     # A slow answer refuses nobody who keeps to the rate.
     process.clock.now += 1
