@@ -1,6 +1,6 @@
 """The connections of one API process: how many there may be, and how long each may keep the process waiting.
 
-One sweep a second looks at every connection, so that a request costs no timer of its own.
+One sweep a second looks at every connection, so that requests cost no timers.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Stage(StrEnum):
     ANSWERED = "answered"
     """The rest of a request arrives that has been answered already."""
     BUSY = "busy"
-    """A request is being answered; its body has deadlines of its own (api.body_limit)."""
+    """A request is being answered; api.body_limit has the deadlines of its body."""
 
 
 class Connection(Protocol):

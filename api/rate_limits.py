@@ -77,7 +77,7 @@ class RateLimits:
         return _NO_FIELDS
 
     def is_failing(self, scope: Scope) -> bool:
-        """Return whether so many wrong keys come from this address that another is not even looked up."""
+        """Return whether this address sent too many wrong keys: another one is not even looked up."""
         return self._key_failures.are_counted and self._key_failures.is_full(self._addresses.of(scope))
 
     def key_failed(self, scope: Scope) -> None:

@@ -36,7 +36,7 @@ class ApiPolicy(BaseModel):
     callback_failures_per_minute: Annotated[float, Field(gt=0)] = 600
     """The callbacks with a wrong signature from one client address."""
     tenants: dict[str, TenantRate] = Field(default_factory=dict[str, TenantRate])
-    """Tenants with a rate of their own."""
+    """Other rates for single tenants."""
 
     def tenant_rate(self, tenant: str) -> float:
         """The requests per second of a tenant."""

@@ -32,7 +32,7 @@ class Lease(NamedTuple):
 
 
 AskStore = Callable[[str, float, float, int], Awaitable[Lease]]
-"""Leases from the bucket of this name, with this rate and capacity, so many tokens. Raises STORE_LOST."""
+"""Leases tokens: the bucket's name, its rate and capacity, and how many. Raises one of STORE_LOST."""
 
 
 class Bucket:
@@ -101,11 +101,6 @@ class TokenLeases:
         bucket.used += amount
         if bucket.tokens < bucket.low and bucket.asked_at is None:
             self._ask(bucket, self._clock())
-
-    async def settled(self) -> None:
-        """Wait until every lease that was asked for has been answered."""
-        if self._task is not None:
-            await self._task
 
     async def aclose(self) -> None:
         """Stop asking for leases."""

@@ -85,12 +85,12 @@ class LoopWatch:
     def _look(self, thread_id: int) -> None:
         while not self._stopping.wait(LOOK_EVERY_S):
             if self._seen is None and time.monotonic() - self._due > HELD_S:
-                frame = sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage]
+                frame = sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage] (no other way)
                 self._seen = _ours(frame) if frame else None
 
 
 def _ours(stack: FrameType) -> list[str]:
-    """The frames of our own code, innermost first; of any code if none is ours."""
+    """Return the frames of Herald, innermost first; of any code if there is none."""
     frames = [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in walk_stack(stack)]
     ours = [frame for frame in frames if frame[0].startswith(_ROOT) and "site-packages" not in frame[0]]
     return [f"{file}:{line} {name}" for file, line, name in (ours or frames)[:_FRAMES_MAX]]

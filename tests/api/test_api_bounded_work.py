@@ -164,11 +164,11 @@ async def test_a_long_request_lets_others_run(
     api: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
-    sleep = asyncio.sleep
+    slept = asyncio.sleep
 
     async def counted(delay: float) -> None:
         given.append(delay)
-        await sleep(delay)
+        await slept(delay)
 
     # A turn of no time: every part of the work then lets others run.
     monkeypatch.setattr(turns, "TURN_S", 0.0)

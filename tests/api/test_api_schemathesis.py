@@ -54,7 +54,7 @@ schema = schemathesis.openapi.from_dict(
 
 @pytest_asyncio.fixture(scope="module")
 async def api_url(database: str) -> AsyncIterator[str]:
-    """The API in a process of its own: the tests block this one."""
+    """The API in a separate process: the tests block this one."""
     port = free_port()
     environment = {
         **os.environ,

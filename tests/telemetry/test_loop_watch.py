@@ -17,7 +17,7 @@ def hold(seconds: float) -> None:
 
 
 async def ticked(late: list[float], times: int) -> None:
-    """Wait until the watch has ticked so many times."""
+    """Wait for this many ticks of the watch."""
 
     async def has() -> bool:
         return len(late) >= times
