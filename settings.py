@@ -9,10 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -25,6 +35,10 @@ from providers.settings import ProviderSettings, RouteSettings, SettingsError
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -114,6 +128,12 @@ class Settings(StoreSettings, IdentitySettings):
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     api_nice: Annotated[int, Field(ge=0, le=19)] = 0
     """nice(2) level of this API process. Raise it on one that only serves provider callbacks."""
+    api_connections_max: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    """The most client connections of one API process; more are answered 503."""
+    api_connections_per_address_max: Annotated[int, Field(ge=0)] = 0
+    """The most of them from one address; 0: no limit. A proxy in front of the API is one address."""
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """The networks whose proxies name the client in `X-Forwarded-For`."""
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Where a worker serves its metrics; 0: it does not. The API serves its own at /metrics."""

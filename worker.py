@@ -18,6 +18,7 @@ from domain.notification import Lane
 from runtime.shutdown import ShutdownWatchdog
 from settings import Settings, SettingsError
 from telemetry import logs
+from telemetry.loop_watch import LoopWatch
 from temporal.client import connect
 from wiring.parts import Parts, opened
 from wiring.startup import establish_limits, keep_schedule
@@ -43,7 +44,10 @@ async def run(settings: Settings, lanes: Sequence[Lane]) -> None:
             if settings.metrics_port
             else None
         )
+        watch = LoopWatch(parts.metrics.event_loop_held_seconds.record)
+        watch.start()
         await work(parts, client, stop)
+        watch.stop()
         if stop_serving:
             stop_serving()
     log.info("worker_stopped")

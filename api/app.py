@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from ipaddress import ip_network
 from typing import Final
 
 import structlog
@@ -32,10 +33,13 @@ from api import (
 )
 from api.auth import Keys
 from api.body_limit import BodyLimit
+from api.client_address import ClientAddresses
 from api.context import AppContext
 from api.health import Probes
 from api.key_uses import KeyUses
 from api.methods import HeadAsGet
+from api.rate_limits import RateLimits
+from api.reference import Reference
 from api.request_ids import request_id
 from api.sealed import Seal
 from delivery.limit_counts import LimitCounts
@@ -46,6 +50,7 @@ from domain.ids import namespace
 from domain.notification import Channel
 from domain.web_push import PUSH_SERVICES
 from providers import registry
+from ratelimit.leases import Lease, TokenLeases
 from ratelimit.limiter import Limiter
 from settings import Settings
 from storage import api_keys
@@ -58,10 +63,13 @@ from storage.providers import Providers
 from storage.queries import Queries
 from storage.receipts import Receipts
 from storage.users import Users
+from telemetry.loop_watch import LoopWatch
 from telemetry.metrics import CONTENT_TYPE, Metrics
 
 FLUSH_S: Final = 4.0
 """How long shutdown waits for accepted writes to reach the database."""
+
+_PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -79,6 +87,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             app.state.context = await _context(settings, metrics, stack)
+            watch = LoopWatch(metrics.event_loop_held_seconds.record)
+            watch.start()
+            stack.callback(watch.stop)
             yield
 
     app = FastAPI(
@@ -90,7 +101,9 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
         strict_content_type=False,
         redirect_slashes=False,
+        openapi_url=None,
     )
+    app.state.metrics = metrics
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(LastResort)
@@ -111,11 +124,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.add_api_route("/metrics", exposed, include_in_schema=False)
     openapi.correct(app)
+    Reference(app)
     return app
 
 
 class LastResort:
-    """Answers an unexpected error with a problem, and logs where it happened, without its text."""
+    """Answers an unexpected error with a problem, and logs where it happened, without its text. Forbids
+    every response to be stored or taken for another type: most of them hold personal data.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -125,7 +141,9 @@ class LastResort:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], *_PRIVATE]
             await send(message)
 
         try:
@@ -146,7 +164,7 @@ class LastResort:
             if started:
                 return
             problem = problems.Problem(500, "internal", "Internal error; it has been logged.")
-            await problem.response(id)(scope, receive, send)
+            await problem.response(id)(scope, receive, watched)
 
 
 async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:
@@ -175,6 +193,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     stack.push_async_callback(uses.aclose)
     return AppContext(
         keys=Keys(partial(api_keys.lookup, pool), uses.note),
+        rate_limits=_rate_limits(settings, limiter, metrics, stack),
         ledger=ledger,
         queries=queries,
         users=Users(pool),
@@ -200,6 +219,18 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         public_url=settings.public_url.rstrip("/"),
         reason_required=settings.audit_reason_required,
         workflow_url=f"{temporal.ui_url.rstrip('/')}/namespaces/{temporal.namespace}/workflows/",
+    )
+
+
+def _rate_limits(settings: Settings, limiter: Limiter, metrics: Metrics, stack: AsyncExitStack) -> RateLimits:
+    async def lease(name: str, per_s: float, capacity: float, wanted: int) -> Lease:
+        return Lease(*await limiter.lease(name, per_s, capacity, wanted))
+
+    leases = TokenLeases(lease)
+    stack.push_async_callback(leases.aclose)
+    addresses = ClientAddresses([ip_network(str(network)) for network in settings.trusted_proxies])
+    return RateLimits(
+        settings.catalog.api, leases, addresses, lambda reason: metrics.requests_refused.add(reason=reason)
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from api.broadcast_models import RecipientIn
-from api.problems import FieldError, Problem, field_errors
+from api.problems import FieldError, Problem, invalid_body
 from domain.broadcasts import LINE_BYTES_MAX, BroadcastRecipient, Refusal
 from domain.notification import Channel
 
@@ -209,7 +209,7 @@ def _recipient(number: int, item: Any) -> ParsedLine:
     try:
         given = RecipientIn.model_validate(item)
     except ValidationError as error:
-        first, *_ = field_errors(error.errors(include_url=False), in_body=True)
+        first, *_ = invalid_body(error).errors
         return Refusal(number, first.code, first.message, first.pointer)
     return recipient_of(number, given)
 

@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 
 from api.access import access_of, admit
 from api.problems import Problem
+from api.rate_limits import RateLimits
 from api.requests import JsonRequest, refuse_unknown_query, require_json
 from domain.access import Caller, Scope
 from domain.key_format import is_intact, split
@@ -83,6 +84,11 @@ class Keys:
             self._note_use(prefix)
         return found.caller
 
+    def knows(self, authorization: str | None) -> bool:
+        """Return whether the header's key was valid lately, so that looking it up again is no guess."""
+        parts = split((authorization or "").partition(" ")[2].strip())
+        return parts is not None and parts[0] in self._cached
+
     def _begin(self, prefix: str) -> _Cached:
         cached = _Cached(monotonic() + TTL_S, asyncio.ensure_future(self._ask(prefix)))
         self._cached[prefix] = cached
@@ -116,11 +122,13 @@ class KeyedRoute(APIRoute):
         known = [parameter.alias for parameter in self.dependant.query_params]
 
         async def authenticated(request: Request) -> Response:
-            keys: Keys = request.app.state.context.keys
-            caller = await keys.caller_of(request.headers.get("authorization"))
+            ctx = request.app.state.context
+            caller = await _admitted(ctx.keys, ctx.rate_limits, request)
             request.state.caller, request.state.tenant = caller, admit(caller, access, request)
             refuse_unknown_query(request, known)
-            return await handle(self.readable(request))
+            response = await handle(self.readable(request))
+            response.raw_headers += ctx.rate_limits.fields(caller)
+            return response
 
         return authenticated
 
@@ -140,6 +148,22 @@ class StreamedRoute(KeyedRoute):
     def readable(self, request: Request) -> Request:
         """Return the request unchanged."""
         return request
+
+
+async def _admitted(keys: Keys, limits: RateLimits, request: Request) -> Caller:
+    """Return the holder of the request's key. Raises Problem (401, 429)."""
+    limits.check_address(request.scope)
+    header = request.headers.get("authorization")
+    if limits.is_failing(request.scope) and not keys.knows(header):
+        limits.key_failed(request.scope)
+    try:
+        caller = await keys.caller_of(header)
+    except Problem as problem:
+        if problem.code in ("api_key_invalid", "api_key_mistyped"):
+            limits.key_failed(request.scope)
+        raise
+    limits.check(caller)
+    return caller
 
 
 async def _tenant(request: Request, _: Annotated[Any, Security(_DOCUMENTED)]) -> str:

@@ -10,15 +10,19 @@ from api.body_sizes import BODY_BYTES_MAX, bytes_max, too_large_message
 from api.problems import Problem
 from api.protocol import WHOLE
 
+PARAMETERS_MAX: Final = 100
+"""The maximum number of parameters in a query."""
 BODY_WITHIN_S: Final = 30.0
-"""How long the next part of a body may take to arrive."""
+"""How long a body may take to arrive; of an upload, how long its next part may take."""
+BYTES_PER_S_MIN: Final = 10_000
+"""The least average pace of an upload, once it has taken BODY_WITHIN_S."""
 _DRAIN_BYTES_MAX: Final = 8 * BODY_BYTES_MAX
 _DRAIN_S: Final = 2.0
 
 
 class BodyLimit:
-    """Refuses bodies larger than their path allows (413), and those that pause longer than BODY_WITHIN_S
-    (408).
+    """Refuses bodies larger than their path allows (413), those that are too slow (408), and queries with too
+    many parameters (400).
 
     The rest of a refused body is read and dropped, within limits: closing a connection with unread data
     resets it, and its client would never see the response.
@@ -30,6 +34,10 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if scope["query_string"].count(b"&") >= PARAMETERS_MAX:
+            detail = f"The query has more than {PARAMETERS_MAX} parameters."
+            await Problem(400, "too_many_parameters", detail).response()(scope, receive, send)
             return
         headers = dict(scope["headers"])
         limit = bytes_max(scope["path"])
@@ -46,7 +54,10 @@ class BodyLimit:
 
 
 class _Limited:
+    """The body of one request. What counts is the time spent waiting for the client, not for the route."""
+
     def __init__(self, scope: Scope, receive: Receive, bytes_max: int) -> None:
+        self._waited_s = 0.0
         self._scope = scope
         self._receive = receive
         self._bytes_max = bytes_max
@@ -66,11 +77,18 @@ class _Limited:
         return message
 
     async def _in_time(self) -> Message:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        allowed_s = BODY_WITHIN_S - self._waited_s
+        if self._bytes_max > BODY_BYTES_MAX:
+            allowed_s = min(BODY_WITHIN_S, allowed_s + self._bytes / BYTES_PER_S_MIN)
         try:
-            async with asyncio.timeout(BODY_WITHIN_S):
+            async with asyncio.timeout(allowed_s):
                 return await self._receive()
         except TimeoutError:
             raise HTTPException(408, headers={"Connection": "close"}) from None
+        finally:
+            self._waited_s += loop.time() - began
 
 
 async def discard(receive: Receive) -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.fields import LocalTime, Metadata, Name, Request, Shown, Storable, Time, TimeZone, Title
@@ -62,8 +62,12 @@ class RecipientIn(Request):
 class ListIn(Request):
     """A list of recipients in the request itself."""
 
+    # Each recipient is validated by itself (api.broadcasts): all at once would hold the event loop.
     kind: Literal["list"]
-    recipients: Annotated[list[RecipientIn], Field(min_length=1, max_length=LIST_MAX)]
+    recipients: Annotated[
+        list[SkipValidation[RecipientIn]],
+        Field(min_length=1, max_length=LIST_MAX),
+    ]
 
 
 class UploadIn(Request):

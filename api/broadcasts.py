@@ -1,37 +1,44 @@
 """Broadcasts: one message to many recipients. The API stores them, workers process them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
 
 from api import audience
 from api.acts import Acting, AuditedRoute, Source
 from api.auth import Tenant
+from api.body_sizes import VALUES_MAX
 from api.broadcast_models import (
     BroadcastIn,
     BroadcastPage,
     BroadcastView,
     ListIn,
     QueryIn,
+    RecipientIn,
     RefusedLine,
     RefusedPage,
     view,
 )
 from api.context import AppContext, Ctx
 from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
-from api.problems import FieldError, Problem, documented, invalid
+from api.problems import ERRORS_MAX, FieldError, Problem, documented, invalid, invalid_body, pointer
+from api.requests import has_more_values, too_many_values
 from api.submissions import key_from
 from api.times import time_refused
+from api.turns import Turns
 from delivery.broadcast_commands import command_broadcast
 from domain.audit import Action, AuditEntry, Origin, Value
 from domain.broadcasts import (
     COMMANDS,
     Audience,
     Broadcast,
+    BroadcastRecipient,
     Command,
     Window,
 )
@@ -46,6 +53,8 @@ from storage.records import NewBroadcast
 router = APIRouter(tags=["broadcasts"], route_class=AuditedRoute, responses=documented(401, 503))
 
 _COMMANDED = documented(400, 404, 409, 422)
+_NOT_DUMPED: Final[dict[str, Any]] = {"idempotency_key": True, "audience": {"recipients"}}
+"""What identifies the request, and what is dumped part by part."""
 
 
 @router.post(
@@ -67,8 +76,11 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, 
     An invalid template is refused; a recipient whose data does not fit it becomes a refused line.
     """
     key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
-    supplied = body.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key"})
-    new = _new(ctx, tenant, body, key, supplied)
+    supplied = body.model_dump(mode="json", exclude_unset=True, exclude=_NOT_DUMPED)
+    recipients: list[BroadcastRecipient] = []
+    if isinstance(body.audience, ListIn):
+        recipients, supplied["audience"]["recipients"] = await _recipients(body.audience)
+    new = _new(ctx, tenant, body, key, supplied, recipients)
     if late := time_refused(datetime.now(UTC), "start_at", body.start_at, body.expires_at):
         found = await ctx.broadcasts.named(tenant, key)
         if found is None:
@@ -200,14 +212,43 @@ def view_of(ctx: AppContext, broadcast: Broadcast) -> BroadcastView:
     return view(broadcast, broadcast_workflow_id(broadcast.id), ctx.workflow_url)
 
 
+async def _recipients(asked: ListIn) -> tuple[list[BroadcastRecipient], list[dict[str, Any]]]:
+    """Return the recipients of a list, and what the client supplied of each. Raises Problem (422)."""
+    turns, errors, omitted = Turns(), list[FieldError](), 0
+    recipients: list[BroadcastRecipient] = []
+    supplied: list[dict[str, Any]] = []
+    for index, item in enumerate(asked.recipients):
+        try:
+            if has_more_values(item, VALUES_MAX):
+                raise too_many_values(VALUES_MAX)
+            given = RecipientIn.model_validate(item)
+        except ValidationError as error:
+            problem = invalid_body(error)
+            place = pointer("audience", "recipients", index)
+            listed = problem.errors[: ERRORS_MAX - len(errors)]
+            errors += [replace(one, pointer=f"{place}{one.pointer}") for one in listed]
+            omitted += problem.omitted + len(problem.errors) - len(listed)
+        else:
+            recipients.append(audience.recipient_of(index + 1, given))
+            supplied.append(given.model_dump(mode="json", exclude_unset=True))
+        await turns.give()
+    if errors:
+        raise invalid(errors, omitted)
+    return recipients, supplied
+
+
 def _new(
-    ctx: AppContext, tenant: str, body: BroadcastIn, key: str, supplied: Mapping[str, Any]
+    ctx: AppContext,
+    tenant: str,
+    body: BroadcastIn,
+    key: str,
+    supplied: Mapping[str, Any],
+    recipients: Sequence[BroadcastRecipient],
 ) -> NewBroadcast:
     if body.type not in ctx.catalog.types:
         known = ", ".join(ctx.catalog.types)
         raise invalid([FieldError("/type", "unknown_type", f"unknown type; expected one of {known}")])
     asked, window, keys = body.audience, body.window, ctx.fingerprint_keys
-    recipients = asked.recipients if isinstance(asked, ListIn) else []
     query = asked.model_dump(mode="json", exclude={"kind"}) if isinstance(asked, QueryIn) else None
     return NewBroadcast(
         id=broadcast_id(ctx.namespace, tenant, key),
@@ -223,7 +264,7 @@ def _new(
         data=body.data,
         metadata=body.metadata,
         query=query,
-        recipients=[audience.recipient_of(number, given) for number, given in enumerate(recipients, 1)],
+        recipients=recipients,
         rate_per_s=body.rate_per_s,
         window=Window(window.start, window.end, window.time_zone) if window else None,
         start_at=body.start_at,

@@ -1,5 +1,7 @@
 """Providers' callbacks: each is verified as its vendor provides, stored, and then acknowledged."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,11 +11,15 @@ from fastapi.responses import PlainTextResponse
 
 from api.context import AppContext, Ctx
 from api.problems import Problem, documented
+from domain.outcome import Receipt
+from domain.replies import Reply
 from providers.base import AnswersChallenge, CallbackRefused, CallbackRequest, Provider, ReceivesReplies
 
 router = APIRouter(tags=["callbacks"])
 log = structlog.stdlib.get_logger(__name__)
 
+PARSED_AT_ONCE_BYTES: Final = 32_768
+"""A larger callback is parsed in a thread: it can report thousands of events."""
 _STATUS: Final = {"malformed": 400, "callbacks_not_supported": 404}
 """Every other refusal of an adapter concerns the signature or its age: 401."""
 
@@ -38,10 +44,12 @@ async def take(provider: str, request: Request, ctx: Ctx) -> Response:
         now=datetime.now(UTC),
     )
     try:
-        receipts = adapter.parse_callback(callback)
-        replies = adapter.parse_replies(callback) if isinstance(adapter, ReceivesReplies) else ()
+        if len(callback.body) <= PARSED_AT_ONCE_BYTES:
+            receipts, replies = _parsed(adapter, callback)
+        else:
+            receipts, replies = await asyncio.to_thread(_parsed, adapter, callback)
     except CallbackRefused as refusal:
-        raise _refused(provider, ctx, refusal) from None
+        raise _refused(provider, ctx, request, refusal) from None
     if receipts:
         await ctx.receipts.store(provider, receipts)
     for receipt in receipts:
@@ -66,7 +74,13 @@ async def answer(provider: str, request: Request, ctx: Ctx) -> PlainTextResponse
     try:
         return PlainTextResponse(adapter.challenge(dict(request.query_params)))
     except CallbackRefused as refusal:
-        raise _refused(provider, ctx, refusal) from None
+        raise _refused(provider, ctx, request, refusal) from None
+
+
+def _parsed(adapter: Provider, callback: CallbackRequest) -> tuple[Sequence[Receipt], Sequence[Reply]]:
+    """Return what a callback reports. Raises CallbackRefused."""
+    receipts = adapter.parse_callback(callback)
+    return receipts, adapter.parse_replies(callback) if isinstance(adapter, ReceivesReplies) else ()
 
 
 def _adapter(provider: str, ctx: AppContext) -> Provider:
@@ -76,7 +90,10 @@ def _adapter(provider: str, ctx: AppContext) -> Provider:
     return adapter
 
 
-def _refused(provider: str, ctx: AppContext, refusal: CallbackRefused) -> Problem:
+def _refused(provider: str, ctx: AppContext, request: Request, refusal: CallbackRefused) -> Problem:
     ctx.metrics.callbacks_refused.add(provider=provider, code=refusal.code)
     log.warning("callback_refused", provider=provider, code=refusal.code)
-    return Problem(_STATUS.get(refusal.code, 401), refusal.code, str(refusal))
+    status = _STATUS.get(refusal.code, 401)
+    if status == 401:
+        ctx.rate_limits.callback_failed(request.scope)
+    return Problem(status, refusal.code, str(refusal))

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from api.auth import Keys
 from api.health import Probes
+from api.rate_limits import RateLimits
 from api.sealed import Seal
 from delivery.limit_counts import LimitCounts
 from delivery.operator_commands import OperatorCommands
@@ -39,6 +40,7 @@ class AppContext:
     """
 
     keys: Keys
+    rate_limits: RateLimits
     ledger: Ledger
     queries: Queries
     users: Users

@@ -44,21 +44,29 @@ def _storable(value: Any) -> Any:
 
 
 def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
+    # First of all: it bounds the work that follows.
+    if _depth(value) > METADATA_DEPTH_MAX:
+        raise PydanticCustomError("too_deep", "at most {max} levels deep", {"max": METADATA_DEPTH_MAX})
     try:
         refuse_unstorable_json(value)
     except UnstorableText as error:
         raise PydanticCustomError("not_storable", "{reason}", {"reason": str(error)}) from None
-    if _depth(value) > METADATA_DEPTH_MAX:
-        raise PydanticCustomError("too_deep", "at most {max} levels deep", {"max": METADATA_DEPTH_MAX})
     if len(json.dumps(value, separators=(",", ":")).encode()) > METADATA_BYTES_MAX:
-        raise PydanticCustomError("too_long", "at most {max} bytes as JSON", {"max": METADATA_BYTES_MAX})
+        raise _metadata_too_long()
     return value
 
 
 def _depth(value: Any) -> int:
-    """Return how deep lists and objects are nested; without recursion, and stopping above the limit."""
-    level, depth = [value], 0
+    """Return how deep lists and objects are nested; without recursion, and stopping above the limit.
+
+    Raises PydanticCustomError for more values than fit into METADATA_BYTES_MAX.
+    """
+    level, depth, count = [value], 0, 0
     while level and depth <= METADATA_DEPTH_MAX:
+        count += len(level)
+        # Each value takes a byte at least, and a comma.
+        if count > METADATA_BYTES_MAX // 2:
+            raise _metadata_too_long()
         level = [
             child
             for item in level
@@ -67,6 +75,10 @@ def _depth(value: Any) -> int:
         ]
         depth += 1
     return depth
+
+
+def _metadata_too_long() -> PydanticCustomError:
+    return PydanticCustomError("too_long", "at most {max} bytes as JSON", {"max": METADATA_BYTES_MAX})
 
 
 def _time_text(value: Any) -> Any:

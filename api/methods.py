@@ -3,8 +3,18 @@
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class _MemberConvertor(StringConvertor):
+    """The id of a member of a collection; the names of the collection's own routes are no ids."""
+
+    regex = r"(?!batch$)[^/]+"
+
+
+register_url_convertor("member", _MemberConvertor())
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from api.acts import AuditedRoute, Source, require_reason
 from api.auth import Clear, Tenant
+from api.body_sizes import VALUES_MAX
 from api.context import AppContext, Ctx
 from api.direct import DirectRoute
 from api.fields import Name, Time
@@ -28,9 +29,11 @@ from api.models import (
     NotificationView,
     Timeline,
 )
-from api.problems import FieldError, Problem, documented, field_errors, invalid
+from api.problems import FieldError, Problem, documented, invalid, invalid_body
+from api.requests import has_more_values
 from api.submissions import Prepared, accepted_view, is_same, key_from, prepare, reused
 from api.timeline import entries
+from api.turns import Turns
 from delivery.operator_commands import NoSuchNotification
 from domain.access import Scope
 from domain.ids import workflow_id
@@ -54,6 +57,10 @@ KEY_HEADER: Final[Mapping[str, Any]] = {
     "schema": {"type": "string", "maxLength": 255},
     "example": "txn-981",
 }
+
+BATCH_ERRORS_MAX: Final = 1_000
+"""How many errors the response to a batch lists, besides the first one of each item."""
+_KINDS: Final = {202: "accepted", 200: "replayed", 422: "refused"}
 
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -101,30 +108,34 @@ async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, ctx: Ctx
     The response is 200 whatever the results; each item's `status` is 202 (new), 200 (replayed), or 422 with
     a `problem`. A refused item does not affect the others.
     """
-    results = [_prepare_item(ctx, tenant, index, item) for index, item in enumerate(body.notifications)]
+    ctx.rate_limits.charge(request.state.caller, len(body.notifications) - 1)
+    turns, told = Turns(), _Told()
+    results: list[Prepared | BatchItem] = []
+    for index, item in enumerate(body.notifications):
+        results.append(_prepare_item(ctx, tenant, index, item, told))
+        await turns.give()
     late = [item.submission.id for item in results if isinstance(item, Prepared) and item.refused_if_new]
     known = await ctx.ledger.accepted(late) if late else {}
     for index, item in enumerate(results):
         if isinstance(item, Prepared) and item.refused_if_new and item.submission.id not in known:
-            results[index] = _refused(index, invalid([item.refused_if_new]))
+            results[index] = _refused(index, invalid([item.refused_if_new]), told)
     ready = [item for item in results if isinstance(item, Prepared)]
     acceptances = await ctx.ledger.accept_all([item.submission for item in ready]) if ready else []
     replayed = [acceptance.id for acceptance in acceptances if not acceptance.created]
     rows = await ctx.queries.notifications(tenant, replayed) if replayed else {}
     _count(ctx, ready, acceptances)
     answers = iter(zip(ready, acceptances, strict=True))
-    items = [
-        _item(ctx, index, *next(answers), rows) if isinstance(result, Prepared) else result
-        for index, result in enumerate(results)
-    ]
-    out = BatchOut(
-        accepted=sum(item.status == 202 for item in items),
-        replayed=sum(item.replayed for item in items),
-        refused=sum(item.problem is not None for item in items),
-        results=items,
-    )
-    # Serialised here: FastAPI would process a thousand items twice.
-    return Response(out.model_dump_json(), media_type="application/json")
+    counts: Counter[str] = Counter()
+    parts: list[str] = []
+    for index, result in enumerate(results):
+        if isinstance(result, Prepared):
+            result = _item(ctx, index, *next(answers), rows, told)
+        counts[_KINDS[result.status]] += 1
+        parts.append(result.model_dump_json())
+        await turns.give()
+    # Written here: FastAPI, or one call for a thousand items, would hold the event loop.
+    totals = ",".join(f'"{kind}":{counts[kind]}' for kind in ("accepted", "replayed", "refused"))
+    return Response(f'{{{totals},"results":[{",".join(parts)}]}}', media_type="application/json")
 
 
 @router.get("/notifications", summary="List notifications", responses=documented(422))
@@ -154,7 +165,7 @@ async def list_notifications(
     return await page(ctx, tenant, matching, cursor, limit)
 
 
-@router.get("/notifications/{id}", summary="Get a notification", responses=documented(404, 422))
+@router.get("/notifications/{id:member}", summary="Get a notification", responses=documented(404, 422))
 async def get_notification(id: UUID, tenant: Tenant, ctx: Ctx) -> NotificationView:
     """Get a notification as it is now."""
     return NotificationView.of(_there(await ctx.queries.notification(tenant, id)))
@@ -250,21 +261,38 @@ async def _accept(ctx: AppContext, prepared: Prepared) -> Acceptance:
     return Acceptance(id, False, known[id])
 
 
-def _prepare_item(ctx: AppContext, tenant: str, index: int, item: Any) -> Prepared | BatchItem:
+class _Told:
+    """How many errors a batch's response still lists: one of each item in any case."""
+
+    def __init__(self) -> None:
+        self._left = BATCH_ERRORS_MAX
+
+    def first(self, errors: Sequence[FieldError]) -> Sequence[FieldError]:
+        """Return those of an item's errors that are listed."""
+        listed = errors[: max(1, self._left)]
+        self._left -= len(listed)
+        return listed
+
+
+def _prepare_item(ctx: AppContext, tenant: str, index: int, item: Any, told: _Told) -> Prepared | BatchItem:
     try:
+        if has_more_values(item, VALUES_MAX):
+            raise invalid([FieldError("", "too_many_values", f"more than {VALUES_MAX} values")])
         request = NotificationIn.model_validate(item)
         if request.idempotency_key is None:
             raise invalid([FieldError("/idempotency_key", "required", "each item needs an idempotency key")])
         return prepare(ctx, tenant, request, request.idempotency_key)
     except ValidationError as error:
-        return _refused(index, invalid(field_errors(error.errors(include_url=False), in_body=True)))
+        return _refused(index, invalid_body(error), told)
     except Problem as problem:
-        return _refused(index, problem)
+        return _refused(index, problem, told)
 
 
-def _refused(index: int, problem: Problem) -> BatchItem:
-    errors = [replace(error, pointer=f"/notifications/{index}{error.pointer}") for error in problem.errors]
-    placed = Problem(problem.status, problem.code, problem.detail, errors=errors)
+def _refused(index: int, problem: Problem, told: _Told) -> BatchItem:
+    listed = told.first(problem.errors)
+    errors = [replace(error, pointer=f"/notifications/{index}{error.pointer}") for error in listed]
+    omitted = problem.omitted + len(problem.errors) - len(listed)
+    placed = Problem(problem.status, problem.code, problem.detail, errors=errors, omitted=omitted)
     return BatchItem(index=index, status=problem.status, problem=placed.document())
 
 
@@ -279,13 +307,18 @@ def _count(ctx: AppContext, prepared: Sequence[Prepared], acceptances: Sequence[
 
 
 def _item(
-    ctx: AppContext, index: int, prepared: Prepared, acceptance: Acceptance, rows: Mapping[UUID, Row]
+    ctx: AppContext,
+    index: int,
+    prepared: Prepared,
+    acceptance: Acceptance,
+    rows: Mapping[UUID, Row],
+    told: _Told,
 ) -> BatchItem:
     if acceptance.created:
         view = accepted_view(prepared.submission, acceptance)
         return BatchItem(index=index, status=202, id=acceptance.id, notification=view)
     if not is_same(ctx, prepared, acceptance):
-        return _refused(index, reused())
+        return _refused(index, reused(), told)
     view = NotificationView.of(rows[acceptance.id])
     return BatchItem(index=index, status=200, id=acceptance.id, replayed=True, notification=view)
 

@@ -1,6 +1,6 @@
 """The OpenAPI document: what FastAPI generates, corrected where it does not describe this API."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,6 +10,8 @@ from api.access import ACCESS, TENANT_HEADER, Access, Whose
 from api.problems import MEDIA_TYPE, documented
 
 _SCHEMAS: Final = "#/components/schemas/"
+_OF_ALL: Final = (400,)
+"""Errors that any route may return: a query can have too many parameters."""
 _OF_BODIES: Final = (400, 408, 413)
 """Errors that any route with a body may return."""
 _OF_KEYS: Final = (400, 403)
@@ -42,6 +44,10 @@ def _correct(document: dict[str, Any]) -> None:
             responses = operation["responses"]
             if access := ACCESS.get((method.upper(), path.removeprefix("/v1"))):
                 _describe_access(operation, access)
+            if path.startswith("/v1/"):
+                _add_problems(responses, _OF_ALL)
+            if "security" in operation or "callbacks" in operation["tags"]:
+                _add_problems(responses, (429,))
             if "requestBody" in operation:
                 _add_problems(responses, _OF_BODIES)
             _only_problems(responses)
@@ -61,7 +67,7 @@ def _describe_access(operation: dict[str, Any], access: Access) -> None:
     _add_problems(operation["responses"], _OF_KEYS)
 
 
-def _add_problems(responses: dict[str, Any], statuses: tuple[int, ...]) -> None:
+def _add_problems(responses: dict[str, Any], statuses: Sequence[int]) -> None:
     for status, response in documented(*statuses).items():
         shown = {name: value for name, value in response.items() if name != "model"}
         responses.setdefault(str(status), shown)

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from api.body_sizes import too_large_message
@@ -19,6 +19,12 @@ from storage.postgres import NOT_STORABLE, UNREACHABLE
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
+ERRORS_MAX: Final = 20
+"""How many errors a problem lists; it counts the rest."""
+POINTER_CHARS_MAX: Final = 200
+MESSAGE_CHARS_MAX: Final = 500
+_EXAMINED_MAX: Final = 1_000
+"""With more errors than this, they are only counted: describing them would hold the event loop."""
 
 STATUS_CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
@@ -28,6 +34,7 @@ STATUS_CODES: Final[Mapping[int, str]] = {
     408: "body_too_slow",
     413: "body_too_large",
     422: "validation_failed",
+    429: "too_many_requests",
     500: "internal",
     503: "unavailable",
 }
@@ -80,9 +87,18 @@ class FieldError:
     code: str
     message: str
 
+    def __post_init__(self) -> None:
+        """Shorten what may repeat a part of the request."""
+        object.__setattr__(self, "pointer", _shortened(self.pointer, POINTER_CHARS_MAX))
+        object.__setattr__(self, "message", _shortened(self.message, MESSAGE_CHARS_MAX))
+
+
+def _shortened(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+
 
 class Problem(Exception):
-    """An error response."""
+    """An error response. It lists the first ERRORS_MAX errors and counts the rest, with `omitted`."""
 
     def __init__(
         self,
@@ -91,13 +107,15 @@ class Problem(Exception):
         detail: str,
         *,
         errors: Sequence[FieldError] = (),
+        omitted: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
-        self.detail = detail
-        self.errors = tuple(errors)
+        self.detail = _shortened(detail, POINTER_CHARS_MAX + MESSAGE_CHARS_MAX)
+        self.errors = tuple(errors[:ERRORS_MAX])
+        self.omitted = omitted + len(errors) - len(self.errors)
         self.headers = dict(headers or {})
 
     def document(self) -> dict[str, Any]:
@@ -114,6 +132,8 @@ class Problem(Exception):
                 {"pointer": error.pointer, "code": error.code, "message": error.message}
                 for error in self.errors
             ]
+        if self.omitted:
+            document["errors_omitted"] = self.omitted
         return document
 
     def response(self, request_id: str | None = None) -> Response:
@@ -142,7 +162,8 @@ class ProblemView(BaseModel):
     status: int
     detail: str
     code: str = Field(examples=["validation_failed"])
-    errors: list[FieldErrorView] = []
+    errors: Annotated[list[FieldErrorView], Field(max_length=ERRORS_MAX)] = []
+    errors_omitted: int = Field(default=0, description="How many further errors there are.")
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -158,10 +179,23 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def invalid(errors: Sequence[FieldError]) -> Problem:
-    """Build the problem for a request that was read but is not valid."""
+def invalid(errors: Sequence[FieldError], omitted: int = 0) -> Problem:
+    """Build the problem for a request that was read but is not valid. `omitted`: how many more errors
+    there are.
+    """
     first = errors[0]
-    return Problem(422, "validation_failed", f"{first.pointer or 'body'}: {first.message}", errors=errors)
+    detail = f"{first.pointer or 'body'}: {first.message}"
+    return Problem(422, "validation_failed", detail, errors=errors, omitted=omitted)
+
+
+def invalid_body(error: ValidationError) -> Problem:
+    """Build the problem for a part of a body that is not valid; pointers start within that part."""
+    count = error.error_count()
+    if count > _EXAMINED_MAX:
+        message = f"{count} errors: correct the form of the request"
+        return invalid([FieldError("", "too_many_errors", message)])
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return invalid(field_errors(found[:ERRORS_MAX], in_body=True), max(0, count - ERRORS_MAX))
 
 
 def unavailable(error: BaseException) -> Problem:
@@ -226,7 +260,8 @@ def install(app: FastAPI) -> None:
             position = errors[0]["loc"][-1]
             malformed = Problem(400, "malformed_json", f"The body is not JSON (at position {position}).")
             return problem(request, malformed)
-        return problem(request, invalid(field_errors(errors)))
+        more = max(0, len(errors) - ERRORS_MAX)
+        return problem(request, invalid(field_errors(errors[:ERRORS_MAX]), more))
 
     def http(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, Problem):

@@ -1,5 +1,6 @@
 """What a request must be before its route sees it: JSON in UTF-8, without unknown query parameters."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Collection
@@ -8,9 +9,12 @@ from typing import Any, Final
 
 from fastapi import Request
 
+from api.body_sizes import values_max
 from api.problems import FieldError, Problem, invalid, pointer
 
 _BODILESS: Final = ("GET", "DELETE")
+_UNCOUNTED_BYTES: Final = 8_192
+"""A shorter body cannot have more values than any path allows."""
 
 
 class JsonRequest(Request):
@@ -23,7 +27,7 @@ class JsonRequest(Request):
         if not json.detect_encoding(body).startswith("utf-8"):
             raise _not_utf_8("The body")
         try:
-            return json.loads(body.decode("utf-8-sig"))
+            value = json.loads(body.decode("utf-8-sig"))
         except UnicodeDecodeError:
             raise _not_utf_8("The body") from None
         except RecursionError:
@@ -34,6 +38,35 @@ class JsonRequest(Request):
             digits = sys.get_int_max_str_digits()
             detail = f"The body contains an integer of more than {digits} digits."
             raise Problem(400, "number_too_long", detail) from None
+        if len(body) > _UNCOUNTED_BYTES:
+            # Reading a large body and validating it would together hold the event loop for too long.
+            await asyncio.sleep(0)
+            limit = values_max(self.scope["path"])
+            # Every value but the first follows one of these characters; strings may contain them as well.
+            most = 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
+            if most > limit and has_more_values(value, limit):
+                raise too_many_values(limit)
+        return value
+
+
+def has_more_values(value: Any, limit: int) -> bool:
+    """Return whether a JSON value consists of more than `limit` values, counted at all levels."""
+    count, pending = 1, [value]
+    while pending:
+        item = pending.pop()
+        if not isinstance(item, dict | list):
+            continue
+        children = item.values() if isinstance(item, dict) else item
+        count += len(children)
+        if count > limit:
+            return True
+        pending += [child for child in children if isinstance(child, dict | list)]
+    return False
+
+
+def too_many_values(limit: int) -> Problem:
+    """Build the problem for JSON whose validation would hold the event loop for too long."""
+    return Problem(400, "too_many_values", f"The JSON has more than {limit} values, counted at all levels.")
 
 
 def require_json(request: Request) -> None:

@@ -10,7 +10,7 @@ from api.acts import Acting, AuditedRoute, Source
 from api.auth import Clear, Tenant
 from api.context import Ctx
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
-from api.problems import FieldError, Problem, documented, field_errors, invalid
+from api.problems import FieldError, Problem, documented, invalid, invalid_body
 from api.sealed import Seal
 from domain.audit import Action, AuditEntry, Details
 from domain.masking import mask, shown
@@ -160,7 +160,7 @@ def normalised(channel: Channel, address: str, pointer: str) -> str:
     try:
         return _ADDRESSES[ADDRESS_KINDS[channel]].validate_python(address)
     except ValidationError as error:
-        found = field_errors(error.errors(include_url=False))
+        found = invalid_body(error).errors
         raise invalid([FieldError(pointer, item.code, item.message) for item in found]) from None
 
 

@@ -19,13 +19,13 @@ from storage.users import Subscription
 
 router = APIRouter(prefix="/unsubscribe", tags=["unsubscribe"])
 
-Token = Annotated[str, Path(max_length=64, description="The token in the mail's `List-Unsubscribe` header.")]
+Token = Annotated[str, Path(description="The token in the mail's `List-Unsubscribe` header.")]
 
+_TOKEN_CHARS_MAX: Final = 64
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
 }
 """The page loads nothing from elsewhere, and its address is passed to no other site."""
@@ -44,48 +44,47 @@ $form</html>
 _FORM: Final = (
     '<form method="post"><button name="List-Unsubscribe" value="One-Click">Unsubscribe</button></form>\n'
 )
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"text/html": {"example": "<!doctype html>…"}}},
-    **documented(404, 503),
-}
+_PAGES: Final = {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>…"}}
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {200: {"content": _PAGES}, **documented(404, 503)}
+_ANSWERS[404]["content"] |= _PAGES
 
 
 @router.get("/{token}", summary="Show the unsubscribe page", response_class=Response, responses=_ANSWERS)
-async def ask(token: Token, ctx: Ctx) -> HTMLResponse:
+async def ask(token: Token, request: Request, ctx: Ctx) -> Response:
     """Show a page that asks for confirmation. This changes nothing."""
-    found = await ctx.users.subscription(_delivery(token, ctx))
+    delivery_id = _delivery(token, ctx)
+    found = await ctx.users.subscription(delivery_id) if delivery_id else None
     if found is None:
-        raise _unknown()
+        return _unknown(request)
     return _page(found) if found.wanted else _done(found)
 
 
 @router.post(
     "/{token}", summary="Unsubscribe", response_class=Response, responses=_ANSWERS | documented(408, 413)
 )
-async def unsubscribe(token: Token, request: Request, ctx: Ctx) -> HTMLResponse:
+async def unsubscribe(token: Token, request: Request, ctx: Ctx) -> Response:
     """Turn off this type of mail for its recipient, for everything that is not yet being sent. Repeating it
     changes nothing. The body (`List-Unsubscribe=One-Click`) may be omitted.
     """
     await request.body()
-    found = await ctx.users.unsubscribe(_delivery(token, ctx))
+    delivery_id = _delivery(token, ctx)
+    found = await ctx.users.unsubscribe(delivery_id) if delivery_id else None
     if found is None:
-        raise _unknown()
+        return _unknown(request)
     return _done(found)
 
 
-def _delivery(token: str, ctx: AppContext) -> UUID:
-    delivery_id = delivery_named_by(token, ctx.unsubscribe_secrets)
-    if delivery_id is None:
-        raise _unknown()
-    return delivery_id
+def _delivery(token: str, ctx: AppContext) -> UUID | None:
+    return delivery_named_by(token, ctx.unsubscribe_secrets) if len(token) <= _TOKEN_CHARS_MAX else None
 
 
-def _unknown() -> Problem:
-    return Problem(
-        404,
-        "unsubscribe_link_unknown",
-        "This link is incomplete or too old. Use the link in a newer mail.",
-    )
+def _unknown(request: Request) -> Response:
+    """Return the answer to a link that does not work: a page, unless the client asks for JSON."""
+    detail = "This link is incomplete or too old. Use the link in a newer mail."
+    accepted = request.headers.get("accept", "")
+    if "json" in accepted and "text/html" not in accepted:
+        return Problem(404, "unsubscribe_link_unknown", detail).response()
+    return _html("This link does not work", f"{detail} Nothing was changed.", status=404)
 
 
 def _page(found: Subscription) -> HTMLResponse:
@@ -102,5 +101,5 @@ def _words(name: str) -> str:
     return html.escape(name.replace("_", " "))
 
 
-def _html(title: str, text: str, form: str = "") -> HTMLResponse:
-    return HTMLResponse(_PAGE.substitute(title=title, text=text, form=form), headers=_HEADERS)
+def _html(title: str, text: str, form: str = "", *, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(_PAGE.substitute(title=title, text=text, form=form), status, headers=_HEADERS)

@@ -18,12 +18,15 @@ from api.broadcast_models import BroadcastView
 from api.broadcasts import load, load_view, view_of, wrong_status
 from api.context import AppContext, Ctx
 from api.problems import FieldError, Problem, documented
+from api.turns import Turns
 from domain.audit import Action, AuditEntry, Value
 from domain.broadcasts import RECIPIENTS_MAX, BroadcastRecipient, BroadcastStatus, Refusal
 from storage.broadcasts import end_upload
 from storage.postgres import Connection
 
 LINES_AT_ONCE: Final = 250
+BYTES_AT_ONCE: Final = 16_384
+"""How much is read before other requests may run: it can be thousands of empty lines."""
 REFUSED_MAX: Final = 10_000
 SHOWN_MAX: Final = 20
 """How many refused lines the error names when a whole upload is refused."""
@@ -84,7 +87,9 @@ async def upload(
     read = _Upload(ctx, id, number, refused_max)
     try:
         async for chunk in request.stream():
-            await read.take(chunk, reader.feed(chunk))
+            for start in range(0, len(chunk), BYTES_AT_ONCE):
+                part = chunk[start : start + BYTES_AT_ONCE]
+                await read.take(part, reader.feed(part))
         await read.take(b"", reader.finish())
         await read.store()
     except ClientDisconnect:
@@ -116,6 +121,7 @@ class _Upload:
         self._number = number
         self._refused_max = refused_max
         self._hash = hashlib.sha256()
+        self._turns = Turns()
         self._recipients: list[BroadcastRecipient] = []
         self._refusals: list[Refusal] = []
         self._first: list[Refusal] = []
@@ -135,6 +141,7 @@ class _Upload:
     async def take(self, chunk: bytes, lines: Iterator[audience.ParsedLine]) -> None:
         """Take the lines that these bytes completed. Raises Problem (422) when too many are refused."""
         self._hash.update(chunk)
+        await self._turns.give()
         for line in lines:
             if isinstance(line, BroadcastRecipient):
                 self._recipients.append(line)
@@ -151,6 +158,7 @@ class _Upload:
                 raise self.problem("too_long", f"An audience has at most {RECIPIENTS_MAX} recipients.")
             if len(self._recipients) + len(self._refusals) >= LINES_AT_ONCE:
                 await self.store()
+            await self._turns.give()
 
     async def store(self) -> None:
         """Store the lines that are not stored yet."""

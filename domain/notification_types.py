@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from domain.api_limits import ApiPolicy
 from domain.countries import CountryKey, key_for
 from domain.fairness import turn_of
 from domain.limit_policy import DEFAULT_LIMITS, Limit, Seconds, SharedLimit
@@ -242,6 +243,7 @@ class Catalog(BaseModel):
     sms: SmsPolicy = Field(default_factory=SmsPolicy)
     limits: tuple[SharedLimit, ...] = DEFAULT_LIMITS
     """The limits over all users."""
+    api: ApiPolicy = Field(default_factory=ApiPolicy)
 
     @model_validator(mode="after")
     def _limits_name_types(self) -> "Catalog":

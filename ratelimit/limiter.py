@@ -99,6 +99,7 @@ class Limiter:
         self._reserve = client.register_script((_LUA / "reserve.lua").read_text())
         self._release = client.register_script((_LUA / "release.lua").read_text())
         self._count = client.register_script((_LUA / "count.lua").read_text())
+        self._lease = client.register_script((_LUA / "lease.lua").read_text())
         self._take = client.register_script((_LUA / "bucket.lua").read_text())
 
     @classmethod
@@ -223,6 +224,15 @@ class Limiter:
         except STORE_LOST:
             return 0.0
         return wait_us / 1_000_000
+
+    async def lease(self, name: str, per_s: float, capacity: float, wanted: int) -> tuple[int, int, float]:
+        """Lease tokens of a bucket; returns those leased, those left, and the seconds until there is another
+        if fewer than wanted were leased. Raises one of STORE_LOST.
+        """
+        leased, left, wait_us = await self._call(
+            self._lease, [f"{_SPACE}:lease:{name}"], [per_s, capacity, wanted]
+        )
+        return leased, left, wait_us / 1_000_000
 
     async def ping(self) -> None:
         """Check that the store responds. Raises one of STORE_LOST if it does not respond in time."""

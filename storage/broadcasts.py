@@ -25,6 +25,8 @@ from storage.queries import Position
 from storage.records import NewBroadcast
 from storage.statements import statement
 
+RECIPIENTS_AT_ONCE: Final = 500
+"""How many recipients one statement stores: writing out more would hold the event loop."""
 DRAFT_KEPT_S: Final = 7 * 86_400.0
 """A draft whose audience was not uploaded within this time is abandoned, in seconds."""
 
@@ -136,14 +138,11 @@ async def put_recipients(
     connection: Connection, id: UUID, upload: int, recipients: Sequence[BroadcastRecipient]
 ) -> None:
     """Store recipients of a broadcast's list or upload."""
-    if not recipients:
-        return
-    await connection.execute(
-        statement("add_recipients"),
-        id,
-        upload,
-        [row_types.broadcast_recipient(row) for row in recipients],
-    )
+    for start in range(0, len(recipients), RECIPIENTS_AT_ONCE):
+        portion = recipients[start : start + RECIPIENTS_AT_ONCE]
+        await connection.execute(
+            statement("add_recipients"), id, upload, [row_types.broadcast_recipient(row) for row in portion]
+        )
 
 
 def recipient_from(row: Any) -> BroadcastRecipient:

@@ -52,6 +52,17 @@ RECEIPTS = Metric(
     "herald_receipts_total", ("provider", "status"), "Receipts in accepted callbacks, including duplicates"
 )
 CALLBACKS_REFUSED = Metric("herald_callbacks_refused_total", ("provider", "code"), "Callbacks refused")
+REQUESTS_REFUSED = Metric(
+    "herald_requests_refused_total",
+    ("reason",),
+    "Requests and connections refused or ended by a limit of the API",
+)
+EVENT_LOOP_HELD_SECONDS = Metric(
+    "herald_event_loop_held_seconds",
+    (),
+    "How late a callback of the event loop ran that was due every 25 ms",
+    _QUICK_S,
+)
 GROUP_ROWS = Metric("herald_group_rows", ("group",), "Rows written or read by one group commit", _ROWS)
 GROUP_FLUSH_SECONDS = Metric(
     "herald_group_flush_seconds", ("group",), "Duration of one group commit", _QUICK_S
@@ -183,6 +194,8 @@ class Metrics:
         self.dead_letters_open = Gauge(registry, DEAD_LETTERS_OPEN)
         self.receipts = Counter(registry, RECEIPTS)
         self.callbacks_refused = Counter(registry, CALLBACKS_REFUSED)
+        self.requests_refused = Counter(registry, REQUESTS_REFUSED)
+        self.event_loop_held_seconds = Histogram(registry, EVENT_LOOP_HELD_SECONDS)
         self.group_rows = Histogram(registry, GROUP_ROWS)
         self.group_flush_seconds = Histogram(registry, GROUP_FLUSH_SECONDS)
         self.claims = Counter(registry, CLAIMS)

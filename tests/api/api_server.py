@@ -9,7 +9,7 @@ import uvicorn
 from api_case import ACCOUNT_SID, AUTH_TOKEN, SIGNING_KEY, VERIFY_TOKEN
 
 from api.app import create_app
-from api.protocol import BoundedHeads
+from api.serve import protocol
 from devstack.ports import free_port
 from settings import Settings
 
@@ -22,24 +22,40 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
-    """The API as in production, without signal handlers; yields its URL. Port 0: any free port."""
+async def listening_server(config: uvicorn.Config, port: int = 0) -> AsyncIterator[int]:
+    """A server without signal handlers; yields its port. Port 0: any free port."""
     # Without an explicit protocol asyncio leaves Nagle's algorithm on: 40 ms per request.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
-        config = uvicorn.Config(
-            create_app(settings), http=BoundedHeads, lifespan="on", log_config=None, access_log=False
-        )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         async with asyncio.timeout(60):
             while not server.started:
-                assert not task.done(), "the API did not start"
+                assert not task.done(), "the server did not start"
                 await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        await task
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+@asynccontextmanager
+async def served(settings: Settings, port: int = 0) -> AsyncIterator[str]:
+    """The API as in production; yields its URL."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        http=protocol(app, settings),
+        ws="none",
+        proxy_headers=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+    )
+    async with listening_server(config, port) as taken:
+        yield f"http://127.0.0.1:{taken}"
 
 
 def settings_for(database: str, **others: object) -> Settings:

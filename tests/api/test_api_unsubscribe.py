@@ -151,12 +151,20 @@ async def test_invalid_links_are_not_found(
 ) -> None:
     shown, token = await mailed()
     forged = [await mailed.token(shown, "another secret"), token_of(SECRET, uuid4())]
-    for wrong in (*forged, token[:-1], token.swapcase(), token * 2, "%00", "%FF", str(uuid4())):
+    others = ("%00", "%FF", str(uuid4()), "a" * 65, "a" * 30_000, "<script>")
+    for wrong in (*forged, token[:-1], token.swapcase(), token * 2, *others):
         for method in ("GET", "POST"):
-            answer = await mailbox.request(method, wrong)
-            assert answer.status_code in (404, 422), (wrong, answer.text)
-            assert answer.headers["content-type"] == "application/problem+json"
-    assert (await mailbox.post(forged[0])).json()["code"] == "unsubscribe_link_unknown"
+            page = await mailbox.request(method, wrong, headers={"Accept": "text/html,*/*;q=0.8"})
+            assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8"), (
+                wrong
+            )
+            assert page.headers["content-security-policy"].startswith("default-src 'none'")
+            assert page.headers["cache-control"] == "no-store"
+            assert "<h1>This link does not work</h1>" in page.text
+            assert "<form" not in page.text
+            problem = await mailbox.request(method, wrong, headers={"Accept": "application/json"})
+            assert (problem.status_code, problem.json()["code"]) == (404, "unsubscribe_link_unknown"), wrong
+            assert problem.headers["content-type"] == "application/problem+json"
     assert await preferences(api, shown["user_id"]) == {}
     assert (await mailbox.put(token)).status_code == 405
 

@@ -40,16 +40,8 @@ LIBRARIES = {
     "ratelimit": {"redis", "structlog"},
     "telemetry": {"prometheus_client", "structlog"},
     "api": {
-        *(
-            "cryptography",
-            "fastapi",
-            "pydantic",
-            "pydantic_core",
-            "starlette",
-            "structlog",
-            "temporalio",
-            "uvicorn",
-        ),
+        *("cryptography", "fastapi", "httptools", "pydantic", "pydantic_core", "starlette", "structlog"),
+        *("temporalio", "uvicorn"),
     },
     "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},

@@ -1,0 +1,96 @@
+"""Measures how long an event loop is held by one callback, and finds out by which.
+
+Nothing else runs while the loop is held: one slow callback delays every request and every OTP of the process.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from traceback import walk_stack
+from types import FrameType
+from typing import Final
+
+import structlog
+
+TICK_S: Final = 0.025
+HELD_S: Final = 0.05
+"""A loop that is held for longer is looked at."""
+LOOK_EVERY_S: Final = 0.1
+"""Shorter holds are not always looked at: each look costs a switch between threads."""
+LOG_EVERY_S: Final = 10.0
+_FRAMES_MAX: Final = 4
+_ROOT: Final = f"{Path(__file__).parents[1]}/"
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class LoopWatch:
+    """Watches the running loop: a callback due every TICK_S says how late it is, and a thread looks at what
+    runs once it is HELD_S late.
+
+    A loop is held by slow code, or by a machine that gives the process no time. The log line names files and
+    lines, never values.
+    """
+
+    def __init__(self, observe: Callable[[float], None]) -> None:
+        """`observe` is called with how late each tick was, in seconds."""
+        self._observe = observe
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen: list[str] | None = None
+        self._logged = float("-inf")
+        self._unlogged = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start to watch the running loop, in its own thread."""
+        self._schedule(asyncio.get_running_loop())
+        self._thread = threading.Thread(
+            target=self._look, args=(threading.get_ident(),), name="loop watch", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stopping.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = time.monotonic() + TICK_S
+        self._timer = loop.call_later(TICK_S, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        late_s = max(0.0, time.monotonic() - self._due)
+        self._observe(late_s)
+        if late_s >= HELD_S:
+            self._report(late_s)
+        self._seen = None
+        self._schedule(loop)
+
+    def _report(self, late_s: float) -> None:
+        now = time.monotonic()
+        if now - self._logged < LOG_EVERY_S:
+            self._unlogged += 1
+            return
+        log.warning("event_loop_held", held_s=round(late_s, 3), where=self._seen, unlogged=self._unlogged)
+        self._logged, self._unlogged = now, 0
+
+    def _look(self, thread_id: int) -> None:
+        while not self._stopping.wait(LOOK_EVERY_S):
+            if self._seen is None and time.monotonic() - self._due > HELD_S:
+                frame = sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage] (no other way)
+                self._seen = _ours(frame) if frame else None
+
+
+def _ours(stack: FrameType) -> list[str]:
+    """Return the frames of Herald, innermost first; of any code if there is none."""
+    frames = [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in walk_stack(stack)]
+    ours = [frame for frame in frames if frame[0].startswith(_ROOT) and "site-packages" not in frame[0]]
+    return [f"{file}:{line} {name}" for file, line, name in (ours or frames)[:_FRAMES_MAX]]

@@ -1,0 +1,112 @@
+"""Schemathesis: requests made from the OpenAPI document get the answers that it lists."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+import requests
+import schemathesis
+from api_server import settings_for
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import create_app
+from devstack.ports import free_port
+from storage import api_keys
+from storage.postgres import Pool
+
+ROOT = Path(__file__).parents[2]
+SERVE = "import settings; from api.serve import run; run(settings.load())"
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+AUTHORISATIONS = ["tenant", "none"]
+"""Each kind of key that the requests are made with."""
+
+
+@schemathesis.serializer("application/x-ndjson", "text/csv")
+def audience(_: schemathesis.SerializationContext, value: object) -> bytes:
+    """The body of an upload: any text."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+
+
+schema = schemathesis.openapi.from_dict(
+    create_app(settings_for("postgresql://herald@127.0.0.1:1/herald")).openapi()
+)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def api_url(database: str) -> AsyncIterator[str]:
+    """The API in a separate process: the tests block this one."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HERALD_DATABASE_URL": database,
+        "HERALD_VALKEY_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "HERALD_TEMPORAL__ADDRESS": f"127.0.0.1:{free_port()}",
+        "HERALD_SECRET_KEY": "a secret of the tests",
+        "HERALD_API_PORT": str(port),
+        "HERALD_LOG_LEVEL": "ERROR",
+    }
+    url = f"http://127.0.0.1:{port}"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVE, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
+        while True:
+            assert process.returncode is None
+            try:
+                await client.get(f"{url}/healthz")
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+            else:
+                break
+    yield url
+    process.terminate()
+    await process.wait()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def authorisations(pool: Pool) -> dict[str, dict[str, str]]:
+    """The headers of each authorisation."""
+    key = await api_keys.create(pool, "bank", "tests")
+    return {"tenant": {"Authorization": f"Bearer {key}"}, "none": {}}
+
+
+@pytest.fixture(scope="module")
+def session() -> requests.Session:
+    found = requests.Session()
+    found.trust_env = False
+    return found
+
+
+@pytest.mark.parametrize("authorisation", AUTHORISATIONS)
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_documented(
+    case: schemathesis.Case,
+    authorisation: str,
+    api_url: str,
+    authorisations: dict[str, dict[str, str]],
+    session: requests.Session,
+) -> None:
+    answer = case.call(base_url=api_url, headers=authorisations[authorisation], session=session)
+    case.validate_response(answer, checks=CHECKS)

@@ -1,0 +1,62 @@
+"""The watch of the event loop: how long it was held, and by what."""
+
+import asyncio
+import time
+
+import pytest
+from waiting import until
+
+from telemetry.loop_watch import HELD_S, LOOK_EVERY_S, LoopWatch
+
+
+def hold(seconds: float) -> None:
+    """Hold the loop, as slow code would."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+async def ticked(late: list[float], times: int) -> None:
+    """Wait for this many ticks of the watch."""
+
+    async def has() -> bool:
+        return len(late) >= times
+
+    await until(has)
+
+
+async def test_a_held_loop_is_measured_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    late: list[float] = []
+    watch = LoopWatch(late.append)
+    watch.start()
+    held_s = HELD_S + 3 * LOOK_EVERY_S
+    hold(held_s)
+    await ticked(late, 1)
+    watch.stop()
+    assert max(late) >= held_s - 2 * HELD_S
+    logged = capsys.readouterr().out
+    assert "event_loop_held" in logged
+    assert f"{__file__}:" in logged
+    assert "hold" in logged
+
+
+async def test_repeated_holds_are_counted_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    late: list[float] = []
+    watch = LoopWatch(late.append)
+    watch.start()
+    for number in range(3):
+        hold(2 * HELD_S)
+        await ticked(late, number + 1)
+    watch.stop()
+    assert sum(one >= HELD_S for one in late) == 3
+    assert capsys.readouterr().out.count("event_loop_held") == 1
+
+
+async def test_a_loop_that_was_stopped_is_not_watched() -> None:
+    late: list[float] = []
+    watch = LoopWatch(late.append)
+    watch.start()
+    watch.stop()
+    hold(2 * HELD_S)
+    await asyncio.sleep(0)
+    assert late == []
