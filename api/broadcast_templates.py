@@ -12,7 +12,7 @@ from domain.templates import Message, absent_message
 
 def template_refused(body: BroadcastIn) -> list[FieldError]:
     """The errors of the template together with the shared data: values that are null or blank for everyone,
-    and for a query, whose recipients have no values of their own, also those that are missing.
+    and for a query, whose recipients have no `data`, also those that are missing.
     """
     message = Message(body.template.body, body.template.title)
     shared = _shared(body)

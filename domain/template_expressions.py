@@ -46,7 +46,7 @@ class Expressions:
         value = node.value
         return lambda run, names: value
 
-    def name(self, node: nodes.Name, use: Use) -> Evaluate:
+    def named_value(self, node: nodes.Name, use: Use) -> Evaluate:
         """Build a name of the data or of a loop."""
         name = node.name
         return self._value(lambda run, names: names.get(name, run.unknown), node, use)
@@ -183,7 +183,7 @@ class Expressions:
 
         return evaluate
 
-    def test(self, node: nodes.Test, use: Use) -> Evaluate:
+    def tested(self, node: nodes.Test, use: Use) -> Evaluate:
         """Build `is`."""
         needed = node.name in ("even", "odd")
         inner, holds = self.expression(node.node, Use.ASKED if needed else Use.OPTIONAL), TESTS[node.name]
@@ -194,7 +194,7 @@ class Expressions:
 
         return evaluate
 
-    def filter(self, node: nodes.Filter, use: Use) -> Evaluate:
+    def filtered(self, node: nodes.Filter, use: Use) -> Evaluate:
         """Build a filter."""
         assert node.node is not None
         if node.name in DEFAULTS:
@@ -265,7 +265,7 @@ def _whole(use: Use) -> Use:
 
 _EXPRESSIONS: Final[Mapping[type[nodes.Node], Callable[[Expressions, Any, Use], Evaluate]]] = {
     nodes.Const: Expressions.constant,
-    nodes.Name: Expressions.name,
+    nodes.Name: Expressions.named_value,
     nodes.Getattr: Expressions.attribute,
     nodes.Getitem: Expressions.item,
     nodes.Concat: Expressions.concatenation,
@@ -280,6 +280,6 @@ _EXPRESSIONS: Final[Mapping[type[nodes.Node], Callable[[Expressions, Any, Use], 
     nodes.Or: Expressions.choice,
     nodes.Not: Expressions.negation,
     nodes.CondExpr: Expressions.alternative,
-    nodes.Test: Expressions.test,
-    nodes.Filter: Expressions.filter,
+    nodes.Test: Expressions.tested,
+    nodes.Filter: Expressions.filtered,
 }

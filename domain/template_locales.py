@@ -31,6 +31,8 @@ _DIGITS_MAX: Final = 24
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
+_NO_SPACE: Final = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+"""Where CLDR sets a space that Babel does not: between a currency's letters and a digit, `NGN 5`."""
 _PLAIN_SPACES: Final = str.maketrans({"\u00a0": " ", "\u202f": " "})
 """One space that GSM 7-bit lacks more than doubles the segments of an SMS."""
 
@@ -72,7 +74,8 @@ def check_zone(name: Any) -> ZoneInfo:
 def money(run: Run, value: Any, currency: Any, locale: Any = None) -> str:
     """An amount, rounded to the currency's digits, half to even: `₦1,500.50`."""
     amount, code = decimal_of(value, "money"), check_currency(currency)
-    return _plain(numbers.format_currency(amount, code, locale=_locale(run, locale)))
+    text = numbers.format_currency(amount, code, locale=_locale(run, locale))
+    return _plain(_NO_SPACE.sub(" ", text))
 
 
 def number(run: Run, value: Any, decimals: Any = None, locale: Any = None) -> str:

@@ -29,10 +29,12 @@ class Loop:
         return f"<LoopContext {self.index0 + 1}/{len(self.items)}>"
 
     def field(self, name: str) -> Any:
+        """The field of this name, or MISSING."""
         field = _LOOP_FIELDS.get(name)
         return MISSING if field is None else field(self)
 
     def item(self, index: int) -> Any:
+        """The element at this position, or MISSING."""
         return self.items[index] if 0 <= index < len(self.items) else MISSING
 
 

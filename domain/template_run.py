@@ -62,7 +62,7 @@ def unfit(message: str) -> RenderingFailed:
 
 def is_blank(text: str) -> bool:
     """Whether a text has nothing that a reader can see."""
-    return not text[:1].isalnum() and _BLANK.fullmatch(text) is not None
+    return _BLANK.fullmatch(text) is not None
 
 
 def integer_checked(value: Any) -> Any:
@@ -167,7 +167,7 @@ class Run:
 
     def is_blank(self, text: str) -> bool:
         """Whether a text has nothing that a reader can see."""
-        if text[:1].isalnum():
+        if "!" <= text[:1] <= "~":
             return False
         self.read(text)
         return is_blank(text)

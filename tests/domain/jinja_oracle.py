@@ -22,7 +22,7 @@ EXACT = {"+": DECIMALS.add, "-": DECIMALS.subtract, "*": DECIMALS.multiply, "/":
 
 
 class JinjaOracle(SandboxedEnvironment):
-    """Jinja2 with our three rules: names are keys, fractions are decimals, `default` is for blank values too."""
+    """Jinja2 with our rules: names are keys, fractions are decimals, `default` is for blank values too."""
 
     intercepted_binops = frozenset(NATIVE)
 
@@ -44,11 +44,8 @@ class JinjaOracle(SandboxedEnvironment):
         if operator == "*" and not numbers:
             raise TypeError
         result = NATIVE[operator](left, right)
-        if (
-            not isinstance(result, float)
-            or not isfinite(result)
-            or isinstance(left, int) is isinstance(right, int) is True
-        ):
+        whole = isinstance(left, int) and isinstance(right, int)
+        if whole or not isinstance(result, float) or not isfinite(result):
             return result
         return float(EXACT[operator](Decimal(repr(left)), Decimal(repr(right))))
 

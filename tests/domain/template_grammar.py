@@ -124,7 +124,7 @@ RULES = {
                 "(<b> and <b>)",
                 "(<b> or <b>)",
             ),
-            *("((<n>) is even)", "((<n>) is odd)", "(<n> is number)", "(<t> is none)", "(<b> is true)"),
+            *("((<n>) is even)", "((<n>) is odd)", "(<n> is number)", "(<t> is undefined)", "(<b> is true)"),
             *("(<b> is false)", "(<t>|d(1) is string)", "(<n> < <n> <= <n>)"),
         ),
     ),
@@ -166,7 +166,7 @@ RULES = {
                 "{% for item in order %}{{ item }}{% endfor %}",
             ),
             "{% for item in items if item.price > <n> %}<in>{% else %}<out>{% endfor %}",
-            "{% for item in <t> %}<out>{{ item }}{% endfor %}",
+            "{% for item in <t> %}<out>{{ loop.index }}{% endfor %}",
         ),
     ),
     # Anything: what is refused, what does not fit, what grows.
@@ -274,7 +274,7 @@ _SYMBOL = re.compile(f"<({'|'.join(RULES)})>")
 
 @st.composite
 def _derived(draw: st.DrawFn, symbol: str, depth: int) -> str:
-    """What a symbol becomes, at most so many patterns deep."""
+    """What a symbol becomes, with patterns within patterns up to this depth."""
 
     def fill(text: str, depth: int) -> str:
         return _SYMBOL.sub(lambda found: choose(found[1], depth), text)

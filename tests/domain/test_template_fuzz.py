@@ -1,4 +1,4 @@
-"""Random templates: Herald renders what Jinja2 renders, and ends in one of its own ways whatever is given."""
+"""Random templates: Herald renders what Jinja2 renders, and whatever is given, it renders or refuses."""
 
 import tracemalloc
 from time import process_time
@@ -27,7 +27,7 @@ CPU_S_MAX = 2.0
 @given(templates, data)
 def test_it_renders_what_jinja_renders(source: str, values: dict[str, Any]) -> None:
     expected = rendered(source, values)
-    if expected is None:
+    if expected is None or len(expected) > BODY_CHARS_MAX:
         return
     run = Template(source, BODY_CHARS_MAX).run(values)
     assert (run.lacks, run.text) == ((), expected)
