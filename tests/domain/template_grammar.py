@@ -310,5 +310,9 @@ wild_values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
     max_leaves=8,
 )
-wild_lists = st.builds(lambda value, count: [value] * count, wild_numbers | st.none(), st.integers(0, 12_000))
+wild_lists = st.builds(
+    lambda value, count: [value] * count,
+    st.none() | st.integers(-9, 99) | st.just(0.5),
+    st.integers(0, 16_000),
+)
 wild_data = st.fixed_dictionaries({}, optional=dict.fromkeys((*NAMES, "locale"), wild_values | wild_lists))
