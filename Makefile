@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test conformance release-data docs bench bench-pages bench-compare check format lock lock-check clean
+.PHONY: help demo dev test fuzz conformance release-data docs bench bench-pages bench-compare check format lock lock-check clean
 
 help: ## List the targets
 	@echo "Herald. Start with: make demo, or make dev."
@@ -23,6 +23,9 @@ dev: $(VENV)/run.stamp ## Run the whole stack until Ctrl-C
 # so JOBS may exceed the number of processors.
 test: $(VENV)/dev.stamp ## Run the tests (ARGS="-k words" selects some, JOBS=0 uses one process)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## Render random templates within their limits for a minute (ARGS=SECONDS)
+	@$(BIN)/python tests/domain/fuzz_templates.py $(ARGS)
 
 # The vendors' documents are not part of the project. If present, they are in a directory beside it.
 HERALD_SPECS ?= ../shared/specs

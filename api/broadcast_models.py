@@ -11,13 +11,8 @@ from api.models import KnownChannel, ToIn
 from domain.access import is_test
 from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Refusal, Waits, Window
 from domain.notification import Channel, Strategy
-from domain.templates import (
-    BODY_CHARS_MAX,
-    TEMPLATE_CHARS_MAX,
-    TITLE_CHARS_MAX,
-    TemplateRefused,
-    compiled,
-)
+from domain.template_language import TEMPLATE_BYTES_MAX, TemplateRefused
+from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, compiled
 
 LIST_MAX: Final = 10_000
 
@@ -98,7 +93,7 @@ class QueryIn(Request):
 class TemplateIn(Request):
     """The message, in a subset of Jinja2: values, filters, `if` and `for`. See docs/broadcasts.md."""
 
-    body: Annotated[str, Field(min_length=1, max_length=TEMPLATE_CHARS_MAX), Storable]
+    body: Annotated[str, Field(min_length=1, max_length=TEMPLATE_BYTES_MAX), Storable]
     title: Title | None = None
 
     @field_validator("body")
@@ -137,7 +132,10 @@ class BroadcastIn(Request):
     channels: Annotated[list[KnownChannel], Field(min_length=1, max_length=len(Channel))]
     strategy: Strategy = Strategy.ALL
     template: TemplateIn
-    data: Metadata = Field(default_factory=dict, description="Template values that all recipients share.")
+    data: Metadata = Field(
+        default_factory=dict,
+        description="Template values that all recipients share. `locale` is that of numbers and dates.",
+    )
     audience: Annotated[ListIn | UploadIn | QueryIn, Field(discriminator="kind")]
     rate_per_s: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
         default=None, description="At most this many recipients are accepted per second."

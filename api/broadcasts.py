@@ -25,6 +25,7 @@ from api.broadcast_models import (
     RefusedPage,
     view,
 )
+from api.broadcast_templates import template_refused
 from api.context import AppContext, Ctx
 from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
 from api.problems import ERRORS_MAX, FieldError, Problem, documented, invalid, invalid_body, pointer
@@ -73,7 +74,8 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, 
 
     202: it is new. 200 with `Idempotency-Replayed: true`: the same key and body were sent before; the
     response is the broadcast as it is now. 422 `idempotency_key_reused`: the key was used with another body.
-    An invalid template is refused; a recipient whose data does not fit it becomes a refused line.
+    An invalid template is refused, and one whose shared values are null or blank; a recipient whose data does
+    not fit it becomes a refused line.
     """
     key = key_from(request.headers.getlist("idempotency-key"), body.idempotency_key)
     supplied = body.model_dump(mode="json", exclude_unset=True, exclude=_NOT_DUMPED)
@@ -81,10 +83,11 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, 
     if isinstance(body.audience, ListIn):
         recipients, supplied["audience"]["recipients"] = await _recipients(body.audience)
     new = _new(ctx, tenant, body, key, supplied, recipients)
-    if late := time_refused(datetime.now(UTC), "start_at", body.start_at, body.expires_at):
+    late = time_refused(datetime.now(UTC), "start_at", body.start_at, body.expires_at)
+    if errors := [late] if late else template_refused(body):
         found = await ctx.broadcasts.named(tenant, key)
         if found is None:
-            raise invalid([late])
+            raise invalid(errors)
         created, id, stored = False, *found
     else:
         created, id, stored = await ctx.audit.perform(partial(_create, new=new, origin=origin))

@@ -1,7 +1,6 @@
 """The types of values in requests: each refuses what cannot be stored."""
 
 import json
-import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,13 +26,11 @@ from domain.contacts import (
     refuse_unstorable_json,
 )
 from domain.preferences import InvalidPreference, check_time_zone, parse_local_time
-from domain.templates import TITLE_CHARS_MAX
+from domain.templates import TITLE_CHARS_MAX, is_one_line
 from domain.web_push import InvalidSubscription, check_endpoint, check_public_key, check_secret
 
 METADATA_BYTES_MAX: Final = 16_384
 METADATA_DEPTH_MAX: Final = 16
-_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
-"""Unicode's categories of control characters, and of line and paragraph separators."""
 
 
 def _storable(value: Any) -> Any:
@@ -138,7 +135,7 @@ def _local_time(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text):
+    if not is_one_line(text):
         raise PydanticCustomError("not_one_line", "a title must be one line, without control characters")
     return text
 

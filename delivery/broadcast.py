@@ -21,7 +21,9 @@ from domain.fingerprint import fingerprint
 from domain.ids import broadcast_key, notification_id
 from domain.notification import Channel, Lane
 from domain.notification_types import Catalog, NotificationType
-from domain.templates import BODY_CHARS_MAX, TITLE_CHARS_MAX, RenderingFailed, TemplateRefused, compiled
+from domain.template_language import TemplateRefused
+from domain.template_run import RenderingFailed
+from domain.templates import Message
 from storage.audit import AuditLog
 from storage.broadcast_chunks import BroadcastChunks, Line
 from storage.ledger import Ledger
@@ -33,8 +35,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 TURN_S: Final = 20.0
 """The longest that one call works on a broadcast, in seconds; its workflow then calls again."""
-_RENDERED_AT_ONCE: Final = 25
-"""How many texts are rendered before other tasks of this process may run."""
+_FUEL_AT_ONCE: Final = 25_000
+"""How much fuel texts use, about 10 ms, before other tasks of this process may run."""
+_RECIPIENT_FUEL: Final = 1_000
+"""What a recipient costs beside their texts, in fuel."""
+CHUNK_CHARS_MAX: Final = 4_000_000
+"""A chunk whose texts are this long ends early, so that it fits into memory."""
 
 Heartbeat: TypeAlias = Callable[[int], None]
 """Called with the number of the last recipient or chunk: the work goes on."""
@@ -146,8 +152,7 @@ class BroadcastProcessor:
         if end is not None:
             await self._broadcasts.end(broadcast, end.status, end.reason)
             return 0
-        lines, refusals = await self._submissions(broadcast, recipients)
-        last_number = recipients[-1].number
+        lines, refusals, last_number = await self._submissions(broadcast, recipients)
         try:
             accepted = await self._broadcasts.accept(broadcast, lines, refusals, last_number)
         except NOT_STORABLE as error:
@@ -158,28 +163,42 @@ class BroadcastProcessor:
             accepted = await self._broadcasts.accept(broadcast, [], [refusal], last_number)
         if accepted:
             self._metrics.accepted.add(accepted, type=broadcast.type, lane=Lane.BULK)
-        return limit * 2
+        whole = last_number == recipients[-1].number
+        return limit * 2 if whole else len(lines) + len(refusals)
 
     async def _submissions(
         self, broadcast: Broadcast, recipients: Sequence[BroadcastRecipient]
-    ) -> tuple[list[Line], list[Refusal]]:
+    ) -> tuple[list[Line], list[Refusal], int]:
+        """Render the texts of recipients, from the first on, and the number of the last one of them."""
         rules = self._catalog.types.get(broadcast.type)
         if rules is None:
             raise TypeNotConfigured(f"type {broadcast.type} is not configured: add it to herald.toml")
         lines: list[Line] = []
         refusals: list[Refusal] = []
-        for place, recipient in enumerate(recipients):
-            if place % _RENDERED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        try:
+            message = Message(broadcast.body, broadcast.title)
+        except TemplateRefused as error:
+            refusals = [Refusal(r.number, "template_failed", str(error), "/data") for r in recipients]
+            return lines, refusals, recipients[-1].number
+        fuel = chars = 0
+        for recipient in recipients:
             if refusal := self._number_refused(broadcast, recipient):
                 refusals.append(refusal)
                 continue
             try:
-                lines.append(Line(recipient.number, self._submission(broadcast, rules, recipient)))
-            except (RenderingFailed, TemplateRefused, UnstorableText) as error:
+                line = Line(recipient.number, self._submission(broadcast, rules, recipient, message))
+                lines.append(line)
+                chars += len(line.submission.body or "")
+            except (RenderingFailed, UnstorableText) as error:
                 code = error.code if isinstance(error, RenderingFailed) else "template_failed"
                 refusals.append(Refusal(recipient.number, code, str(error), "/data"))
-        return lines, refusals
+            if chars >= CHUNK_CHARS_MAX:
+                return lines, refusals, recipient.number
+            fuel += message.fuel + _RECIPIENT_FUEL
+            if fuel >= _FUEL_AT_ONCE:
+                fuel = 0
+                await asyncio.sleep(0)
+        return lines, refusals, recipients[-1].number
 
     def _number_refused(self, broadcast: Broadcast, recipient: BroadcastRecipient) -> Refusal | None:
         """The refusal of a recipient whose line has a number that SMS may not go to."""
@@ -191,13 +210,10 @@ class BroadcastProcessor:
         return Refusal(recipient.number, refusal, policy.explain(refusal), "/to/sms") if refusal else None
 
     def _submission(
-        self, broadcast: Broadcast, rules: NotificationType, recipient: BroadcastRecipient
+        self, broadcast: Broadcast, rules: NotificationType, recipient: BroadcastRecipient, message: Message
     ) -> Submission:
         data: dict[str, Any] = {**broadcast.data, **(recipient.data or {}), "user_id": recipient.user_id}
-        body = refuse_unstorable(compiled(broadcast.body, BODY_CHARS_MAX).render(data))
-        title = broadcast.title and compiled(broadcast.title, TITLE_CHARS_MAX).render(data)
-        if not body:
-            raise RenderingFailed("template_empty", "the text is empty")
+        body, title = message.render(data)
         key, to = broadcast_key(broadcast.id), recipient.addresses or {}
         return Submission(
             id=notification_id(self._namespace, broadcast.tenant, recipient.user_id, broadcast.type, key),
@@ -213,7 +229,7 @@ class BroadcastProcessor:
             lane=Lane.BULK,
             strategy=broadcast.strategy,
             channels=broadcast.channels,
-            body=body,
+            body=refuse_unstorable(body),
             title=refuse_unstorable(title) if title else None,
             to_sms=to.get(Channel.SMS),
             to_email=to.get(Channel.EMAIL),

@@ -1,188 +1,149 @@
-"""Templates of broadcasts: a small, bounded part of Jinja2's language.
+"""Templates of broadcasts: a small part of Jinja2's language, run on fuel.
 
 A template can name values, filter them, choose (`if`) and repeat (`for`, not nested). It cannot call, assign,
-include or define anything, so its cost is bounded by its own length and by the recipient's data.
+include or define anything. Reading it is bounded by its tokens, rendering it by its fuel, which pays for
+every step and for every character that a step reads.
 """
 
-import re
+import unicodedata
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, UndefinedError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import LoopContext
-from jinja2.sandbox import SandboxedEnvironment
+from domain.template_language import TemplateRefused, parse, uses_locale
+from domain.template_program import build
+from domain.template_run import LACKING, MISSING, Absent, Lack, RenderingFailed, Run, is_blank
 
-TEMPLATE_CHARS_MAX: Final = 20_000
 BODY_CHARS_MAX: Final = 100_000
 TITLE_CHARS_MAX: Final = 500
 """The longest output of a template: as long as a notification's own texts."""
-
-FILTERS: Final = (
-    *("abs", "capitalize", "d", "default", "e", "escape", "first", "float", "int", "last", "length"),
-    *("lower", "round", "title", "trim", "truncate", "upper"),
-)
-_ALLOWED: Final = (
-    *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const),
-    *(nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.Keyword, nodes.Test, nodes.Compare, nodes.Operand),
-    *(nodes.If, nodes.For, nodes.CondExpr, nodes.And, nodes.Or, nodes.Not),
-    *(nodes.Concat, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.Neg, nodes.Pos),
-)
-_TESTS: Final = frozenset(
-    {"defined", "undefined", "none", "number", "string", "true", "false", "even", "odd"}
-)
-
-
-class TemplateRefused(ValueError):
-    """The template is not valid. The message names the line and what is wrong."""
-
-
-class RenderingFailed(ValueError):
-    """A recipient's data does not fit the template. The message never repeats the data."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class _Environment(SandboxedEnvironment):
-    """Data are JSON: a name after a dot is a key, never a method of the same name."""
-
-    intercepted_binops = frozenset({"*"})
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, LoopContext):
-            return super().getattr(obj, attribute)
-        return self.getitem(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        if isinstance(obj, Undefined):
-            return super().getitem(obj, argument)
-        try:
-            return obj[argument]
-        except (LookupError, TypeError):
-            return self.undefined(obj=obj, name=argument)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        # Multiplying a text by a number would make an output of any length.
-        if not all(isinstance(value, int | float) for value in (left, right)):
-            raise SecurityError("only numbers can be multiplied")
-        return super().call_binop(context, operator, left, right)
-
-
-def _not_null(value: Any) -> Any:
-    if value is None:
-        raise UndefinedError("a value is null")
-    return value
-
-
-def _environment() -> _Environment:
-    environment = _Environment(
-        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_not_null
-    )
-    environment.filters = {name: environment.filters[name] for name in FILTERS}
-    environment.tests = {name: test for name, test in environment.tests.items() if name in _TESTS}
-    environment.globals.clear()
-    return environment
-
-
-_ENVIRONMENT: Final = _environment()
+_CACHED_MAX: Final = 256
+_CACHED_CHARS_MAX: Final = 1_000_000
+_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode's categories of control characters, and of line and paragraph separators."""
 
 
 class Template:
-    """A checked template. Raises TemplateRefused if it is not valid."""
+    """A checked template. Raises TemplateRefused if it is not valid.
+
+    `uses_locale`: whether it formats anything by the value `locale`.
+    """
 
     def __init__(self, source: str, chars_max: int) -> None:
-        if len(source) > TEMPLATE_CHARS_MAX:
-            raise TemplateRefused(
-                f"the template has {len(source)} characters: at most {TEMPLATE_CHARS_MAX} are allowed"
-            )
         self._chars_max = chars_max
+        tree = parse(source)
+        self.uses_locale = uses_locale(tree)
         try:
-            tree = _ENVIRONMENT.parse(source)
-            _check(tree)
-            self._compiled = _ENVIRONMENT.from_string(tree)
-        except TemplateSyntaxError as error:
-            raise TemplateRefused(f"line {error.lineno}: {error.message}") from None
-        except (TemplateError, RecursionError) as error:
-            raise TemplateRefused(
-                f"the template cannot be compiled ({type(error).__name__}): simplify it"
-            ) from None
-        self._names = frozenset(
-            {str(node.name) for node in tree.find_all(nodes.Name)}
-            | {str(node.attr) for node in tree.find_all(nodes.Getattr)}
-        )
+            self._execute = build(tree)
+        except RecursionError:
+            raise TemplateRefused("the template is nested too deeply: simplify it") from None
 
-    def render(self, data: Mapping[str, Any]) -> str:
-        """Render the text for one recipient. Raises RenderingFailed."""
-        parts: list[str] = []
-        room = self._chars_max
+    def run(self, data: Mapping[str, Any], unknown: Absent = MISSING) -> Run:
+        """Render with the data. What is absent is recorded, not raised. Raises RenderingFailed.
+
+        `unknown`: what a name stands for that the data does not have.
+        """
+        run = Run(self._chars_max, data.get("locale"), unknown)
         try:
-            for part in self._compiled.generate(dict(data)):
-                room -= len(part)
-                if room < 0:
-                    raise RenderingFailed(
-                        "template_output_too_long", f"the text is longer than {self._chars_max} characters"
-                    )
-                parts.append(part)
-        except RenderingFailed:
+            self._execute(run, dict(data))
+        except RenderingFailed as error:
+            error.fuel = run.used
             raise
-        except UndefinedError as error:
-            raise RenderingFailed("template_value_missing", self._missing(error)) from None
         except Exception as error:
             # The original message may repeat a value.
             message = f"the data does not fit the template ({type(error).__name__})"
-            raise RenderingFailed("template_failed", message) from None
-        return "".join(parts)
-
-    def _missing(self, error: UndefinedError) -> str:
-        named = [name for name in re.findall(r"'([^']*)'", error.message or "") if name in self._names]
-        return f"there is no value for `{named[-1]}`" if named else "a value is missing"
+            raise RenderingFailed("template_failed", message, fuel=run.used) from None
+        return run
 
 
-@cache
+class _Cache:
+    """The templates that were used last, bounded by their number and their length together."""
+
+    def __init__(self) -> None:
+        self._templates: OrderedDict[tuple[str, int], Template] = OrderedDict()
+        self._chars = 0
+
+    def get(self, source: str, chars_max: int) -> Template:
+        key = (source, chars_max)
+        found = self._templates.get(key)
+        if found is None:
+            found = self._templates[key] = Template(source, chars_max)
+            self._chars += len(source)
+            while len(self._templates) > _CACHED_MAX or self._chars > _CACHED_CHARS_MAX:
+                (old, _), _ = self._templates.popitem(last=False)
+                self._chars -= len(old)
+        self._templates.move_to_end(key)
+        return found
+
+
+_CACHE: Final = _Cache()
+
+
 def compiled(source: str, chars_max: int) -> Template:
-    """The template of a source that was checked before, compiled once."""
-    return Template(source, chars_max)
+    """The template of a source, compiled once while it is in use. Raises TemplateRefused."""
+    return _CACHE.get(source, chars_max)
 
 
-def _check(tree: nodes.Template) -> None:
-    for node in _walk(tree):
-        _check_node(node)
-    for loop in tree.find_all(nodes.For):
-        inner = any(
-            other is not loop
-            for part in (*loop.body, *loop.else_)
-            for other in _walk(part)
-            if isinstance(other, nodes.For)
-        )
-        if inner or loop.recursive:
-            raise TemplateSyntaxError("loops cannot be nested", loop.lineno)
+class Message:
+    """The body and the title of a broadcast, as templates. Raises TemplateRefused.
+
+    `fuel`: what the last rendering used.
+    """
+
+    def __init__(self, body: str, title: str | None) -> None:
+        self._body = compiled(body, BODY_CHARS_MAX)
+        self._title = compiled(title, TITLE_CHARS_MAX) if title else None
+        self.fuel = 0
+
+    @property
+    def uses_locale(self) -> bool:
+        """Whether it formats anything by the value `locale`."""
+        return self._body.uses_locale or (self._title is not None and self._title.uses_locale)
+
+    def render(self, data: Mapping[str, Any]) -> tuple[str, str | None]:
+        """Render the body and the title for one recipient. Raises RenderingFailed, which names all values
+        that are absent.
+        """
+        body, title = self._run(data, MISSING)
+        if lacks := _lacks(body, title):
+            raise RenderingFailed("template_value_missing", absent_message(lacks), lacks)
+        if is_blank(text := body.text):
+            raise RenderingFailed("template_empty", "the text is empty")
+        line = title.text if title else ""
+        if not is_one_line(line):
+            raise RenderingFailed("not_one_line", "the title must be one line, without control characters")
+        return text, None if is_blank(line) else line
+
+    def try_with(self, data: Mapping[str, Any]) -> tuple[Lack, ...]:
+        """Render what depends on this part of the data alone. Returns what is null or blank in it.
+
+        Raises RenderingFailed if it does not fit the template.
+        """
+        return _lacks(*self._run(data, LACKING))
+
+    def _run(self, data: Mapping[str, Any], unknown: Absent) -> tuple[Run, Run | None]:
+        self.fuel = 0
+        try:
+            body = self._body.run(data, unknown)
+            self.fuel = body.used
+            title = self._title.run(data, unknown) if self._title else None
+            self.fuel += title.used if title else 0
+        except RenderingFailed as error:
+            self.fuel += error.fuel
+            raise
+        return body, title
 
 
-def _check_node(node: nodes.Node) -> None:
-    if not isinstance(node, _ALLOWED):
-        what = type(node).__name__.lower()
-        raise TemplateSyntaxError(
-            f"`{what}` cannot be used: a template names values, filters them, and has if and for", node.lineno
-        )
-    if isinstance(node, nodes.Filter) and node.name not in FILTERS:
-        raise TemplateSyntaxError(
-            f"there is no filter `{node.name}`; there are {', '.join(FILTERS)}", node.lineno
-        )
-    if isinstance(node, nodes.Filter) and (node.dyn_args or node.dyn_kwargs):
-        raise TemplateSyntaxError("a filter takes no * or ** arguments", node.lineno)
-    if isinstance(node, nodes.Test) and node.name not in _TESTS:
-        raise TemplateSyntaxError(f"there is no test `{node.name}`", node.lineno)
+def is_one_line(text: str) -> bool:
+    """Whether a text is one line. A mail's subject has to be: a line break could add header fields."""
+    return not any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text)
 
 
-def _walk(tree: nodes.Node) -> list[nodes.Node]:
-    """All nodes, without recursion: a template may be nested deeply."""
-    found: list[nodes.Node] = []
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        found.append(node)
-        pending.extend(node.iter_child_nodes())
-    return found
+def absent_message(lacks: tuple[Lack, ...]) -> str:
+    """Name what is absent: "the template needs `city` (missing), `name` (blank)"."""
+    named = ", ".join(f"`{lack.text}` ({lack.kind})" for lack in lacks)
+    return f'the template needs {named}: give a value, or write `|default("…")` in the template'
+
+
+def _lacks(body: Run, title: Run | None) -> tuple[Lack, ...]:
+    return tuple(dict.fromkeys((*body.lacks, *(title.lacks if title else ()))))

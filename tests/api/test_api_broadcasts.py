@@ -72,6 +72,64 @@ async def test_an_invalid_field_is_named(
     assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
 
 
+QUERY = {"kind": "query", "has_contact": "sms"}
+BOTH = [{"user_id": "ada", "data": {"city": "Lagos"}}, {"user_id": "bola", "data": {"city": "Abuja"}}]
+EVE = {"user_id": "eve"}
+
+
+@pytest.mark.parametrize(
+    ("body", "data", "audience", "pointers"),
+    [
+        ("{{ city }} {{ name }}", {"city": " ", "name": "Ada"}, UPLOAD, ["/data/city"]),
+        (
+            "{{ city }}",
+            {"city": None},
+            {"kind": "list", "recipients": [*BOTH, {"user_id": "eve"}]},
+            ["/data/city"],
+        ),
+        ("{{ a.b }} {{ a['c/d'] }}", {"a": {"b": ""}}, UPLOAD, ["/data/a/b", "/data/a/c~1d"]),
+        ("{{ name }} {{ city }} {{ user_id }}", {"city": ""}, QUERY, ["/data/name", "/data/city"]),
+        ("{{ price|money('NGN') }}", {"price": "a lot"}, UPLOAD, ["/template/body"]),
+        ("{% if never %}x{% endif %}", {"never": False}, QUERY, ["/template/body"]),
+        ("{{ 1|number }}", {"locale": "Lagos"}, UPLOAD, ["/data/locale"]),
+    ],
+)
+async def test_what_is_wrong_for_every_recipient_is_refused_at_once(
+    api: httpx.AsyncClient, body: str, data: dict[str, Any], audience: dict[str, Any], pointers: list[str]
+) -> None:
+    answer = await create(api, template={"body": body}, data=data, audience=audience)
+    assert answer.status_code == 422, answer.text
+    assert [error["pointer"] for error in answer.json()["errors"]] == pointers
+
+
+@pytest.mark.parametrize(
+    ("body", "data", "audience"),
+    [
+        ("{{ city }} {{ name }}", {"city": None}, {"kind": "list", "recipients": BOTH}),
+        ("{{ city }} {{ name }}", {"city": "Lagos"}, UPLOAD),
+        ("{% if city %}{{ city }}{% endif %}{{ user_id }}", {"city": ""}, QUERY),
+        ("{{ city|default('x') }}{{ user_id|upper }}", {"city": ""}, QUERY),
+        ("{{ 1|number }}", {"locale": "fr-CI"}, QUERY),
+        ("{{ locale }}", {"locale": "Lagos"}, UPLOAD),
+    ],
+)
+async def test_what_may_be_right_for_a_recipient_is_accepted(
+    api: httpx.AsyncClient, body: str, data: dict[str, Any], audience: dict[str, Any]
+) -> None:
+    await created(api, template={"body": body}, data=data, audience=audience)
+
+
+async def test_a_template_that_would_take_long_is_refused_soon(api: httpx.AsyncClient) -> None:
+    """The process answers others meanwhile: nothing of a template is computed when it is read."""
+    for body in (
+        '{{ 1|round(2500000,"ceil") }}',
+        "{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}",
+        "{{a}}" * 13_000,
+    ):
+        answer = await create(api, template={"body": body}, audience=QUERY)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/template/body")
+
+
 async def test_an_invalid_recipient_in_a_list_is_named(api: httpx.AsyncClient) -> None:
     recipients = [{"user_id": "ada"}, {"user_id": "bola", "to": {"sms": "12"}}]
     answer = await create(api, audience={"kind": "list", "recipients": recipients})

@@ -1,5 +1,6 @@
 """The work of a broadcast over the real ledger: what each turn accepts, refuses, cancels and ends."""
 
+import asyncio
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from delivery_case import TENANT, catalog
 
-from delivery.broadcast import BroadcastProcessor, TypeNotConfigured
+from delivery.broadcast import CHUNK_CHARS_MAX, BroadcastProcessor, TypeNotConfigured
 from domain.audit import chain_key
 from domain.broadcasts import Audience, Broadcast, BroadcastRecipient, BroadcastStatus, Command, Ended
 from domain.contracts import BroadcastStep
@@ -50,7 +51,7 @@ def recipients(*names: str | None) -> list[BroadcastRecipient]:
 
 
 async def create(pool: Pool, to: list[BroadcastRecipient], **changes: Any) -> UUID:
-    fields: dict[str, Any] = {"type": "news", "recipients": to, **changes}
+    fields: dict[str, Any] = {"type": "news", "recipients": to, "body": "Hello {{ name }}", **changes}
     new = NewBroadcast(
         id=uuid4(),
         tenant=TENANT,
@@ -59,7 +60,6 @@ async def create(pool: Pool, to: list[BroadcastRecipient], **changes: Any) -> UU
         channels=fields.pop("channels", (Channel.SMS,)),
         strategy=Strategy.ALL,
         title=None,
-        body="Hello {{ name }}",
         audience=Audience.LIST,
         **fields,
     )
@@ -128,6 +128,72 @@ async def test_a_line_that_the_database_refuses_is_refused_alone(
     assert (turn.status, turn.accepted, turn.refused) == ("completed", 4, 1)
     refused = await broadcasts.refused(await read(broadcasts, id), 0, 5)
     assert [(row.number, row.code) for row in refused] == [(3, "not_storable")]
+
+
+async def test_a_refused_recipient_is_told_of_all_that_is_absent(
+    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    to = [BroadcastRecipient(1, "ada", {"sms": "+2348031230000"}, {"city": " ", "sum": None})]
+    id = await create(broadcasts, to, body="{{ name }} {{ city }} {{ sum }} {{ name }}")
+    await processor.accept(id, lambda _: None)
+    (refused,) = await broadcasts.refused(await read(broadcasts, id), 0, 5)
+    assert (refused.code, refused.pointer) == ("template_value_missing", "/data")
+    assert "needs `name` (missing), `city` (blank), `sum` (null)" in refused.message
+
+
+async def test_a_template_that_is_no_longer_valid_refuses_every_recipient(
+    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    id = await create(broadcasts, recipients("Ada", "Bob"), body="{{ name|shout }}")
+    turn = await processor.accept(id, lambda _: None)
+    assert (turn.status, turn.refused) == ("completed", 2)
+    refused = await broadcasts.refused(await read(broadcasts, id), 0, 5)
+    assert [(row.number, row.code) for row in refused] == [(1, "template_failed"), (2, "template_failed")]
+    assert "there is no filter `shout`" in refused[0].message
+
+
+async def test_other_work_goes_on_while_costly_texts_are_rendered(
+    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    """Between two recipients who use up their fuel, or some that use little, others have their turn."""
+    bomb = [
+        BroadcastRecipient(number, f"user-{number}", {"sms": "+2348031230000"}, {"many": [1] * 5_000})
+        for number in range(1, 21)
+    ]
+    id = await create(broadcasts, bomb)
+    broadcast = await read(broadcasts, id)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def turns_during(body: str) -> int:
+        nonlocal turns
+        turns = 0
+        await processor._submissions(replace(broadcast, body=body), bomb)
+        return turns
+
+    task = asyncio.create_task(others())
+    try:
+        assert await turns_during("{% for x in many %}{{ x ~ x|upper|lower }}{% endfor %}") >= len(bomb) - 1
+        assert await turns_during("Hi {{ user_id }}") == 0
+    finally:
+        task.cancel()
+
+
+async def test_a_chunk_of_long_texts_ends_early(
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
+) -> None:
+    to = recipients(*["Ada"] * (CHUNK_CHARS_MAX // 60_000 + 10))
+    id = await create(broadcasts, to, body="{{ name }}" + "x" * 60_000)
+    told = list[int]()
+    turn = await processor.accept(id, told.append)
+    assert (turn.status, turn.accepted) == ("completed", len(to))
+    first = CHUNK_CHARS_MAX // 60_000 + 1
+    assert told[:2] == [0, first]
 
 
 async def test_an_expired_broadcast_accepts_nobody(

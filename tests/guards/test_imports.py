@@ -14,7 +14,7 @@ OURS = PACKAGES | MODULES
 
 # Which libraries each part, or one file of it, may use, beyond Python's own.
 LIBRARIES = {
-    "domain": {"email_validator", "jinja2", "phonenumbers", "pydantic"},
+    "domain": {"babel", "email_validator", "jinja2", "markupsafe", "phonenumbers", "pydantic"},
     "workflows": {"temporalio"},
     "activities": {"asyncpg", "structlog", "temporalio"},
     "delivery": {"asyncpg", "structlog"},

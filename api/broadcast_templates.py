@@ -1,0 +1,51 @@
+"""What a broadcast's template lacks for every recipient: found when the broadcast is created."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api.broadcast_models import BroadcastIn, ListIn, QueryIn
+from api.problems import FieldError
+from domain.template_locales import check_locale
+from domain.template_run import RenderingFailed
+from domain.templates import Message, absent_message
+
+
+def template_refused(body: BroadcastIn) -> list[FieldError]:
+    """The errors of the template together with the shared data: values that are null or blank for everyone,
+    and for a query, whose recipients have no `data`, also those that are missing.
+    """
+    message = Message(body.template.body, body.template.title)
+    shared = _shared(body)
+    if message.uses_locale and "locale" in shared:
+        try:
+            check_locale(shared["locale"])
+        except RenderingFailed as error:
+            return [FieldError("/data/locale", "unknown_locale", str(error))]
+    try:
+        if isinstance(body.audience, QueryIn):
+            message.render({**shared, "user_id": "user"})
+            return []
+        lacks = message.try_with(shared)
+    except RenderingFailed as error:
+        if not error.lacks:
+            return [FieldError("/template/body", error.code, str(error))]
+        lacks = error.lacks
+    return [
+        FieldError(_pointer(lack.path), "template_value_missing", absent_message((lack,))) for lack in lacks
+    ]
+
+
+def _shared(body: BroadcastIn) -> Mapping[str, Any]:
+    """The shared data that some recipient uses: not what every recipient in a list overrides."""
+    if not isinstance(body.audience, ListIn):
+        return body.data
+    overridden = set.intersection(*({*recipient.data} for recipient in body.audience.recipients))
+    return {name: value for name, value in body.data.items() if name not in overridden}
+
+
+def _pointer(path: tuple[str, ...]) -> str:
+    return "/data/" + "/".join(_escaped(path)) if path else "/template/body"
+
+
+def _escaped(path: tuple[str, ...]) -> Iterator[str]:
+    return (key.replace("~", "~0").replace("/", "~1") for key in path)
