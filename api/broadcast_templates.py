@@ -1,21 +1,23 @@
 """What a broadcast's template lacks for every recipient: found when the broadcast is created."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from api.broadcast_models import BroadcastIn, ListIn, QueryIn
+from api.broadcast_models import BroadcastIn, QueryIn
 from api.problems import FieldError
+from domain.broadcasts import BroadcastRecipient
 from domain.template_locales import check_locale
 from domain.template_run import RenderingFailed
 from domain.templates import Message, absent_message
 
 
-def template_refused(body: BroadcastIn) -> list[FieldError]:
+def template_refused(body: BroadcastIn, listed: Sequence[BroadcastRecipient]) -> list[FieldError]:
     """The errors of the template together with the shared data: values that are null or blank for everyone,
-    and for a query, whose recipients have no `data`, also those that are missing.
+    and for a query, whose recipients have no `data`, also those that are missing. `listed`: the recipients
+    of a list.
     """
     message = Message(body.template.body, body.template.title)
-    shared = _shared(body)
+    shared = _shared(body, listed)
     if message.uses_locale and "locale" in shared:
         try:
             check_locale(shared["locale"])
@@ -35,11 +37,11 @@ def template_refused(body: BroadcastIn) -> list[FieldError]:
     ]
 
 
-def _shared(body: BroadcastIn) -> Mapping[str, Any]:
+def _shared(body: BroadcastIn, listed: Sequence[BroadcastRecipient]) -> Mapping[str, Any]:
     """The shared data that some recipient uses: not what every recipient in a list overrides."""
-    if not isinstance(body.audience, ListIn):
+    if not listed:
         return body.data
-    overridden = set.intersection(*({*recipient.data} for recipient in body.audience.recipients))
+    overridden = set.intersection(*({*(recipient.data or ())} for recipient in listed))
     return {name: value for name, value in body.data.items() if name not in overridden}
 
 

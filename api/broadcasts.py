@@ -84,7 +84,7 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, 
         recipients, supplied["audience"]["recipients"] = await _recipients(body.audience)
     new = _new(ctx, tenant, body, key, supplied, recipients)
     late = time_refused(datetime.now(UTC), "start_at", body.start_at, body.expires_at)
-    if errors := [late] if late else template_refused(body):
+    if errors := [late] if late else template_refused(body, recipients):
         found = await ctx.broadcasts.named(tenant, key)
         if found is None:
             raise invalid(errors)

@@ -76,16 +76,22 @@ async def read(broadcasts: BroadcastChunks, id: UUID) -> Broadcast:
 
 
 async def test_numbers_that_sms_may_not_go_to_are_refused_lines(
-    broadcasts: BroadcastChunks, ledger: Ledger
+    pool: Pool, broadcasts: BroadcastChunks, ledger: Ledger
 ) -> None:
-    policy = SmsPolicy(countries=("NG", "GB"))
+    policy, audit = SmsPolicy(countries=("NG", "GB")), AuditLog(pool, chain_key("secret"))
     processor = BroadcastProcessor(
-        broadcasts, ledger, catalog(sms=policy), uuid4(), {"k1": "secret"}, Metrics()
+        broadcasts,
+        ledger,
+        catalog(sms=policy),
+        uuid4(),
+        {"k1": "secret"},
+        Metrics(),
+        AuditLog(pool, chain_key("secret")),
     )
     to = recipients("Ada", "Bola", "Chi", "Dan")
     numbers = ["+2348031230000", "+449098790000", "+13125550123", None]
     to = [replace(one, addresses={"sms": n} if n else None) for one, n in zip(to, numbers, strict=True)]
-    id = await create(broadcasts, to)
+    id = await create(pool, to)
     turn = await processor.accept(id, lambda _: None)
     assert (turn.accepted, turn.refused) == (2, 2)
     found = await Broadcasts(ledger.pool).refused(await read(broadcasts, id), 0, 10)
@@ -94,7 +100,7 @@ async def test_numbers_that_sms_may_not_go_to_are_refused_lines(
         (3, "country_not_allowed", "/to/sms"),
     ]
     # Over another channel the number is not used.
-    mail = await create(broadcasts, [replace(to[1], user_id="mail")], channels=(Channel.EMAIL,))
+    mail = await create(pool, [replace(to[1], user_id="mail")], channels=(Channel.EMAIL,))
     assert (await processor.accept(mail, lambda _: None)).accepted == 1
 
 
@@ -131,10 +137,10 @@ async def test_a_line_that_the_database_refuses_is_refused_alone(
 
 
 async def test_a_refused_recipient_is_told_of_all_that_is_absent(
-    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
     to = [BroadcastRecipient(1, "ada", {"sms": "+2348031230000"}, {"city": " ", "sum": None})]
-    id = await create(broadcasts, to, body="{{ name }} {{ city }} {{ sum }} {{ name }}")
+    id = await create(pool, to, body="{{ name }} {{ city }} {{ sum }} {{ name }}")
     await processor.accept(id, lambda _: None)
     (refused,) = await broadcasts.refused(await read(broadcasts, id), 0, 5)
     assert (refused.code, refused.pointer) == ("template_value_missing", "/data")
@@ -142,9 +148,9 @@ async def test_a_refused_recipient_is_told_of_all_that_is_absent(
 
 
 async def test_a_template_that_is_no_longer_valid_refuses_every_recipient(
-    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
-    id = await create(broadcasts, recipients("Ada", "Bob"), body="{{ name|shout }}")
+    id = await create(pool, recipients("Ada", "Bob"), body="{{ name|shout }}")
     turn = await processor.accept(id, lambda _: None)
     assert (turn.status, turn.refused) == ("completed", 2)
     refused = await broadcasts.refused(await read(broadcasts, id), 0, 5)
@@ -153,14 +159,14 @@ async def test_a_template_that_is_no_longer_valid_refuses_every_recipient(
 
 
 async def test_other_work_goes_on_while_costly_texts_are_rendered(
-    broadcasts: BroadcastChunks, processor: BroadcastProcessor
+    pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
     """Between two recipients who use up their fuel, or some that use little, others have their turn."""
     bomb = [
         BroadcastRecipient(number, f"user-{number}", {"sms": "+2348031230000"}, {"many": [1] * 5_000})
         for number in range(1, 21)
     ]
-    id = await create(broadcasts, bomb)
+    id = await create(pool, bomb)
     broadcast = await read(broadcasts, id)
     turns = 0
 
@@ -188,7 +194,7 @@ async def test_a_chunk_of_long_texts_ends_early(
     pool: Pool, broadcasts: BroadcastChunks, processor: BroadcastProcessor
 ) -> None:
     to = recipients(*["Ada"] * (CHUNK_CHARS_MAX // 60_000 + 10))
-    id = await create(broadcasts, to, body="{{ name }}" + "x" * 60_000)
+    id = await create(pool, to, body="{{ name }}" + "x" * 60_000)
     told = list[int]()
     turn = await processor.accept(id, told.append)
     assert (turn.status, turn.accepted) == ("completed", len(to))
