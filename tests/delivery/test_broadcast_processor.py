@@ -78,7 +78,7 @@ async def read(broadcasts: BroadcastChunks, id: UUID) -> Broadcast:
 async def test_numbers_that_sms_may_not_go_to_are_refused_lines(
     pool: Pool, broadcasts: BroadcastChunks, ledger: Ledger
 ) -> None:
-    policy, audit = SmsPolicy(countries=("NG", "GB")), AuditLog(pool, chain_key("secret"))
+    policy = SmsPolicy(countries=("NG", "GB"))
     processor = BroadcastProcessor(
         broadcasts,
         ledger,
