@@ -48,6 +48,7 @@ from storage.queries import Queries
 from storage.receipts import Receipts
 from storage.users import Users
 from telemetry.metrics import CONTENT_TYPE, Metrics
+from temporal.tls import tls_config
 
 FLUSH_S: Final = 4.0
 """How long shutdown waits for accepted writes to reach the database."""
@@ -130,7 +131,7 @@ class LastResort:
 
 
 async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:
-    pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
+    pool = await open_pool(settings.database_dsn, size_max=settings.database_pool_max)
     stack.push_async_callback(_close_pool, pool)
     ledger = Ledger(pool, observe=metrics.observe_group)
     queries = Queries(pool, observe=metrics.observe_group)
@@ -168,14 +169,14 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
 
 
 async def _probes(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Probes:
-    limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
+    limiter = Limiter.connect(settings.valkey_dsn, timeout_s=1)
     stack.push_async_callback(limiter.aclose)
     temporal = settings.temporal
     service = await ServiceClient.connect(
         ConnectConfig(
             target_host=temporal.address,
-            tls=temporal.tls,
-            api_key=temporal.api_key.get_secret_value() if temporal.api_key else None,
+            tls=tls_config(temporal.tls_files),
+            api_key=temporal.api_key_in_clear,
             lazy=True,
         )
     )

@@ -4,7 +4,9 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from configuration.tls import TlsFiles
 from temporal.search_attributes import INDEXED_TYPES, SEARCH_ATTRIBUTES
+from temporal.tls import tls_config
 
 
 class RegistrationError(Exception):
@@ -12,7 +14,7 @@ class RegistrationError(Exception):
 
 
 async def register_search_attributes(
-    address: str, namespace: str, *, api_key: str | None = None, tls: bool = False
+    address: str, namespace: str, *, api_key: str | None = None, tls: TlsFiles | None = None
 ) -> list[str]:
     """Register the missing search attributes; returns their names. Safe to repeat. Raises RegistrationError.
 
@@ -20,7 +22,7 @@ async def register_search_attributes(
     access to the operator service.
     """
     try:
-        client = await Client.connect(address, namespace=namespace, api_key=api_key, tls=tls)
+        client = await Client.connect(address, namespace=namespace, api_key=api_key, tls=tls_config(tls))
         listed = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=namespace)
         )

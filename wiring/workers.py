@@ -77,7 +77,7 @@ def _activity_worker(
 def listener_of(parts: Parts) -> Listener:
     """The listener that wakes the loops of a process."""
     return Listener(
-        parts.settings.database_url.get_secret_value(),
+        parts.settings.database_dsn,
         ("herald_due", "herald_receipts", "herald_providers", "herald_wake", "herald_broadcasts"),
     )
 
