@@ -200,6 +200,8 @@ class Notification:
     deliveries: tuple[Delivery, ...]
     now: datetime
     """The database's time when it was read: the `now` of every decision made from it."""
+    content_gone: bool = False
+    """Its content was removed, or may not be used any more: nothing can be sent again."""
 
     def delivery_by_id(self, delivery_id: UUID) -> Delivery:
         """The delivery with this id. Raises KeyError if the notification has none."""

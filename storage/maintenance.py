@@ -71,6 +71,20 @@ async def drop_orphans(pool: Pool, older_than_s: float, limit: int = 10_000) -> 
     return len(await pool.fetch(statement("drop_orphans"), older_than_s, limit))
 
 
+async def scrub_expired(pool: Pool, limit: int) -> tuple[int, int]:
+    """Remove the contents that expired notifications must not keep. Returns how many of at most `limit`
+    notifications were dealt with, and how many contents were removed.
+    """
+    row = await pool.fetchrow(statement("scrub_expired"), limit)
+    assert row is not None
+    return row["taken"], row["removed"]
+
+
+async def watch_parked_contents(pool: Pool, limit: int) -> int:
+    """Have the contents of parked notifications removed that were accepted without a time for it."""
+    return len(await pool.fetch(statement("watch_parked_contents"), limit))
+
+
 async def ensure_partitions(pool: Pool, months_ahead: int) -> None:
     """Create the partitions of the coming months, unless they exist."""
     await pool.execute(statement("ensure_partitions"), months_ahead)

@@ -157,6 +157,8 @@ def _maintenance() -> dict[str, Query]:
         "count_drift": Query((LIVE,), rows_max=LIVE, whole=f"{live}; so are open attempts, and orphans"),
         "drop_orphans": Query((3600.0, 10), rows_max=FEW),
         "requeue_lost": Query((1000,), rows_max=LIVE, whole=live),
+        "scrub_expired": Query((10,)),
+        "watch_parked_contents": Query((1000,), rows_max=PARKED, whole=parked),
         "revive_orphans": Query((1000,), rows_max=ORPHANS, whole=orphans),
     }
 

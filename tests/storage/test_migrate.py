@@ -104,17 +104,17 @@ async def test_a_step_that_waits_for_a_lock_gives_up(
 ) -> None:
     await migrate(empty)
     release = _copy(tmp_path)
-    (release.migrations / "0006_before_test.sql").write_text(
+    (release.migrations / "0900_before_test.sql").write_text(
         "-- A test.\nALTER TABLE replies ADD more text;\n"
     )
     monkeypatch.setattr("storage.migrate.LOCK_WAIT_S", 0.05)
     reader = await asyncpg.connect(empty)
     async with reader.transaction():
         await reader.fetch("SELECT FROM replies")
-        with pytest.raises(StepFailed, match=r"0006_before_test failed \(LockNotAvailableError"):
+        with pytest.raises(StepFailed, match=r"0900_before_test failed \(LockNotAvailableError"):
             await migrate(empty, release=release)
     await reader.close()
-    assert await migrate(empty, release=release) == ["0006_before_test"]
+    assert await migrate(empty, release=release) == ["0900_before_test"]
 
 
 async def test_a_new_database_has_its_partitions_whatever_the_phase(empty: str) -> None:
@@ -210,7 +210,7 @@ async def test_a_changed_function_is_refused_once_it_was_created(empty: str, tmp
     release = _copy(tmp_path)
     changed = release.functions / "suppression_key_v1.sql"
     changed.write_text(changed.read_text().replace("lower(", "upper("))
-    (release.migrations / "0006_before_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
+    (release.migrations / "0900_before_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
     with pytest.raises(MigrationChanged, match=r"Function suppression_key_v1 .* add a new version of it"):
         await migrate(empty, release=release)
     connection = await asyncpg.connect(empty)
@@ -223,33 +223,33 @@ async def test_the_older_release_still_starts_between_the_phases_of_the_newer(
 ) -> None:
     await migrate(empty)
     release = _copy(tmp_path)
-    (release.migrations / "0006_before_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
-    (release.migrations / "0007_after_test.sql").write_text("-- A test.\nDROP TABLE replies;\n")
-    assert await migrate(empty, [Phase.BEFORE], release) == ["0006_before_test"]
+    (release.migrations / "0900_before_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
+    (release.migrations / "0901_after_test.sql").write_text("-- A test.\nDROP TABLE replies;\n")
+    assert await migrate(empty, [Phase.BEFORE], release) == ["0900_before_test"]
     assert await migrate(empty, [Phase.BEFORE]) == []
-    assert await migrate(empty, [Phase.AFTER], release) == ["0007_after_test"]
-    with pytest.raises(MigrationChanged, match="0007_after_test ran on this database and is not part"):
+    assert await migrate(empty, [Phase.AFTER], release) == ["0901_after_test"]
+    with pytest.raises(MigrationChanged, match="0901_after_test ran on this database and is not part"):
         await migrate(empty, [Phase.BEFORE])
 
 
 async def test_phases_run_in_their_order(empty: str, tmp_path: Path) -> None:
     await migrate(empty)
     release = _copy(tmp_path)
-    for name in ("0006_before_a", "0007_after_b", "0008_before_c", "0009_after_d"):
+    for name in ("0901_before_a", "0902_after_b", "0903_before_c", "0904_after_d"):
         (release.migrations / f"{name}.sql").write_text(f"-- A test.\nCREATE TABLE t{name} ();\n")
-    with pytest.raises(WrongPhase, match="0006_before_a has not run yet: run `herald migrate --before`"):
+    with pytest.raises(WrongPhase, match="0901_before_a has not run yet: run `herald migrate --before`"):
         await migrate(empty, [Phase.AFTER], release)
-    with pytest.raises(WrongPhase, match="0007_after_b belongs to an earlier release"):
+    with pytest.raises(WrongPhase, match="0902_after_b belongs to an earlier release"):
         await migrate(empty, [Phase.BEFORE], release)
-    expected = ["0006_before_a", "0007_after_b", "0008_before_c", "0009_after_d"]
+    expected = ["0901_before_a", "0902_after_b", "0903_before_c", "0904_after_d"]
     assert [step.name for step in await pending_steps(empty, release=release)] == expected
     assert await migrate(empty, release=release) == expected
 
 
 async def test_a_new_database_runs_every_phase_at_once(empty: str, tmp_path: Path) -> None:
     release = _copy(tmp_path)
-    (release.migrations / "0006_after_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
-    assert (await migrate(empty, [Phase.BEFORE], release))[-1] == "0006_after_test"
+    (release.migrations / "0900_after_test.sql").write_text("-- A test.\nCREATE TABLE added ();\n")
+    assert (await migrate(empty, [Phase.BEFORE], release))[-1] == "0900_after_test"
     assert await migrate(empty, [Phase.AFTER], release) == []
 
 
