@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from console import capacity, dead_letters, keys, notifications, providers, replay
+from console import capacity, dead_letters, doctor, keys, notifications, providers, replay
 from console.errors import CommandError, RootGroup
 
 RUN, FOLLOW, OPERATE = "Run", "Submit and follow", "Operate"
@@ -133,6 +133,7 @@ app.add_typer(dead_letters.app, name="dlq", rich_help_panel=OPERATE)
 app.add_typer(providers.app, name="providers", rich_help_panel=OPERATE)
 app.command("replay", rich_help_panel=OPERATE)(replay.command)
 app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
+app.command("doctor", rich_help_panel=OPERATE)(doctor.doctor)
 app.command("capacity", rich_help_panel=OPERATE)(capacity.capacity)
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -26,6 +25,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from configuration import checks, environment, tls
 from configuration.plaintext import PlaintextName
 from configuration.secret_rules import Generated
+from configuration.spelling import misspelt
 from configuration.tls import TlsFiles, TlsSettings
 from domain.notification_types import Catalog
 from providers.settings import ProviderSettings, RouteSettings, SettingsError
@@ -223,28 +223,7 @@ def _variable(place: tuple[int | str, ...]) -> str:
 
 
 def _misspelt() -> list[str]:
-    """An error for each variable that is almost a setting. Others are left alone: Kubernetes sets some."""
-    models = (Settings, ClientSettings)
-    fields = {field for model in models for field in model.model_fields}
-    in_files = {f"{name}_file" for model in models for name in environment.secret_variables(model)}
-    fields |= {name.lower().removeprefix("herald_") for name in in_files if "__" not in name}
-    parts = (
-        ("temporal", TemporalSettings),
-        ("routes", RouteSettings),
-        ("providers", ProviderSettings),
-        ("database_tls", TlsSettings),
-        ("valkey_tls", TlsSettings),
-    )
-    inner = [(part, key) for part, kind in parts for key in kind.model_fields]
-    wrong: list[str] = []
-    for variable in sorted(os.environ):
-        other, _, name = variable.lower().partition("__")[0].partition("herald_")
-        if other or not name or name in fields:
-            continue
-        joined = [f"{part}__{key}" for part, key in inner if f"{name}_".startswith(f"{part}_{key}_")]
-        if meant := joined or get_close_matches(name, sorted(fields), 1, 0.85):  # a letter or two off
-            wrong.append(f"{variable} is not a setting; did you mean HERALD_{meant[0].upper()}?")
-    return wrong
+    return misspelt(os.environ, (Settings, ClientSettings))
 
 
 _Read = TypeVar("_Read", bound=_FromEnvironment)
@@ -253,6 +232,26 @@ _Read = TypeVar("_Read", bound=_FromEnvironment)
 def load() -> Settings:
     """The settings from the environment. Raises SettingsError, whose message lists every problem."""
     return _checked(_read(Settings, _misspelt()))
+
+
+def load_unchecked() -> Settings:
+    """The settings, although secrets may be weak and connections plain: for `herald doctor`, which reports
+    them. Raises SettingsError if they cannot be read.
+    """
+    return _read(Settings, _misspelt())
+
+
+def load_unchecked_stores() -> StoreSettings:
+    """Where the stores are, like `load_unchecked`. Raises SettingsError."""
+    return _read(StoreSettings)
+
+
+def secret_files() -> dict[str, Path]:
+    """The files that hold secrets or private keys, by the variable that names each."""
+    private = {variable.name for variable in environment.variables(Settings) if variable.is_private_file}
+    known = private | {f"{name}_FILE" for name in checks.secrets_of(Settings, ClientSettings)}
+    given = {name.upper(): value for name, value in os.environ.items() if not environment.is_blank(value)}
+    return {name: Path(given[name]) for name in sorted(known & given.keys())}
 
 
 def problems(read: BaseSettings) -> list[checks.SettingProblem]:

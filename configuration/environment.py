@@ -19,6 +19,7 @@ from configuration.secret_rules import Generated
 PREFIX: Final = "HERALD_"
 FILE_BYTES_MAX: Final = 65_536
 
+_PRIVATE_FILES: Final = ("KEY_FILE", "SERVICE_ACCOUNT_FILE")
 _BY_COUNTRY: Final = re.compile(r"^(herald_routes__sms)__(?=[^_]+$)", re.IGNORECASE)
 
 
@@ -37,6 +38,8 @@ class Variable:
     name: str
     is_secret: bool
     is_generated: bool
+    is_private_file: bool
+    """Whether it names a file that no one else may read: a private key, or a vendor's account."""
 
 
 def variables(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[Variable]:
@@ -48,7 +51,8 @@ def variables(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[Variable
         if inner:
             yield from variables(inner[0], f"{name}__")
         else:
-            yield Variable(name, SecretStr in kinds, _is_generated(field))
+            is_private_file = Path in kinds and name.endswith(_PRIVATE_FILES)
+            yield Variable(name, SecretStr in kinds, _is_generated(field), is_private_file)
 
 
 def secret_variables(model: type[BaseModel]) -> dict[str, Variable]:

@@ -12,6 +12,8 @@ from storage.postgres import Connection, Pool
 from storage.statements import statement
 
 PREFIX_LENGTH = 8
+DEVELOPMENT = "development"
+"""The name of a development stack's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ async def ensure(database_url: str, tenant: str, key: str) -> None:
     """Ensure that this key exists for the tenant (the development stack's key)."""
     connection = await asyncpg.connect(database_url, timeout=10)
     try:
-        await create(connection, tenant, "development", key)
+        await create(connection, tenant, DEVELOPMENT, key)
     finally:
         await connection.close()
 

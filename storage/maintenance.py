@@ -4,6 +4,7 @@ Claiming what is due repairs almost everything. These functions repair what clai
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from domain.status import Status
 from storage.postgres import Pool
@@ -39,6 +40,24 @@ class DeadLetters:
     status: Status
     count: int
     oldest_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """What the database says about itself. `version`: as in server_version_num, such as 180001."""
+
+    version: int
+    now: datetime
+    encrypted: bool
+    is_migrated: bool
+    has_next_month: bool
+
+
+async def inspect(pool: Pool) -> DatabaseState:
+    """The server's version and clock, and what is prepared in it."""
+    row = await pool.fetchrow(statement("inspect_database"))
+    assert row is not None
+    return DatabaseState(**dict(row))
 
 
 async def drift(pool: Pool, live_max: int = 200_000) -> Drift:

@@ -112,6 +112,15 @@ WHERE n.status IN ('outcome_unknown', 'dead_lettered') AND n.scrub AND n.expires
 LIMIT $1
 RETURNING notification_id
 
+-- name: inspect_database
+-- What `herald doctor` asks of the server: its version and clock, whether this connection is encrypted, and whether
+-- the coming month has its partitions. The table is missing before the first migration.
+SELECT current_setting('server_version_num')::integer AS version, clock_timestamp() AS now,
+       COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
+       to_regclass('notifications') IS NOT NULL AS is_migrated,
+       to_regclass('notification_contents_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', 'YYYY_MM'))
+           IS NOT NULL AS has_next_month
+
 -- name: ping
 -- Whether Postgres answers.
 SELECT 1

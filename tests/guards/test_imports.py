@@ -43,7 +43,7 @@ LIBRARIES = {
     "api": {
         *("fastapi", "pydantic", "pydantic_core", "starlette", "structlog", "temporalio", "uvicorn"),
     },
-    "console": {"asyncpg", "httpx", "rich", "temporalio", "typer"},
+    "console": {"asyncpg", "httpx", "pydantic", "rich", "temporalio", "typer"},
     "devstack": {"asyncpg", "httpx", "rich", "temporalio"},
     "simulators": {"aiohttp", "cryptography", "h2", "httpx", "hyperframe", "jwt", "multidict", "uvloop"},
     "providers/settings.py": {"pydantic", "pydantic_settings"},

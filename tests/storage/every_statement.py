@@ -148,6 +148,7 @@ def _maintenance() -> dict[str, Query]:
     return {
         "ensure_partitions": Query((3,)),
         "ping": Query(),
+        "inspect_database": Query(),
         "remove_old_messages": Query((1, 10)),
         # With -1 months everything is old.
         "remove_old_notifications": Query((-1, 10), whole="the first tenant is the first row of an index"),
