@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from console import audit, capacity, dead_letters, keys, limits, notifications, providers, replay
+from console import audit, capacity, dead_letters, doctor, keys, limits, notifications, providers, replay
 from console.errors import CommandError, RootGroup
 
 RUN, FOLLOW, OPERATE = "Run", "Submit and follow", "Operate"
@@ -135,6 +135,7 @@ app.add_typer(providers.app, name="providers", rich_help_panel=OPERATE)
 app.command("replay", rich_help_panel=OPERATE)(replay.command)
 app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
 app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
+app.command("doctor", rich_help_panel=OPERATE)(doctor.doctor)
 app.command("capacity", rich_help_panel=OPERATE)(capacity.capacity)
 
 

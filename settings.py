@@ -3,11 +3,11 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -18,16 +18,16 @@ from pydantic import (
     IPvAnyNetwork,
     SecretStr,
     ValidationError,
+    model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from configuration import checks, environment, tls
+from configuration.plaintext import PlaintextName
+from configuration.secret_rules import Generated
+from configuration.spelling import misspelt
+from configuration.tls import TlsFiles, TlsSettings
 from domain.notification_types import Catalog
 from domain.sms_policy import ALL as ALL_COUNTRIES
 from providers.settings import ProviderSettings, RouteSettings, SettingsError
@@ -43,16 +43,35 @@ def _listed(value: Any) -> Any:
 
 def _url(*schemes: str) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
-        scheme, separator, rest = value.get_secret_value().partition("://")
+        url = value.get_secret_value()
+        scheme, separator, rest = url.partition("://")
         if scheme not in schemes or not separator or not rest:
             raise ValueError(f"expected a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
+        if not _is_readable(url):
+            # Without the cause, which repeats a part of the URL.
+            raise ValueError("not a valid URL; write special characters of the password as %23 and so on")
         return value
 
     return AfterValidator(check)
 
 
+def _is_readable(url: str) -> bool:
+    """Whether the URL has all its parts. A `#`, `?` or `/` in a password would end the host's name."""
+    try:
+        parts = urlsplit(url)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        _ = [urlsplit(f"//{host}").port for host in hosts]
+    except ValueError:
+        return False
+    return not parts.fragment and "@" not in parts.path + parts.query
+
+
 PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
 ValkeyUrl = Annotated[SecretStr, _url("redis", "rediss", "valkey", "valkeys")]
+GeneratedSecret = Annotated[SecretStr, Generated()]
+_List = BeforeValidator(environment.split_commas)
+AllowPlaintext = Annotated[list[PlaintextName], NoDecode, _List]
+AllowWeak = Annotated[list[str], NoDecode, _List]
 
 
 class TemporalSettings(BaseModel):
@@ -65,23 +84,73 @@ class TemporalSettings(BaseModel):
     ui_url: str = "http://127.0.0.1:8233"
     api_key: SecretStr | None = None
     tls: bool = False
+    """Whether to connect with TLS. On if one of the files below is set."""
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None
+    """The name in the server's certificate, if it is not the one in the address."""
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a client certificate needs both CERT_FILE and KEY_FILE")
+        return self
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The files of the TLS connection; None without TLS."""
+        files = TlsFiles(self.ca_file, self.cert_file, self.key_file, self.server_name)
+        return files if self.tls or files != TlsFiles() else None
+
+    @property
+    def api_key_in_clear(self) -> str | None:
+        """The API key, for the client."""
+        return self.api_key.get_secret_value() if self.api_key else None
 
 
-class StoreSettings(BaseSettings):
+class _FromEnvironment(BaseSettings):
+    """Settings that are read from `HERALD_…` variables and from nothing else."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=environment.PREFIX, env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, and nothing else."""
+        return init_settings, environment.Environment(settings_cls)
+
+
+class StoreSettings(_FromEnvironment):
     """The addresses of the stores: all that migrations, keys and replays need."""
-
-    model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
 
     database_url: PostgresUrl = SecretStr("postgresql://herald@127.0.0.1:15432/herald")
     database_pool_max: Annotated[int, Field(ge=2, le=200)] = 10
+    database_tls: TlsSettings = Field(default_factory=TlsSettings)
     valkey_url: ValkeyUrl = SecretStr("redis://127.0.0.1:16379/0")
+    valkey_tls: TlsSettings = Field(default_factory=TlsSettings)
     temporal: TemporalSettings = Field(default_factory=TemporalSettings)
+    allow_plaintext: AllowPlaintext = []
+    """What may cross a network without TLS."""
+    allow_weak_secrets: AllowWeak = []
+    """Secrets that may stay although they are weak, by the names of their variables."""
+
+    @property
+    def database_dsn(self) -> str:
+        """The database's URL with its TLS files, as asyncpg takes it. It may contain a password."""
+        return tls.database_dsn(self.database_url.get_secret_value(), self.database_tls)
+
+    @property
+    def valkey_dsn(self) -> str:
+        """Valkey's URL with its TLS files, as redis-py takes it. It may contain a password."""
+        return tls.valkey_dsn(self.valkey_url.get_secret_value(), self.valkey_tls)
 
 
-class ClientSettings(BaseSettings):
+class ClientSettings(_FromEnvironment):
     """The API that the `herald` command talks to, and the key that it uses."""
-
-    model_config = SettingsConfigDict(env_prefix="HERALD_", extra="ignore")
 
     api_url: str = "http://127.0.0.1:8000"
     api_key: SecretStr | None = None
@@ -89,37 +158,25 @@ class ClientSettings(BaseSettings):
     """The tenant to act for with a key of the installation."""
     data_dir: Path = Path(".herald")
     """Where a development stack keeps its data. Its `dev.json` supplies whatever is not set."""
+    allow_plaintext: AllowPlaintext = []
+    allow_weak_secrets: AllowWeak = []
 
 
-class IdentitySettings(BaseSettings):
+class IdentitySettings(_FromEnvironment):
     """What the ids of this installation are derived from."""
 
-    model_config = SettingsConfigDict(env_prefix="HERALD_", extra="ignore")
-
-    secret_key: Annotated[SecretStr, Field(min_length=1)]
+    secret_key: GeneratedSecret
     """Every notification id is derived from it, so it must never change."""
-
-
-class _Environment(EnvSettingsSource):
-    """The environment, where `HERALD_ROUTES__SMS` is one order and `HERALD_ROUTES__SMS__NG` another.
-
-    pydantic takes a variable either as a value or as the prefix of nested names, never as both.
-    """
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        by_country = re.compile(r"^(herald_routes__sms)__(?=[^_]+$)", re.IGNORECASE)
-        return {by_country.sub(r"\1_by__", name): value for name, value in super()._load_env_vars().items()}
+    allow_weak_secrets: AllowWeak = []
 
 
 class Settings(StoreSettings, IdentitySettings):
     """Everything that an installation can set, as `HERALD_…` variables."""
 
-    model_config = SettingsConfigDict(env_prefix="HERALD_", env_nested_delimiter="__", extra="ignore")
-
-    fingerprint_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
+    fingerprint_keys: dict[str, GeneratedSecret] = Field(default_factory=dict[str, SecretStr])
     """Keys of submission fingerprints, by key id; the first one signs. Default: `secret_key`."""
 
-    unsubscribe_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
+    unsubscribe_keys: dict[str, GeneratedSecret] = Field(default_factory=dict[str, SecretStr])
     """Keys of unsubscribe links, like `fingerprint_keys`. Default: `secret_key`."""
 
     public_url: Annotated[str, Field(pattern=r"^https?://[!-;=?-~]+$")] = "http://127.0.0.1:8000"
@@ -150,13 +207,6 @@ class Settings(StoreSettings, IdentitySettings):
     config: Path = Path(__file__).with_name("herald.toml")
     routes: RouteSettings = Field(default_factory=RouteSettings)
     providers: ProviderSettings = Field(default_factory=ProviderSettings)
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, and nothing else."""
-        return init_settings, _Environment(settings_cls)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -199,42 +249,65 @@ def _variable(place: tuple[int | str, ...]) -> str:
 
 
 def _misspelt() -> list[str]:
-    """An error for each variable that is almost a setting. Others are left alone: Kubernetes sets some."""
-    fields = {**Settings.model_fields, **ClientSettings.model_fields}
-    parts = (("temporal", TemporalSettings), ("routes", RouteSettings), ("providers", ProviderSettings))
-    inner = [(part, key) for part, kind in parts for key in kind.model_fields]
-    wrong: list[str] = []
-    for variable in sorted(os.environ):
-        other, _, name = variable.lower().partition("__")[0].partition("herald_")
-        if other or not name or name in fields:
-            continue
-        joined = [f"{part}__{key}" for part, key in inner if f"{name}_".startswith(f"{part}_{key}_")]
-        if meant := joined or get_close_matches(name, fields, 1, 0.85):  # a letter or two off
-            wrong.append(f"{variable} is not a setting; did you mean HERALD_{meant[0].upper()}?")
-    return wrong
+    return misspelt(os.environ, (Settings, ClientSettings))
 
 
-_Read = TypeVar("_Read", bound=BaseSettings)
+_Read = TypeVar("_Read", bound=_FromEnvironment)
 
 
 def load() -> Settings:
     """The settings from the environment. Raises SettingsError, whose message lists every problem."""
+    return _checked(_read(Settings, _misspelt()))
+
+
+def load_unchecked() -> Settings:
+    """The settings, although secrets may be weak and connections plain: for `herald doctor`, which reports
+    them. Raises SettingsError if they cannot be read.
+    """
     return _read(Settings, _misspelt())
+
+
+def load_unchecked_stores() -> StoreSettings:
+    """Where the stores are, like `load_unchecked`. Raises SettingsError."""
+    return _read(StoreSettings)
+
+
+def secret_files() -> dict[str, Path]:
+    """The files that hold secrets or private keys, by the variable that names each."""
+    private = {variable.name for variable in environment.variables(Settings) if variable.is_private_file}
+    known = private | {f"{name}_FILE" for name in checks.secrets_of(Settings, ClientSettings)}
+    given = {name.upper(): value for name, value in os.environ.items() if not environment.is_blank(value)}
+    return {name: Path(given[name]) for name in sorted(known & given.keys())}
+
+
+def problems(read: BaseSettings) -> list[checks.SettingProblem]:
+    """What is wrong with settings that could be read, and what is only allowed."""
+    return checks.problems(read, checks.secrets_of(Settings, ClientSettings))
 
 
 def load_stores() -> StoreSettings:
     """Where the stores are, from the environment. Raises SettingsError."""
-    return _read(StoreSettings, _misspelt())
+    return _checked(_read(StoreSettings, _misspelt()))
 
 
 def load_client() -> ClientSettings:
     """How the API is reached, from the environment. Raises SettingsError."""
-    return _read(ClientSettings, _misspelt())
+    return _checked(_read(ClientSettings, _misspelt()))
 
 
-def load_secret_key() -> str:
-    """The secret key alone, from the environment. Raises SettingsError."""
-    return _read(IdentitySettings).secret_key.get_secret_value()
+def load_secret_key() -> str | None:
+    """The secret key alone, from the environment; None if it is not set. Raises SettingsError."""
+    named = {"HERALD_SECRET_KEY", "HERALD_SECRET_KEY_FILE"}
+    given = {name.upper() for name, value in os.environ.items() if not environment.is_blank(value)}
+    if not named & given:
+        return None
+    return _checked(_read(IdentitySettings)).secret_key.get_secret_value()
+
+
+def _checked(read: _Read) -> _Read:
+    if refused := [str(problem) for problem in problems(read) if problem.refused]:
+        raise _unusable(refused)
+    return read
 
 
 def _read(kind: type[_Read], wrong: Sequence[str] = ()) -> _Read:
@@ -244,10 +317,22 @@ def _read(kind: type[_Read], wrong: Sequence[str] = ()) -> _Read:
         # Only the field's name: the cause may repeat a secret.
         field = next(iter(re.findall(r'field "(\w+)"', str(error))), "…")
         wrong = [*wrong, f"HERALD_{field.upper()}: expected JSON"]
+    except environment.UnusableVariables as error:
+        wrong = [*wrong, *error.problems]
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        wrong = [*wrong, *(f"{_variable(e['loc'])}: {e['msg']}" for e in found)]
+        for found in error.errors(include_url=False, include_input=False):
+            variable = _variable(found["loc"])
+            wrong = [*wrong, f"{variable}: {found['msg']}{_because(variable, found['type'])}"]
     else:
         if not wrong:
             return read
-    raise SettingsError("\n  ".join(("The settings cannot be used:", *wrong)))
+    raise _unusable(wrong)
+
+
+def _because(variable: str, error: str) -> str:
+    given = {name.upper(): value for name, value in os.environ.items()}
+    return " (it is set, but empty)" if error == "missing" and variable in given else ""
+
+
+def _unusable(problems: Sequence[str]) -> SettingsError:
+    return SettingsError("\n  ".join(("The settings cannot be used:", *problems)))

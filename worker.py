@@ -59,8 +59,8 @@ async def ready(parts: Parts) -> Client:
     client = await connect(
         temporal.address,
         temporal.namespace,
-        api_key=temporal.api_key.get_secret_value() if temporal.api_key else None,
-        tls=temporal.tls,
+        api_key=temporal.api_key_in_clear,
+        tls=temporal.tls_files,
     )
     if set(parts.lanes) != {Lane.CRITICAL}:
         await keep_schedule(client)

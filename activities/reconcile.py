@@ -83,6 +83,7 @@ class Reconcile:
     async def maintain(self) -> Round:
         """Create the partitions of the next months, and remove what retention no longer keeps."""
         await maintenance.ensure_partitions(self._pool, MONTHS_AHEAD)
+        await maintenance.watch_parked_contents(self._pool, ROWS_MAX)
         orphans = await maintenance.drop_orphans(self._pool, ORPHANS_KEPT_S)
         removed = await retain(self._pool, self._retention, within_s=RETENTION_S)
         counts = {

@@ -65,6 +65,7 @@ from storage.receipts import Receipts
 from storage.users import Users
 from telemetry.loop_watch import LoopWatch
 from telemetry.metrics import CONTENT_TYPE, Metrics
+from temporal.tls import tls_config
 
 FLUSH_S: Final = 4.0
 """How long shutdown waits for accepted writes to reach the database."""
@@ -168,7 +169,7 @@ class LastResort:
 
 
 async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> AppContext:
-    pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
+    pool = await open_pool(settings.database_dsn, size_max=settings.database_pool_max)
     stack.push_async_callback(_close_pool, pool)
     ledger = Ledger(pool, observe=metrics.observe_group)
     queries = Queries(pool, observe=metrics.observe_group)
@@ -187,7 +188,7 @@ async def _context(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
     for provider in built.values():
         stack.push_async_callback(provider.aclose)
     temporal = settings.temporal
-    limiter = Limiter.connect(settings.valkey_url.get_secret_value(), timeout_s=1)
+    limiter = Limiter.connect(settings.valkey_dsn, timeout_s=1)
     stack.push_async_callback(limiter.aclose)
     uses = KeyUses(partial(api_keys.note_use, pool))
     stack.push_async_callback(uses.aclose)
@@ -239,8 +240,8 @@ async def _probes(settings: Settings, pool: Pool, limiter: Limiter) -> Probes:
     service = await ServiceClient.connect(
         ConnectConfig(
             target_host=temporal.address,
-            tls=temporal.tls,
-            api_key=temporal.api_key.get_secret_value() if temporal.api_key else None,
+            tls=tls_config(temporal.tls_files),
+            api_key=temporal.api_key_in_clear,
             lazy=True,
         )
     )

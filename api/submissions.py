@@ -94,6 +94,7 @@ def prepare(ctx: AppContext, tenant: str, request: NotificationIn, key: str) -> 
         expires_at=request.expires_at,
         expires_s=rules.expires_s,
         scrub=rules.scrub_when_final,
+        private_metadata=rules.private_keys(request.metadata),
         dedicated_workflow=needs_workflow(rules, request.strategy),
     )
     if Channel.SMS in request.channels and (refusal := number_refused(ctx, tenant, submission.to_sms)):

@@ -46,7 +46,7 @@ def database_url() -> str:
     if "database_url" not in configured.model_fields_set and (dev := _dev_stack()):
         _announce_dev_stack()
         return dev["database_url"]
-    return configured.database_url.get_secret_value()
+    return configured.database_dsn
 
 
 def temporal() -> TemporalSettings:
@@ -96,9 +96,11 @@ def data_dir() -> Path:
 def secret_key() -> str:
     """The secret key: HERALD_SECRET_KEY, else the development stack's. Raises CommandError."""
     try:
-        return settings.load_secret_key()
-    except settings.SettingsError:
-        path = _client().data_dir / "secrets.json"
+        if configured := settings.load_secret_key():
+            return configured
+    except settings.SettingsError as error:
+        raise CommandError(str(error)) from error
+    path = _client().data_dir / "secrets.json"
     try:
         secret: str = json.loads(path.read_text(encoding="utf-8"))["secret_key"]
     except (OSError, ValueError, KeyError):

@@ -14,12 +14,9 @@ if TYPE_CHECKING:
     from domain.audit import AuditEntry
     from storage.api_keys import ApiKey
     from storage.audit import AuditLog
-    from storage.postgres import Connection, Pool
+    from storage.postgres import Connection
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, directly in the database.")
-
-_PAGE: Final = 500
-
 
 _DEFAULT: Final = {False: (Scope.SEND, Scope.READ), True: (Scope.READ,)}
 """The scopes without --scope: of a tenant's key, and of one of the installation."""
@@ -86,18 +83,10 @@ def list_() -> None:
     from console import terminal
     from storage import api_keys
 
-    async def every_key(pool: "Pool") -> "list[ApiKey]":
-        found: list[ApiKey] = []
-        while page := await api_keys.list_page(
-            pool, _PAGE, (found[-1].created_at, found[-1].prefix) if found else None
-        ):
-            found += page
-        return found
-
     headings = ("prefix", "tenant", "scopes", "created", "last used", "expires", "status", "name")
     table = terminal.table(*headings)
     now = datetime.now(UTC)
-    for key in in_database(every_key):
+    for key in in_database(api_keys.every_key):
         whose = f"{key.tenant} (test)" if key.test else key.tenant or "(installation)"
         times = (_day(key.created_at), _day(key.last_used_at), _day(key.expires_at))
         cells = (key.prefix, whose, ", ".join(sorted(key.scopes)), *times)

@@ -24,7 +24,7 @@ def run(*, before: bool, after: bool, only_show: bool) -> None:
 
 
 async def _run(stores: StoreSettings, phases: Sequence[Phase], only_show: bool) -> None:
-    url = stores.database_url.get_secret_value()
+    url = stores.database_dsn
     try:
         if only_show:
             _show(await pending_steps(url, phases))
@@ -60,8 +60,8 @@ async def _register(stores: StoreSettings) -> None:
         missing = await register_search_attributes(
             temporal.address,
             temporal.namespace,
-            api_key=temporal.api_key.get_secret_value() if temporal.api_key else None,
-            tls=temporal.tls,
+            api_key=temporal.api_key_in_clear,
+            tls=temporal.tls_files,
         )
     except RegistrationError as error:
         typer.echo(

@@ -85,12 +85,14 @@ async def download(settings: "TemporalSettings", workflow_id: str) -> "dict[str,
     from temporalio.client import Client
     from temporalio.service import RPCError
 
+    from temporal.tls import tls_config
+
     try:
         client = await Client.connect(
             settings.address,
             namespace=settings.namespace,
-            api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-            tls=settings.tls,
+            api_key=settings.api_key_in_clear,
+            tls=tls_config(settings.tls_files),
         )
     except RuntimeError as error:
         raise CommandError(

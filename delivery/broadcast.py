@@ -239,6 +239,7 @@ class BroadcastProcessor:
             expires_at=broadcast.expires_at,
             expires_s=rules.expires_s,
             scrub=rules.scrub_when_final,
+            private_metadata=rules.private_keys(broadcast.metadata),
             broadcast_id=broadcast.id,
             dedicated_workflow=needs_workflow(rules, broadcast.strategy),
         )

@@ -198,7 +198,7 @@ class OperatorCommands:
                 continue
             done.matched += 1
             at = notification.now + timedelta(seconds=(done.matched - done.expired - 1) / rate_per_s)
-            if any(has_expired(delivery, at, expires_at) for delivery in dead):
+            if notification.content_gone or any(has_expired(delivery, at, expires_at) for delivery in dead):
                 done.expired += 1
                 continue
             if len(done.sample) < _SAMPLE_MAX:

@@ -29,10 +29,21 @@ class PrefetchCache:
         """Keep a notification that was read just now, under its own id or a delivery's."""
         if any(d.status not in SENDABLE or d.attempts for d in notification.deliveries):
             return
+        self.drop_old()
         self._read.pop(id, None)
         self._read[id] = (time.monotonic(), notification)
         if len(self._read) > KEPT_MAX:
             self._read.popitem(last=False)
+
+    def drop_old(self) -> None:
+        """Forget the entries that are too old to be used: their contents must not stay in memory."""
+        oldest = time.monotonic() - self._age_s_max
+        while self._read and next(iter(self._read.values()))[0] <= oldest:
+            self._read.popitem(last=False)
+
+    def __contains__(self, id: UUID) -> bool:
+        """Whether there is an entry for this id, of any age."""
+        return id in self._read
 
     def peek(self, id: UUID) -> Notification | None:
         """The entry for this id, if it is young enough; it stays."""

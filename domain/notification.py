@@ -201,6 +201,8 @@ class Notification:
     deliveries: tuple[Delivery, ...]
     now: datetime
     """The database's time when it was read: the `now` of every decision made from it."""
+    content_gone: bool = False
+    """Its content was removed, or may not be used any more: nothing can be sent again."""
 
     @property
     def is_test(self) -> bool:

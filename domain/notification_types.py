@@ -1,6 +1,7 @@
 """The configured kinds of notification, and the rules of each. Read from `herald.toml`."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
@@ -92,17 +93,31 @@ class NotificationType(BaseModel):
     expires_s: Seconds = 86_400
     """The default expiry, from acceptance (or from `send_at`)."""
     scrub_when_final: bool = False
-    """Delete the content once the notification is final (one-time passwords)."""
+    """Delete the content once the notification is final or has expired (one-time passwords)."""
+    scrub_metadata: bool | tuple[str, ...] = False
+    """The keys of the metadata that are deleted with the content; true: all of them."""
     limits: tuple[Limit, ...] = ()
     routes: dict[Channel, tuple[str, ...]] = Field(default_factory=dict[Channel, tuple[str, ...]])
     """The providers of a channel in fallback order, where this type differs from the general routes."""
     whatsapp: WhatsAppTemplate | None = None
     """The WhatsApp template; None: free text, only to users who recently wrote to us."""
 
+    def private_keys(self, metadata: Mapping[str, object]) -> tuple[str, ...]:
+        """The keys of this metadata that are deleted with the content."""
+        if isinstance(self.scrub_metadata, bool):
+            return tuple(metadata) if self.scrub_metadata else ()
+        return tuple(key for key in self.scrub_metadata if key in metadata)
+
     @model_validator(mode="after")
     def _awaiting_needs_a_deadline(self) -> "NotificationType":
         if self.await_receipt and self.receipt_deadline_s is None:
             raise ValueError("await_receipt needs receipt_deadline_s")
+        return self
+
+    @model_validator(mode="after")
+    def _metadata_goes_with_the_content(self) -> "NotificationType":
+        if self.scrub_metadata and not self.scrub_when_final:
+            raise ValueError("scrub_metadata needs scrub_when_final = true")
         return self
 
 

@@ -140,6 +140,12 @@ def check_retry(notification: Notification, retry: Retry) -> None:
             raise CommandRefused(
                 "wrong_status", "Only an unknown outcome can be assumed sent; this was not sent.", "assume"
             )
+    elif notification.content_gone:
+        raise CommandRefused(
+            "content_gone",
+            "Its content was removed when it expired, as its type demands: discard it, and submit a new "
+            "notification if it is still needed.",
+        )
     elif any(has_expired(delivery, notification.now, retry.expires_at) for delivery in parked):
         raise CommandRefused("expired", "It has expired: a retry needs a new expiry.", "expires_at")
     channels = {delivery.channel for delivery in parked}

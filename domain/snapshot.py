@@ -77,7 +77,7 @@ class Snapshot:
     @property
     def is_expired(self) -> bool:
         """Whether nothing may be sent any more."""
-        return self.now >= self.delivery.expires_at
+        return self.now >= self.delivery.expires_at or self.notification.content_gone
 
     @property
     def has_channel_behind(self) -> bool:

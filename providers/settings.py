@@ -4,25 +4,22 @@ Pure models. No vendor's library is imported here, so that reading settings stay
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from configuration.environment import split_commas
 from domain.countries import CountryKey
 from domain.notification import Channel
 from domain.web_push import PUSH_SERVICES, check_host
-
-
-def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _hosts(patterns: list[str]) -> list[str]:
     return [check_host(pattern) for pattern in patterns]
 
 
-CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(split_commas)]
 
 
 class SettingsError(Exception):
@@ -207,5 +204,8 @@ class ProviderSettings(_Part):
 
 
 def in_bytes(*secrets: SecretStr | None) -> list[bytes]:
-    """The secrets that are set, in clear: the keys that a callback may be signed with."""
-    return [secret.get_secret_value().encode() for secret in secrets if secret is not None]
+    """The secrets that are set, in clear: the keys that a callback may be signed with. A blank one is no key:
+    anyone could sign with it.
+    """
+    clear = [secret.get_secret_value() for secret in secrets if secret is not None]
+    return [secret.encode() for secret in clear if secret.strip()]

@@ -80,6 +80,15 @@ class Count:
     free_at_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """What the store says about itself. `eviction`: its policy when memory is full."""
+
+    version: str
+    eviction: str
+    is_durable: bool
+
+
 class Limiter:
     """The limits of one installation, shared by all its processes through the store."""
 
@@ -116,6 +125,16 @@ class Limiter:
             retry=Retry(NoBackoff(), 0),
         )
         return cls(client, timeout_s=timeout_s)
+
+    async def inspect(self) -> StoreState:
+        """The store's version and how it keeps its data. Raises RedisError, OSError or TimeoutError."""
+        async with asyncio.timeout(self._timeout_s):
+            info = await self._client.info()
+        return StoreState(
+            str(info.get("valkey_version") or info.get("redis_version")),
+            str(info.get("maxmemory_policy")),
+            bool(info.get("aof_enabled")),
+        )
 
     async def establish(self) -> None:
         """Declare the store's counts complete, even if it is empty.

@@ -19,7 +19,9 @@ async def accept_rows(connection: Connection, rows: Sequence[Submission]) -> lis
         first.setdefault(row.id, row)
     unique = list(first.values())
     inserted = await connection.fetch(
-        statement("accept_notifications"), [row_types.submission(row) for row in unique]
+        statement("accept_notifications"),
+        [row_types.submission(row) for row in unique],
+        {str(row.id): row.private_metadata for row in unique if row.private_metadata},
     )
     created = {row["id"]: row for row in inserted}
     stored = {row.id: (row.id, row.fingerprint) for row in unique if row.id in created}

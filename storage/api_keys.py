@@ -13,6 +13,10 @@ from domain.key_format import ALPHABET, PREFIX_CHARS, SECRET_CHARS, key_of, spli
 from storage.postgres import Connection, Pool
 from storage.statements import statement
 
+DEVELOPMENT = "development"
+"""The name of a development stack's key."""
+_PAGE = 500
+
 
 class NoTestKeysYet(ValueError):
     """Workers of 0.1.0 may still run: they would send what a test key submits through real vendors."""
@@ -133,7 +137,7 @@ async def ensure(database_url: str, tenant: str | None, key: str) -> None:
     """Ensure that this key exists, with every scope (the development stack's keys)."""
     connection = await asyncpg.connect(database_url, timeout=10)
     try:
-        await create(connection, tenant, "development", key)
+        await create(connection, tenant, DEVELOPMENT, key)
     finally:
         await connection.close()
 
@@ -156,6 +160,14 @@ async def list_page(
     else:
         rows = await pool.fetch(statement("list_api_keys_of_tenant"), *place, of.tenant, of.test_only)
     return [ApiKey.of(row) for row in rows]
+
+
+async def every_key(pool: Pool) -> list[ApiKey]:
+    """Every key, newest first, read in pages."""
+    found: list[ApiKey] = []
+    while page := await list_page(pool, _PAGE, (found[-1].created_at, found[-1].prefix) if found else None):
+        found += page
+    return found
 
 
 async def lookup(pool: Pool, prefix: str) -> StoredKey | None:

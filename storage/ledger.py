@@ -33,7 +33,7 @@ from storage.records import (
     Submission,
     Updated,
 )
-from storage.row_mapping import notification_from
+from storage.row_mapping import known_addresses, notification_from
 from storage.statements import call, statement
 
 
@@ -117,7 +117,7 @@ class Ledger:
                 lane=LANES[row["lane"]],
                 token=row["claim"],
                 channels=tuple(Channel(channel) for channel in row["channels"] or ()),
-                recipient=Recipient(**row["addresses"]),
+                recipient=Recipient(**known_addresses(row["addresses"])),
                 late_s=row["late_s"],
             )
             for row in rows

@@ -4,6 +4,7 @@ Claiming what is due repairs almost everything. These functions repair what clai
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from domain.status import Status
 from storage.postgres import Pool
@@ -41,6 +42,24 @@ class DeadLetters:
     oldest_age_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """What the database says about itself. `version`: as in server_version_num, such as 180001."""
+
+    version: int
+    now: datetime
+    encrypted: bool
+    is_migrated: bool
+    has_next_month: bool
+
+
+async def inspect(pool: Pool) -> DatabaseState:
+    """The server's version and clock, and what is prepared in it."""
+    row = await pool.fetchrow(statement("inspect_database"))
+    assert row is not None
+    return DatabaseState(**dict(row))
+
+
 async def drift(pool: Pool, live_max: int = 200_000) -> Drift:
     """Count inconsistencies in one snapshot; only the oldest `live_max` live notifications are examined."""
     row = await pool.fetchrow(statement("count_drift"), live_max)
@@ -69,6 +88,20 @@ async def revive_orphans(pool: Pool, limit: int) -> int:
 async def drop_orphans(pool: Pool, older_than_s: float, limit: int = 10_000) -> int:
     """Drop up to `limit` receipts that have been orphans for `older_than_s` seconds; returns how many."""
     return len(await pool.fetch(statement("drop_orphans"), older_than_s, limit))
+
+
+async def scrub_expired(pool: Pool, limit: int) -> tuple[int, int]:
+    """Remove the contents that expired notifications must not keep. Returns how many of at most `limit`
+    notifications were dealt with, and how many contents were removed.
+    """
+    row = await pool.fetchrow(statement("scrub_expired"), limit)
+    assert row is not None
+    return row["taken"], row["removed"]
+
+
+async def watch_parked_contents(pool: Pool, limit: int) -> int:
+    """Have the contents of parked notifications removed that were accepted without a time for it."""
+    return len(await pool.fetch(statement("watch_parked_contents"), limit))
 
 
 async def ensure_partitions(pool: Pool, months_ahead: int) -> None:

@@ -17,7 +17,8 @@ from domain.transition import Transition
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A validated notification, ready to be accepted. Without `expires_at`, it expires `expires_s`
-    seconds after acceptance or `send_at`, by the database's clock. `scrub` empties its content once final.
+    seconds after acceptance or `send_at`, by the database's clock. `scrub` empties its content once final or
+    expired, and removes `private_metadata`, keys of its metadata, with it.
     """
 
     id: UUID
@@ -40,6 +41,7 @@ class Submission:
     expires_at: datetime | None = None
     expires_s: float = 86_400
     scrub: bool = False
+    private_metadata: tuple[str, ...] = ()
     broadcast_id: UUID | None = None
     """The broadcast that it belongs to, and whose progress it counts towards."""
     dedicated_workflow: bool = False

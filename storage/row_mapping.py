@@ -26,6 +26,9 @@ def notification_from(row: Any) -> Notification:
     attempts: dict[str, list[Attempt]] = {}
     for item in row["attempts"] or ():
         attempts.setdefault(item["delivery_id"], []).append(_attempt(item))
+    deliveries = tuple(_delivery(item, attempts) for item in row["deliveries"] or ())
+    # What expires is hidden before it is removed. An operator's retry may have prolonged a delivery's life.
+    gone = row["scrubbed"] or (row["scrub"] and all(row["now"] >= d.expires_at for d in deliveries))
     return Notification(
         id=row["id"],
         tenant=row["tenant"],
@@ -36,10 +39,11 @@ def notification_from(row: Any) -> Notification:
         status=Status(row["status"]),
         accepted_at=row["accepted_at"],
         expires_at=row["expires_at"],
-        content=Content(row["body"], row["title"]),
+        content=Content("") if gone else Content(row["body"], row["title"]),
         recipient=_recipient(row),
-        deliveries=tuple(_delivery(item, attempts) for item in row["deliveries"] or ()),
+        deliveries=deliveries,
         now=row["now"],
+        content_gone=gone,
     )
 
 
@@ -80,10 +84,15 @@ def _attempt(item: Mapping[str, Any]) -> Attempt:
     )
 
 
+def known_addresses(addresses: Mapping[str, str]) -> dict[str, Any]:
+    """Those that are there: an empty one was removed when the notification expired."""
+    return {channel: address for channel, address in addresses.items() if address}
+
+
 def _recipient(row: Any) -> Recipient:
     quiet = QuietHours(row["quiet_start"], row["quiet_end"]) if row["quiet_start"] else None
     return Recipient(
-        **row["addresses"],
+        **known_addresses(row["addresses"]),
         devices=tuple(
             Device(item["device_id"], item["fcm_token"], item["apns_token"], item["webpush"])
             for item in row["devices"] or ()

@@ -11,6 +11,9 @@ from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, W
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
+from configuration.tls import TlsFiles
+from temporal.tls import tls_config
+
 log = structlog.stdlib.get_logger(__name__)
 
 CONNECT_AGAIN_S = 2.0
@@ -21,8 +24,10 @@ RPC_TIMEOUT = timedelta(seconds=5)
 Ref = TypeVar("Ref")
 
 
-async def connect(address: str, namespace: str, *, api_key: str | None = None, tls: bool = False) -> Client:
-    """Connect to Temporal, waiting until it answers: a worker may start before it."""
+async def connect(
+    address: str, namespace: str, *, api_key: str | None = None, tls: TlsFiles | None = None
+) -> Client:
+    """Connect to Temporal, waiting until it answers: a worker may start before it. No `tls`: without TLS."""
     # Core logs to stdout in colour, and floods it during an outage: errors only.
     runtime = Runtime(
         telemetry=TelemetryConfig(
@@ -35,7 +40,7 @@ async def connect(address: str, namespace: str, *, api_key: str | None = None, t
                 address,
                 namespace=namespace,
                 api_key=api_key,
-                tls=tls,
+                tls=tls_config(tls),
                 runtime=runtime,
             )
         except RuntimeError as error:

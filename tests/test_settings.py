@@ -36,7 +36,7 @@ OTHERS = [
 
 @pytest.fixture(autouse=True)
 def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HERALD_SECRET_KEY", "tests")
+    monkeypatch.setenv("HERALD_SECRET_KEY", "tests-secret-8c1f6be2d40a97e35b12")
 
 
 @pytest.mark.parametrize("read", [load, load_stores, load_client])

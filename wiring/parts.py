@@ -71,8 +71,8 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
     """Open the parts of a worker process; close them in order at the end, after their queues are flushed."""
     registry.check_sms(settings.providers, settings.catalog)
     metrics = Metrics()
-    pool = await open_pool(settings.database_url.get_secret_value(), size_max=settings.database_pool_max)
-    limiter = Limiter.connect(settings.valkey_url.get_secret_value())
+    pool = await open_pool(settings.database_dsn, size_max=settings.database_pool_max)
+    limiter = Limiter.connect(settings.valkey_dsn)
     registry.check_routes(settings.routes)
     vendors = registry.build(settings.providers, settings.catalog, settings.public_url)
     ledger, receipts, batch_queue = (

@@ -9,6 +9,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from dispatcher.batches import BatchStarter
 from dispatcher.broadcasts import BroadcastStarter
 from dispatcher.dispatcher import Dispatcher
+from dispatcher.expiring_contents import ContentSweeper
 from dispatcher.listener import Listener
 from dispatcher.loop import Rounds
 from dispatcher.provider_health import ProviderHealthPublisher
@@ -77,7 +78,7 @@ def _activity_worker(
 def listener_of(parts: Parts) -> Listener:
     """The listener that wakes the loops of a process."""
     return Listener(
-        parts.settings.database_url.get_secret_value(),
+        parts.settings.database_dsn,
         ("herald_due", "herald_receipts", "herald_providers", "herald_wake", "herald_broadcasts"),
     )
 
@@ -111,7 +112,8 @@ def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
         low_priority=low_priority,
     )
     health = ProviderHealthPublisher(parts.pool, parts.health, listener, parts.metrics)
-    loops: list[Rounds] = [health, receipts, dispatcher, batches]
+    sweeper = ContentSweeper(parts.pool, parts.prefetched, parts.metrics)
+    loops: list[Rounds] = [health, receipts, dispatcher, batches, sweeper]
     if Lane.BULK in parts.lanes:
         loops.append(BroadcastStarter(client, BroadcastChunks(parts.pool), listener))
     return loops

@@ -96,6 +96,32 @@ DELETE FROM receipt_inbox WHERE ctid = ANY(ARRAY(
 ))
 RETURNING event_key
 
+-- name: scrub_expired
+-- Remove the contents of at most $1 notifications that have expired and must not keep them.
+SELECT taken, removed FROM scrub_expired_v1($1)
+
+-- name: watch_parked_contents
+-- Put expired dead letters and unknown outcomes that still have a content which they must not keep, at most $1, among
+-- those whose content is to be removed: processes of release 0.1.0 accepted them without that.
+INSERT INTO expiring_contents (expires_at, notification_id, accepted_at)
+SELECT n.expires_at, n.id, n.accepted_at
+FROM notifications n
+     CROSS JOIN LATERAL (SELECT c.scrubbed_at FROM notification_contents c
+                         WHERE c.accepted_at = n.accepted_at AND c.notification_id = n.id OFFSET 0) c
+WHERE n.status IN ('outcome_unknown', 'dead_lettered') AND n.scrub AND n.expires_at < now() - interval '5 minutes'
+  AND c.scrubbed_at IS NULL
+LIMIT $1
+RETURNING notification_id
+
+-- name: inspect_database
+-- What `herald doctor` asks of the server: its version and clock, whether this connection is encrypted, and whether
+-- the coming month has its partitions. The table is missing before the first migration.
+SELECT current_setting('server_version_num')::integer AS version, clock_timestamp() AS now,
+       COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
+       to_regclass('notifications') IS NOT NULL AS is_migrated,
+       to_regclass('notification_contents_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', 'YYYY_MM'))
+           IS NOT NULL AS has_next_month
+
 -- name: ping
 -- Whether Postgres answers.
 SELECT 1

@@ -1,6 +1,6 @@
 -- name: accept_notifications
 -- Insert new notifications with their content, deliveries and due entries. A notification that exists already
--- returns no row; find_accepted_by_key reads it.
+-- returns no row; find_accepted_by_key reads it. $2: the private keys of the metadata, by the id of the notification.
 WITH input AS (
     SELECT * FROM unnest($1::submission_v1[])
 ), accepted AS (
@@ -15,13 +15,18 @@ WITH input AS (
            broadcast_id
     FROM input ORDER BY id
     ON CONFLICT DO NOTHING
-    RETURNING id, tenant, user_id, type, lane, strategy, status, accepted_at, send_at, expires_at
+    RETURNING id, tenant, user_id, type, lane, strategy, scrub, status, accepted_at, send_at, expires_at
 ), content AS (
     INSERT INTO notification_contents (
-        notification_id, accepted_at, title, body, to_sms, to_email, to_push, to_whatsapp, metadata
+        notification_id, accepted_at, title, body, to_sms, to_email, to_push, to_whatsapp, metadata, private_metadata
     )
-    SELECT accepted.id, accepted.accepted_at, title, body, to_sms, to_email, to_push, to_whatsapp, metadata::jsonb
+    SELECT accepted.id, accepted.accepted_at, title, body, to_sms, to_email, to_push, to_whatsapp, metadata::jsonb,
+           CASE WHEN accepted.scrub AND $2::jsonb ? accepted.id::text
+                THEN ARRAY(SELECT jsonb_array_elements_text($2::jsonb -> accepted.id::text)) END
     FROM accepted JOIN input USING (id)
+), expiring AS (
+    INSERT INTO expiring_contents (expires_at, notification_id, accepted_at)
+    SELECT expires_at, id, accepted_at FROM accepted WHERE scrub
 ), delivery AS (
     INSERT INTO deliveries (
         notification_id, tenant, user_id, type, channel, position, status, next_pass_at, expires_at, due_at, accepted_at
@@ -61,7 +66,7 @@ FROM unnest($1::submission_key_v1[]) AS input
 -- name: load_notifications
 -- Everything that a pass needs to decide and to send, one row per notification.
 SELECT n.id, n.tenant, n.user_id, n.type, n.lane, n.strategy, n.status, n.accepted_at, n.expires_at,
-       now() AS now, (c).title, COALESCE((c).body, '') AS body,
+       now() AS now, (c).title, COALESCE((c).body, '') AS body, n.scrub, (c).scrubbed_at IS NOT NULL AS scrubbed,
        addresses_v1(c, u) AS addresses,
        (u).time_zone, (u).quiet_start, (u).quiet_end,
        (SELECT json_agg(d ORDER BY d.position) FROM (
@@ -106,7 +111,10 @@ WHERE n.id = ANY($1::uuid[])
 -- name: notification_view
 -- Notifications as clients see them.
 SELECT n.id, n.tenant, n.user_id, n.type, n.idempotency_key, n.lane, n.strategy, n.status, n.reason_code,
-       n.accepted_at, n.send_at, n.expires_at, n.final_at, COALESCE(c.metadata, '{}') AS metadata,
+       n.accepted_at, n.send_at, n.expires_at, n.final_at,
+       -- What expires is hidden before it is removed.
+       COALESCE(CASE WHEN n.scrub AND n.expires_at <= now() THEN c.metadata - COALESCE(c.private_metadata, '{}')
+                     ELSE c.metadata END, '{}') AS metadata,
        (SELECT json_agg(d ORDER BY d.position) FROM (
             SELECT channel, position, status, reason_code, attempts_made AS attempts, pass_number, expires_at,
                    CASE WHEN status IN ('accepted', 'scheduled', 'deferred') THEN next_pass_at END AS next_pass_at,

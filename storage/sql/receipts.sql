@@ -142,7 +142,8 @@ SELECT a.delivery_id, a.number, d.tenant, d.user_id, d.channel, a.provider, a.de
        CASE d.channel
            WHEN 'push' THEN
                CASE a.provider WHEN 'fcm' THEN v.fcm_token WHEN 'apns' THEN v.apns_token WHEN 'webpush' THEN v.webpush END
-           ELSE addresses_v1(held.c, owner.u) ->> d.channel
+           -- Empty: the address came with the notification, and was removed when it expired.
+           ELSE NULLIF(addresses_v1(held.c, owner.u) ->> d.channel, '')
        END AS address
 FROM unnest($1::uuid[], $2::smallint[]) AS input (delivery_id, number)
      CROSS JOIN LATERAL (SELECT * FROM deliveries d WHERE d.id = input.delivery_id OFFSET 0) d

@@ -63,7 +63,7 @@ def settings_for(database: str, **others: object) -> Settings:
     values: dict[str, object] = {
         "database_url": database,
         "development": True,
-        "secret_key": "a secret of the tests",
+        "secret_key": "tests-secret-8c1f6be2d40a97e35b12",
         "valkey_url": f"redis://127.0.0.1:{free_port()}/0",
         "temporal": {"address": f"127.0.0.1:{free_port()}", "ui_url": "http://ui.example"},
         "public_url": "https://herald.example",

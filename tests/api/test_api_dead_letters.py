@@ -12,6 +12,7 @@ from deliveries import delivery_over
 from domain.notification import Channel
 from domain.status import Status
 from storage.ledger import Ledger
+from storage.maintenance import scrub_expired
 from storage.postgres import Pool
 
 HOUR = timedelta(hours=1)
@@ -69,6 +70,28 @@ async def test_an_expired_dead_letter_needs_a_new_expiry(
     taken = await api.post(f"/dead-letters/{id}/retry", json={"expires_at": expiry.isoformat()})
     assert taken.status_code == 200
     assert delivery_over((await loaded(ledger, id)), Channel.SMS).expires_at == expiry
+
+
+@pytest.mark.parametrize("status", [Status.DEAD_LETTERED, Status.OUTCOME_UNKNOWN])
+@pytest.mark.parametrize("removed", [False, True], ids=["hidden", "removed"])
+async def test_a_content_that_is_gone_is_not_sent_again(
+    api: httpx.AsyncClient, parked: Parked, pool: Pool, status: Status, removed: bool
+) -> None:
+    id = await parked(status, type="otp", expires_at=datetime.now(UTC) - HOUR)
+    if removed:
+        past = "UPDATE expiring_contents SET expires_at = now() WHERE notification_id = $1"
+        await pool.execute(past, UUID(id))
+        await scrub_expired(pool, 1000)
+    new = {"expires_at": (datetime.now(UTC) + HOUR).isoformat()}
+    assume = {"assume": "send_again"} if status is Status.OUTCOME_UNKNOWN else {}
+    refused = await api.post(f"/dead-letters/{id}/retry", json=new | assume)
+    assert (refused.status_code, refused.json()["code"]) == (409, "content_gone")
+    replay = await api.post("/dead-letters/replay", json={"filter": {"type": "otp"}, "dry_run": False} | new)
+    assert (replay.status_code, replay.json()["replayed"]) == (200, 0), replay.text
+    if assume:
+        assert (await api.post(f"/dead-letters/{id}/retry", json={"assume": "sent"})).status_code == 200
+    else:
+        assert (await api.post(f"/dead-letters/{id}/discard")).status_code == 200
 
 
 async def test_a_retry_may_fix_the_recipient(api: httpx.AsyncClient, parked: Parked, ledger: Ledger) -> None:

@@ -47,7 +47,7 @@ def mailbox(word: str) -> str:
 async def harness(
     database: str, pool: Pool, ledger: Ledger, simulators: Simulators, callback_port: int
 ) -> AsyncIterator[VendorHarness]:
-    variables = {"HERALD_SECRET_KEY": "tests", **await simulators.settings()}
+    variables = {"HERALD_SECRET_KEY": "tests-secret-8c1f6be2d40a97e35b12", **await simulators.settings()}
     with mock.patch.dict(os.environ, variables, clear=True):
         vendors = Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
     public_url = f"http://127.0.0.1:{callback_port}"

@@ -30,8 +30,8 @@ async def test_an_open_request_is_answered_before_the_server_stops(database: str
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "HERALD_DATABASE_URL": database,
-        "HERALD_SECRET_KEY": "a secret of the tests",
         "HERALD_DEVELOPMENT": "true",
+        "HERALD_SECRET_KEY": "tests-secret-8c1f6be2d40a97e35b12",
         "HERALD_API_PORT": str(port),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVE, cwd=ROOT, env=environment)

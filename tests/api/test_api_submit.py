@@ -4,12 +4,13 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from api_case import PHONE, body, together
 
+from storage.maintenance import scrub_expired
 from storage.postgres import Pool
 
 KEY = "Idempotency-Key"
@@ -278,6 +279,26 @@ async def test_a_type_may_have_its_content_scrubbed_and_its_own_lane(
     row = await pool.fetchrow("SELECT scrub, lane FROM notifications WHERE id = $1", shown["id"])
     assert row is not None
     assert tuple(row) == (True, 0)
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["hidden", "removed"])
+async def test_private_metadata_is_shown_until_the_content_expires(
+    api: httpx.AsyncClient, pool: Pool, removed: bool
+) -> None:
+    metadata = {"code": "774411", "order": "A-17"}
+    asked = body(type="otp", lane="critical", metadata=metadata)
+    shown = (await api.post("/notifications", json=asked, headers={KEY: f"private-{removed}"})).json()
+    assert (await api.get(f"/notifications/{shown['id']}")).json()["metadata"] == metadata
+    for table, key in (
+        ("notifications", "id"),
+        ("deliveries", "notification_id"),
+        ("expiring_contents", "notification_id"),
+    ):
+        past = f"UPDATE {table} SET expires_at = now() - interval '1 second' WHERE {key} = $1"
+        await pool.execute(past, UUID(shown["id"]))
+    if removed:
+        await scrub_expired(pool, 1000)
+    assert (await api.get(f"/notifications/{shown['id']}")).json()["metadata"] == {"order": "A-17"}
 
 
 async def test_each_item_of_a_batch_has_its_own_result(api: httpx.AsyncClient, pool: Pool) -> None:

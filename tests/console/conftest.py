@@ -16,7 +16,7 @@ from storage import api_keys
 from storage.ledger import Ledger
 from storage.postgres import Pool
 
-SECRET = "a secret of the tests"
+SECRET = "tests-secret-8c1f6be2d40a97e35b12"
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -53,7 +53,7 @@ async def environment(
         "HERALD_TEMPORAL__ADDRESS": f"127.0.0.1:{free_port()}",
         "HERALD_VALKEY_URL": f"redis://127.0.0.1:{free_port()}/0",
         "HERALD_PROVIDERS__TWILIO__ACCOUNT_SID": "AC" + "0" * 32,
-        "HERALD_PROVIDERS__TWILIO__AUTH_TOKEN": "a token of the tests",
+        "HERALD_PROVIDERS__TWILIO__AUTH_TOKEN": "tests-token-5f20",
         "HERALD_PROVIDERS__TWILIO__FROM": "+15005550006",
     }
 

@@ -152,6 +152,7 @@ async def test_help_lists_every_command_and_imports_no_heavy_library(run: Herald
         "stuck",
         "dlq",
         "providers",
+        "doctor",
     ):
         assert f"│ {name} " in shown
     heavy = ["pydantic", "httpx", "asyncpg", "fastapi", "temporalio", "aiohttp"]

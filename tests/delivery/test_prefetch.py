@@ -104,3 +104,15 @@ async def test_entries_are_taken_once_expire_and_are_bounded(submitter: Submitte
     for number in range(KEPT_MAX):
         read.put(UUID(int=number), second)
     assert read.peek(first.id) is None
+
+
+async def test_an_old_entry_does_not_stay_in_memory(submitter: Submitter) -> None:
+    """It may hold a one-time code; with `age_s_max` 0 every entry is old."""
+    first, second = await submitter.accept(), await submitter.accept()
+    cache = PrefetchCache(age_s_max=0)
+    cache.put(first.id, await first.load())
+    assert first.id in cache
+    cache.put(second.id, await second.load())
+    assert first.id not in cache
+    cache.drop_old()
+    assert second.id not in cache

@@ -66,8 +66,8 @@ def environment(
     config = directory / "herald.toml"
     config.write_text(CATALOG, encoding="utf-8")
     return {
-        "HERALD_SECRET_KEY": "tests",
         "HERALD_DEVELOPMENT": "true",
+        "HERALD_SECRET_KEY": "tests-secret-8c1f6be2d40a97e35b12",
         "HERALD_DATABASE_URL": database,
         "HERALD_VALKEY_URL": valkey,
         "HERALD_TEMPORAL__ADDRESS": temporal,

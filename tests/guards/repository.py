@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGES = frozenset(
     {
-        *("activities", "api", "console", "delivery", "devstack", "dispatcher", "domain", "providers"),
+        *(
+            "activities",
+            "api",
+            "configuration",
+            "console",
+            "delivery",
+            "devstack",
+            "dispatcher",
+            "domain",
+            "providers",
+        ),
         *("ratelimit", "runtime", "simulators", "storage", "telemetry", "temporal", "wiring", "workflows"),
     }
 )

@@ -101,7 +101,16 @@ def test_secrets_have_no_default_and_say_what_is_missing() -> None:
     text = FILE.read_text(encoding="utf-8")
     defaults = re.findall(r"\$\{([A-Z_]+):?-", text)
     assert [name for name in defaults if PRIVATE.search(name)] == []
-    assert re.search(r"requirepass\n\s+- \$\{VALKEY_PASSWORD:\?", text)
+    assert re.search(r"content: requirepass \$\{VALKEY_PASSWORD:\?", text)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_secret_is_on_a_command_line(service: str) -> None:
+    """Every process of the host can read the command lines of all others."""
+    words = [SERVICES[service].get(key, []) for key in ("command", "entrypoint")]
+    words.append(SERVICES[service].get("healthcheck", {}).get("test", []))
+    named = re.findall(r"\$\$?\{?([A-Z_]+)", str(words))
+    assert [variable for variable in named if PRIVATE.search(variable)] == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -138,7 +147,7 @@ def test_workers_can_be_scaled() -> None:
 
 
 def test_stopping_leaves_time_for_open_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HERALD_SECRET_KEY", "test")
+    monkeypatch.setenv("HERALD_SECRET_KEY", "tests-secret-8c1f6be2d40a97e35b12")
     catalog = Settings().catalog  # pyright: ignore[reportCallIssue] (the environment fills it)
     call_s = max(catalog.provider(name).timeout_s for name in registry.KNOWN)
     # The activities end, then the groups of the ledger and of the receipts are flushed in turn.

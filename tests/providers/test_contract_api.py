@@ -53,7 +53,7 @@ async def api(database: str, vendors: Vendors) -> AsyncIterator[ApiHarness]:
         {
             "database_url": database,
             "development": True,
-            "secret_key": "a secret of the tests",
+            "secret_key": "tests-secret-8c1f6be2d40a97e35b12",
             "valkey_url": f"redis://127.0.0.1:{free_port()}/0",
             "temporal": {"address": f"127.0.0.1:{free_port()}"},
             "public_url": vendors.listener.url,

@@ -8,7 +8,7 @@ from settings import Settings, SettingsError, load
 
 
 def _load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
-    monkeypatch.setenv("HERALD_SECRET_KEY", "tests")
+    monkeypatch.setenv("HERALD_SECRET_KEY", "tests-secret-8c1f6be2d40a97e35b12")
     for name, value in variables.items():
         monkeypatch.setenv(f"HERALD_ROUTES__SMS{name}", value)
     return load()

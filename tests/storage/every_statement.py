@@ -149,6 +149,7 @@ def _maintenance() -> dict[str, Query]:
     return {
         "ensure_partitions": Query((3,)),
         "ping": Query(),
+        "inspect_database": Query(),
         "remove_old_messages": Query((1, 10)),
         # With -1 months everything is old.
         "remove_old_notifications": Query((-1, 10), whole="the first tenant is the first row of an index"),
@@ -158,6 +159,8 @@ def _maintenance() -> dict[str, Query]:
         "count_drift": Query((LIVE,), rows_max=LIVE, whole=f"{live}; so are open attempts, and orphans"),
         "drop_orphans": Query((3600.0, 10), rows_max=FEW),
         "requeue_lost": Query((1000,), rows_max=LIVE, whole=live),
+        "scrub_expired": Query((10,)),
+        "watch_parked_contents": Query((1000,), rows_max=PARKED, whole=parked),
         "revive_orphans": Query((1000,), rows_max=ORPHANS, whole=orphans),
     }
 

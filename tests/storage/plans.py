@@ -19,6 +19,7 @@ TEXTS |= {
 TABLES = (
     "notifications",
     "notification_contents",
+    "expiring_contents",
     "deliveries",
     "notification_attempts",
     "receipts",
@@ -58,6 +59,9 @@ FROM generate_series($first, $last) n;
 INSERT INTO notification_contents (notification_id, accepted_at, body, to_sms)
 SELECT md5('n' || n)::uuid, $accepted, 'You were debited', '+2348031230000'
 FROM generate_series($first, $last) n;
+INSERT INTO expiring_contents (expires_at, notification_id, accepted_at)
+SELECT now() + (CASE WHEN n % 100 = 0 THEN -1 ELSE 1 END) * interval '1 day', md5('n' || n)::uuid, $accepted
+FROM generate_series($first, $last) n WHERE n % 10 = 0;
 INSERT INTO notification_attempts (delivery_id, number, accepted_at, notification_id, channel, provider,
                                    pass_number, target_masked, selection, match_key, intended_at,
                                    send_deadline, outcome)

@@ -28,7 +28,7 @@ async def waiting_worker(lanes: str, **settings: str) -> AsyncGenerator[asyncio.
         cwd=ROOT,
         env=environment
         | {
-            "HERALD_SECRET_KEY": "secret",
+            "HERALD_SECRET_KEY": "tests-secret-8c1f6be2d40a97e35b12",
             "HERALD_TEMPORAL__ADDRESS": UNREACHABLE,
             "HERALD_DATABASE_URL": f"postgresql://herald@{UNREACHABLE}/herald",
             "HERALD_VALKEY_URL": f"valkey://{UNREACHABLE}/0",

@@ -1,0 +1,35 @@
+"""Variables that are almost settings."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import get_args
+
+from pydantic import BaseModel
+
+from configuration.environment import PREFIX, secret_variables
+
+
+def misspelt(given: Iterable[str], models: Sequence[type[BaseModel]]) -> list[str]:
+    """An error for each variable that is almost a setting. Others are left alone: Kubernetes sets some."""
+    fields = {field for model in models for field in model.model_fields}
+    # A secret may be in a file.
+    in_files = {f"{name}_FILE" for model in models for name in secret_variables(model) if "__" not in name}
+    fields |= {name.removeprefix(PREFIX).lower() for name in in_files}
+    inner = [f"{part}__{key}" for model in models for part, key in _nested(model)]
+    wrong: list[str] = []
+    for variable in sorted(given):
+        other, _, name = variable.lower().partition("__")[0].partition(PREFIX.lower())
+        if other or not name or name in fields:
+            continue
+        joined = [key for key in inner if f"{name}_".startswith(f"{key.replace('__', '_')}_")]
+        if meant := joined or get_close_matches(name, sorted(fields), 1, 0.85):  # a letter or two off
+            wrong.append(f"{variable} is not a setting; did you mean {PREFIX}{meant[0].upper()}?")
+    return wrong
+
+
+def _nested(model: type[BaseModel]) -> Iterable[tuple[str, str]]:
+    """The settings that have parts, with each of their parts."""
+    for field_name, field in model.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from ((field_name, key) for key in kind.model_fields)

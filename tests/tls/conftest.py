@@ -1,0 +1,33 @@
+"""Certificates, and settings that name them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from authority import Certificate, Certificates
+
+from settings import StoreSettings, load_stores
+
+Load = Callable[..., StoreSettings]
+
+
+@pytest.fixture(scope="session")
+def certificates(server_dir: Path) -> Certificates:
+    return Certificates.make(server_dir / "certificates")
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """The stores' settings, from these variables (without `HERALD_`) alone."""
+
+    def read(**variables: object) -> StoreSettings:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"HERALD_{name}", str(value))
+        return load_stores()
+
+    return read
+
+
+def identity(store: str, certificate: Certificate) -> Mapping[str, Path]:
+    """The variables of a client certificate."""
+    return {f"{store}__CERT_FILE": certificate.cert, f"{store}__KEY_FILE": certificate.key}
