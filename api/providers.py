@@ -1,6 +1,7 @@
 """Providers: their order in the routes, their status and circuit, and draining them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -77,6 +78,8 @@ async def patch_provider(
         raise Problem(404, "provider_not_found", "There is no provider with this name.")
     if name not in ctx.providers:
         raise Problem(409, "provider_off", "This provider is not configured.")
+    # A provider is the installation's, also when the request names a tenant.
+    origin = replace(origin, tenant=None)
     await ctx.audit.perform(partial(_set_status, name=name, status=body.status, origin=origin))
     stored = await ctx.provider_store.stored()
     return _view(ctx, name, stored.get(name))

@@ -1,6 +1,6 @@
 """Listing the audit log over REST; reasons and request ids; and what the log must never hold."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,8 @@ import pytest_asyncio
 from api_case import PHONE, Parked, together
 from api_server import served, settings_for
 
+from api.access import TENANT_HEADER
+from domain.access import ALL_SCOPES, Scope
 from domain.audit import ChainCheck, chain_key
 from storage import api_keys
 from storage.audit_queries import AuditReader
@@ -19,15 +21,28 @@ from storage.postgres import Pool
 
 @pytest_asyncio.fixture(scope="module")
 async def strict(database: str, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an API that requires reasons."""
-    key = await api_keys.create(pool, "bank", "strict")
+    """A client of an API that requires reasons, with a key of the installation that acts for `bank`."""
+    key = await api_keys.create(pool, None, "strict")
     async with (
         served(settings_for(database, audit_reason_required=True)) as url,
         httpx.AsyncClient(
-            base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=20
+            base_url=f"{url}/v1",
+            headers={"Authorization": f"Bearer {key}", TENANT_HEADER: "bank"},
+            trust_env=False,
+            timeout=20,
         ) as client,
     ):
         yield client
+
+
+async def client_of(url: str, pool: Pool, tenant: str | None, scopes: Collection[Scope]) -> httpx.AsyncClient:
+    key = await api_keys.create(pool, tenant, "tests", scopes=scopes)
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=f"{url}/v1", headers=headers, trust_env=False, timeout=20)
+
+
+def prefix_of(client: httpx.AsyncClient) -> str:
+    return client.headers["authorization"].split("_")[2]
 
 
 async def suppress(api: httpx.AsyncClient, address: str, **headers: Any) -> httpx.Response:
@@ -55,6 +70,69 @@ async def test_a_tenant_sees_its_own_entries_newest_first(
     assert sequences == sorted(sequences, reverse=True)
     assert await entries(api, tenant="shop") == []
     assert await entries(api, tenant="bank") == own
+
+
+async def test_a_key_of_the_installation_sees_every_entry_or_a_tenants(
+    api: httpx.AsyncClient, other: httpx.AsyncClient, operator: httpx.AsyncClient
+) -> None:
+    for status in ("drained", "active"):
+        # Naming a tenant makes it no act about the tenant.
+        await operator.patch("/providers/twilio", json={"status": status}, headers={TENANT_HEADER: "bank"})
+    made = await operator.post("/keys", json={"name": "till", "scopes": ["send"], "tenant": "shop"})
+    prefix = made.json()["prefix"]
+    every = await entries(operator, limit=200)
+    assert {entry["tenant"] for entry in every} == {None, "bank", "shop"}
+    created, activated, drained = every[:3]
+    assert (created["tenant"], created["action"], created["subject"]) == ("shop", "key.create", prefix)
+    assert {(entry["tenant"], entry["subject"]) for entry in (activated, drained)} == {(None, "twilio")}
+    assert {entry["actor"] for entry in every[:3]} == {f"key:{prefix_of(operator)}"}
+    # A tenant sees who acted on its objects, and nothing of the installation's or of other tenants.
+    assert (await entries(other))[0] == created
+    assert created not in await entries(api, limit=200)
+    for client in (api, other):
+        assert await entries(client, action="provider.drain") == []
+    for narrowed in (
+        await entries(operator, tenant="shop", limit=200),
+        (await operator.get("/audit?limit=200", headers={TENANT_HEADER: "shop"})).json()["entries"],
+    ):
+        assert narrowed == [entry for entry in every if entry["tenant"] == "shop"]
+
+
+@pytest.mark.parametrize("whose", [None, "bank"])
+async def test_the_log_needs_the_scope_admin(url: str, pool: Pool, whose: str | None) -> None:
+    for scope in Scope:
+        async with await client_of(url, pool, whose, {scope}) as client:
+            answer = await client.get("/audit")
+            assert answer.status_code == (200 if scope is Scope.ADMIN else 403), scope
+
+
+async def test_only_a_reading_in_clear_is_recorded(url: str, api: httpx.AsyncClient, pool: Pool) -> None:
+    email, token = "ada@read.example", "a-token-of-the-tests"
+    await api.put("/users/read/contacts", json={"phone": PHONE, "email": email})
+    await api.put("/users/read/devices", json={"devices": [{"device_id": "phone", "fcm_token": token}]})
+    await suppress(api, email)
+    readings = {
+        "/users/read/contacts": ("contacts.read", "read"),
+        "/users/read/devices": ("devices.read", "read"),
+        f"/suppressions?channel=email&address={email}": ("suppressions.read", "email a•••@read.example"),
+    }
+    async with (
+        await client_of(url, pool, "bank", ALL_SCOPES - {Scope.READ_PII}) as masked,
+        await client_of(url, pool, "bank", ALL_SCOPES) as clear,
+    ):
+        for path, (action, subject) in readings.items():
+            before = (await entries(api, limit=1))[0]["sequence"]
+            hidden = await masked.get(path)
+            assert hidden.status_code == 200, hidden.text
+            assert not any(address in hidden.text for address in (PHONE, email, token)), path
+            assert "•" in hidden.text or "…" in hidden.text
+            assert (await entries(api, limit=1))[0]["sequence"] == before
+            shown = await clear.get(path)
+            assert any(address in shown.text for address in (PHONE, email, token)), path
+            newest = (await entries(api, limit=1))[0]
+            assert newest["sequence"] == before + 1
+            assert (newest["action"], newest["subject"]) == (action, subject)
+            assert newest["actor"] == f"key:{prefix_of(clear)}"
 
 
 async def test_entries_are_paged_and_filtered(api: httpx.AsyncClient) -> None:
@@ -105,34 +183,36 @@ async def test_an_invalid_filter_is_refused(api: httpx.AsyncClient, query: Any, 
         (b"UTF-8''%20%20", None),
         (f"called {PHONE} and ada@example.com".encode(), "called [private] and [private]"),
         (b"leaked hk_12345678_abcdef", "leaked [private]"),
+        (b"leaked hk_live_12345678_abcdef", "leaked [private]"),
     ],
 )
 async def test_a_reason_is_kept_without_addresses(
-    api: httpx.AsyncClient, given: bytes, kept: str | None
+    operator: httpx.AsyncClient, given: bytes, kept: str | None
 ) -> None:
     headers: list[Any] = [(b"Herald-Reason", given)]
     for status in ("drained", "active"):
-        answer = await api.patch("/providers/twilio", json={"status": status}, headers=headers)
+        answer = await operator.patch("/providers/twilio", json={"status": status}, headers=headers)
         assert answer.status_code == 200, answer.text
-    assert [entry["reason"] for entry in await entries(api, subject="twilio", limit=2)] == [kept, kept]
+    assert [entry["reason"] for entry in await entries(operator, subject="twilio", limit=2)] == [kept, kept]
 
 
 @pytest.mark.parametrize(
     "values", [[b"x" * 501], [b"UTF-8''a%0Ab"], [b"UTF-8''%1B[2J"], [b"one", b"two"], ["a\u202eb".encode()]]
 )
 async def test_a_malformed_reason_is_refused_and_nothing_is_done(
-    api: httpx.AsyncClient, values: list[bytes]
+    operator: httpx.AsyncClient, values: list[bytes]
 ) -> None:
     headers: list[Any] = [(b"Herald-Reason", value) for value in values]
-    answer = await api.patch("/providers/mailgun", json={"status": "drained"}, headers=headers)
+    answer = await operator.patch("/providers/mailgun", json={"status": "drained"}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "reason_invalid")
-    assert await entries(api, subject="mailgun") == []
+    assert await entries(operator, subject="mailgun") == []
 
 
 async def test_acts_need_a_reason_only_if_the_settings_say_so(
-    strict: httpx.AsyncClient, parked: Parked
+    strict: httpx.AsyncClient, api: httpx.AsyncClient, parked: Parked
 ) -> None:
     dead, live = await parked(), (await parked.submit())["id"]
+    lost = (await api.post("/keys", json={"name": "lost", "scopes": ["send"]})).json()["prefix"]
     acts: list[tuple[str, str, Any]] = [
         ("PATCH", "/providers/whatsapp_cloud", {"status": "drained"}),
         ("POST", f"/dead-letters/{dead}/discard", None),
@@ -140,6 +220,8 @@ async def test_acts_need_a_reason_only_if_the_settings_say_so(
         ("POST", f"/notifications/{live}/cancel", None),
         ("POST", "/suppressions", {"channel": "email", "address": "strict@example.com"}),
         ("DELETE", "/suppressions?channel=email&address=strict%40example.com", None),
+        ("POST", "/keys", {"name": "new", "scopes": ["send"]}),
+        ("DELETE", f"/keys/{lost}", None),
     ]
     for method, path, body in acts:
         given = {"json": body} if body is not None else {}
@@ -201,14 +283,14 @@ async def test_every_error_has_a_request_id(api: httpx.AsyncClient) -> None:
 
 
 async def test_a_reading_that_cannot_be_recorded_is_not_answered(
-    api: httpx.AsyncClient, database: str
+    api: httpx.AsyncClient, operator: httpx.AsyncClient, database: str
 ) -> None:
     await api.put("/users/secret/contacts", json={"phone": PHONE})
     admin = await asyncpg.connect(database)
     await admin.execute("ALTER TABLE audit_log RENAME TO audit_log_away")
     try:
         answer = await api.get("/users/secret/contacts")
-        act = await api.patch("/providers/mailgun", json={"status": "drained"})
+        act = await operator.patch("/providers/mailgun", json={"status": "drained"})
     finally:
         await admin.execute("ALTER TABLE audit_log_away RENAME TO audit_log")
     assert (answer.status_code, act.status_code) == (500, 500)
@@ -218,10 +300,10 @@ async def test_a_reading_that_cannot_be_recorded_is_not_answered(
     assert (await api.get("/users/secret/contacts")).json()["phone"] == PHONE
 
 
-async def test_two_who_drain_at_once_leave_one_entry(api: httpx.AsyncClient, pool: Pool) -> None:
-    await api.patch("/providers/twilio", json={"status": "active"})
+async def test_two_who_drain_at_once_leave_one_entry(operator: httpx.AsyncClient, pool: Pool) -> None:
+    await operator.patch("/providers/twilio", json={"status": "active"})
     before = await pool.fetchval("SELECT count(*) FROM audit_log")
-    drains = [api.patch("/providers/twilio", json={"status": "drained"}) for _ in range(10)]
+    drains = [operator.patch("/providers/twilio", json={"status": "drained"}) for _ in range(10)]
     assert {answer.status_code for answer in await together(*drains)} == {200}
     assert await pool.fetchval("SELECT count(*) FROM audit_log") == before + 1
 

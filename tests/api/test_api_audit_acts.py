@@ -23,9 +23,10 @@ WHY = {"Herald-Reason": "ticket 4711"}
 
 @dataclass(frozen=True)
 class Stage:
-    """What acts need: `api` has a key of the tenant `bank`."""
+    """What acts need: `api` has a key of the tenant `bank`, `operator` one of the installation."""
 
     api: httpx.AsyncClient
+    operator: httpx.AsyncClient
     parked: Parked
     submit: Submit
 
@@ -40,7 +41,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, and the entry that it leaves."""
+    """A request, and the entry that it leaves. `installation`: its key is the installation's."""
 
     path: str
     subject: str
@@ -49,21 +50,22 @@ class Asked:
     body: Any = None
     content: bytes | None = None
     query: Any = None
+    installation: bool = False
 
 
 Prepare = Callable[[Stage], Awaitable[Asked]]
 
 
 async def drain(stage: Stage) -> Asked:
-    await stage.api.patch("/providers/twilio", json={"status": "active"})
+    await stage.operator.patch("/providers/twilio", json={"status": "active"})
     after = {"status": "drained"}
-    return Asked("/providers/twilio", "twilio", {"status": "active"}, after, after)
+    return Asked("/providers/twilio", "twilio", {"status": "active"}, after, after, installation=True)
 
 
 async def activate(stage: Stage) -> Asked:
-    await stage.api.patch("/providers/twilio", json={"status": "drained"})
+    await stage.operator.patch("/providers/twilio", json={"status": "drained"})
     after = {"status": "active"}
-    return Asked("/providers/twilio", "twilio", {"status": "drained"}, after, after)
+    return Asked("/providers/twilio", "twilio", {"status": "drained"}, after, after, installation=True)
 
 
 async def retry(stage: Stage) -> Asked:
@@ -154,6 +156,17 @@ async def cancel_broadcast(stage: Stage) -> Asked:
     return await _commanded(stage, "cancel", "running", "cancelled")
 
 
+async def create_key(stage: Stage) -> Asked:
+    after = {"name": "till", "scopes": ["read", "send"], "test": True}
+    return Asked("/keys", "", None, after, {"name": "till", "scopes": ["send", "read"], "test": True})
+
+
+async def revoke_key(stage: Stage) -> Asked:
+    made = await stage.api.post("/keys", json={"name": "lost", "scopes": ["send"]})
+    prefix = made.json()["prefix"]
+    return Asked(f"/keys/{prefix}", prefix, {"name": "lost"})
+
+
 async def contacts(stage: Stage) -> Asked:
     user = await stage.user()
     return Asked(f"/users/{user}/contacts", user, None, {"addresses": ["phone", "email"]})
@@ -186,6 +199,8 @@ AUDITED: list[tuple[Action, str, Prepare]] = [
     (Action.BROADCAST_PAUSE, "post /broadcasts/{id}/pause", pause),
     (Action.BROADCAST_RESUME, "post /broadcasts/{id}/resume", resume),
     (Action.BROADCAST_CANCEL, "post /broadcasts/{id}/cancel", cancel_broadcast),
+    (Action.KEY_CREATE, "post /keys", create_key),
+    (Action.KEY_REVOKE, "delete /keys/{prefix}", revoke_key),
     (Action.CONTACTS_READ, "get /users/{user_id}/contacts", contacts),
     (Action.DEVICES_READ, "get /users/{user_id}/devices", devices),
     (Action.SUPPRESSIONS_READ, "get /suppressions", suppressions),
@@ -195,6 +210,7 @@ AUDITED: list[tuple[Action, str, Prepare]] = [
 _SENDING = "a client's ordinary work; the notification keeps who sent it"
 _USERS = "a client's ordinary work, at the rate at which its users change"
 _NO_ADDRESS = "it shows no address, or a masked one"
+_MESSAGE_IDS = "it shows no address except the number within a message id of WhatsApp"
 UNAUDITED = {
     "post /notifications": _SENDING,
     "post /notifications/batch": _SENDING,
@@ -208,13 +224,15 @@ UNAUDITED = {
     "get /users/{user_id}/preferences": _NO_ADDRESS,
     "get /notifications": _NO_ADDRESS,
     "get /notifications/{id}": _NO_ADDRESS,
-    "get /notifications/{id}/attempts": _NO_ADDRESS,
-    "get /notifications/{id}/timeline": _NO_ADDRESS,
+    "get /notifications/{id}/attempts": _MESSAGE_IDS,
+    "get /notifications/{id}/timeline": _MESSAGE_IDS,
     "get /dead-letters": _NO_ADDRESS,
     "get /providers": _NO_ADDRESS,
     "get /broadcasts": _NO_ADDRESS,
     "get /broadcasts/{id}": _NO_ADDRESS,
     "get /broadcasts/{id}/refused": _NO_ADDRESS,
+    "get /limits": _NO_ADDRESS,
+    "get /keys": "it shows no address and no secret",
     "get /audit": _NO_ADDRESS,
 }
 """Routes whose requests leave no entry, and why."""
@@ -242,27 +260,30 @@ def test_every_action_is_tried() -> None:
     ("action", "operation", "prepare"), AUDITED, ids=lambda one: getattr(one, "__name__", one)
 )
 async def test_an_act_or_reading_leaves_one_entry(
-    api: httpx.AsyncClient, parked: Parked, submit: Submit, pool: Pool,
+    api: httpx.AsyncClient, operator: httpx.AsyncClient, parked: Parked, submit: Submit, pool: Pool,
     action: Action, operation: str, prepare: Prepare,
 ) -> None:  # fmt: skip
-    asked = await prepare(Stage(api, parked, submit))
+    asked = await prepare(Stage(api, operator, parked, submit))
+    client, tenant = (operator, None) if asked.installation else (api, "bank")
     before = await pool.fetchval("SELECT COALESCE(max(sequence), 0) FROM audit_log")
-    answer = await call(api, operation, asked)
+    answer = await call(client, operation, asked)
     assert answer.is_success, answer.text
     (row,) = await pool.fetch("SELECT * FROM audit_log WHERE sequence > $1", before)
-    prefix = api.headers["authorization"].split("_")[2]
-    assert (row["actor"], row["actor_name"], row["tenant"]) == (f"key:{prefix}", "tests", "bank")
+    prefix = client.headers["authorization"].split("_")[2]
+    assert (row["actor"], row["actor_name"], row["tenant"]) == (f"key:{prefix}", "tests", tenant)
     assert (row["action"], row["reason"]) == (action, "ticket 4711")
-    assert row["subject"] == (asked.subject or answer.json()["id"])
+    assert row["subject"] == (asked.subject or answer.json().get("id") or answer.json()["prefix"])
     after = row["after"]
     if asked.after and ... in asked.after.values():
         after = {**after, "at": ...}
     assert (row["before"], after) == (asked.before, asked.after)
     assert row["request_id"] == answer.headers["x-request-id"]
-    again = await call(api, operation, asked)
+    again = await call(client, operation, asked)
     count = await pool.fetchval("SELECT count(*) FROM audit_log WHERE sequence > $1", before)
-    # A reading leaves another entry. An act that changes nothing leaves none, however it is answered.
-    assert count == (2 if operation.startswith("get") else 1), again.text
+    # A reading leaves another entry, as does another key. An act that changes nothing leaves none, however it
+    # is answered.
+    repeats = operation.startswith("get") or action is Action.KEY_CREATE
+    assert count == (2 if repeats else 1), again.text
 
 
 async def call(api: httpx.AsyncClient, operation: str, asked: Asked) -> httpx.Response:
@@ -276,14 +297,17 @@ async def call(api: httpx.AsyncClient, operation: str, asked: Asked) -> httpx.Re
 
 
 async def test_what_is_refused_or_shows_nothing_leaves_no_entry(
-    api: httpx.AsyncClient, submit: Submit, pool: Pool
+    api: httpx.AsyncClient, operator: httpx.AsyncClient, submit: Submit, pool: Pool
 ) -> None:
     id = (await submit())["id"]
     await api.put("/users/empty/contacts", json={})
+    of_installation = (await operator.post("/keys", json={"name": "x", "scopes": ["read"]})).json()["prefix"]
     before = await pool.fetchval("SELECT count(*) FROM audit_log")
+    for name in ("pigeon", "termii"):
+        refused = await operator.patch(f"/providers/{name}", json={"status": "drained"})
+        assert refused.status_code in (404, 409), refused.text
     for method, path, body in (
-        ("PATCH", "/providers/pigeon", {"status": "drained"}),
-        ("PATCH", "/providers/termii", {"status": "drained"}),
+        ("PATCH", "/providers/twilio", {"status": "drained"}),
         ("POST", f"/dead-letters/{id}/retry", {}),
         ("POST", f"/dead-letters/{id}/discard", None),
         ("POST", f"/dead-letters/{uuid4()}/discard", None),
@@ -291,12 +315,16 @@ async def test_what_is_refused_or_shows_nothing_leaves_no_entry(
         ("POST", f"/notifications/{uuid4()}/cancel", None),
         ("POST", f"/broadcasts/{uuid4()}/cancel", None),
         ("DELETE", "/suppressions?channel=sms&address=%2B2348031231111", None),
+        ("POST", "/keys", {"name": "x", "scopes": ["read"], "tenant": "shop"}),
+        ("POST", "/keys", {"name": "x", "scopes": ["read"], "expires_at": "2020-01-01T00:00:00Z"}),
+        ("DELETE", f"/keys/{of_installation}", None),
+        ("DELETE", "/keys/00000000", None),
         ("GET", "/suppressions?channel=sms&address=%2B2348031231111", None),
         ("GET", "/users/empty/contacts", None),
         ("GET", "/users/empty/devices", None),
         ("GET", "/users/nobody/contacts", None),
     ):
-        await api.request(method, path, json=body) if body is not None else await api.request(method, path)
+        await api.request(method, path, **({"json": body} if body is not None else {}))
     assert await pool.fetchval("SELECT count(*) FROM audit_log") == before
 
 

@@ -63,6 +63,27 @@ async def test_an_sms_to_another_country_is_refused(narrow: httpx.AsyncClient) -
     ).status_code == 202
 
 
+async def test_a_test_key_may_send_to_any_number(config: Path, database: str, pool: Pool) -> None:
+    """The magic numbers are of the United States, and a test reaches no number at all."""
+    key = await api_keys.create(pool, "bank", "narrow", test=True)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        served(settings_for(database, config=config)) as url,
+        httpx.AsyncClient(base_url=f"{url}/v1", headers=headers, trust_env=False, timeout=20) as client,
+    ):
+        for number in ("+12025550100", BRITISH, "+449098790000", "+881612345678"):
+            request = {**body(to={"sms": number}), "idempotency_key": number}
+            answer = await client.post("/notifications", json=request)
+            assert answer.status_code == 202, (number, answer.text)
+            batch = {"notifications": [{**request, "idempotency_key": f"{number} in a batch"}]}
+            [item] = (await client.post("/notifications/batch", json=batch)).json()["results"]
+            assert item["status"] == 202, (number, item)
+        invalid = await client.post(
+            "/notifications", json={**body(to={"sms": "08031236789"}), "idempotency_key": "invalid"}
+        )
+        assert invalid.json()["errors"][0]["code"] == "invalid_contact"
+
+
 async def test_a_notification_accepted_before_the_list_is_replayed(
     api: httpx.AsyncClient, narrow: httpx.AsyncClient
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -11,7 +12,9 @@ import pytest_asyncio
 from api_case import PHONE
 from api_server import served, settings_for
 
+from api.access import TENANT_HEADER
 from delivery.limits import Limits
+from domain.access import Scope
 from domain.notification import Channel, Content, Delivery, Lane, Notification, Recipient, Strategy
 from domain.status import Status
 from ratelimit.limiter import Limiter
@@ -42,6 +45,7 @@ countries = ["NG", "GH"]
 spend = [
     { by = "country", max = 10, max_of = { NG = 200 }, currency = "USD" },
     { max = 1000, currency = "USD", then = "defer" },
+    { by = "tenant", max = 300, currency = "USD" },
 ]
 """
 
@@ -55,14 +59,16 @@ def settings(database: str, valkey: str, tmp_path: Path) -> Settings:
 
 @pytest_asyncio.fixture
 async def client(settings: Settings, pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
-    key = await api_keys.create(pool, "bank", "limits")
-    async with (
-        served(settings) as url,
-        httpx.AsyncClient(
-            base_url=f"{url}/v1", headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=20
-        ) as client,
-    ):
+    """A client with a key of the installation that names the tenant `bank`: it sees every limit."""
+    async with served(settings) as url, await client_of(url, pool, None) as client:
         yield client
+
+
+async def client_of(url: str, pool: Pool, tenant: str | None, **options: Any) -> httpx.AsyncClient:
+    """A client that acts for `bank`, with a key of the tenant or, without one, of the installation."""
+    key = await api_keys.create(pool, tenant, "limits", **options)
+    headers = {"Authorization": f"Bearer {key}"} | ({} if tenant else {TENANT_HEADER: "bank"})
+    return httpx.AsyncClient(base_url=f"{url}/v1", headers=headers, trust_env=False, timeout=20)
 
 
 def otp(recipient: Recipient) -> tuple[Notification, Delivery]:
@@ -106,17 +112,52 @@ async def test_what_workers_count_is_shown(
     assert shown["spend"] == [
         {"by": ["country"], "of": "NG", "max": "200", "currency": "USD", "then": "drop", "spent": "0.15"},
         {"by": [], "of": "", "max": "1000", "currency": "USD", "then": "defer", "spent": "0.15"},
+        {"by": ["tenant"], "of": "bank", "max": "300", "currency": "USD", "then": "drop", "spent": "0.15"},
     ]
 
 
 async def test_without_a_number_every_open_country_is_shown(client: httpx.AsyncClient) -> None:
     shown = (await client.get("/limits")).json()
     assert [(row["of"], row["max"]) for row in shown["limits"]] == [("bank/NG", 50), ("bank/GH", 5)]
-    assert [row["of"] for row in shown["spend"]] == ["NG", "GH", ""]
+    assert [row["of"] for row in shown["spend"]] == ["NG", "GH", "", "bank"]
     one = (await client.get("/limits", params={"country": "gh"})).json()
     assert [row["of"] for row in one["limits"]] == ["bank/GH"]
     mail = (await client.get("/limits", params={"channel": "email"})).json()
     assert ([row["by"] for row in mail["limits"]], mail["spend"]) == ([["tenant"]], [])
+
+
+@pytest.mark.parametrize(
+    ("tenant", "test", "limits", "spend"),
+    [
+        (
+            None,
+            False,
+            ["user", "user", "tenant,address", "prefix", "tenant,country"],
+            ["country", "", "tenant"],
+        ),
+        ("bank", False, ["user", "user", "tenant,address", "tenant,country"], ["tenant"]),
+        # What test keys send reaches nobody and costs nothing: only the limits of their users apply.
+        ("bank", True, ["user", "user"], []),
+    ],
+    ids=["installation", "tenant", "test key"],
+)
+async def test_what_counts_every_tenant_together_is_shown_to_the_installation_only(
+    settings: Settings, pool: Pool, tenant: str | None, test: bool, limits: list[str], spend: list[str]
+) -> None:
+    asked = {"address": PHONE, "user_id": "ada"}
+    async with served(settings) as url, await client_of(url, pool, tenant, test=test) as client:
+        shown = (await client.get("/limits", params=asked)).json()
+    assert [",".join(row["by"]) for row in shown["limits"]] == limits
+    assert [",".join(row["by"]) for row in shown["spend"]] == spend
+
+
+@pytest.mark.parametrize("whose", [None, "bank"])
+async def test_it_needs_the_scope_read(url: str, pool: Pool, whose: str | None) -> None:
+    for scope in Scope:
+        async with await client_of(url, pool, whose, scopes={scope}) as client:
+            answer = await client.get("/limits", params={"address": PHONE})
+            # This API has no store of limits.
+            assert answer.status_code == (503 if scope is Scope.READ else 403), scope
 
 
 @pytest.mark.parametrize(
