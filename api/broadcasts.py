@@ -27,7 +27,8 @@ from api.broadcast_models import (
 )
 from api.broadcast_templates import template_refused
 from api.context import AppContext, Ctx
-from api.notifications import KEY_HEADER, Cursor, Limit, cursor_of, position_of
+from api.cursors import cursor_of, position_of
+from api.notifications import KEY_HEADER, Cursor, Limit
 from api.problems import ERRORS_MAX, FieldError, Problem, documented, invalid, invalid_body, pointer
 from api.requests import has_more_values, too_many_values
 from api.submissions import key_from

@@ -1,11 +1,8 @@
 """Submitting notifications and following them."""
 
-import base64
-import binascii
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -16,6 +13,7 @@ from api.acts import AuditedRoute, Source, require_reason
 from api.auth import Clear, Tenant
 from api.body_sizes import VALUES_MAX
 from api.context import AppContext, Ctx
+from api.cursors import cursor_of, position_of
 from api.direct import DirectRoute
 from api.fields import Name, Time
 from api.models import (
@@ -40,7 +38,7 @@ from domain.ids import workflow_id
 from domain.notification import Channel
 from domain.operator_decisions import CommandRefused
 from domain.status import Status
-from storage.queries import Filter, Position, Row
+from storage.queries import Filter, Row
 from storage.records import Acceptance
 
 router = APIRouter(tags=["notifications"], route_class=AuditedRoute, responses=documented(401, 503))
@@ -332,23 +330,3 @@ def _there(row: Row | None) -> Row:
     if row is None:
         raise not_found()
     return row
-
-
-def cursor_of(position: Position) -> str:
-    """Return the `next_cursor` that requests what follows this position."""
-    text = f"{position.accepted_at.isoformat()} {position.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def position_of(cursor: str) -> Position:
-    """Return the position of a `next_cursor`. Raises Problem (422) for an invalid one."""
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        at, _, id = text.partition(" ")
-        position = Position(datetime.fromisoformat(at), UUID(id))
-        if position.accepted_at.tzinfo is None or not 2000 < position.accepted_at.year < 9000:
-            raise ValueError(at)
-    except (ValueError, binascii.Error):
-        message = "invalid cursor: use the `next_cursor` of this list"
-        raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
-    return position
