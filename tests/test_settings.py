@@ -74,3 +74,13 @@ def test_invalid_json_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HERALD_FINGERPRINT_KEYS", "s3cret")
     with pytest.raises(SettingsError, match=r"HERALD_FINGERPRINT_KEYS: expected JSON$"):
         load()
+
+
+def test_trusted_proxies_are_a_list_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERALD_SECRET_KEY", "s")
+    for text, networks in (("", []), ("10.0.0.0/8, fd00::/8", ["10.0.0.0/8", "fd00::/8"])):
+        monkeypatch.setenv("HERALD_TRUSTED_PROXIES", text)
+        assert [str(network) for network in load().trusted_proxies] == networks
+    monkeypatch.setenv("HERALD_TRUSTED_PROXIES", "the proxy")
+    with pytest.raises(SettingsError, match="HERALD_TRUSTED_PROXIES"):
+        load()
