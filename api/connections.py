@@ -66,6 +66,9 @@ class ConnectionLimits:
     head_s: float = 10.0
     """From the first byte of a request to the end of its headers."""
     idle_s: float = 75.0
+    """Longer than clients and load balancers keep idle connections (up to a minute), so that no request is
+    sent on a connection that is just being closed.
+    """
     idle_busy_s: float = 5.0
     """For idle connections while most connections are taken."""
     answered_s: float = 10.0

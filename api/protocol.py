@@ -100,7 +100,6 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Process received bytes."""
-        self._unset_keepalive_if_required()
         if self.transport.is_closing():
             return
         self._quiet_bytes += len(data)
@@ -139,6 +138,15 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_message, self._quiet_bytes = False, 0
         self.scope.setdefault("state", {})[WHOLE] = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request. Unlike uvicorn, without a timer: the sweep ends idle connections."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def _end_after_response(self) -> None:
         """Close once the present request is answered. The parser stops after a request to upgrade, which is

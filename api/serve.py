@@ -20,10 +20,6 @@ from telemetry.metrics import Metrics
 
 DRAIN_S: Final = 8
 """How long open requests may take to finish at shutdown."""
-KEEP_ALIVE_S: Final = 75
-"""How long an idle connection is kept: longer than clients and load balancers keep theirs (up to a minute),
-so that no request is sent on a connection that is just being closed.
-"""
 FILES_FOR_OTHERS: Final = 100
 """Open files besides the connections of clients and those to Postgres."""
 GARBAGE: Final = (5_000, 20, 100)
@@ -59,7 +55,6 @@ def run(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 

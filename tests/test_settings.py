@@ -99,3 +99,12 @@ def test_every_country_is_open_only_in_development_or_by_decision(
 
 def test_no_country_is_open_in_the_shipped_configuration() -> None:
     assert load().catalog.sms.countries is None
+
+
+def test_trusted_proxies_are_a_list_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, networks in (("", []), ("10.0.0.0/8, fd00::/8", ["10.0.0.0/8", "fd00::/8"])):
+        monkeypatch.setenv("HERALD_TRUSTED_PROXIES", text)
+        assert [str(network) for network in load().trusted_proxies] == networks
+    monkeypatch.setenv("HERALD_TRUSTED_PROXIES", "the proxy")
+    with pytest.raises(SettingsError, match="HERALD_TRUSTED_PROXIES"):
+        load()

@@ -113,6 +113,41 @@ async def test_a_stalled_body_times_out(
         assert b"connection: close" in answer.lower()
 
 
+@pytest.mark.parametrize("upload", [False, True])
+async def test_a_body_that_drips_times_out(
+    url: str, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, upload: bool
+) -> None:
+    # Each pause is shorter than the deadline. An upload must keep to its pace, but only while Herald waits.
+    monkeypatch.setattr(body_limit, "BODY_WITHIN_S", 0.4)
+    path = "/v1/notifications"
+    if upload:
+        draft = {
+            "type": "marketing",
+            "channels": ["sms"],
+            "template": {"body": "Hello"},
+            "audience": {"kind": "upload"},
+            "idempotency_key": str(uuid4()),
+        }
+        path = f"/v1/broadcasts/{(await api.post('/broadcasts', json=draft)).json()['id']}/audience"
+    to = httpx.URL(url)
+    reader, writer = await asyncio.open_connection(to.host, to.port)
+    method, kind = ("PUT", "text/csv") if upload else ("POST", "application/json")
+    head = f"{method} {path} HTTP/1.1\r\nHost: herald\r\nAuthorization: {api.headers['Authorization']}\r\n"
+    writer.write(f"{head}Content-Type: {kind}\r\nContent-Length: 100000\r\n\r\n".encode())
+
+    async def drip() -> None:
+        for _ in range(10_000):
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+
+    dripping = asyncio.create_task(drip())
+    async with asyncio.timeout(60):
+        answer = await reader.readuntil(b"\r\n\r\n")
+    dripping.cancel()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 "), answer
+
+
 async def test_another_tenants_objects_are_not_found(
     api: httpx.AsyncClient, other: httpx.AsyncClient, submit: Submit, parked: Parked
 ) -> None:

@@ -121,6 +121,9 @@ async def test_errors_beyond_the_first_are_counted(api: httpx.AsyncClient) -> No
         problem = (await api.post(path, json=asked)).json()
         assert len(problem["errors"]) == problems.ERRORS_MAX, path
         assert problem["errors_omitted"] == 50 - problems.ERRORS_MAX, path
+    types = {"types": {f"type-{number}": {"sms": True} for number in range(50)}}
+    problem = (await api.put("/users/counted/preferences", json=types)).json()
+    assert (len(problem["errors"]), problem["errors_omitted"]) == (20, 30)
     item = {"notifications": [MANY]}
     refused = (await api.post("/notifications/batch", json=item)).json()["results"][0]["problem"]
     assert [error["code"] for error in refused["errors"]] == ["too_many_values"]
