@@ -244,6 +244,7 @@ def test_data_that_does_not_fit_fails(source: str, value: Any) -> None:
         ("x" * (TEMPLATE_BYTES_MAX + 1), "65537 bytes: at most 65536"),
         ("é" * (TEMPLATE_BYTES_MAX // 2 + 1), "65538 bytes"),
         ("{{ a }}" * (TAGS_MAX + 1), "more than 2000 tags"),
+        ("{{ " + "~".join(["a"] * 1_500) + " }}", "line 1: the template has too much within its tags"),
         ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "nested too deeply"),
     ],
 )
