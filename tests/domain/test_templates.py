@@ -332,3 +332,10 @@ def test_a_template_is_compiled_once_while_it_is_used_and_the_cache_is_bounded()
     for number in range(40):
         compiled(f"{number}" + "x" * 60_000, BODY_CHARS_MAX)
     assert compiled("{{ kept }}", BODY_CHARS_MAX) is not kept
+
+
+def test_a_message_that_names_very_many_values_says_that_there_are_more() -> None:
+    with pytest.raises(RenderingFailed) as failed:
+        render("".join(f"{{{{ {'a' * 100}{number} }}}} {{{{ b{number} }}}}" for number in range(60)))
+    assert "`b24` (missing), …: give a value" in str(failed.value)
+    assert len(str(failed.value)) < 5_000
