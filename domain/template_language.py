@@ -23,6 +23,7 @@ TOKENS_MAX: Final = 2_000
 LINES_MAX: Final = 8_000
 DEPTH_MAX: Final = 200
 _SHOWN_CHARS_MAX: Final = 200
+_LABEL_CHARS_MAX: Final = 60
 
 _ALLOWED: Final = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const),
@@ -173,7 +174,7 @@ def label(node: nodes.Node | None) -> str:
     if not isinstance(node, nodes.Name):
         return "an expression"
     shown = node.name + "".join(reversed(steps))
-    return shown if len(shown) <= _SHOWN_CHARS_MAX else f"{shown[:_SHOWN_CHARS_MAX]}…"
+    return shown if len(shown) <= _LABEL_CHARS_MAX else f"{shown[:_LABEL_CHARS_MAX]}…"
 
 
 def path(node: nodes.Node) -> tuple[str, ...]:

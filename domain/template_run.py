@@ -8,7 +8,8 @@ FUEL: Final = 40_000
 """What a rendering may spend. A unit is one node of the template, or what takes no longer: about 0.4 µs."""
 INTEGER_BITS_MAX: Final = 14_280
 """The largest integer that a template computes with: what Python still writes as a text."""
-_LACKS_MAX: Final = 20
+LACKS_MAX: Final = 50
+"""How many absent values a message names."""
 
 _CHARS_PER_UNIT: Final = 32
 _BITS_PER_UNIT: Final = 16
@@ -150,7 +151,7 @@ class Run:
 
     def lack(self, text: str, kind: Kind, path: tuple[str, ...] = ()) -> Absent:
         """Record a value that is needed and absent."""
-        if len(self._lacks) < _LACKS_MAX:
+        if len(self._lacks) < LACKS_MAX:
             self._lacks[Lack(text, kind, path)] = None
         return LACKING
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from domain.template_language import TemplateRefused, parse, uses_locale
 from domain.template_program import build
-from domain.template_run import LACKING, MISSING, Absent, Lack, RenderingFailed, Run, is_blank
+from domain.template_run import LACKING, LACKS_MAX, MISSING, Absent, Lack, RenderingFailed, Run, is_blank
 
 BODY_CHARS_MAX: Final = 100_000
 TITLE_CHARS_MAX: Final = 500
@@ -142,7 +142,8 @@ def is_one_line(text: str) -> bool:
 def absent_message(lacks: tuple[Lack, ...]) -> str:
     """Name what is absent: "the template needs `city` (missing), `name` (blank)"."""
     named = ", ".join(f"`{lack.text}` ({lack.kind})" for lack in lacks)
-    return f'the template needs {named}: give a value, or write `|default("…")` in the template'
+    more = ", …" if len(lacks) >= LACKS_MAX else ""
+    return f'the template needs {named}{more}: give a value, or write `|default("…")` in the template'
 
 
 def _lacks(body: Run, title: Run | None) -> tuple[Lack, ...]:

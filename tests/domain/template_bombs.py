@@ -87,9 +87,7 @@ BOMBS: dict[str, Bomb] = {
     ),
     "compare long numbers": _often("{% if a == b %}{% endif %}", a=10**4_000, b=10**4_000 + 1),
     # Texts.
-    "trim by many characters": Bomb(
-        "{{ text|trim(chars) }}", {"text": "a" * 32_000, "chars": "b" * 32_000 + "a"}
-    ),
+    "trim by many characters": _often("{{ text|trim(chars) }}", text="a" * 29_000, chars="b" * 29_000 + "a"),
     "truncate a long text": _often("{{ text|truncate(64000) }}", text=TEXT),
     "change the case of a long text": _often("{{ text|upper|lower|capitalize }}", text="ß" * 32_000),
     "look for what is visible": _often("{{ text|default(1) }}", text="\u200b" * 21_000),

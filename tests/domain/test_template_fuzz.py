@@ -70,6 +70,14 @@ def test_fuel_is_used_for_what_is_read_and_written() -> None:
         assert used(10_000) - used(1_000) > 100, source
 
 
+def test_trimming_costs_each_character_times_each_that_is_trimmed() -> None:
+    values = {"a": "a" * 1_000, "b": "b" * 500 + "a"}
+    used = [
+        Template(s, BODY_CHARS_MAX).run(values).used for s in ("{{ a|trim|d(1) }}", "{{ a|trim(b)|d(1) }}")
+    ]
+    assert used[1] > 100 * used[0]
+
+
 def test_a_template_that_is_out_of_fuel_says_so() -> None:
     template = Template("{% for x in many %}{{ x }}{% endfor %}", BODY_CHARS_MAX)
     with pytest.raises(RenderingFailed) as failed:

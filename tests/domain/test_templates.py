@@ -93,6 +93,35 @@ def test_all_that_is_absent_is_named_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(
+            "{{ (a ~ 'x')|money('NGN') }}",
+            "{{ (a + 1) * 2 }}",
+            "{{ -a }}",
+            "{{ 1 if a > 1 else 2 }}",
+            "{{ not a }}",
+        ),
+        *("{{ 'x'|truncate(a) }}", "{{ 'x'|truncate(length=a) }}", "{{ a.b.c|number }}", "{{ a[0] }}"),
+        *(
+            "{{ a and 1 }}",
+            "{{ a or 1 }}",
+            "{{ a is even }}",
+            "{{ b[a] }}",
+            "{% for c in a if c > 1 %}{% endfor %}",
+        ),
+        *("{{ a|first|upper }}", "{{ a|length }}", "{{ a|d(a) }}", "{{ 1 < 2 < a }}"),
+    ],
+)
+def test_what_depends_on_an_absent_value_is_skipped_and_does_not_fail(source: str) -> None:
+    assert absent(source, {"b": {}})[0][0].startswith("a")
+
+
+def test_rounding_far_beyond_a_number_changes_nothing() -> None:
+    assert render("{{ 12345|round(-1000000000) }} {{ 1.5|round(1000000000) }}") == "0 1.5"
+
+
 def test_a_message_names_the_values_and_repeats_none() -> None:
     with pytest.raises(RenderingFailed) as failed:
         render("{{ city }} {{ name }}", name=" ", secret="123456")
@@ -215,6 +244,7 @@ def test_data_that_does_not_fit_fails(source: str, value: Any) -> None:
         ("x" * (TEMPLATE_BYTES_MAX + 1), "65537 bytes: at most 65536"),
         ("é" * (TEMPLATE_BYTES_MAX // 2 + 1), "65538 bytes"),
         ("{{ a }}" * (TAGS_MAX + 1), "more than 2000 tags"),
+        ("{{ " + "~".join(["a"] * 1_500) + " }}", "line 1: the template has too much within its tags"),
         ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "nested too deeply"),
     ],
 )
@@ -286,10 +316,12 @@ def test_a_locale_that_is_not_known_is_refused(given: Any) -> None:
 
 
 def test_locales_in_memory_are_bounded() -> None:
-    names = sorted(template_locales.localedata.locale_identifiers())[:80]
+    names = sorted(template_locales.localedata.locale_identifiers())[:200]
     for name in names:
         assert render("{{ x|number(locale=l) }}", x=1, l=name)
     assert len(template_locales._loaded) <= template_locales._LOADED_MAX
+    # Babel's own: each with the locales that it inherits from.
+    assert len(template_locales.localedata._cache) <= 4 * template_locales._LOADED_MAX
 
 
 def test_a_template_is_compiled_once_while_it_is_used_and_the_cache_is_bounded() -> None:
@@ -300,3 +332,10 @@ def test_a_template_is_compiled_once_while_it_is_used_and_the_cache_is_bounded()
     for number in range(40):
         compiled(f"{number}" + "x" * 60_000, BODY_CHARS_MAX)
     assert compiled("{{ kept }}", BODY_CHARS_MAX) is not kept
+
+
+def test_a_message_that_names_very_many_values_says_that_there_are_more() -> None:
+    with pytest.raises(RenderingFailed) as failed:
+        render("".join(f"{{{{ {'a' * 100}{number} }}}} {{{{ b{number} }}}}" for number in range(60)))
+    assert "`b24` (missing), …: give a value" in str(failed.value)
+    assert len(str(failed.value)) < 5_000
