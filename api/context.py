@@ -1,7 +1,7 @@
 """What the routes work with: built once at start-up and passed to them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
@@ -60,9 +60,9 @@ class AppContext:
     push_services: Collection[str]
     catalog: Catalog
     namespace: UUID
-    seal: Seal
-    fingerprint_keys: Mapping[str, str]
-    unsubscribe_secrets: tuple[str, ...]
+    seal: Seal = field(repr=False)
+    fingerprint_keys: Mapping[str, str] = field(repr=False)
+    unsubscribe_secrets: tuple[str, ...] = field(repr=False)
     public_url: str
     reason_required: bool
     workflow_url: str

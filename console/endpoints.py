@@ -1,7 +1,7 @@
 """Addresses and credentials of the API and the stores, from the environment or a running `herald dev`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ class ApiEndpoint:
     """The API's address, the key to call it with, and the tenant that a key of the installation names."""
 
     url: str
-    key: str
+    key: str = field(repr=False)
     tenant: str | None = None
 
 

@@ -1,6 +1,6 @@
 """Builds the message of an attempt, with the links that lead back to us."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -18,8 +18,8 @@ class Messages:
     """Builds messages. `unsubscribe_secret` signs the recipients' links, `secret` keys the match keys."""
 
     public_url: str
-    unsubscribe_secret: str
-    secret: str
+    unsubscribe_secret: str = field(repr=False)
+    secret: str = field(repr=False)
 
     def message(
         self, snapshot: DeliverySnapshot, candidate: Candidate, number: int, intended_at: datetime

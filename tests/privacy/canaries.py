@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -112,6 +113,12 @@ def written(stack: Stack) -> dict[str, str]:
         if path.is_file()
     ]
     return {str(path.relative_to(root)): path.read_bytes().decode("utf-8", "replace") for path in paths}
+
+
+def command_lines(stack: Stack) -> dict[str, str]:
+    """The command lines of the stack's processes, which every user of the machine can read."""
+    pids = [pid for pid in stack.description["pids"].values() if pid]
+    return {f"command line of {pid}": Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
 
 
 async def measured(stack: Stack) -> dict[str, str]:

@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 import pytest_asyncio
-from canaries import Canaries, histories, measured, tables, written
+from canaries import Canaries, command_lines, histories, measured, tables, written
 
 from devstack.demo import CONFIG
 from devstack.ports import Ports
@@ -272,6 +272,12 @@ async def test_logs_and_the_stores_files_hold_no_canary(run: Run) -> None:
 async def test_metrics_hold_no_canary(run: Run) -> None:
     found = await measured(run.stage.stack)
     assert all("herald_" in text for text in found.values())
+    assert run.canaries.seen_in(found) == []
+
+
+async def test_command_lines_hold_no_canary(run: Run) -> None:
+    found = command_lines(run.stage.stack)
+    assert len(found) == 8
     assert run.canaries.seen_in(found) == []
 
 
