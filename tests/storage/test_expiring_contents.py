@@ -107,7 +107,7 @@ def test_every_status_is_here() -> None:
     assert STATES.keys() == set(Status) - NOT_REACHED_ALONE
 
 
-@pytest.mark.parametrize("status", STATES)
+@pytest.mark.parametrize("status", sorted(STATES))
 async def test_it_is_gone_at_its_expiry(cases: Cases, pool: Pool, status: Status) -> None:
     case = await cases(**PRIVATE)
     assert "notification_contents" in " ".join(await kept(pool, case))
@@ -125,7 +125,7 @@ async def test_it_is_gone_at_its_expiry(cases: Cases, pool: Pool, status: Status
     assert await case.row("SELECT count(*) AS left FROM expiring_contents WHERE notification_id = $1") == (0,)
 
 
-@pytest.mark.parametrize("status", STATES)
+@pytest.mark.parametrize("status", sorted(STATES))
 async def test_it_is_hidden_before_it_is_removed(cases: Cases, status: Status) -> None:
     case = await cases(**PRIVATE)
     await STATES[status](case)
