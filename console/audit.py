@@ -39,7 +39,7 @@ def list_(
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List acts and readings in clear, newest first."""
+    """List acts and readings in clear, newest first. A key of the installation lists every tenant's."""
     from console import terminal
     from console.client import connected
 
@@ -52,7 +52,7 @@ def list_(
         "since": terminal.earlier(since, now),
         "until": terminal.earlier(until, now),
     }
-    with connected() as api:
+    with connected(installation=True) as api:
         found, more = api.list_all("/audit", "entries", limit, **query)
     if as_json:
         terminal.say_json(found)

@@ -92,7 +92,7 @@ class Api:
 def connected(*, installation: bool = False) -> Generator[Api]:
     """Connect to this installation's API. Raises CommandError if there is no API key for it.
 
-    `installation`: the command concerns every tenant, and needs a key of the installation.
+    `installation`: the command concerns every tenant. The request names none.
     """
     endpoint = endpoints.api(installation=installation)
     headers = {"Authorization": f"Bearer {endpoint.key}"}

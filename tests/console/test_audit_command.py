@@ -6,14 +6,22 @@ import pty
 import pwd
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from console_case import ROOT, Herald, WorkerActions
 
+from storage import api_keys
 from storage.postgres import Pool
 
 USER = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def installation(environment: Mapping[str, str], pool: Pool) -> Herald:
+    """The command with a key of the installation; its environment names a tenant too."""
+    key = await api_keys.create(pool, None, "operator")
+    return Herald({**environment, "HERALD_API_KEY": key, "HERALD_TENANT": "bank"})
 
 
 async def last(pool: Pool) -> tuple[str, str, str, str | None]:
@@ -26,25 +34,26 @@ async def last(pool: Pool) -> tuple[str, str, str, str | None]:
 
 
 async def test_every_command_that_acts_records_its_reason(
-    run: Herald, workers: WorkerActions, pool: Pool, environment: Mapping[str, str]
+    run: Herald, installation: Herald, workers: WorkerActions, pool: Pool
 ) -> None:
-    key = f"key:{environment['HERALD_API_KEY'].split('_')[1]}"
+    key, operator = (
+        f"key:{each.environment['HERALD_API_KEY'].split('_')[2]}" for each in (run, installation)
+    )
     retried, discarded, replayed = [(await run.send(type="statement"))["id"] for _ in range(3)]
     for id in (retried, discarded, replayed):
         await workers.park(id)
     made = await run("keys", "create", "shop", "--name", "till", "--reason", "a new till, für Ada")
-    prefix = made.out.split("_")[1]
+    prefix = made.out.split("_")[2]
     assert await last(pool) == (USER, "key.create", prefix, "a new till, für Ada")
-    for arguments, expected in (
-        (("keys", "revoke", prefix, "--reason", "lost"), (USER, "key.revoke", prefix)),
-        (("providers", "drain", "twilio", "--reason", "lost"), (key, "provider.drain", "twilio")),
-        (("providers", "activate", "twilio", "--reason", "lost"), (key, "provider.activate", "twilio")),
-        (("dlq", "retry", retried, "--reason", "lost"), (key, "dead_letter.retry", retried)),
-        (("dlq", "discard", discarded, "--yes", "--reason", "lost"), (key, "dead_letter.discard", discarded)),
-        (("dlq", "replay", "--type", "statement", "--send", "--reason", "lost"),
-         (key, "dead_letter.replay", replayed)),
-    ):  # fmt: skip
-        ran = await run(*arguments)
+    for with_key, arguments, expected in (
+        (run, ("keys", "revoke", prefix), (USER, "key.revoke", prefix)),
+        (installation, ("providers", "drain", "twilio"), (operator, "provider.drain", "twilio")),
+        (installation, ("providers", "activate", "twilio"), (operator, "provider.activate", "twilio")),
+        (run, ("dlq", "retry", retried), (key, "dead_letter.retry", retried)),
+        (run, ("dlq", "discard", discarded, "--yes"), (key, "dead_letter.discard", discarded)),
+        (run, ("dlq", "replay", "--type", "statement", "--send"), (key, "dead_letter.replay", replayed)),
+    ):
+        ran = await with_key(*arguments, "--reason", "lost")
         assert ran.code == 0, ran.err
         assert await last(pool) == (*expected, "lost")
     tenants = await pool.fetch("SELECT tenant FROM audit_log WHERE action LIKE 'key.%'")
@@ -54,13 +63,13 @@ async def test_every_command_that_acts_records_its_reason(
     assert await last(pool) == (key, "dead_letter.replay", replayed, "lost")
 
 
-async def test_a_reason_travels_whole_or_is_refused(run: Herald, pool: Pool) -> None:
+async def test_a_reason_travels_whole_or_is_refused(run: Herald, installation: Herald, pool: Pool) -> None:
     for reason in ("50% off – für Ada", "UTF-8''%41", "'; DROP TABLE audit_log; --"):
         for command in ("drain", "activate"):
-            assert (await run("providers", command, "twilio", "--reason", reason)).code == 0
+            assert (await installation("providers", command, "twilio", "--reason", reason)).code == 0
             assert (await last(pool))[3] == reason
     for wrong in ("two\nlines", "\x1b[2J", "x" * 501):
-        refused = await run("providers", "drain", "twilio", "--reason", wrong)
+        refused = await installation("providers", "drain", "twilio", "--reason", wrong)
         assert (refused.code, "The reason cannot be recorded" in refused.err) == (1, True)
         refused = await run("keys", "create", "shop", "--reason", wrong)
         assert (refused.code, "The reason cannot be recorded" in refused.err) == (1, True)
@@ -100,9 +109,20 @@ async def test_the_command_asks_on_a_terminal(environment: Mapping[str, str], po
     assert (await last(pool))[1:] == ("key.create", (await last(pool))[2], "typed by hand")
 
 
-async def test_entries_are_listed_and_cannot_act_on_the_terminal(run: Herald, pool: Pool) -> None:
-    await run("providers", "drain", "twilio", "--reason", "an outage")
-    await run("providers", "activate", "twilio")
+async def test_a_tenants_key_lists_its_tenants_entries(run: Herald, installation: Herald) -> None:
+    await installation("providers", "drain", "twilio")
+    await installation("providers", "activate", "twilio")
+    await run("keys", "create", "bank")
+    own, every = [(await each("audit", "list", "--json")).json for each in (run, installation)]
+    assert {entry["tenant"] for entry in own} == {"bank"}
+    assert {entry["tenant"] for entry in every} >= {None, "bank"}
+    assert own[0] == every[0]
+
+
+async def test_entries_are_listed_and_cannot_act_on_the_terminal(installation: Herald, pool: Pool) -> None:
+    run = installation
+    await installation("providers", "drain", "twilio", "--reason", "an outage")
+    await installation("providers", "activate", "twilio")
     listed = await run("audit", "list", "--subject", "twilio", "--limit", "2")
     heading, newest, older = listed.out.splitlines()[:3]
     assert heading.split()[:4] == ["entry", "at", "actor", "tenant"]
@@ -112,7 +132,7 @@ async def test_entries_are_listed_and_cannot_act_on_the_terminal(run: Herald, po
     assert "There are more" in listed.out
     found = (await run("audit", "list", "--action", "provider.drain", "--since", "1h", "--json")).json
     assert {entry["action"] for entry in found} == {"provider.drain"}
-    assert (await run("audit", "list", "--actor", USER)).out == "no entries\n"
+    assert (await run("audit", "list", "--actor", "cli:nobody")).out == "no entries\n"
     unknown = await run("audit", "list", "--action", "provider.explode")
     assert (unknown.code, "/query/action" in unknown.err) == (1, True)
     await pool.execute(
@@ -128,14 +148,14 @@ async def test_entries_are_listed_and_cannot_act_on_the_terminal(run: Herald, po
     await pool.execute("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
 
 
-async def test_verify_names_the_first_wrong_entry(run: Herald, pool: Pool, tmp_path: Path) -> None:
-    await run("providers", "drain", "twilio")
+async def test_verify_names_the_first_wrong_entry(run: Herald, installation: Herald, pool: Pool) -> None:
+    await installation("providers", "drain", "twilio")
     whole = await run("audit", "verify")
     assert whole.code == 0, whole.err
     count = await pool.fetchval("SELECT count(*) FROM audit_log")
     assert whole.out.startswith(f"{count} entries, all as they were written")
     seen = whole.out.split()[-1]
-    await run("providers", "activate", "twilio")
+    await installation("providers", "activate", "twilio")
     later = await run("audit", "verify", "--expect", seen)
     assert f"Entry {count} has the expected hash." in later.out
     nonsense = await run("audit", "verify", "--expect", "abc")

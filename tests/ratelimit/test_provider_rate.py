@@ -16,7 +16,7 @@ HOUR_US = 3_600_000_000
 
 
 class Bucket:
-    """A bucket of 100 tokens that is never refilled. A tenant that asked counts for an hour."""
+    """A bucket of 100 tokens that is never refilled. Every tenant that asked counts for an hour."""
 
     def __init__(self, store: Any, weights: Mapping[str, int]) -> None:
         self._script = store.register_script(
