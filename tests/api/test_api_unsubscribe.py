@@ -17,7 +17,7 @@ from storage.ledger import Ledger
 from storage.postgres import Pool
 from storage.records import Intent
 
-SECRET = "a secret of the tests"
+SECRET = "tests-secret-8c1f6be2d40a97e35b12"
 CLICK = {
     "content": "List-Unsubscribe=One-Click",
     "headers": {"Content-Type": "application/x-www-form-urlencoded"},
