@@ -122,6 +122,9 @@ async def test_a_key_of_the_installation_acts_for_the_tenant_in_the_environment(
     operator = (await run("keys", "create", "--installation")).out.strip()
     missing = await run("show", id, HERALD_API_KEY=operator)
     assert "Set HERALD_TENANT" in missing.err
+    invalid = await run("show", id, HERALD_API_KEY=operator, HERALD_TENANT="-")
+    assert "400 tenant_invalid" in invalid.err
+    assert "Check HERALD_TENANT" in invalid.err
     shown = await run("show", id, "--json", HERALD_API_KEY=operator, HERALD_TENANT="bank")
     assert shown.json["id"] == id
     refused = await run("dlq", "retry", id, HERALD_API_KEY=operator, HERALD_TENANT="bank")

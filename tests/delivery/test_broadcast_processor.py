@@ -78,23 +78,16 @@ async def read(broadcasts: BroadcastChunks, id: UUID) -> Broadcast:
 async def test_numbers_that_sms_may_not_go_to_are_refused_lines(
     pool: Pool, broadcasts: BroadcastChunks, ledger: Ledger
 ) -> None:
-    policy = SmsPolicy(countries=("NG", "GB"))
-    processor = BroadcastProcessor(
-        broadcasts,
-        ledger,
-        catalog(sms=policy),
-        uuid4(),
-        {"k1": "secret"},
-        Metrics(),
-        AuditLog(pool, chain_key("secret")),
-    )
+    which = catalog(sms=SmsPolicy(countries=("NG", "GB")))
+    audit = AuditLog(pool, chain_key("secret"))
+    processor = BroadcastProcessor(broadcasts, ledger, which, uuid4(), {"k1": "secret"}, Metrics(), audit)
     to = recipients("Ada", "Bola", "Chi", "Dan")
     numbers = ["+2348031230000", "+449098790000", "+13125550123", None]
     to = [replace(one, addresses={"sms": n} if n else None) for one, n in zip(to, numbers, strict=True)]
     id = await create(pool, to)
     turn = await processor.accept(id, lambda _: None)
     assert (turn.accepted, turn.refused) == (2, 2)
-    found = await Broadcasts(ledger.pool).refused(await read(broadcasts, id), 0, 10)
+    found = await Broadcasts(pool).refused(await read(broadcasts, id), 0, 10)
     assert [(refusal.number, refusal.code, refusal.pointer) for refusal in found] == [
         (2, "number_type_refused", "/to/sms"),
         (3, "country_not_allowed", "/to/sms"),

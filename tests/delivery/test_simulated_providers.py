@@ -10,6 +10,7 @@ from watched_ledger import WatchedLedger
 
 from delivery.modes import WrongMode
 from delivery.operator_commands import OperatorCommands
+from domain.audit import Origin, chain_key
 from domain.notification import Channel
 from domain.operator_decisions import Retry
 from domain.routing import Route
@@ -18,6 +19,7 @@ from providers import registry, simulated
 from providers.base import Provider
 from providers.simulated import MAGIC, Behaviour
 from ratelimit.limiter import Limiter
+from storage.audit import AuditLog
 from storage.postgres import Pool
 from storage.queries import Queries
 from storage.receipts import Receipts
@@ -181,8 +183,9 @@ async def test_a_dead_letter_is_retried_to_another_magic_address(
     case = await accept(submitter, Channel.SMS, Behaviour.UNAVAILABLE)
     assert await settled(worker, case, Channel.SMS, receipts) is Status.DEAD_LETTERED
     queries = Queries(pool)
-    commands = OperatorCommands(worker.ledger, queries)
-    await commands.retry(TEST, case.id, Retry(None, {Channel.SMS: "+12025550100"}, None))
+    commands = OperatorCommands(worker.ledger, queries, AuditLog(pool, chain_key("secret")))
+    retry = Retry(to={Channel.SMS: "+12025550100"})
+    await commands.retry(TEST, case.id, retry, Origin("key:tests", "", TEST))
     assert await settled(worker, case, Channel.SMS, receipts) is Status.DELIVERED
     await nothing_reached_a_vendor(case)
     await queries.close(5)

@@ -17,6 +17,7 @@ from delivery_case import (
 )
 
 from delivery.operator_commands import OperatorCommands
+from domain.audit import Origin, chain_key
 from domain.contracts import Action
 from domain.limit_policy import By, Limit, OnLimit, SharedLimit
 from domain.notification import Channel, Lane, Strategy
@@ -25,6 +26,7 @@ from domain.operator_decisions import Retry
 from domain.reasons import Reason
 from domain.status import Status
 from ratelimit.limiter import Limiter
+from storage.audit import AuditLog
 from storage.queries import Queries
 
 MakeWorker = Callable[..., Worker]
@@ -163,8 +165,11 @@ async def test_a_dead_letter_that_is_sent_to_another_number_counts_there(
     await submitter.fail(dead)
     await worker.carry(dead)
     await worker.exhaust(dead)
-    queries = Queries(submitter.ledger.pool)
-    await OperatorCommands(submitter.ledger, queries).retry(TENANT, dead.id, Retry(to={Channel.SMS: number}))
+    pool = submitter.ledger.pool
+    queries = Queries(pool)
+    commands = OperatorCommands(submitter.ledger, queries, AuditLog(pool, chain_key("secret")))
+    retry = Retry(to={Channel.SMS: number})
+    await commands.retry(TENANT, dead.id, retry, Origin("key:tests", "", TENANT))
     await queries.close(1)
     assert (await worker.carry(dead))[0] is Status.SENT
     ended = await statuses(worker, [await submitter.accept("news", to=number) for _ in range(2)])

@@ -16,7 +16,7 @@ from domain.status import Status
 from providers import registry
 from settings import Settings
 from simulators.control import Simulators
-from storage.broadcasts import Broadcasts
+from storage.broadcasts import Broadcasts, create
 from storage.records import NewBroadcast
 from wiring.parts import Parts, opened
 
@@ -93,7 +93,6 @@ async def test_no_vendor_sees_what_test_keys_submit_before_and_after_a_restart(
 async def test_no_vendor_sees_a_broadcast_of_a_test_key(
     parts: Parts, client: Client, harness: WorkerHarness, simulators: Simulators
 ) -> None:
-    broadcasts = Broadcasts(parts.pool)
     to = [
         BroadcastRecipient(n, f"u-{uuid4()}", {"sms": f"+120255501{n % 2:02d}"}, {"name": WORD})
         for n in range(1, 31)
@@ -112,10 +111,11 @@ async def test_no_vendor_sees_a_broadcast_of_a_test_key(
         recipients=to,
     )
     async with at_work(parts, client):
-        _, id, _ = await broadcasts.create(new)
+        async with parts.pool.acquire() as connection, connection.transaction():
+            _, id, _ = await create(connection, new)
 
         async def all_ended() -> bool:
-            found = await broadcasts.read(id)
+            found = await Broadcasts(parts.pool).read(id)
             return found is not None and found.counts.delivered == found.counts.failed == 15
 
         await until(all_ended)

@@ -19,7 +19,7 @@ from devstack.demo import CONFIG
 from devstack.ports import Ports
 from devstack.scenarios.case import StackClients
 from devstack.scenarios.waiting import until
-from devstack.stack import Stack
+from devstack.stack import TENANT, Stack
 from domain.status import PARKED
 
 pytestmark = pytest.mark.stack
@@ -169,7 +169,8 @@ async def operated(run: Run) -> None:
     assert (await api.post(f"/dead-letters/{id}/discard")).status == 200
     async with httpx.AsyncClient(base_url=run.stage.stack.api_url, trust_env=False, timeout=10) as client:
         headers = {
-            "Authorization": f"Bearer {run.stage.stack.api_key}",
+            "Authorization": f"Bearer {run.stage.stack.operator_key}",
+            "Herald-Tenant": TENANT,
             "Herald-Reason": f"{phone} and {email} called, with hk_{run.canaries.word('secret')}",
         }
         for status in ("drained", "active"):
