@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import uvicorn
 from api_case import ACCOUNT_SID, AUTH_TOKEN, SIGNING_KEY, VERIFY_TOKEN
@@ -12,6 +13,10 @@ from api.app import create_app
 from api.serve import protocol
 from devstack.ports import free_port
 from settings import Settings
+
+HERALD = Path(__file__).parents[2] / "herald.toml"
+MANY_WRONG_KEYS = "key_failures_per_minute = 1_000_000"
+"""For `config_with`: modules that send wrong keys on purpose send all of them from one address."""
 
 
 class _Server(uvicorn.Server):
@@ -84,3 +89,10 @@ def settings_for(database: str, **others: object) -> Settings:
         },
     }
     return Settings.model_validate(values | others)
+
+
+def config_with(folder: Path, rules: str) -> Path:
+    """A copy of herald.toml in this folder, with these rules in its section `[api]`."""
+    config = folder / "herald.toml"
+    config.write_text(f"{HERALD.read_text()}\n[api]\n{rules}\n")
+    return config

@@ -309,13 +309,13 @@ async def test_two_who_drain_at_once_leave_one_entry(operator: httpx.AsyncClient
 
 
 async def test_the_metrics_count_entries_and_the_log_is_whole(
-    url: str, api: httpx.AsyncClient, pool: Pool
+    url: str, api: httpx.AsyncClient, pool: Pool, database: str
 ) -> None:
     await suppress(api, "metric@example.com")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         exposed = (await client.get("/metrics")).text
     assert 'herald_audit_entries_total{action="suppression.add"}' in exposed
-    check = ChainCheck(chain_key("a secret of the tests"))
+    check = ChainCheck(chain_key(settings_for(database).secret_key.get_secret_value()))
     async for entry in AuditReader(pool).chain():
         check.take(entry)
     check.finish()

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from api_case import body
-from api_server import served, settings_for
+from api_server import config_with, served, settings_for
 from starlette.types import Scope
 from waiting import until
 
@@ -16,17 +16,15 @@ from api.client_address import ClientAddresses, group_of, ip_network
 from storage import api_keys
 from storage.postgres import Pool
 
-HERALD = Path(__file__).parents[2] / "herald.toml"
-
 
 @asynccontextmanager
 async def limited(
     database: str, tmp_path: Path, rules: str, valkey: str | None = None, **others: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """An API with these rules in the section `[api]` of herald.toml."""
-    config = tmp_path / "herald.toml"
-    config.write_text(f"{HERALD.read_text()}\n[api]\n{rules}\n")
-    settings = settings_for(database, config=config, **({"valkey_url": valkey} if valkey else {}), **others)
+    settings = settings_for(
+        database, config=config_with(tmp_path, rules), **({"valkey_url": valkey} if valkey else {}), **others
+    )
     async with (
         served(settings) as url,
         httpx.AsyncClient(base_url=f"{url}/v1", trust_env=False, timeout=20) as client,
@@ -39,7 +37,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def statuses(client: httpx.AsyncClient, count: int, headers: dict[str, str]) -> list[int]:
-    return [(await client.get("/providers", headers=headers)).status_code for _ in range(count)]
+    return [(await client.get("/notifications", headers=headers)).status_code for _ in range(count)]
 
 
 @pytest.mark.parametrize("rule", ["tenant_per_s = 0.01", "key_per_s = 0.01", "tenants.bank.per_s = 0.01"])
@@ -54,7 +52,7 @@ async def test_above_the_rate_the_answer_is_429(
             return 429 in answers
 
         await until(refused)
-        answer = await client.get("/providers", headers=bearer(key))
+        answer = await client.get("/notifications", headers=bearer(key))
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
         assert int(answer.headers["retry-after"]) >= 1
         name = "key" if rule.startswith("key") else "tenant"
@@ -99,7 +97,7 @@ async def test_a_batch_counts_its_notifications(
         assert (accepted.status_code, accepted.json()["accepted"]) == (200, 50)
 
         async def refused() -> bool:
-            return (await client.get("/providers", headers=bearer(key))).status_code == 429
+            return (await client.get("/notifications", headers=bearer(key))).status_code == 429
 
         await until(refused)
 
@@ -109,7 +107,7 @@ async def test_answers_say_what_is_left_once_half_is_used(
 ) -> None:
     key = await api_keys.create(pool, "bank", "a")
     async with limited(database, tmp_path, "tenant_per_s = 0.01\nburst_s = 2000", valkey) as client:
-        answers = [await client.get("/providers", headers=bearer(key)) for _ in range(18)]
+        answers = [await client.get("/notifications", headers=bearer(key)) for _ in range(18)]
     assert "ratelimit" not in answers[0].headers
     assert '"tenant";r=' in answers[17].headers["ratelimit"]
 
@@ -119,12 +117,12 @@ async def test_guessed_keys_are_refused_and_others_work_on(database: str, pool: 
     async with limited(database, tmp_path, "key_failures_per_minute = 20") as client:
         assert await statuses(client, 1, bearer(key)) == [200]
         answers = [
-            (await client.get("/providers", headers=bearer(api_keys.generate()))).status_code
+            (await client.get("/notifications", headers=bearer(api_keys.generate()))).status_code
             for _ in range(40)
         ]
         assert answers[:20] == [401] * 20
         assert answers.count(429) >= 15
-        answer = await client.get("/providers", headers=bearer(api_keys.generate()))
+        answer = await client.get("/notifications", headers=bearer(api_keys.generate()))
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_failures")
         assert int(answer.headers["retry-after"]) >= 1
         assert set(await statuses(client, 3, bearer(key))) == {200}
@@ -155,7 +153,7 @@ async def test_an_address_has_a_rate_of_its_own(database: str, pool: Pool, tmp_p
         assert await from_address("2001:db8::2") == [429] * 7
     async with limited(database, tmp_path, rules) as client:
         answers = [
-            (await client.get("/providers", headers=bearer(key) | {"X-Forwarded-For": f"192.0.2.{n}"}))
+            (await client.get("/notifications", headers=bearer(key) | {"X-Forwarded-For": f"192.0.2.{n}"}))
             for n in range(7)
         ]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2

@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
+from api_server import MANY_WRONG_KEYS, config_with, served, settings_for
 
 from api.access import ACCESS, TENANT_HEADER, Access, Whose
 from domain.access import ALL_SCOPES, Scope
@@ -32,6 +33,13 @@ class Route:
     @property
     def concrete(self) -> str:
         return self.path.format(id=uuid4(), user_id="nobody", name="pigeon", prefix="00000000")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def url(database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    config = config_with(tmp_path_factory.mktemp("config"), MANY_WRONG_KEYS)
+    async with served(settings_for(database, config=config)) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -148,7 +148,9 @@ async def test_entries_are_listed_and_cannot_act_on_the_terminal(installation: H
     await pool.execute("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
 
 
-async def test_verify_names_the_first_wrong_entry(run: Herald, installation: Herald, pool: Pool) -> None:
+async def test_verify_names_the_first_wrong_entry(
+    run: Herald, installation: Herald, environment: Mapping[str, str], pool: Pool
+) -> None:
     await installation("providers", "drain", "twilio")
     whole = await run("audit", "verify")
     assert whole.code == 0, whole.err
@@ -160,7 +162,7 @@ async def test_verify_names_the_first_wrong_entry(run: Herald, installation: Her
     assert f"Entry {count} has the expected hash." in later.out
     nonsense = await run("audit", "verify", "--expect", "abc")
     assert (nonsense.code, "is not a hash" in nonsense.err) == (1, True)
-    other = await run("audit", "verify", HERALD_SECRET_KEY="another")
+    other = await run("audit", "verify", HERALD_SECRET_KEY=environment["HERALD_SECRET_KEY"][::-1])
     assert (other.code, "entry 1 was changed, or was not written by this" in other.err) == (
         1,
         True,
