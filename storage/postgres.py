@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from storage.statements import row_types, statement
+from storage.statements import row_types, statement, statements
 
 if TYPE_CHECKING:
     Connection: TypeAlias = (
@@ -91,4 +91,7 @@ async def open_pool(database_url: str, *, size_max: int = 10, command_timeout_s:
         init=_prepare,
         server_settings=_SESSION,
         reset=_nothing_to_reset,
+        # Every statement stays prepared, in several forms where conditions are added to it: with asyncpg's
+        # usual hundred, a connection that runs them all in turn would plan each one every time.
+        statement_cache_size=2 * len(statements()),
     )

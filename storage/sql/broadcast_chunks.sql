@@ -81,9 +81,10 @@ WHERE id = $1 AND status = 'running' AND cursor = $2
 RETURNING id
 
 -- name: abandon_draft
--- Cancel a draft whose audience was not uploaded, unless another upload has begun.
+-- Cancel a draft whose audience was not uploaded, unless another upload has begun. COALESCE: otherwise a plan made
+-- while there were few broadcasts would look through the index of all that are due.
 UPDATE broadcasts SET status = 'cancelled', reason_code = $2
-WHERE id = $1 AND status = 'draft' AND due_at < now() + interval '1 hour'
+WHERE id = $1 AND status = 'draft' AND COALESCE(due_at < now() + interval '1 hour', false)
 RETURNING id
 
 -- name: clear_recipients

@@ -93,15 +93,15 @@ FROM claimed JOIN picked USING (id) ORDER BY place
 WITH input AS (
     SELECT * FROM unnest($1::hand_over_v1[])
 ), held AS (
-    SELECT due.id, input.dedicated_workflow
-    FROM input
-    JOIN due ON due.id = ANY(ARRAY(SELECT id FROM input)) AND due.id = input.id AND due.claim = input.claim
-    ORDER BY due.id FOR UPDATE OF due SKIP LOCKED
+    SELECT entry.id, input.dedicated_workflow
+    FROM (SELECT * FROM input ORDER BY id) input
+         CROSS JOIN LATERAL (SELECT id FROM due WHERE due.id = input.id AND due.claim = input.claim
+                             FOR UPDATE SKIP LOCKED) entry
 ), handed_over AS (
     UPDATE due
     SET due_at = now(), lease_until = NULL, batch_id = NULL,
-        dedicated_workflow = due.dedicated_workflow OR held.dedicated_workflow
-    FROM held WHERE due.id = ANY(ARRAY(SELECT id FROM input)) AND due.id = held.id
+        dedicated_workflow = due.dedicated_workflow OR due.id IN (SELECT id FROM held WHERE dedicated_workflow)
+    WHERE due.id = ANY(ARRAY(SELECT id FROM held))
     RETURNING due.id
 )
 SELECT id, (SELECT pg_notify('herald_due', '')) FROM handed_over

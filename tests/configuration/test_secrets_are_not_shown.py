@@ -148,7 +148,12 @@ async def given(database: str, server_dir: Path) -> AsyncIterator[dict[str, str]
     await process.start()
     async with redis.asyncio.from_url(server.url()) as client:
         await client.config_set("requirepass", CANARIES["HERALD_VALKEY_URL"])
-    yield environment(database, server.port)
+    config = server_dir / "herald.toml"
+    opened_to = (
+        (ROOT / "herald.toml").read_text(encoding="utf-8").replace("[sms]", '[sms]\ncountries = "all"')
+    )
+    config.write_text(opened_to, encoding="utf-8")
+    yield {**environment(database, server.port), "HERALD_CONFIG": str(config)}
     await process.stop()
 
 
