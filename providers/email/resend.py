@@ -83,7 +83,7 @@ ERRORS: Final[Mapping[str, CodeMeaning]] = {
 """Resend's error names. Any other is read by its HTTP status. A `validation_error` may be about a field or
 about our domain, and does not say which."""
 
-_INVALID_SECRET: Final = "webhook_secret must be base64 after whsec_; copy it from Resend"
+_NOT_BASE64: Final = "webhook_secret must be base64 after whsec_; copy it from Resend"
 
 _BAD_RECIPIENT: Final = "invalid `to` field"
 """How the text of a `validation_error` about the recipient starts, in lower case."""
@@ -142,9 +142,9 @@ class Resend(HttpProvider):
         try:
             self._webhooks = [Webhook(secret.decode()) for secret in secrets]
         except (ValueError, EmptyWebhookSecretError) as error:
-            raise ValueError(_INVALID_SECRET) from error
+            raise ValueError(_NOT_BASE64) from error
         if not self._webhooks:
-            raise ValueError(_INVALID_SECRET)
+            raise ValueError(_NOT_BASE64)
         self._client = installation.client(self.name, settings.base_url)
         self._headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"}
         self._from = one_sender(settings.from_email)
