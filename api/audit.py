@@ -1,8 +1,5 @@
 """The audit log: who did or read what, when and why."""
 
-import base64
-import binascii
-from datetime import datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
@@ -10,9 +7,10 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.auth import ActsFor, KeyedRoute
 from api.context import Ctx
+from api.cursors import cursor_at, invalid_cursor, read_cursor
 from api.fields import Address, Name, Shown, Time
 from api.notifications import Limit
-from api.problems import FieldError, documented, invalid
+from api.problems import documented
 from domain.audit import Action, StoredEntry
 from storage.audit_queries import AuditFilter, AuditPosition
 
@@ -91,26 +89,16 @@ async def list_audit(
         return AuditPage(entries=[])
     matching = AuditFilter(acts_for or about, actor, action, subject, since, until)
     found = await ctx.audit_reader.page(matching, limit + 1, _position(cursor) if cursor else None)
-    more = len(found) > limit
+    last = found[limit - 1] if len(found) > limit else None
     return AuditPage(
         entries=[AuditEntryView.of(entry) for entry in found[:limit]],
-        next_cursor=_cursor(found[limit - 1]) if more else None,
+        next_cursor=cursor_at(last.at, last.sequence) if last else None,
     )
 
 
-def _cursor(entry: StoredEntry) -> str:
-    text = f"{entry.at.isoformat()} {entry.sequence}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
 def _position(cursor: str) -> AuditPosition:
+    at, name = read_cursor(cursor)
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        at, _, sequence = text.partition(" ")
-        position = AuditPosition(datetime.fromisoformat(at), _SEQUENCE.validate_python(sequence))
-        if position.at.tzinfo is None or not 2000 < position.at.year < 9000:
-            raise ValueError(at)
-    except (ValueError, binascii.Error, ValidationError):
-        message = "invalid cursor: use the `next_cursor` of this list"
-        raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
-    return position
+        return AuditPosition(at, _SEQUENCE.validate_python(name))
+    except ValidationError:
+        raise invalid_cursor() from None

@@ -1,7 +1,5 @@
 """API keys over REST. The first one comes from the command line: `herald keys create`."""
 
-import base64
-import binascii
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Self
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.acts import Acting, AuditedRoute
 from api.auth import ActsFor, KeyHolder
 from api.context import Ctx
+from api.cursors import cursor_at, invalid_cursor, read_cursor
 from api.fields import Request, Shown, Storable, Time, Title
 from api.problems import FieldError, Problem, documented, invalid
 from domain.access import TENANT, TEST_PREFIX, Scope
@@ -141,7 +140,7 @@ async def list_keys(
     last = found[limit - 1] if len(found) > limit else None
     return KeyPage(
         keys=[KeyView.of(key) for key in found[:limit]],
-        next_cursor=_cursor(last) if last else None,
+        next_cursor=cursor_at(last.created_at, last.prefix) if last else None,
     )
 
 
@@ -199,17 +198,8 @@ def _reach(acts_for: str | None) -> KeysOf:
     return KeysOf(own, test_only=acts_for != own)
 
 
-def _cursor(key: ApiKey) -> str:
-    return base64.urlsafe_b64encode(f"{key.created_at.isoformat()} {key.prefix}".encode()).decode()
-
-
 def _position(cursor: str) -> tuple[datetime, str]:
-    try:
-        at, _, prefix = base64.urlsafe_b64decode(cursor).decode("ascii").partition(" ")
-        created_at = datetime.fromisoformat(at)
-        if created_at.tzinfo is None or not 2000 < created_at.year < 9000 or not prefix.isalnum():
-            raise ValueError(at)
-    except (ValueError, binascii.Error):
-        message = "invalid cursor: use the `next_cursor` of this list"
-        raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
-    return created_at, prefix
+    at, prefix = read_cursor(cursor)
+    if not prefix.isalnum():
+        raise invalid_cursor()
+    return at, prefix

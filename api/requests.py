@@ -13,6 +13,7 @@ from api.body_sizes import values_max
 from api.problems import FieldError, Problem, invalid, pointer
 
 _BODILESS: Final = ("GET", "DELETE")
+_CONTAINERS: Final = (dict, list)
 _UNCOUNTED_BYTES: Final = 8_192
 """A shorter body cannot have more values than any path allows."""
 
@@ -51,16 +52,15 @@ class JsonRequest(Request):
 
 def has_more_values(value: Any, limit: int) -> bool:
     """Return whether a JSON value consists of more than `limit` values, counted at all levels."""
-    count, pending = 1, [value]
-    while pending:
-        item = pending.pop()
-        if not isinstance(item, dict | list):
-            continue
-        children = item.values() if isinstance(item, dict) else item
-        count += len(children)
+    # The list grows while it is read. JSON has no subclasses of these types.
+    count, containers = 1, [value] if type(value) in _CONTAINERS else []
+    for item in containers:
+        count += len(item)
         if count > limit:
             return True
-        pending += [child for child in children if isinstance(child, dict | list)]
+        for child in item.values() if type(item) is dict else item:
+            if type(child) in _CONTAINERS:
+                containers.append(child)
     return False
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from api.acts import Acting, AuditedRoute, Source
 from api.auth import Clear, Tenant
 from api.context import Ctx
+from api.cursors import invalid_cursor
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
 from api.problems import FieldError, Problem, documented, invalid, invalid_body
 from api.sealed import Seal
@@ -174,6 +175,5 @@ def _position(seal: Seal, cursor: str) -> tuple[str, str]:
         adapter = TypeAdapter(tuple[Channel, Text])
         channel, address = adapter.validate_python((channel, address))
     except (ValueError, TypeError, RecursionError):
-        message = "invalid cursor: use the `next_cursor` of this list"
-        raise invalid([FieldError("/query/cursor", "invalid_cursor", message)]) from None
+        raise invalid_cursor() from None
     return channel.value, address

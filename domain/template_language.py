@@ -49,7 +49,7 @@ class _Counted(Extension):
             yield token
 
 
-_ENVIRONMENT: Final = Environment(  # noqa: S701 - the texts are plain; a template escapes with the filter `e`
+_ENVIRONMENT: Final = Environment(  # noqa: S701 (the texts are plain; a template escapes with the filter `e`)
     keep_trailing_newline=True, extensions=[_Counted]
 )
 

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
@@ -111,7 +112,7 @@ def plural(
 def format_date(
     run: Run,
     value: Any,
-    format: Any = "medium",  # noqa: A002 - the name that templates write
+    format: Any = "medium",  # noqa: A002 (the name that templates write)
     tz: Any = None,
     locale: Any = None,
 ) -> str:
@@ -123,29 +124,28 @@ def format_date(
 def format_time(
     run: Run,
     value: Any,
-    format: Any = "short",  # noqa: A002 - the name that templates write
+    format: Any = "short",  # noqa: A002 (the name that templates write)
     tz: Any = None,
     locale: Any = None,
 ) -> str:
     """The time of day, in the time zone `tz`."""
-    when = _time_of(run, value, tz, "time")
-    return _plain(
-        dates.format_time(when, check_format(format), tzinfo=when.tzinfo, locale=_locale(run, locale))
-    )
+    return _in_zone(dates.format_time, run, _time_of(run, value, tz, "time"), format, locale)
 
 
 def format_datetime(
     run: Run,
     value: Any,
-    format: Any = "medium",  # noqa: A002 - the name that templates write
+    format: Any = "medium",  # noqa: A002 (the name that templates write)
     tz: Any = None,
     locale: Any = None,
 ) -> str:
     """The date and the time of day, in the time zone `tz`."""
-    when = _time_of(run, value, tz, "datetime")
-    return _plain(
-        dates.format_datetime(when, check_format(format), tzinfo=when.tzinfo, locale=_locale(run, locale))
-    )
+    return _in_zone(dates.format_datetime, run, _time_of(run, value, tz, "datetime"), format, locale)
+
+
+def _in_zone(formatted: Callable[..., str], run: Run, when: datetime, name: Any, locale: Any) -> str:
+    """A time in Babel's format of this name. Babel would convert it to UTC."""
+    return _plain(formatted(when, check_format(name), tzinfo=when.tzinfo, locale=_locale(run, locale)))
 
 
 def decimal_of(value: Any, name: str) -> Decimal:

@@ -99,11 +99,11 @@ def _service_account() -> bytes:
 def _certificates() -> tuple[bytes, bytes]:
     """An authority, and a server certificate signed by it, with its key."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority_name, server_name = _name("Herald simulators"), _name("localhost")
+    authority_name, server_name = named("Herald simulators"), named("localhost")
     authority = (
         _certificate(authority_name, authority_name, authority_key, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     names = [
@@ -116,7 +116,7 @@ def _certificates() -> tuple[bytes, bytes]:
     server = (
         _certificate(server_name, authority_name, server_key, authority_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(authority_key, hashes.SHA256())
@@ -146,11 +146,13 @@ def _certificate(
     )
 
 
-def _name(common_name: str) -> x509.Name:
+def named(common_name: str) -> x509.Name:
+    """The subject with this common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """What the key of an authority, or of a server or client, may be used for."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,

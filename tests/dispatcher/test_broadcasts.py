@@ -3,24 +3,19 @@
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
-from worker_harness import at_work, until
+from worker_harness import at_work, broadcast, until
 
-from domain.broadcasts import Audience, Broadcast, BroadcastRecipient, BroadcastStatus, Command
-from domain.fingerprint import Fingerprint
+from domain.broadcasts import Broadcast, BroadcastRecipient, BroadcastStatus, Command
 from domain.ids import broadcast_workflow_id
-from domain.notification import Channel, Strategy
 from simulators.control import Simulators
 from storage import broadcast_chunks
 from storage.broadcasts import Broadcasts, apply_command
-from storage.broadcasts import create as store_broadcast
 from storage.postgres import Pool, open_pool
-from storage.records import NewBroadcast
 from wiring.parts import Parts
 
 
@@ -47,28 +42,6 @@ def number(recipient: BroadcastRecipient) -> str:
     """The recipient's number."""
     assert recipient.addresses is not None
     return recipient.addresses["sms"]
-
-
-async def broadcast(pool: Pool, to: list[BroadcastRecipient], **changes: Any) -> UUID:
-    """A new broadcast to a list."""
-    new = NewBroadcast(
-        id=uuid4(),
-        tenant="bank",
-        idempotency_key=str(uuid4()),
-        fingerprint=Fingerprint(b"f", "k", 1),
-        type="news",
-        channels=(Channel.SMS,),
-        strategy=Strategy.ALL,
-        title=None,
-        body="Hello {{ name }}",
-        audience=Audience.LIST,
-        recipients=to,
-        **changes,
-    )
-    async with pool.acquire() as connection, connection.transaction():
-        created, id, _ = await store_broadcast(connection, new)
-    assert created
-    return id
 
 
 async def read(broadcasts: Broadcasts, id: UUID) -> Broadcast:

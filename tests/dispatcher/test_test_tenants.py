@@ -7,17 +7,15 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
-from worker_harness import ORDINARY, WorkerHarness, at_work, until
+from worker_harness import ORDINARY, WorkerHarness, at_work, broadcast, until
 
-from domain.broadcasts import Audience, BroadcastRecipient
-from domain.fingerprint import Fingerprint
-from domain.notification import Channel, Lane, Strategy
+from domain.broadcasts import BroadcastRecipient
+from domain.notification import Channel, Lane
 from domain.status import Status
 from providers import registry
 from settings import Settings
 from simulators.control import Simulators
-from storage.broadcasts import Broadcasts, create
-from storage.records import NewBroadcast
+from storage.broadcasts import Broadcasts
 from wiring.parts import Parts, opened
 
 TEST = "test:bank"
@@ -97,22 +95,8 @@ async def test_no_vendor_sees_a_broadcast_of_a_test_key(
         BroadcastRecipient(n, f"u-{uuid4()}", {"sms": f"+120255501{n % 2:02d}"}, {"name": WORD})
         for n in range(1, 31)
     ]
-    new = NewBroadcast(
-        id=uuid4(),
-        tenant=TEST,
-        idempotency_key=str(uuid4()),
-        fingerprint=Fingerprint(b"f", "k", 1),
-        type="news",
-        channels=(Channel.SMS,),
-        strategy=Strategy.ALL,
-        title=None,
-        body="Hello {{ name }}",
-        audience=Audience.LIST,
-        recipients=to,
-    )
     async with at_work(parts, client):
-        async with parts.pool.acquire() as connection, connection.transaction():
-            _, id, _ = await create(connection, new)
+        id = await broadcast(parts.pool, to, tenant=TEST)
 
         async def all_ended() -> bool:
             found = await Broadcasts(parts.pool).read(id)

@@ -17,13 +17,16 @@ from temporalio.service import RPCError, RPCStatusCode
 
 import worker
 from delivery.slots import InFlightSlots
+from domain.broadcasts import Audience, BroadcastRecipient
 from domain.fingerprint import Fingerprint
 from domain.ids import workflow_id
 from domain.notification import Channel, Lane, Notification, Strategy
 from domain.status import Status
 from settings import Settings
+from storage.broadcasts import create as store_broadcast
 from storage.ledger import Ledger
-from storage.records import Submission
+from storage.postgres import Pool
+from storage.records import NewBroadcast, Submission
 from wiring.parts import Parts
 
 CATALOG = """
@@ -139,6 +142,28 @@ class WorkerHarness:
 
     async def execute(self, statement: str, *arguments: Any) -> str:
         return await self.ledger.pool.execute(statement, *arguments)
+
+
+async def broadcast(pool: Pool, to: list[BroadcastRecipient], **changes: Any) -> UUID:
+    """A new broadcast to a list."""
+    new = NewBroadcast(
+        id=uuid4(),
+        tenant=changes.pop("tenant", "bank"),
+        idempotency_key=str(uuid4()),
+        fingerprint=Fingerprint(b"f", "k", 1),
+        type="news",
+        channels=(Channel.SMS,),
+        strategy=Strategy.ALL,
+        title=None,
+        body="Hello {{ name }}",
+        audience=Audience.LIST,
+        recipients=to,
+        **changes,
+    )
+    async with pool.acquire() as connection, connection.transaction():
+        created, id, _ = await store_broadcast(connection, new)
+    assert created
+    return id
 
 
 async def event_types(client: Client, id: UUID) -> list[str]:

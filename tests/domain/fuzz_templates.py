@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-from template_bombs import BOMBS  # noqa: E402 - found by the line above
-from template_grammar import data, templates, wild_data, wild_templates  # noqa: E402 - as above
+from template_bombs import BOMBS  # noqa: E402 (found by the line above)
+from template_grammar import data, templates, wild_data, wild_templates  # noqa: E402 (as above)
 
-from domain.template_language import TEMPLATE_BYTES_MAX, TemplateRefused  # noqa: E402 - as above
-from domain.template_run import RenderingFailed  # noqa: E402 - as above
-from domain.templates import BODY_CHARS_MAX, Template  # noqa: E402 - as above
+from domain.template_language import TEMPLATE_BYTES_MAX, TemplateRefused  # noqa: E402 (as above)
+from domain.template_run import RenderingFailed  # noqa: E402 (as above)
+from domain.templates import BODY_CHARS_MAX, Template  # noqa: E402 (as above)
 
 DATA_BYTES_MAX = 65_536
 CPU_S_MAX = 0.05

@@ -11,7 +11,7 @@ for _ in range(14):
 
 class Bomb(NamedTuple):
     source: str
-    data: dict[str, Any] = {}  # noqa: RUF012 - a default that nobody changes
+    data: dict[str, Any] = {}  # noqa: RUF012 (a default that nobody changes)
 
 
 def _chain(operand: str, sign: str, count: int) -> str:

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+
+from simulators.credentials import key_usage, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +30,21 @@ class Authority:
     """An authority that signs certificates into files."""
 
     def __init__(self, directory: Path, name: str) -> None:
-        self._directory, self._name = directory, _name(name)
+        self._directory, self._name = directory, named(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.file = directory / f"{name}.pem"
         own = _builder(self._name, self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
-        own = own.add_extension(_usage(signs=True), critical=True)
+        own = own.add_extension(key_usage(signs_certificates=True), critical=True)
         _write(self.file, own.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def certificate(self, name: str, *hosts: str) -> Certificate:
         """A certificate for a common name and these hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(name), self._name, key).add_extension(_usage(signs=False), critical=True)
+        builder = _builder(named(name), self._name, key).add_extension(
+            key_usage(signs_certificates=False), critical=True
+        )
         if hosts:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False
@@ -183,29 +186,11 @@ def _builder(
     )
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
 def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _write(file: Path, content: bytes) -> None:
