@@ -322,16 +322,17 @@ def _read(kind: type[_Read], wrong: Sequence[str] = ()) -> _Read:
     except ValidationError as error:
         for found in error.errors(include_url=False, include_input=False):
             variable = _variable(found["loc"])
-            wrong = [*wrong, f"{variable}: {found['msg']}{_because(variable, found['type'])}"]
+            text = _missing(variable) if found["type"] == "missing" else found["msg"]
+            wrong = [*wrong, f"{variable}: {text}"]
     else:
         if not wrong:
             return read
     raise _unusable(wrong)
 
 
-def _because(variable: str, error: str) -> str:
-    given = {name.upper(): value for name, value in os.environ.items()}
-    return " (it is set, but empty)" if error == "missing" and variable in given else ""
+def _missing(variable: str) -> str:
+    is_empty = variable in {name.upper() for name in os.environ}
+    return "is empty; it needs a value" if is_empty else "is not set; it needs a value"
 
 
 def _unusable(problems: Sequence[str]) -> SettingsError:

@@ -109,7 +109,8 @@ def _verified(check: "ChainCheck") -> list[str]:
     last = check.last
     if last is None:
         return ["The audit log is empty."]
-    lines = [f"{last.sequence} entries, all as they were written, the last one at {last.at.isoformat()}."]
+    count = "1 entry" if last.sequence == 1 else f"{last.sequence} entries"
+    lines = [f"{count}, all as written; the last one at {last.at.isoformat()}."]
     if check.expected_at is not None:
         lines.append(f"Entry {check.expected_at} has the expected hash.")
     return [*lines, f"hash {last.hash.hex()}"]

@@ -14,6 +14,9 @@ from devstack.ports import Ports
 from devstack.signals import until_stopped
 from devstack.stack import Application, Stack
 
+OVERVIEW_CHARS = 200
+"""The width of the overview: a terminal wraps it, and a key can still be copied whole."""
+
 
 def run(
     data_dir: Path,
@@ -50,15 +53,15 @@ async def _serve(console: Console, stack: Stack) -> None:
     async with AsyncExitStack() as running:
         with console.status("starting …"):
             await running.enter_async_context(stack)
-        console.print(_overview(stack))
+        console.print(_overview(stack), width=OVERVIEW_CHARS, crop=False)
         await asyncio.Event().wait()
 
 
 def _overview(stack: Stack) -> Table:
     description = stack.description
-    table = Table(title="Herald", show_header=False, title_justify="left")
+    table = Table(title="Herald", show_header=False, title_justify="left", box=None, caption_justify="left")
     table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
     rows = {
         "API": description["api_url"],
         "API documentation": f"{description['api_url']}/docs",

@@ -68,9 +68,10 @@ def test_a_secret_is_taken_and_never_shown(monkeypatch: pytest.MonkeyPatch, vari
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, variable: str, blank: str) -> None:
     environment = {**siblings(variable), variable: blank}
     if variable in REQUIRED:
-        assert f"{variable}: Field required" in refusal(variable, siblings(variable), monkeypatch)
+        unset = refusal(variable, siblings(variable), monkeypatch)
+        assert f"{variable}: is not set; it needs a value" in unset
         message = refusal(variable, environment, monkeypatch)
-        assert f"{variable}: Field required (it is set, but empty)" in message
+        assert f"{variable}: is empty; it needs a value" in message
     else:
         unset = found(read(variable, siblings(variable), monkeypatch), variable)
         assert found(read(variable, environment, monkeypatch), variable) == unset

@@ -155,7 +155,7 @@ async def test_verify_names_the_first_wrong_entry(
     whole = await run("audit", "verify")
     assert whole.code == 0, whole.err
     count = await pool.fetchval("SELECT count(*) FROM audit_log")
-    assert whole.out.startswith(f"{count} entries, all as they were written")
+    assert whole.out.startswith(f"{count} entries, all as written")
     seen = whole.out.split()[-1]
     await installation("providers", "activate", "twilio")
     later = await run("audit", "verify", "--expect", seen)

@@ -102,7 +102,7 @@ async def test_a_sound_installation(installation: Installation) -> None:
 
 
 SETTINGS: list[tuple[dict[str, str | None], Level, str, str]] = [
-    ({"SECRET_KEY_FILE": None}, ERROR, "settings", "HERALD_SECRET_KEY: Field required"),
+    ({"SECRET_KEY_FILE": None}, ERROR, "settings", "HERALD_SECRET_KEY: is not set"),
     ({"SECRET_KEY_FILE": "/nowhere"}, ERROR, "settings", "/nowhere cannot be read"),
     ({"SECRET_KYE": "x"}, ERROR, "settings", "did you mean HERALD_SECRET_KEY"),
     ({"SECRET_KEY_FILE": None, "SECRET_KEY": "x"}, ERROR, "HERALD_SECRET_KEY", "fewer than 32"),
@@ -117,7 +117,7 @@ SETTINGS: list[tuple[dict[str, str | None], Level, str, str]] = [
     ({"PUBLIC_URL": "http://notify.example.com"}, ERROR, "HERALD_PUBLIC_URL", "not encrypted"),
     ({"CONFIG": "/nowhere.toml"}, ERROR, "providers", "/nowhere.toml cannot be read"),
     ({"ROUTES__SMS": "twilo"}, ERROR, "providers", "twilo"),
-    ({"PROVIDERS__TWILIO__AUTH_TOKEN": None}, ERROR, "settings", "AUTH_TOKEN: Field required"),
+    ({"PROVIDERS__TWILIO__AUTH_TOKEN": None}, ERROR, "settings", "AUTH_TOKEN: is not set"),
     (
         {"PROVIDERS__TWILIO__AUTH_TOKEN": "simulated-token"},
         WARNING,

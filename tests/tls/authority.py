@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from settings import StoreSettings
 from simulators.credentials import key_usage, named
+
+Load = Callable[..., StoreSettings]
+"""Loads the stores' settings from variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +200,8 @@ def _host(host: str) -> x509.GeneralName:
 def _write(file: Path, content: bytes) -> None:
     file.touch(mode=0o600)
     file.write_bytes(content)
+
+
+def identity(store: str, certificate: Certificate) -> Mapping[str, Path]:
+    """The variables of a client certificate."""
+    return {f"{store}__CERT_FILE": certificate.cert, f"{store}__KEY_FILE": certificate.key}

@@ -1,14 +1,11 @@
 """Certificates, and settings that name them."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from authority import Certificate, Certificates
+from authority import Certificates, Load
 
 from settings import StoreSettings, load_stores
-
-Load = Callable[..., StoreSettings]
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +23,3 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
         return load_stores()
 
     return read
-
-
-def identity(store: str, certificate: Certificate) -> Mapping[str, Path]:
-    """The variables of a client certificate."""
-    return {f"{store}__CERT_FILE": certificate.cert, f"{store}__KEY_FILE": certificate.key}

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 import pytest_asyncio
-from authority import Certificates, tls_end
-from conftest import Load, identity
+from authority import Certificates, Load, identity, tls_end
 
 from dispatcher.listener import Listener
 from storage import api_keys

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from authority import Certificates, tls_end
-from conftest import Load, identity
+from authority import Certificates, Load, identity, tls_end
 from redis.exceptions import RedisError
 
 from devstack.temporal import Temporal
