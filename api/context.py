@@ -1,5 +1,6 @@
 """What the routes work with: built once at start-up and passed to them."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -32,6 +33,7 @@ from telemetry.metrics import Metrics
 class AppContext:
     """The API's parts, and the settings that it needs.
 
+    `one_batch`: held while a batch is worked on: batches that took turns would all end as late as the last.
     `push_services`: the hosts that browsers' subscriptions may use (domain.web_push).
     `pool`: the connections of the stores above, for what has no store (API keys).
     `known_providers`: all that can be configured; `providers`: those that are.
@@ -66,6 +68,7 @@ class AppContext:
     public_url: str
     reason_required: bool
     workflow_url: str
+    one_batch: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 async def _context(request: Request) -> AppContext:

@@ -1,6 +1,6 @@
 """The request and response bodies of notifications."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator
@@ -26,8 +26,11 @@ EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+_CHANNELS: Final = frozenset(Channel)
+
+
 def _known_channel(channel: Any) -> Any:
-    if isinstance(channel, str) and channel not in tuple(Channel):
+    if isinstance(channel, str) and channel not in _CHANNELS:
         raise PydanticCustomError(
             "unknown_channel", "unknown channel; expected one of {known}", {"known": ", ".join(Channel)}
         )

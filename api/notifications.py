@@ -109,9 +109,10 @@ async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, ctx: Ctx
     ctx.rate_limits.charge(request.state.caller, len(body.notifications) - 1)
     turns, told = Turns(), _Told()
     results: list[Prepared | BatchItem] = []
-    for index, item in enumerate(body.notifications):
-        results.append(_prepare_item(ctx, tenant, index, item, told))
-        await turns.give()
+    async with ctx.one_batch:
+        for index, item in enumerate(body.notifications):
+            results.append(_prepare_item(ctx, tenant, index, item, told))
+            await turns.give()
     late = [item.submission.id for item in results if isinstance(item, Prepared) and item.refused_if_new]
     known = await ctx.ledger.accepted(late) if late else {}
     for index, item in enumerate(results):
@@ -125,12 +126,13 @@ async def submit_batch(body: BatchIn, request: Request, tenant: Tenant, ctx: Ctx
     answers = iter(zip(ready, acceptances, strict=True))
     counts: Counter[str] = Counter()
     parts: list[str] = []
-    for index, result in enumerate(results):
-        if isinstance(result, Prepared):
-            result = _item(ctx, index, *next(answers), rows, told)
-        counts[_KINDS[result.status]] += 1
-        parts.append(result.model_dump_json())
-        await turns.give()
+    async with ctx.one_batch:
+        for index, result in enumerate(results):
+            if isinstance(result, Prepared):
+                result = _item(ctx, index, *next(answers), rows, told)
+            counts[_KINDS[result.status]] += 1
+            parts.append(result.model_dump_json())
+            await turns.give()
     # Written here: FastAPI, or one call for a thousand items, would hold the event loop.
     totals = ",".join(f'"{kind}":{counts[kind]}' for kind in ("accepted", "replayed", "refused"))
     return Response(f'{{{totals},"results":[{",".join(parts)}]}}', media_type="application/json")

@@ -52,15 +52,18 @@ class JsonRequest(Request):
 
 def has_more_values(value: Any, limit: int) -> bool:
     """Return whether a JSON value consists of more than `limit` values, counted at all levels."""
-    # The list grows while it is read. JSON has no subclasses of these types.
-    count, containers = 1, [value] if type(value) in _CONTAINERS else []
-    for item in containers:
-        count += len(item)
+    count, level = 1, [value] if type(value) in _CONTAINERS else []
+    while level:
+        count += sum(map(len, level))
         if count > limit:
             return True
-        for child in item.values() if type(item) is dict else item:
-            if type(child) in _CONTAINERS:
-                containers.append(child)
+        # JSON has no subclasses of these types.
+        level = [
+            child
+            for item in level
+            for child in (item.values() if type(item) is dict else item)
+            if type(child) in _CONTAINERS
+        ]
     return False
 
 
