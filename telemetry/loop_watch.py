@@ -16,10 +16,16 @@ from typing import Final
 import structlog
 
 TICK_S: Final = 0.025
+IDLE_TICK_S: Final = 0.1
+"""While the loop does next to nothing: waking an idle process costs more than measuring a busy one."""
+_IDLE: Final = 0.1
+"""A thread that works for less than this share of the time is idle."""
 HELD_S: Final = 0.05
 """A loop that is held for longer is looked at."""
-LOOK_EVERY_S: Final = 0.1
+LOOK_EVERY_S: Final = 0.2
 """Shorter holds are not always looked at: each look costs a switch between threads."""
+OBSERVE_EVERY_S: Final = 1.0
+"""Of what is not held, the longest is observed this often: observing costs more than measuring."""
 LOG_EVERY_S: Final = 10.0
 _FRAMES_MAX: Final = 4
 _ROOT: Final = f"{Path(__file__).parents[1]}/"
@@ -29,16 +35,22 @@ log = structlog.stdlib.get_logger(__name__)
 
 class LoopWatch:
     """Watches the running loop: a callback due every TICK_S says how late it is, and a thread looks at what
-    runs once it is HELD_S late.
+    runs once it is HELD_S late. The first hold of an idle loop may be measured as up to IDLE_TICK_S shorter.
 
     A loop is held by slow code, or by a machine that gives the process no time. The log line names files and
     lines, never values.
     """
 
     def __init__(self, observe: Callable[[float], None]) -> None:
-        """`observe` is called with how late each tick was, in seconds."""
+        """`observe` is called with how late a tick was, in seconds: each that was HELD_S late or more,
+        and once in OBSERVE_EVERY_S the latest of the others.
+        """
         self._observe = observe
         self._due = 0.0
+        self._began = 0.0
+        self._worked_s = 0.0
+        self._latest_s = 0.0
+        self._observe_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._seen: list[str] | None = None
         self._logged = float("-inf")
@@ -63,14 +75,24 @@ class LoopWatch:
             self._thread.join()
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = time.monotonic() + TICK_S
-        self._timer = loop.call_later(TICK_S, self._tick, loop)
+        now, worked_s = time.monotonic(), time.thread_time()
+        is_idle = worked_s - self._worked_s < _IDLE * (now - self._began)
+        self._began, self._worked_s = now, worked_s
+        tick_s = IDLE_TICK_S if is_idle else TICK_S
+        self._due = now + tick_s
+        self._timer = loop.call_later(tick_s, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        late_s = max(0.0, time.monotonic() - self._due)
-        self._observe(late_s)
+        now = time.monotonic()
+        late_s = max(0.0, now - self._due)
         if late_s >= HELD_S:
+            self._observe(late_s)
             self._report(late_s)
+        else:
+            self._latest_s = max(self._latest_s, late_s)
+        if now >= self._observe_at:
+            self._observe(self._latest_s)
+            self._latest_s, self._observe_at = 0.0, now + OBSERVE_EVERY_S
         self._seen = None
         self._schedule(loop)
 

@@ -60,7 +60,8 @@ REQUESTS_REFUSED = Metric(
 EVENT_LOOP_HELD_SECONDS = Metric(
     "herald_event_loop_held_seconds",
     (),
-    "How late a callback of the event loop ran that was due every 25 ms",
+    "How late a callback of the event loop ran that was due every 25 ms (100 ms while the process is idle): "
+    "each time that it was 50 ms or later, and of the others the latest of each second",
     _QUICK_S,
 )
 GROUP_ROWS = Metric("herald_group_rows", ("group",), "Rows written or read by one group commit", _ROWS)
