@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -26,6 +27,8 @@ BATCH_S_MAX = 120.0
 IDLE_S = 1.0
 """How long a batch looks for more before it ends, while nothing is due in its lane."""
 LOOK_S = 0.1
+CONTENDED_LOOK_S = 0.02
+"""How soon a batch claims again while several tenants are active in its lane: others wait for that."""
 LEASE_LEFT_S = 1.0
 """A notification with less than this left of its lease is not started: it falls due again."""
 LEDGER_AWAY_S = 1.0
@@ -56,6 +59,7 @@ class Batch:
         self._own = set(backlog)
         self._slots = asyncio.Semaphore(policy.batch_concurrency)
         self._under_way: set[asyncio.Task[None]] = set()
+        self._held: Counter[int] = Counter()
         self._counts: Counter[BatchItemResult] = Counter()
         self._taken = 0
         self._stopping = asyncio.Event()
@@ -109,15 +113,22 @@ class Batch:
             if self._taken >= self._policy.batch_size or time.monotonic() > ends:
                 self.stop("full")
                 return
+            portion, rooms = pace.portion, dict[int, int]()
+            contended = self._turns.is_contended(self._lane, time.monotonic())
+            if contended:
+                # What another tenant submits meanwhile is in the next portion.
+                portion, rooms = PORTION_MIN, self._rooms()
             started = time.monotonic()
-            portion = pace.portion
-            if self._turns.is_contended(self._lane, started):
-                # What another tenant submits now is in the next portion.
-                portion = min(portion, PORTION_MIN)
-            claims = await self._claim(min(portion, self._policy.batch_size - self._taken))
+            claims = await self._claim(min(portion, self._policy.batch_size - self._taken), rooms)
+            if contended and claims:
+                self._turns.batch_rooms[self._lane].took(time.monotonic() - started)
             if claims:
                 await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
                 idle_since = time.monotonic()
+            elif rooms or self._under_way:
+                idle_since = time.monotonic()
+                await self._rest(CONTENDED_LOOK_S if rooms else LOOK_S)
+                continue
             elif time.monotonic() - idle_since > IDLE_S:
                 self.stop("nothing more is due")
                 return
@@ -130,9 +141,19 @@ class Batch:
                 log.warning("batch_items_left", batch_id=str(self._id), count=results[BatchItemResult.LEFT])
             unavailable = results[BatchItemResult.WAITING] + results[BatchItemResult.LEFT]
             pace = pace.after(results.total() - unavailable, unavailable, time.monotonic() - started)
-            await self._rest(pace.rest_s)
+            if len(claims) < portion:
+                # Nothing more is due: what comes next may be another tenant's burst.
+                pace = replace(pace, portion=PORTION_MIN)
+            await self._rest(max(pace.rest_s, CONTENDED_LOOK_S if contended else 0.0))
 
-    async def _claim(self, limit: int) -> Sequence[BatchClaim]:
+    def _rooms(self) -> dict[int, int]:
+        """How many each tenant with a burst may get now, while others are active; only those are limited."""
+        bursting, room = self._turns.bursting(self._lane), self._turns.batch_rooms[self._lane]
+        left = room.left(sum(self._held[turn] for turn in bursting), time.monotonic())
+        # A claim costs the same for many as for few.
+        return dict.fromkeys(bursting, left if left > room.places // 2 else 0)
+
+    async def _claim(self, limit: int, rooms: Mapping[int, int]) -> Sequence[BatchClaim]:
         try:
             claims = await self._queue.claim(
                 self._lane,
@@ -140,7 +161,7 @@ class Batch:
                 self._policy.lease_s,
                 self._id,
                 None if is_always_batched(self._lane) else self._own | self._turns.spiking[self._lane],
-                Shares(self._policy.turn_weights, after=self._turns.last[self._lane]),
+                Shares(self._policy.turn_weights, rooms, after=self._turns.last[self._lane]),
             )
         except LedgerError as error:
             log.warning("batch_claiming_failed", batch_id=str(self._id), why=type(error).__name__)
@@ -153,7 +174,7 @@ class Batch:
         for claim in claims:
             # A turn that it began stays with it: what is left of a backlog may be below the threshold.
             self._own.add(claim.turn)
-            self._turns.claimed(self._lane, claim.turn, now)
+            self._turns.claimed(self._lane, claim.turn, now, claim.late_s)
             self._metrics.due_lag_seconds.record(claim.late_s, lane=self._lane)
         return claims
 
@@ -167,6 +188,7 @@ class Batch:
                 if self._stopping.is_set():
                     await self._give_back(claims[place:])
                 return
+            self._held[claim.turn] += 1
             task = asyncio.create_task(self._carry(claim))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -182,6 +204,7 @@ class Batch:
             result = BatchItemResult.LEFT
         finally:
             self._slots.release()
+            self._held[claim.turn] -= 1
         self._counts[result] += 1
         self._metrics.batch_items.add(lane=self._lane, result=result)
 

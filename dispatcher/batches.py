@@ -9,6 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from dispatcher.listener import Listener
+from dispatcher.loop import Rounds
 from domain.batching import is_always_batched, may_be_batched
 from domain.contracts import BatchRef
 from domain.fairness import Turns
@@ -26,7 +27,7 @@ LOOK_S = 0.2
 """The shortest time between counts of the backlog: each accepted notification wakes the loop."""
 
 
-class BatchStarter:
+class BatchStarter(Rounds):
     """The loop of one worker process. It keeps one batch per lane running, under its own id; Temporal knows
     whether it runs already.
     """

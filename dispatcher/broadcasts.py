@@ -7,6 +7,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from dispatcher.listener import Listener
+from dispatcher.loop import Rounds
 from domain.contracts import BroadcastRef
 from domain.ids import broadcast_workflow_id
 from domain.notification import Lane
@@ -26,7 +27,7 @@ TALLIES_MAX = 300
 """More tally rows than this are folded into one."""
 
 
-class BroadcastStarter:
+class BroadcastStarter(Rounds):
     """The loop of one worker process over the broadcasts that are due; any number of them may run at once.
 
     Accepted broadcasts wait in Postgres, whether Temporal answers or not; a lost workflow is started again

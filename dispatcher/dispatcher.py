@@ -14,6 +14,7 @@ from delivery.prefetch import PrefetchCache
 from delivery.slots import InFlightSlots
 from dispatcher.batches import BatchStarter
 from dispatcher.listener import Listener
+from dispatcher.loop import Rounds
 from dispatcher.token_bucket import TokenBucket
 from dispatcher.wakeups import wake
 from domain.contracts import NotificationRef
@@ -23,6 +24,7 @@ from domain.masking import summary
 from domain.notification import Lane, Notification, Strategy
 from domain.notification_types import DispatchPolicy
 from storage.ledger import Ledger
+from storage.outages import DATABASE_UNAVAILABLE
 from storage.records import Claim
 from telemetry.metrics import Metrics
 from temporal.client import start
@@ -40,11 +42,13 @@ TOGETHER_S = 0.05
 """While less than this share of the slots is free, claiming waits up to `TOGETHER_S` seconds: what is claimed
 together is read and written together, and single rows cost several times as much.
 """
+LIGHT_ROOM = 6
+"""The most first passes at once of a tenant without a backlog, while others are active."""
 GIVE_BACK_S = 1.0
 """How long after its workflow could not be started a claim is due again, in seconds."""
 
 
-class Dispatcher:
+class Dispatcher(Rounds):
     """The loop of one worker process over the lanes it serves."""
 
     failure = "claiming_failed"
@@ -61,12 +65,8 @@ class Dispatcher:
         metrics: Metrics,
         turns: Turns,
         batches: BatchStarter | None = None,
-        *,
-        contended_in_flight: int | None = None,
     ) -> None:
-        """`batches`: what they take is left to them. `contended_in_flight`: the most first passes of one
-        tenant while others are active in its lane, for each unit of its weight; None: half of all.
-        """
+        """`batches`: what they take is left to them."""
         self._client = client
         self._ledger = ledger
         self._lanes = sorted(lanes, key=list(Lane).index)
@@ -77,13 +77,16 @@ class Dispatcher:
         self._metrics = metrics
         self._batches = batches
         self._promotions = TokenBucket(policy.promotions_per_s)
-        # Grows by one with each successful round, and halves when Temporal reports exhausted resources.
+        # Grows by one with each round that Temporal takes, and halves when its resources are exhausted.
         self._window = policy.in_flight_max
         self._pause_s = 0.0
         self._claimed = 0
         self._turns = turns
-        self._contended_in_flight = contended_in_flight or max(1, policy.in_flight_max // 2)
         self._held_back = False
+        self._starts: set[asyncio.Task[None]] = set()
+        self._rounds = 0
+        self._grown_for = 0
+        self._refused_for = 0
         self._lane_turns = cycle(lane_turns({lane: policy.weights.get(lane, 1) for lane in self._lanes}))
 
     async def round(self) -> None:
@@ -102,14 +105,20 @@ class Dispatcher:
             await self._listener.wait("herald_due", self._policy.sweep_s)
         await self._slots.wait_for(int(self._policy.in_flight_max * TOGETHER), TOGETHER_S)
 
+    async def end(self) -> None:
+        """Wait for the starts under way."""
+        if self._starts:
+            await asyncio.wait(self._starts)
+
     async def _due_or_released(self) -> None:
-        """Wait until something is due or a slot is released: a tenant may have been at its limit."""
+        """Wait until something is due, a slot is released or a burst has rested."""
+        left_s = self._turns.start_room.rests_s(time.monotonic()) or None
         waits = {
             asyncio.create_task(self._listener.wait("herald_due", self._policy.sweep_s)),
             asyncio.create_task(self._slots.released()),
         }
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
@@ -119,17 +128,37 @@ class Dispatcher:
         limit = min(self._slots.free(), self._window, self._policy.claim_max)
         claims = await self._claim(limit)
         await self._read(claims)
-        results = await asyncio.gather(*(self._start(claim) for claim in claims))
-        refused = {status for status in results if status is not None}
-        # Once per round: its starts were sent together.
-        if RPCStatusCode.RESOURCE_EXHAUSTED in refused:
-            self._window = max(1, self._window // 2)
-        if refused:
-            self._pause_s = min(max(self._pause_s * 2, PAUSE_S_MIN), PAUSE_S_MAX)
-        elif claims:
-            self._pause_s = 0.0
-            self._window = min(self._window + 1, self._policy.in_flight_max)
+        self._rounds += 1
+        for claim in claims:
+            # Now, so that the next round knows of it.
+            self._slots.take(str(claim.id), turn_of(claim.tenant))
+            start = asyncio.create_task(self._start_of(claim, self._rounds))
+            self._starts.add(start)
+            start.add_done_callback(self._starts.discard)
         return len(claims)
+
+    async def _start_of(self, claim: Claim, number: int) -> None:
+        """Start the claim's workflow. Starts do not wait for each other: a slow one delays no other.
+
+        `number`: of the round that claimed it.
+        """
+        try:
+            refused = await self._start(claim)
+        except DATABASE_UNAVAILABLE as error:
+            # It is due again when its lease ends.
+            log.warning("claim_not_returned", why=type(error).__name__, notification_id=str(claim.id))
+            return
+        if refused is None:
+            self._pause_s = 0.0
+            if number > self._grown_for:
+                self._grown_for = number
+                self._window = min(self._window + 1, self._policy.in_flight_max)
+        elif number > self._refused_for:
+            # Once for all starts that were under way: they were sent together.
+            self._refused_for = self._rounds
+            self._pause_s = min(max(self._pause_s * 2, PAUSE_S_MIN), PAUSE_S_MAX)
+            if refused is RPCStatusCode.RESOURCE_EXHAUSTED:
+                self._window = max(1, self._window // 2)
 
     async def _claim(self, limit: int) -> list[Claim]:
         """Claim for each lane by its turns; slots that a lane does not use go to the most urgent one that
@@ -167,12 +196,12 @@ class Dispatcher:
             self._policy.lease_s,
             dedicated_only=self._batches is not None and self._batches.take_all(lane),
             batched=self._turns.spiking[lane],
-            shares=self._shares(lane, busy),
+            shares=self._shares(lane, busy, limit),
         )
         now = time.monotonic()
         for claim in claims:
             turn = turn_of(claim.tenant)
-            self._turns.claimed(lane, turn, now)
+            self._turns.claimed(lane, turn, now, claim.late_s)
             self._promotions.take(turn in busy)
             self._metrics.due_lag_seconds.record(claim.late_s, lane=lane)
         if claims:
@@ -181,21 +210,27 @@ class Dispatcher:
             self._turns.nothing_due(lane)
         return claims
 
-    def _shares(self, lane: Lane, busy: Collection[int]) -> Shares:
+    def _shares(self, lane: Lane, busy: Collection[int], limit: int) -> Shares:
         """How many of the lane each tenant may get now.
 
         Of the turns in `busy`, few: batches promote hundreds a second, which would use all of Temporal's
         capacity.
         """
         rooms: dict[int, int] = {}
-        weights, room = self._policy.turn_weights, None
-        if self._turns.is_contended(lane, time.monotonic()):
-            room = self._contended_in_flight
-            held = self._slots.held()
+        weights, now, room = self._policy.turn_weights, time.monotonic(), None
+        if active := self._turns.active(lane, now):
+            # Also of a tenant that was not active yet: it may be the beginning of a burst.
+            room = self._turns.start_room.places
+        if len(active) > 1:
+            bursting, held = self._turns.bursting(lane), self._slots.held()
+            left = self._turns.start_room.left(sum(held.get(turn, 0) for turn in bursting), now)
+            left = left and max(1, left // max(1, len(bursting)))
             rooms = {
-                turn: max(0, room * weights.get(turn, 1) - held.get(turn, 0)) for turn in {*held, *weights}
+                turn: left if turn in bursting else max(0, LIGHT_ROOM - held.get(turn, 0)) for turn in active
             }
             self._held_back = self._held_back or not all(rooms.values())
+        else:
+            rooms = dict.fromkeys(active, limit)
         left = max(0, self._promotions.left())
         rooms |= {turn: min(left, rooms.get(turn, left)) for turn in busy}
         return Shares(weights, rooms, room, self._turns.last[lane])
@@ -204,7 +239,7 @@ class Dispatcher:
         """Start the claim's workflow, or wake the running one. Returns Temporal's refusal, if any."""
         id = str(claim.id)
         read = self._prefetched.peek(claim.id)
-        self._slots.take(id, turn_of(claim.tenant))
+        asked = time.monotonic()
         try:
             started = await start(
                 self._client,
@@ -226,6 +261,9 @@ class Dispatcher:
         except RPCError as error:
             self._slots.release(id)
             return await self._refused(claim, error)
+        answered = time.monotonic()
+        if self._turns.is_contended(claim.lane, answered):
+            self._turns.start_room.took(answered - asked)
         if started:
             return None
         self._slots.release(id)

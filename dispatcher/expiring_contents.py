@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from delivery.prefetch import PrefetchCache
+from dispatcher.loop import Rounds
 from storage import maintenance
 from storage.postgres import Pool
 from telemetry.metrics import Metrics
@@ -14,7 +15,7 @@ ROWS_MAX: Final = 500
 """The most contents of one statement: it holds their locks until its end."""
 
 
-class ContentSweeper:
+class ContentSweeper(Rounds):
     """The loop that removes expired contents, from the ledger and from this process's memory."""
 
     failure = "expired_contents_kept"

@@ -27,14 +27,21 @@ class Rounds(Protocol):
         """Wait for the next round: until there is work, or for one sweep interval."""
         ...
 
+    async def end(self) -> None:
+        """Wait for the end of what the rounds began. Called after the last one."""
+        return
+
 
 async def run_rounds(rounds: Rounds) -> NoReturn:
-    """Run rounds until cancelled; a round under way ends first."""
-    while True:
-        try:
-            await shielded(rounds.round())
-        except DATABASE_UNAVAILABLE as error:
-            log.warning(rounds.failure, why=type(error).__name__)
-            await asyncio.sleep(RETRY_S)
-        else:
-            await rounds.rest()
+    """Run rounds until cancelled; a round under way, and what the rounds began, ends first."""
+    try:
+        while True:
+            try:
+                await shielded(rounds.round())
+            except DATABASE_UNAVAILABLE as error:
+                log.warning(rounds.failure, why=type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+            else:
+                await rounds.rest()
+    finally:
+        await shielded(rounds.end())

@@ -4,6 +4,7 @@ import structlog
 
 from delivery.provider_health import ProviderHealth
 from dispatcher.listener import Listener
+from dispatcher.loop import Rounds
 from domain.circuit import CircuitState
 from storage.postgres import Pool
 from storage.providers import Providers
@@ -16,7 +17,7 @@ SWEEP_S = 2.0
 _LEVEL = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 
 
-class ProviderHealthPublisher:
+class ProviderHealthPublisher(Rounds):
     """The loop that synchronises one worker process with the table `providers`."""
 
     failure = "provider_health_failed"

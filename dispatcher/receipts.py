@@ -6,6 +6,7 @@ import structlog
 from temporalio.client import Client
 
 from dispatcher.listener import Listener
+from dispatcher.loop import Rounds
 from dispatcher.wakeups import wake
 from domain.batching import needs_workflow
 from domain.notification import Strategy
@@ -30,7 +31,7 @@ LOW_PRIORITY_DELAY_S = 2.0
 """How old a receipt must be before a low-priority processor applies it, in seconds."""
 
 
-class ReceiptProcessor:
+class ReceiptProcessor(Rounds):
     """The loop of one worker process over the inbox; any number of them may run at once."""
 
     failure = "receipts_not_applied"

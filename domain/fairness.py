@@ -1,15 +1,30 @@
 """Turns among tenants: each tenant with work due in a lane gets its share of a claim. Pure."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from statistics import median
 from typing import Final
 
 from domain.notification import Lane
 
 CONTENDED_S = 30.0
 """How long after a tenant's last claim in a lane other tenants leave room for it, in seconds."""
+BACKLOG_S = 0.25
+"""A tenant whose notifications are claimed later than this after their due time has a backlog."""
+START_ROOM = 0.15
+BATCH_ROOM = 0.15
+"""How many workflows, and how many notifications of a batch, may be under way when contention begins."""
+SAMPLES = 16
+"""A room changes after this many requests."""
+USUAL_GROWTH = 1.01
+"""By how much what is usual may grow in as many requests: another hour may have another load."""
+ROOM_MIN = 0.05
+QUIET_ROOM = 0.2
+"""In a smaller room a burst slows nothing down: it shows what is usual."""
+REST_S = 0.05
+"""The rest after each, in seconds, in a room of a half; it grows as the room shrinks."""
 
 _STEP: Final = 2_654_435_769
 """2^32 divided by the golden ratio: multiples of it, modulo 2^32, are spread evenly."""
@@ -39,32 +54,111 @@ class Shares:
 EQUAL: Final = Shares()
 
 
+class Room:
+    """How many of a lane's first passes may be under way for tenants with a burst, while others are active.
+
+    It grows while requests to Temporal and the ledger take as long as usual, and shrinks when they slow down:
+    what slows them down slows the other tenants' notifications down as well. How long vendors take does not
+    matter. A room smaller than one is one at a time, with a rest after each.
+    """
+
+    def __init__(self, room: float, room_max: float, slow_ratio: float) -> None:
+        """`slow_ratio`: a request that takes this many times as long as usual is slow."""
+        self._room = room
+        self._room_max = room_max
+        self._slow_ratio = slow_ratio
+        self._usual_s = float("inf")
+        self._resting_since: float | None = None
+        self._took_s: list[float] = []
+
+    def left(self, under_way: int, now: float) -> int:
+        """How many more may begin now. `under_way`: how many of those with a burst are."""
+        if under_way or not self.rest_s:
+            self._resting_since = None
+            return 0 if under_way and self.rest_s else max(0, self.places - under_way)
+        if self._resting_since is None:
+            self._resting_since = now
+        return 0 if self.rests_s(now) else 1
+
+    def rests_s(self, now: float) -> float:
+        """How much longer to rest, in seconds."""
+        return 0.0 if self._resting_since is None else max(0.0, self._resting_since + self.rest_s - now)
+
+    @property
+    def places(self) -> int:
+        """How many may be under way, at least one."""
+        return max(1, int(self._room))
+
+    @property
+    def rest_s(self) -> float:
+        """How long to wait after each before the next one, in seconds."""
+        return max(0.0, REST_S / self._room - REST_S)
+
+    def took(self, seconds: float) -> None:
+        """A request took this long during contention."""
+        self._took_s.append(seconds)
+        if len(self._took_s) < SAMPLES:
+            return
+        typical_s = median(self._took_s)
+        self._took_s.clear()
+        if self._room < QUIET_ROOM:
+            # What is slow while a burst hardly runs is not slow because of it.
+            typical_s = (typical_s + min(self._usual_s, 2 * typical_s)) / 2
+            self._usual_s = typical_s
+        else:
+            self._usual_s = min(typical_s, self._usual_s * USUAL_GROWTH)
+        if typical_s > self._slow_ratio * self._usual_s:
+            self._room = max(ROOM_MIN, self._room * 0.7)
+        else:
+            self._room = min(self._room_max, self._room * 1.15)
+
+
 class Turns:
     """What one process knows of the tenants' turns. Times are monotonic seconds.
 
     `spiking`: the turns of each lane that batches take because of their backlog. `last`: the last turn that
-    was claimed in each lane, after which the next claim begins.
+    was claimed in each lane, after which the next claim begins. `start_room`: that of the workflows that the
+    process starts; `batch_rooms`: those of each lane's batches.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, starts_max: int = 50, batch_max: int = 100, slow_ratio: float = 2.0) -> None:
+        """`starts_max` and `batch_max`: the largest rooms. `slow_ratio`: see Room."""
+        self.start_room = Room(START_ROOM, starts_max, slow_ratio)
         self.spiking: dict[Lane, set[int]] = {lane: set() for lane in Lane}
         self.last: dict[Lane, int] = dict.fromkeys(Lane, 0)
+        self.batch_rooms = {lane: Room(BATCH_ROOM, batch_max, slow_ratio) for lane in Lane}
         self._claimed_at: dict[Lane, dict[int, float]] = {lane: {} for lane in Lane}
+        self._late_s: dict[Lane, dict[int, float]] = {lane: {} for lane in Lane}
 
-    def claimed(self, lane: Lane, turn: int, now: float) -> None:
-        """A notification of the turn was claimed."""
+    def claimed(self, lane: Lane, turn: int, now: float, late_s: float = 0.0) -> None:
+        """A notification of the turn was claimed, `late_s` after its due time."""
         self._claimed_at[lane][turn] = now
+        self._late_s[lane][turn] = late_s
         self.last[lane] = turn
+
+    def bursting(self, lane: Lane) -> set[int]:
+        """The turns with a backlog among the largest: they wait at least half as long as the one that waits
+        longest.
+        """
+        late_s = self._late_s[lane]
+        least_s = max(BACKLOG_S, max(late_s.values(), default=0.0) / 2)
+        return {turn for turn, late in late_s.items() if late >= least_s}
 
     def nothing_due(self, lane: Lane) -> None:
         """A claim found nothing. The next one begins elsewhere: each examines a limited number of turns."""
         self.last[lane] = (self.last[lane] + _STEP + 2**31) % 2**32 - 2**31
 
+    def is_any_contended(self, now: float) -> bool:
+        """Whether more than one turn was active recently in any lane."""
+        return any(self.is_contended(lane, now) for lane in Lane)
+
     def is_contended(self, lane: Lane, now: float) -> bool:
         """Whether more than one turn was active recently."""
+        return len(self._claimed_at[lane]) > 1 and len(self.active(lane, now)) > 1
+
+    def active(self, lane: Lane, now: float) -> Collection[int]:
+        """The turns that were active recently."""
         claimed_at = self._claimed_at[lane]
-        if len(claimed_at) < 2:
-            return False
         for turn in [turn for turn, at in claimed_at.items() if at <= now - CONTENDED_S]:
-            del claimed_at[turn]
-        return len(claimed_at) > 1
+            del claimed_at[turn], self._late_s[lane][turn]
+        return claimed_at.keys()

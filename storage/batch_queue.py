@@ -55,14 +55,15 @@ class BatchQueue:
     ) -> list[BatchClaim]:
         """Claim `limit` notifications of a lane for a batch, for `lease_s` seconds, in turns by tenant.
 
-        `turns`: whose; None: everyone's. `shares`: how they divide it; a batch has room for any number.
+        `turns`: whose; None: everyone's. `shares`: how they divide it.
         """
-        own, weights = None if turns is None else list(turns), shares.weights
+        own, known = None if turns is None else list(turns), [*{*shares.weights, *shares.rooms}]
         rows = await ask(
             self._pool,
             statement("claim_batch"),
             *(LANE_RANK[lane], limit, lease_s, batch_id, own),
-            *([*weights], [*weights.values()], shares.after),
+            *(known, [shares.weights.get(turn, 1) for turn in known]),
+            *([shares.rooms.get(turn) for turn in known], shares.after),
         )
         return [BatchClaim(row["id"], row["claim"], row["turn"], row["late_s"]) for row in rows]
 

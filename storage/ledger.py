@@ -8,7 +8,7 @@ updates call a function of storage/functions/, and return None when the delivery
 read it: another process was first; read it again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypedDict
 from uuid import UUID
 
@@ -42,6 +42,11 @@ class _Common(TypedDict):
     observe: Observe | None
 
 
+class _Passes(TypedDict):
+    linger_s: float
+    hurry: Callable[[], bool]
+
+
 class Ledger:
     """Reads and writes of notifications, deliveries, attempts and what is due."""
 
@@ -51,27 +56,29 @@ class Ledger:
         *,
         waiting_max: int = 20_000,
         linger_s: float = 0.0,
+        hurry: Callable[[], bool] = lambda: False,
         observe: Observe | None = None,
     ) -> None:
         """`linger_s`: for the reads and writes of passes, in a process whose callers do not wait for single
-        rows (storage/group.py).
+        rows; `hurry`: while it is true they do (storage/group.py).
         """
         self.pool = pool
         common: _Common = {"waiting_max": waiting_max, "observe": observe}
+        passes: _Passes = {"linger_s": linger_s, "hurry": hurry}
         self._accepts = GroupCommit[Submission, Acceptance](
             "accept", pool, accept_rows, lambda row: row.id.bytes, **common
         )
         self._intents = GroupCommit[Intent, OpenAttempt | None](
-            "intent", pool, delivery_writes.intend, _by_delivery, linger_s=linger_s, **common
+            "intent", pool, delivery_writes.intend, _by_delivery, **passes, **common
         )
         self._outcomes = GroupCommit[AttemptOutcome, Updated | None](
-            "outcome", pool, delivery_writes.close, _by_delivery, linger_s=linger_s, **common
+            "outcome", pool, delivery_writes.close, _by_delivery, **passes, **common
         )
         self._updates = GroupCommit[DeliveryUpdate, Updated | None](
-            "update", pool, delivery_writes.update, _by_delivery, linger_s=linger_s, **common
+            "update", pool, delivery_writes.update, _by_delivery, **passes, **common
         )
         self._loads = GroupCommit[UUID, Notification | None](
-            "load", pool, _load, lambda row: row.bytes, linger_s=linger_s, **common
+            "load", pool, _load, lambda row: row.bytes, **passes, **common
         )
 
     async def accept(self, submission: Submission) -> Acceptance:

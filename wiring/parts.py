@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -41,10 +42,10 @@ class Parts:
     limiter: Limiter
     providers: Mapping[str, Provider]
     metrics: Metrics
+    turns: Turns
     health: ProviderHealth = field(init=False)
     slots: InFlightSlots = field(init=False)
     prefetched: PrefetchCache = field(default_factory=PrefetchCache)
-    turns: Turns = field(default_factory=Turns)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the process stops."""
 
@@ -75,14 +76,21 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
     limiter = Limiter.connect(settings.valkey_dsn)
     registry.check_routes(settings.routes)
     vendors = registry.build(settings.providers, settings.catalog, settings.public_url)
+    policy = settings.catalog.dispatch
+    turns = Turns(policy.in_flight_max, policy.batch_concurrency, policy.contended_slowdown)
     ledger, receipts, batch_queue = (
-        Ledger(pool, linger_s=linger_s(lanes), observe=metrics.observe_group),
+        Ledger(
+            pool,
+            linger_s=linger_s(lanes),
+            hurry=lambda: turns.is_any_contended(time.monotonic()),
+            observe=metrics.observe_group,
+        ),
         Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=metrics.observe_group),
         BatchQueue(pool, observe=metrics.observe_group),
     )
     test_providers = simulated.build(receipts.store)
     providers = {**vendors, **test_providers}
-    parts = Parts(settings, lanes, pool, ledger, receipts, batch_queue, limiter, providers, metrics)
+    parts = Parts(settings, lanes, pool, ledger, receipts, batch_queue, limiter, providers, metrics, turns)
     try:
         yield parts
     finally:

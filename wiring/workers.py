@@ -98,8 +98,6 @@ def loops_of(parts: Parts, client: Client, listener: Listener) -> list[Rounds]:
         parts.metrics,
         parts.turns,
         batches,
-        # Other processes gather what they read and write, and take longer for few notifications.
-        contended_in_flight=policy.contended_in_flight if Lane.CRITICAL in parts.lanes else None,
     )
     # During a broadcast receipts arrive by the thousand, and would delay OTPs in a critical-only process.
     low_priority = set(parts.lanes) == {Lane.CRITICAL}

@@ -56,13 +56,15 @@ ORDER BY picked.place
 
 -- name: claim_batch
 -- Like claim_due, for a batch: claims what needs no dedicated workflow, and returns no details. $5: the turns that it
--- takes; NULL: all. $6 and $7: turns and their weights; $8: the turn before the first. Its commit does not wait for
--- the disk either.
+-- takes; NULL: all. $6, $7 and $8: turns, their weights, and the most that each may get; $9: the turn before the first.
+-- Its commit does not wait for the disk either.
 WITH turns AS (
     SELECT found.turn, found.place, COALESCE(own.weight, 1) AS weight,
-           ceil($2::float8 * COALESCE(own.weight, 1) / sum(COALESCE(own.weight, 1)) OVER ())::bigint AS share
-    FROM due_turns_v1($1, '{false}', $8, 1000) AS found
-         LEFT JOIN unnest($6::integer[], $7::integer[]) AS own (turn, weight) ON own.turn = found.turn
+           LEAST(ceil($2::float8 * COALESCE(own.weight, 1) / sum(COALESCE(own.weight, 1)) OVER ()),
+                 own.room)::bigint AS share
+    FROM due_turns_v1($1, '{false}', $9, 1000) AS found
+         LEFT JOIN unnest($6::integer[], $7::integer[], $8::integer[]) AS own (turn, weight, room)
+         ON own.turn = found.turn
     WHERE $5::integer[] IS NULL OR found.turn = ANY($5::integer[])
 ), picked AS (
     SELECT next.id, next.due_at, turns.turn,
