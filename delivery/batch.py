@@ -125,9 +125,10 @@ class Batch:
             if claims:
                 await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
                 idle_since = time.monotonic()
-            elif rooms or self._under_way:
+            elif rooms and not any(rooms.values()):
+                # Held back: more may be due.
                 idle_since = time.monotonic()
-                await self._rest(CONTENDED_LOOK_S if rooms else LOOK_S)
+                await self._rest(CONTENDED_LOOK_S)
                 continue
             elif time.monotonic() - idle_since > IDLE_S:
                 self.stop("nothing more is due")
@@ -149,9 +150,8 @@ class Batch:
     def _rooms(self) -> dict[int, int]:
         """How many each tenant with a burst may get now, while others are active; only those are limited."""
         bursting, room = self._turns.bursting(self._lane), self._turns.batch_rooms[self._lane]
-        left = room.left(sum(self._held[turn] for turn in bursting), time.monotonic())
         # A claim costs the same for many as for few.
-        return dict.fromkeys(bursting, left if left > room.places // 2 else 0)
+        return room.rooms(bursting, self._held, time.monotonic(), at_once=True)
 
     async def _claim(self, limit: int, rooms: Mapping[int, int]) -> Sequence[BatchClaim]:
         try:

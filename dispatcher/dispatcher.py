@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle, islice
+from uuid import UUID
 
 import structlog
 from temporalio.client import Client
@@ -46,6 +47,8 @@ LIGHT_ROOM = 6
 """The most first passes at once of a tenant without a backlog, while others are active."""
 GIVE_BACK_S = 1.0
 """How long after its workflow could not be started a claim is due again, in seconds."""
+_OF_ONE_CLAIM = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND)
+"""What Temporal answers because of one workflow. Every other refusal concerns all."""
 
 
 class Dispatcher(Rounds):
@@ -83,6 +86,8 @@ class Dispatcher(Rounds):
         self._claimed = 0
         self._turns = turns
         self._held_back = False
+        # The claims whose workflows are being started, by notification.
+        self._claims: dict[UUID, Claim] = {}
         self._starts: set[asyncio.Task[None]] = set()
         self._rounds = 0
         self._grown_for = 0
@@ -130,6 +135,11 @@ class Dispatcher(Rounds):
         await self._read(claims)
         self._rounds += 1
         for claim in claims:
+            known = claim.id in self._claims
+            self._claims[claim.id] = claim
+            if known:
+                # Its start outlived the claim before this one, and goes on.
+                continue
             # Now, so that the next round knows of it.
             self._slots.take(str(claim.id), turn_of(claim.tenant))
             start = asyncio.create_task(self._start_of(claim, self._rounds))
@@ -143,22 +153,28 @@ class Dispatcher(Rounds):
         `number`: of the round that claimed it.
         """
         try:
-            refused = await self._start(claim)
+            taken = await self._start(claim, number)
         except DATABASE_UNAVAILABLE as error:
             # It is due again when its lease ends.
             log.warning("claim_not_returned", why=type(error).__name__, notification_id=str(claim.id))
             return
-        if refused is None:
+        finally:
+            self._claims.pop(claim.id, None)
+        if taken:
             self._pause_s = 0.0
             if number > self._grown_for:
                 self._grown_for = number
                 self._window = min(self._window + 1, self._policy.in_flight_max)
-        elif number > self._refused_for:
-            # Once for all starts that were under way: they were sent together.
-            self._refused_for = self._rounds
-            self._pause_s = min(max(self._pause_s * 2, PAUSE_S_MIN), PAUSE_S_MAX)
-            if refused is RPCStatusCode.RESOURCE_EXHAUSTED:
-                self._window = max(1, self._window // 2)
+
+    def _slow_down(self, status: RPCStatusCode, number: int) -> None:
+        """Pause because Temporal refused a start of a round."""
+        if number <= self._refused_for:
+            return
+        # Once for all starts that are under way: they were sent together.
+        self._refused_for = self._rounds
+        self._pause_s = min(max(self._pause_s * 2, PAUSE_S_MIN), PAUSE_S_MAX)
+        if status is RPCStatusCode.RESOURCE_EXHAUSTED:
+            self._window = max(1, self._window // 2)
 
     async def _claim(self, limit: int) -> list[Claim]:
         """Claim for each lane by its turns; slots that a lane does not use go to the most urgent one that
@@ -223,11 +239,8 @@ class Dispatcher(Rounds):
             room = self._turns.start_room.places
         if len(active) > 1:
             bursting, held = self._turns.bursting(lane), self._slots.held()
-            left = self._turns.start_room.left(sum(held.get(turn, 0) for turn in bursting), now)
-            left = left and max(1, left // max(1, len(bursting)))
-            rooms = {
-                turn: left if turn in bursting else max(0, LIGHT_ROOM - held.get(turn, 0)) for turn in active
-            }
+            rooms = {turn: max(0, LIGHT_ROOM - held.get(turn, 0)) for turn in active}
+            rooms |= self._turns.start_room.rooms(bursting, held, now)
             self._held_back = self._held_back or not all(rooms.values())
         else:
             rooms = dict.fromkeys(active, limit)
@@ -235,8 +248,8 @@ class Dispatcher(Rounds):
         rooms |= {turn: min(left, rooms.get(turn, left)) for turn in busy}
         return Shares(weights, rooms, room, self._turns.last[lane])
 
-    async def _start(self, claim: Claim) -> RPCStatusCode | None:
-        """Start the claim's workflow, or wake the running one. Returns Temporal's refusal, if any."""
+    async def _start(self, claim: Claim, number: int) -> bool:
+        """Start the claim's workflow, or wake the running one. False: Temporal refused."""
         id = str(claim.id)
         read = self._prefetched.peek(claim.id)
         asked = time.monotonic()
@@ -259,34 +272,40 @@ class Dispatcher(Rounds):
                 eager=True,
             )
         except RPCError as error:
+            if error.status not in _OF_ONE_CLAIM:
+                self._slow_down(error.status, number)
             self._slots.release(id)
             return await self._refused(claim, error)
         answered = time.monotonic()
         if self._turns.is_contended(claim.lane, answered):
             self._turns.start_room.took(answered - asked)
         if started:
-            return None
+            return True
         self._slots.release(id)
         self._prefetched.take(claim.id)
-        return await self._wake(claim)
+        return await self._wake(claim, number)
 
-    async def _wake(self, claim: Claim) -> RPCStatusCode | None:
+    async def _wake(self, claim: Claim, number: int) -> bool:
         """Wake a running workflow whose notification is due: it has missed a change in the ledger."""
         error = await wake(self._client, claim.id)
-        return await self._refused(claim, error) if error else None
+        if error is None:
+            return True
+        if error.status not in _OF_ONE_CLAIM:
+            self._slow_down(error.status, number)
+        return await self._refused(claim, error)
 
-    async def _refused(self, claim: Claim, error: RPCError) -> RPCStatusCode | None:
-        """Make the claim due again. None: the refusal does not concern other claims."""
+    async def _refused(self, claim: Claim, error: RPCError) -> bool:
+        """Make the claim due again. True: the refusal does not concern other claims."""
         if error.status is RPCStatusCode.INVALID_ARGUMENT:
             # Only this notification is invalid: leave it to its lease, without a pause.
             log.error("workflow_start_rejected", why=error.message[:200], notification_id=str(claim.id))
-            return None
-        await self._ledger.give_back(claim, GIVE_BACK_S)
+            return True
+        await self._ledger.give_back(self._claims[claim.id], GIVE_BACK_S)
         if error.status is RPCStatusCode.NOT_FOUND:
             # It ended in the meantime; what it left due is claimed again.
-            return None
+            return True
         log.warning("temporal_refused", status=error.status.name, notification_id=str(claim.id))
-        return error.status
+        return False
 
 
 def lane_turns(weights: Mapping[Lane, int]) -> list[Lane]:

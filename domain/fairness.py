@@ -18,6 +18,8 @@ BATCH_ROOM = 0.15
 """How many workflows, and how many notifications of a batch, may be under way when contention begins."""
 SAMPLES = 16
 """A room changes after this many requests."""
+SHRINKAGE, GROWTH, FAST_GROWTH = 0.7, 1.1, 1.3
+"""What a room is multiplied with when requests are slow, not slow, and far from slow."""
 USUAL_GROWTH = 1.01
 """By how much what is usual may grow in as many requests: another hour may have another load."""
 ROOM_MIN = 0.05
@@ -71,18 +73,31 @@ class Room:
         self._resting_since: float | None = None
         self._took_s: list[float] = []
 
-    def left(self, under_way: int, now: float) -> int:
-        """How many more may begin now. `under_way`: how many of those with a burst are."""
-        if under_way or not self.rest_s:
+    def rooms(
+        self, turns: Collection[int], held: Mapping[int, int], now: float, *, at_once: bool = False
+    ) -> dict[int, int]:
+        """How many more each of these turns, those with a burst, may begin now.
+
+        `held`: how many each turn has under way. `at_once`: none until half of the room is free.
+        """
+        left = self._left(sum(held.get(turn, 0) for turn in turns), now)
+        if at_once and left <= self.places // 2:
+            left = 0
+        return {turn: left and max(1, left // len(turns)) for turn in turns}
+
+    def _left(self, under_way: int, now: float) -> int:
+        if not self.rest_s:
+            return max(0, self.places - under_way)
+        if under_way:
             self._resting_since = None
-            return 0 if under_way and self.rest_s else max(0, self.places - under_way)
+            return 0
         if self._resting_since is None:
             self._resting_since = now
         return 0 if self.rests_s(now) else 1
 
     def rests_s(self, now: float) -> float:
         """How much longer to rest, in seconds."""
-        return 0.0 if self._resting_since is None else max(0.0, self._resting_since + self.rest_s - now)
+        return max(0.0, self._resting_since + self.rest_s - now) if self._resting_since is not None else 0.0
 
     @property
     def places(self) -> int:
@@ -107,10 +122,11 @@ class Room:
             self._usual_s = typical_s
         else:
             self._usual_s = min(typical_s, self._usual_s * USUAL_GROWTH)
-        if typical_s > self._slow_ratio * self._usual_s:
-            self._room = max(ROOM_MIN, self._room * 0.7)
+        slowness = (typical_s / self._usual_s - 1) / (self._slow_ratio - 1)
+        if slowness > 1:
+            self._room = max(ROOM_MIN, self._room * SHRINKAGE)
         else:
-            self._room = min(self._room_max, self._room * 1.15)
+            self._room = min(self._room_max, self._room * (FAST_GROWTH if slowness < 1 / 2 else GROWTH))
 
 
 class Turns:

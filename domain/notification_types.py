@@ -204,8 +204,8 @@ class DispatchPolicy(BaseModel):
     tenant_weights: dict[str, Annotated[int, Field(gt=0, le=1000)]] = Field(default_factory=dict[str, int])
     """Each tenant's share of a lane and of a provider's rate, where it is not 1."""
     contended_slowdown: Annotated[float, Field(ge=1.1, le=1000)] = 1.3
-    """While several tenants are active in a lane, a burst of one of them is slowed down until requests to
-    Temporal and the ledger take at most this many times as long as usual.
+    """While several tenants are active in a lane: how many times as long as usual requests to Temporal and
+    the ledger may take before a burst of one of them is slowed down.
     """
 
     @cached_property

@@ -2,7 +2,7 @@
 
 While one group is written the next one forms, so that the size of a group follows the load. Where no caller
 waits for a single row, `linger_s` makes groups larger: a row that arrives alone is still written at once, and
-every row while `hurry` says so.
+every row while `urgent` says so.
 Each of these rules prevents a failure that was observed:
 
 - rows are sorted by their key, so that two processes lock in the same order (40P01, 40001 are retried);
@@ -102,10 +102,10 @@ class GroupCommit(Generic[Row, Result]):
         rows_max: int = 500,
         waiting_max: int = 20_000,
         linger_s: float = 0.0,
-        hurry: Callable[[], bool] = lambda: False,
+        urgent: Callable[[], bool] = lambda: False,
         observe: Observe | None = None,
     ) -> None:
-        """`linger_s`: least time between the starts of two groups, unless FLUSH_ROWS rows wait or `hurry` is
+        """`linger_s`: least time between the starts of two groups, unless FLUSH_ROWS rows wait or `urgent` is
         true.
         """
         self.name = name
@@ -115,7 +115,7 @@ class GroupCommit(Generic[Row, Result]):
         self._rows_max = rows_max
         self._waiting_max = waiting_max
         self._linger_s = linger_s
-        self._hurry = hurry
+        self._urgent = urgent
         self._group_began = float("-inf")
         self._linger_over = asyncio.Event()
         self._observe = observe
@@ -174,7 +174,7 @@ class GroupCommit(Generic[Row, Result]):
 
     async def _drain(self) -> None:
         while self._waiting:
-            if self._linger_s and not self._hurry():
+            if self._linger_s and not self._urgent():
                 await self._linger()
             group = self._take()
             try:

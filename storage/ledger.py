@@ -44,7 +44,7 @@ class _Common(TypedDict):
 
 class _Passes(TypedDict):
     linger_s: float
-    hurry: Callable[[], bool]
+    urgent: Callable[[], bool]
 
 
 class Ledger:
@@ -56,15 +56,15 @@ class Ledger:
         *,
         waiting_max: int = 20_000,
         linger_s: float = 0.0,
-        hurry: Callable[[], bool] = lambda: False,
+        urgent: Callable[[], bool] = lambda: False,
         observe: Observe | None = None,
     ) -> None:
         """`linger_s`: for the reads and writes of passes, in a process whose callers do not wait for single
-        rows; `hurry`: while it is true they do (storage/group.py).
+        rows; `urgent`: while it is true they do (storage/group.py).
         """
         self.pool = pool
         common: _Common = {"waiting_max": waiting_max, "observe": observe}
-        passes: _Passes = {"linger_s": linger_s, "hurry": hurry}
+        passes: _Passes = {"linger_s": linger_s, "urgent": urgent}
         self._accepts = GroupCommit[Submission, Acceptance](
             "accept", pool, accept_rows, lambda row: row.id.bytes, **common
         )

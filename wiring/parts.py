@@ -82,7 +82,7 @@ async def opened(settings: Settings, lanes: Sequence[Lane]) -> AsyncGenerator[Pa
         Ledger(
             pool,
             linger_s=linger_s(lanes),
-            hurry=lambda: turns.is_any_contended(time.monotonic()),
+            urgent=lambda: turns.is_any_contended(time.monotonic()),
             observe=metrics.observe_group,
         ),
         Receipts(pool, receipt_deadline=settings.catalog.receipt_deadline_s, observe=metrics.observe_group),

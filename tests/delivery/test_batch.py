@@ -262,6 +262,34 @@ async def test_batches_slow_down_while_every_provider_is_blocked(
         assert (await case.delivery()).reason_code == Reason.PROVIDER_DOWN
 
 
+@pytest.mark.parametrize("lane", [Lane.BULK, Lane.NORMAL])
+async def test_a_batch_holds_a_burst_back_while_another_tenant_is_active(
+    submitter: Submitter, worker: Worker, lane: Lane
+) -> None:
+    burst = [await submitter.accept("alone", lane=lane) for _ in range(40)]
+    quiet = [await submitter.accept("alone", lane=lane) for _ in range(10)]
+    execute = submitter.ledger.pool.execute
+    await execute("UPDATE due SET turn = 7 WHERE id = ANY($1)", [case.id for case in quiet])
+    late = "UPDATE due SET due_at = now() - interval '1 min' WHERE turn <> 7"
+    await execute(late)
+    now = time.monotonic()
+    worker.turns.spiking[lane] |= {7, turn_of(TENANT)}
+    worker.turns.claimed(lane, 7, now)
+    worker.turns.claimed(lane, turn_of(TENANT), now, 60)
+    batch = worker.batch(lane)
+    running = asyncio.create_task(batch.run())
+
+    async def all_of_quiet() -> bool:
+        return all([(await case.load()).status is Status.SENT for case in quiet])
+
+    await until(all_of_quiet)
+    assert batch.progress.taken < len(quiet) + len(burst) / 2
+    await until(lambda: _has_taken(batch, len(quiet) + len(burst)))
+    batch.stop("the test ends")
+    await running
+    await _each_sent_once(burst)
+
+
 async def test_batches_regain_speed_once_a_provider_is_back(submitter: Submitter, worker: Worker) -> None:
     worker.health.drain(frozenset({"twilio"}))
     await _bulk(submitter, 12 * PORTION_MIN)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from uuid import UUID
 
 import pytest
@@ -15,7 +15,7 @@ from delivery.slots import InFlightSlots
 from dispatcher.dispatcher import Dispatcher, lane_turns
 from dispatcher.listener import Listener
 from dispatcher.loop import run_rounds
-from domain.fairness import Turns
+from domain.fairness import Turns, turn_of
 from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
 from storage.group import LedgerUnavailable
@@ -36,7 +36,6 @@ async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
         in_flight_max: int = 1,
         prefetched: PrefetchCache | None = None,
         ledger: Ledger | None = None,
-        contended_in_flight: int | None = None,
         **temporal: object,
     ) -> FakeTemporal:
         slots = InFlightSlots(in_flight_max)
@@ -53,7 +52,6 @@ async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
             listener,
             metrics,
             Turns(),
-            contended_in_flight=contended_in_flight,
         )
         tasks.append(asyncio.create_task(run_rounds(dispatcher)))
         return fake
@@ -186,21 +184,41 @@ async def test_a_burst_leaves_other_tenants_their_turn(harness: WorkerHarness, b
     assert set(fake.started) == tenants.keys()
 
 
-async def test_no_tenant_holds_more_than_its_limit_while_another_is_active(
+async def test_a_burst_is_one_at_a_time_while_another_tenant_is_active(
     harness: WorkerHarness, begin: Begin
 ) -> None:
     tenants = await _of(harness, "burst", 60) | await _of(harness, "quiet", 3)
-    fake = begin(in_flight_max=40, contended_in_flight=4, holds=True)
+    await harness.execute(
+        "UPDATE due SET due_at = now() - interval '1 min' WHERE turn = $1", turn_of("burst")
+    )
+    fake = begin(in_flight_max=40, holds=True)
     await until(lambda: _is(fake, 1))
     # Nobody has been active before: the first round knows of no contention.
-    held = len(fake.started)
-    fake.release(held)
-    for _ in range(5):
+    fake.release(len(fake.started))
+    for _ in range(3):
         held = len(fake.started)
         await until(lambda: _is(fake, held + 1))  # noqa: B023 (awaited in this turn)
-        under_way = Counter(tenants[id] for id in fake.under_way())
-        assert under_way["burst"] <= 4
+        assert Counter(tenants[id] for id in fake.under_way())["burst"] == 1
+        more = await _of(harness, "quiet", 2)
+        tenants |= more
+        await until(lambda: _are(fake, more))  # noqa: B023 (awaited in this turn)
+        assert Counter(tenants[id] for id in fake.under_way())["burst"] == 1
         fake.release(len(fake.started))
     fake.holds = False
     fake.release(len(fake.started))
-    await until(lambda: _is(fake, 63))
+    await until(lambda: _is(fake, len(tenants)))
+
+
+async def test_a_slow_start_delays_no_other(harness: WorkerHarness, begin: Begin) -> None:
+    [slow] = await _many(harness, Lane.HIGH, 1)
+    fake = begin(in_flight_max=10, slow=frozenset({slow}))
+    for _ in range(3):
+        others = await _many(harness, Lane.HIGH, 2)
+        await until(lambda: _are(fake, others))  # noqa: B023 (awaited in this turn)
+    assert slow not in fake.started
+    fake.answer.set()
+    await until(lambda: _are(fake, {slow}))
+
+
+async def _are(fake: FakeTemporal, ids: Collection[str]) -> bool:
+    return set(ids) <= set(fake.started)

@@ -178,12 +178,14 @@ async def event_types(client: Client, id: UUID) -> list[str]:
 @dataclass
 class FakeTemporal:
     """Stands for the client: accepts starts, or refuses them with `refuses`. `holds`: what was started is
-    under way until `release`.
+    under way until `release`. `slow`: starts that it answers after `answer` is set.
     """
 
     slots: InFlightSlots
     refuses: RPCStatusCode | None = None
     poison: frozenset[str] = frozenset()
+    slow: frozenset[str] = frozenset()
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
     started: list[str] = field(default_factory=list[str])
     rounds: list[int] = field(default_factory=list[int])
     holds: bool = False
@@ -198,6 +200,8 @@ class FakeTemporal:
         if self._together:
             self.rounds.append(self._together)
             self._together = 0
+        if ref.notification_id in self.slow:
+            await self.answer.wait()
         if ref.notification_id in self.poison:
             raise RPCError("it cannot be started", RPCStatusCode.INVALID_ARGUMENT, b"")
         if self.refuses is not None:

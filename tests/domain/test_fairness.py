@@ -1,8 +1,20 @@
-"""When tenants contend for a lane."""
+"""When tenants contend for a lane, and how much room a burst has then."""
 
 from itertools import pairwise
 
-from domain.fairness import CONTENDED_S, Turns, turn_of
+import pytest
+
+from domain.fairness import (
+    BACKLOG_S,
+    CONTENDED_S,
+    QUIET_ROOM,
+    ROOM_MIN,
+    SAMPLES,
+    START_ROOM,
+    Room,
+    Turns,
+    turn_of,
+)
 from domain.notification import Lane
 
 
@@ -46,3 +58,105 @@ def test_turns_fit_an_integer_of_the_database() -> None:
     assert all(-(2**31) <= turn < 2**31 for turn in turns)
     assert min(turns) < 0 < max(turns)
     assert len(set(turns)) > 9_990
+
+
+@pytest.mark.parametrize(
+    ("late_s", "bursting"),
+    [
+        ({"burst": 60.0, "quiet": 0.01}, {"burst"}),
+        ({"burst": 60.0, "other": 31.0, "quiet": 29.0}, {"burst", "other"}),
+        ({"burst": BACKLOG_S, "quiet": 0.1}, {"burst"}),
+        ({"busy": BACKLOG_S / 2, "quiet": 0.0}, set[str]()),
+    ],
+)
+def test_who_waits_longest_has_a_burst(late_s: dict[str, float], bursting: set[str]) -> None:
+    turns = Turns()
+    for tenant, late in late_s.items():
+        turns.claimed(Lane.HIGH, turn_of(tenant), 0, late)
+    assert turns.bursting(Lane.HIGH) == {turn_of(tenant) for tenant in bursting}
+    assert turns.bursting(Lane.NORMAL) == set()
+
+
+def test_a_burst_that_is_over_is_forgotten() -> None:
+    turns = Turns()
+    turns.claimed(Lane.HIGH, turn_of("burst"), 0, 60)
+    turns.claimed(Lane.HIGH, turn_of("burst"), 1, 0)
+    assert turns.bursting(Lane.HIGH) == set()
+    turns.claimed(Lane.HIGH, turn_of("burst"), 2, 60)
+    assert not turns.active(Lane.HIGH, 2 + CONTENDED_S)
+    assert turns.bursting(Lane.HIGH) == set()
+
+
+def _requests(room: Room, seconds: float, samples: int = 1) -> None:
+    for _ in range(samples * SAMPLES):
+        room.took(seconds)
+
+
+def test_a_room_grows_to_its_limit_while_requests_take_as_long_as_usual() -> None:
+    room, places = Room(START_ROOM, 10, 1.5), list[int]()
+    for _ in range(40):
+        _requests(room, 0.01)
+        places.append(room.places)
+    assert places == sorted(places)
+    assert places[-1] == 10
+    assert room.rest_s == 0
+
+
+@pytest.mark.parametrize("usual_s", [0.001, 0.01, 1.0])
+def test_a_room_shrinks_while_requests_are_slow_and_recovers(usual_s: float) -> None:
+    room = Room(START_ROOM, 10, 1.5)
+    _requests(room, usual_s, 40)
+    _requests(room, usual_s * 1.6, 5)
+    assert room.places < 5
+    _requests(room, usual_s, 40)
+    assert room.places == 10
+
+
+def test_one_slow_request_is_not_slowness() -> None:
+    room = Room(START_ROOM, 10, 1.5)
+    _requests(room, 0.01, 40)
+    for _ in range(10):
+        for number in range(SAMPLES):
+            room.took(5 if number % 3 == 0 else 0.01)
+    assert room.places == 10
+
+
+def test_what_stays_slow_without_the_burst_becomes_usual() -> None:
+    room = Room(START_ROOM, 10, 1.5)
+    _requests(room, 0.01, 40)
+    _requests(room, 0.1, 100)
+    assert room.places == 10
+
+
+def _left(room: Room, under_way: int, now: float) -> int:
+    return room.rooms([1], {1: under_way, 2: 5}, now)[1]
+
+
+def test_a_room_is_divided_and_may_wait_until_half_of_it_is_free() -> None:
+    room = Room(10, 10, 1.5)
+    assert room.rooms([1, 2], {1: 2, 3: 9}, 0.0) == {1: 4, 2: 4}
+    assert room.rooms([1, 2, 3], {1: 9}, 0.0) == {1: 1, 2: 1, 3: 1}
+    assert room.rooms([1, 2], {1: 9, 2: 1}, 0.0) == {1: 0, 2: 0}
+    assert room.rooms([1], {1: 5}, 0.0, at_once=True) == {1: 0}
+    assert room.rooms([1], {1: 4}, 0.0, at_once=True) == {1: 6}
+    assert room.rooms([], {1: 4}, 0.0) == {}
+
+
+def test_a_small_room_is_one_at_a_time_with_rests() -> None:
+    room = Room(QUIET_ROOM, 10, 1.5)
+    assert room.places == 1
+    assert _left(room, 0, 100.0) == 0
+    assert _left(room, 0, 100.0 + room.rest_s / 2) == 0
+    assert room.rests_s(100.0 + room.rest_s / 2) == pytest.approx(room.rest_s / 2)
+    assert _left(room, 0, 100.0 + room.rest_s) == 1
+    assert _left(room, 1, 101.0) == 0
+    assert _left(room, 0, 102.0) == 0, "it rests after each"
+
+
+def test_a_room_never_closes() -> None:
+    room = Room(START_ROOM, 10, 1.1)
+    for number in range(200):
+        _requests(room, 0.01 * 1.05**number)
+    assert 0 < room.rest_s <= 1 / ROOM_MIN
+    assert _left(room, 0, 0.0) == 0
+    assert _left(room, 0, room.rest_s) == 1

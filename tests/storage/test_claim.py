@@ -283,7 +283,7 @@ async def test_there_are_four_lanes(case: Case, lane: int) -> None:
 @pytest.mark.parametrize("name", ["claim_due", "claim_batch"])
 async def test_the_commit_of_a_claim_does_not_wait_for_the_disk(name: str, cases: Cases, pool: Pool) -> None:
     case = await cases()
-    which = ALL if name == "claim_due" else (uuid4(), None, [], [], 0)
+    which = ALL if name == "claim_due" else (uuid4(), None, [], [], [], 0)
     async with pool.acquire() as connection:
         await connection.execute("SET synchronous_commit = on")
         async with connection.transaction():

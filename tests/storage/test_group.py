@@ -97,6 +97,12 @@ async def test_with_linger_a_single_row_is_written_at_once_and_later_ones_gather
     assert [len(rows) for rows in gate.groups] == [1, FLUSH_ROWS]
 
 
+async def test_nothing_gathers_while_it_is_urgent(pool: Pool) -> None:
+    group = _group(pool, linger_s=60, urgent=lambda: True)
+    async with asyncio.timeout(30):
+        assert [await group.submit((id, "a")) for id in range(3)] == [0, 1, 2]
+
+
 async def test_linger_ends_after_its_time_and_does_not_delay_closing(pool: Pool) -> None:
     group = _group(pool, linger_s=0.01)
     async with asyncio.timeout(60):

@@ -52,10 +52,13 @@ class Claims:
     async def accept(self, tenant: str, count: int, **changes: object) -> None:
         self._tenants.update(dict.fromkeys(await _accept(self._ledger, tenant, count, **changes), tenant))
 
-    async def claim(self, limit: int, weights: dict[str, int] | None = None) -> list[str]:
+    async def claim(
+        self, limit: int, weights: dict[str, int] | None = None, rooms: dict[str, int] | None = None
+    ) -> list[str]:
         """Whose notifications the next claim takes, in order."""
         by_turn = {turn_of(tenant): weight for tenant, weight in (weights or {}).items()}
-        shares = Shares(by_turn, after=self._after)
+        rooms_by_turn = {turn_of(tenant): room for tenant, room in (rooms or {}).items()}
+        shares = Shares(by_turn, rooms_by_turn, after=self._after)
         if self._way == "single":
             claims = await self._ledger.claim(Lane.NORMAL, limit, LEASE_S, shares=shares)
         else:
@@ -103,6 +106,13 @@ async def test_tenants_are_weighted(
     await claims.accept("big", 60)
     await claims.accept("small", 60)
     assert Counter(await claims.claim(40, weights)) == expected
+
+
+async def test_a_tenant_gets_no_more_than_its_room(claims: Claims) -> None:
+    await claims.accept("burst", 60)
+    await claims.accept("quiet", 30)
+    assert Counter(await claims.claim(40, rooms={"burst": 3})) == {"burst": 3, "quiet": 20}
+    assert Counter(await claims.claim(40, rooms={"burst": 0})) == {"quiet": 10}
 
 
 async def test_each_of_more_tenants_than_a_claim_has_places_gets_its_turn(claims: Claims) -> None:
