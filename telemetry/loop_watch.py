@@ -4,13 +4,13 @@ Nothing else runs while the loop is held: one slow callback delays every request
 """
 
 import asyncio
-import sys
+import faulthandler
+import re
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from traceback import walk_stack
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -28,6 +28,7 @@ OBSERVE_EVERY_S: Final = 1.0
 """Of what is not held, the longest is observed this often: observing costs more than measuring."""
 LOG_EVERY_S: Final = 10.0
 _FRAMES_MAX: Final = 4
+_FRAME: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 _ROOT: Final = f"{Path(__file__).parents[1]}/"
 
 log = structlog.stdlib.get_logger(__name__)
@@ -107,12 +108,18 @@ class LoopWatch:
     def _look(self, thread_id: int) -> None:
         while not self._stopping.wait(LOOK_EVERY_S):
             if self._seen is None and time.monotonic() - self._due > HELD_S:
-                frame = sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage] (no other way)
-                self._seen = _ours(frame) if frame else None
+                self._seen = frames_of(thread_id)
 
 
-def _ours(stack: FrameType) -> list[str]:
-    """Return the frames of Herald, innermost first; of any code if there is none."""
-    frames = [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in walk_stack(stack)]
+def frames_of(thread_id: int) -> list[str]:
+    """Return the frames of Herald in a thread's stack, innermost first; of any code if there is none."""
+    with tempfile.TemporaryFile() as file:
+        # Frames that another thread still uses may be gone before Python code has read them, which ends in a
+        # segmentation fault (CPython 3.11). This reads them all at once.
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        text = file.read().decode(errors="replace")
+    _, _, stack = text.partition(f"hread 0x{thread_id:016x} ")
+    frames = _FRAME.findall(stack.partition("\n\n")[0])
     ours = [frame for frame in frames if frame[0].startswith(_ROOT) and "site-packages" not in frame[0]]
     return [f"{file}:{line} {name}" for file, line, name in (ours or frames)[:_FRAMES_MAX]]

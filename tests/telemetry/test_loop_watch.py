@@ -1,12 +1,14 @@
 """The watch of the event loop: how long it was held, and by what."""
 
 import asyncio
+import sys
+import threading
 import time
 
 import pytest
 from waiting import until
 
-from telemetry.loop_watch import HELD_S, IDLE_TICK_S, LOOK_EVERY_S, OBSERVE_EVERY_S, LoopWatch
+from telemetry.loop_watch import HELD_S, IDLE_TICK_S, LOOK_EVERY_S, OBSERVE_EVERY_S, LoopWatch, frames_of
 
 
 def hold(seconds: float) -> None:
@@ -74,3 +76,25 @@ async def test_what_is_not_held_is_observed_once_a_second() -> None:
     await until(twice)
     watch.stop()
     assert time.monotonic() - began >= OBSERVE_EVERY_S
+
+
+def test_a_stack_is_read_while_its_thread_runs() -> None:
+    looks: list[list[str]] = []
+    watched = threading.get_ident()
+
+    def look() -> None:
+        looks.extend(frames_of(watched) for _ in range(300))
+
+    def descend(depth: int) -> int:
+        return descend(depth - 1) + 1 if depth else 0
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        looking = threading.Thread(target=look)
+        looking.start()
+        while looking.is_alive():
+            descend(60)
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert any(f"{__file__}:" in frame and frame.endswith(" descend") for frames in looks for frame in frames)
