@@ -142,8 +142,8 @@ class Batch:
                 log.warning("batch_items_left", batch_id=str(self._id), count=results[BatchItemResult.LEFT])
             unavailable = results[BatchItemResult.WAITING] + results[BatchItemResult.LEFT]
             pace = pace.after(results.total() - unavailable, unavailable, time.monotonic() - started)
-            if len(claims) < portion:
-                # Nothing more is due: what comes next may be another tenant's burst.
+            if len(claims) < PORTION_MIN:
+                # Little is due: what comes next may be another tenant's burst.
                 pace = replace(pace, portion=PORTION_MIN)
             await self._rest(max(pace.rest_s, CONTENDED_LOOK_S if contended else 0.0))
 
