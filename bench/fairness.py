@@ -15,7 +15,7 @@ RATE_PER_S = 8.0
 KINDS = (sms("otp"), sms("alert"), sms("marketing"))
 """One for each way through a worker: lane critical, a lane that a burst turns to batches, and lane bulk."""
 BURST = 10_000
-BURST_S_MAX = 60.0
+BURST_S_MAX = 120.0
 """What a burst has not sent by then is left out."""
 PART_S = 5.0
 RATIO_MAX = 2.0

@@ -120,8 +120,9 @@ class Batch:
                 portion, rooms = PORTION_MIN, self._rooms()
             started = time.monotonic()
             claims = await self._claim(min(portion, self._policy.batch_size - self._taken), rooms)
-            if contended and claims:
-                self._turns.batch_rooms[self._lane].took(time.monotonic() - started)
+            burst = bool(self._turns.bursting(self._lane))
+            if claims and (contended or not burst):
+                self._turns.batch_rooms[self._lane].took(time.monotonic() - started, burst=burst)
             if claims:
                 await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
                 idle_since = time.monotonic()
@@ -151,7 +152,7 @@ class Batch:
         """How many each tenant with a burst may get now, while others are active; only those are limited."""
         bursting, room = self._turns.bursting(self._lane), self._turns.batch_rooms[self._lane]
         # A claim costs the same for many as for few.
-        return room.rooms(bursting, self._held, time.monotonic(), at_once=True)
+        return room.rooms(bursting, self._policy.turn_weights, self._held, time.monotonic(), at_once=True)
 
     async def _claim(self, limit: int, rooms: Mapping[int, int]) -> Sequence[BatchClaim]:
         try:

@@ -43,8 +43,6 @@ TOGETHER_S = 0.05
 """While less than this share of the slots is free, claiming waits up to `TOGETHER_S` seconds: what is claimed
 together is read and written together, and single rows cost several times as much.
 """
-LIGHT_ROOM = 6
-"""The most first passes at once of a tenant without a backlog, while others are active."""
 GIVE_BACK_S = 1.0
 """How long after its workflow could not be started a claim is due again, in seconds."""
 _OF_ONE_CLAIM = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND)
@@ -117,7 +115,7 @@ class Dispatcher(Rounds):
 
     async def _due_or_released(self) -> None:
         """Wait until something is due, a slot is released or a burst has rested."""
-        left_s = self._turns.start_room.rests_s(time.monotonic()) or None
+        left_s = self._turns.start_room.resting_s(time.monotonic()) or None
         waits = {
             asyncio.create_task(self._listener.wait("herald_due", self._policy.sweep_s)),
             asyncio.create_task(self._slots.released()),
@@ -232,21 +230,18 @@ class Dispatcher(Rounds):
         Of the turns in `busy`, few: batches promote hundreds a second, which would use all of Temporal's
         capacity.
         """
-        rooms: dict[int, int] = {}
-        weights, now, room = self._policy.turn_weights, time.monotonic(), None
-        if active := self._turns.active(lane, now):
-            # Also of a tenant that was not active yet: it may be the beginning of a burst.
-            room = self._turns.start_room.places
+        weights, now, room = self._policy.turn_weights, time.monotonic(), self._turns.start_room
+        active = self._turns.active(lane, now)
+        rooms = dict.fromkeys(active, limit)
         if len(active) > 1:
-            bursting, held = self._turns.bursting(lane), self._slots.held()
-            rooms = {turn: max(0, LIGHT_ROOM - held.get(turn, 0)) for turn in active}
-            rooms |= self._turns.start_room.rooms(bursting, held, now)
+            held = self._slots.held()
+            rooms = {turn: max(0, room.largest - held.get(turn, 0)) for turn in active}
+            rooms |= room.rooms(self._turns.bursting(lane), weights, held, now)
             self._held_back = self._held_back or not all(rooms.values())
-        else:
-            rooms = dict.fromkeys(active, limit)
         left = max(0, self._promotions.left())
         rooms |= {turn: min(left, rooms.get(turn, left)) for turn in busy}
-        return Shares(weights, rooms, room, self._turns.last[lane])
+        # Of a tenant that was not active yet, too: it may be the beginning of a burst.
+        return Shares(weights, rooms, room.places if active else None, self._turns.last[lane])
 
     async def _start(self, claim: Claim, number: int) -> bool:
         """Start the claim's workflow, or wake the running one. False: Temporal refused."""
@@ -276,14 +271,18 @@ class Dispatcher(Rounds):
                 self._slow_down(error.status, number)
             self._slots.release(id)
             return await self._refused(claim, error)
-        answered = time.monotonic()
-        if self._turns.is_contended(claim.lane, answered):
-            self._turns.start_room.took(answered - asked)
+        self._measure(claim.lane, asked)
         if started:
             return True
         self._slots.release(id)
         self._prefetched.take(claim.id)
         return await self._wake(claim, number)
+
+    def _measure(self, lane: Lane, asked: float) -> None:
+        """Note how long a start took, unless its lane is one tenant's."""
+        now, burst = time.monotonic(), bool(self._turns.bursting(lane))
+        if not burst or self._turns.is_contended(lane, now):
+            self._turns.start_room.took(now - asked, burst=burst)
 
     async def _wake(self, claim: Claim, number: int) -> bool:
         """Wake a running workflow whose notification is due: it has missed a change in the ledger."""

@@ -13,18 +13,15 @@ CONTENDED_S = 30.0
 """How long after a tenant's last claim in a lane other tenants leave room for it, in seconds."""
 BACKLOG_S = 0.25
 """A tenant whose notifications are claimed later than this after their due time has a backlog."""
-START_ROOM = 0.15
-BATCH_ROOM = 0.15
-"""How many workflows, and how many notifications of a batch, may be under way when contention begins."""
-SAMPLES = 16
-"""A room changes after this many requests."""
-SHRINKAGE, GROWTH, FAST_GROWTH = 0.7, 1.1, 1.3
-"""What a room is multiplied with when requests are slow, not slow, and far from slow."""
-USUAL_GROWTH = 1.01
-"""By how much what is usual may grow in as many requests: another hour may have another load."""
+ROOM = 4.0
+"""How many first passes of a tenant may be under way when contention begins, in one process."""
 ROOM_MIN = 0.05
 QUIET_ROOM = 0.2
-"""In a smaller room a burst slows nothing down: it shows what is usual."""
+"""In a smaller room a burst slows nothing down: what is slow then is usual."""
+SAMPLES = 8
+"""A room changes after this many requests."""
+SHRINKAGE, GROWTH, FAST_GROWTH = 0.6, 1.05, 1.15
+"""What a room is multiplied with when requests are slow, not slow, and far from slow."""
 REST_S = 0.05
 """The rest after each, in seconds, in a room of a half; it grows as the room shrinks."""
 
@@ -57,33 +54,41 @@ EQUAL: Final = Shares()
 
 
 class Room:
-    """How many of a lane's first passes may be under way for tenants with a burst, while others are active.
+    """How many first passes of tenants with a burst may be under way in one process, while others are active.
 
     It grows while requests to Temporal and the ledger take as long as usual, and shrinks when they slow down:
     what slows them down slows the other tenants' notifications down as well. How long vendors take does not
     matter. A room smaller than one is one at a time, with a rest after each.
     """
 
-    def __init__(self, room: float, room_max: float, slow_ratio: float) -> None:
+    def __init__(self, room_max: float, slow_ratio: float) -> None:
         """`slow_ratio`: a request that takes this many times as long as usual is slow."""
-        self._room = room
+        self._room = min(ROOM, room_max)
         self._room_max = room_max
         self._slow_ratio = slow_ratio
-        self._usual_s = float("inf")
+        self._usual_s: float | None = None
         self._resting_since: float | None = None
         self._took_s: list[float] = []
 
     def rooms(
-        self, turns: Collection[int], held: Mapping[int, int], now: float, *, at_once: bool = False
+        self,
+        turns: Collection[int],
+        weights: Mapping[int, int],
+        held: Mapping[int, int],
+        now: float,
+        *,
+        at_once: bool = False,
     ) -> dict[int, int]:
-        """How many more each of these turns, those with a burst, may begin now.
+        """How many more each of these turns, those with a burst, may begin now, by their weights.
 
         `held`: how many each turn has under way. `at_once`: none until half of the room is free.
         """
         left = self._left(sum(held.get(turn, 0) for turn in turns), now)
         if at_once and left <= self.places // 2:
             left = 0
-        return {turn: left and max(1, left // len(turns)) for turn in turns}
+        shares = {turn: weights.get(turn, 1) for turn in turns}
+        share = left and max(1, left // max(1, sum(shares.values())))
+        return {turn: share * weight for turn, weight in shares.items()}
 
     def _left(self, under_way: int, now: float) -> int:
         if not self.rest_s:
@@ -93,9 +98,9 @@ class Room:
             return 0
         if self._resting_since is None:
             self._resting_since = now
-        return 0 if self.rests_s(now) else 1
+        return 0 if self.resting_s(now) else 1
 
-    def rests_s(self, now: float) -> float:
+    def resting_s(self, now: float) -> float:
         """How much longer to rest, in seconds."""
         return max(0.0, self._resting_since + self.rest_s - now) if self._resting_since is not None else 0.0
 
@@ -105,24 +110,31 @@ class Room:
         return max(1, int(self._room))
 
     @property
+    def largest(self) -> int:
+        """How many each tenant without a burst may have under way: what is more is the beginning of one."""
+        return max(self.places, int(min(ROOM, self._room_max)))
+
+    @property
     def rest_s(self) -> float:
         """How long to wait after each before the next one, in seconds."""
         return max(0.0, REST_S / self._room - REST_S)
 
-    def took(self, seconds: float) -> None:
-        """A request took this long during contention."""
+    def took(self, seconds: float, *, burst: bool) -> None:
+        """A request took this long. `burst`: while a tenant has a burst and others are active."""
         self._took_s.append(seconds)
         if len(self._took_s) < SAMPLES:
             return
         typical_s = median(self._took_s)
         self._took_s.clear()
-        if self._room < QUIET_ROOM:
-            # What is slow while a burst hardly runs is not slow because of it.
-            typical_s = (typical_s + min(self._usual_s, 2 * typical_s)) / 2
-            self._usual_s = typical_s
-        else:
-            self._usual_s = min(typical_s, self._usual_s * USUAL_GROWTH)
-        slowness = (typical_s / self._usual_s - 1) / (self._slow_ratio - 1)
+        usual_s = typical_s if self._usual_s is None else self._usual_s
+        if not burst or self._room < QUIET_ROOM:
+            usual_s += (typical_s - usual_s) / 4
+        self._usual_s = min(usual_s, typical_s) if burst else usual_s
+        if not burst:
+            # The next burst begins as the first one did.
+            self._room = max(self._room, min(ROOM, self._room_max, self._room * FAST_GROWTH))
+            return
+        slowness = (typical_s / usual_s - 1) / (self._slow_ratio - 1)
         if slowness > 1:
             self._room = max(ROOM_MIN, self._room * SHRINKAGE)
         else:
@@ -139,10 +151,10 @@ class Turns:
 
     def __init__(self, starts_max: int = 50, batch_max: int = 100, slow_ratio: float = 2.0) -> None:
         """`starts_max` and `batch_max`: the largest rooms. `slow_ratio`: see Room."""
-        self.start_room = Room(START_ROOM, starts_max, slow_ratio)
+        self.start_room = Room(starts_max, slow_ratio)
         self.spiking: dict[Lane, set[int]] = {lane: set() for lane in Lane}
         self.last: dict[Lane, int] = dict.fromkeys(Lane, 0)
-        self.batch_rooms = {lane: Room(BATCH_ROOM, batch_max, slow_ratio) for lane in Lane}
+        self.batch_rooms = {lane: Room(batch_max, slow_ratio) for lane in Lane}
         self._claimed_at: dict[Lane, dict[int, float]] = {lane: {} for lane in Lane}
         self._late_s: dict[Lane, dict[int, float]] = {lane: {} for lane in Lane}
 

@@ -203,7 +203,7 @@ class DispatchPolicy(BaseModel):
     )
     tenant_weights: dict[str, Annotated[int, Field(gt=0, le=1000)]] = Field(default_factory=dict[str, int])
     """Each tenant's share of a lane and of a provider's rate, where it is not 1."""
-    contended_slowdown: Annotated[float, Field(ge=1.1, le=1000)] = 1.3
+    contended_slowdown: Annotated[float, Field(ge=1.1, le=1000)] = 1.5
     """While several tenants are active in a lane: how many times as long as usual requests to Temporal and
     the ledger may take before a burst of one of them is slowed down.
     """

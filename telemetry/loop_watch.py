@@ -112,13 +112,19 @@ class LoopWatch:
 
 
 def frames_of(thread_id: int) -> list[str]:
-    """Return the frames of Herald in a thread's stack, innermost first; of any code if there is none."""
-    with tempfile.TemporaryFile() as file:
-        # Frames that another thread still uses may be gone before Python code has read them, which ends in a
-        # segmentation fault (CPython 3.11). This reads them all at once.
-        faulthandler.dump_traceback(file, all_threads=True)
-        file.seek(0)
-        text = file.read().decode(errors="replace")
+    """Return the frames of Herald in a thread's stack, innermost first; of any code if there is none.
+
+    It is empty where no temporary file can be written.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            # Frames that another thread still uses may be gone before Python code has read them, which ends
+            # in a segmentation fault (CPython 3.11). This reads them all at once.
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
     _, _, stack = text.partition(f"hread 0x{thread_id:016x} ")
     frames = _FRAME.findall(stack.partition("\n\n")[0])
     ours = [frame for frame in frames if frame[0].startswith(_ROOT) and "site-packages" not in frame[0]]

@@ -15,7 +15,7 @@ from delivery.slots import InFlightSlots
 from dispatcher.dispatcher import Dispatcher, lane_turns
 from dispatcher.listener import Listener
 from dispatcher.loop import run_rounds
-from domain.fairness import Turns, turn_of
+from domain.fairness import ROOM, Turns, turn_of
 from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
 from storage.group import LedgerUnavailable
@@ -184,7 +184,7 @@ async def test_a_burst_leaves_other_tenants_their_turn(harness: WorkerHarness, b
     assert set(fake.started) == tenants.keys()
 
 
-async def test_a_burst_is_one_at_a_time_while_another_tenant_is_active(
+async def test_a_burst_is_held_back_while_another_tenant_is_active(
     harness: WorkerHarness, begin: Begin
 ) -> None:
     tenants = await _of(harness, "burst", 60) | await _of(harness, "quiet", 3)
@@ -198,11 +198,11 @@ async def test_a_burst_is_one_at_a_time_while_another_tenant_is_active(
     for _ in range(3):
         held = len(fake.started)
         await until(lambda: _is(fake, held + 1))  # noqa: B023 (awaited in this turn)
-        assert Counter(tenants[id] for id in fake.under_way())["burst"] == 1
+        assert 1 <= Counter(tenants[id] for id in fake.under_way())["burst"] <= 2 * ROOM
         more = await _of(harness, "quiet", 2)
         tenants |= more
         await until(lambda: _are(fake, more))  # noqa: B023 (awaited in this turn)
-        assert Counter(tenants[id] for id in fake.under_way())["burst"] == 1
+        assert 1 <= Counter(tenants[id] for id in fake.under_way())["burst"] <= 2 * ROOM
         fake.release(len(fake.started))
     fake.holds = False
     fake.release(len(fake.started))

@@ -4,17 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from domain.fairness import (
-    BACKLOG_S,
-    CONTENDED_S,
-    QUIET_ROOM,
-    ROOM_MIN,
-    SAMPLES,
-    START_ROOM,
-    Room,
-    Turns,
-    turn_of,
-)
+from domain.fairness import BACKLOG_S, CONTENDED_S, ROOM, ROOM_MIN, SAMPLES, Room, Turns, turn_of
 from domain.notification import Lane
 
 
@@ -87,76 +77,105 @@ def test_a_burst_that_is_over_is_forgotten() -> None:
     assert turns.bursting(Lane.HIGH) == set()
 
 
-def _requests(room: Room, seconds: float, samples: int = 1) -> None:
+def _requests(room: Room, seconds: float, samples: int = 1, *, burst: bool = True) -> None:
     for _ in range(samples * SAMPLES):
-        room.took(seconds)
+        room.took(seconds, burst=burst)
+
+
+def _known(usual_s: float, room_max: float = 50, slow_ratio: float = 1.5) -> Room:
+    """A room that knows what is usual from before the burst."""
+    room = Room(room_max, slow_ratio)
+    _requests(room, usual_s, 5, burst=False)
+    return room
+
+
+def _left(room: Room, under_way: int, now: float) -> int:
+    return room.rooms([1], {}, {1: under_way, 2: 5}, now)[1]
 
 
 def test_a_room_grows_to_its_limit_while_requests_take_as_long_as_usual() -> None:
-    room, places = Room(START_ROOM, 10, 1.5), list[int]()
+    room, places = _known(0.01), list[int]()
+    assert room.places == ROOM
     for _ in range(40):
         _requests(room, 0.01)
         places.append(room.places)
     assert places == sorted(places)
-    assert places[-1] == 10
+    assert places[-1] == 50
     assert room.rest_s == 0
 
 
 @pytest.mark.parametrize("usual_s", [0.001, 0.01, 1.0])
-def test_a_room_shrinks_while_requests_are_slow_and_recovers(usual_s: float) -> None:
-    room = Room(START_ROOM, 10, 1.5)
-    _requests(room, usual_s, 40)
-    _requests(room, usual_s * 1.6, 5)
-    assert room.places < 5
-    _requests(room, usual_s, 40)
-    assert room.places == 10
+def test_a_room_shrinks_at_once_while_requests_are_slow_and_recovers(usual_s: float) -> None:
+    room = _known(usual_s)
+    _requests(room, usual_s * 1.6, 4)
+    assert room.places == 1
+    _requests(room, usual_s, 60)
+    assert room.places == 50
+
+
+def test_a_burst_without_a_time_before_it_is_held_to_its_own_beginning() -> None:
+    room = Room(50, 1.5)
+    _requests(room, 0.01, 3)
+    _requests(room, 0.02, 4)
+    assert room.places == 1
 
 
 def test_one_slow_request_is_not_slowness() -> None:
-    room = Room(START_ROOM, 10, 1.5)
-    _requests(room, 0.01, 40)
-    for _ in range(10):
+    room = _known(0.01)
+    for _ in range(40):
         for number in range(SAMPLES):
-            room.took(5 if number % 3 == 0 else 0.01)
-    assert room.places == 10
+            room.took(5 if number % 3 == 0 else 0.01, burst=True)
+    assert room.places == 50
 
 
 def test_what_stays_slow_without_the_burst_becomes_usual() -> None:
-    room = Room(START_ROOM, 10, 1.5)
-    _requests(room, 0.01, 40)
+    room = _known(0.01)
     _requests(room, 0.1, 100)
-    assert room.places == 10
+    assert room.places == 50
 
 
-def _left(room: Room, under_way: int, now: float) -> int:
-    return room.rooms([1], {1: under_way, 2: 5}, now)[1]
+def test_the_next_burst_begins_as_the_first_one_did() -> None:
+    room = _known(0.01)
+    _requests(room, 0.05, 3)
+    assert room.places < ROOM
+    _requests(room, 0.01, 30, burst=False)
+    assert room.places == ROOM
+    grown = _known(0.01)
+    _requests(grown, 0.01, 40)
+    _requests(grown, 0.01, 3, burst=False)
+    assert grown.places == 50, "it is not taken away again"
 
 
-def test_a_room_is_divided_and_may_wait_until_half_of_it_is_free() -> None:
-    room = Room(10, 10, 1.5)
-    assert room.rooms([1, 2], {1: 2, 3: 9}, 0.0) == {1: 4, 2: 4}
-    assert room.rooms([1, 2, 3], {1: 9}, 0.0) == {1: 1, 2: 1, 3: 1}
-    assert room.rooms([1, 2], {1: 9, 2: 1}, 0.0) == {1: 0, 2: 0}
-    assert room.rooms([1], {1: 5}, 0.0, at_once=True) == {1: 0}
-    assert room.rooms([1], {1: 4}, 0.0, at_once=True) == {1: 6}
-    assert room.rooms([], {1: 4}, 0.0) == {}
+def test_a_room_is_divided_by_weight_and_may_wait_until_half_of_it_is_free() -> None:
+    room = _known(0.01)
+    _requests(room, 0.01, 40)
+    assert room.rooms([1, 2], {}, {1: 2, 3: 9}, 0.0) == {1: 24, 2: 24}
+    assert room.rooms([1, 2], {1: 3}, {1: 2}, 0.0) == {1: 36, 2: 12}
+    assert room.rooms([1, 2, 3], {2: 2}, {1: 49}, 0.0) == {1: 1, 2: 2, 3: 1}
+    assert room.rooms([1, 2], {}, {1: 49, 2: 1}, 0.0) == {1: 0, 2: 0}
+    assert room.rooms([1], {}, {1: 25}, 0.0, at_once=True) == {1: 0}
+    assert room.rooms([1], {}, {1: 24}, 0.0, at_once=True) == {1: 26}
+    assert room.rooms([], {}, {1: 4}, 0.0) == {}
+    assert room.largest == 50
 
 
 def test_a_small_room_is_one_at_a_time_with_rests() -> None:
-    room = Room(QUIET_ROOM, 10, 1.5)
-    assert room.places == 1
+    room = _known(0.01)
+    _requests(room, 0.016, 6)
+    assert (room.places, room.largest) == (1, ROOM)
+    assert room.rest_s > 0
     assert _left(room, 0, 100.0) == 0
     assert _left(room, 0, 100.0 + room.rest_s / 2) == 0
-    assert room.rests_s(100.0 + room.rest_s / 2) == pytest.approx(room.rest_s / 2)
+    assert room.resting_s(100.0 + room.rest_s / 2) == pytest.approx(room.rest_s / 2)
     assert _left(room, 0, 100.0 + room.rest_s) == 1
     assert _left(room, 1, 101.0) == 0
     assert _left(room, 0, 102.0) == 0, "it rests after each"
 
 
 def test_a_room_never_closes() -> None:
-    room = Room(START_ROOM, 10, 1.1)
+    room = _known(0.01, slow_ratio=1.1)
     for number in range(200):
-        _requests(room, 0.01 * 1.05**number)
+        _requests(room, 0.01 * 1.2**number)
     assert 0 < room.rest_s <= 1 / ROOM_MIN
     assert _left(room, 0, 0.0) == 0
     assert _left(room, 0, room.rest_s) == 1

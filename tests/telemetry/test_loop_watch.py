@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from waiting import until
@@ -98,3 +100,8 @@ def test_a_stack_is_read_while_its_thread_runs() -> None:
     finally:
         sys.setswitchinterval(interval_s)
     assert any(f"{__file__}:" in frame and frame.endswith(" descend") for frames in looks for frame in frames)
+
+
+def test_a_read_only_machine_names_no_frames(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert frames_of(threading.get_ident()) == []
