@@ -1,8 +1,9 @@
 """The expressions of a template: a closure for each node, which uses fuel for all that it does.
 
-An expression is built for one of three uses. PRINTED: its value is shown to the reader, so a value that is
-missing, null or blank is recorded as lacking. ASKED: a condition looks at it, so it may be null or blank.
-OPTIONAL: `default` or a test such as `is defined` looks at it, so it may be missing as well.
+An expression is built for one of four uses. PRINTED: its value is shown to the reader, so a value that is
+missing, null or blank is recorded as lacking. COMPUTED: a condition computes with it, so it may be blank, but
+not null. ASKED: a condition looks at it, so it may be null or blank. OPTIONAL: `default` or a test such as
+`is defined` looks at it, so it may be missing as well.
 """
 
 import operator
@@ -12,9 +13,9 @@ from typing import Any, Final, TypeAlias
 
 from jinja2 import nodes
 
-from domain.template_filters import DEFAULTS, ELEMENTS, FILTERS
-from domain.template_language import label, path
-from domain.template_operations import COMPARISONS, TESTS, Loop, computed
+from domain.template_filters import DEFAULTS, ELEMENTS, FILTERS, SHORTENED
+from domain.template_labels import Labels
+from domain.template_operations import COMPARISONS, ORDERED, SEARCHES, TESTS, Loop, computed
 from domain.template_run import LACKING, MISSING, Run, unfit
 
 Names: TypeAlias = dict[str, Any]
@@ -25,15 +26,24 @@ class Use(Enum):
     """What an expression's value is for."""
 
     PRINTED = "printed"
+    COMPUTED = "computed"
     ASKED = "asked"
     OPTIONAL = "optional"
 
 
+_NEEDED: Final = {Use.PRINTED: Run.needed, Use.COMPUTED: Run.present}
+
+
 class Expressions:
-    """Builds expressions. `weight` counts their nodes; `local`: the names that are not the data's."""
+    """Builds expressions. `weight` counts their nodes.
+
+    `names`: all that they read. `local`: the names that are not the data's.
+    """
 
     def __init__(self) -> None:
         self.weight = 0
+        self.labels = Labels()
+        self.names: set[str] = set()
         self.local: frozenset[str] = frozenset()
 
     def expression(self, node: nodes.Node, use: Use) -> Evaluate:
@@ -49,6 +59,7 @@ class Expressions:
     def named_value(self, node: nodes.Name, use: Use) -> Evaluate:
         """Build a name of the data or of a loop."""
         name = node.name
+        self.names.add(name)
         return self._value(lambda run, names: names.get(name, run.unknown), node, use)
 
     def attribute(self, node: nodes.Getattr, use: Use) -> Evaluate:
@@ -126,19 +137,34 @@ class Expressions:
 
     def comparison(self, node: nodes.Compare, use: Use) -> Evaluate:
         """Build a chain of comparisons."""
-        first = self.expression(node.expr, Use.ASKED)
-        others = [(COMPARISONS[other.op], self.expression(other.expr, Use.ASKED)) for other in node.ops]
+        ops = [other.op for other in node.ops]
+        first, *values = [
+            self.expression(operand, _compared(before, after))
+            for operand, before, after in zip(
+                (node.expr, *(other.expr for other in node.ops)), (None, *ops), (*ops, None), strict=True
+            )
+        ]
+        others = [(COMPARISONS[op], op in SEARCHES, value) for op, value in zip(ops, values, strict=True)]
+        text, keys = self.labels.text(node.expr), self.path(node.expr)
 
         def evaluate(run: Run, names: Names) -> Any:
             left = first(run, names)
-            for holds, other in others:
+            for holds, searches, other in others:
                 right = other(run, names)
                 if left is LACKING or right is LACKING:
                     return LACKING
                 run.weigh(left)
                 run.weigh(right)
-                if not holds(left, right):
-                    return False
+                if searches and isinstance(right, str):
+                    if left is None:
+                        return run.lack(text, "null", keys)
+                    if isinstance(left, str):
+                        run.search(left, right)
+                try:
+                    if not holds(left, right):
+                        return False
+                except TypeError:
+                    raise unfit(f"`{text}` cannot be compared with this value") from None
                 left = right
             return True
 
@@ -148,13 +174,14 @@ class Expressions:
         """Build `and` or `or`."""
         left, right = self.expression(node.left, Use.ASKED), self.expression(node.right, use)
         ends = isinstance(node, nodes.Or)
-        printed, text, keys = use is Use.PRINTED, label(node.left), self.path(node.left)
+        text, keys = self.labels.text(node.left), self.path(node.left)
+        needed = _NEEDED.get(use)
 
         def evaluate(run: Run, names: Names) -> Any:
             value = left(run, names)
             if value is LACKING or bool(value) is not ends:
                 return LACKING if value is LACKING else right(run, names)
-            return run.needed(value, text, keys) if printed else value
+            return value if needed is None else needed(run, value, text, keys)
 
         return evaluate
 
@@ -186,11 +213,15 @@ class Expressions:
     def tested(self, node: nodes.Test, use: Use) -> Evaluate:
         """Build `is`."""
         needed = node.name in ("even", "odd")
-        inner, holds = self.expression(node.node, Use.ASKED if needed else Use.OPTIONAL), TESTS[node.name]
+        inner, holds = self.expression(node.node, Use.COMPUTED if needed else Use.OPTIONAL), TESTS[node.name]
 
         def evaluate(run: Run, names: Names) -> Any:
             value = inner(run, names)
-            return LACKING if value is LACKING else holds(value)
+            if value is LACKING:
+                return LACKING
+            if needed:
+                run.weigh(value)
+            return holds(value)
 
         return evaluate
 
@@ -199,12 +230,13 @@ class Expressions:
         assert node.node is not None
         if node.name in DEFAULTS:
             return self._default(node, node.node, use)
-        function, text = FILTERS[node.name], label(node)
-        looks = use is Use.PRINTED and node.name in ELEMENTS | {"length"}
-        inner = self.expression(node.node, Use.ASKED if looks else use)
+        function, text = FILTERS[node.name], self.labels.text(node)
+        looks = use is Use.ASKED or (use is Use.PRINTED and node.name in ELEMENTS | {"length"})
+        inner = self.expression(node.node, Use.COMPUTED if looks else use)
         given = [self.expression(argument, _whole(use)) for argument in node.args]
         named = {str(argument.key): self.expression(argument.value, _whole(use)) for argument in node.kwargs}
         optional = use is Use.OPTIONAL
+        shortened = use is Use.PRINTED and node.name in SHORTENED
 
         def evaluate(run: Run, names: Names) -> Any:
             value = inner(run, names)
@@ -215,9 +247,13 @@ class Expressions:
             if optional and (value is MISSING or value is None):
                 return value
             try:
-                return function(run, value, *arguments, **keywords)
+                result = function(run, value, *arguments, **keywords)
             except (TypeError, ArithmeticError):
                 raise unfit(f"`{text}` cannot be computed from this value") from None
+            # What was blank before is the author's own, such as `default("")`.
+            if shortened and run.blank(result) and not run.blank(value):
+                return run.lack(text, "blank")
+            return result
 
         return self._value(evaluate, node, use) if node.name in ELEMENTS else evaluate
 
@@ -232,7 +268,7 @@ class Expressions:
             value = inner(run, names)
             if value is LACKING:
                 return LACKING
-            if value is MISSING or value is None or (isinstance(value, str) and run.is_blank(value)):
+            if value is MISSING or value is None or run.blank(value):
                 return fallback(run, names)
             return value if value or not boolean(run, names) else fallback(run, names)
 
@@ -242,9 +278,9 @@ class Expressions:
         """Build a value that may be missing, null or blank."""
         if use is Use.OPTIONAL:
             return find
-        text, keys = label(node), self.path(node)
-        if use is Use.PRINTED:
-            return lambda run, names: run.needed(find(run, names), text, keys)
+        text, keys = self.labels.text(node), self.path(node)
+        if needed := _NEEDED.get(use):
+            return lambda run, names: needed(run, find(run, names), text, keys)
 
         def asked(run: Run, names: Names) -> Any:
             value = find(run, names)
@@ -254,13 +290,19 @@ class Expressions:
 
     def path(self, node: nodes.Node) -> tuple[str, ...]:
         """The keys by which an expression reads the data, or none."""
-        keys = path(node)
+        keys = self.labels.path(node)
         return () if keys[:1] and keys[0] in self.local else keys
 
 
 def _whole(use: Use) -> Use:
     """The use of a part whose value goes into a text or a number."""
-    return Use.ASKED if use is Use.ASKED else Use.PRINTED
+    return Use.COMPUTED if use in (Use.ASKED, Use.COMPUTED) else Use.PRINTED
+
+
+def _compared(before: str | None, after: str | None) -> Use:
+    """The use of a value between two signs of a comparison: null equals nothing else, but has no order."""
+    computed = before in ORDERED or after in ORDERED or before in SEARCHES
+    return Use.COMPUTED if computed else Use.ASKED
 
 
 _EXPRESSIONS: Final[Mapping[type[nodes.Node], Callable[[Expressions, Any, Use], Evaluate]]] = {

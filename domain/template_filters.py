@@ -14,6 +14,11 @@ from domain.template_run import MISSING, Run, integer_checked, unfit
 _PRECISION_MAX: Final = 5_000
 """Beyond it, rounding a number that a template can have changes nothing more."""
 _DIGITS_PER_UNIT: Final = 4
+_DIGITS_READ_MAX: Final = 4_300
+"""The longest number that Python reads; a longer one only in a base that takes it time in proportion."""
+_DIGIT_PAIRS_PER_UNIT: Final = 16_384
+_PARSE_UNITS: Final = 6
+"""What it takes to find that a text is not a number."""
 
 
 def _text(function: Callable[[Any], Any], factor: int) -> Callable[[Run, Any], Any]:
@@ -66,11 +71,16 @@ def _round(run: Run, value: Any, precision: Any = 0, method: Any = "common") -> 
 
 def _int(run: Run, value: Any, default: Any = 0, base: Any = 10) -> Any:
     run.weigh(value)
+    if isinstance(value, str):
+        # Python multiplies all that it has read by the base, again and again.
+        run.spend(_PARSE_UNITS + min(len(value), _DIGITS_READ_MAX) ** 2 // _DIGIT_PAIRS_PER_UNIT)
     return integer_checked(jinja_filters.do_int(value, default, base))
 
 
 def _float(run: Run, value: Any, default: Any = 0.0) -> Any:
     run.weigh(value)
+    if isinstance(value, str):
+        run.spend(_PARSE_UNITS)
     return jinja_filters.do_float(value, default)
 
 
@@ -124,7 +134,15 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
 DEFAULTS: Final = frozenset({"d", "default"})
 ELEMENTS: Final = frozenset({"first", "last"})
 """What they return is a value of the data, which may itself be missing, null or blank."""
+SHORTENED: Final = frozenset({"trim", "truncate"})
+"""What they return may be blank although the text was not."""
 SIGNATURES: Final = {name: inspect.signature(function) for name, function in FILTERS.items()}
+ARGUED: Final = frozenset(
+    name
+    for name, signature in SIGNATURES.items()
+    if any(parameter.default is parameter.empty for parameter in list(signature.parameters.values())[2:])
+)
+"""The filters that need an argument."""
 
 CONSTANTS: Final[Mapping[str, Callable[[Any], object]]] = {
     "currency": locales.check_currency,

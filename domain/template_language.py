@@ -5,14 +5,13 @@ Nothing of a template is computed here. Jinja2 computes constants when it compil
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final, cast
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
-from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 
-from domain.template_filters import CONSTANTS, FILTERS, SIGNATURES, usage
+from domain.template_filters import ARGUED, CONSTANTS, FILTERS, SIGNATURES, usage
 from domain.template_operations import TESTS
 from domain.template_run import INTEGER_BITS_MAX, RenderingFailed
 
@@ -20,16 +19,27 @@ TEMPLATE_BYTES_MAX: Final = 65_536
 TAGS_MAX: Final = 2_000
 TOKENS_MAX: Final = 2_000
 """The most words and signs within a template's tags; reading and building one takes about 12 µs."""
+_COMMENT_TOKENS: Final = 2
+"""What a comment counts: reading it takes as long."""
 LINES_MAX: Final = 8_000
 DEPTH_MAX: Final = 200
 _SHOWN_CHARS_MAX: Final = 200
-_LABEL_CHARS_MAX: Final = 60
 
-_ALLOWED: Final = (
-    *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const),
-    *(nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.Keyword, nodes.Test, nodes.Compare, nodes.Operand),
-    *(nodes.If, nodes.For, nodes.CondExpr, nodes.And, nodes.Or, nodes.Not),
-    *(nodes.Concat, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.Neg, nodes.Pos),
+_ALLOWED: Final = frozenset(
+    {
+        *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const),
+        *(
+            nodes.Getattr,
+            nodes.Getitem,
+            nodes.Filter,
+            nodes.Keyword,
+            nodes.Test,
+            nodes.Compare,
+            nodes.Operand,
+        ),
+        *(nodes.If, nodes.For, nodes.CondExpr, nodes.And, nodes.Or, nodes.Not),
+        *(nodes.Concat, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.Neg, nodes.Pos),
+    }
 )
 
 
@@ -37,20 +47,8 @@ class TemplateRefused(ValueError):
     """The template is not valid. The message names the line and what is wrong."""
 
 
-class _Counted(Extension):
-    """Ends reading once the template has too many tokens, so that no work is put into the rest."""
-
-    def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
-        for count, token in enumerate(stream):
-            if count >= TOKENS_MAX:
-                raise TemplateSyntaxError(
-                    "the template has too much within its tags: shorten it", token.lineno
-                )
-            yield token
-
-
 _ENVIRONMENT: Final = Environment(  # noqa: S701 (the texts are plain; a template escapes with the filter `e`)
-    keep_trailing_newline=True, extensions=[_Counted]
+    keep_trailing_newline=True
 )
 
 
@@ -63,7 +61,9 @@ def parse(source: str) -> nodes.Template:
     if sum(map(source.count, ("{{", "{%", "{#"))) > TAGS_MAX:
         raise TemplateRefused(f"the template has more than {TAGS_MAX} tags and comments")
     try:
-        tree = Parser(_ENVIRONMENT, source).parse()
+        parser = Parser(_ENVIRONMENT, source)
+        parser.stream = TokenStream(_bounded(parser.stream, source), None, None)
+        tree = nodes.Template(parser.subparse(), lineno=1)
         for node, depth in _walk(tree):
             _check(node, depth)
     except TemplateSyntaxError as error:
@@ -74,6 +74,15 @@ def parse(source: str) -> nodes.Template:
     except ValueError:
         raise TemplateRefused("the template has a number with too many digits") from None
     return tree
+
+
+def _bounded(stream: TokenStream, source: str) -> Iterator[Token]:
+    """End reading once the template has too many tokens, so that no work is put into the rest."""
+    left = TOKENS_MAX - _COMMENT_TOKENS * source.count("{#")
+    for count, token in enumerate(stream):
+        if count >= left:
+            raise TemplateSyntaxError("the template has too much within its tags: shorten it", token.lineno)
+        yield token
 
 
 def uses_locale(tree: nodes.Template) -> bool:
@@ -96,13 +105,24 @@ def _walk(tree: nodes.Node) -> Iterator[tuple[nodes.Node, int]]:
     while pending:
         node, depth = pending.pop()
         yield node, depth
-        pending.extend((child, depth + 1) for child in reversed(list(node.iter_child_nodes())))
+        pending.extend([(child, depth + 1) for child in reversed(_children(node))])
+
+
+def _children(node: nodes.Node) -> list[nodes.Node]:
+    children: list[nodes.Node] = []
+    for name in node.fields:
+        value = getattr(node, name)
+        if isinstance(value, nodes.Node):
+            children.append(value)
+        elif isinstance(value, list):
+            children += cast(list[nodes.Node], value)
+    return children
 
 
 def _check(node: nodes.Node, depth: int) -> None:
     if depth > DEPTH_MAX:
         raise TemplateSyntaxError("the template is nested too deeply: simplify it", node.lineno)
-    if not isinstance(node, _ALLOWED):
+    if type(node) not in _ALLOWED:
         what = type(node).__name__.lower()
         raise TemplateSyntaxError(
             f"`{what}` cannot be used: a template names values, filters them, and has if and for", node.lineno
@@ -126,6 +146,8 @@ def _check_filter(node: nodes.Filter) -> None:
         raise TemplateSyntaxError(_unknown("filter", node.name, FILTERS), node.lineno)
     if node.dyn_args or node.dyn_kwargs:
         raise TemplateSyntaxError("a filter takes no * or ** arguments", node.lineno)
+    if not node.args and not node.kwargs and node.name not in ARGUED:
+        return
     named = _named(node)
     try:
         if len(named) < len(node.kwargs):
@@ -156,37 +178,3 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name[:_SHOWN_CHARS_MAX], known, n=1)
     meant = f" (did you mean `{near[0]}`?)" if near else ""
     return f"there is no {what} `{name[:40]}`{meant}; there are {', '.join(known)}"
-
-
-def label(node: nodes.Node | None) -> str:
-    """How a message writes an expression: the value that it names, if it names one."""
-    steps: list[str] = []
-    while True:
-        if isinstance(node, nodes.Getattr):
-            steps.append(f".{node.attr}")
-        elif isinstance(node, nodes.Getitem):
-            steps.append(f"[{node.arg.value!r}]" if isinstance(node.arg, nodes.Const) else "[…]")
-        elif isinstance(node, nodes.Filter):
-            steps.append(f"|{node.name}")
-        else:
-            break
-        node = node.node
-    if not isinstance(node, nodes.Name):
-        return "an expression"
-    shown = node.name + "".join(reversed(steps))
-    return shown if len(shown) <= _LABEL_CHARS_MAX else f"{shown[:_LABEL_CHARS_MAX]}…"
-
-
-def path(node: nodes.Node) -> tuple[str, ...]:
-    """The keys by which an expression reads the data, or none if they are not all known."""
-    keys: list[Any] = []
-    while isinstance(node, nodes.Getattr | nodes.Getitem):
-        keys.append(node.attr if isinstance(node, nodes.Getattr) else _key(node))
-        node = node.node
-    if not isinstance(node, nodes.Name) or None in keys:
-        return ()
-    return (node.name, *reversed(keys))
-
-
-def _key(node: nodes.Getitem) -> str | None:
-    return str(node.arg.value) if isinstance(node.arg, nodes.Const) else None

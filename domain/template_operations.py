@@ -11,6 +11,7 @@ from jinja2 import nodes
 from domain.template_run import MISSING, Run, integer_checked, unfit
 
 _DECIMALS: Final = Context(prec=40, traps=[])
+_DECIMAL_UNITS: Final = 4
 
 
 class Loop:
@@ -68,6 +69,7 @@ def computed(run: Run, kind: type[nodes.BinExpr], one: Any, other: Any) -> Any:
         or (isinstance(one, int) and isinstance(other, int))
     ):
         return result
+    run.spend(_DECIMAL_UNITS)
     return float(exact(Decimal(repr(one)), Decimal(repr(other))))
 
 
@@ -95,6 +97,8 @@ COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "in": lambda one, other: one in other,
     "notin": lambda one, other: one not in other,
 }
+ORDERED: Final = frozenset({"lt", "lteq", "gt", "gteq"})
+SEARCHES: Final = frozenset({"in", "notin"})
 TESTS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "defined": lambda value: value is not MISSING,
     "even": lambda value: _remainder(value) == 0,

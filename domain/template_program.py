@@ -6,18 +6,19 @@ from typing import Any, Final, TypeAlias, cast
 from jinja2 import nodes
 
 from domain.template_expressions import Evaluate, Expressions, Names, Use
-from domain.template_language import label
 from domain.template_operations import Loop
-from domain.template_run import LACKING, Run, unfit
+from domain.template_run import CONTAINERS, LACKING, Run, not_a_text, unfit
 
 Execute: TypeAlias = Callable[[Run, Names], None]
 
 _CHARS_PER_UNIT: Final = 8
 
 
-def build(tree: nodes.Template) -> Execute:
-    """Build the program of a checked template."""
-    return _Program().body(tree.body)
+def build(tree: nodes.Template) -> tuple[Execute, frozenset[str]]:
+    """Build the program of a checked template. Returns the names that it reads, too."""
+    program = _Program()
+    execute = program.body(tree.body)
+    return execute, program.names
 
 
 class _Program:
@@ -25,6 +26,11 @@ class _Program:
 
     def __init__(self) -> None:
         self._expressions = Expressions()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that the expressions read."""
+        return frozenset(self._expressions.names)
 
     def body(self, statements: Sequence[nodes.Node]) -> Execute:
         """Build statements that run together."""
@@ -44,7 +50,7 @@ class _Program:
         steps = [
             child.data
             if isinstance(child, nodes.TemplateData)
-            else (self._expressions.expression(child, Use.PRINTED), label(child))
+            else (self._expressions.expression(child, Use.PRINTED), self._expressions.labels.text(child))
             for child in node.nodes
         ]
 
@@ -59,6 +65,8 @@ class _Program:
                     run.write(value)
                 elif value is None:
                     run.lack(text, "null")
+                elif type(value) in CONTAINERS:
+                    raise not_a_text(f"`{text}`")
                 elif value is not LACKING:
                     run.write(run.to_text(value))
 
@@ -88,7 +96,7 @@ class _Program:
         target = cast(nodes.Name, node.target).name
         built = self._expressions
         items = built.expression(node.iter, Use.ASKED)
-        text, keys = label(node.iter), built.path(node.iter)
+        text, keys = built.labels.text(node.iter), built.path(node.iter)
         outer, built.local = built.local, frozenset({target, "loop"})
         weight_before = built.weight
         test = built.expression(node.test, Use.ASKED) if node.test else None

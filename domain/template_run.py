@@ -8,15 +8,25 @@ FUEL: Final = 40_000
 """What a rendering may spend. A unit is one node of the template, or what takes no longer: about 0.4 µs."""
 INTEGER_BITS_MAX: Final = 14_280
 """The largest integer that a template computes with: what Python still writes as a text."""
+CONTAINERS: Final = frozenset({list, dict})
+"""What JSON has beside texts, numbers, booleans and null."""
 LACKS_MAX: Final = 50
 """How many absent values a message names."""
 
 _CHARS_PER_UNIT: Final = 32
 _BITS_PER_UNIT: Final = 16
+_FLOAT_UNITS: Final = 3
+"""What it takes to write a fraction as a text."""
+_COMPARED_PER_UNIT: Final = 1_024
+"""How many pairs of characters a search compares in the time of a unit."""
 _INVISIBLE: Final = (
     r"\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f"
+    r"\U00013441\U00013442\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+"""Unicode's white space, controls, what fonts ignore by default (Default_Ignorable_Code_Point), the format
+characters that cannot be seen, and the blank signs of Braille, hieroglyphs, Khitan and music.
+"""
 _BLANK: Final = re.compile(f"[{_INVISIBLE}]*")
 
 
@@ -61,6 +71,11 @@ def unfit(message: str) -> RenderingFailed:
     return RenderingFailed("template_failed", message)
 
 
+def not_a_text(what: str) -> RenderingFailed:
+    """Build the error for a list or a mapping where a text is needed."""
+    return unfit(f"{what} is a list or a mapping, not a text: name a value in it, or write a `for`")
+
+
 def is_blank(text: str) -> bool:
     """Whether a text has nothing that a reader can see."""
     return _BLANK.fullmatch(text) is not None
@@ -80,12 +95,13 @@ class Run:
     of the data is known: then what depends on the rest is skipped.
     """
 
-    __slots__ = ("_lacks", "_parts", "_room", "fuel", "locale", "locales", "unknown")
+    __slots__ = ("_lacks", "_parts", "_room", "fuel", "locale", "locales", "unknown", "zones")
 
     def __init__(self, chars_max: int, locale: Any, unknown: Absent = MISSING) -> None:
         self.fuel = FUEL
         self.locale = locale
         self.locales: set[str] = set()
+        self.zones: set[str] = set()
         self.unknown = unknown
         self._room = chars_max
         self._parts: list[str] = []
@@ -118,6 +134,15 @@ class Run:
         """Use the fuel for an operation over a text, which costs `factor` times as much as a copy."""
         self.spend(1 + len(text) * factor // _CHARS_PER_UNIT)
 
+    def search(self, part: str, whole: str) -> None:
+        """Use the fuel for a search of a text in another.
+
+        Python compares up to all of `part` at every place of `whole` where it could begin.
+        """
+        places = len(whole) - len(part) + 1
+        if places > 0 and (units := len(part) * places // _COMPARED_PER_UNIT):
+            self.spend(units)
+
     def weigh(self, value: Any) -> None:
         """Use the fuel for an operation over all of a value."""
         pending = [value]
@@ -127,6 +152,8 @@ class Run:
                 self.read(item)
             elif isinstance(item, int):
                 self.spend(1 + item.bit_length() // _BITS_PER_UNIT)
+            elif isinstance(item, float):
+                self.spend(_FLOAT_UNITS)
             elif isinstance(item, dict):
                 self.spend(1 + len(item))
                 pending.extend(item)
@@ -139,8 +166,13 @@ class Run:
 
     def to_text(self, value: Any) -> str:
         """Return a value as a text. A text stays what it is, also if it is marked as escaped."""
+        if isinstance(value, str):
+            self.read(value)
+            return value
+        if type(value) in CONTAINERS:
+            raise not_a_text("a value")
         self.weigh(value)
-        return value if isinstance(value, str) else str(value)
+        return str(value)
 
     def write(self, text: str) -> None:
         """Write a part of the output. Raises RenderingFailed if the output gets too long."""
@@ -155,20 +187,27 @@ class Run:
             self._lacks[Lack(text, kind, path)] = None
         return LACKING
 
-    def needed(self, value: Any, text: str, path: tuple[str, ...] = ()) -> Any:
-        """Return a value that the template prints, or LACKING if nobody could see it."""
+    def present(self, value: Any, text: str, path: tuple[str, ...] = ()) -> Any:
+        """Return a value that the template computes with, or LACKING if it is missing or null."""
         if value is None:
             return self.lack(text, "null", path)
-        if isinstance(value, str):
-            if self.is_blank(value):
-                return self.lack(text, "blank", path)
-        elif value is MISSING:
-            return self.lack(text, "missing", path)
-        return value
+        return self.lack(text, "missing", path) if value is MISSING else value
 
-    def is_blank(self, text: str) -> bool:
-        """Whether a text has nothing that a reader can see."""
-        if "!" <= text[:1] <= "~":
-            return False
-        self.read(text)
-        return is_blank(text)
+    def needed(self, value: Any, text: str, path: tuple[str, ...] = ()) -> Any:
+        """Return a value that the template prints, or LACKING if nobody could see it."""
+        if isinstance(value, str) and "!" <= value[:1] <= "~":
+            return value
+        if value is None:
+            return self.lack(text, "null", path)
+        if value is MISSING:
+            return self.lack(text, "missing", path)
+        return self.lack(text, "blank", path) if self.blank(value) else value
+
+    def blank(self, value: Any) -> bool:
+        """Whether a value has nothing that a reader can see: a blank text, an empty list or mapping."""
+        if isinstance(value, str):
+            if "!" <= value[:1] <= "~":
+                return False
+            self.read(value)
+            return is_blank(value)
+        return not value and type(value) in CONTAINERS

@@ -7,7 +7,7 @@ every step and for every character that a step reads.
 
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 from domain.template_language import TemplateRefused, parse, uses_locale
@@ -26,7 +26,7 @@ _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
 class Template:
     """A checked template. Raises TemplateRefused if it is not valid.
 
-    `uses_locale`: whether it formats anything by the value `locale`.
+    `uses_locale`: whether it formats anything by the value `locale`. `names`: the names that it reads.
     """
 
     def __init__(self, source: str, chars_max: int) -> None:
@@ -34,7 +34,7 @@ class Template:
         tree = parse(source)
         self.uses_locale = uses_locale(tree)
         try:
-            self._execute = build(tree)
+            self._execute, self.names = build(tree)
         except RecursionError:
             raise TemplateRefused("the template is nested too deeply: simplify it") from None
 
@@ -43,7 +43,8 @@ class Template:
 
         `unknown`: what a name stands for that the data does not have.
         """
-        run = Run(self._chars_max, data.get("locale"), unknown)
+        locale = data.get("locale")
+        run = Run(self._chars_max, None if locale is LACKING else locale, unknown)
         try:
             self._execute(run, dict(data))
         except RenderingFailed as error:
@@ -114,12 +115,17 @@ class Message:
             raise RenderingFailed("not_one_line", "the title must be one line, without control characters")
         return text, None if is_blank(line) else line
 
-    def try_with(self, data: Mapping[str, Any]) -> tuple[Lack, ...]:
+    def try_with(self, data: Mapping[str, Any], others: Set[str] | None = None) -> tuple[Lack, ...]:
         """Render what depends on this part of the data alone. Returns what is null or blank in it.
 
-        Raises RenderingFailed if it does not fit the template.
+        `others`: the names that the rest of the data may have; then any other name is missing, and is
+        returned too. None: it may have any. Raises RenderingFailed if the data does not fit the template.
         """
-        return _lacks(*self._run(data, LACKING))
+        if others is None:
+            return _lacks(*self._run(data, LACKING))
+        read = self._body.names | (self._title.names if self._title else frozenset())
+        unknown = dict.fromkeys(read & others, LACKING)
+        return _lacks(*self._run({**unknown, **data}, MISSING))
 
     def _run(self, data: Mapping[str, Any], unknown: Absent) -> tuple[Run, Run | None]:
         self.fuel = 0

@@ -51,7 +51,8 @@ class JinjaOracle(SandboxedEnvironment):
 
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    absent = isinstance(value, Undefined) or value is None or (isinstance(value, str) and is_blank(value))
+    absent = isinstance(value, Undefined) or value in (None, [], {})
+    absent = absent or (isinstance(value, str) and is_blank(value))
     return default_value if absent or (boolean and not value) else value
 
 

@@ -7,6 +7,15 @@ MANY = [1] * 32_000
 DEEP: list[Any] = []
 for _ in range(14):
     DEEP = [DEEP]
+ZONES = [
+    *("Europe/London", "America/New_York", "Europe/Berlin", "America/Chicago", "Africa/Casablanca"),
+    *("Africa/El_Aaiun", "Asia/Gaza", "Asia/Hebron", "America/Los_Angeles", "Europe/Dublin"),
+]
+"""Those with the most to read."""
+SLOW_LOCALES = [
+    *("en_PT", "pt_AO", "ar_QA", "tk", "es_PR", "ba", "be", "en_IN", "fr_BF", "fr_MU", "fr_LU", "syr"),
+    *("en_DM", "ru", "xh_ZA", "gsw_FR"),
+]
 
 
 class Bomb(NamedTuple):
@@ -20,6 +29,12 @@ def _chain(operand: str, sign: str, count: int) -> str:
 
 def _nested(opening: str, inner: str, closing: str, depth: int) -> str:
     return opening * depth + inner + closing * depth
+
+
+def _needle(part: int, whole: int, character: str = "a") -> dict[str, str]:
+    """A text that nearly fits at each place of another one: it differs in its middle."""
+    half = part // 2
+    return {"a": character * half + "b" + character * (part - half - 1), "b": character * whole}
 
 
 def _loop(body: str) -> str:
@@ -78,10 +93,20 @@ BOMBS: dict[str, Bomb] = {
             ]
         },
     ),
+    "a time zone for each element": Bomb(
+        "{% for z in zones %}{{ 1e9|datetime('full', z) }}{% endfor %}", {"zones": (ZONES * 40)[:375]}
+    ),
+    "locales that are slow to load": Bomb(
+        "{% for l in locales %}{{ 1|money('NGN', locale=l) }}{% endfor %}", {"locales": SLOW_LOCALES}
+    ),
     # Comparison.
     "compare long texts": _often("{% if a == b %}{% endif %}", a=TEXT, b=TEXT[:-1] + "y"),
     "compare long lists": _often("{% if a == b %}{% endif %}", a=MANY, b=[*MANY]),
     "search a long text": _often("{% if a in b %}{% endif %}", a="x" * 3_000 + "y", b=TEXT),
+    "search for half of a text": _often("{% if a in b %}{% endif %}", **_needle(1_249, 2_499)),
+    "search for most of a text": _often("{% if a not in b %}{% endif %}", **_needle(4_000, 6_000)),
+    "search for nearly all of a text": Bomb("{% if a in b %}{% endif %}" * 20, _needle(31_000, 33_000)),
+    "search wide texts": _often("{% if a in b %}{% endif %}", **_needle(9_000, 11_000, "\u4e00")),
     "search long lists in a list": _often(
         "{% if a in b %}{% endif %}", a=[1] * 8_000, b=[[1] * 7_999 + [2]] * 3
     ),
@@ -94,6 +119,11 @@ BOMBS: dict[str, Bomb] = {
     # Numbers.
     "read a hexadecimal number": _often("{{ text|int(0, 16) }}", text="f" * 65_000),
     "read a long number": _often("{{ text|int }}", text="1" * 65_000),
+    "read a number of an odd base": _often("{% if n|int(0, 36) %}{% endif %}", n="z" * 2_700),
+    "read the longest number of an odd base": _often("{% if n|int(0, 35) %}{% endif %}", n="y" * 4_300),
+    "read what is no number": _often("{{ text|int }}{{ text|float }}", text="abc"),
+    "divide by two": Bomb("{% for x in many if n is odd %}{% endfor %}", {"many": MANY, "n": 10**4_000}),
+    "compute with decimals": _often("{% if f * f * f * f %}{% endif %}", f=1.0000000000000002),
     "read a long fraction": _often("{{ text|float }}", text="1." + "1" * 65_000),
     "multiply long numbers": Bomb(_chain("n", "*", 150), {"n": 10**4_000}),
     "add long numbers": Bomb(_chain("n", "+", 150), {"n": 10**4_000}),
@@ -131,6 +161,16 @@ BOMBS: dict[str, Bomb] = {
     "nested signs": Bomb("{{ " + "-" * 2_000 + "1 }}"),
     "a long sum": Bomb(_chain("a", "+", 900)),
     "a long chain of filters": Bomb("{{ a" + "|abs" * 900 + " }}"),
+    **{
+        f"chains of the filter {name}": Bomb(("{{x" + f"|{name}" * 195 + "}}") * 5, {"x": "a"})
+        for name in ("first", "last", "upper", "e", "trim", "truncate", "number", "date")
+    },
+    "conditions on chains": Bomb(("{% if x" + "|first" * 195 + " %}{% endif %}") * 4, {"x": "a"}),
+    "chains of keys": Bomb(("{{x" + ".a" * 190 + "}}") * 5),
+    "chains of long keys": Bomb("{{x['" + "k" * 60_000 + "']" + ".a" * 190 + "}}"),
+    "comments and chains": Bomb("{# a #}" * 900 + "{{x" + "|upper" * 90 + "}}", {"x": "a"}),
+    "texts of wrong escapes": Bomb("{{ '\\d' }}" * 600),
+    "time zones as constants": Bomb("".join(f'{{{{0|date(tz="{zone}")}}}}' for zone in (ZONES * 20)[:198])),
     "a long path": Bomb("{{ a" + ".a" * 900 + " }}"),
     "a long choice": Bomb(_chain("a", " or ", 900)),
     "alternatives in each other": Bomb("{{ " + "1 if a else " * 450 + "2 }}"),

@@ -73,10 +73,11 @@ RULES = {
                 "(<t> + <t>)",
                 "(<t> ~ <b>)",
                 "(<t> if <b> else <t>)",
+                "(<t> if items else <t>)",
                 "(<t> if <b>)",
             ),
-            *("(<t> or <t>)", "(<t> and <t>)", "(<n> ~ <t>)|d(<t>)", "order.tags[0]|default(<t>)", "items|e"),
-            *("order.absent|d(<t>)", "(<t> if <b>)|default(<t>)", "<n>|default(<t>, true)", "order|upper"),
+            *("(<t> or <t>)", "(<t> and <t>)", "(<n> ~ <t>)|d(<t>)", "order.tags[0]|default(<t>)"),
+            *("order.absent|d(<t>)", "(<t> if <b>)|default(<t>)", "<n>|default(<t>, true)"),
         ),
     ),
     "n": Rule(
@@ -111,7 +112,7 @@ RULES = {
             "(not vip)",
             "(absent is defined)",
             "(order.tags is undefined)",
-            "items",
+            "(not items)",
             "(1 < 2 < 3)",
         ),
         (
@@ -140,7 +141,7 @@ RULES = {
     ),
     "in": Rule(
         (
-            *("{{ loop.index }}/{{ loop.length }}", "{{ item.number|upper }}", "{{ item }}"),
+            *("{{ loop.index }}/{{ loop.length }}", "{{ item.number|upper }}"),
             "{% if not loop.last %}, {% endif %}",
         ),
         (

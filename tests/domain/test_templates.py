@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from domain import template_locales
 from domain.template_language import TAGS_MAX, TEMPLATE_BYTES_MAX, TemplateRefused
 from domain.template_locales import check_locale
 from domain.template_run import Lack, RenderingFailed
@@ -196,11 +195,11 @@ def test_filters_by_locale(source: str, data: dict[str, Any], expected: str) -> 
     [
         *[
             ('{{ x|money("NGN") }}', value)
-            for value in ("abc", "1,500", "NaN", "1e9999", "1_000", True, [], "٣", 10**400)
+            for value in ("abc", "1,500", "NaN", "1e9999", "1_000", True, [1], "٣", 10**400)
         ],
         *[
             ("{{ x|date }}", value)
-            for value in ("soon", "30/11/2026", "2026-13-01", 1e300, True, "1764500000", {})
+            for value in ("soon", "30/11/2026", "2026-13-01", 1e300, True, "1764500000", {"a": 1})
         ],
         ("{{ 1|money(x) }}", "NGX"),
         ("{{ 1|number(locale=x) }}", "xx-YY"),
@@ -313,15 +312,6 @@ def test_a_locale_is_written_as_in_bcp_47_or_in_cldr(given: str, known: str) -> 
 def test_a_locale_that_is_not_known_is_refused(given: Any) -> None:
     with pytest.raises(RenderingFailed):
         check_locale(given)
-
-
-def test_locales_in_memory_are_bounded() -> None:
-    names = sorted(template_locales.localedata.locale_identifiers())[:200]
-    for name in names:
-        assert render("{{ x|number(locale=l) }}", x=1, l=name)
-    assert len(template_locales._loaded) <= template_locales._LOADED_MAX
-    # Babel's own: each with the locales that it inherits from.
-    assert len(template_locales.localedata._cache) <= 4 * template_locales._LOADED_MAX
 
 
 def test_a_template_is_compiled_once_while_it_is_used_and_the_cache_is_bounded() -> None:
