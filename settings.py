@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,11 +22,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
-from configuration import checks, environment, tls
+from configuration import checks, environment, plaintext, tls
 from configuration.plaintext import PlaintextName
-from configuration.secret_rules import Generated
+from configuration.secret_rules import VENDOR_LENGTH_MIN, Generated, Url
 from configuration.spelling import misspelt
 from configuration.tls import TlsFiles, TlsSettings
+from configuration.urls import url
 from domain.notification_types import Catalog
 from domain.sms_policy import ALL as ALL_COUNTRIES
 from providers.settings import ProviderSettings, RouteSettings, SettingsError
@@ -41,33 +41,8 @@ def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _url(*schemes: str) -> AfterValidator:
-    def check(value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        scheme, separator, rest = url.partition("://")
-        if scheme not in schemes or not separator or not rest:
-            raise ValueError(f"expected a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
-        if not _is_readable(url):
-            # Without the cause, which repeats a part of the URL.
-            raise ValueError("not a valid URL; write special characters of the password as %23 and so on")
-        return value
-
-    return AfterValidator(check)
-
-
-def _is_readable(url: str) -> bool:
-    """Whether the URL has all its parts. A `#`, `?` or `/` in a password would end the host's name."""
-    try:
-        parts = urlsplit(url)
-        hosts = parts.netloc.rpartition("@")[2].split(",")
-        _ = [urlsplit(f"//{host}").port for host in hosts]
-    except ValueError:
-        return False
-    return not parts.fragment and "@" not in parts.path + parts.query
-
-
-PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
-ValkeyUrl = Annotated[SecretStr, _url("redis", "rediss", "valkey", "valkeys")]
+PostgresUrl = Annotated[SecretStr, Url(), url("postgresql", "postgres")]
+ValkeyUrl = Annotated[SecretStr, Url(), url("redis", "rediss", "valkey", "valkeys")]
 GeneratedSecret = Annotated[SecretStr, Generated()]
 _List = BeforeValidator(environment.split_commas)
 AllowPlaintext = Annotated[list[PlaintextName], NoDecode, _List]
@@ -79,7 +54,7 @@ class TemporalSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    address: str = "127.0.0.1:7233"
+    address: Annotated[str, AfterValidator(plaintext.host_and_port)] = "127.0.0.1:7233"
     namespace: str = "default"
     ui_url: str = "http://127.0.0.1:8233"
     api_key: SecretStr | None = None
@@ -125,7 +100,7 @@ class _FromEnvironment(BaseSettings):
 
 
 class StoreSettings(_FromEnvironment):
-    """The addresses of the stores: all that migrations, keys and replays need."""
+    """The addresses of the stores, and what else migrations, keys and replays need."""
 
     database_url: PostgresUrl = SecretStr("postgresql://herald@127.0.0.1:15432/herald")
     database_pool_max: Annotated[int, Field(ge=2, le=200)] = 10
@@ -137,6 +112,8 @@ class StoreSettings(_FromEnvironment):
     """What may cross a network without TLS."""
     allow_weak_secrets: AllowWeak = []
     """Secrets that may stay although they are weak, by the names of their variables."""
+    audit_reason_required: bool = False
+    """Whether acts of operators need a reason, for the audit log."""
 
     @property
     def database_dsn(self) -> str:
@@ -196,8 +173,6 @@ class Settings(StoreSettings, IdentitySettings):
     """Where a worker serves its metrics; 0: it does not. The API serves its own at /metrics."""
     worker_nice: Annotated[int, Field(ge=0, le=19)] = 10
     """nice(2) level of a worker without the lane `critical`, so that an OTP goes first."""
-    audit_reason_required: bool = False
-    """Whether acts of operators need a reason, for the audit log."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
@@ -226,7 +201,10 @@ class Settings(StoreSettings, IdentitySettings):
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"HERALD_CONFIG: {self.config} is not TOML: {error}") from error
         except ValidationError as error:
-            lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+            lines = [
+                f"  {'.'.join(map(str, found['loc']))}: {_reason(found['msg'])}"
+                for found in error.errors(include_url=False)
+            ]
             raise SettingsError(f"HERALD_CONFIG: {self.config} is not valid:\n" + "\n".join(lines)) from error
 
     @property
@@ -242,10 +220,23 @@ class Settings(StoreSettings, IdentitySettings):
         return keys or (self.secret_key.get_secret_value(),)
 
 
+_NAMES = frozenset(part for model in (Settings, ClientSettings) for part in environment.names(model))
+
+
 def _variable(place: tuple[int | str, ...]) -> str:
-    """The variable behind a setting. pydantic adds `[key]` where the name of an entry is wrong."""
-    name = "__".join(str(part) for part in place if part != "[key]").upper()
-    return f"HERALD_{name.replace('SMS_BY__', 'SMS__')}"
+    """The variable behind a setting. pydantic adds `[key]` where the name of an entry is wrong.
+
+    A name that is neither a setting's nor a variable's is not repeated, unless it is shorter than any secret:
+    it is from JSON, where a secret may be in its place.
+    """
+    given = {name.upper().replace("SMS__", "SMS_BY__") for name in os.environ}
+    shown = "HERALD"
+    for number, part in enumerate(part for part in place if part != "[key]"):
+        name = shown + ("__" if number else "_") + str(part).upper()
+        is_given = name in given or any(variable.startswith(f"{name}__") for variable in given)
+        is_known = part in _NAMES or is_given or len(str(part)) < VENDOR_LENGTH_MIN
+        shown = name if is_known else shown + "__…"
+    return shown.replace("SMS_BY__", "SMS__")
 
 
 def _misspelt() -> list[str]:
@@ -282,7 +273,7 @@ def secret_files() -> dict[str, Path]:
 
 def problems(read: BaseSettings) -> list[checks.SettingProblem]:
     """What is wrong with settings that could be read, and what is only allowed."""
-    return checks.problems(read, checks.secrets_of(Settings, ClientSettings))
+    return checks.problems(read, checks.secrets_of(Settings, ClientSettings), os.environ)
 
 
 def load_stores() -> StoreSettings:
@@ -322,12 +313,17 @@ def _read(kind: type[_Read], wrong: Sequence[str] = ()) -> _Read:
     except ValidationError as error:
         for found in error.errors(include_url=False, include_input=False):
             variable = _variable(found["loc"])
-            text = _missing(variable) if found["type"] == "missing" else found["msg"]
+            text = _missing(variable) if found["type"] == "missing" else _reason(found["msg"])
             wrong = [*wrong, f"{variable}: {text}"]
     else:
         if not wrong:
             return read
     raise _unusable(wrong)
+
+
+def _reason(message: str) -> str:
+    """What is wrong, without the words that pydantic puts before it."""
+    return message.removeprefix("Value error, ")
 
 
 def _missing(variable: str) -> str:

@@ -1,21 +1,24 @@
 """What is wrong with settings that could be read: empty, weak, in plain text, or without their files."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
 from configuration import plaintext
-from configuration.environment import PREFIX, Variable, secret_variables, values
+from configuration.environment import PREFIX, Variable, secret_variables, shown, values
 from configuration.plaintext import PlaintextName
-from configuration.secret_rules import is_placeholder, weakness
+from configuration.secret_rules import unseen, url_weakness, weakness
 from configuration.tls import system_authorities
 
 _PATHS_CHECKED_BY_ADAPTERS: Final = f"{PREFIX}PROVIDERS__"
 _SECRET_KEY: Final = f"{PREFIX}SECRET_KEY"
+_SCHEME: Final = re.compile(r"\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 _NOT_READ: Final = frozenset({f"{PREFIX}DATA_DIR", f"{PREFIX}CONFIG"})
 
 
@@ -39,24 +42,52 @@ def secrets_of(*models: type[BaseModel]) -> dict[str, Variable]:
     return {name: secret for model in models for name, secret in secret_variables(model).items()}
 
 
-def problems(settings: BaseModel, known_secrets: Mapping[str, Variable]) -> list[SettingProblem]:
-    """Every problem of the settings, in their order. No text contains a value."""
+def problems(
+    settings: BaseModel, known_secrets: Mapping[str, Variable], environment: Mapping[str, str]
+) -> list[SettingProblem]:
+    """Every problem of the settings, in their order. No text contains a value.
+
+    `environment`: all variables of this process, some of which the drivers read themselves.
+    """
     weak = _names(getattr(settings, "allow_weak_secrets", ()))
-    unknown = [name for name in weak if name not in known_secrets]
     return [
-        *(
-            SettingProblem(f"{PREFIX}ALLOW_WEAK_SECRETS", f"{name} is not the name of a secret setting")
-            for name in unknown
-        ),
+        *_unknown(weak, known_secrets),
         *_empty(settings),
         *_weak(settings, known_secrets, weak),
-        *_plain(settings),
+        *_addresses(settings),
+        *_plain(settings, environment),
         *_files(settings),
     ]
 
 
 def _names(given: Sequence[str]) -> list[str]:
     return [PREFIX + name.upper().removeprefix(PREFIX) for name in given]
+
+
+def _unknown(names: Sequence[str], secrets: Mapping[str, Variable]) -> Iterator[SettingProblem]:
+    """Names of no secret setting. They are not repeated: one may be a secret."""
+    for number, name in enumerate(names, 1):
+        if name not in secrets:
+            close = get_close_matches(name, secrets, 1, 0.85)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            text = f"name {number} is not the name of a secret setting{meant}"
+            yield SettingProblem(f"{PREFIX}ALLOW_WEAK_SECRETS", text)
+
+
+def _addresses(settings: BaseModel) -> Iterator[SettingProblem]:
+    """URLs that are not secrets, and so are shown and logged: they hold no password."""
+    for name, value in values(settings):
+        if not isinstance(value, str) or not _SCHEME.match(value):
+            continue
+        try:
+            has_user = "@" in urlsplit(value).netloc
+        except ValueError:
+            yield SettingProblem(name, "is not a URL that can be read")
+            continue
+        if has_user:
+            yield SettingProblem(
+                name, "has a user or a password in it. Remove them: this setting is no secret"
+            )
 
 
 def _empty(settings: BaseModel) -> Iterator[SettingProblem]:
@@ -72,37 +103,32 @@ def _weak(
         variable = name.partition("[")[0]
         if not isinstance(value, SecretStr) or not (clear := value.get_secret_value()).strip():
             continue
-        why = (
-            _weak_password(clear)
-            if "://" in clear
-            else weakness(clear, generated=variable in secrets and secrets[variable].is_generated)
-        )
-        if why:
+        kind = secrets[variable]
+        why = url_weakness(clear) if kind.is_url else weakness(clear, generated=kind.is_generated)
+        if (hidden := unseen(clear)) and not kind.is_generated:
+            # It would be sent, in a header or a URL.
+            yield SettingProblem(name, hidden)
+        elif why := hidden or why:
             allow = f"{PREFIX}ALLOW_WEAK_SECRETS={variable}"
             if variable == _SECRET_KEY:
                 why += "; an installation that has used it must keep it, because ids are derived from it"
             yield SettingProblem(name, why, allow, refused=variable not in allowed)
 
 
-def _weak_password(url: str) -> str | None:
-    password = urlsplit(url).password
-    if password is not None and is_placeholder(unquote(password)):
-        return "its password is a placeholder, not a secret"
-    return None
-
-
-def _plain(settings: BaseModel) -> Iterator[SettingProblem]:
+def _plain(settings: BaseModel, environment: Mapping[str, str]) -> Iterator[SettingProblem]:
     allowed: Sequence[str] = getattr(settings, "allow_plaintext", ())
-    for kind, name, why in _connections(settings):
+    for kind, name, why in _connections(settings, environment):
         if why:
             yield SettingProblem(name, why, f"{PREFIX}ALLOW_PLAINTEXT={kind}", refused=kind not in allowed)
 
 
-def _connections(settings: Any) -> Iterator[tuple[PlaintextName, str, str | None]]:
-    if url := getattr(settings, "database_url", None):
-        why = plaintext.database(url.get_secret_value(), settings.database_tls)
+def _connections(
+    settings: Any, environment: Mapping[str, str]
+) -> Iterator[tuple[PlaintextName, str, str | None]]:
+    if getattr(settings, "database_url", None):
+        why = plaintext.database(settings.database_dsn, environment)
         yield "database", f"{PREFIX}DATABASE_URL", why
-        yield "valkey", f"{PREFIX}VALKEY_URL", plaintext.valkey(settings.valkey_url.get_secret_value())
+        yield "valkey", f"{PREFIX}VALKEY_URL", plaintext.valkey(settings.valkey_dsn)
         temporal = settings.temporal
         why = plaintext.temporal(temporal.address, tls=temporal.tls_files is not None)
         yield "temporal", f"{PREFIX}TEMPORAL__ADDRESS", why
@@ -126,7 +152,8 @@ def _files(settings: Any) -> Iterator[SettingProblem]:
             with value.open("rb"):
                 pass
         except OSError as error:
-            yield SettingProblem(name, f"{value} cannot be read: {error.strerror}")
+            file = shown(value) if name.endswith("KEY_FILE") else value
+            yield SettingProblem(name, f"{file} cannot be read: {error.strerror}")
     if getattr(settings, "valkey_tls", None) and settings.valkey_tls.is_set:
         scheme = urlsplit(settings.valkey_url.get_secret_value()).scheme
         if scheme in ("redis", "valkey"):

@@ -1,29 +1,28 @@
 """When a secret is too weak to use. Pure: the messages never contain the secret."""
 
-import re
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import category
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from configuration.guessable import bits, period
+from configuration.placeholders import WORDS, is_placeholder
 
 OWN_LENGTH_MIN: Final = 32
 """Characters of a secret that we generate: 16 random bytes in hexadecimal, at least."""
-OWN_DISTINCT_MIN: Final = 8
-"""Different characters of a secret that we generate. 32 random hexadecimal digits have fewer about once in
-100,000 times, and the usual ones have 64.
+OWN_BITS_MIN: Final = 56.0
+"""Entropy of a secret that we generate, as `guessable.bits` estimates it: less than half of what 32 random
+hexadecimal digits have, so that none of them is refused.
 """
 VENDOR_LENGTH_MIN: Final = 8
 """Characters of a secret that a vendor chose: no vendor's is shorter."""
 GENERATE: Final = "`openssl rand -hex 32` makes one"
 
-_PLACEHOLDER: Final = re.compile(
-    r"\W*(change|replace)[-_ ]?(me|this|it)\W*"
-    r"|\W*(my|your|the|some|an?|insert|enter)[-_ ](\w+[-_ ]){0,3}(secret|password|key|token)\b.{0,20}"
-    r"|<.*>|\$\{.*\}|\{\{.*\}\}"
-    r"|[\W_]+|(?P<same>.)(?P=same){2,}"
-    r"|(dummy|example|placeholder|sample|test|testing|tests|to-?do|none|null|unset|fixme|foo|bar)\W*"
-    r"|(secret|password|passwd|token|key|api[-_]?key|secret[-_]?key)\W*\d{0,4}",
-    re.IGNORECASE | re.DOTALL,
-)
-_PLACEHOLDER_WITHIN: Final = re.compile(r"(change|replace)[-_ ]?(me|this)\b|placeholder|…", re.IGNORECASE)
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of characters that are not seen: control and format characters, line separators, and
+bytes that are no text.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +30,26 @@ class Generated:
     """Marks a setting whose secret an operator generates, and not a vendor."""
 
 
-def is_placeholder(value: str) -> bool:
-    """Whether the value stands for a secret that someone was to fill in, such as `change-me` or `…`."""
-    return _PLACEHOLDER.fullmatch(value) is not None or _PLACEHOLDER_WITHIN.search(value) is not None
+@dataclass(frozen=True, slots=True)
+class Url:
+    """Marks a setting that is a URL, whose password is its secret."""
+
+
+def url_weakness(url: str) -> str | None:
+    """Why the passwords of a URL may not be used, like `weakness`; they may be in its query."""
+    parts = urlsplit(url)
+    passwords = [unquote(parts.password or "")]
+    passwords += [value for name, value in parse_qsl(parts.query) if name.lower().endswith("password")]
+    if any(is_placeholder(password) for password in passwords if password):
+        return "its password is a placeholder, not a secret"
+    return None
+
+
+def unseen(value: str) -> str | None:
+    """What a value contains that is hardly part of a secret and cannot be seen, like `weakness`."""
+    if any(category(character) in _UNSEEN for character in value):
+        return "contains a control character, such as a line break, a tab or a byte order mark"
+    return "begins or ends with white space" if value != value.strip() else None
 
 
 def weakness(value: str, *, generated: bool) -> str | None:
@@ -49,11 +65,8 @@ def weakness(value: str, *, generated: bool) -> str | None:
         return None
     if len(value) < OWN_LENGTH_MIN:
         return f"has fewer than {OWN_LENGTH_MIN} characters ({GENERATE})"
-    if len(set(value)) < OWN_DISTINCT_MIN or _period(value) * 2 <= len(value):
+    if period(value) * 2 <= len(value):
         return f"repeats itself: it is not random ({GENERATE})"
+    if bits(value, WORDS) < OWN_BITS_MIN:
+        return f"is easy to guess: it is not random ({GENERATE})"
     return None
-
-
-def _period(value: str) -> int:
-    """The length of the shortest text that the value repeats."""
-    return (value + value).find(value, 1)

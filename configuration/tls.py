@@ -79,7 +79,8 @@ def valkey_dsn(url: str, tls: TlsSettings) -> str:
 
 
 def _query(url: str) -> dict[str, str]:
-    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    # Both drivers ignore blank values.
+    return dict(parse_qsl(urlsplit(url).query))
 
 
 def _with_query(url: str, query: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import SecretStr
 
 import settings
-from configuration.environment import values
+from configuration.environment import shown, values
 from configuration.plaintext import is_loopback
 from console.doctor_findings import Finding, error, ok, warning
 from domain.notification import Channel
@@ -69,7 +69,7 @@ def _readable(path: Path) -> str | None:
 def problem_of(variable: str, path: Path, problem: str) -> Finding:
     """The finding about a file that is missing, or open to everyone."""
     if problem.startswith("cannot"):
-        return error(variable, f"{path} {problem}.", "Create it, or correct the variable.")
+        return error(variable, f"{shown(path)} {problem}.", "Create it, or correct the variable.")
     return warning(variable, f"{path} {problem}.", f"Run: chmod o= {path}")
 
 
@@ -90,7 +90,8 @@ async def _providers(loaded: Settings) -> Sequence[Finding]:
         registry.check_routes(loaded.routes)
         built = registry.build(loaded.providers, catalog, loaded.public_url)
     except SettingsError as unusable:
-        return [error("providers", str(unusable), "")]
+        head, *wrong = str(unusable).splitlines()
+        return [error("providers", f"{head} {line}".rstrip(), "") for line in map(str.strip, wrong or [""])]
     for provider in built.values():
         await provider.aclose()
     found = [ok("providers", f"configured: {', '.join(sorted(built)) or 'none'}")]

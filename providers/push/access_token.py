@@ -16,6 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from configuration.environment import shown
 from domain.outcome import Outcome, SendResult
 from providers.http import Answer, RequestFailed, VendorClient, code_of, retry_after_s
 
@@ -57,7 +58,7 @@ class ServiceAccount:
             return cls(fields["client_email"], fields["private_key_id"], key)
         except OSError as error:
             raise ValueError(
-                f"the service account file {file} cannot be read: {error.strerror}; "
+                f"the service account file {shown(file)} cannot be read: {error.strerror}; "
                 "point SERVICE_ACCOUNT_FILE at the key file of the project's service account"
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -103,7 +103,7 @@ async def test_a_sound_installation(installation: Installation) -> None:
 
 SETTINGS: list[tuple[dict[str, str | None], Level, str, str]] = [
     ({"SECRET_KEY_FILE": None}, ERROR, "settings", "HERALD_SECRET_KEY: is not set"),
-    ({"SECRET_KEY_FILE": "/nowhere"}, ERROR, "settings", "/nowhere cannot be read"),
+    ({"SECRET_KEY_FILE": "/nowhere"}, ERROR, "settings", "the file that it names cannot be read"),
     ({"SECRET_KYE": "x"}, ERROR, "settings", "did you mean HERALD_SECRET_KEY"),
     ({"SECRET_KEY_FILE": None, "SECRET_KEY": "x"}, ERROR, "HERALD_SECRET_KEY", "fewer than 32"),
     (
@@ -112,7 +112,7 @@ SETTINGS: list[tuple[dict[str, str | None], Level, str, str]] = [
     ),
     ({"FINGERPRINT_KEYS": None}, WARNING, "HERALD_FINGERPRINT_KEYS", "the secret key is used"),
     ({"UNSUBSCRIBE_KEYS": None}, WARNING, "HERALD_UNSUBSCRIBE_KEYS", "the secret key is used"),
-    ({"UNSUBSCRIBE_KEYS": '{"a": ""}'}, ERROR, "HERALD_UNSUBSCRIBE_KEYS[a]", "is empty"),
+    ({"UNSUBSCRIBE_KEYS": '{"a": ""}'}, ERROR, "HERALD_UNSUBSCRIBE_KEYS[1]", "is empty"),
     ({"PUBLIC_URL": None}, WARNING, "HERALD_PUBLIC_URL", "vendors cannot send callbacks"),
     ({"PUBLIC_URL": "http://notify.example.com"}, ERROR, "HERALD_PUBLIC_URL", "not encrypted"),
     ({"CONFIG": "/nowhere.toml"}, ERROR, "providers", "/nowhere.toml cannot be read"),
@@ -139,6 +139,19 @@ def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_fault_of_the_settings(installation, changes, level: Level, about: str, text: str) -> None:
     found = await installation.differs(**changes)
     assert [one for one in found if (one.level, one.about) == (level, about) and text in one.text], found
+
+
+async def test_each_wrong_value_of_the_file_is_one_finding(installation, tmp_path: Path) -> None:
+    file = tmp_path / "herald.toml"
+    file.write_text('[dispatch]\ncontended_slowdown = 1\nbatching = "often"\n[types.otp]\nlane = "fast"\n')
+    found = await installation.differs(CONFIG=str(file))
+    assert [finding.level for finding in found] == [ERROR] * 3
+    assert [finding.text.split(": ")[2] for finding in found] == [
+        *("types.otp.lane", "dispatch.batching", "dispatch.contended_slowdown")
+    ]
+    for finding in found:
+        assert finding.text.startswith(f"HERALD_CONFIG: {file} is not valid: ")
+        assert "\n" not in finding.text
 
 
 async def test_a_secret_that_everyone_can_read(installation: Installation, secret_file: Path) -> None:
@@ -241,5 +254,5 @@ async def test_the_command(installation: Installation, bare: Mapping[str, str]) 
     assert failed.code == 1
     found = json.loads(failed.out)
     assert {"level", "about", "text", "to_do"} == set(found[0])
-    assert [one["about"] for one in found if one["level"] == "error"] == ["HERALD_FINGERPRINT_KEYS[a]"]
+    assert [one["about"] for one in found if one["level"] == "error"] == ["HERALD_FINGERPRINT_KEYS[1]"]
     assert "short-secret" not in failed.out + failed.err
