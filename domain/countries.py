@@ -23,8 +23,13 @@ def _upper(text: object) -> object:
     return str(text).upper() if isinstance(text, str | int) else text
 
 
+def is_region(text: str) -> bool:
+    """Whether these are the two letters of a country whose numbers are known."""
+    return text in SUPPORTED_REGIONS
+
+
 def _region(text: str) -> str:
-    if text not in SUPPORTED_REGIONS:
+    if not is_region(text):
         raise ValueError("expected a country as two letters (ISO 3166), such as NG")
     return text
 

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from domain.access import is_tenant
+from domain.countries import is_region
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel, Lane
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -50,8 +52,31 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+NO_COUNTRY: Final = "ZZ"
+"""What numbers without a country count under."""
 BY_SEPARATOR: Final = "/"
 """Joins the values that a limit counts by, as in `bank/NG`. No tenant and no country contains it."""
+
+
+def _check_max_of(max_of: Mapping[str, object], by: tuple[By, ...]) -> None:
+    """Raise ValueError for a value that nothing counts under."""
+    if not max_of:
+        return
+    if not by or not set(by) <= {By.TENANT, By.COUNTRY}:
+        raise ValueError("`max_of` needs `by`: tenant, country, or both")
+    for value in max_of:
+        parts = value.split(BY_SEPARATOR)
+        if len(parts) != len(by) or not all(map(_can_be, by, parts)):
+            form = BY_SEPARATOR.join({By.TENANT: "bank", By.COUNTRY: "NG"}[part] for part in by)
+            raise ValueError(
+                f"`max_of`: {value!r} never applies. By {' and '.join(by)}, a value looks like {form!r}; "
+                f"a country has two capital letters (ISO 3166), or is {NO_COUNTRY!r} for numbers without one"
+            )
+
+
+def _can_be(by: By, text: str) -> bool:
+    """Whether a tenant or a country may be called this."""
+    return is_tenant(text) if by is By.TENANT else is_region(text) or text == NO_COUNTRY
 
 
 class SharedLimit(BaseModel):
@@ -90,8 +115,7 @@ class SharedLimit(BaseModel):
             countable |= {By.COUNTRY, By.PREFIX}
         if wrong := set(self.by) - countable:
             raise ValueError(f"a limit on {self.channel} cannot count by {', '.join(sorted(wrong))}")
-        if self.max_of and not set(self.by) <= {By.TENANT, By.COUNTRY}:
-            raise ValueError("`max_of` needs a limit by tenant, country, or both")
+        _check_max_of(self.max_of, self.by)
         return self
 
     def covers(self, type_name: str, lane: Lane, channel: Channel) -> bool:
@@ -135,6 +159,7 @@ class SpendCap(BaseModel):
     def _is_countable(self) -> "SpendCap":
         if not set(self.by) <= {By.TENANT, By.COUNTRY} or len(set(self.by)) < len(self.by):
             raise ValueError("a spend cap counts by tenant, country, both, or neither")
+        _check_max_of(self.max_of, self.by)
         return self
 
     def max_for(self, value: str) -> Decimal:

@@ -18,6 +18,7 @@ from phonenumbers import (
     parse,
 )
 
+from domain.contacts import prefix_of
 from domain.countries import split_number
 
 
@@ -133,4 +134,7 @@ def _of_calling_code(code: int, types: frozenset[NumberType]) -> bool | re.Patte
                 patterns.append(described.national_number_pattern)
     if not patterns:
         return False
+    if prefix := prefix_of(code):
+        # A number that was stored with a prefix is of the type that it has without it. A prefix may be empty.
+        patterns.append(f"(?:{prefix.pattern})(?!^).*")
     return re.compile("|".join(f"(?:{pattern})" for pattern in dict.fromkeys(patterns)))

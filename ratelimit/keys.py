@@ -7,14 +7,12 @@ from decimal import ROUND_CEILING, Decimal
 
 from domain.contacts import suppression_key
 from domain.countries import region_of
-from domain.limit_policy import By, OnLimit, SharedLimit, SpendCap, value_of
+from domain.limit_policy import NO_COUNTRY, By, OnLimit, SharedLimit, SpendCap, value_of
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
 from domain.notification_types import NotificationType
 
 PER_USER = "user"
 """What a type's limits count by."""
-NO_COUNTRY = "ZZ"
-"""Stands for the country of a number without one."""
 MICROS = 1_000_000
 """The store counts money in millionths of the currency's unit, rounded up."""
 

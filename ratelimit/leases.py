@@ -2,8 +2,9 @@
 
 Each process leases tokens of a shared bucket ahead of need and spends them by itself. It never waits for a
 lease: until the answer comes, requests go on as if it had been granted, and what they used is owed. So each
-process can exceed a burst by what was left at its last lease, within one round trip, and this is taken from
-what follows. While the store is away, every process keeps to the rate by itself.
+process can exceed a burst by what may be left since its last lease, within one round trip. What is owed is
+taken from the bucket, which may be negative, so that the rate repays it while nobody asks. While the store is
+away, every process keeps to the rate by itself.
 """
 
 import asyncio
@@ -24,15 +25,19 @@ BUCKETS_MAX: Final = 10_000
 
 
 class Lease(NamedTuple):
-    """What the store granted. `wait_s`: until there is another token, if fewer than wanted were granted."""
+    """What the store granted ahead of need. `left`: negative if tokens are owed. `wait_s`: until there is
+    another token, if fewer than wanted were granted.
+    """
 
     granted: int
     left: int
     wait_s: float
 
 
-AskStore = Callable[[str, float, float, int], Awaitable[Lease]]
-"""Leases tokens: the bucket's name, its rate and capacity, and how many. Raises one of STORE_LOST."""
+AskStore = Callable[[str, float, float, float, int], Awaitable[Lease]]
+"""Leases tokens: the bucket's name, its rate and capacity, how many are owed, and how many are wanted ahead.
+Raises one of STORE_LOST.
+"""
 
 
 class Bucket:
@@ -50,7 +55,7 @@ class Bucket:
         self.tokens = 0.0
         """Leased and not spent; negative: spent and owed."""
         self.left = capacity
-        """How many were left in the store at the last lease."""
+        """How many were left in the store at the last lease, over all processes."""
         self.is_scarce = False
         """Whether this was less than half of the capacity."""
         self.low = 0.0
@@ -119,8 +124,9 @@ class TokenLeases:
         if bucket.asked_at is None:
             self._ask(bucket, now)
         asked_at = now if bucket.asked_at is None else bucket.asked_at
-        # What was left may be owed, and a slow answer refuses nobody: it grows at the rate.
-        owed_max = max(1.0, bucket.per_s * AHEAD_S, bucket.left) + bucket.per_s * (now - asked_at)
+        left = min(bucket.capacity, bucket.left + bucket.per_s * (asked_at - bucket.refilled_at))
+        # What is left by now may be owed, and a slow answer refuses nobody: it grows at the rate.
+        owed_max = max(1.0, bucket.per_s * AHEAD_S, left) + bucket.per_s * (now - asked_at)
         return max(0.0, amount - owed_max - bucket.tokens) / bucket.per_s
 
     def _refill(self, bucket: Bucket, now: float) -> None:
@@ -142,20 +148,24 @@ class TokenLeases:
 
     async def _lease_one(self, bucket: Bucket) -> None:
         ahead = max(1.0, min(bucket.per_s * AHEAD_S, bucket.capacity, 4 * bucket.used))
-        wanted = ceil(max(0.0, ahead - bucket.tokens))
+        owed = max(0.0, -bucket.tokens)
+        wanted = ceil(max(0.0, ahead - max(0.0, bucket.tokens)))
         try:
-            lease = await self._ask_store(bucket.name, bucket.per_s, bucket.capacity, wanted)
+            lease = await self._ask_store(bucket.name, bucket.per_s, bucket.capacity, owed, wanted)
         except STORE_LOST:
             now = self._clock()
             self._away_until = now + AWAY_S
             self._refill(bucket, now)
         else:
             now = self._clock()
-            bucket.tokens = min(bucket.tokens + lease.granted, max(ahead, 1.0))
+            bucket.tokens = min(bucket.tokens + owed + lease.granted, max(ahead, 1.0))
             bucket.left, bucket.refilled_at, bucket.used = lease.left, now, 0.0
             bucket.low = ahead / 2
             bucket.is_scarce = bucket.remaining < bucket.capacity / 2
             if lease.granted < wanted and bucket.tokens < 1:
-                bucket.refused_until = now + max(lease.wait_s, (1 - bucket.tokens) / bucket.per_s)
+                bucket.refused_until = now + lease.wait_s + max(0.0, -bucket.tokens) / bucket.per_s
         finally:
             bucket.asked_at = None
+        if bucket.tokens < 0:
+            # Spent in the meantime. No later request may come that would report it.
+            self._ask(bucket, now)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,8 @@ _SPACE = "{herald:limit}"
 """The hash tag of all keys: the scripts read the sentinel together with the limits, so all share one slot."""
 
 _SENTINEL = f"{_SPACE}:since"
+_SHARED = ("tenants", "shares", "low")
+"""The further keys of a provider's bucket, in the order of bucket.lua."""
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _LUA = Path(__file__).parent
 STORE_LOST = (RedisError, OSError, TimeoutError)
@@ -109,6 +112,7 @@ class Limiter:
         self._release = client.register_script((_LUA / "release.lua").read_text())
         self._count = client.register_script((_LUA / "count.lua").read_text())
         self._lease = client.register_script((_LUA / "lease.lua").read_text())
+        self._give_back = client.register_script((_LUA / "give_back.lua").read_text())
         self._take = client.register_script((_LUA / "bucket.lua").read_text())
 
     @classmethod
@@ -239,17 +243,30 @@ class Limiter:
         bucket = f"{_SPACE}:rate:{provider}"
         arguments = [rate_per_s, max(1.0, rate_per_s), tenant, weight, CONTENDS_US]
         try:
-            wait_us = await self._call(self._take, [bucket, f"{bucket}:tenants"], arguments)
+            wait_us = await self._call(
+                self._take, [bucket, *(f"{bucket}:{part}" for part in _SHARED)], arguments
+            )
         except STORE_LOST:
             return 0.0
         return wait_us / 1_000_000
 
-    async def lease(self, name: str, per_s: float, capacity: float, wanted: int) -> tuple[int, int, float]:
-        """Lease tokens of a bucket; returns those leased, those left, and the seconds until there is another
-        if fewer than wanted were leased. Raises one of STORE_LOST.
+    async def give_back(self, provider: str) -> None:
+        """Put a token that was taken and not used back into the provider's bucket. If the store is
+        unreachable, it is lost.
+        """
+        with suppress(*STORE_LOST):
+            await self._call(self._give_back, [f"{_SPACE}:rate:{provider}"], [])
+
+    async def lease(
+        self, name: str, per_s: float, capacity: float, owed: float, wanted: int
+    ) -> tuple[int, int, float]:
+        """Take the tokens owed from a bucket, and lease others ahead; returns those leased, those left
+        (negative: owed), and the seconds until there is another if fewer than wanted were leased.
+
+        Raises one of STORE_LOST.
         """
         leased, left, wait_us = await self._call(
-            self._lease, [f"{_SPACE}:lease:{name}"], [per_s, capacity, wanted]
+            self._lease, [f"{_SPACE}:lease:{name}"], [per_s, capacity, owed, wanted]
         )
         return leased, left, wait_us / 1_000_000
 

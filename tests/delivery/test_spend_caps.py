@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -26,13 +27,14 @@ OVER = (Status.RATE_LIMITED, Reason.SPEND_CAP)
 PRICES = {"twilio": "0.05", "termii": "0.02"}
 
 
-def priced(*caps: SpendCap, **changes: Any) -> Catalog:
-    """A catalog whose SMS providers have prices, with these caps."""
+def priced(*caps: SpendCap, rates: Mapping[str, float] | None = None, **changes: Any) -> Catalog:
+    """A catalog whose SMS providers have prices, with these caps. `rates`: sends per second of some."""
     made = catalog({"alone": NotificationType(retry_s=(30,), routes=ALONE)}, **changes)
     policies = dict(made.providers) | {
         name: ProviderPolicy(
             timeout_s=5,
             visibility_delay_s=0.1,
+            rate_per_s=(rates or {}).get(name),
             prices=Prices.model_validate({"currency": "USD", "per_segment": price}),
         )
         for name, price in PRICES.items()
@@ -69,6 +71,28 @@ async def test_nothing_is_sent_above_the_days_cap(
     shown = "".join(worker.metrics.render().decode() for worker in workers)
     assert f'herald_sms_spend_ratio{{by="tenant",currency="USD",of="{TENANT}"}} 1.0' in shown
     assert 'herald_limiter_denied_total{channel="sms",limit="spend",type="alone"}' in shown
+
+
+@pytest.mark.parametrize("limit", ["0.1", "0.2", "0.5"])
+async def test_many_at_once_use_up_the_cap_although_a_provider_is_at_its_rate(
+    submitter: Submitter, make_worker: MakeWorker, limiter: Limiter, limit: str
+) -> None:
+    which = priced(cap(By.TENANT, max=limit), rates={"twilio": 0.001})
+    workers = [make_worker(which), make_worker(which)]
+    cases = [await submitter.accept() for _ in range(30)]
+    ended = await asyncio.gather(*(workers[n % 2].carry(case) for n, case in enumerate(cases)))
+    assert set(ended) <= {SENT, OVER}
+    left = Decimal(limit) - Decimal((await spent(limiter, which))[0])
+    assert 0 <= left < Decimal(PRICES["termii"]) or ended.count(SENT) == len(cases)
+
+
+async def test_what_a_cap_refuses_costs_a_provider_none_of_its_rate(
+    submitter: Submitter, make_worker: MakeWorker, limiter: Limiter
+) -> None:
+    worker = make_worker(priced(cap(By.TENANT, max="0.01"), rates={"twilio": 0.001}))
+    for _ in range(5):
+        assert await worker.carry(await submitter.accept("alone")) == OVER
+    assert await limiter.take("twilio", 0.001, TENANT) == 0
 
 
 async def test_the_price_of_the_provider_that_sends_is_counted(

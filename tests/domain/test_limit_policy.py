@@ -1,5 +1,6 @@
 """Limits and spend caps as `herald.toml` configures them."""
 
+import re
 from typing import Any
 
 import pytest
@@ -63,6 +64,63 @@ def test_a_limit_that_cannot_be_counted_is_refused(wrong: dict[str, Any], says: 
 def test_a_cap_that_cannot_hold_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         SpendCap.model_validate({"by": ["tenant"], "max": 10, "currency": "USD", **wrong})
+
+
+TENANT_COUNTRY = ["tenant", "country"]
+NEVER = [
+    ("country", "ng"),
+    ("country", "Nigeria"),
+    ("country", "XX"),
+    ("country", "bank/NG"),
+    ("country", ""),
+    ("tenant", "my bank"),
+    ("tenant", "test:bank"),
+    ("tenant", "NG/bank"),
+    (TENANT_COUNTRY, "NG"),
+    (TENANT_COUNTRY, "NG/bank"),
+    (TENANT_COUNTRY, "bank/ng"),
+    (TENANT_COUNTRY, "bank/NG/x"),
+    (["country", "tenant"], "bank/NG"),
+]
+"""What a limit counts by, and a value that nothing counts under."""
+
+
+@pytest.mark.parametrize(("by", "value"), NEVER)
+def test_a_maximum_that_never_applies_is_refused(by: Any, value: str) -> None:
+    says = f"`max_of`: {re.escape(repr(value))} never applies"
+    with pytest.raises(ValidationError, match=says):
+        read(limits=[{"by": by, "max": 3, "per_s": 60, "max_of": {value: 1}}])
+    cap = {"by": by, "max": 3, "currency": "USD", "max_of": {value: 1}}
+    with pytest.raises(ValidationError, match=says):
+        read(sms={"spend": [cap]})
+
+
+def test_a_cap_of_the_installation_has_one_maximum() -> None:
+    with pytest.raises(ValidationError, match="`max_of` needs `by`"):
+        read(sms={"spend": [{"max": 3, "currency": "USD", "max_of": {"NG": 1}}]})
+
+
+@pytest.mark.parametrize(
+    ("by", "value"),
+    [("country", "NG"), ("country", "ZZ"), ("tenant", "bank-2.x"), (["country", "tenant"], "NG/bank")],
+)
+def test_a_maximum_of_any_value_that_counts_is_read(by: Any, value: str) -> None:
+    of = {"by": by, "max": 3, "max_of": {value: 1}}
+    made = read(limits=[{**of, "per_s": 60}], sms={"spend": [{**of, "currency": "USD"}]})
+    assert (made.limits[0].max_for(value), made.sms.spend[0].max_for(value)) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["", "my bank", "bank:x", "-bank", "bänk", "b" * 65])
+def test_names_that_no_tenant_can_have_are_refused(name: str) -> None:
+    for wrong in ({"dispatch": {"tenant_weights": {name: 2}}}, {"api": {"tenants": {name: {"per_s": 1}}}}):
+        with pytest.raises(ValidationError, match="no tenant can have the name"):
+            read(**wrong)
+
+
+@pytest.mark.parametrize("name", ["bank", "B-1.x_y", "test:bank"])
+def test_tenants_have_their_own_weight_and_rate(name: str) -> None:
+    made = read(dispatch={"tenant_weights": {name: 2}}, api={"tenants": {name: {"per_s": 1}}})
+    assert (made.dispatch.tenant_weights[name], made.api.tenant_rate(name)) == (2, 1)
 
 
 def test_one_value_may_have_another_maximum() -> None:

@@ -91,6 +91,23 @@ def test_the_quick_check_agrees_on_an_example_of_every_type_in_every_country() -
     assert wrong == []
 
 
+@pytest.mark.parametrize("prefix", ["0", "00", "8", "1", "06"])
+def test_a_prefix_hides_no_type(prefix: str) -> None:
+    """Numbers that were stored with one: `normalise_phone` refuses or removes it today."""
+    hidden = [
+        number
+        for example in EXAMPLES
+        for code in [example_code(example)]
+        for number in [f"+{code}{prefix}{example[1 + len(code) :]}"[:16]]
+        if is_of_type(number, REFUSED_BY_DEFAULT) != (type_of(number) in REFUSED_BY_DEFAULT)
+    ]
+    assert hidden == []
+
+
+def example_code(number: str) -> str:
+    return next(number[1:end] for end in (2, 3, 4) if int(number[1:end]) in COUNTRY_CODE_TO_REGION_CODE)
+
+
 @given(st.sampled_from(EXAMPLES), st.integers(0, 9999), st.integers(0, 4), TYPE_SETS)
 def test_the_quick_check_agrees_on_their_neighbours(
     example: str, tail: int, digits: int, types: frozenset[NumberType]

@@ -33,9 +33,9 @@ class Process:
     def __post_init__(self) -> None:
         self.leases = TokenLeases(self._ask, self.clock)
 
-    async def _ask(self, name: str, per_s: float, capacity: float, wanted: int) -> Lease:
+    async def _ask(self, name: str, per_s: float, capacity: float, owed: float, wanted: int) -> Lease:
         self.asked += 1
-        return Lease(*await self.limiter.lease(name, per_s, capacity, wanted))
+        return Lease(*await self.limiter.lease(name, per_s, capacity, owed, wanted))
 
     async def requests(self, count: int, per_s: float, capacity: float, name: str = "tenant:bank") -> int:
         """How many requests are admitted, if each lease is answered before the next request."""

@@ -13,6 +13,7 @@ from ratelimit import limiter as limiters
 from ratelimit.limiter import Limiter
 
 HOUR_US = 3_600_000_000
+KEYS = [f"{{herald:limit}}:{name}" for name in ("one", "two", "three", "four")]
 
 
 class Bucket:
@@ -28,10 +29,7 @@ class Bucket:
         """How many tokens a tenant gets of those that it asks for."""
         weight = self._weights.get(tenant, 1)
         arguments = [1e-9, 100, tenant, weight, HOUR_US]
-        waits = [
-            await self._script(keys=["{herald:limit}:one", "{herald:limit}:two"], args=arguments)
-            for _ in range(asks)
-        ]
+        waits = [await self._script(keys=KEYS, args=arguments) for _ in range(asks)]
         return waits.count(0)
 
 
@@ -94,9 +92,9 @@ async def test_a_refusal_takes_nothing(store: Any, limiter: Limiter) -> None:
     bucket = Bucket(store, {})
     await bucket.takes("a")
     await bucket.takes("b", 500)
-    before = await store.hget("{herald:limit}:one", "tokens")
+    before = await store.hget(KEYS[0], "tokens")
     assert await bucket.takes("b", 10) == 0
-    assert float(await store.hget("{herald:limit}:one", "tokens")) == pytest.approx(float(before))
+    assert float(await store.hget(KEYS[0], "tokens")) == pytest.approx(float(before))
 
 
 async def test_a_tenant_that_no_longer_asks_leaves_its_share_to_others(limiter: Limiter, store: Any) -> None:
@@ -105,4 +103,6 @@ async def test_a_tenant_that_no_longer_asks_leaves_its_share_to_others(limiter: 
     await store.zadd("{herald:limit}:rate:smtp:tenants", {"gone": 1})
     assert await limiter.take("smtp", 1000.0, "here") == 0
     assert await store.zrange("{herald:limit}:rate:smtp:tenants", 0, -1) == ["here"]
-    assert not [name for name in await store.hkeys("{herald:limit}:rate:smtp") if name.endswith(":gone")]
+    assert not [
+        name for name in await store.hkeys("{herald:limit}:rate:smtp:shares") if name.endswith(":gone")
+    ]
