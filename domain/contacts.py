@@ -55,7 +55,16 @@ def normalise_phone(text: str) -> str:
         or len(written) > _E164_CHARS_MAX
     ):
         raise InvalidContact(f"the phone number has the wrong length for country code +{number.country_code}")
+    if parse(written, None) != number:
+        # One person would have several numbers here, each with limits and opt-outs that the others evade.
+        raise InvalidContact("the phone number has more than one prefix, such as 0, after its country code")
     return written
+
+
+def prefix_of(country_code: int) -> re.Pattern[str] | None:
+    """The pattern of a prefix, such as 0, that parsing may strip behind a country code in E.164."""
+    plan = _plan(country_code)
+    return plan[1] if plan else None
 
 
 def _is_as_it_is_dialled(number: str) -> bool:

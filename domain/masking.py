@@ -12,7 +12,8 @@ SUMMARY_CHARS_MAX = 120
 """Temporal refuses a summary whose JSON exceeds 400 bytes; a dot takes six of them."""
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_CALLING_CODES = frozenset(f"+{code}" for code in COUNTRY_CODE_TO_REGION_CODE)
+CALLING_CODES = frozenset(str(code) for code in COUNTRY_CODE_TO_REGION_CODE)
+"""Every country calling code, without its plus."""
 
 
 def mask_phone(number: str) -> str:
@@ -29,7 +30,7 @@ def mask_phone(number: str) -> str:
 def _calling_code(number: str) -> str | None:
     """The calling code of an E.164 number, with its plus. No calling code is the prefix of another."""
     if _E164.fullmatch(number):
-        return next((code for end in (2, 3, 4) if (code := number[:end]) in _CALLING_CODES), None)
+        return next((f"+{code}" for end in (2, 3, 4) if (code := number[1:end]) in CALLING_CODES), None)
     try:
         return f"+{parse(number, None).country_code}"
     except NumberParseException:

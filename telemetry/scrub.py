@@ -6,6 +6,8 @@ in plain words. Do not rely on it.
 
 import re
 
+from telemetry.phone_forms import NUMBER
+
 PRIVATE = "[private]"
 """Replaces a private value."""
 
@@ -39,9 +41,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         PRIVATE,
     ),
-    (re.compile(r"(?:\+|%2B)\d[\d ().-]{5,18}\d", re.IGNORECASE), PRIVATE),
-    # A phone number without its plus, as some vendors write it; not part of an id, a time or a fraction.
-    (re.compile(r"(?<![\w.-])\d{11,15}(?![\w-]|\.\d)"), PRIVATE),
+    (NUMBER, PRIVATE),
 )
 
 

@@ -5,7 +5,13 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    SUPPORTED_REGIONS,
+    PhoneMetadata,
+    PhoneNumberType,
+    example_number_for_type,
+)
 
 from domain.contacts import (
     InvalidContact,
@@ -110,6 +116,28 @@ def test_e164_is_judged_like_any_other_spelling(country_code: int) -> None:
             text = f"+{country_code}{national}"
             # A leading space forces parsing by libphonenumber.
             assert _judged(text) == _judged(f" {text}"), text
+
+
+@pytest.mark.parametrize("region", sorted(SUPPORTED_REGIONS))
+def test_no_prefix_makes_a_number_another_one(region: str) -> None:
+    example = example_number_for_type(region, PhoneNumberType.MOBILE)
+    if example is None:
+        return
+    plain, code = str(example.national_number), example.country_code
+    metadata = PhoneMetadata.metadata_for_region(region)
+    trunk = (metadata and metadata.national_prefix) or "0"
+    for prefix in {trunk * count for count in range(4)} | {"0", "00", "000", f"{trunk}0", f"0{trunk}"}:
+        once = _judged(f"+{code}{prefix}{plain}")
+        # A single prefix is not dialled from abroad; it is left out, or the number is refused.
+        assert once is None or _judged(f" {once}") == once, prefix
+
+
+@pytest.mark.parametrize(
+    "text", ["+234 0 0803 123 6789", "+23400 0803 123 6789", "+49 0 0 151 23456789", "+44 00 7400 123456"]
+)
+def test_several_prefixes_are_refused(text: str) -> None:
+    with pytest.raises(InvalidContact):
+        normalise_phone(text)
 
 
 def _judged(text: str) -> str | None:
