@@ -104,9 +104,9 @@ def add_latencies(
     p50: Target | None = None,
     p99: Target | None = None,
 ) -> None:
-    """Add the percentiles of each run. Raises ValueError for a run without OTPs."""
+    """Add the percentiles of each run. Raises ValueError for a run that sent nothing."""
     if not all(runs_ms):
-        raise ValueError(f"{group}: no OTP reached the vendor")
+        raise ValueError(f"{group}: nothing reached the vendor")
 
     def of_each(percent: float) -> list[float]:
         return [percentile_of(run, percent) for run in runs_ms]
@@ -117,7 +117,7 @@ def add_latencies(
     report.add("longest", of_each(100), "ms", group=group)
     counts = [len(run) for run in runs_ms]
     note = "" if min(counts) >= SAMPLES_MIN else "too few for a p99"
-    report.add("OTPs", counts, "", at_least(SAMPLES_MIN), group=group, note=note)
+    report.add("notifications", counts, "", at_least(SAMPLES_MIN), group=group, note=note)
 
 
 def curves(runs_ms: Mapping[str, Sequence[Sequence[float]]]) -> Series:

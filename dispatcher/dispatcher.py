@@ -271,18 +271,20 @@ class Dispatcher(Rounds):
                 self._slow_down(error.status, number)
             self._slots.release(id)
             return await self._refused(claim, error)
-        self._measure(claim.lane, asked)
+        self._measure(claim, asked)
         if started:
             return True
         self._slots.release(id)
         self._prefetched.take(claim.id)
         return await self._wake(claim, number)
 
-    def _measure(self, lane: Lane, asked: float) -> None:
+    def _measure(self, claim: Claim, asked: float) -> None:
         """Note how long a start took, unless its lane is one tenant's."""
-        now, burst = time.monotonic(), bool(self._turns.bursting(lane))
-        if not burst or self._turns.is_contended(lane, now):
-            self._turns.start_room.took(now - asked, burst=burst)
+        now, bursting = time.monotonic(), self._turns.bursting(claim.lane)
+        if not bursting or self._turns.is_contended(claim.lane, now):
+            others = self._turns.active(claim.lane, now) - bursting
+            own = bool(others) and turn_of(claim.tenant) in bursting
+            self._turns.start_room.took(now - asked, now, burst=bool(bursting), own=own)
 
     async def _wake(self, claim: Claim, number: int) -> bool:
         """Wake a running workflow whose notification is due: it has missed a change in the ledger."""

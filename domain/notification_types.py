@@ -15,6 +15,7 @@ from domain.fairness import turn_of
 from domain.limit_policy import DEFAULT_LIMITS, Limit, Seconds, SharedLimit
 from domain.notification import Channel, Content, Lane
 from domain.sms_policy import SmsPolicy
+from domain.tenant_names import Tenant
 
 Price = Annotated[Decimal, Field(ge=0, max_digits=12)]
 
@@ -201,9 +202,9 @@ class DispatchPolicy(BaseModel):
     weights: dict[Lane, Annotated[int, Field(gt=0)]] = Field(
         default_factory=lambda: {Lane.CRITICAL: 8, Lane.HIGH: 4, Lane.NORMAL: 2, Lane.BULK: 1}
     )
-    tenant_weights: dict[str, Annotated[int, Field(gt=0, le=1000)]] = Field(default_factory=dict[str, int])
+    tenant_weights: dict[Tenant, Annotated[int, Field(gt=0, le=1000)]] = Field(default_factory=dict[str, int])
     """Each tenant's share of a lane and of a provider's rate, where it is not 1."""
-    contended_slowdown: Annotated[float, Field(ge=1.1, le=1000)] = 1.5
+    contended_slowdown: Annotated[float, Field(ge=1.1, le=1000)] = 1.4
     """While several tenants are active in a lane: how many times as long as usual requests to Temporal and
     the ledger may take before a burst of one of them is slowed down.
     """

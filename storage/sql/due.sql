@@ -13,7 +13,7 @@ WITH turns AS (
     SELECT found.dedicated_workflow, found.turn, found.place, COALESCE(own.weight, 1) AS weight,
            LEAST(ceil($2::float8 * COALESCE(own.weight, 1) / sum(COALESCE(own.weight, 1)) OVER ()),
                  CASE WHEN own.turn IS NULL THEN $9 ELSE own.room END)::bigint AS share
-    FROM due_turns_v1($1, $4, $10, 1000) AS found
+    FROM due_turns_v1($1, $4, $10, 4000) AS found
          LEFT JOIN unnest($6::integer[], $7::integer[], $8::integer[]) AS own (turn, weight, room)
          ON own.turn = found.turn
     WHERE found.dedicated_workflow OR found.turn <> ALL($5::integer[])
@@ -62,7 +62,7 @@ WITH turns AS (
     SELECT found.turn, found.place, COALESCE(own.weight, 1) AS weight,
            LEAST(ceil($2::float8 * COALESCE(own.weight, 1) / sum(COALESCE(own.weight, 1)) OVER ()),
                  own.room)::bigint AS share
-    FROM due_turns_v1($1, '{false}', $9, 1000) AS found
+    FROM due_turns_v1($1, '{false}', $9, 4000) AS found
          LEFT JOIN unnest($6::integer[], $7::integer[], $8::integer[]) AS own (turn, weight, room)
          ON own.turn = found.turn
     WHERE $5::integer[] IS NULL OR found.turn = ANY($5::integer[])
@@ -119,4 +119,4 @@ SELECT input.lane, found.turn, (SELECT count(*) FROM (
     SELECT FROM due
     WHERE due.lane = input.lane AND dedicated_workflow = false AND due.turn = found.turn AND due_at <= now()
     LIMIT $2) AS counted) AS count
-FROM unnest($1::smallint[]) AS input (lane) CROSS JOIN LATERAL due_turns_v1(input.lane, '{false}', $3, 1000) AS found
+FROM unnest($1::smallint[]) AS input (lane) CROSS JOIN LATERAL due_turns_v1(input.lane, '{false}', $3, 4000) AS found

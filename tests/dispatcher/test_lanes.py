@@ -1,6 +1,7 @@
 """How slots are shared and when claiming slows down, over real claims and a fake Temporal."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from uuid import UUID
@@ -15,7 +16,8 @@ from delivery.slots import InFlightSlots
 from dispatcher.dispatcher import Dispatcher, lane_turns
 from dispatcher.listener import Listener
 from dispatcher.loop import run_rounds
-from domain.fairness import ROOM, Turns, turn_of
+from domain import fairness
+from domain.fairness import SAMPLES, UNDER_WAY, Turns, turn_of
 from domain.notification import Lane, Notification
 from domain.notification_types import DispatchPolicy
 from storage.group import LedgerUnavailable
@@ -23,6 +25,8 @@ from storage.ledger import Ledger
 from telemetry.metrics import Metrics
 
 Begin = Callable[..., FakeTemporal]
+
+LATE = "UPDATE due SET due_at = now() - interval '1 min' WHERE turn = $1"
 
 
 @pytest_asyncio.fixture
@@ -36,6 +40,7 @@ async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
         in_flight_max: int = 1,
         prefetched: PrefetchCache | None = None,
         ledger: Ledger | None = None,
+        turns: Turns | None = None,
         **temporal: object,
     ) -> FakeTemporal:
         slots = InFlightSlots(in_flight_max)
@@ -51,7 +56,7 @@ async def begin(harness: WorkerHarness, database: str) -> AsyncIterator[Begin]:
             prefetched or PrefetchCache(),
             listener,
             metrics,
-            Turns(),
+            turns or Turns(),
         )
         tasks.append(asyncio.create_task(run_rounds(dispatcher)))
         return fake
@@ -188,9 +193,7 @@ async def test_a_burst_is_held_back_while_another_tenant_is_active(
     harness: WorkerHarness, begin: Begin
 ) -> None:
     tenants = await _of(harness, "burst", 60) | await _of(harness, "quiet", 3)
-    await harness.execute(
-        "UPDATE due SET due_at = now() - interval '1 min' WHERE turn = $1", turn_of("burst")
-    )
+    await harness.execute(LATE, turn_of("burst"))
     fake = begin(in_flight_max=40, holds=True)
     await until(lambda: _is(fake, 1))
     # Nobody has been active before: the first round knows of no contention.
@@ -198,15 +201,70 @@ async def test_a_burst_is_held_back_while_another_tenant_is_active(
     for _ in range(3):
         held = len(fake.started)
         await until(lambda: _is(fake, held + 1))  # noqa: B023 (awaited in this turn)
-        assert 1 <= Counter(tenants[id] for id in fake.under_way())["burst"] <= 2 * ROOM
+        assert 1 <= Counter(tenants[id] for id in fake.under_way())["burst"] <= 2
         more = await _of(harness, "quiet", 2)
         tenants |= more
         await until(lambda: _are(fake, more))  # noqa: B023 (awaited in this turn)
-        assert 1 <= Counter(tenants[id] for id in fake.under_way())["burst"] <= 2 * ROOM
+        assert 1 <= Counter(tenants[id] for id in fake.under_way())["burst"] <= 2
         fake.release(len(fake.started))
     fake.holds = False
     fake.release(len(fake.started))
     await until(lambda: _is(fake, len(tenants)))
+
+
+async def test_a_burst_goes_one_at_a_time_once_requests_are_slow(
+    harness: WorkerHarness, begin: Begin
+) -> None:
+    turns = Turns()
+    for took_s, burst in [(1e-6, False)] + [(1.0, True)] * 6:
+        for _ in range(SAMPLES):
+            turns.start_room.took(took_s, time.monotonic(), burst=burst)
+    tenants = await _of(harness, "burst", 20)
+    await harness.execute(LATE, turn_of("burst"))
+    for tenant in ("burst", "quiet"):
+        turns.claimed(Lane.HIGH, turn_of(tenant), time.monotonic(), 60.0 if tenant == "burst" else 0.0)
+    fake = begin(in_flight_max=40, holds=True, turns=turns)
+    for _ in range(2):
+        held = len(fake.started)
+        await until(lambda: _is(fake, held + 1))  # noqa: B023 (awaited in this turn)
+        quiet = await _of(harness, "quiet", 3)
+        tenants |= quiet
+        await until(lambda: _are(fake, quiet))  # noqa: B023 (awaited in this turn)
+        assert Counter(tenants[id] for id in fake.under_way()) == {"burst": 1, "quiet": 3}
+        fake.release(len(fake.started))
+    # What may be the beginning of another burst is limited from its first claim on.
+    tenants |= await _of(harness, "quiet", 12)
+    await until(lambda: _under_way(fake, tenants, "quiet", UNDER_WAY))
+    await until(lambda: _under_way(fake, tenants, "burst", 1))
+    assert Counter(tenants[id] for id in fake.under_way()) == {"burst": 1, "quiet": UNDER_WAY}
+
+
+async def test_a_burst_waits_for_the_passes_of_others_and_is_measured_by_them(
+    harness: WorkerHarness, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fairness, "YIELD_S", 60.0)
+    turns, measured = Turns(), list[bool]()
+
+    def took(*_: float, burst: bool, own: bool = False) -> None:
+        assert burst
+        measured.append(own)
+
+    monkeypatch.setattr(turns.start_room, "took", took)
+    tenants = await _of(harness, "quiet", 2)
+    for tenant, late_s in (("burst", 60.0), ("quiet", 0.0)):
+        turns.claimed(Lane.HIGH, turn_of(tenant), time.monotonic(), late_s)
+    fake = begin(in_flight_max=40, holds=True, turns=turns)
+    await until(lambda: _is(fake, 2))
+    tenants |= await _of(harness, "burst", 3)
+    await harness.execute(LATE, turn_of("burst"))
+    tenants |= await _of(harness, "quiet", 1)
+    await until(lambda: _is(fake, 3))
+    assert {tenants[id] for id in fake.started} == {"quiet"}
+    fake.release(3)
+    await until(lambda: _is(fake, 4))
+    assert tenants[fake.started[-1]] == "burst"
+    await until(lambda: _has(measured, 4))
+    assert measured == [False, False, False, True]
 
 
 async def test_a_slow_start_delays_no_other(harness: WorkerHarness, begin: Begin) -> None:
@@ -218,6 +276,14 @@ async def test_a_slow_start_delays_no_other(harness: WorkerHarness, begin: Begin
     assert slow not in fake.started
     fake.answer.set()
     await until(lambda: _are(fake, {slow}))
+
+
+async def _has(items: list[bool], count: int) -> bool:
+    return len(items) == count
+
+
+async def _under_way(fake: FakeTemporal, tenants: dict[str, str], tenant: str, least: int) -> bool:
+    return Counter(tenants[id] for id in fake.under_way())[tenant] >= least
 
 
 async def _are(fake: FakeTemporal, ids: Collection[str]) -> bool:

@@ -4,8 +4,21 @@ from itertools import pairwise
 
 import pytest
 
-from domain.fairness import BACKLOG_S, CONTENDED_S, ROOM, ROOM_MIN, SAMPLES, Room, Turns, turn_of
+from domain.fairness import (
+    ALONE_S,
+    BACKLOG_S,
+    CONTENDED_S,
+    ROOM_MIN,
+    SAMPLES,
+    UNDER_WAY,
+    YIELD_S,
+    Room,
+    Turns,
+    turn_of,
+)
 from domain.notification import Lane
+
+FIRST = 4.0
 
 
 def test_a_tenant_alone_does_not_contend() -> None:
@@ -79,23 +92,29 @@ def test_a_burst_that_is_over_is_forgotten() -> None:
 
 def _requests(room: Room, seconds: float, samples: int = 1, *, burst: bool = True) -> None:
     for _ in range(samples * SAMPLES):
-        room.took(seconds, burst=burst)
+        room.took(seconds, 0.0, burst=burst)
+
+
+def test_a_burst_of_starts_begins_one_at_a_time() -> None:
+    turns = Turns()
+    assert turns.start_room.rest_s > 0
+    assert turns.batch_rooms[Lane.BULK].rest_s == 0
 
 
 def _known(usual_s: float, room_max: float = 50, slow_ratio: float = 1.5) -> Room:
     """A room that knows what is usual from before the burst."""
-    room = Room(room_max, slow_ratio)
+    room = Room(room_max, slow_ratio, FIRST)
     _requests(room, usual_s, 5, burst=False)
     return room
 
 
-def _left(room: Room, under_way: int, now: float) -> int:
-    return room.rooms([1], {}, {1: under_way, 2: 5}, now)[1]
+def _left(room: Room, under_way: int, now: float, others: int = 0) -> int:
+    return room.rooms([1], {}, {1: under_way, 2: others}, now)[1]
 
 
 def test_a_room_grows_to_its_limit_while_requests_take_as_long_as_usual() -> None:
     room, places = _known(0.01), list[int]()
-    assert room.places == ROOM
+    assert room.places == FIRST
     for _ in range(40):
         _requests(room, 0.01)
         places.append(room.places)
@@ -114,7 +133,7 @@ def test_a_room_shrinks_at_once_while_requests_are_slow_and_recovers(usual_s: fl
 
 
 def test_a_burst_without_a_time_before_it_is_held_to_its_own_beginning() -> None:
-    room = Room(50, 1.5)
+    room = Room(50, 1.5, FIRST)
     _requests(room, 0.01, 3)
     _requests(room, 0.02, 4)
     assert room.places == 1
@@ -124,7 +143,7 @@ def test_one_slow_request_is_not_slowness() -> None:
     room = _known(0.01)
     for _ in range(40):
         for number in range(SAMPLES):
-            room.took(5 if number % 3 == 0 else 0.01, burst=True)
+            room.took(5 if number % 3 == 0 else 0.01, 0.0, burst=True)
     assert room.places == 50
 
 
@@ -137,9 +156,9 @@ def test_what_stays_slow_without_the_burst_becomes_usual() -> None:
 def test_the_next_burst_begins_as_the_first_one_did() -> None:
     room = _known(0.01)
     _requests(room, 0.05, 3)
-    assert room.places < ROOM
+    assert room.places < FIRST
     _requests(room, 0.01, 30, burst=False)
-    assert room.places == ROOM
+    assert room.places == FIRST
     grown = _known(0.01)
     _requests(grown, 0.01, 40)
     _requests(grown, 0.01, 3, burst=False)
@@ -162,7 +181,7 @@ def test_a_room_is_divided_by_weight_and_may_wait_until_half_of_it_is_free() -> 
 def test_a_small_room_is_one_at_a_time_with_rests() -> None:
     room = _known(0.01)
     _requests(room, 0.016, 6)
-    assert (room.places, room.largest) == (1, ROOM)
+    assert (room.places, room.largest) == (1, UNDER_WAY)
     assert room.rest_s > 0
     assert _left(room, 0, 100.0) == 0
     assert _left(room, 0, 100.0 + room.rest_s / 2) == 0
@@ -170,6 +189,33 @@ def test_a_small_room_is_one_at_a_time_with_rests() -> None:
     assert _left(room, 0, 100.0 + room.rest_s) == 1
     assert _left(room, 1, 101.0) == 0
     assert _left(room, 0, 102.0) == 0, "it rests after each"
+
+
+def test_a_small_room_waits_a_moment_for_others() -> None:
+    room = _known(0.01)
+    _requests(room, 0.016, 6)
+    assert _left(room, 0, 100.0, others=3) == 0
+    rested = 100.0 + room.rest_s
+    assert _left(room, 0, rested, others=3) == 0
+    assert room.resting_s(rested) == pytest.approx(YIELD_S)
+    assert _left(room, 0, rested, others=0) == 1, "none is under way any more"
+    assert _left(room, 0, rested + YIELD_S, others=3) == 1, "nobody waits for ever"
+    assert _left(_known(0.01), 0, 100.0, others=3) == FIRST, "a larger room is shared"
+
+
+def test_a_bursts_own_requests_do_not_speak_for_others() -> None:
+    room = _known(0.01)
+    _requests(room, 0.016, 6)
+    rest_s, now = room.rest_s, 0.0
+    for _ in range(SAMPLES - 1):
+        room.took(0.016, now, burst=True)
+        for _ in range(SAMPLES):
+            room.took(0.01, now + ALONE_S / 2, burst=True, own=True)
+        now += ALONE_S
+    assert room.rest_s == rest_s
+    for _ in range(20 * SAMPLES):
+        room.took(0.01, now, burst=True, own=True)
+    assert room.places > 1, "no others are left that could be slow"
 
 
 def test_a_room_never_closes() -> None:

@@ -9,7 +9,7 @@ import pytest_asyncio
 from ledger_case import submission
 
 from domain.fairness import Shares, turn_of
-from domain.notification import Lane, Strategy
+from domain.notification import LANE_RANK, Lane, Strategy
 from storage.batch_queue import BatchQueue
 from storage.ledger import Ledger
 from storage.maintenance import requeue_live_without_due
@@ -48,6 +48,10 @@ class Claims:
         self._queue = queue
         self._tenants = tenants
         self._after = 0
+
+    def begin_after(self, turn: int) -> None:
+        """Let the next claim begin there."""
+        self._after = turn
 
     async def accept(self, tenant: str, count: int, **changes: object) -> None:
         self._tenants.update(dict.fromkeys(await _accept(self._ledger, tenant, count, **changes), tenant))
@@ -198,3 +202,19 @@ async def test_a_requeued_notification_has_its_tenants_turn(ledger: Ledger, pool
         )
     assert await requeue_live_without_due(pool, 1000)
     assert await pool.fetchval("SELECT turn FROM due WHERE id = $1", id) == turn_of("lost")
+
+
+@pytest.mark.parametrize("begin", [-(2**31), -(2**30), 0, 2**30, 2**31 - 1])
+async def test_one_claim_passes_over_thousands_of_tenants_with_nothing_due_yet(
+    claims: Claims, pool: Pool, begin: int
+) -> None:
+    await pool.execute(
+        "INSERT INTO due (id, lane, dedicated_workflow, turn, due_at)"
+        " SELECT gen_random_uuid(), $1, kind, (n * 1200000::bigint - 2100000000)::integer,"
+        " now() + interval '1 hour'"
+        " FROM generate_series(0, 3500) AS n, unnest('{true,false}'::boolean[]) AS kind",
+        LANE_RANK[Lane.NORMAL],
+    )
+    await claims.accept("bank", 1)
+    claims.begin_after(begin)
+    assert await claims.claim(20) == ["bank"]
