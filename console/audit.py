@@ -92,8 +92,7 @@ def verify(
     check = ChainCheck(chain_key(endpoints.secret_key()), bytes.fromhex(expect) if expect else None)
 
     async def read(pool: "Pool") -> None:
-        async for entry in AuditReader(pool).chain():
-            check.take(entry)
+        await AuditReader(pool).read_chain(check.take)
         check.finish()
 
     try:

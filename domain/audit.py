@@ -63,6 +63,8 @@ class Action(StrEnum):
     """A user's device tokens were read in clear."""
     SUPPRESSIONS_READ = "suppressions.read"
     """Suppressed addresses were read in clear."""
+    MESSAGE_IDS_READ = "message_ids.read"
+    """The message ids of a notification's attempts through WhatsApp, which contain the number, were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,17 @@ class StoredEntry:
     hash: bytes
 
 
+class ReasonMissing(Exception):
+    """An act lacks the reason that the settings require."""
+
+
+def justified(origin: Origin, *, required: bool) -> Origin:
+    """The origin of an act. Raises ReasonMissing if a reason is `required` and there is none."""
+    if required and not origin.reason:
+        raise ReasonMissing
+    return origin
+
+
 class ChainBroken(Exception):
     """The log is not as it was written. `sequence` is the first entry that is wrong."""
 
@@ -172,6 +185,12 @@ class ChainCheck:
     def take(self, entry: StoredEntry) -> None:
         """Check the next entry. Raises ChainBroken."""
         sequence, previous = (self.last.sequence, self.last.hash) if self.last else (0, GENESIS)
+        if entry.sequence <= sequence:
+            raise ChainBroken(
+                entry.sequence,
+                f"entry {entry.sequence} was not written by this installation: numbers begin at 1 and do not "
+                "repeat",
+            )
         if entry.sequence != sequence + 1:
             raise ChainBroken(sequence + 1, _missing(sequence + 1, entry.sequence - 1))
         if not hmac.compare_digest(entry.hash, _hash(self._key, entry)):
@@ -201,4 +220,4 @@ class ChainCheck:
 
 
 def _missing(first: int, last: int) -> str:
-    return f"entry {first} is missing" if first >= last else f"entries {first} to {last} are missing"
+    return f"entry {first} is missing" if first == last else f"entries {first} to {last} are missing"

@@ -1,17 +1,21 @@
 """Reads the audit log: pages of entries for operators, and the whole chain to verify it."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, TypeGuard
 
-from domain.audit import Origin, StoredEntry
+from domain.audit import Details, Origin, StoredEntry
 from storage.outages import ask
 from storage.postgres import Pool
 from storage.statements import statement
 
 CHAIN_ROWS: Final = 1000
 """How many entries of the chain are read at once."""
+_UNREADABLE: Final[Details] = {"unreadable": True}
+"""In place of details that no entry has."""
+_NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +67,39 @@ class AuditReader:
         query = statement("list_audit_entries").replace("/* conditions */", conditions)
         return [_stored(row) for row in await ask(self._pool, query, *values)]
 
-    async def chain(self) -> AsyncIterator[StoredEntry]:
-        """Every entry, in the order of the chain."""
-        last = 0
-        while found := await self._pool.fetch(statement("read_audit_chain"), last, CHAIN_ROWS):
-            for row in found:
-                yield _stored(row)
-            last = found[-1]["sequence"]
+    async def read_chain(self, take: Callable[[StoredEntry], object]) -> None:
+        """Pass every entry to `take`, in the order of the chain.
+
+        Each row is passed, also one that Herald did not write. What no entry has is replaced so that it does
+        not fit its hash: a missing number is 0, and a missing hash is empty.
+        """
+        async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            async for row in connection.cursor(statement("read_audit_chain"), prefetch=CHAIN_ROWS):
+                take(_stored(row))
 
 
 def _stored(row: Any) -> StoredEntry:
     origin = Origin(row["actor"], row["actor_name"], row["tenant"], row["reason"], row["request_id"])
-    what = (row["action"], row["subject"], row["before"], row["after"])
-    return StoredEntry(row["sequence"], row["at"], origin, *what, row["previous"], row["hash"])
+    what = (row["action"], row["subject"], _details(row["before"]), _details(row["after"]))
+    hashes = (row["previous"] or b"", row["hash"] or b"")
+    return StoredEntry(row["sequence"] or 0, row["at"] or _NO_TIME, origin, *what, *hashes)
+
+
+def _details(text: str | None) -> Details | None:
+    """The details in this JSON. Where Herald did not write it, it may be too large or too deep to read."""
+    if text is None:
+        return None
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
+    return read if _are_details(read) else _UNREADABLE
+
+
+def _are_details(read: object) -> TypeGuard[Details]:
+    return isinstance(read, dict) and all(map(_is_value, read.values()))
+
+
+def _is_value(value: object) -> bool:
+    inner = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    return not isinstance(value, float) and all(isinstance(one, str) for one in inner)

@@ -12,6 +12,8 @@ from storage.group import GroupCommit, Observe
 from storage.postgres import Connection, Pool
 from storage.statements import statement
 
+VIEWS_AT_ONCE = 25
+"""How many views are read before others may run: their metadata, of 16 KB each, is decoded at once."""
 LOOKS_MAX = 10_000
 """How many notifications are examined for a page: some 20 ms, whatever the size of the ledger."""
 
@@ -99,8 +101,13 @@ class Queries:
 
     async def notifications(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Row]:
         """The views of several notifications by id; those that do not exist are missing."""
-        rows = await self._pool.fetch(statement("notification_view"), list(ids))
-        return {row["id"]: dict(row) for row in rows if row["tenant"] == tenant}
+        found: dict[UUID, Row] = {}
+        for start in range(0, len(ids), VIEWS_AT_ONCE):
+            rows = await self._pool.fetch(
+                statement("notification_view"), list(ids[start : start + VIEWS_AT_ONCE])
+            )
+            found |= {row["id"]: dict(row) for row in rows if row["tenant"] == tenant}
+        return found
 
     async def list_positions(
         self, tenant: str, matching: Filter, limit: int, after: Position | None = None

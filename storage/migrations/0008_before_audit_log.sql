@@ -1,10 +1,11 @@
 -- The audit log: every act of an operator and every reading in clear, in one chain of hashes (domain/audit.py).
 
 -- `tenant`: whose object it is about; NULL: the installation's. `before` and `after` hold masked values only.
--- `sequence` has no gaps: it is assigned under a lock, in the transaction of the act.
+-- `sequence` begins at 1 and has no gaps: it is assigned under a lock, in the transaction of the act. `at` is a time
+-- that every client can read.
 CREATE TABLE audit_log (
-    sequence   bigint PRIMARY KEY,
-    at         timestamptz NOT NULL,
+    sequence   bigint PRIMARY KEY CHECK (sequence > 0),
+    at         timestamptz NOT NULL CHECK (at >= '2000-01-01 00:00Z' AND at < '9999-01-01 00:00Z'),
     actor      text NOT NULL,
     actor_name text NOT NULL,
     tenant     text,

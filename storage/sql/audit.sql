@@ -14,12 +14,16 @@ FROM unnest($1::audit_entry_v1[])
 -- name: list_audit_entries
 -- A page of the audit log, newest first. storage/audit_queries.py replaces the marker with conditions, so that each
 -- combination is a statement with its own plan.
-SELECT sequence, at, actor, actor_name, tenant, action, subject, before, after, reason, request_id, previous, hash
+SELECT sequence, at, actor, actor_name, tenant, action, subject, before::text AS before, after::text AS after, reason,
+       request_id, previous, hash
 FROM audit_log
 WHERE true /* conditions */
 ORDER BY at DESC, sequence DESC LIMIT $1
 
 -- name: read_audit_chain
--- The next entries of the audit log after $1, in the order of the chain.
-SELECT sequence, at, actor, actor_name, tenant, action, subject, before, after, reason, request_id, previous, hash
-FROM audit_log WHERE sequence > $1 ORDER BY sequence LIMIT $2
+-- Every row of the audit log, whatever its number, in the order of the chain. A time that the table does not accept is
+-- NULL: it may be one that no client can read.
+SELECT sequence, CASE WHEN at >= '2000-01-01 00:00Z' AND at < '9999-01-01 00:00Z' THEN at END AS at,
+       actor, actor_name, tenant, action, subject, before::text AS before, after::text AS after, reason, request_id,
+       previous, hash
+FROM audit_log ORDER BY sequence

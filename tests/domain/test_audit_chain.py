@@ -87,7 +87,11 @@ def test_a_changed_field_is_found(field: str) -> None:
         (lambda e: e[1:], "entry 1 is missing", 1),
         (lambda e: e[:2] + e[4:], "entries 3 to 4 are missing", 3),
         (lambda e: [*e[:2], e[3], e[2], *e[4:]], "entry 3 is missing", 3),
-        (lambda e: [*e[:3], e[2], *e[3:]], "entry 4 is missing", 4),
+        (lambda e: [*e[:3], e[2], *e[3:]], "entry 3 was not written by this installation", 3),
+        (lambda e: [replace(e[0], sequence=0), *e], "entry 0 was not written by this installation", 0),
+        (lambda e: [replace(e[0], sequence=-7), *e], "entry -7 was not written by this installation", -7),
+        (lambda e: [replace(e[0], sequence=0)], "entry 0 was not written by this installation", 0),
+        (lambda e: [*e, replace(e[0], sequence=2**63 - 1)], f"entries 7 to {2**63 - 2} are missing", 7),
         # Two entries have exchanged their numbers.
         (
             lambda e: [*e[:2], replace(e[3], sequence=3), replace(e[2], sequence=4), *e[4:]],

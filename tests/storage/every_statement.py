@@ -179,7 +179,7 @@ def _installation(now: datetime) -> dict[str, Query]:
         "list_providers": Query(whole="one row per provider"),
         "append_audit_entries": Query(([_audit_entry(now)],)),
         "lock_audit_log": Query(whole="only the last entry is read"),
-        "read_audit_chain": Query((7, 10)),
+        "read_audit_chain": Query(rows_max=ROWS + FEW, whole="the chain is verified whole"),
         "record_circuit": Query(("twilio", "open")),
         "set_provider_status": Query(("twilio", "drained")),
     }
