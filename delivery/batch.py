@@ -122,7 +122,8 @@ class Batch:
             claims = await self._claim(min(portion, self._policy.batch_size - self._taken), rooms)
             burst = bool(self._turns.bursting(self._lane))
             if claims and (contended or not burst):
-                self._turns.batch_rooms[self._lane].took(time.monotonic() - started, burst=burst)
+                now = time.monotonic()
+                self._turns.batch_rooms[self._lane].took(now - started, now, burst=burst)
             if claims:
                 await self._begin(claims, started + self._policy.lease_s - LEASE_LEFT_S)
                 idle_since = time.monotonic()

@@ -88,8 +88,15 @@ class ProviderCalls:
         self._counts_in_flight = counts_in_flight
 
     async def reserve(self, provider: str, tenant: str) -> str | None:
-        """Reserve a call for a tenant. Returns the reason if refused; else `send` or `repeat` must follow."""
+        """Reserve a call for a tenant. Returns the reason if refused.
+
+        Else `send`, `repeat` or `give_back` must follow.
+        """
         return await self._health.enter(provider, tenant)
+
+    async def give_back(self, provider: str) -> None:
+        """Release a call that was reserved and is not made."""
+        await self._health.give_back(provider)
 
     async def send(self, snapshot: DeliverySnapshot, call: Call) -> MadeCall | None:
         """Send for the first time, as a new attempt. None: the delivery changed; read it again.

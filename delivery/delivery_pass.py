@@ -80,12 +80,7 @@ class DeliveryPass:
     async def _send(self, snapshot: DeliverySnapshot, call: Call) -> PassResult | None:
         # The limit's window starts at the send: a later send moves its place, or has lost it.
         counts = bool(snapshot.delivery.attempts) or self._limits.cost_counts(snapshot.delivery.channel)
-        while True:
-            if counts and (above := await self._above_limit(snapshot, call)):
-                return await self._apply(snapshot, above)
-            refused = await self._calls.reserve(call.candidate.provider, snapshot.notification.tenant)
-            if refused is None:
-                break
+        while refused := await self._calls.reserve(call.candidate.provider, snapshot.notification.tenant):
             snapshot = snapshot.with_blocked(call.candidate.provider, refused)
             decision = decide(snapshot)
             if not isinstance(decision, Call):
@@ -94,6 +89,10 @@ class DeliveryPass:
                 )
                 return await self._apply(snapshot, decision)
             call = decision
+        # After the call is reserved: the cost of a call that is not made would keep others from sending.
+        if counts and (above := await self._above_limit(snapshot, call)):
+            await self._calls.give_back(call.candidate.provider)
+            return await self._apply(snapshot, above)
         made = await self._calls.send(snapshot, call)
         if made is None:
             return None

@@ -97,7 +97,10 @@ class ProviderHealth:
         return not slow and self._in_flight[name] < IN_FLIGHT_MAX
 
     async def enter(self, name: str, tenant: str) -> str | None:
-        """Reserve a call for a tenant. Returns the reason if refused; else `call` or `leave` must follow."""
+        """Reserve a call for a tenant. Returns the reason if refused.
+
+        Else `call`, `leave` or `give_back` must follow.
+        """
         if not self._circuits[name].enter(time.monotonic()):
             return "circuit_open"
         rate = self._catalog.provider(name).rate_per_s
@@ -110,6 +113,12 @@ class ProviderHealth:
     def leave(self, name: str) -> None:
         """Release the reservation of a call that was not made."""
         self._circuits[name].left()
+
+    async def give_back(self, name: str) -> None:
+        """Release the reservation of a call that was not made, and its token: others may use it."""
+        self.leave(name)
+        if self._catalog.provider(name).rate_per_s is not None:
+            await self._limiter.give_back(name)
 
     @contextmanager
     def call(self, name: str, *, counts_in_flight: bool = True) -> Generator[None]:

@@ -100,12 +100,22 @@ class CallbackRequest:
     now: datetime
 
 
+UNSIGNED_BYTES_MAX = 65_536
+"""The most that is read of a callback whose signature is in its fields: it reports one event."""
+
+
 class CallbackRefused(Exception):
     """The callback's signature, age or form is wrong. `code` is stable. Nothing of it may be stored."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
         self.code = code
+
+
+def refuse_long(request: CallbackRequest) -> None:
+    """Refuse a callback that is too long to be read before its signature is known. Raises CallbackRefused."""
+    if len(request.body) > UNSIGNED_BYTES_MAX:
+        raise CallbackRefused("malformed", f"the callback is longer than {UNSIGNED_BYTES_MAX // 1024} KiB")
 
 
 class LookupFailed(Exception):

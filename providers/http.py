@@ -29,6 +29,10 @@ BODY_BYTES_MAX = 8 * 1024 * 1024
 RETRY_AFTER_S_MAX = 86_400.0
 
 _CODE = re.compile(r"[^a-z0-9_.:-]+")
+_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no header may contain. aiohttp would raise only once it is connected, when nobody can say any more
+that nothing was sent.
+"""
 _NOT_PROCESSED_REDIRECTS = frozenset({301, 302, 307, 308})
 
 
@@ -115,13 +119,15 @@ class VendorClient:
             sent.update(headers)
         if auth:
             sent["Authorization"] = _basic(*auth)
+        if any(_UNSENDABLE.search(name + value) for name, value in sent.items()):
+            return RequestFailed(Written.NO, "header_invalid")
         reached = Progress()
         token = progress.set(reached)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._exchange(method, self._url(path, params), sent, body)
         except Exception as error:
-            # No unexpected error of the transport may look like "nothing was sent".
+            # Once connected, no unexpected error may look like "nothing was sent".
             return _classify(error, reached)
         finally:
             progress.reset(token)
@@ -200,6 +206,7 @@ def _classify(error: Exception, reached: Progress) -> RequestFailed:
         for kind, code in _NOT_WRITTEN:
             if isinstance(error, kind):
                 return RequestFailed(Written.NO, code)
+        return RequestFailed(Written.NO, code_of(f"client_error.{type(error).__name__}"))
     if isinstance(error.__cause__, ContentEncodingError):
         return RequestFailed(Written.MAYBE, "answer_malformed")
     for kind, code in _MAYBE_WRITTEN:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
-from providers.base import CallbackRefused, CallbackRequest
+from providers.base import CallbackRefused, CallbackRequest, refuse_long
 
 SIGNATURE_AGE_S_MAX: Final = 1200
 """Mailgun retries a refused webhook after 5, then 10 minutes, and does not say whether it signs it again."""
@@ -25,6 +25,7 @@ def read_callback(
     request: CallbackRequest, signing_keys: Sequence[bytes], tokens: "UsedTokens"
 ) -> dict[str, Any]:
     """The event of a webhook that Mailgun signed with one of the keys. Raises CallbackRefused."""
+    refuse_long(request)
     try:
         body = json.loads(request.body)
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from providers.base import CallbackRefused, CallbackRequest
+from providers.base import CallbackRefused, CallbackRequest, refuse_long
 
 FIELDS_MAX: Final = 200
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
@@ -42,6 +42,7 @@ def read_callback(request: CallbackRequest, keys: Sequence[bytes], public_url: s
             raise CallbackRefused("signature_wrong", "the status callback's body was changed")
         verify_signature("")
         return _json_fields(request.body)
+    refuse_long(request)
     pairs = _form_pairs(request.body)
     verify_signature("".join(name + value for name, value in sorted(set(pairs))))
     return dict(pairs)
