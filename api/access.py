@@ -115,11 +115,17 @@ def scope_missing(caller: Caller, scope: Scope, what: str = "This request") -> P
 
 
 def _named(request: Request) -> str | None:
-    """The tenant in the request's header, from the raw list: a look-up in `headers` costs more."""
+    """The tenant in the request's header, from the raw list: a look-up in `headers` costs more.
+
+    Raises Problem (400) if there are several.
+    """
+    named = None
     for name, value in request.scope["headers"]:
         if name == _RAW_HEADER:
-            return value.decode("latin-1")
-    return None
+            if named is not None:
+                raise Problem(400, "tenant_invalid", f"There are several {TENANT_HEADER} headers.")
+            named = value.decode("latin-1")
+    return named
 
 
 def _tenant(caller: Caller, access: Access, named: str | None) -> str | None:

@@ -9,8 +9,8 @@ from api.auth import Handler, KeyedRoute
 from api.context import AppContext, Ctx
 from api.problems import Problem
 from api.request_ids import REQUEST_ID, request_id
-from domain.access import Caller
-from domain.audit import REASON_CHARS_MAX, Origin
+from domain.access import Caller, Scope
+from domain.audit import REASON_CHARS_MAX, Origin, ReasonMissing, justified
 from telemetry.scrub import scrub
 
 REASON: Final = "Herald-Reason"
@@ -48,7 +48,7 @@ async def _origin(
     caller: Caller = request.state.caller
     return Origin(
         f"key:{caller.key}",
-        caller.name,
+        scrub(caller.name),
         request.state.tenant,
         reason=_reason(request),
         request_id=request_id(request.scope),
@@ -67,11 +67,27 @@ Acting = Annotated[Origin, Depends(_acting)]
 """Who acts, as a parameter of a route for operators. Raises Problem (400) if a required reason is missing."""
 
 
+async def _acting_if_operator(request: Request, origin: Source, ctx: Ctx) -> Origin:
+    return require_reason(ctx, origin) if may_operate(request) else origin
+
+
+ActingIfOperator = Annotated[Origin, Depends(_acting_if_operator)]
+"""As Acting if the key may operate, in a route that is the ordinary work of a client that only sends."""
+
+
+def may_operate(request: Request) -> bool:
+    """Whether the key of the request may operate."""
+    caller: Caller = request.state.caller
+    return Scope.OPERATE in caller.scopes
+
+
 def require_reason(ctx: AppContext, origin: Origin) -> Origin:
     """Return the origin of an act. Raises Problem (400) if it lacks the reason that the settings require."""
-    if ctx.reason_required and origin.reason is None:
-        raise Problem(400, "reason_missing", f"This needs a reason: send it in the header `{REASON}`.")
-    return origin
+    try:
+        return justified(origin, required=ctx.reason_required)
+    except ReasonMissing:
+        message = f"This needs a reason: send it in the header `{REASON}`."
+        raise Problem(400, "reason_missing", message) from None
 
 
 def _reason(request: Request) -> str | None:

@@ -14,6 +14,7 @@ from api.broadcast_models import RecipientIn
 from api.problems import FieldError, Problem, invalid_body
 from domain.broadcasts import LINE_BYTES_MAX, BroadcastRecipient, Refusal
 from domain.notification import Channel
+from telemetry.scrub import scrub
 
 CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
@@ -210,7 +211,7 @@ def _recipient(number: int, item: Any) -> ParsedLine:
         given = RecipientIn.model_validate(item)
     except ValidationError as error:
         first, *_ = invalid_body(error).errors
-        return Refusal(number, first.code, first.message, first.pointer)
+        return Refusal(number, first.code, first.message, scrub(first.pointer))
     return recipient_of(number, given)
 
 

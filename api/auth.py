@@ -5,6 +5,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Annotated, Any, Final
 
@@ -58,7 +59,7 @@ class Keys:
         if authorization is None:
             raise _unauthorized("api_key_missing", "Send an API key as `Authorization: Bearer hk_…`.")
         scheme, _, key = authorization.partition(" ")
-        key = key.strip()
+        key = key.strip(" \t")
         parts = split(key) if scheme.lower() == "bearer" else None
         if parts is None:
             raise _unauthorized(
@@ -86,7 +87,7 @@ class Keys:
 
     def knows(self, authorization: str | None) -> bool:
         """Return whether the header's key was valid lately, so that looking it up again is no guess."""
-        parts = split((authorization or "").partition(" ")[2].strip())
+        parts = split((authorization or "").partition(" ")[2].strip(" \t"))
         return parts is not None and parts[0] in self._cached
 
     def _begin(self, prefix: str) -> _Cached:
@@ -124,11 +125,12 @@ class KeyedRoute(APIRoute):
         async def authenticated(request: Request) -> Response:
             ctx = request.app.state.context
             caller = await _admitted(ctx.keys, ctx.rate_limits, request)
-            request.state.caller, request.state.tenant = caller, admit(caller, access, request)
+            state = request.state
+            # app.LastResort adds them to whatever is answered, errors included.
+            state.rates = partial(ctx.rate_limits.fields, caller)
+            state.caller, state.tenant = caller, admit(caller, access, request)
             refuse_unknown_query(request, known)
-            response = await handle(self.readable(request))
-            response.raw_headers += ctx.rate_limits.fields(caller)
-            return response
+            return await handle(self.readable(request))
 
         return authenticated
 
@@ -153,7 +155,10 @@ class StreamedRoute(KeyedRoute):
 async def _admitted(keys: Keys, limits: RateLimits, request: Request) -> Caller:
     """Return the holder of the request's key. Raises Problem (401, 429)."""
     limits.check_address(request.scope)
-    header = request.headers.get("authorization")
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        raise _unauthorized("api_key_invalid", "There are several Authorization headers.")
+    header = given[0] if given else None
     if limits.is_failing(request.scope) and not keys.knows(header):
         limits.key_failed(request.scope)
     try:

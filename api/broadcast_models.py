@@ -6,7 +6,18 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.fields import LocalTime, Metadata, Name, Request, Shown, Storable, Time, TimeZone, Title
+from api.fields import (
+    RATE_PER_S_MIN,
+    LocalTime,
+    Metadata,
+    Name,
+    Request,
+    Shown,
+    Storable,
+    Time,
+    TimeZone,
+    Title,
+)
 from api.models import KnownChannel, ToIn
 from domain.access import is_test
 from domain.broadcasts import Audience, Broadcast, BroadcastStatus, Refusal, Waits, Window
@@ -137,7 +148,7 @@ class BroadcastIn(Request):
         description="Template values that all recipients share. `locale` is that of numbers and dates.",
     )
     audience: Annotated[ListIn | UploadIn | QueryIn, Field(discriminator="kind")]
-    rate_per_s: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+    rate_per_s: Annotated[float, Field(ge=RATE_PER_S_MIN, le=100_000)] | None = Field(
         default=None, description="At most this many recipients are accepted per second."
     )
     window: WindowIn | None = None

@@ -13,7 +13,7 @@ from domain.templates import Message, absent_message
 
 def template_refused(body: BroadcastIn, listed: Sequence[BroadcastRecipient]) -> list[FieldError]:
     """The errors of the template together with the shared data: values that are null or blank for everyone,
-    and for a query, whose recipients have no `data`, also those that are missing. `listed`: the recipients
+    and unless the recipients are still to be uploaded, also those that nobody has. `listed`: the recipients
     of a list.
     """
     message = Message(body.template.body, body.template.title)
@@ -27,7 +27,7 @@ def template_refused(body: BroadcastIn, listed: Sequence[BroadcastRecipient]) ->
         if isinstance(body.audience, QueryIn):
             message.render({**shared, "user_id": "user"})
             return []
-        lacks = message.try_with(shared)
+        lacks = message.try_with(shared, _theirs(listed) if listed else None)
     except RenderingFailed as error:
         if not error.lacks:
             return [FieldError("/template/body", error.code, str(error))]
@@ -43,6 +43,11 @@ def _shared(body: BroadcastIn, listed: Sequence[BroadcastRecipient]) -> Mapping[
         return body.data
     overridden = set.intersection(*({*(recipient.data or ())} for recipient in listed))
     return {name: value for name, value in body.data.items() if name not in overridden}
+
+
+def _theirs(listed: Sequence[BroadcastRecipient]) -> set[str]:
+    """The names in the data of some recipient, and `user_id`."""
+    return {"user_id"}.union(*(recipient.data or () for recipient in listed))
 
 
 def _pointer(path: tuple[str, ...]) -> str:

@@ -11,8 +11,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from api import audience
-from api.acts import Acting, AuditedRoute, Source
+from api.acts import Acting, ActingIfOperator, AuditedRoute
 from api.auth import Tenant
+from api.bodies import Body
 from api.body_sizes import VALUES_MAX
 from api.broadcast_models import (
     BroadcastIn,
@@ -29,6 +30,7 @@ from api.broadcast_templates import template_refused
 from api.context import AppContext, Ctx
 from api.cursors import cursor_of, position_of
 from api.notifications import KEY_HEADER, Cursor, Limit
+from api.pages import page_of
 from api.problems import ERRORS_MAX, FieldError, Problem, documented, invalid, invalid_body, pointer
 from api.requests import has_more_values, too_many_values
 from api.submissions import key_from
@@ -70,7 +72,9 @@ _NOT_DUMPED: Final[dict[str, Any]] = {"idempotency_key": True, "audience": {"rec
         **documented(400, 413, 422),
     },
 )
-async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, origin: Source) -> Response:
+async def create(
+    body: Body[BroadcastIn], request: Request, tenant: Tenant, ctx: Ctx, origin: ActingIfOperator
+) -> Response:
     """Create a broadcast. It is stored before the response, and starts once its audience is known.
 
     202: it is new. 200 with `Idempotency-Replayed: true`: the same key and body were sent before; the
@@ -84,8 +88,7 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, 
     if isinstance(body.audience, ListIn):
         recipients, supplied["audience"]["recipients"] = await _recipients(body.audience)
     new = _new(ctx, tenant, body, key, supplied, recipients)
-    late = time_refused(datetime.now(UTC), "start_at", body.start_at, body.expires_at)
-    if errors := [late] if late else template_refused(body, recipients):
+    if errors := _refused(ctx, body, recipients):
         found = await ctx.broadcasts.named(tenant, key)
         if found is None:
             raise invalid(errors)
@@ -104,18 +107,14 @@ async def create(body: BroadcastIn, request: Request, tenant: Tenant, ctx: Ctx, 
     return Response(shown.model_dump_json(), 202 if created else 200, headers, "application/json")
 
 
-@router.get("/broadcasts", summary="List broadcasts", responses=documented(422))
-async def list_broadcasts(
-    tenant: Tenant, ctx: Ctx, cursor: Cursor = None, limit: Limit = 50
-) -> BroadcastPage:
+@router.get("/broadcasts", summary="List broadcasts", response_model=BroadcastPage, responses=documented(422))
+async def list_broadcasts(tenant: Tenant, ctx: Ctx, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List broadcasts, newest first."""
     found = await ctx.broadcasts.list_broadcasts(tenant, limit + 1, position_of(cursor) if cursor else None)
     more = len(found) > limit
     last = found[limit - 1] if more else None
-    return BroadcastPage(
-        broadcasts=[view_of(ctx, broadcast) for broadcast in found[:limit]],
-        next_cursor=cursor_of(Position(last.created_at, last.id)) if last else None,
-    )
+    next_cursor = cursor_of(Position(last.created_at, last.id)) if last else None
+    return await page_of("broadcasts", map(partial(view_of, ctx), found[:limit]), next_cursor)
 
 
 @router.get("/broadcasts/{id}", summary="Get a broadcast", responses=documented(404, 422))
@@ -239,6 +238,20 @@ async def _recipients(asked: ListIn) -> tuple[list[BroadcastRecipient], list[dic
     if errors:
         raise invalid(errors, omitted)
     return recipients, supplied
+
+
+def _refused(
+    ctx: AppContext, body: BroadcastIn, recipients: Sequence[BroadcastRecipient]
+) -> Sequence[FieldError]:
+    """Why no new broadcast can be made of this."""
+    if ctx.catalog.types[body.type].scrub_when_final:
+        why = (
+            f"the content of a notification of type {body.type} is deleted once it is final, and a broadcast "
+            "keeps its template and data: submit the notifications one by one or in batches"
+        )
+        return [FieldError("/type", "not_for_broadcasts", why)]
+    late = time_refused(datetime.now(UTC), "start_at", body.start_at, body.expires_at)
+    return [late] if late else template_refused(body, recipients)
 
 
 def _new(

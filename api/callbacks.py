@@ -25,7 +25,7 @@ _STATUS: Final = {"malformed": 400, "callbacks_not_supported": 404}
 
 
 @router.post(
-    "/callbacks/{provider}", summary="Receive a callback", responses=documented(400, 401, 404, 413, 503)
+    "/callbacks/{provider}", summary="Receive a callback", responses=documented(400, 401, 404, 408, 413, 503)
 )
 async def take(provider: str, request: Request, ctx: Ctx) -> Response:
     """Accept a provider's callback: receipts, or a recipient's reply. It is stored before the response; a 503

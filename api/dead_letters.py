@@ -4,16 +4,18 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.access import require
 from api.acts import Acting, AuditedRoute, Source, require_reason
 from api.auth import KeyHolder, Tenant
+from api.bodies import Body
 from api.context import AppContext, Ctx
-from api.fields import Email, Name, Phone, Request, Shown, Time
+from api.fields import RATE_PER_S_MIN, Email, Name, Phone, Request, Shown, Time
 from api.models import NotificationPage, NotificationView
-from api.notifications import Cursor, Limit, conflict, not_found, page
+from api.notifications import Cursor, Limit, conflict, not_found
+from api.pages import notification_page
 from api.problems import FieldError, documented, invalid
 from api.submissions import number_refused
 from api.times import AHEAD_MAX
@@ -78,7 +80,7 @@ class ReplayIn(Request):
 
     filter: ReplayFilter
     dry_run: StrictBool = True
-    rate_per_s: Annotated[float, Field(gt=0, le=1000)] = 10
+    rate_per_s: Annotated[float, Field(ge=RATE_PER_S_MIN, le=1000)] = 10
     expires_at: Time | None = Field(
         default=None, description="A new expiry. Without it, expired dead letters are skipped."
     )
@@ -101,7 +103,7 @@ class ReplayOut(BaseModel):
     sample: list[UUID]
 
 
-@router.get("", summary="List dead letters")
+@router.get("", summary="List dead letters", response_model=NotificationPage)
 async def list_dead_letters(
     tenant: Tenant,
     ctx: Ctx,
@@ -115,7 +117,7 @@ async def list_dead_letters(
     created_before: Annotated[Time | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
-) -> NotificationPage:
+) -> Response:
     """List the notifications that wait for an operator, newest first."""
     if status is not None and status not in PARKED:
         raise invalid(
@@ -132,11 +134,11 @@ async def list_dead_letters(
         created_before=created_before,
         parked=True,
     )
-    return await page(ctx, tenant, matching, cursor, limit)
+    return await notification_page(ctx, tenant, matching, cursor, limit)
 
 
 @router.post("/replay", summary="Replay dead letters")
-async def replay(body: ReplayIn, tenant: Tenant, ctx: Ctx, origin: Source) -> ReplayOut:
+async def replay(body: Body[ReplayIn], tenant: Tenant, ctx: Ctx, origin: Source) -> ReplayOut:
     """Send the matching dead letters again: `rate_per_s` per second, at most 10,000.
 
     Unknown outcomes are skipped: each needs its own decision.
@@ -182,7 +184,7 @@ async def retry(
     caller: KeyHolder,
     ctx: Ctx,
     origin: Acting,
-    body: RetryIn | None = None,
+    body: Body[RetryIn | None] = None,
 ) -> NotificationView:
     """Send a dead letter again at once, with a full retry schedule. `to` needs the scope `read:pii` as well:
     the message can be read at that address.

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from api.acts import Source
 from api.auth import Clear, Tenant
+from api.bodies import Body
 from api.context import Ctx
 from api.fields import Endpoint, Name, PublicKey, Request, SharedSecret, Shown, Token
 from api.problems import FieldError, invalid, pointer
@@ -147,7 +148,7 @@ class DevicesView(BaseModel):
 
 @router.put("/devices", summary="Replace a user's devices")
 async def put_devices(
-    user_id: UserId, body: DevicesIn, tenant: Tenant, ctx: Ctx, clear: Clear
+    user_id: UserId, body: Body[DevicesIn], tenant: Tenant, ctx: Ctx, clear: Clear
 ) -> DevicesView:
     """Replace a user's devices. A deactivated one becomes active when its token is sent again."""
     elsewhere = [

@@ -31,6 +31,8 @@ from domain.web_push import InvalidSubscription, check_endpoint, check_public_ke
 
 METADATA_BYTES_MAX: Final = 16_384
 METADATA_DEPTH_MAX: Final = 16
+RATE_PER_S_MIN: Final = 0.001
+"""Once in a quarter of an hour, about. With a much lower rate, the time of the second is never."""
 
 
 def _storable(value: Any) -> Any:

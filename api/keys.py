@@ -1,6 +1,5 @@
 """API keys over REST. The first one comes from the command line: `herald keys create`."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -9,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.acts import Acting, AuditedRoute
 from api.auth import ActsFor, KeyHolder
+from api.bodies import Body
 from api.context import Ctx
 from api.cursors import cursor_at, invalid_cursor, read_cursor
 from api.fields import Request, Shown, Storable, Time, Title
 from api.problems import FieldError, Problem, documented, invalid
-from domain.access import TENANT, TEST_PREFIX, Scope
-from domain.audit import Action, AuditEntry
+from delivery import key_commands as commands
+from domain.access import TENANT, TEST_PREFIX, Caller, Scope
 from storage import api_keys
 from storage.api_keys import ApiKey, KeysOf, NoTestKeysYet
-from storage.postgres import Connection
 
 router = APIRouter(
     prefix="/keys", tags=["keys"], route_class=AuditedRoute, responses=documented(401, 422, 503)
@@ -60,7 +59,7 @@ class KeyView(BaseModel):
 
     @classmethod
     def of(cls, stored: ApiKey, **more: str) -> Self:
-        """Build the view of a stored."""
+        """Build the view of a stored key."""
         return cls(
             prefix=stored.prefix,
             name=stored.name,
@@ -91,12 +90,15 @@ class KeyPage(BaseModel):
 
 @router.post("", summary="Create a key", status_code=201, responses=documented(409))
 async def create_key(
-    body: KeyIn, caller: KeyHolder, acts_for: ActsFor, ctx: Ctx, origin: Acting
+    body: Body[KeyIn], caller: KeyHolder, acts_for: ActsFor, ctx: Ctx, origin: Acting
 ) -> NewKeyView:
-    """Create a key, and show its secret once. 403 `scope_missing`: the key that creates it lacks a scope."""
+    """Create a key, and show its secret once. 403 `scope_missing`: the key that creates it lacks a scope;
+    403 `key_outlives_creator`: it expires earlier.
+    """
     tenant, test = _owner(body, acts_for)
     if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
         raise invalid([FieldError("/expires_at", "in_the_past", "this time has passed")])
+    _refuse_outliving(caller, body.expires_at)
     if lacking := [scope for scope in body.scopes if scope not in caller.scopes]:
         raise Problem(
             403,
@@ -105,21 +107,17 @@ async def create_key(
             "key with these scopes, or `herald keys create`.",
             errors=[FieldError("/scopes", "scope_missing", f"the creating key lacks {', '.join(lacking)}")],
         )
-    clear = api_keys.generate(test=test)
-
-    async def act(connection: Connection) -> tuple[ApiKey, list[AuditEntry]]:
-        key = await api_keys.store(
-            connection,
-            *(tenant, body.name, clear, set(body.scopes)),
+    try:
+        key, clear = await commands.create_key(
+            ctx.audit,
+            tenant,
+            body.name,
+            set(body.scopes),
             test=test,
             expires_at=body.expires_at,
             created_by=caller.key,
+            origin=origin,
         )
-        after = {"name": key.name, "scopes": sorted(key.scopes), "test": test}
-        return key, [replace(origin, tenant=tenant).entry(Action.KEY_CREATE, key.prefix, after=after)]
-
-    try:
-        key = await ctx.audit.perform(act)
     except NoTestKeysYet as error:
         raise Problem(409, "no_test_keys_yet", f"{error}.") from None
     return NewKeyView.of(key, key=clear)
@@ -152,19 +150,22 @@ async def revoke_key(
     origin: Acting,
 ) -> Response:
     """Revoke a key. Every API process refuses it within two seconds."""
-
-    async def act(connection: Connection) -> tuple[bool, list[AuditEntry]]:
-        revoked = await api_keys.revoke(connection, prefix, _reach(acts_for))
-        if revoked is None:
-            return False, []
-        entry = replace(origin, tenant=revoked.tenant).entry(
-            Action.KEY_REVOKE, revoked.prefix, before={"name": revoked.name}
-        )
-        return True, [entry]
-
-    if not await ctx.audit.perform(act):
+    if not await commands.revoke_key(ctx.audit, prefix, origin, _reach(acts_for)):
         raise Problem(404, "key_not_found", "There is no valid key with this prefix.")
     return Response(status_code=204)
+
+
+def _refuse_outliving(caller: Caller, expires_at: datetime | None) -> None:
+    """Raise Problem (403) for an expiry that is after the creating key's: it would never end."""
+    latest = caller.expires_at
+    if latest is not None and (expires_at is None or expires_at > latest):
+        raise Problem(
+            403,
+            "key_outlives_creator",
+            f"This key expires at {latest:%Y-%m-%dT%H:%M:%SZ}, and a key that it creates cannot be valid "
+            "longer: set `expires_at`, or use another key.",
+            errors=[FieldError("/expires_at", "too_late", "it is after the creating key's expiry")],
+        )
 
 
 def _owner(body: KeyIn, acts_for: str | None) -> tuple[str | None, bool]:

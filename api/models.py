@@ -224,11 +224,14 @@ class AttemptView(BaseModel):
 
 
 def message_id(attempt: Row, *, clear: bool) -> str | None:
-    """The provider's id of an attempt's message, as a key may see it: WhatsApp's contain the number."""
+    """The provider's id of an attempt's message, as a key may see it."""
     id: str | None = attempt["provider_message_id"]
-    if id is None or clear or attempt["channel"] != Channel.WHATSAPP:
-        return id
-    return mask_token(id)
+    return id if clear or not has_number(attempt) else mask_token(str(id))
+
+
+def has_number(attempt: Row) -> bool:
+    """Whether the attempt's message id contains the number that it went to, as WhatsApp's do."""
+    return attempt["provider_message_id"] is not None and attempt["channel"] == Channel.WHATSAPP
 
 
 class AttemptList(BaseModel):

@@ -53,6 +53,9 @@ def _correct(document: dict[str, Any]) -> None:
             _only_problems(responses)
             _name_successes(responses)
             operation["responses"] = dict(sorted(responses.items()))
+    # Routers are in the order of their traffic. Readers want what they call before what providers call.
+    paths = sorted(document["paths"].items(), key=lambda item: item[0].startswith("/v1/callbacks/"))
+    document["paths"] = dict(paths)
     _drop_unused(document)
 
 

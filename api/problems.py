@@ -13,11 +13,12 @@ from starlette.exceptions import HTTPException
 
 from api.body_sizes import too_large_message
 from api.methods import allowed
-from api.request_ids import REQUEST_ID, request_id
 from storage.group import CommitUnknown, LedgerError, QueueFull
 from storage.postgres import NOT_STORABLE, UNREACHABLE
 
 MEDIA_TYPE: Final = "application/problem+json"
+PRIVATE: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""The headers of every response: most of them hold personal data."""
 RETRY_AFTER_S: Final = 1
 ERRORS_MAX: Final = 20
 """How many errors a problem lists; it counts the rest."""
@@ -136,12 +137,12 @@ class Problem(Exception):
             document["errors_omitted"] = self.omitted
         return document
 
-    def response(self, request_id: str | None = None) -> Response:
+    def response(self) -> Response:
         """Return the response. It is ASCII only: a pointer may name a field that UTF-8 cannot encode."""
         return Response(
             json.dumps(self.document()).encode("ascii"),
             status_code=self.status,
-            headers=self.headers | ({REQUEST_ID: request_id} if request_id else {}),
+            headers=self.headers,
             media_type=MEDIA_TYPE,
         )
 
@@ -252,7 +253,7 @@ def install(app: FastAPI) -> None:
     """Make the application answer every error with a problem."""
 
     def problem(request: Request, error: Problem) -> Response:
-        return error.response(request_id(request.scope))
+        return error.response()
 
     def validation(request: Request, error: RequestValidationError) -> Response:
         errors = error.errors()

@@ -13,7 +13,8 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.connections import Connections, Stage
-from api.problems import MEDIA_TYPE, Problem
+from api.problems import MEDIA_TYPE, PRIVATE, Problem
+from api.request_ids import REQUEST_ID, new_request_id
 
 WHOLE: Final = "herald.whole"
 """Set in the `state` of a request's scope once its whole body has arrived."""
@@ -185,7 +186,8 @@ class BoundedHttp(HttpToolsProtocol):
         headers = {
             **problem.headers,
             "Content-Type": MEDIA_TYPE,
-            "X-Content-Type-Options": "nosniff",
+            **{name.decode(): value.decode() for name, value in PRIVATE},
+            REQUEST_ID: new_request_id(),
             "Content-Length": len(body),
             "Connection": "close",
         }

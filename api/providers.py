@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.acts import Acting, AuditedRoute
 from api.auth import KeyHolder
+from api.bodies import Body
 from api.context import AppContext, Ctx
 from api.fields import Request, Shown
 from api.problems import Problem, documented
@@ -71,7 +72,7 @@ async def list_providers(caller: KeyHolder, ctx: Ctx) -> ProvidersView:
 
 @router.patch("/{name}", summary="Drain or activate a provider", responses=documented(404, 409))
 async def patch_provider(
-    name: str, body: ProviderPatch, caller: KeyHolder, ctx: Ctx, origin: Acting
+    name: str, body: Body[ProviderPatch], caller: KeyHolder, ctx: Ctx, origin: Acting
 ) -> ProviderView:
     """Drain a provider, or activate it again. This affects the whole installation, within seconds."""
     if name not in ctx.known_providers:

@@ -4,12 +4,12 @@ import asyncio
 import json
 import sys
 from collections.abc import Collection
-from email.message import Message
 from typing import Any, Final
 
 from fastapi import Request
 
 from api.body_sizes import values_max
+from api.media_types import declared, is_utf_8
 from api.problems import FieldError, Problem, invalid, pointer
 
 _BODILESS: Final = ("GET", "DELETE")
@@ -43,11 +43,15 @@ class JsonRequest(Request):
             # Reading a large body and validating it would together hold the event loop for too long.
             await asyncio.sleep(0)
             limit = values_max(self.scope["path"])
-            # Every value but the first follows one of these characters; strings may contain them as well.
-            most = 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
-            if most > limit and has_more_values(value, limit):
+            if values_max_in(body) > limit and has_more_values(value, limit):
                 raise too_many_values(limit)
         return value
+
+
+def values_max_in(body: bytes) -> int:
+    """Return how many values this JSON may have at most, at all levels."""
+    # Every value but the first follows one of these characters; strings may contain them as well.
+    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def has_more_values(value: Any, limit: int) -> bool:
@@ -77,12 +81,10 @@ def require_json(request: Request) -> None:
     given = request.headers.get("content-type")
     if given is None or given == "application/json" or request.method in _BODILESS:
         return
-    media_type = given.partition(";")[0].strip().lower()
+    media_type, charset = declared(given)
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise Problem(400, "content_type", "Send the body as JSON, with `Content-Type: application/json`.")
-    declared = Message()
-    declared["content-type"] = given
-    if declared.get_content_charset("utf-8") not in ("utf-8", "utf8"):
+    if not is_utf_8(charset):
         raise _not_utf_8("The charset of the Content-Type header")
 
 

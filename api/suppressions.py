@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from api.acts import Acting, AuditedRoute, Source
 from api.auth import Clear, Tenant
+from api.bodies import Body
 from api.context import Ctx
 from api.cursors import invalid_cursor
 from api.fields import Address, Email, Phone, Request, Shown, Storable, Text, Token
@@ -60,10 +61,11 @@ class SuppressionView(BaseModel):
     created_at: Shown
 
     @classmethod
-    def of(cls, suppression: Suppression, *, clear: bool) -> Self:
-        """The view of a stored one."""
+    def of(cls, suppression: Suppression, *, clear: bool, named: bool = False) -> Self:
+        """The view of a stored one. `clear`: with addresses in clear. `named`: the request named its own."""
         view = cls.model_validate(suppression, from_attributes=True)
-        view.address = shown(view.channel, view.address, clear=clear)
+        view.address = shown(view.channel, view.address, clear=clear or named)
+        view.reason = view.reason if clear else scrub(view.reason)
         return view
 
 
@@ -106,7 +108,9 @@ async def list_suppressions(
 
 
 @router.post("", summary="Suppress an address", status_code=201)
-async def suppress_address(body: SuppressionIn, tenant: Tenant, ctx: Ctx, origin: Acting) -> SuppressionView:
+async def suppress_address(
+    body: Body[SuppressionIn], tenant: Tenant, ctx: Ctx, clear: Clear, origin: Acting
+) -> SuppressionView:
     """Suppress an address. If it is suppressed already, it keeps its first reason."""
     address = normalised(body.channel, body.address, "/address")
 
@@ -115,8 +119,7 @@ async def suppress_address(body: SuppressionIn, tenant: Tenant, ctx: Ctx, origin
         entry = origin.entry(Action.SUPPRESSION_ADD, _about(stored), after=_shown(stored))
         return stored, [entry] if added else []
 
-    # The request named it.
-    return SuppressionView.of(await ctx.audit.perform(act), clear=True)
+    return SuppressionView.of(await ctx.audit.perform(act), clear=clear, named=True)
 
 
 @router.delete("", summary="Lift a suppression", status_code=204, responses=documented(404, 409))

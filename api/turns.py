@@ -14,8 +14,12 @@ class Turns:
     def __init__(self) -> None:
         self._ends = perf_counter() + TURN_S
 
+    def is_over(self) -> bool:
+        """Whether this request has worked for TURN_S: asking costs less than an empty `give`."""
+        return perf_counter() >= self._ends
+
     async def give(self) -> None:
         """Let other requests run if this one has worked for TURN_S."""
-        if perf_counter() >= self._ends:
+        if self.is_over():
             await asyncio.sleep(0)
             self._ends = perf_counter() + TURN_S

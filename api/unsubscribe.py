@@ -74,6 +74,15 @@ async def unsubscribe(token: Token, request: Request, ctx: Ctx) -> Response:
     return _done(found)
 
 
+@router.get("", include_in_schema=False)
+@router.post("", include_in_schema=False)
+@router.get("/", include_in_schema=False)
+@router.post("/", include_in_schema=False)
+async def cut_short(request: Request) -> Response:
+    """Answer a link that was cut before its token."""
+    return _unknown(request)
+
+
 def _delivery(token: str, ctx: AppContext) -> UUID | None:
     return delivery_named_by(token, ctx.unsubscribe_secrets) if len(token) <= _TOKEN_CHARS_MAX else None
 

@@ -1,9 +1,7 @@
 """Uploading a broadcast's audience: a stream of CSV or NDJSON, stored as it is read."""
 
 import hashlib
-import hmac
 from collections.abc import Iterator
-from email.message import Message
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -11,20 +9,24 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 
 from api import audience
-from api.acts import AuditedRoute, Source
+from api.acts import ActingIfOperator, AuditedRoute
 from api.auth import StreamedRoute, Tenant
 from api.body_limit import discard
 from api.broadcast_models import BroadcastView
 from api.broadcasts import load, load_view, view_of, wrong_status
 from api.context import AppContext, Ctx
+from api.media_types import declared, is_utf_8
 from api.problems import FieldError, Problem, documented
 from api.turns import Turns
 from domain.audit import Action, AuditEntry, Value
 from domain.broadcasts import RECIPIENTS_MAX, BroadcastRecipient, BroadcastStatus, Refusal
+from domain.fingerprint import is_upload, upload_digest
 from storage.broadcasts import end_upload
 from storage.postgres import Connection
 
 LINES_AT_ONCE: Final = 250
+STORED_BYTES_AT_ONCE: Final = 131_072
+"""Lines are stored after this many bytes, too: 250 long ones would take long to encode."""
 BYTES_AT_ONCE: Final = 16_384
 """How much is read before other requests may run: it can be thousands of empty lines."""
 REFUSED_MAX: Final = 10_000
@@ -64,7 +66,7 @@ async def upload(
     request: Request,
     tenant: Tenant,
     ctx: Ctx,
-    origin: Source,
+    origin: ActingIfOperator,
     refused_max: Annotated[
         int,
         Query(
@@ -125,6 +127,7 @@ class _Upload:
         self._recipients: list[BroadcastRecipient] = []
         self._refusals: list[Refusal] = []
         self._first: list[Refusal] = []
+        self._unstored_bytes = 0
         self.taken = 0
         self.refused_count = 0
 
@@ -135,13 +138,14 @@ class _Upload:
 
     @property
     def digest(self) -> bytes:
-        """The SHA-256 of all bytes so far."""
-        return self._hash.digest()
+        """By which the same bytes are recognised; nobody without the keys can try what they may have been."""
+        return upload_digest(self._ctx.fingerprint_keys, self._hash.digest())
 
     async def take(self, chunk: bytes, lines: Iterator[audience.ParsedLine]) -> None:
         """Take the lines that these bytes completed. Raises Problem (422) when too many are refused."""
         self._hash.update(chunk)
         await self._turns.give()
+        self._unstored_bytes += len(chunk)
         for line in lines:
             if isinstance(line, BroadcastRecipient):
                 self._recipients.append(line)
@@ -159,12 +163,16 @@ class _Upload:
             if len(self._recipients) + len(self._refusals) >= LINES_AT_ONCE:
                 await self.store()
             await self._turns.give()
+        if self._unstored_bytes >= STORED_BYTES_AT_ONCE:
+            await self.store()
 
     async def store(self) -> None:
         """Store the lines that are not stored yet."""
+        self._unstored_bytes = 0
         recipients, self._recipients = self._recipients, []
         refusals, self._refusals = self._refusals, []
-        await self._ctx.broadcasts.put(self._id, self._number, recipients, refusals)
+        if recipients or refusals:
+            await self._ctx.broadcasts.put(self._id, self._number, recipients, refusals)
 
     def problem(self, code: str, detail: str) -> Problem:
         """Build the problem that refuses the whole upload, with the first refused lines."""
@@ -184,15 +192,14 @@ async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) ->
     digest = hashlib.sha256()
     async for chunk in request.stream():
         digest.update(chunk)
-    if not hmac.compare_digest(digest.digest(), broadcast.digest):
+    if not is_upload(ctx.fingerprint_keys, broadcast.digest, digest.digest()):
         raise wrong_status("The broadcast already has a different audience.")
     return view_of(ctx, broadcast)
 
 
 def _media_type(request: Request) -> str:
     """Return the declared media type. Raises Problem (400) for a charset other than UTF-8."""
-    declared = Message()
-    declared["content-type"] = request.headers.get("content-type", "")
-    if declared.get_content_charset("utf-8") not in ("utf-8", "utf8"):
+    media_type, charset = declared(request.headers.get("content-type", ""))
+    if not is_utf_8(charset):
         raise Problem(400, "charset", "Send the audience in UTF-8.")
-    return declared.get_content_type()
+    return media_type

@@ -9,9 +9,10 @@ from pydantic_core import PydanticCustomError
 
 from api.acts import AuditedRoute, Source
 from api.auth import Clear, Tenant
+from api.bodies import Body
 from api.context import Ctx
 from api.fields import Email, LocalTime, Name, Phone, Request, TimeZone
-from api.problems import FieldError, Problem, documented, invalid, pointer
+from api.problems import ERRORS_MAX, FieldError, Problem, documented, invalid, pointer
 from domain.audit import Action
 from domain.masking import shown
 from domain.notification import Channel, QuietHours
@@ -85,7 +86,7 @@ class PreferencesBody(Request):
 
 
 @router.put("/contacts", summary="Replace a user's contacts")
-async def put_contacts(user_id: UserId, body: ContactsBody, tenant: Tenant, ctx: Ctx) -> ContactsBody:
+async def put_contacts(user_id: UserId, body: Body[ContactsBody], tenant: Tenant, ctx: Ctx) -> ContactsBody:
     """Replace a user's addresses. Numbers are stored in E.164, mail domains in lower case."""
     await ctx.users.set_contacts(tenant, user_id, Contacts(body.phone, body.email, body.whatsapp))
     return body
@@ -113,13 +114,14 @@ async def get_contacts(
 
 @router.put("/preferences", summary="Replace a user's preferences")
 async def put_preferences(
-    user_id: UserId, body: PreferencesBody, tenant: Tenant, ctx: Ctx
+    user_id: UserId, body: Body[PreferencesBody], tenant: Tenant, ctx: Ctx
 ) -> PreferencesBody:
     """Replace a user's preferences. An opt-out applies to everything that is not yet being sent."""
     unknown = [name for name in body.types if name != ANY_TYPE and name not in ctx.catalog.types]
     if unknown:
         message = f"unknown type; expected one of {', '.join(ctx.catalog.types)}, or `*` for all"
-        raise invalid([FieldError(pointer("types", name), "unknown_type", message) for name in unknown])
+        shown = [FieldError(pointer("types", name), "unknown_type", message) for name in unknown[:ERRORS_MAX]]
+        raise invalid(shown, len(unknown) - len(shown))
     settings = {
         (name, channel): enabled
         for name, channels in body.types.items()

@@ -103,6 +103,8 @@ def connected(*, installation: bool = False) -> Generator[Api]:
             base_url=endpoint.url.rstrip("/"),
             headers=headers,
             timeout=TIMEOUT_S,
+            # A proxy of the environment would see what http carries, on its way to this host too.
+            trust_env=endpoint.url.lower().startswith("https:"),
         ) as client:
             yield Api(client)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):

@@ -58,12 +58,22 @@ def audited(do: "Callable[[AuditLog], Awaitable[_Result]]") -> _Result:
     return in_database(run)
 
 
-def origin(tenant: str | None, reason: str | None) -> "Origin":
-    """Who runs this command, and why, for the audit log."""
-    from domain.audit import Origin
+def acting(tenant: str | None, reason: str | None) -> "Origin":
+    """Who acts with this command, and why, for the audit log.
+
+    Raises CommandError if there is no reason and the settings require one.
+    """
+    from console import endpoints
+    from domain.audit import Origin, ReasonMissing, justified
     from telemetry.scrub import scrub
 
-    return Origin(f"cli:{_user()}", "", tenant, scrub(reason) if reason else None)
+    origin = Origin(f"cli:{_user()}", "", tenant, scrub(reason) if reason else None)
+    try:
+        return justified(origin, required=endpoints.stores().audit_reason_required)
+    except ReasonMissing:
+        raise CommandError(
+            "This needs a reason (HERALD_AUDIT_REASON_REQUIRED). Give it with --reason."
+        ) from None
 
 
 def _user() -> str:

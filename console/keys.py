@@ -5,16 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from console.database import audited, in_database, origin
+from console.database import acting, audited, in_database
 from console.errors import CommandError
 from console.reasons import Why, asked
 from domain.access import Scope, is_tenant
 
 if TYPE_CHECKING:
-    from domain.audit import AuditEntry
     from storage.api_keys import ApiKey
     from storage.audit import AuditLog
-    from storage.postgres import Connection
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, directly in the database.")
 
@@ -44,29 +42,31 @@ def create(
     reason: Why = None,
 ) -> None:
     """Create a key for a tenant, or for the installation, and print it. It cannot be printed again."""
-    from domain.audit import Action
-    from storage import api_keys
+    from delivery import key_commands
 
     _check(tenant, installation, name, test)
     scopes = scope or _DEFAULT[installation]
     expires_at = _expiry(expires) if expires else None
 
-    who = origin(tenant, asked(reason))
+    who = acting(tenant, asked(reason))
 
-    async def act(connection: "Connection") -> "tuple[str, list[AuditEntry]]":
+    async def act(audit: "AuditLog") -> str:
         try:
-            key = await api_keys.create(
-                connection, tenant, name, scopes=scopes, test=test, expires_at=expires_at
+            _, clear = await key_commands.create_key(
+                audit,
+                tenant,
+                name,
+                scopes,
+                test=test,
+                expires_at=expires_at,
+                created_by=None,
+                origin=who,
             )
         except ValueError as error:
             raise CommandError(f"{error}.") from None
-        after = {"name": name, "scopes": sorted(scopes), "test": test}
-        return key, [who.entry(Action.KEY_CREATE, key.split("_")[2], after=after)]
+        return clear
 
-    async def create_key(audit: "AuditLog") -> str:
-        return await audit.perform(act)
-
-    typer.echo(audited(create_key))
+    typer.echo(audited(act))
     whose = "the installation" if installation else f"the tenant {tenant}"
     allowed = ", ".join(sorted(scopes))
     typer.echo(
@@ -102,25 +102,14 @@ def revoke(
     reason: Why = None,
 ) -> None:
     """Revoke a key. Every API process refuses it within two seconds."""
-    from domain.audit import Action
-    from storage import api_keys
+    from delivery import key_commands
 
     for head in ("hk_", "live_", "test_"):
         prefix = prefix.removeprefix(head)
     prefix = prefix.partition("_")[0]
-    why = asked(reason)
+    who = acting(None, asked(reason))
 
-    async def act(connection: "Connection") -> "tuple[bool, list[AuditEntry]]":
-        revoked = await api_keys.revoke(connection, prefix)
-        if revoked is None:
-            return False, []
-        entry = origin(revoked.tenant, why).entry(Action.KEY_REVOKE, prefix, before={"name": revoked.name})
-        return True, [entry]
-
-    async def revoke_key(audit: "AuditLog") -> bool:
-        return await audit.perform(act)
-
-    if not audited(revoke_key):
+    if not audited(lambda audit: key_commands.revoke_key(audit, prefix, who)):
         raise CommandError(
             f"There is no active key with the prefix {prefix}. `herald keys list` shows all keys."
         )

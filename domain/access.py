@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -31,7 +32,7 @@ class Caller:
     """The holder of an API key.
 
     `key`: the key's public prefix. `tenant`: None for a key of the installation; `test:NAME` for a test key.
-    `test`: its notifications reach simulated providers only.
+    `test`: its notifications reach simulated providers only. `expires_at`: of the key; None: never.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Caller:
     tenant: str | None
     scopes: frozenset[Scope]
     test: bool = False
+    expires_at: datetime | None = None
 
 
 ALL_SCOPES: Final = frozenset(Scope)

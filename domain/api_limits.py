@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.tenant_names import Tenant
+
 PerSecond = Annotated[float, Field(gt=0, le=10_000_000)]
 
 
@@ -35,7 +37,7 @@ class ApiPolicy(BaseModel):
     """The requests with a wrong API key from one client address."""
     callback_failures_per_minute: Annotated[float, Field(gt=0)] = 600
     """The callbacks with a wrong signature from one client address."""
-    tenants: dict[str, TenantRate] = Field(default_factory=dict[str, TenantRate])
+    tenants: dict[Tenant, TenantRate] = Field(default_factory=dict[str, TenantRate])
     """Other rates for single tenants."""
 
     def tenant_rate(self, tenant: str) -> float:

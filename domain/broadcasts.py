@@ -108,7 +108,7 @@ class BroadcastRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A recipient that was not accepted. The message repeats nothing of the line."""
+    """A recipient that was not accepted. The message repeats nothing of the line, the pointer no address."""
 
     number: int
     code: str

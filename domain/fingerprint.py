@@ -45,3 +45,18 @@ def matches(keys: Mapping[str, str], stored: Fingerprint, supplied: Mapping[str,
     if stored.version != CANONICAL_VERSION or stored.key_id not in keys:
         return True
     return hmac.compare_digest(stored.digest, fingerprint(keys, stored.key_id, supplied).digest)
+
+
+def upload_digest(keys: Mapping[str, str], sha256: bytes) -> bytes:
+    """What is kept of an uploaded audience, made with the first key. `sha256`: of all its bytes."""
+    return _upload_digest(next(iter(keys.values())), sha256)
+
+
+def is_upload(keys: Mapping[str, str], stored: bytes, sha256: bytes) -> bool:
+    """Whether the stored digest is of an upload with this SHA-256. Herald 0.1 stored the SHA-256 itself."""
+    known = [sha256, *(_upload_digest(key, sha256) for key in keys.values())]
+    return any(hmac.compare_digest(stored, digest) for digest in known)
+
+
+def _upload_digest(key: str, sha256: bytes) -> bytes:
+    return hmac.digest(key.encode(), b"upload:" + sha256, "sha256")

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from domain.notification import Channel, Device, QuietHours, Recipient
 from domain.notification_types import NotificationType
 from domain.reasons import Reason
 from domain.sms_policy import EVERYWHERE, SmsPolicy
+from domain.time_zones import time_zones
 
 ANY_TYPE = "*"
 """Stands for every type in a user's settings; a setting for the type itself takes precedence over it."""
@@ -122,15 +122,9 @@ def check_time_zone(name: str) -> str:
 
     `localtime` is refused: it depends on the machine.
     """
-    if name not in _time_zones():
+    if name not in time_zones():
         raise InvalidPreference("expected an IANA time zone such as Africa/Lagos or Europe/Berlin")
     return name
-
-
-@cache
-def _time_zones() -> frozenset[str]:
-    # Read once: listing the zones opens every file of the time zone data.
-    return frozenset(available_timezones()) - {"localtime", "posixrules", "Factory"}
 
 
 def _zone(name: str | None) -> ZoneInfo:

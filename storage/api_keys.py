@@ -177,7 +177,7 @@ async def lookup(pool: Pool, prefix: str) -> StoredKey | None:
         return None
     tenant, test = row["tenant"], row["test"]
     whose = f"{TEST_PREFIX}{tenant}" if test else tenant
-    caller = Caller(prefix, row["name"], whose, _scopes(row["scopes"]), test)
+    caller = Caller(prefix, row["name"], whose, _scopes(row["scopes"]), test, row["expires_at"])
     return StoredKey(caller, row["digest"], row["expires_at"], row["valid_s"])
 
 

@@ -21,7 +21,7 @@ from domain.status import Status
 from storage import row_types
 from storage.acceptance import fingerprint_of
 from storage.postgres import Connection, Pool
-from storage.queries import Position
+from storage.queries import VIEWS_AT_ONCE, Position
 from storage.records import NewBroadcast
 from storage.statements import statement
 
@@ -56,8 +56,11 @@ class Broadcasts:
         place = (after.accepted_at, after.id) if after else (None, None)
         rows = await self._pool.fetch(statement("list_broadcasts"), tenant, limit, *place)
         ids = [row["id"] for row in rows]
-        found = {row["id"]: row for row in await self._pool.fetch(statement("broadcast_view"), ids)}
-        return [_broadcast(found[id]) for id in ids if id in found]
+        found: dict[UUID, Broadcast] = {}
+        for start in range(0, len(ids), VIEWS_AT_ONCE):
+            views = await self._pool.fetch(statement("broadcast_view"), ids[start : start + VIEWS_AT_ONCE])
+            found |= {row["id"]: _broadcast(row) for row in views}
+        return [found[id] for id in ids if id in found]
 
     async def begin_upload(self, tenant: str, id: UUID) -> int | None:
         """Begin to replace a draft's audience; returns the upload's number, or None if it is not a draft."""

@@ -113,10 +113,12 @@ async def attempted(
     return await loaded(ledger, id), opened.number
 
 
-async def sent(ledger: Ledger, id: str, message_id: str) -> None:
-    """Record the notification's SMS as accepted by a provider."""
-    notification, number = await attempted(ledger, id)
-    delivery = delivery_over(notification, Channel.SMS)
+async def sent(
+    ledger: Ledger, id: str, message_id: str, channel: Channel = Channel.SMS, provider: str = "twilio"
+) -> None:
+    """Record the notification as accepted by a provider of the channel."""
+    notification, number = await attempted(ledger, id, channel, provider)
+    delivery = delivery_over(notification, channel)
     closed = await ledger.close_attempt(
         AttemptOutcome(
             notification.id,

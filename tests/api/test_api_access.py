@@ -67,6 +67,23 @@ async def test_a_wrong_key_is_refused(url: str, header: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, "api_key_invalid")
 
 
+async def test_several_keys_or_tenants_are_refused(
+    api: httpx.AsyncClient, operator: httpx.AsyncClient
+) -> None:
+    for client, header, values, code in (
+        (api, "Authorization", (api.headers["Authorization"], operator.headers["Authorization"]), 401),
+        (api, "Authorization", (api.headers["Authorization"],) * 2, 401),
+        (api, "Authorization", (f"{api.headers['Authorization']}\xa0",), 401),
+        (operator, "Herald-Tenant", ("bank", "shop"), 400),
+        (operator, "Herald-Tenant", ("bank", "bank"), 400),
+    ):
+        raw = [(name, value) for name, value in client.headers.raw if name.lower() != header.lower().encode()]
+        raw += [(header.encode(), value.encode("latin-1")) for value in values]
+        async with httpx.AsyncClient(base_url=client.base_url, headers=raw, trust_env=False) as twice:
+            answer = await twice.get("/notifications")
+        assert answer.status_code == code, answer.text
+
+
 async def test_a_key_with_the_right_prefix_only_is_refused(url: str, pool: Pool) -> None:
     key = await api_keys.create(pool, "bank", "tests")
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:

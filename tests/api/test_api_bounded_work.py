@@ -11,12 +11,30 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from api_case import PHONE, body
+from api_case import PHONE, Parked, body
+from broadcast_case import created
+from fastapi.routing import APIRoute
 from loop_holds import holds
+from pydantic import WrapValidator
 
-from api import body_sizes, problems, turns
-from api.notifications import BATCH_ERRORS_MAX
+from api import (
+    body_sizes,
+    broadcasts,
+    dead_letters,
+    devices,
+    keys,
+    notifications,
+    problems,
+    providers,
+    suppressions,
+    turns,
+    users,
+)
+from api.batch_submission import LISTED_ERRORS_MAX
 from api.serve import GARBAGE
+from storage.broadcasts import Broadcasts
+from storage.postgres import Pool
+from storage.queries import VIEWS_AT_ONCE, Queries
 
 HEADS = {"Content-Type": "application/json"}
 MANY = {f"u{number}": 1 for number in range(78_000)}
@@ -68,12 +86,27 @@ HOSTILE: dict[str, tuple[str, str, bytes]] = {
     ),
     "a time zone": ("PUT", "/users/x/preferences", text({"time_zone": "a/" * 450_000})),
     "devices": ("PUT", "/users/x/devices", text({"devices": [{}] * 300_000})),
+    "unknown types": ("PUT", "/users/x/preferences", text({"types": {f"k{n}": {} for n in range(9_900)}})),
+    "unknown channels": (
+        "PUT",
+        "/users/x/preferences",
+        text({"types": {"*": {f"k{n}": 1 for n in range(9_900)}}}),
+    ),
+    "unknown fields of a broadcast": ("POST", "/broadcasts", text({**broadcast([]), **MANY})),
+    "unknown fields of a template": (
+        "POST",
+        "/broadcasts",
+        text(broadcast([], template={"body": "x", **MANY})),
+    ),
+    "unknown fields beside a batch": ("POST", "/notifications/batch", text({"notifications": [], **MANY})),
     "contacts": ("PUT", "/users/x/contacts", text(MANY)),
     "a suppression": ("POST", "/suppressions", text({"channel": "email", "address": "a@" + "b." * 2000})),
     "a retry": ("POST", f"/dead-letters/{uuid4()}/retry", text({"to": MANY})),
     "a replay": ("POST", "/dead-letters/replay", text({"filter": MANY})),
     "a form": ("POST", "/callbacks/twilio", b"a=&" * 330_000),
     "a callback": ("POST", "/callbacks/mailgun", b"[" + b"[]," * 310_000 + b"[]]"),
+    "unsigned fields": ("POST", "/callbacks/mailgun", text(MANY)),
+    "an unsigned form": ("POST", "/callbacks/twilio", b"a=%41&" * 100 + b"b=" + b"%41" * 300_000),
     "parameters": ("GET", "/notifications?" + "a&" * 30_000, b""),
     "a challenge": ("GET", "/callbacks/whatsapp_cloud?" + "a&" * 30_000, b""),
     "parameters with values": ("GET", "/notifications?" + "&".join(f"a{n}=1" for n in range(99)), b""),
@@ -111,6 +144,19 @@ async def test_a_refusal_is_short_and_quick(api: httpx.AsyncClient, name: str) -
     assert held.longest_s < 0.25
 
 
+def test_the_errors_of_every_body_are_bounded() -> None:
+    parts = (broadcasts, dead_letters, devices, keys, notifications, providers, suppressions, users)
+    routes = [*notifications.direct.routes, *(route for part in parts for route in part.router.routes)]
+    bodies = {
+        route.path: [type(extra) for extra in field.field_info.metadata]
+        for route in routes
+        if isinstance(route, APIRoute)
+        for field in route.dependant.body_params
+    }
+    assert len(bodies) >= 10
+    assert {path for path, extras in bodies.items() if WrapValidator not in extras} == set()
+
+
 async def test_errors_beyond_the_first_are_counted(api: httpx.AsyncClient) -> None:
     unknown = {f"field-{number}": 1 for number in range(50)}
     for path, asked in (
@@ -145,7 +191,7 @@ async def test_the_errors_of_a_batch_are_bounded_as_a_whole(api: httpx.AsyncClie
     assert (answer.status_code, answer.json()["refused"], len(results)) == (200, 1000, 1000)
     listed = [len(result["problem"]["errors"]) for result in results]
     assert (max(listed), min(listed)) == (problems.ERRORS_MAX, 1)
-    assert sum(listed) <= BATCH_ERRORS_MAX + 1000
+    assert sum(listed) <= LISTED_ERRORS_MAX + 1000
     # Each item lacks four fields and has thirty unknown ones.
     assert {len(r["problem"]["errors"]) + r["problem"]["errors_omitted"] for r in results} == {34}
     assert len(answer.content) < 2_000_000
@@ -162,10 +208,8 @@ async def test_the_metadata_that_fits_is_accepted(api: httpx.AsyncClient) -> Non
     assert (problem.status_code, problem.json()["code"]) == (400, "too_many_values")
 
 
-@pytest.mark.parametrize("path", ["/notifications/batch", "/broadcasts"])
-async def test_a_long_request_lets_others_run(
-    api: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def gives(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What is slept from now on, while a turn takes no time: every part of the work then lets others run."""
     given: list[float] = []
     slept = asyncio.sleep
 
@@ -173,9 +217,16 @@ async def test_a_long_request_lets_others_run(
         given.append(delay)
         await slept(delay)
 
-    # A turn of no time: every part of the work then lets others run.
     monkeypatch.setattr(turns, "TURN_S", 0.0)
     monkeypatch.setattr(turns.asyncio, "sleep", counted)
+    return given
+
+
+@pytest.mark.parametrize("path", ["/notifications/batch", "/broadcasts"])
+async def test_a_long_request_lets_others_run(
+    api: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = gives(monkeypatch)
     asked = {
         "/notifications/batch": {
             "notifications": [body(idempotency_key=f"{path}-{number}") for number in range(200)]
@@ -185,6 +236,70 @@ async def test_a_long_request_lets_others_run(
     answer = await api.post(path, json=asked)
     assert answer.status_code in (200, 202), answer.text
     assert given.count(0) >= 200
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/notifications", "notifications"), ("/dead-letters", "notifications"), ("/broadcasts", "broadcasts")],
+)
+async def test_a_page_lets_others_run(
+    api: httpx.AsyncClient, parked: Parked, path: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        await (created(api) if name == "broadcasts" else parked())
+    views: list[int] = []
+    fetched = Pool.fetch
+
+    async def counted(self: Pool, query: str, *args: Any, **options: Any) -> Any:
+        rows = await fetched(self, query, *args, **options)
+        views.append(len(rows))
+        return rows
+
+    given = gives(monkeypatch)
+    monkeypatch.setattr(Pool, "fetch", counted)
+    answer = await api.get(path, params={"limit": 30})
+    assert len(answer.json()[name]) == 30
+    assert given.count(0) >= 30
+    # The page's positions, or ids, in one; then the views.
+    assert max(views[1:]) <= VIEWS_AT_ONCE
+
+
+async def test_a_replayed_batch_reads_only_what_it_answers(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [body(idempotency_key=f"replayed-{number}") for number in range(4)]
+    assert (await api.post("/notifications/batch", json={"notifications": items})).json()["accepted"] == 4
+    read: list[Any] = []
+    views = Queries.notifications
+
+    async def counted(self: Queries, tenant: str, ids: Any) -> Any:
+        read.extend(ids)
+        return await views(self, tenant, ids)
+
+    monkeypatch.setattr(Queries, "notifications", counted)
+    changed = [{**item, "metadata": {"other": True}} for item in items[1:]]
+    answer = (await api.post("/notifications/batch", json={"notifications": [items[0], *changed]})).json()
+    assert [result["status"] for result in answer["results"]] == [200, 422, 422, 422]
+    assert len(read) == 1
+
+
+async def test_long_lines_are_stored_in_small_portions(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portions: list[int] = []
+    stored = Broadcasts.put
+
+    async def counted(self: Broadcasts, id: Any, upload: int, recipients: Any, refusals: Any) -> None:
+        portions.append(len(recipients))
+        await stored(self, id, upload, recipients, refusals)
+
+    monkeypatch.setattr(Broadcasts, "put", counted)
+    id = (await created(api, audience={"kind": "upload"}))["id"]
+    lines = b"".join(text({"user_id": f"u{n}", "data": {"l": [0] * 8_000}}) + b"\n" for n in range(60))
+    heads = {"Content-Type": "application/x-ndjson"}
+    answer = await api.put(f"/broadcasts/{id}/audience", content=lines, headers=heads)
+    assert (answer.status_code, sum(portions)) == (200, 60)
+    assert max(portions) <= 20
 
 
 async def test_a_large_callback_is_parsed_beside_the_loop(api: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """Broadcasts over REST: one per key, their audience, pause and cancel, and isolation between tenants."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -62,6 +63,10 @@ async def test_a_new_broadcast_shows_its_status(api: httpx.AsyncClient) -> None:
         ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at", "in_the_past"),
         ({"start_at": "2999-01-01T00:00:00Z"}, "/start_at", "out_of_range"),
         ({"lane": "critical"}, "/lane", "unknown_field"),
+        ({"rate_per_s": 1e-300}, "/rate_per_s", "out_of_range"),
+        ({"rate_per_s": 5e-324}, "/rate_per_s", "out_of_range"),
+        ({"type": "otp"}, "/type", "not_for_broadcasts"),
+        ({"type": "otp", "audience": UPLOAD, "data": {"name": "x"}}, "/type", "not_for_broadcasts"),
     ],
 )
 async def test_an_invalid_field_is_named(
@@ -92,6 +97,17 @@ EVE = {"user_id": "eve"}
         ("{{ price|money('NGN') }}", {"price": "a lot"}, UPLOAD, ["/template/body"]),
         ("{% if never %}x{% endif %}", {"never": False}, QUERY, ["/template/body"]),
         ("{{ 1|number }}", {"locale": "Lagos"}, UPLOAD, ["/data/locale"]),
+        ("{{ ctiy }} {{ city }}", {}, {"kind": "list", "recipients": BOTH}, ["/data/ctiy"]),
+        (
+            "{% if vpi %}x{% endif %}{{ a.b }}",
+            {},
+            {"kind": "list", "recipients": BOTH},
+            ["/data/vpi", "/data/a/b"],
+        ),
+        ("{% for x in lst %}{{ x }}{% endfor %}", {}, {"kind": "list", "recipients": [EVE]}, ["/data/lst"]),
+        ("{{ a|trim('x') }}", {"a": "xx"}, {"kind": "list", "recipients": [EVE]}, ["/template/body"]),
+        ("{% if a > 1 %}x{% endif %}", {"a": None}, UPLOAD, ["/data/a"]),
+        ("{{ a }}", {"a": ["b"]}, UPLOAD, ["/template/body"]),
     ],
 )
 async def test_what_is_wrong_for_every_recipient_is_refused_at_once(
@@ -105,12 +121,25 @@ async def test_what_is_wrong_for_every_recipient_is_refused_at_once(
 @pytest.mark.parametrize(
     ("body", "data", "audience"),
     [
-        ("{{ city }} {{ name }}", {"city": None}, {"kind": "list", "recipients": BOTH}),
+        ("{{ city }}", {"city": None}, {"kind": "list", "recipients": BOTH}),
         ("{{ city }} {{ name }}", {"city": "Lagos"}, UPLOAD),
         ("{% if city %}{{ city }}{% endif %}{{ user_id }}", {"city": ""}, QUERY),
         ("{{ city|default('x') }}{{ user_id|upper }}", {"city": ""}, QUERY),
         ("{{ 1|number }}", {"locale": "fr-CI"}, QUERY),
         ("{{ locale }}", {"locale": "Lagos"}, UPLOAD),
+        ("{{ user_id }}{{ name|d('x') }}{{ a.b|d(1) }}", {}, {"kind": "list", "recipients": [EVE]}),
+        (
+            "{% if name is defined %}{{ name }}{% else %}x{% endif %}",
+            {},
+            {"kind": "list", "recipients": [EVE]},
+        ),
+        ("{{ city }}{% if city %}{{ ctiy }}{% endif %}", {}, {"kind": "list", "recipients": [*BOTH, EVE]}),
+        (
+            "{{ 1|number }}",
+            {},
+            {"kind": "list", "recipients": [EVE, {"user_id": "f", "data": {"locale": "fr"}}]},
+        ),
+        ("{% for x in city %}{{ x }}{% endfor %}", {}, {"kind": "list", "recipients": BOTH}),
     ],
 )
 async def test_what_may_be_right_for_a_recipient_is_accepted(
@@ -299,10 +328,12 @@ async def test_an_upload_that_is_cut_short_has_no_effect(api: httpx.AsyncClient,
     assert (again.json()["status"], again.json()["progress"]["total"]) == ("running", 2)
 
 
-async def test_the_same_upload_again_changes_nothing(api: httpx.AsyncClient) -> None:
+async def test_the_same_upload_again_changes_nothing(api: httpx.AsyncClient, pool: Pool) -> None:
     id = (await created(api, audience=UPLOAD))["id"]
     first = await upload(api, id, "user_id\nada\n")
     assert (await upload(api, id, "user_id\nada\n")).json() == first.json()
+    digest = await pool.fetchval("SELECT digest FROM broadcasts WHERE id = $1", id)
+    assert digest != hashlib.sha256(b"user_id\nada\n").digest(), "numbers in it could be tried"
     other = await upload(api, id, "user_id\nbola\n")
     assert (other.status_code, other.json()["code"]) == (409, "wrong_status")
     listed = (await created(api))["id"]

@@ -88,6 +88,14 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
         yield server
 
 
+def has_every_header(answer: bytes) -> bool:
+    """Whether a refusal of the protocol has the headers of the application's answers."""
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    return all(f"{name}: ".encode() in head for name in ("x-content-type-options", "x-request-id")) and (
+        b"cache-control: no-store" in head
+    )
+
+
 @pytest.mark.parametrize(
     "sent", [b"G", b"GET / HTTP/1.1\r\nHost: a\r\n", b"POST / HTTP/1.1\r\nX: " + b"x" * 999]
 )
@@ -96,6 +104,7 @@ async def test_a_slow_head_is_answered_408(sent: bytes) -> None:
         answer = await server.answer(sent)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b'"code": "head_too_slow"' in answer
+        assert has_every_header(answer)
         assert b"Connection: close" in answer
         assert server.refused == ["head_too_slow"]
 
@@ -148,6 +157,7 @@ async def test_connections_above_the_maximum_are_answered_503() -> None:
         answer = await server.answer(b"")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1" in answer
+        assert has_every_header(answer)
         assert server.refused == ["connections_exhausted"]
         held[0][1].close()
         await server.until(lambda: len(server.connections) <= 1)
@@ -214,6 +224,7 @@ async def test_what_could_be_understood_differently_is_refused(name: str) -> Non
         answer = await server.answer(REFUSED[name])
         assert answer.startswith(b"HTTP/1.1 400 "), answer
         assert b'"code": "malformed_request"' in answer
+        assert has_every_header(answer)
         assert [request for request in server.understood if request[2]] == []
 
 

@@ -90,6 +90,23 @@ async def test_no_key_grants_what_it_lacks(client: Client, scope: Scope) -> None
         assert allowed.status_code == 201
 
 
+@pytest.mark.parametrize("tenant", ["lives", None])
+@pytest.mark.parametrize("test", [False, True])
+async def test_no_key_outlives_its_creator(client: Client, tenant: str | None, test: bool) -> None:
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    admin = await client(tenant, test=test and tenant is not None, expires_at=ends)
+    for later in (None, ends + timedelta(seconds=1), ends + timedelta(days=400)):
+        expires_at = later and later.isoformat()
+        answer = await admin.post("/keys", json=wanted(expires_at=expires_at, test=test, tenant="lives"))
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (403, "key_outlives_creator")
+        assert problem["errors"][0]["pointer"] == "/expires_at"
+    for allowed in (ends, ends - timedelta(hours=1)):
+        body = wanted(expires_at=allowed.isoformat(), test=test, tenant="lives")
+        answer = await admin.post("/keys", json=body)
+        assert answer.status_code == 201, answer.text
+
+
 async def test_a_tenants_admin_reaches_its_tenants_keys_only(client: Client, pool: Pool) -> None:
     admin, other, operator = await client("mine"), await client("theirs"), await client(None)
     for tenant in ("theirs", "test:mine"):

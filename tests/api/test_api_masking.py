@@ -6,24 +6,21 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
 import pytest_asyncio
-from api_case import attempted, loaded
-from deliveries import delivery_over
+from api_case import loaded, sent
 
 from domain.access import ALL_SCOPES, Scope
 from domain.notification import Channel
-from domain.outcome import Outcome
 from domain.status import Status
 from domain.transition import Transition
 from simulators import webpush
 from storage import api_keys
 from storage.ledger import Ledger
 from storage.postgres import Pool
-from storage.records import AttemptOutcome, DeliveryUpdate
+from storage.records import DeliveryUpdate
 
 OPEN = ("/healthz", "/readyz", "/v1/callbacks/{provider}", "/v1/unsubscribe/{token}")
 PHONE, WHATSAPP, EMAIL = "+2348031704931", "+2348032704931", "canary-mail-zqx@canary-domain.example"
@@ -72,12 +69,13 @@ async def ids(full: httpx.AsyncClient, ledger: Ledger) -> dict[str, str]:
     for part, body in (("contacts", contacts), ("devices", {"devices": devices}), ("preferences", {})):
         assert (await full.put(f"/v1/users/canary/{part}", json=body)).is_success
     for channel, address in (("sms", PHONE), ("email", EMAIL), ("push", FCM), ("whatsapp", WHATSAPP)):
-        await post(full, "/suppressions", {"channel": channel, "address": address})
+        reason = f"asked by {EMAIL} from {PHONE}"
+        await post(full, "/suppressions", {"channel": channel, "address": address, "reason": reason})
     body = {"user_id": "canary", "type": "statement", "content": {"body": "Hello"}}
     channels: dict[str, Any] = {"sms": PHONE, "email": EMAIL, "whatsapp": WHATSAPP, "push": "phone"}
     submitted = {**body, "channels": [*channels], "to": channels}
     id = (await post(full, "/notifications", submitted, **{"Idempotency-Key": "canary"}))["id"]
-    await close(ledger, id, Channel.WHATSAPP, "whatsapp_cloud", WAMID)
+    await sent(ledger, id, WAMID, Channel.WHATSAPP, "whatsapp_cloud")
     dead = {**body, "channels": ["sms"], "to": {"sms": PHONE}}
     parked = (await post(full, "/notifications", dead, **{"Idempotency-Key": "dead"}))["id"]
     notification = await loaded(ledger, parked)
@@ -94,6 +92,7 @@ async def ids(full: httpx.AsyncClient, ledger: Ledger) -> dict[str, str]:
     of = (await post(full, "/broadcasts", broadcast, **{"Idempotency-Key": "canary"}))["id"]
     lines = [*map(json.dumps, recipients), json.dumps({"user_id": 1, "to": {"sms": PHONE}})]
     lines += [json.dumps({"user_id": "u", "to": {"sms": f"x{PHONE}"}}), f'{{"user_id": "{EMAIL}'] * 2
+    lines += [json.dumps({"user_id": "u", name: 1}) for name in (EMAIL, PHONE)]
     uploaded = await full.put(
         f"/v1/broadcasts/{of}/audience",
         content="\n".join(lines),
@@ -101,23 +100,6 @@ async def ids(full: httpx.AsyncClient, ledger: Ledger) -> dict[str, str]:
     )
     assert uploaded.is_success, uploaded.text
     return {"notifications": id, "users": "canary", "broadcasts": of, "parked": parked}
-
-
-async def close(ledger: Ledger, id: str, channel: Channel, provider: str, message_id: str) -> None:
-    """Record that a provider accepted the notification."""
-    notification, number = await attempted(ledger, id, channel, provider)
-    delivery = delivery_over(notification, channel)
-    assert await ledger.close_attempt(
-        AttemptOutcome(
-            UUID(id),
-            delivery.id,
-            number,
-            delivery.version,
-            Outcome.ACCEPTED,
-            Transition(Status.SENT, None, event="sent"),
-            provider_message_id=message_id,
-        )
-    )
 
 
 async def answers(client: httpx.AsyncClient, ids: dict[str, str]) -> dict[str, str]:
@@ -197,6 +179,7 @@ async def test_writes_show_what_the_request_named_and_nothing_more(
     assert registered.json()["devices"][0]["fcm_token"] == "cana…"
     suppressed = await reader.post("/v1/suppressions", json={"channel": "sms", "address": PHONE})
     assert suppressed.json()["address"] == PHONE
+    assert suppressed.json()["reason"] == "asked by [private] from [private]"
 
 
 async def test_another_address_for_a_dead_letter_needs_the_scope_for_addresses(

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -107,9 +108,20 @@ async def test_answers_say_what_is_left_once_half_is_used(
 ) -> None:
     key = await api_keys.create(pool, "bank", "a")
     async with limited(database, tmp_path, "tenant_per_s = 0.01\nburst_s = 2000", valkey) as client:
-        answers = [await client.get("/notifications", headers=bearer(key)) for _ in range(18)]
+        answers = [await client.get("/notifications", headers=bearer(key)) for _ in range(13)]
+        others = [
+            await client.get("/nothing", headers=bearer(key)),
+            await client.get(f"/notifications/{uuid4()}", headers=bearer(key)),
+            await client.get("/notifications?x=1", headers=bearer(key)),
+            await client.get("/providers", headers=bearer(key)),
+            await client.post("/notifications", json={}, headers=bearer(key)),
+            await client.put("/users/u/contacts", json={}, headers=bearer(key)),
+        ]
     assert "ratelimit" not in answers[0].headers
-    assert '"tenant";r=' in answers[17].headers["ratelimit"]
+    assert '"tenant";r=' in answers[12].headers["ratelimit"]
+    assert [answer.status_code for answer in others] == [404, 404, 422, 403, 422, 200]
+    # A route that does not exist asks for no key.
+    assert ["ratelimit" in answer.headers for answer in others] == [False, True, True, True, True, True]
 
 
 async def test_guessed_keys_are_refused_and_others_work_on(database: str, pool: Pool, tmp_path: Path) -> None:

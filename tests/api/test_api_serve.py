@@ -7,8 +7,12 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from api_case import body
+from api_server import settings_for
+from pydantic import TypeAdapter
 
+from api.app import create_app
 from devstack.ports import free_port
 from storage import api_keys
 from storage.postgres import Pool
@@ -22,6 +26,21 @@ async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
         return await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return None
+
+
+def test_the_first_request_builds_no_route(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(settings_for(database))
+    built: list[object] = []
+
+    def counted(self: object, type: object, **_: object) -> None:
+        built.append(type)
+
+    monkeypatch.setattr(TypeAdapter, "__init__", counted)
+    for path in ("/v1/callbacks/twilio", "/v1/users/u/contacts", "/v1/unsubscribe/x", "/nowhere"):
+        scope = {"type": "http", "method": "PUT", "path": path, "root_path": "", "headers": []}
+        for route in app.router.routes:
+            route.matches(scope)
+    assert built == []
 
 
 async def test_an_open_request_is_answered_before_the_server_stops(database: str, pool: Pool) -> None:

@@ -238,6 +238,43 @@ async def test_numbers_that_json_does_not_have_are_refused(api: httpx.AsyncClien
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "not_storable")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        'application/json;a="' + ";" * 60_000,
+        "application/json" + ";" * 60_000,
+        "application/json; charset*" + "9" * 5_000 + "=x",
+        "application/json" + ";charset=x" * 6_000,
+        "application/json;" + " " * 60_000 + "x",
+        "application/" + "j" * 60_000,
+    ],
+    ids=lambda kind: f"{kind[:24]}…",
+)
+async def test_a_long_content_type_is_refused_unread(api: httpx.AsyncClient, kind: str) -> None:
+    one = await api.post("/notifications", json=body(), headers={KEY: "long", "Content-Type": kind})
+    audience = await api.put(f"/broadcasts/{uuid4()}/audience", content=b"x", headers={"Content-Type": kind})
+    for answer in (one, audience):
+        assert (answer.status_code, answer.json()["code"]) == (400, "content_type"), answer.text[:300]
+
+
+@pytest.mark.parametrize(
+    "charset",
+    [
+        "charset*=%00''%41",
+        "charset*=rot13''x",
+        'charset="',
+        "charset=utf-8\xa0",
+        "charset=rot13",
+    ],
+)
+async def test_a_strange_charset_is_no_internal_error(api: httpx.AsyncClient, charset: str) -> None:
+    heads = {KEY: str(uuid4()), "Content-Type": f"application/json; {charset}".encode("latin-1")}
+    assert (await api.post("/notifications", json=body(), headers=heads)).status_code in (202, 400)
+    heads = {"Content-Type": f"text/csv; {charset}".encode("latin-1")}
+    uploaded = await api.put(f"/broadcasts/{uuid4()}/audience", content=b"x", headers=heads)
+    assert uploaded.status_code in (400, 404)
+
+
 async def test_the_content_type_may_be_missing_but_not_wrong(api: httpx.AsyncClient) -> None:
     content = json.dumps(body()).encode()
     without = await api.post("/notifications", content=content, headers={KEY: "no type"})
@@ -347,3 +384,15 @@ async def test_a_batch_has_1_to_1000_items(api: httpx.AsyncClient) -> None:
         assert answer.json()["errors"] == [
             {"pointer": "/notifications", "code": code, "message": answer.json()["errors"][0]["message"]}
         ]
+
+
+async def test_the_results_of_a_long_batch_are_in_its_order(api: httpx.AsyncClient) -> None:
+    items = [body(idempotency_key=f"n{n}", channels=["sms" if n % 3 else "fax"]) for n in range(80)]
+    await api.post("/notifications/batch", json={"notifications": items[40:]})
+    results = (await api.post("/notifications/batch", json={"notifications": items})).json()["results"]
+    assert [item["index"] for item in results] == list(range(80))
+    assert [item["status"] for item in results] == [
+        422 if n % 3 == 0 else 202 if n < 40 else 200 for n in range(80)
+    ]
+    keys = [item["notification"] and item["notification"]["idempotency_key"] for item in results]
+    assert keys == [f"n{n}" if n % 3 else None for n in range(80)]

@@ -115,6 +115,16 @@ async def test_a_click_works_again_after_the_user_opted_in(
     assert await preferences(api, shown["user_id"]) == {"statement": {"email": False}, "*": {"push": False}}
 
 
+@pytest.mark.parametrize("path", ["", "/"])
+async def test_a_link_cut_before_its_token_shows_a_page(url: str, path: str) -> None:
+    async with httpx.AsyncClient(base_url=f"{url}/v1/unsubscribe", trust_env=False) as client:
+        for method in ("GET", "POST"):
+            page = await client.request(
+                method, f"{url}/v1/unsubscribe{path}", headers={"Accept": "text/html"}
+            )
+            assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
 async def test_opening_the_link_changes_nothing(
     api: httpx.AsyncClient, mailed: Mailed, mailbox: httpx.AsyncClient
 ) -> None:

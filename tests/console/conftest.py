@@ -34,9 +34,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return kept | {"HERALD_DATA_DIR": str(tmp_path_factory.mktemp("nothing"))}
 
 
+@pytest.fixture(scope="module")
+def settings() -> Mapping[str, str]:
+    """What a module's installation sets besides; a module may define its own."""
+    return {}
+
+
 @pytest_asyncio.fixture(scope="module")
 async def environment(
-    bare: Mapping[str, str], database: str, pool: Pool, server_dir: Path
+    bare: Mapping[str, str], settings: Mapping[str, str], database: str, pool: Pool, server_dir: Path
 ) -> AsyncIterator[Mapping[str, str]]:
     """The environment of an installation whose API runs; Valkey and Temporal are unreachable."""
     port = free_port()
@@ -55,6 +61,7 @@ async def environment(
         "HERALD_PROVIDERS__TWILIO__ACCOUNT_SID": "AC" + "0" * 32,
         "HERALD_PROVIDERS__TWILIO__AUTH_TOKEN": "tests-token-5f20",
         "HERALD_PROVIDERS__TWILIO__FROM": "+15005550006",
+        **settings,
     }
 
     async def answers(_: Process) -> bool:

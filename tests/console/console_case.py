@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,3 +120,24 @@ class WorkerActions:
         """The database's time in `seconds` from now."""
         now = await self.ledger.pool.fetchval("SELECT now()")
         return now + timedelta(seconds=seconds)
+
+
+async def asked_on_a_terminal(environment: Mapping[str, str], reason: str) -> int:
+    """The exit code of `herald keys create`, whose reason is typed once the command asks for it."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", "keys", "create", "asked"),
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"Reason (for the audit log)" not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 1000)
+    os.write(ours, f"{reason}\n".encode())
+    code = await process.wait()
+    os.close(ours)
+    return code

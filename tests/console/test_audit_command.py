@@ -1,15 +1,12 @@
 """`herald audit`, and the reasons that operators' commands give."""
 
-import asyncio
 import os
-import pty
 import pwd
-import sys
 from collections.abc import Mapping
 
 import pytest
 import pytest_asyncio
-from console_case import ROOT, Herald, WorkerActions
+from console_case import Herald, WorkerActions, asked_on_a_terminal
 
 from storage import api_keys
 from storage.postgres import Pool
@@ -63,6 +60,19 @@ async def test_every_command_that_acts_records_its_reason(
     assert await last(pool) == (key, "dead_letter.replay", replayed, "lost")
 
 
+async def test_the_entry_of_a_key_says_what_it_may_do_and_until_when(run: Herald, pool: Pool) -> None:
+    for given, expires_at in (
+        ((), None),
+        (("--expires", "2999-11-30T06:48:43Z"), "2999-11-30T06:48:43+00:00"),
+    ):
+        made = await run("keys", "create", "shop", "--name", "till of 0803 123 0077", *given)
+        assert made.code == 0, made.err
+        entry = await pool.fetchrow("SELECT after FROM audit_log ORDER BY sequence DESC LIMIT 1")
+        assert entry is not None
+        expected = {"name": "till of [private]", "scopes": ["read", "send"], "test": False}
+        assert entry["after"] == expected | {"expires_at": expires_at}
+
+
 async def test_a_reason_travels_whole_or_is_refused(run: Herald, installation: Herald, pool: Pool) -> None:
     for reason in ("50% off – für Ada", "UTF-8''%41", "'; DROP TABLE audit_log; --"):
         for command in ("drain", "activate"):
@@ -90,22 +100,7 @@ async def test_a_reason_code_is_not_taken_for_a_reason(run: Herald, workers: Wor
 
 
 async def test_the_command_asks_on_a_terminal(environment: Mapping[str, str], pool: Pool) -> None:
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli", "keys", "create", "asked"),
-        cwd=ROOT,
-        env=environment,
-        stdin=theirs,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown = b""
-    while b"Reason (for the audit log)" not in shown:
-        shown += await asyncio.to_thread(os.read, ours, 1000)
-    os.write(ours, b"typed by hand\n")
-    assert await process.wait() == 0
-    os.close(ours)
+    assert await asked_on_a_terminal(environment, "typed by hand") == 0
     assert (await last(pool))[1:] == ("key.create", (await last(pool))[2], "typed by hand")
 
 
@@ -143,6 +138,8 @@ async def test_entries_are_listed_and_cannot_act_on_the_terminal(installation: H
     assert "\\x1b[2Jevil" in forged.out
     assert "a\\nb" in forged.out
     assert "\x1b" not in forged.out
+    found = await run("audit", "verify")
+    assert (found.code, "to 999999 are missing" in found.err) == (1, True)
     await pool.execute("ALTER TABLE audit_log DISABLE TRIGGER ALL")
     await pool.execute("DELETE FROM audit_log WHERE sequence = 1000000")
     await pool.execute("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
@@ -151,7 +148,8 @@ async def test_entries_are_listed_and_cannot_act_on_the_terminal(installation: H
 async def test_verify_names_the_first_wrong_entry(
     run: Herald, installation: Herald, environment: Mapping[str, str], pool: Pool
 ) -> None:
-    await installation("providers", "drain", "twilio")
+    for command in ("drain", "activate", "drain"):
+        await installation("providers", command, "twilio")
     whole = await run("audit", "verify")
     assert whole.code == 0, whole.err
     count = await pool.fetchval("SELECT count(*) FROM audit_log")
