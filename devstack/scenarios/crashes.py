@@ -6,7 +6,6 @@ import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -110,13 +109,13 @@ async def batch_interrupted(case: Case) -> None:
 
 async def sender_paused(case: Case) -> None:
     to = case.phone()
-    at = datetime.now(UTC) + timedelta(seconds=3)
     async with case.clients.ledger.acquire() as connection:
         lock = connection.transaction()
         await lock.start()
         try:
-            id = await case.accepted("debit_alert", ["sms"], to={"sms": to}, send_at=at.isoformat())
-            await connection.execute("SELECT FROM notifications WHERE id = $1 FOR UPDATE", UUID(id))
+            async with _paused_worker(case):
+                id = await case.accepted("debit_alert", ["sms"], to={"sms": to})
+                await connection.execute("SELECT FROM notifications WHERE id = $1 FOR UPDATE", UUID(id))
             us = connection.get_server_pid()
             await until(
                 "the intent waits for our lock",

@@ -38,8 +38,7 @@ async def rate_limited(case: Case) -> None:
 
 
 async def cancelled(case: Case) -> None:
-    ahead = timedelta(seconds=4)
-    at = datetime.now(UTC) + ahead
+    at = datetime.now(UTC) + timedelta(seconds=10)
     id = await case.accepted("statement", ["email"], to={"email": case.email()}, send_at=at.isoformat())
     seen = await case.api.notification(id)
     case.expect(seen["status"] == "scheduled", f"it was {seen['status']} before it was cancelled")
