@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-import random
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from deliveries import delivery_over
+from phone_numbers import unused_number
 from temporalio.testing import ActivityEnvironment
 
 from activities.check_preferences import CheckPreferences
@@ -86,11 +86,6 @@ def settings_from(variables: Mapping[str, str]) -> ProviderSettings:
     """The provider settings from these environment variables."""
     with mock.patch.dict(os.environ, {"HERALD_SECRET_KEY": "tests", **variables}, clear=True):
         return Settings().providers  # pyright: ignore[reportCallIssue] (the environment fills it)
-
-
-def phone() -> str:
-    """A number that no other test uses."""
-    return f"+23480{random.randrange(10**8):08}"
 
 
 class StubbedProvider:
@@ -290,7 +285,7 @@ class Submitter:
 
     async def accept(self, type: str = "news", **changes: Any) -> Case:
         """Submit a new notification; by default over SMS to an unused number."""
-        id, to = uuid4(), changes.pop("to", None) or phone()
+        id, to = uuid4(), changes.pop("to", None) or unused_number()
         channels = changes.pop("channels", (Channel.SMS,))
         submission = Submission(
             id=id,

@@ -5,7 +5,6 @@ the API and the receipt processor, to the refused intent.
 import asyncio
 import itertools
 import os
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from api_server import served, settings_for
+from phone_numbers import unused_number
 from vendor_case import VendorHarness
 
 from domain.notification import Channel
@@ -32,10 +32,6 @@ from storage.receipts import Receipts
 
 SMS, MAIL, WHATSAPP = Channel.SMS, Channel.EMAIL, Channel.WHATSAPP
 _numbers = itertools.count(1)
-
-
-def number() -> str:
-    return f"+23480{random.randrange(10**8):08}"
 
 
 def mailbox(word: str) -> str:
@@ -127,7 +123,7 @@ async def test_a_soft_bounce_does_not_suppress(
 async def test_stop_holds_for_its_channel_and_start_lifts_it(
     harness: VendorHarness, vendor: str, channel: Channel
 ) -> None:
-    to = number()
+    to = unused_number()
     await harness.simulators.reply(vendor, to, "Stop")
     assert await harness.suppressed(channel, to) == [("stop", vendor)]
     assert not await harness.may_send(vendor, to)
@@ -140,7 +136,7 @@ async def test_stop_holds_for_its_channel_and_start_lifts_it(
 
 
 async def test_start_lifts_only_the_suppression_by_stop(harness: VendorHarness) -> None:
-    to = number()
+    to = unused_number()
     own = {"channel": "sms", "address": to, "reason": "asked by letter"}
     assert (await harness.api.post("/suppressions", json=own)).status_code == 201
     await harness.simulators.reply("twilio", to, "STOP")
@@ -151,7 +147,7 @@ async def test_start_lifts_only_the_suppression_by_stop(harness: VendorHarness) 
 
 
 async def test_the_api_cannot_lift_a_stop(harness: VendorHarness) -> None:
-    to = number()
+    to = unused_number()
     await harness.simulators.reply("twilio", to, "STOP")
     asked = {"channel": "sms", "address": to}
     answer = await harness.api.delete("/suppressions", params=asked)
@@ -161,7 +157,7 @@ async def test_the_api_cannot_lift_a_stop(harness: VendorHarness) -> None:
 
 async def test_a_repeated_reply_changes_nothing(harness: VendorHarness, pool: Pool, tmp_path: Path) -> None:
     """Twilio's signature has no timestamp: a replayed START must not lift a later STOP."""
-    to, simulator = number(), Twilio(SimulatorContext(f"{harness.public_url}/v1/callbacks", tmp_path))
+    to, simulator = unused_number(), Twilio(SimulatorContext(f"{harness.public_url}/v1/callbacks", tmp_path))
     stop, start, later = (simulator.incoming(to, word) for word in ("STOP", "START", "STOP"))
     async with httpx.AsyncClient(trust_env=False) as vendor:
         for request, stopped in zip((stop, stop, start, stop, later, start), (1, 1, 0, 0, 1, 1), strict=True):
@@ -174,7 +170,7 @@ async def test_a_repeated_reply_changes_nothing(harness: VendorHarness, pool: Po
 
 async def test_a_refused_send_after_a_lost_stop_suppresses_the_number(harness: VendorHarness) -> None:
     """The callback was lost or is not configured: Twilio refuses with 21610, and START lifts that."""
-    to = number()
+    to = unused_number()
     await harness.simulators.reply("twilio", to, "STOP")
     await harness.pool.execute("DELETE FROM suppressions WHERE address = $1", to)
     _, result = await harness.send("twilio", to)
@@ -199,7 +195,7 @@ async def test_a_refused_send_after_a_lost_stop_suppresses_the_number(harness: V
 
 
 async def test_a_reply_without_a_keyword_is_not_stored(harness: VendorHarness, pool: Pool) -> None:
-    to = number()
+    to = unused_number()
     for vendor in ("twilio", "termii", "africastalking", "whatsapp_cloud"):
         await harness.simulators.reply(vendor, to, "Who is this?")
     assert await pool.fetchval("SELECT count(*) FROM replies WHERE address = $1", to) == 0
@@ -207,7 +203,7 @@ async def test_a_reply_without_a_keyword_is_not_stored(harness: VendorHarness, p
 
 
 async def test_a_tenant_sees_no_numbers_of_others(harness: VendorHarness) -> None:
-    to = number()
+    to = unused_number()
     await harness.simulators.reply("twilio", to, "STOP")
     listed = (await harness.api.get("/suppressions", params={"channel": "sms", "limit": 200})).json()
     assert to not in [found["address"] for found in listed["suppressions"]]

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 from deliveries import delivery_over
-from delivery_case import SCHEDULE_S, Case, StubbedProvider, Submitter, Worker, catalog, phone, seconds_until
+from delivery_case import SCHEDULE_S, Case, StubbedProvider, Submitter, Worker, catalog, seconds_until
+from phone_numbers import unused_number
 from watched_ledger import WatchedLedger
 
 from domain.contracts import Action
@@ -56,13 +57,13 @@ async def test_the_next_provider_is_called_after_a_refusal(
 
 
 async def test_email_and_push_fail_over(submitter: Submitter, worker: Worker) -> None:
-    address = f"{phone()[1:]}@example.com"
+    address = f"{unused_number()[1:]}@example.com"
     mail = await submitter.accept(channels=(Channel.EMAIL,), to_email=address, title="News")
     await submitter.simulators.fault("sendgrid", "status", address, status=429)
     assert (await worker.run(mail, Channel.EMAIL)).status is Status.SENT
     assert await mail.outcomes() == [("sendgrid", "throttled"), ("mailgun", "accepted")]
     push = await submitter.accept(channels=(Channel.PUSH,), title="News")
-    await submitter.add_device(push, f"unavailable-{phone()}", "ab" * 32)
+    await submitter.add_device(push, f"unavailable-{unused_number()}", "ab" * 32)
     assert (await worker.run(push, Channel.PUSH)).status is Status.SENT
     assert await push.outcomes() == [("fcm", "unavailable"), ("apns", "accepted")]
 
@@ -85,7 +86,7 @@ async def test_a_dead_token_is_removed_and_the_next_device_tried(
     submitter: Submitter, worker: Worker
 ) -> None:
     case = await submitter.accept(channels=(Channel.PUSH,), title="News")
-    dead, good = f"unregistered-{phone()}", f"good-{phone()}-token"
+    dead, good = f"unregistered-{unused_number()}", f"good-{unused_number()}-token"
     await submitter.add_device(case, good, None, ago_s=100)
     await submitter.add_device(case, dead, None)
     assert (await worker.run(case, Channel.PUSH)).status is Status.SENT
@@ -95,7 +96,7 @@ async def test_a_dead_token_is_removed_and_the_next_device_tried(
 
 
 async def test_a_token_registered_again_is_kept(submitter: Submitter, worker: Worker) -> None:
-    tokens = [f"{word}-{phone()}" for word in ("reinstalled", "unregistered")]
+    tokens = [f"{word}-{unused_number()}" for word in ("reinstalled", "unregistered")]
     cases = [await submitter.accept(channels=(Channel.PUSH,), title="News") for _ in tokens]
     for case, token in zip(cases, tokens, strict=True):
         await submitter.add_device(case, None, token)
@@ -107,7 +108,7 @@ async def test_a_token_registered_again_is_kept(submitter: Submitter, worker: Wo
 
 async def test_undelivered_if_every_device_is_dead(submitter: Submitter, worker: Worker) -> None:
     case = await submitter.accept(channels=(Channel.PUSH,), title="News")
-    await submitter.add_device(case, f"unregistered-{phone()}", None)
+    await submitter.add_device(case, f"unregistered-{unused_number()}", None)
     result = await worker.run(case, Channel.PUSH)
     assert (result.action, result.status) == (Action.NOTHING, Status.UNDELIVERED)
 
@@ -281,7 +282,7 @@ async def test_a_duplicate_provider_message_id_is_not_kept(
     submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider], alerts: Alerts
 ) -> None:
     first, second = await submitter.accept(), await submitter.accept()
-    same = f"SM{phone()[1:]:0>32}"
+    same = f"SM{unused_number()[1:]:0>32}"
     stubbed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=same)
     assert (await worker.run(first)).status is Status.SENT
     assert (await worker.run(second)).status is Status.SENT
@@ -297,7 +298,7 @@ async def test_a_channel_without_providers_starts_the_next_channel(
     for name in ("fcm", "apns"):
         del worker.providers[name]  # pyright: ignore[reportIndexIssue] (the test's own dict)
     case = await submitter.accept(channels=(Channel.PUSH, Channel.SMS), strategy=Strategy.FIRST)
-    await submitter.add_device(case, f"token-{phone()}", None)
+    await submitter.add_device(case, f"token-{unused_number()}", None)
     result = await worker.run(case, Channel.PUSH)
     assert (result.status, result.reason, result.replan) == (Status.FAILED, Reason.NO_PROVIDER, True)
     assert (await case.delivery(Channel.SMS)).status is Status.ACCEPTED

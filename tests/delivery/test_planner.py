@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from delivery_case import TENANT, Case, Submitter, Worker, catalog, phone
+from delivery_case import TENANT, Case, Submitter, Worker, catalog
+from phone_numbers import unused_number
 
 from domain.contracts import Action, Plan, Step
 from domain.notification import Channel, Strategy
@@ -139,7 +140,7 @@ async def test_parked_too_long_fails(submitter: Submitter, worker: Worker) -> No
 
 
 async def test_nothing_is_planned_for_a_missing_notification(worker: Worker, submitter: Submitter) -> None:
-    case = await submitter.accept(to=phone())
+    case = await submitter.accept(to=unused_number())
     await case.execute("DELETE FROM notifications WHERE id = $1")
     assert (await worker.plan(case)).steps == []
 

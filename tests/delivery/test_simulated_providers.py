@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from delivery_case import TENANT, Case, Submitter, Worker, catalog, phone
+from delivery_case import TENANT, Case, Submitter, Worker, catalog
+from phone_numbers import unused_number
 from watched_ledger import WatchedLedger
 
 from delivery.modes import WrongMode
@@ -50,7 +51,7 @@ async def accept(
     submitter: Submitter, channel: Channel, behaviour: Behaviour, type: str = "must", **more: Any
 ) -> Case:
     """Submit with a test key to a magic address of the channel."""
-    number = f"{phone()[:-4]}{CODES[behaviour]}"
+    number = f"{unused_number()[:-4]}{CODES[behaviour]}"
     to: dict[str, Any] = {
         Channel.SMS: {"to": number},
         Channel.WHATSAPP: {"to_whatsapp": number},
@@ -208,7 +209,7 @@ async def test_the_routes_of_types_and_countries_do_not_apply(
 async def test_nothing_but_a_test_tenant_reaches_a_simulated_provider(
     submitter: Submitter, worker: Worker, tenant: str
 ) -> None:
-    case = await submitter.accept(tenant=tenant, to=f"{phone()[:-4]}{CODES[Behaviour.INVALID]}")
+    case = await submitter.accept(tenant=tenant, to=f"{unused_number()[:-4]}{CODES[Behaviour.INVALID]}")
     await worker.settle(case)
     assert await case.outcomes() == [("twilio", "accepted")]
 

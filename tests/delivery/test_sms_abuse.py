@@ -13,8 +13,8 @@ from delivery_case import (
     Worker,
     catalog,
     crash_at,
-    phone,
 )
+from phone_numbers import unused_number
 
 from delivery.operator_commands import OperatorCommands
 from domain.audit import Origin, chain_key
@@ -56,7 +56,7 @@ LIMITED = (Status.RATE_LIMITED, Reason.VELOCITY_LIMITED)
 async def test_25_otps_to_one_number_under_25_users_end_at_the_numbers_limit(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    workers, number = [make_worker(guarded()), make_worker(guarded())], phone()
+    workers, number = [make_worker(guarded()), make_worker(guarded())], unused_number()
     cases = [await submitter.accept("otp", to=number, lane=Lane.CRITICAL) for _ in range(25)]
     assert len({case.user_id for case in cases}) == 25
     ended = await asyncio.gather(*(workers[n % 2].carry(case) for n, case in enumerate(cases)))
@@ -77,7 +77,7 @@ async def test_25_otps_to_one_number_under_25_users_end_at_the_numbers_limit(
 async def test_a_crash_at_any_point_counts_the_delivery_once(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    worker, number = make_worker(guarded(limit(By.ADDRESS, max=2))), phone()
+    worker, number = make_worker(guarded(limit(By.ADDRESS, max=2))), unused_number()
     first = await submitter.accept("news", to=number)
     for suspension, done in itertools.product(range(12), (False, True)):
         if not await crash_at(worker.limit(first), suspension, done=done):
@@ -90,7 +90,7 @@ async def test_a_crash_at_any_point_counts_the_delivery_once(
 async def test_retries_after_failed_passes_keep_one_place(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    worker, number = make_worker(guarded(limit(By.ADDRESS, max=2))), phone()
+    worker, number = make_worker(guarded(limit(By.ADDRESS, max=2))), unused_number()
     case = await submitter.accept("news", to=number)
     await submitter.fail(case)
     assert (await worker.carry(case))[0] is Status.DEFERRED
@@ -106,7 +106,7 @@ async def test_retries_after_failed_passes_keep_one_place(
 async def test_a_stored_contact_and_a_given_number_count_together(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    worker, number = make_worker(guarded(limit(By.ADDRESS))), phone()
+    worker, number = make_worker(guarded(limit(By.ADDRESS))), unused_number()
     given = [await submitter.accept("news", to=number) for _ in range(2)]
     stored = [await submitter.accept("news", contact=False) for _ in range(2)]
     for case in stored:
@@ -117,7 +117,7 @@ async def test_a_stored_contact_and_a_given_number_count_together(
 
 
 async def test_batches_and_broadcasts_count_too(submitter: Submitter, make_worker: MakeWorker) -> None:
-    worker, number = make_worker(guarded(limit(By.ADDRESS))), phone()
+    worker, number = make_worker(guarded(limit(By.ADDRESS))), unused_number()
     assert await worker.carry(await submitter.accept("news", to=number)) == SENT
     cases = [await submitter.accept("news", to=number, lane=Lane.BULK) for _ in range(6)]
     progress = await worker.batch().run()
@@ -129,7 +129,7 @@ async def test_batches_and_broadcasts_count_too(submitter: Submitter, make_worke
 async def test_a_fallback_to_sms_counts_and_a_limit_starts_the_next_channel(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    worker, number = make_worker(guarded(limit(By.ADDRESS, max=1))), phone()
+    worker, number = make_worker(guarded(limit(By.ADDRESS, max=1))), unused_number()
 
     async def first(channels: tuple[Channel, ...]) -> dict[Channel, Status]:
         case = await submitter.accept(
@@ -137,7 +137,7 @@ async def test_a_fallback_to_sms_counts_and_a_limit_starts_the_next_channel(
             to=number,
             channels=channels,
             strategy=Strategy.FIRST,
-            to_email=f"{phone()[1:]}@example.com" if channels[0] is Channel.SMS else None,
+            to_email=f"{unused_number()[1:]}@example.com" if channels[0] is Channel.SMS else None,
         )
         for _ in channels:
             for step in (await worker.plan(case)).steps:
@@ -160,7 +160,7 @@ async def test_a_fallback_to_sms_counts_and_a_limit_starts_the_next_channel(
 async def test_a_dead_letter_that_is_sent_to_another_number_counts_there(
     submitter: Submitter, make_worker: MakeWorker
 ) -> None:
-    worker, number = make_worker(guarded(limit(By.ADDRESS, max=2))), phone()
+    worker, number = make_worker(guarded(limit(By.ADDRESS, max=2))), unused_number()
     dead = await submitter.accept("otp", lane=Lane.CRITICAL)
     await submitter.fail(dead)
     await worker.carry(dead)
@@ -180,7 +180,7 @@ async def test_a_range_of_numbers_counts_together_and_raises_one_alert(
     submitter: Submitter, make_worker: MakeWorker, alerts: Callable[[], list[str]]
 ) -> None:
     worker = make_worker(guarded(limit(By.TENANT, By.PREFIX)))
-    prefix = phone()[:-3]
+    prefix = unused_number()[:-3]
     numbers = [f"{prefix}{n:03}" for n in range(6)]
     ended = await statuses(worker, [await submitter.accept("news", to=number) for number in numbers])
     assert ended == [SENT] * 3 + [LIMITED] * 3
@@ -200,7 +200,7 @@ async def test_a_country_and_a_tenant_are_limited(
 
 
 async def test_a_limit_that_defers_says_which_it_is(submitter: Submitter, make_worker: MakeWorker) -> None:
-    worker, number = make_worker(guarded(limit(By.ADDRESS, max=1, then=OnLimit.DEFER))), phone()
+    worker, number = make_worker(guarded(limit(By.ADDRESS, max=1, then=OnLimit.DEFER))), unused_number()
     cases = [await submitter.accept("news", to=number) for _ in range(2)]
     assert await statuses(worker, cases) == [SENT, (Status.DEFERRED, Reason.VELOCITY_LIMITED)]
     [entry] = await submitter.ledger.pool.fetch(
@@ -216,7 +216,7 @@ async def test_the_users_limit_and_the_numbers_are_reserved_together(
     worker = make_worker(
         catalog({"one": NotificationType(limits=(own,))}, limits=(limit(By.ADDRESS, max=2),))
     )
-    number = phone()
+    number = unused_number()
     ada, again = [await submitter.accept("one", to=number, user_id=f"ada {number}") for _ in range(2)]
     others = [await submitter.accept("one", to=number) for _ in range(2)]
     assert await worker.carry(ada) == SENT
@@ -231,7 +231,7 @@ async def test_without_the_store_critical_types_are_limited_by_number_in_each_pr
     connected = make_worker(guarded())
     lost = Limiter.connect("valkey://127.0.0.1:1/0", timeout_s=0.2)
     worker = Worker(connected.ledger, None, lost, connected.providers, guarded())  # pyright: ignore[reportArgumentType] (receipts are not used)
-    number = phone()
+    number = unused_number()
     cases = [await submitter.accept("otp", to=number, lane=Lane.CRITICAL) for _ in range(13)]
     admitted = [(await worker.limit(case)).admitted for case in cases]
     assert admitted == [True] * 10 + [False] * 3

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog, phone
+from delivery_case import Case, StubbedProvider, Submitter, Worker, catalog
+from phone_numbers import unused_number
 from structlog.testing import capture_logs
 
 from domain.contracts import Action
@@ -68,7 +69,9 @@ async def test_a_forbidden_country_starts_the_next_channel(
 ) -> None:
     worker = make_worker(catalog(sms=SmsPolicy(countries=("GH",))))
     case = await submitter.accept(
-        channels=(Channel.SMS, Channel.EMAIL), strategy=Strategy.FIRST, to_email=f"{phone()[1:]}@example.com"
+        channels=(Channel.SMS, Channel.EMAIL),
+        strategy=Strategy.FIRST,
+        to_email="a@example.com",
     )
     await worker.plan(case)
     assert (await worker.run(case, Channel.EMAIL)).status is Status.SENT
@@ -87,7 +90,7 @@ async def test_an_attempt_records_segments_and_cost(
     submitter: Submitter, make_worker: MakeWorker, to: str, tail: str, expected: tuple[object, ...]
 ) -> None:
     worker = make_worker(catalog(every=PRICED))
-    number = phone() if to == "+234" else {"+1312": "+13125550123", "+44740": "+447400123456"}[to]
+    number = unused_number() if to == "+234" else {"+1312": "+13125550123", "+44740": "+447400123456"}[to]
     case = await submitter.accept(to=number, body=f"{submitter.text} {tail}")
     await worker.run(case)
     queries = Queries(submitter.ledger.pool)
@@ -113,7 +116,7 @@ async def test_a_refused_sms_costs_nothing(submitter: Submitter, make_worker: Ma
 async def test_a_different_segment_count_is_reported(
     submitter: Submitter, worker: Worker, stubbed: dict[str, StubbedProvider]
 ) -> None:
-    stubbed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=phone(), segments=2)
+    stubbed["twilio"].answers = SendResult(Outcome.ACCEPTED, provider_message_id=unused_number(), segments=2)
     case = await submitter.accept()
     with capture_logs() as logs:
         await worker.run(case)

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from delivery_case import ALONE, ROUTES, TENANT, StubbedProvider, Submitter, Worker, catalog, crash_at, phone
+from delivery_case import ALONE, ROUTES, TENANT, StubbedProvider, Submitter, Worker, catalog, crash_at
+from phone_numbers import unused_number
 from structlog.testing import capture_logs
 
 from delivery.limit_counts import Asked, LimitCounts
@@ -200,7 +201,7 @@ async def test_other_channels_cost_nothing(
 ) -> None:
     which = priced(cap(max="0.01"))
     worker = make_worker(which)
-    case = await submitter.accept(channels=(Channel.EMAIL,), to_email=f"{phone()[1:]}@example.com")
+    case = await submitter.accept(channels=(Channel.EMAIL,), to_email=f"{unused_number()[1:]}@example.com")
     assert await worker.carry(case) == SENT
     assert ROUTES[Channel.EMAIL][0] == (await case.attempts())[0]["provider"]
     assert await spent(limiter, which) == ["0"]

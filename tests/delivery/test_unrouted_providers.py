@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from delivery_case import Case, StubbedProvider, Submitter, Worker, phone
+from delivery_case import Case, StubbedProvider, Submitter, Worker
+from phone_numbers import unused_number
 
 from domain.notification import Channel
 from domain.status import Status
@@ -11,7 +12,7 @@ from providers.base import Provider
 
 
 async def _mail(submitter: Submitter, type: str) -> Case:
-    to = f"{phone().lstrip('+')}@customers.example"
+    to = f"{unused_number().lstrip('+')}@customers.example"
     return await submitter.accept(type, channels=(Channel.EMAIL,), to=to, to_email=to, title="News")
 
 

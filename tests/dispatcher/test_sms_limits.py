@@ -1,9 +1,9 @@
 """Limits over users with a whole worker: real workflows, a real store, and a simulated vendor."""
 
 import asyncio
-import random
 
 import pytest
+from phone_numbers import unused_number
 from worker_harness import WorkerHarness, until
 
 from domain.limit_policy import DEFAULT_LIMITS
@@ -20,7 +20,7 @@ OTPS = 25
 async def test_25_otps_to_one_number_under_25_users_at_once_end_at_the_numbers_limit(
     harness: WorkerHarness, simulators: Simulators, parts: Parts
 ) -> None:
-    number = f"+23481{random.randrange(10**8):08}"
+    number = unused_number()
     allowed = parts.settings.catalog.limits[0].max
     assert (parts.settings.catalog.limits, allowed) == (DEFAULT_LIMITS, 10)
     ids = await asyncio.gather(*(harness.accept("otp", Lane.CRITICAL, to_sms=number) for _ in range(OTPS)))

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from unittest import mock
 from uuid import UUID, uuid4
 
+from phone_numbers import unused_number
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -121,7 +121,7 @@ class WorkerHarness:
             strategy=Strategy(changes.pop("strategy", Strategy.ALL)),
             channels=changes.pop("channels", (Channel.SMS,)),
             body=changes.pop("body", f"text of {id}"),
-            to_sms=changes.pop("to_sms", None) or f"+23481{random.randrange(10**8):08}",
+            to_sms=changes.pop("to_sms", None) or unused_number(),
             **changes,
         )
         assert (await self.ledger.accept(submission)).created
