@@ -75,7 +75,7 @@ class Keys:
         found = cached.task.result() if cached.task.done() else await asyncio.shield(cached.task)
         if found is None or not hmac.compare_digest(found.digest, digest):
             _check_intact(key)
-            raise _unauthorized("api_key_invalid", "The API key is unknown or revoked.")
+            raise revoked()
         if found.valid_s is not None and found.valid_s <= 0:
             raise _unauthorized(
                 "api_key_expired", f"The API key expired at {found.expires_at:%Y-%m-%d %H:%M} UTC."
@@ -195,6 +195,11 @@ ActsFor = Annotated[str | None, Depends(_acts_for)]
 """As Tenant, or None for the installation, in a route that any key may call."""
 KeyHolder = Annotated[Caller, Depends(_caller)]
 """The holder of the request's key, as a parameter of a keyed route."""
+
+
+def revoked() -> Problem:
+    """Build the problem for a key that is unknown or no longer valid."""
+    return _unauthorized("api_key_invalid", "The API key is unknown or revoked.")
 
 
 def _check_intact(key: str) -> None:

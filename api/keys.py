@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.acts import Acting, AuditedRoute
-from api.auth import ActsFor, KeyHolder
+from api.auth import ActsFor, KeyHolder, revoked
 from api.bodies import Body
 from api.context import Ctx
 from api.cursors import cursor_at, invalid_cursor, read_cursor
@@ -118,6 +118,8 @@ async def create_key(
             created_by=caller.key,
             origin=origin,
         )
+    except commands.CreatorNotValid:
+        raise revoked() from None
     except NoTestKeysYet as error:
         raise Problem(409, "no_test_keys_yet", f"{error}.") from None
     return NewKeyView.of(key, key=clear)

@@ -13,6 +13,10 @@ from storage.postgres import Connection
 from telemetry.scrub import scrub
 
 
+class CreatorNotValid(Exception):
+    """The key that creates another one was revoked, or has expired, in the meantime."""
+
+
 async def create_key(
     audit: AuditLog,
     tenant: str | None,
@@ -26,12 +30,15 @@ async def create_key(
 ) -> tuple[ApiKey, str]:
     """Create a key; returns it, and its clear text. `tenant`: None for the installation.
 
-    `created_by`: the prefix of the key that creates it; None for the command line. Raises as
-    storage.api_keys.store, or LedgerError.
+    `created_by`: the prefix of the key that creates it; None for the command line. Raises CreatorNotValid,
+    as storage.api_keys.store, or LedgerError.
     """
     clear = api_keys.generate(test=test)
 
     async def act(connection: Connection) -> tuple[ApiKey, list[AuditEntry]]:
+        # Processes know a key for a while after it was revoked: what it created then would stay.
+        if created_by is not None and not await api_keys.hold(connection, created_by):
+            raise CreatorNotValid
         key = await api_keys.store(
             connection, tenant, name, clear, scopes, test=test, expires_at=expires_at, created_by=created_by
         )

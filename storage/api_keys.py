@@ -148,6 +148,11 @@ async def revoke(connection: Connection | Pool, prefix: str, of: KeysOf = EVERY_
     return ApiKey.of(row) if row else None
 
 
+async def hold(connection: Connection, prefix: str) -> bool:
+    """Keep a key from being revoked until the transaction ends; False if it is not valid now."""
+    return bool(await connection.fetchval(statement("hold_api_key"), prefix))
+
+
 async def list_page(
     pool: Pool, limit: int, after: tuple[datetime, str] | None = None, of: KeysOf = EVERY_KEY
 ) -> list[ApiKey]:

@@ -14,6 +14,10 @@ RETURNING prefix, tenant, name, scopes, test, created_at, created_by, expires_at
 SELECT tenant, name, digest, scopes, test, expires_at, extract(epoch FROM expires_at - now())::float8 AS valid_s
 FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL
 
+-- name: hold_api_key
+-- Whether a key is valid now; it cannot be revoked until this transaction ends.
+SELECT true FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) FOR SHARE
+
 -- name: revoke_api_key
 -- Revoke a valid key: of a tenant if one is given, and a test key if only these are allowed.
 UPDATE api_keys SET revoked_at = now()

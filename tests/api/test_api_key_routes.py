@@ -107,6 +107,18 @@ async def test_no_key_outlives_its_creator(client: Client, tenant: str | None, t
         assert answer.status_code == 201, answer.text
 
 
+@pytest.mark.parametrize("end", ["revoked_at = now()", "expires_at = now()"])
+async def test_a_key_that_just_ended_creates_no_other(client: Client, pool: Pool, end: str) -> None:
+    """The process still knows it for a while."""
+    admin = await client("ended")
+    prefix = admin.headers["Authorization"].split("_")[2]
+    assert (await admin.get("/keys")).status_code == 200
+    await pool.execute(f"UPDATE api_keys SET {end} WHERE prefix = $1", prefix)
+    answer = await admin.post("/keys", json=wanted())
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert await pool.fetchval("SELECT count(*) FROM api_keys WHERE created_by = $1", prefix) == 0
+
+
 async def test_a_tenants_admin_reaches_its_tenants_keys_only(client: Client, pool: Pool) -> None:
     admin, other, operator = await client("mine"), await client("theirs"), await client(None)
     for tenant in ("theirs", "test:mine"):

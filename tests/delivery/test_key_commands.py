@@ -1,12 +1,14 @@
 """Keys are created and revoked together with entries that name them without anybody's address."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.key_commands import create_key, revoke_key
+from delivery.key_commands import CreatorNotValid, create_key, revoke_key
 from domain.access import Scope
 from domain.audit import Origin, chain_key
+from storage import api_keys
 from storage.audit import AuditLog
 from storage.postgres import Pool
 
@@ -63,3 +65,32 @@ async def test_the_entry_of_a_key_says_when_it_expires(pool: Pool, lifetime: tim
     entry = await pool.fetchrow("SELECT after FROM audit_log WHERE subject = $1", key.prefix)
     assert entry is not None
     assert datetime.fromisoformat(entry["after"]["expires_at"]) == key.expires_at == expires_at
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+async def test_a_key_waits_for_the_revocation_of_its_creator(pool: Pool, revoked: bool) -> None:
+    audit = AuditLog(pool, chain_key("secret"))
+    creator = (await api_keys.create(pool, "bank", "admin")).split("_")[2]
+    async with pool.acquire() as revoking:
+        transaction = revoking.transaction()
+        await transaction.start()
+        await api_keys.revoke(revoking, creator)
+        creating = asyncio.create_task(
+            create_key(
+                *(audit, "bank", "till", [Scope.SEND]),
+                test=False,
+                expires_at=None,
+                created_by=creator,
+                origin=ORIGIN,
+            )
+        )
+        async with asyncio.timeout(30):
+            while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                assert not creating.done()
+        await (transaction.commit() if revoked else transaction.rollback())
+    if revoked:
+        with pytest.raises(CreatorNotValid):
+            await creating
+    else:
+        key, _ = await creating
+        assert key.created_by == creator

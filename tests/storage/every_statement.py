@@ -172,6 +172,7 @@ def _installation(now: datetime) -> dict[str, Query]:
         "has_attempts": Query(whole=one),
         "create_api_key": Query(("key7", "acme", "backend", b"\x00", ["send"], False, None, None)),
         "find_api_key": Query(("key7",)),
+        "hold_api_key": Query(("key7",)),
         "revoke_api_key": Query(("key7", "acme", False)),
         "note_use_of_api_keys": Query(([f"key{number}" for number in range(1, 11)],)),
         "list_api_keys": Query((now, "key7", 10)),
