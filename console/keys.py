@@ -83,13 +83,14 @@ def list_() -> None:
     from console import terminal
     from storage import api_keys
 
-    headings = ("prefix", "tenant", "scopes", "created", "last used", "expires", "status", "name")
-    table = terminal.table(*headings)
+    headings = ("prefix", "tenant", "scopes", "created", "created by", "last used", "expires", "status")
+    table = terminal.table(*headings, "name")
     now = datetime.now(UTC)
     for key in in_database(api_keys.every_key):
         whose = f"{key.tenant} (test)" if key.test else key.tenant or "(installation)"
-        times = (_day(key.created_at), _day(key.last_used_at), _day(key.expires_at))
-        cells = (key.prefix, whose, ", ".join(sorted(key.scopes)), *times)
+        created = (_day(key.created_at), f"key:{key.created_by}" if key.created_by else "cli")
+        ends = (_day(key.last_used_at), _day(key.expires_at))
+        cells = (key.prefix, whose, ", ".join(sorted(key.scopes)), *created, *ends)
         terminal.row(table, (*cells, terminal.coloured(_status(key, now)), key.name))
     terminal.say(table)
 

@@ -12,6 +12,8 @@ from console.client import Api
 from console.stuck import find_stuck
 from domain.reasons import Reason
 from domain.status import Status
+from storage import api_keys
+from storage.postgres import Pool
 
 
 async def test_stuck_lists_only_deliveries_without_progress(run: Herald, workers: WorkerActions) -> None:
@@ -139,12 +141,20 @@ async def test_keys_are_created_listed_and_revoked(run: Herald) -> None:
     assert (await run("list", HERALD_API_KEY=key)).out == "no notifications\n"
     prefix = key.split("_")[2]
     listed = next(line for line in (await run("keys", "list")).out.splitlines() if line.startswith(prefix))
-    assert [part in listed for part in ("Shop-4.north_1", "read, send", "active", "till 4")] == [True] * 4
+    for part in ("Shop-4.north_1", "read, send", "cli", "active", "till 4"):
+        assert part in listed
     assert key not in (await run("keys", "list")).out
     assert (await run("keys", "revoke", key)).code == 0
     assert "revoked" in (await run("keys", "list")).out
     again = await run("keys", "revoke", prefix)
     assert (again.code, "no active key" in again.err) == (1, True)
+
+
+async def test_a_key_is_listed_with_the_key_that_created_it(run: Herald, pool: Pool) -> None:
+    made = await api_keys.create(pool, "shop", "a child", created_by="0a1b2c3d")
+    listed = (await run("keys", "list")).out.splitlines()
+    (row,) = [line for line in listed if line.startswith(made.split("_")[2])]
+    assert row.index("key:0a1b2c3d") == listed[0].index("created by")
 
 
 async def test_a_test_key_and_its_scopes_are_shown(run: Herald) -> None:
