@@ -18,6 +18,8 @@ _GIVEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _WORD: Final = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]+[-. ]")
 """What may precede a number in an id, which would then be taken for a part of the id."""
+_ALONE: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{11,15}(?![0-9A-Za-z])")
+"""Digits that may be a number, whatever precedes them."""
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 """W3C Trace Context, section 3.2: the id of the trace is the second part."""
 
@@ -47,5 +49,6 @@ def new_request_id() -> str:
 
 
 def _is_private(given: str) -> bool:
-    words = _WORD.sub(" ", _UUID.sub("", given).replace("_", " "))
-    return scrub(given) != given or scrub(words) != words
+    rest = _UUID.sub("", given).replace("_", " ")
+    words = _WORD.sub(" ", rest)
+    return scrub(given) != given or scrub(words) != words or _ALONE.search(rest) is not None
