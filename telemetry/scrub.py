@@ -5,6 +5,8 @@ in plain words. Do not rely on it.
 """
 
 import re
+import unicodedata
+from typing import Final
 
 from telemetry.phone_forms import NUMBER
 
@@ -13,6 +15,19 @@ PRIVATE = "[private]"
 
 TEXT_CHARS_MAX = 20_000
 """Longer texts are truncated, to bound the time of the search."""
+
+_SIGNS: Final = {
+    "＠": "@",
+    "﹫": "@",
+    "＋": "+",
+    "﹢": "+",
+    "．": ".",
+    "·": ".",
+    "・": ".",
+    "－": "-",
+    "﹣": "-",
+}
+"""How other keyboards write what the rules look for, besides digits."""
 
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # Postgres repeats whole rows and keys after DETAIL; drivers and validators repeat the values they refuse.
@@ -36,7 +51,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            r"[^\s@<>\"'=,;:(\[&?/]{1,64}(?:@|%40)[^\s@<>\"',;:)&/\[\]]{1,255}\.[^\s@<>\"',;:)&/]+",
+            r"(?:[^\s@<>\"'=,;:(\[&?/]|(?<=\w)'(?=\w)){1,64}(?:@|%40)[^\s@<>\"',;:)&/\[\]]{1,255}\.[^\s@<>\"',;:)&/]+",
             re.IGNORECASE,
         ),
         PRIVATE,
@@ -49,6 +64,13 @@ def scrub(text: str) -> str:
     """Mask phone numbers, email addresses, credentials and refused values. Truncates at TEXT_CHARS_MAX."""
     if len(text) > TEXT_CHARS_MAX:
         text = f"{text[:TEXT_CHARS_MAX]}…"
+    plain = text if text.isascii() else "".join(map(_plain, text))
+    scrubbed = plain
     for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    return text
+        scrubbed = pattern.sub(replacement, scrubbed)
+    return text if scrubbed == plain else scrubbed
+
+
+def _plain(character: str) -> str:
+    """A digit of any script, or a sign, as ASCII has it; every other character unchanged."""
+    return _SIGNS.get(character) or str(unicodedata.decimal(character, character))

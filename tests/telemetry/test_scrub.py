@@ -94,6 +94,23 @@ def test_a_number_is_masked_however_it_is_written(number: str) -> None:
         assert re.findall(r"\d", scrubbed) == []
 
 
+OTHER_KEYBOARDS = [
+    *("٠٨٠٣ ١٢٣ ٠٠٧٧", "+٢٣٤ ٨٠٣ ١٢٣ ٠٠٧٧", "۰۸۰۳-۱۲۳-۰۰۷۷", "०८०३ १२३ ००७७", "０８０３－１２３－００７７"),
+    *("＋2348031230077", "0803·123·0077", "０３・１２３４・５６７８", "ada＠example.com", "ada@example．com"),
+]
+
+
+@pytest.mark.parametrize("private", [*OTHER_KEYBOARDS, "ada.o'neil@example.com", "d'arcy@example.com"])
+def test_an_address_is_masked_whole_whatever_it_is_typed_with(private: str) -> None:
+    assert scrub(f"called {private}, twice") == f"called {PRIVATE}, twice"
+    assert scrub(f"{{'to': '{private}', 'id': 7}}") == f"{{'to': '{PRIVATE}', 'id': 7}}"
+
+
+@pytest.mark.parametrize("kept", ["تذكرة ٤٧١١", "２０２６－１１－３０", "ada＠home", "l'été · à 8 h", "𝟙"])
+def test_other_texts_keep_their_digits_and_signs(kept: str) -> None:
+    assert scrub(kept) == kept
+
+
 @pytest.mark.parametrize(
     ("text", "scrubbed"),
     [
@@ -229,7 +246,7 @@ def test_ids_times_and_codes_are_kept(kept: str) -> None:
 @pytest.mark.parametrize(
     "piece",
     [
-        *("a", "1", "@", "+1", "invalid input ", "DETAIL:", "token=", "input_value=", "(."),
+        *("a", "1", "@", "+1", "a'", "٠ ", "invalid input ", "DETAIL:", "token=", "input_value=", "(."),
         *(
             "0",
             "0 ",
