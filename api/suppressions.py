@@ -114,12 +114,14 @@ async def suppress_address(
     """Suppress an address. If it is suppressed already, it keeps its first reason."""
     address = normalised(body.channel, body.address, "/address")
 
-    async def act(connection: Connection) -> tuple[Suppression, list[AuditEntry]]:
+    async def act(connection: Connection) -> tuple[tuple[Suppression, bool], list[AuditEntry]]:
         stored, added = await suppress(connection, tenant, body.channel, address, body.reason)
         entry = origin.entry(Action.SUPPRESSION_ADD, _about(stored), after=_shown(stored))
-        return stored, [entry] if added else []
+        return (stored, added), [entry] if added else []
 
-    return SuppressionView.of(await ctx.audit.perform(act), clear=clear, named=True)
+    stored, added = await ctx.audit.perform(act)
+    # The reason of an earlier request may hold addresses: reading it in clear would have to be recorded.
+    return SuppressionView.of(stored, clear=clear and added, named=True)
 
 
 @router.delete("", summary="Lift a suppression", status_code=204, responses=documented(404, 409))

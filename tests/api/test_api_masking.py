@@ -182,6 +182,19 @@ async def test_writes_show_what_the_request_named_and_nothing_more(
     assert suppressed.json()["reason"] == "asked by [private] from [private]"
 
 
+async def test_an_earlier_reason_is_masked_for_every_key_that_suppresses_again(
+    full: httpx.AsyncClient, pool: Pool
+) -> None:
+    """What such a request shows is not recorded as a reading."""
+    body = {"channel": "email", "address": "again@example.com"}
+    first = await post(full, "/suppressions", {**body, "reason": f"asked from {PHONE}"})
+    assert first["reason"] == f"asked from {PHONE}"
+    entries = await pool.fetchval("SELECT count(*) FROM audit_log")
+    again = await post(full, "/suppressions", {**body, "reason": "asked twice"})
+    assert (again["address"], again["reason"]) == ("again@example.com", "asked from [private]")
+    assert await pool.fetchval("SELECT count(*) FROM audit_log") == entries
+
+
 async def test_another_address_for_a_dead_letter_needs_the_scope_for_addresses(
     reader: httpx.AsyncClient, full: httpx.AsyncClient, ids: dict[str, str]
 ) -> None:
