@@ -1,5 +1,6 @@
 """Routes whose requests the audit log records: who acts or reads, and why."""
 
+import re
 from typing import Annotated, Final
 from urllib.parse import unquote
 
@@ -14,8 +15,8 @@ from domain.audit import REASON_CHARS_MAX, Origin, ReasonMissing, justified
 from telemetry.scrub import scrub
 
 REASON: Final = "Herald-Reason"
-_EXTENDED: Final = "utf-8''"
-"""How a percent-encoded value begins (RFC 8187)."""
+_EXTENDED: Final = re.compile(r"utf-8'[a-z0-9-]*'", re.IGNORECASE)
+"""How a percent-encoded value begins (RFC 8187): with the charset, and a language or none."""
 
 
 class AuditedRoute(KeyedRoute):
@@ -104,8 +105,11 @@ def _reason(request: Request) -> str | None:
 
 
 def _decoded(value: str) -> str:
-    if value.lower().startswith(_EXTENDED):
-        return unquote(value[len(_EXTENDED) :])
+    if extended := _EXTENDED.match(value):
+        try:
+            return unquote(value[extended.end() :], errors="strict")
+        except UnicodeDecodeError:
+            raise _invalid("what it percent-encodes is not UTF-8") from None
     raw = value.encode("latin-1")
     try:
         return raw.decode()

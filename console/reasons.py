@@ -36,5 +36,5 @@ def header(given: str | None) -> Mapping[str, str]:
     if text is None:
         return {}
     # RFC 8187 for what a header cannot carry, and for what it would be mistaken for.
-    plain = text.isascii() and not text.lower().startswith("utf-8''")
+    plain = text.isascii() and not text.lower().startswith("utf-8'")
     return {"Herald-Reason": text if plain else f"UTF-8''{quote(text)}"}

@@ -164,6 +164,9 @@ async def test_an_invalid_filter_is_refused(api: httpx.AsyncClient, query: Any, 
         (b"x" * 500, "x" * 500),
         (b"", None),
         (b"UTF-8''%20%20", None),
+        (f"utf-8'de-AT'{quote('für Ada')}".encode(), "für Ada"),
+        (b"UTF-8'en'call%200803%20123%200077%20back", "call [private] back"),
+        (b"UTF-8'not a language'%41", "UTF-8'not a language'%41"),
         (f"called {PHONE} and ada@example.com".encode(), "called [private] and [private]"),
         (b"call 0803 123 0077 back", "call [private] back"),
         (b"call (0803) 123-0077, or 0712.345.678", "call [private], or [private]"),
@@ -186,7 +189,15 @@ async def test_a_reason_is_kept_without_addresses(
 
 
 @pytest.mark.parametrize(
-    "values", [[b"x" * 501], [b"UTF-8''a%0Ab"], [b"UTF-8''%1B[2J"], [b"one", b"two"], ["a\u202eb".encode()]]
+    "values",
+    [
+        [b"x" * 501],
+        [b"UTF-8''a%0Ab"],
+        [b"UTF-8''%1B[2J"],
+        [b"UTF-8''%FF%FE"],
+        [b"one", b"two"],
+        ["a\u202eb".encode()],
+    ],
 )
 async def test_a_malformed_reason_is_refused_and_nothing_is_done(
     operator: httpx.AsyncClient, values: list[bytes]

@@ -74,7 +74,7 @@ async def test_the_entry_of_a_key_says_what_it_may_do_and_until_when(run: Herald
 
 
 async def test_a_reason_travels_whole_or_is_refused(run: Herald, installation: Herald, pool: Pool) -> None:
-    for reason in ("50% off – für Ada", "UTF-8''%41", "'; DROP TABLE audit_log; --"):
+    for reason in ("50% off – für Ada", "UTF-8''%41", "UTF-8'en'%41", "'; DROP TABLE audit_log; --"):
         for command in ("drain", "activate"):
             assert (await installation("providers", command, "twilio", "--reason", reason)).code == 0
             assert (await last(pool))[3] == reason
