@@ -214,8 +214,8 @@ class ChainCheck:
             after = self.last.sequence if self.last else 0
             raise ChainBroken(
                 after + 1,
-                f"no entry has the hash {self._expected.hex()}: entries after {after} were removed, or the "
-                "hash is of another installation",
+                f"no entry has the hash {self._expected.hex()}: the entry that had it was removed, with "
+                "all that followed it, or the hash is of another installation",
             )
 
 

@@ -170,7 +170,7 @@ async def test_verify_names_the_first_wrong_entry(
     await pool.execute("DELETE FROM audit_log WHERE sequence = $1", count + 1)
     assert (await run("audit", "verify")).code == 0
     cut = await run("audit", "verify", "--expect", newest)
-    assert (cut.code, f"entries after {count} were removed" in cut.err) == (1, True)
+    assert (cut.code, "was removed, with all that followed it" in cut.err) == (1, True)
     await pool.execute("UPDATE audit_log SET reason = 'never' WHERE sequence = 3")
     changed = await run("audit", "verify")
     assert (changed.code, "entry 3 was changed" in changed.err) == (1, True)

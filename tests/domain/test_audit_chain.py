@@ -126,10 +126,10 @@ def test_entries_made_without_the_key_are_found() -> None:
 def test_a_removed_end_is_found_by_a_hash_that_was_seen() -> None:
     entries = chain()
     check(entries[:4])
-    with pytest.raises(ChainBroken, match="entries after 4 were removed") as broken:
+    with pytest.raises(ChainBroken, match="was removed, with all that followed it") as broken:
         check(entries[:4], expected=entries[-1].hash)
     assert broken.value.sequence == 5
-    with pytest.raises(ChainBroken, match="entries after 0 were removed"):
+    with pytest.raises(ChainBroken, match="was removed, with all that followed it"):
         check([], expected=entries[0].hash)
 
 

@@ -151,11 +151,11 @@ async def test_a_removed_end_is_found_by_a_hash_from_before(pool: Pool) -> None:
     assert await verified(pool, entries[-1].hash) == 6
     await as_superuser("DELETE FROM audit_log WHERE sequence > 4")(pool)
     assert await verified(pool) == 4
-    with pytest.raises(ChainBroken, match="entries after 4 were removed"):
+    with pytest.raises(ChainBroken, match="was removed, with all that followed it"):
         await verified(pool, entries[-1].hash)
     # Nor does it help to continue from there.
     await AuditLog(pool, KEY).record_reading(entry("after the removal"))
-    with pytest.raises(ChainBroken, match="entries after 5 were removed"):
+    with pytest.raises(ChainBroken, match="was removed, with all that followed it"):
         await verified(pool, entries[-1].hash)
 
 
