@@ -3,13 +3,15 @@
 import asyncio
 import os
 import pwd
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
+
+import typer
 
 from console.errors import CommandError
 
 if TYPE_CHECKING:
-    from domain.audit import Origin
+    from domain.audit import Origin, StoredEntry
     from storage.audit import AuditLog
     from storage.postgres import Pool
 
@@ -53,9 +55,15 @@ def audited(do: "Callable[[AuditLog], Awaitable[_Result]]") -> _Result:
     key = chain_key(endpoints.secret_key())
 
     async def run(pool: "Pool") -> _Result:
-        return await do(AuditLog(pool, key))
+        return await do(AuditLog(pool, key, appended=_print_hashes))
 
     return in_database(run)
+
+
+def _print_hashes(entries: "Sequence[StoredEntry]") -> None:
+    """Print what a process logs of each entry: by its hash it is found later that it was removed."""
+    for entry in entries:
+        typer.echo(f"Entry {entry.sequence} of the audit log, hash {entry.hash.hex()}", err=True)
 
 
 def acting(tenant: str | None, reason: str | None) -> "Origin":

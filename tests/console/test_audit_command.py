@@ -176,6 +176,17 @@ async def test_verify_names_the_first_wrong_entry(
     assert (changed.code, "entry 3 was changed" in changed.err) == (1, True)
 
 
+async def test_a_command_prints_the_hash_of_its_entry(run: Herald, pool: Pool) -> None:
+    """No process logs it: without it nothing shows later that the entry was removed."""
+    prefix = (await run("keys", "create", "shop")).out.split("_")[2]
+    for arguments in (("create", "shop"), ("revoke", prefix)):
+        command = await run("keys", *arguments)
+        entry = await pool.fetchrow("SELECT sequence, hash FROM audit_log ORDER BY sequence DESC LIMIT 1")
+        assert entry is not None
+        assert f"Entry {entry['sequence']} of the audit log, hash {entry['hash'].hex()}\n" in command.err
+        assert entry["hash"].hex() not in command.out
+
+
 @pytest.mark.parametrize("command", [("audit", "verify"), ("keys", "create", "shop")])
 async def test_the_chain_needs_the_secret_key(run: Herald, command: tuple[str, ...]) -> None:
     refused = await run(*command, HERALD_SECRET_KEY=None)
