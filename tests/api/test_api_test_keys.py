@@ -9,10 +9,13 @@ import pytest
 import pytest_asyncio
 from api_case import body
 
+from domain.notification import Channel
+from domain.replies import Reply, Word
 from storage import api_keys
 from storage.api_keys import NoTestKeysYet
 from storage.migrate import Phase, Release, migrate
 from storage.postgres import Pool
+from storage.users import Users
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -64,6 +67,16 @@ async def test_users_and_suppressions_are_apart(api: httpx.AsyncClient, test_api
     address = {"channel": "email", "address": "bounced@example.com"}
     assert (await test_api.post("/suppressions", json=address)).status_code == 201
     assert (await api.get("/suppressions", params=address)).json()["suppressions"] == []
+
+
+async def test_a_stop_holds_for_test_keys_too(test_api: httpx.AsyncClient, pool: Pool) -> None:
+    number = "+12025550150"
+    await Users(pool).record_reply("twilio", Reply(Channel.SMS, number, Word.STOP))
+    address = {"channel": "sms", "address": number}
+    (found,) = (await test_api.get("/suppressions", params=address)).json()["suppressions"]
+    assert found["reason"] == "stop"
+    assert (await test_api.delete("/suppressions", params=address)).status_code == 409
+    assert (await test_api.get("/suppressions", params={"channel": "sms"})).json()["suppressions"] == []
 
 
 async def test_broadcasts_are_apart(api: httpx.AsyncClient, test_api: httpx.AsyncClient) -> None:
