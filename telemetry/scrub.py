@@ -39,7 +39,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"(invalid input [^:\n]{0,80}: ).*"), rf"\1{PRIVATE}"),
     (re.compile(r"input_value=.*?(?=, input_type=|\Z)", re.DOTALL), f"input_value={PRIVATE}"),
-    (re.compile(r"\b(?:Bearer|Basic)\s+[^\s&\"',;)]+|\bhk_\w+", re.IGNORECASE), PRIVATE),
+    (re.compile(r"\b(?:Bearer|Basic)\s+[^\s&\"',;)]+|hk_(?:live|test)_\w+|\bhk_\w+", re.IGNORECASE), PRIVATE),
     (re.compile(r"(?<=://)[^\s/@]+@"), f"{PRIVATE}@"),
     (
         re.compile(

@@ -20,6 +20,8 @@ from telemetry.scrub import PRIVATE, TEXT_CHARS_MAX, scrub
         "Bearer abc.def",
         "Basic QUM6eA==",
         "hk_live_1234",
+        "KEY_hk_live_1234",
+        "xhk_test_1234",
     ],
 )
 def test_private_data_is_masked(private: str) -> None:
