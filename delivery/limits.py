@@ -106,14 +106,17 @@ class Limits:
         cost: Decimal = Decimal(0),
         currency: str | None = None,
     ) -> tuple[Charge, ...]:
-        """The charge of a cost under every cap in a currency; None: in any."""
+        """The charge of a cost under every cap. It is nothing in other currencies, where a provider that was
+        tried before may have been charged.
+        """
         known = known_of(
             notification.tenant, delivery.channel, notification.recipient.address(delivery.channel)
         )
-        caps = (
-            cap for cap in self._catalog.sms.of(notification.tenant).spend if currency in (None, cap.currency)
+        charges = (
+            charge_of(cap, known, cost if cap.currency == currency else Decimal(0))
+            for cap in self._catalog.sms.of(notification.tenant).spend
         )
-        return tuple(charge for cap in caps if (charge := charge_of(cap, known, cost)))
+        return tuple(charge for charge in charges if charge)
 
     def _report(
         self,

@@ -28,15 +28,22 @@ OVER = (Status.RATE_LIMITED, Reason.SPEND_CAP)
 PRICES = {"twilio": "0.05", "termii": "0.02"}
 
 
-def priced(*caps: SpendCap, rates: Mapping[str, float] | None = None, **changes: Any) -> Catalog:
-    """A catalog whose SMS providers have prices, with these caps. `rates`: sends per second of some."""
+def priced(
+    *caps: SpendCap,
+    rates: Mapping[str, float] | None = None,
+    currencies: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Catalog:
+    """A catalog whose SMS providers have prices, with these caps. `rates`: sends per second of some;
+    `currencies`: of those whose prices are not in USD.
+    """
     made = catalog({"alone": NotificationType(retry_s=(30,), routes=ALONE)}, **changes)
     policies = dict(made.providers) | {
         name: ProviderPolicy(
             timeout_s=5,
             visibility_delay_s=0.1,
             rate_per_s=(rates or {}).get(name),
-            prices=Prices.model_validate({"currency": "USD", "per_segment": price}),
+            prices=Prices(currency=(currencies or {}).get(name, "USD"), per_segment=Decimal(price)),
         )
         for name, price in PRICES.items()
     }
@@ -194,6 +201,18 @@ async def test_only_sends_in_its_currency_count_under_a_cap(
     worker = make_worker(which)
     assert await worker.carry(await submitter.accept("alone")) == SENT
     assert await spent(limiter, which) == ["0.05", "0"]
+
+
+async def test_the_next_provider_may_charge_in_another_currency(
+    submitter: Submitter, make_worker: MakeWorker, limiter: Limiter
+) -> None:
+    caps = (cap(By.TENANT, max="10"), cap(By.TENANT, max="10", currency="NGN"))
+    which = priced(*caps, currencies={"termii": "NGN"})
+    worker, case = make_worker(which), await submitter.accept()
+    await submitter.fail(case, "twilio")
+    assert await worker.carry(case) == SENT
+    assert await case.outcomes() == [("twilio", "unavailable"), ("termii", "accepted")]
+    assert await spent(limiter, which) == ["0", "0.02"]
 
 
 async def test_other_channels_cost_nothing(
