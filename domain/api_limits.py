@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.limit_policy import PerSecond
 from domain.tenant_names import Tenant
-
-PerSecond = Annotated[float, Field(gt=0, le=10_000_000)]
 
 
 class TenantRate(BaseModel):
@@ -33,9 +32,9 @@ class ApiPolicy(BaseModel):
     """The requests from one client address."""
     burst_s: Annotated[float, Field(ge=1, le=3600)] = 2
     """How many seconds' worth of a rate may be used at once."""
-    key_failures_per_minute: Annotated[float, Field(gt=0)] = 20
+    key_failures_per_minute: Annotated[float, Field(gt=0, le=10_000_000)] = 20
     """The requests with a wrong API key from one client address."""
-    callback_failures_per_minute: Annotated[float, Field(gt=0)] = 600
+    callback_failures_per_minute: Annotated[float, Field(gt=0, le=10_000_000)] = 600
     """The callbacks with a wrong signature from one client address."""
     tenants: dict[Tenant, TenantRate] = Field(default_factory=dict[str, TenantRate])
     """Other rates for single tenants."""

@@ -11,7 +11,10 @@ from domain.access import is_tenant
 from domain.countries import is_region
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel, Lane
 
-Seconds = Annotated[float, Field(gt=0)]
+SECONDS_MAX: Final = 10 * 366 * 86_400
+"""Ten years: no store and no timer can count infinitely long."""
+Seconds = Annotated[float, Field(gt=0, le=SECONDS_MAX)]
+PerSecond = Annotated[float, Field(gt=0, le=10_000_000)]
 
 
 class OnLimit(StrEnum):

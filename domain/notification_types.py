@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from domain.api_limits import ApiPolicy
 from domain.countries import CountryKey, key_for
 from domain.fairness import turn_of
-from domain.limit_policy import DEFAULT_LIMITS, Limit, Seconds, SharedLimit
+from domain.limit_policy import DEFAULT_LIMITS, Limit, PerSecond, Seconds, SharedLimit
 from domain.notification import Channel, Content, Lane
 from domain.sms_policy import SmsPolicy
 from domain.tenant_names import Tenant
@@ -157,7 +157,7 @@ class ProviderPolicy(BaseModel):
     """The longest that sending a request's body may take."""
     read_s: Seconds = 30
     """The longest silence while waiting for the answer."""
-    rate_per_s: Annotated[float, Field(gt=0)] | None = None
+    rate_per_s: PerSecond | None = None
     """The most sends per second over all workers; None: unlimited."""
     visibility_delay_s: Seconds | None = None
     """How long after a call "not found" does not prove "not sent"; None: as the adapter declares."""
@@ -187,7 +187,7 @@ class DispatchPolicy(BaseModel):
     """The most notifications of one batch; then the next batch starts."""
     batch_concurrency: Annotated[int, Field(gt=0, le=1000)] = 64
     """The most notifications that one batch sends at once; an OTP may queue behind this many operations."""
-    promotions_per_s: Annotated[float, Field(ge=1)] = 20
+    promotions_per_s: Annotated[float, Field(ge=1, le=10_000_000)] = 20
     """The most unsettled notifications of batches that get dedicated workflows, per second and worker
     process, while batches have a backlog in the lane.
     """

@@ -1,5 +1,6 @@
 """Limits and spend caps as `herald.toml` configures them."""
 
+import math
 import re
 from typing import Any
 
@@ -64,6 +65,25 @@ def test_a_limit_that_cannot_be_counted_is_refused(wrong: dict[str, Any], says: 
 def test_a_cap_that_cannot_hold_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         SpendCap.model_validate({"by": ["tenant"], "max": 10, "currency": "USD", **wrong})
+
+
+@pytest.mark.parametrize("endless", [math.inf, math.nan, 1e17])
+def test_no_duration_or_rate_is_endless(endless: float) -> None:
+    """A store that cannot keep a window refuses its script, and would count as lost."""
+    limit = {"channel": "sms", "max": 3, "per_s": endless}
+    for wrong in (
+        {"limits": [{**limit, "by": "tenant"}]},
+        {"types": {"otp": {"limits": [limit]}}},
+        {"types": {"otp": {"expires_s": endless}}},
+        {"types": {"otp": {"retry_s": [endless]}}},
+        {"providers": {"twilio": {"timeout_s": endless}}},
+        {"providers": {"twilio": {"rate_per_s": endless}}},
+        {"dispatch": {"promotions_per_s": endless}},
+        {"parking": {"keep_s": endless}},
+        {"api": {"key_failures_per_minute": endless}},
+    ):
+        with pytest.raises(ValidationError, match=r"(greater|less) than"):
+            read(**wrong)
 
 
 TENANT_COUNTRY = ["tenant", "country"]
