@@ -106,7 +106,8 @@ def is_blank(value: str | None) -> bool:
 
 def shown(file: Path) -> str:
     """How a message names a file: by its path, unless that may be the secret itself, given by mistake."""
-    is_path = file.is_absolute() and len(file.parents) > 1 and file.parent.is_dir()
+    # Path.is_dir raises if a name is too long, or if a directory may not be entered.
+    is_path = file.is_absolute() and len(file.parents) > 1 and os.path.isdir(file.parent)
     return str(file) if is_path else "the file that it names"
 
 

@@ -73,6 +73,13 @@ def test_a_secret_as_the_path_of_its_file(monkeypatch, variable: str, given: str
     assert f"{variable}_FILE: the file that it names cannot be read: No such file" in message
 
 
+@pytest.mark.parametrize("variable", SECRETS)
+def test_a_long_secret_as_the_path_of_its_file(monkeypatch, variable: str) -> None:
+    given = f"/{SECRET * 10}/{SECRET}"
+    message = refusal(variable, {**siblings(variable), f"{variable}_FILE": given}, monkeypatch)
+    assert f"{variable}_FILE: the file that it names cannot be read: File name too long" in message
+
+
 @pytest.mark.parametrize("variable", ["HERALD_TEMPORAL__KEY_FILE", "HERALD_DATABASE_TLS__KEY_FILE"])
 def test_a_private_key_as_the_path_of_its_file(monkeypatch, variable: str) -> None:
     pair = {
