@@ -19,7 +19,7 @@ def is_loopback(host: str | None) -> bool:
     if name.lower() == "localhost":
         return True
     try:
-        address = ip_address(name.partition("%")[0])
+        address = ip_address(name)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

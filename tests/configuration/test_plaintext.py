@@ -82,13 +82,13 @@ SAFE = [
     {"HERALD_TEMPORAL__UI_URL": "http://temporal-ui:8080"},
 ]
 HERE = [
-    *("127.0.0.1", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1"),
+    *("127.0.0.1", "127.9.9.9", "::1", "[::1]", "::1%lo", "::ffff:127.0.0.1"),
     *("localhost", "LOCALHOST"),
 ]
 ELSEWHERE = [
     *("10.0.0.1", "128.0.0.1", "::2", "0.0.0.0"),
     *("a.localhost", "localhost.", "@localhost", "/run/postgresql", "", None),
-    *("localhost.example", "notlocalhost", "127.0.0.1.example", "postgres"),
+    *("localhost.example", "notlocalhost", "127.0.0.1.example", "127.0.0.1%.example", "postgres"),
 ]
 
 
