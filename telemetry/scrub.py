@@ -40,14 +40,17 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(invalid input [^:\n]{0,80}: ).*"), rf"\1{PRIVATE}"),
     (re.compile(r"input_value=.*?(?=, input_type=|\Z)", re.DOTALL), f"input_value={PRIVATE}"),
     (re.compile(r"\b(?:Bearer|Basic)\s+[^\s&\"',;)]+|hk_(?:live|test)_\w+|\bhk_\w+", re.IGNORECASE), PRIVATE),
-    (re.compile(r"(?<=://)[^\s/@]+@"), f"{PRIVATE}@"),
+    (re.compile(r"(?<=://)[^\s/?#]+@"), f"{PRIVATE}@"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), PRIVATE),
     (
+        # The name may be longer: `HERALD_…__AUTH_TOKEN`, `X-Api-Key`, `client_secret`, `sslpassword`.
         re.compile(
-            r"\b(api_?key|auth_?token|token|secret|password|signature|sig)([\"']?\s*[=:]\s*[\"']?)"
-            r"[^\s&\"',;})]+",
+            r"((?:api|secret|private|signing)[_-]?key|token|secret|passw(?:or)?d|passphrase|signature|\bsig)"
+            r"([\"']?\s*[=:]\s*|[\"'],\s*(?=b?[\"']))((?:SecretStr\()?b?[\"']|)"
+            r"(?:(?<=\")[^\"]*|(?<=')[^']*|[^\s&\"',;})]+)",
             re.IGNORECASE,
         ),
-        rf"\1\2{PRIVATE}",
+        rf"\1\2\3{PRIVATE}",
     ),
     (
         re.compile(
