@@ -23,6 +23,8 @@ from domain.outcome import AddressVerdict
 _E164_CHARS_MAX = 16
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _PHONE_SPELLING = re.compile(r"\+[0-9 ().\-/]{5,40}")
+_WITH_MOBILE_9 = re.compile(r"(\+54)9(\d{10})|(\+55\d\d)9([6-9]\d{7})", re.ASCII)
+"""Mobile numbers of Argentina and Brazil. Messages reach them without this 9, too."""
 
 
 class InvalidContact(ValueError):
@@ -108,6 +110,15 @@ def suppression_key(channel: Channel, address: str) -> str:
             return address.partition("#")[0]
         case AddressKind.PHONE:
             return address
+
+
+def counting_key(channel: Channel, address: str) -> str:
+    """The form of an address that limits count by: like `suppression_key`, but a phone that has two numbers
+    counts once.
+    """
+    if ADDRESS_KINDS[channel] is AddressKind.PHONE and (found := _WITH_MOBILE_9.fullmatch(address)):
+        return "".join(found.groups(""))
+    return suppression_key(channel, address)
 
 
 def verdict_on(channel: Channel, verdict: AddressVerdict) -> AddressVerdict:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
-from domain.contacts import suppression_key
+from domain.contacts import counting_key
 from domain.countries import region_of
 from domain.limit_policy import NO_COUNTRY, By, OnLimit, SharedLimit, SpendCap, value_of
 from domain.notification import ADDRESS_KINDS, AddressKind, Channel
@@ -94,7 +94,7 @@ def known_of(tenant: str, channel: Channel, address: str | None) -> dict[By, str
     """The values of a delivery that limits can count by. `address`: None for push, and if there is none."""
     known = {By.TENANT: tenant}
     if address is not None:
-        known[By.ADDRESS] = suppression_key(channel, address)
+        known[By.ADDRESS] = counting_key(channel, address)
         if ADDRESS_KINDS[channel] is AddressKind.PHONE:
             known[By.COUNTRY] = region_of(address) or NO_COUNTRY
     return known

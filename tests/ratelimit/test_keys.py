@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from domain.contacts import normalise_phone
 from domain.limit_policy import By, SharedLimit, SpendCap
 from domain.notification import Channel
 from ratelimit.keys import LimitKey, SharedKeys, charge_of, known_of
@@ -74,6 +75,35 @@ def test_numbers_without_a_country_count_together() -> None:
 def test_a_spelling_of_an_email_address_does_not_evade_its_limit() -> None:
     mail = limit(By.ADDRESS, channel=Channel.EMAIL)
     assert key(mail, "Ada@Example.com") == key(mail, "ada@example.com")
+
+
+@pytest.mark.parametrize("channel", [Channel.SMS, Channel.WHATSAPP])
+@pytest.mark.parametrize(
+    ("number", "without_9"),
+    [
+        ("+5491123456789", "+541123456789"),
+        ("+5492944123456", "+542944123456"),
+        ("+5511987654321", "+551187654321"),
+    ],
+)
+def test_a_phone_that_has_two_numbers_counts_once(channel: Channel, number: str, without_9: str) -> None:
+    assert normalise_phone(number) != normalise_phone(without_9)
+    for by in ((By.ADDRESS,), (By.TENANT, By.PREFIX)):
+        assert key(limit(*by, channel=channel), number) == key(limit(*by, channel=channel), without_9)
+
+
+@pytest.mark.parametrize(
+    ("number", "other"),
+    [
+        # A fixed line in Brazil, numbers that begin with 9, and 9s in other countries.
+        ("+5511923456789", "+551123456789"),
+        ("+5511987654321", "+5511997654321"),
+        ("+525598765432", "+525587654321"),
+        ("+5491123456789", "+5491123456780"),
+    ],
+)
+def test_different_phones_count_apart(number: str, other: str) -> None:
+    assert key(limit(By.ADDRESS), number) != key(limit(By.ADDRESS), other)
 
 
 def test_what_is_not_known_is_not_counted() -> None:
