@@ -166,11 +166,12 @@ OFFSET $2::bigint - 1 LIMIT 1
 SELECT count(*) FROM notifications WHERE status IN ('outcome_unknown', 'dead_lettered')
 
 -- name: readdress
--- Replace the addresses of a dead letter, for an operator.
+-- Replace the addresses of a dead letter, for an operator. Content that was removed meanwhile gets none.
 UPDATE notification_contents c
 SET to_sms = COALESCE($2::jsonb ->> 'sms', c.to_sms), to_email = COALESCE($2::jsonb ->> 'email', c.to_email),
     to_whatsapp = COALESCE($2::jsonb ->> 'whatsapp', c.to_whatsapp)
 WHERE c.notification_id = $1 AND c.accepted_at = (SELECT accepted_at FROM notifications WHERE id = $1)
+  AND c.scrubbed_at IS NULL
 
 -- name: list_timeline
 -- Decisions about one notification that left no other row.

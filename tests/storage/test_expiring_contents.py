@@ -13,7 +13,7 @@ from domain.outcome import Outcome
 from domain.snapshot import Snapshot
 from domain.status import FINAL, PARKED, Status
 from domain.transition import Transition
-from storage import maintenance
+from storage import delivery_writes, maintenance
 from storage.postgres import Pool
 from storage.statements import statement
 
@@ -222,6 +222,17 @@ async def test_a_removed_content_is_not_sent_although_there_is_time(cases: Cases
     )
     loaded = await case.load()
     assert Snapshot(loaded, loaded.deliveries[0], loaded.now).is_expired
+
+
+async def test_a_new_address_does_not_outlive_the_content(cases: Cases, pool: Pool) -> None:
+    """It may be given at the moment at which the content is removed."""
+    case = await cases(**PRIVATE)
+    await STATES[Status.DEAD_LETTERED](case)
+    await make_due(case)
+    await maintenance.scrub_expired(pool, 1000)
+    async with pool.acquire() as connection:
+        await delivery_writes.readdress(connection, case.id, {Channel.EMAIL: f"{CODE}@example.com"})
+    assert await kept(pool, case) == []
 
 
 async def test_a_content_that_is_being_written_is_left_to_the_next_round(cases: Cases, pool: Pool) -> None:
