@@ -21,7 +21,8 @@ OTHERS_MAY = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH
 async def examine(loaded: Settings) -> list[Finding]:
     """The findings about settings that could be read."""
     problems = list(_problems(loaded)) or [ok("settings", "complete, no weak secret, nothing in plain text")]
-    return [*problems, *_keys(loaded), *_files(), *_addresses(loaded), *await _providers(loaded)]
+    found = [*problems, *_keys(loaded), *_development(loaded), *_files(), *_addresses(loaded)]
+    return [*found, *await _providers(loaded)]
 
 
 def _problems(loaded: Settings) -> Iterator[Finding]:
@@ -48,6 +49,12 @@ def _keys(loaded: Settings) -> Iterator[Finding]:
     for name, value in values(loaded):
         if isinstance(value, SecretStr) and "simulated" in value.get_secret_value():
             yield warning(name, "is the key of a simulated vendor.", "Set the vendor's own.")
+
+
+def _development(loaded: Settings) -> Iterator[Finding]:
+    if loaded.development:
+        text = "is set: without [sms] countries, SMS may go to every country."
+        yield warning("HERALD_DEVELOPMENT", text, "Remove it, unless every vendor is simulated.")
 
 
 def _files() -> Iterator[Finding]:
@@ -87,6 +94,7 @@ def _addresses(loaded: Settings) -> Iterator[Finding]:
 async def _providers(loaded: Settings) -> Sequence[Finding]:
     try:
         catalog = loaded.catalog
+        registry.check_sms(loaded.providers, catalog)
         registry.check_routes(loaded.routes)
         built = registry.build(loaded.providers, catalog, loaded.public_url)
     except SettingsError as unusable:

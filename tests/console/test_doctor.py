@@ -66,9 +66,12 @@ async def installation(
     secret_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Installation]:
+    rules = secret_file.with_name("rules.toml")
+    rules.write_text('[types.otp]\n[sms]\ncountries = ["NG"]\n')
     pool = await open_pool(own_database)
     await api_keys.create(pool, "bank", "backend")
     variables = {
+        "HERALD_CONFIG": str(rules),
         "HERALD_SECRET_KEY_FILE": str(secret_file),
         "HERALD_FINGERPRINT_KEYS": json.dumps({"a": f"{SECRET}-a"}),
         "HERALD_UNSUBSCRIBE_KEYS": json.dumps({"a": f"{SECRET}-b"}),
@@ -116,6 +119,9 @@ SETTINGS: list[tuple[dict[str, str | None], Level, str, str]] = [
     ({"PUBLIC_URL": None}, WARNING, "HERALD_PUBLIC_URL", "vendors cannot send callbacks"),
     ({"PUBLIC_URL": "http://notify.example.com"}, ERROR, "HERALD_PUBLIC_URL", "not encrypted"),
     ({"CONFIG": "/nowhere.toml"}, ERROR, "providers", "/nowhere.toml cannot be read"),
+    # The rules that come with Herald do not name the countries.
+    ({"CONFIG": None}, ERROR, "providers", "[sms] countries is not set"),
+    ({"DEVELOPMENT": "true"}, WARNING, "HERALD_DEVELOPMENT", "SMS may go to every country"),
     ({"ROUTES__SMS": "twilo"}, ERROR, "providers", "twilo"),
     ({"PROVIDERS__TWILIO__AUTH_TOKEN": None}, ERROR, "settings", "AUTH_TOKEN: is not set"),
     (
