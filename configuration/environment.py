@@ -96,7 +96,12 @@ class Environment(EnvSettingsSource):
     def _load_env_vars(self) -> Mapping[str, str | None]:
         loaded = {name: value for name, value in super()._load_env_vars().items() if not is_blank(value)}
         with_files = _read_files(loaded, secret_variables(self.settings_cls))
-        return {_BY_COUNTRY.sub(r"\1_by__", name): value for name, value in with_files.items()}
+        return {nested(name): value for name, value in with_files.items()}
+
+
+def nested(variable: str) -> str:
+    """The name of a variable as pydantic reads it."""
+    return _BY_COUNTRY.sub(r"\1_by__", variable)
 
 
 def is_blank(value: str | None) -> bool:
