@@ -11,7 +11,7 @@ from domain.decision import decide
 from domain.notification import Notification
 from domain.required_action import required_action
 from domain.snapshot import DeliverySnapshot
-from domain.transition import Call, Decision, Transition
+from domain.transition import Call, Decision, Transition, Wait
 from storage.ledger import Ledger
 
 READS_MAX = 8
@@ -54,6 +54,9 @@ class Planner:
 
     async def _step(self, snapshot: DeliverySnapshot, decision: Decision) -> Step:
         delivery, needed = snapshot.delivery, required_action(snapshot, decision)
+        if isinstance(decision, Wait):
+            # It may have ended elsewhere: a client cancelled it, or an operator discarded it.
+            await self._transitions.conclude(snapshot)
         step = Step(
             str(delivery.id),
             delivery.channel.value,

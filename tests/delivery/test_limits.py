@@ -8,6 +8,7 @@ import redis.asyncio
 from deliveries import delivery_over
 from delivery_case import Case, Submitter, Worker, catalog
 
+from delivery.operator_commands import cancel_all
 from domain.contracts import Action, LimitResult
 from domain.limit_policy import Limit, OnLimit
 from domain.notification import Channel, Lane
@@ -152,6 +153,16 @@ async def test_without_the_limit_store_only_critical_types_are_sent(
     assert (await worker.limit(waiting)).status is Status.DEFERRED
     assert (await waiting.delivery()).reason_code == Reason.LIMIT_STORE_LOST
     await lost.aclose()
+
+
+async def test_a_delivery_that_is_cancelled_releases_its_place(submitter: Submitter, limited: Worker) -> None:
+    case = await submitter.accept("one")
+    assert (await limited.limit(case)).admitted
+    await cancel_all(submitter.ledger, [case.id])
+    # Its workflow wakes, and reads the ledger.
+    assert (await limited.plan(case)).status is Status.CANCELLED
+    other = await submitter.accept("one", user_id=case.user_id)
+    assert (await limited.limit(other)).admitted
 
 
 async def test_a_delivery_that_the_plan_ends_releases_its_place(

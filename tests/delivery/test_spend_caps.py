@@ -12,6 +12,7 @@ from phone_numbers import unused_number
 from structlog.testing import capture_logs
 
 from delivery.limit_counts import Asked, LimitCounts
+from delivery.operator_commands import cancel_all
 from domain.limit_policy import By, SpendCap
 from domain.notification import Channel
 from domain.notification_types import Catalog, NotificationType, Prices, ProviderPolicy
@@ -161,7 +162,7 @@ async def test_a_crash_at_any_point_never_counts_a_send_twice_or_not_at_all(
         assert total == [f"{sends * 0.05:.2f}".rstrip("0").rstrip(".")], (suspension, done)
 
 
-@pytest.mark.parametrize("ends", ["refused", "dead", "expired"])
+@pytest.mark.parametrize("ends", ["refused", "dead", "expired", "cancelled"])
 async def test_what_is_not_sent_is_given_back(
     submitter: Submitter, make_worker: MakeWorker, limiter: Limiter, ends: str
 ) -> None:
@@ -176,6 +177,10 @@ async def test_what_is_not_sent_is_given_back(
         await case.elapse()
         await case.execute("UPDATE deliveries SET expires_at = now() WHERE notification_id = $1")
         await worker.run(case)
+    elif ends == "cancelled":
+        await cancel_all(submitter.ledger, [case.id])
+        # Its workflow wakes, and reads the ledger.
+        assert (await worker.plan(case)).status is Status.CANCELLED
     assert await spent(limiter, which) == ["0"]
 
 
