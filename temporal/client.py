@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
 from temporalio.client import Client
 from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.converter import DataConverter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from configuration.tls import TlsFiles
+from temporal.failures import NamedFailures
 from temporal.tls import tls_config
 
 log = structlog.stdlib.get_logger(__name__)
@@ -42,6 +45,7 @@ async def connect(
                 api_key=api_key,
                 tls=tls_config(tls),
                 runtime=runtime,
+                data_converter=replace(DataConverter.default, failure_converter_class=NamedFailures),
             )
         except RuntimeError as error:
             log.warning("temporal_unreachable", at=address, why=str(error)[:200])
