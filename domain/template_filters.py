@@ -14,6 +14,10 @@ from domain.template_run import MISSING, Run, integer_checked, unfit
 _PRECISION_MAX: Final = 5_000
 """Beyond it, rounding a number that a template can have changes nothing more."""
 _DIGITS_PER_UNIT: Final = 4
+"""Of a fraction that is read or rounded."""
+_BITS_PER_DIGIT: Final = 3
+_FRACTION_DIGITS_MAX: Final = 800
+"""The digits after these decide nothing when a fraction is read."""
 _DIGITS_READ_MAX: Final = 4_300
 """The longest number that Python reads; a longer one only in a base that takes it time in proportion."""
 _DIGIT_PAIRS_PER_UNIT: Final = 16_384
@@ -58,6 +62,9 @@ def _round(run: Run, value: Any, precision: Any = 0, method: Any = "common") -> 
     if method not in ("common", "ceil", "floor"):
         raise unfit("the method of `round` is common, ceil or floor")
     run.weigh(value)
+    if isinstance(value, float):
+        # Python writes all digits before the point: 309 of the largest fraction.
+        run.spend(max(0, math.frexp(value)[1]) // (_BITS_PER_DIGIT * _DIGITS_PER_UNIT))
     if isinstance(precision, int):
         precision = max(-_PRECISION_MAX, min(_PRECISION_MAX, precision))
         run.spend(abs(precision) // _DIGITS_PER_UNIT)
@@ -74,14 +81,25 @@ def _int(run: Run, value: Any, default: Any = 0, base: Any = 10) -> Any:
     if isinstance(value, str):
         # Python multiplies all that it has read by the base, again and again.
         run.spend(_PARSE_UNITS + min(len(value), _DIGITS_READ_MAX) ** 2 // _DIGIT_PAIRS_PER_UNIT)
+        try:
+            found = int(value, base)
+        except (TypeError, ValueError):
+            # Then it is tried as a fraction.
+            _spend_for_fraction(run, value)
+        else:
+            return integer_checked(found)
     return integer_checked(jinja_filters.do_int(value, default, base))
 
 
 def _float(run: Run, value: Any, default: Any = 0.0) -> Any:
     run.weigh(value)
     if isinstance(value, str):
-        run.spend(_PARSE_UNITS)
+        _spend_for_fraction(run, value)
     return jinja_filters.do_float(value, default)
+
+
+def _spend_for_fraction(run: Run, text: str) -> None:
+    run.spend(_PARSE_UNITS + min(len(text), _FRACTION_DIGITS_MAX) // _DIGITS_PER_UNIT)
 
 
 def _abs(run: Run, value: Any) -> Any:

@@ -15,8 +15,8 @@ LACKS_MAX: Final = 50
 
 _CHARS_PER_UNIT: Final = 32
 _BITS_PER_UNIT: Final = 16
-_FLOAT_UNITS: Final = 3
-"""What it takes to write a fraction as a text."""
+_FLOAT_UNITS: Final = 5
+"""What it takes to write a fraction as a text: a very large or small one takes ten times as long as 1.5."""
 _COMPARED_PER_UNIT: Final = 1_024
 """How many pairs of characters a search compares in the time of a unit."""
 _INVISIBLE: Final = (

@@ -1,5 +1,6 @@
 """Templates that would cost far more than they are long, if nothing counted what they do."""
 
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 TEXT = "x" * 65_000
@@ -12,6 +13,8 @@ ZONES = [
     *("Africa/El_Aaiun", "Asia/Gaza", "Asia/Hebron", "America/Los_Angeles", "Europe/Dublin"),
 ]
 """Those with the most to read."""
+HALFWAY = str(Context(prec=800).multiply(Decimal.from_float(5e-324), Decimal("1.5")))
+"""A number in the middle between two fractions: all its digits have to be read."""
 SLOW_LOCALES = [
     *("en_PT", "pt_AO", "ar_QA", "tk", "es_PR", "ba", "be", "en_IN", "fr_BF", "fr_MU", "fr_LU", "syr"),
     *("en_DM", "ru", "xh_ZA", "gsw_FR"),
@@ -124,6 +127,9 @@ BOMBS: dict[str, Bomb] = {
     "read what is no number": _often("{{ text|int }}{{ text|float }}", text="abc"),
     "divide by two": Bomb("{% for x in many if n is odd %}{% endfor %}", {"many": MANY, "n": 10**4_000}),
     "compute with decimals": _often("{% if f * f * f * f %}{% endif %}", f=1.0000000000000002),
+    "compute with small fractions": _often("{{ f + f }}{{ f - f }}", f=2.225073858507201e-308),
+    "round the largest fraction": _often("{% if f|round(1) %}{% endif %}", f=1.7976931348623157e308),
+    "read a fraction between two": _often("{{ text|float }}{{ text|int }}", text=HALFWAY),
     "read a long fraction": _often("{{ text|float }}", text="1." + "1" * 65_000),
     "multiply long numbers": Bomb(_chain("n", "*", 150), {"n": 10**4_000}),
     "add long numbers": Bomb(_chain("n", "+", 150), {"n": 10**4_000}),

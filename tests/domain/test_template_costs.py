@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from babel import localedata
+from template_bombs import HALFWAY
 
 from domain import template_locales
 from domain.template_filters import FILTERS
@@ -87,6 +88,23 @@ def test_an_operation_that_takes_longer_than_a_step_costs_more() -> None:
         ("{% if a is odd %}{% endif %}", {"a": 10**4_000}),
     ):
         assert used(source, **data) >= nothing + 4, source
+
+
+@pytest.mark.parametrize("use", ["round", "round(1)", "round(0, 'floor')"])
+def test_rounding_a_fraction_costs_the_digits_before_its_point(use: str) -> None:
+    source = "{% if f|" + use + " %}{% endif %}"
+    small, large, largest = (used(source, f=f) for f in (1.5, 1.5e100, 1.5e308))
+    assert large > small + 20
+    assert largest > small + 70
+
+
+@pytest.mark.parametrize("use", ["float", "int"])
+def test_reading_a_fraction_costs_the_digits_that_decide(use: str) -> None:
+    source = "{% if t|" + use + " %}{% endif %}"
+    short, long = used(source, t="2.5"), used(source, t=HALFWAY)
+    # Python reads one in about 50 ns a digit, and a unit is about 0.4 of a microsecond.
+    assert long > short + len(HALFWAY) / 8
+    assert used(source, t="1." + "0" * 60_000) < long + 4_000
 
 
 _CHAINS = [
