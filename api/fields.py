@@ -50,9 +50,22 @@ def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
         refuse_unstorable_json(value)
     except UnstorableText as error:
         raise PydanticCustomError("not_storable", "{reason}", {"reason": str(error)}) from None
-    if len(json.dumps(value, separators=(",", ":")).encode()) > METADATA_BYTES_MAX:
+    text = json.dumps(value, separators=(",", ":"))
+    if len(text) + (_zeros(value) if "e+" in text or "e-" in text else 0) > METADATA_BYTES_MAX:
         raise _metadata_too_long()
     return value
+
+
+def _zeros(value: Any) -> int:
+    """Return how many zeros the exponents in a JSON value stand for: Postgres writes all 300 of 1e300."""
+    zeros, pending = 0, [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, float):
+            zeros += abs(int(repr(item).partition("e")[2] or 0))
+        elif isinstance(item, dict | list):
+            pending.extend(item.values() if isinstance(item, dict) else item)
+    return zeros
 
 
 def _depth(value: Any) -> int:
@@ -77,7 +90,8 @@ def _depth(value: Any) -> int:
 
 
 def _metadata_too_long() -> PydanticCustomError:
-    return PydanticCustomError("too_long", "at most {max} bytes as JSON", {"max": METADATA_BYTES_MAX})
+    message = "at most {max} bytes as JSON, where 1e300 counts with all its zeros"
+    return PydanticCustomError("too_long", message, {"max": METADATA_BYTES_MAX})
 
 
 def _time_text(value: Any) -> Any:

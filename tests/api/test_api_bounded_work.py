@@ -31,6 +31,7 @@ from api import (
     users,
 )
 from api.batch_submission import LISTED_ERRORS_MAX
+from api.fields import METADATA_BYTES_MAX
 from api.serve import GARBAGE
 from storage.broadcasts import Broadcasts
 from storage.postgres import Pool
@@ -206,6 +207,18 @@ async def test_the_metadata_that_fits_is_accepted(api: httpx.AsyncClient) -> Non
     above = text(body(metadata={"a": [1] * (body_sizes.VALUES_MAX + 1)}, idempotency_key="above"))
     problem = await api.post("/notifications", content=above, headers=HEADS)
     assert (problem.status_code, problem.json()["code"]) == (400, "too_many_values")
+
+
+@pytest.mark.parametrize("number", [1e308, -1e300, 5e-324])
+async def test_a_number_counts_with_all_its_zeros(api: httpx.AsyncClient, number: float) -> None:
+    above = await api.post("/notifications", json=body(metadata={"a": [number] * 60}, idempotency_key="a"))
+    assert (above.status_code, above.json()["errors"][0]["code"]) == (422, "too_long")
+    fits = body(metadata={"a": [number] * 48}, idempotency_key=f"zeros of {number}")
+    answer = await api.post("/notifications", json=fits)
+    assert answer.status_code == 202, answer.text
+    shown = await api.get(f"/notifications/{answer.json()['id']}")
+    assert list(map(float, shown.json()["metadata"]["a"])) == [number] * 48
+    assert len(shown.content) < METADATA_BYTES_MAX + 2_000
 
 
 def gives(monkeypatch: pytest.MonkeyPatch) -> list[float]:
