@@ -16,7 +16,7 @@ from fastapi.security import HTTPBearer
 from api.access import access_of, admit
 from api.problems import Problem
 from api.rate_limits import RateLimits
-from api.requests import JsonRequest, refuse_unknown_query, require_json
+from api.requests import JsonRequest, refuse_unknown_query, require_json, require_utf_8_url
 from domain.access import Caller, Scope
 from domain.key_format import is_intact, split
 from storage.api_keys import StoredKey
@@ -129,6 +129,7 @@ class KeyedRoute(APIRoute):
             # app.LastResort adds them to whatever is answered, errors included.
             state.rates = partial(ctx.rate_limits.fields, caller)
             state.caller, state.tenant = caller, admit(caller, access, request)
+            require_utf_8_url(request)
             refuse_unknown_query(request, known)
             return await handle(self.readable(request))
 

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Collection
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 
@@ -86,6 +87,17 @@ def require_json(request: Request) -> None:
         raise Problem(400, "content_type", "Send the body as JSON, with `Content-Type: application/json`.")
     if not is_utf_8(charset):
         raise _not_utf_8("The charset of the Content-Type header")
+
+
+def require_utf_8_url(request: Request) -> None:
+    """Refuse a URL whose escapes are not UTF-8: two users' ids would be read as one. Raises Problem (400)."""
+    url: bytes = request.scope["raw_path"] + b"?" + request.scope["query_string"]
+    if b"%" not in url:
+        return
+    try:
+        unquote_to_bytes(url).decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "charset", "The URL is not UTF-8: percent-encode the bytes of UTF-8.") from None
 
 
 def refuse_unknown_query(request: Request, known: Collection[str]) -> None:

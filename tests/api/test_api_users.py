@@ -38,6 +38,16 @@ async def test_a_user_id_may_hold_anything_a_url_can_carry(api: httpx.AsyncClien
         assert (await api.get(f"/users/{user}/contacts")).json()["phone"] == PHONE
 
 
+@pytest.mark.parametrize("escaped", ["%E9ric", "%FF", "%C3", "%ED%A0%80", "%C3/%A9"])
+async def test_an_id_that_is_not_utf_8_is_refused(api: httpx.AsyncClient, escaped: str) -> None:
+    """Read with replacement characters, the ids of several users would be one."""
+    put = await api.put(f"/users/{escaped.replace('/', '%2F')}/contacts", json={"phone": PHONE})
+    assert (put.status_code, put.json()["code"]) == (400, "charset")
+    found = await api.get(f"/notifications?user_id={escaped}")
+    assert (found.status_code, found.json()["code"]) == (400, "charset")
+    assert (await api.get("/users/%EF%BF%BD/contacts")).status_code == 404
+
+
 async def test_a_token_registered_again_survives_an_earlier_verdict(
     api: httpx.AsyncClient, pool: Pool
 ) -> None:
