@@ -44,7 +44,7 @@ class BodyLimit:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             if b"expect" not in headers:
-                await discard(receive)
+                await discard(scope, receive)
             problem = Problem(
                 413, "body_too_large", too_large_message(scope["path"]), headers={"Connection": "close"}
             )
@@ -72,7 +72,7 @@ class _Limited:
         self._more = message.get("more_body", False)
         if self._bytes > self._bytes_max:
             if self._more:
-                await discard(self._receive)
+                await discard(self._scope, self._receive)
             raise HTTPException(413, headers={"Connection": "close"})
         return message
 
@@ -91,8 +91,10 @@ class _Limited:
             self._waited_s += loop.time() - began
 
 
-async def discard(receive: Receive) -> None:
-    """Read and drop the rest of a body, up to a size and a time."""
+async def discard(scope: Scope, receive: Receive) -> None:
+    """Read and drop the rest of a body, up to a size and a time, unless all of it has arrived."""
+    if WHOLE in scope.get("state", ()):
+        return
     dropped = 0
     try:
         async with asyncio.timeout(_DRAIN_S):

@@ -97,7 +97,7 @@ async def upload(
     except ClientDisconnect:
         raise Problem(400, "audience_cut_short", "The upload was cut short. Send it again.") from None
     except Problem:
-        await discard(request.receive)
+        await discard(request.scope, request.receive)
         raise
     if not read.total:
         raise read.problem("audience_empty", "The upload has no usable line.")
@@ -184,7 +184,7 @@ async def _replayed(ctx: AppContext, tenant: str, id: UUID, request: Request) ->
     """Answer an upload to a broadcast that is not a draft: return it if this is its audience again."""
     broadcast = await load(ctx, tenant, id)
     if broadcast.digest is None:
-        await discard(request.receive)
+        await discard(request.scope, request.receive)
         raise wrong_status(
             f"This broadcast does not accept an upload: its status is {broadcast.status}, its audience "
             f"{broadcast.audience}. Create one with an uploaded audience and upload while it is a draft."

@@ -13,6 +13,7 @@ import pytest
 from broadcast_case import NDJSON, UPLOAD, create, created, refused, upload
 from waiting import until
 
+from api import body_limit
 from domain.broadcasts import LINE_BYTES_MAX
 from storage.postgres import Pool
 
@@ -311,6 +312,16 @@ async def test_an_invalid_upload_leaves_a_draft(
     assert (await api.get(f"/broadcasts/{id}")).json()["status"] == "draft"
     assert (await upload(api, id, "user_id\nada\n")).json()["progress"]["total"] == 1
     assert await refused(api, id) == {}
+
+
+async def test_a_refused_upload_that_has_arrived_is_answered_at_once(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long the rest of a refused body is waited for: here there is none.
+    monkeypatch.setattr(body_limit, "_DRAIN_S", 1_000)
+    id = (await created(api, audience=UPLOAD))["id"]
+    answer = await upload(api, id, b"name\nAda\n")
+    assert (answer.status_code, answer.json()["code"]) == (422, "audience_invalid")
 
 
 async def test_an_upload_that_is_cut_short_has_no_effect(api: httpx.AsyncClient, pool: Pool) -> None:
