@@ -95,6 +95,11 @@ def uses_locale(tree: nodes.Template) -> bool:
     )
 
 
+def count_nodes(tree: nodes.Template) -> int:
+    """How many nodes a template has."""
+    return sum(1 for _ in _walk(tree))
+
+
 def _named(node: nodes.Filter) -> dict[str, nodes.Expr]:
     return {str(keyword.key): keyword.value for keyword in node.kwargs}
 

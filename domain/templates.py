@@ -5,12 +5,13 @@ include or define anything. Reading it is bounded by its tokens, rendering it by
 every step and for every character that a step reads.
 """
 
+import sys
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Mapping, Set
 from typing import Any, Final
 
-from domain.template_language import TemplateRefused, parse, uses_locale
+from domain.template_language import TemplateRefused, count_nodes, parse, uses_locale
 from domain.template_program import build
 from domain.template_run import LACKING, LACKS_MAX, MISSING, Absent, Lack, RenderingFailed, Run, is_blank
 
@@ -18,7 +19,9 @@ BODY_CHARS_MAX: Final = 100_000
 TITLE_CHARS_MAX: Final = 500
 """The longest output of a template: as long as a notification's own texts."""
 _CACHED_MAX: Final = 256
-_CACHED_CHARS_MAX: Final = 1_000_000
+_CACHED_BYTES_MAX: Final = 32 * 1024 * 1024
+_NODE_BYTES: Final = 1_000
+"""What a node of a template takes in memory: 300 to 1,000 bytes, whatever its source takes."""
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
 """Unicode's categories of control characters, and of line and paragraph separators."""
 
@@ -27,11 +30,14 @@ class Template:
     """A checked template. Raises TemplateRefused if it is not valid.
 
     `uses_locale`: whether it formats anything by the value `locale`. `names`: the names that it reads.
+    `bytes`: about how much memory it takes.
     """
 
     def __init__(self, source: str, chars_max: int) -> None:
         self._chars_max = chars_max
         tree = parse(source)
+        # The text of the source is in the cache's key, and again in the program.
+        self.bytes = 2 * sys.getsizeof(source) + _NODE_BYTES * count_nodes(tree)
         self.uses_locale = uses_locale(tree)
         try:
             self._execute, self.names = build(tree)
@@ -58,21 +64,21 @@ class Template:
 
 
 class _Cache:
-    """The templates that were used last, bounded by their number and their length together."""
+    """The templates that were used last, bounded by their number and their size together."""
 
     def __init__(self) -> None:
         self._templates: OrderedDict[tuple[str, int], Template] = OrderedDict()
-        self._chars = 0
+        self._bytes = 0
 
     def get(self, source: str, chars_max: int) -> Template:
         key = (source, chars_max)
         found = self._templates.get(key)
         if found is None:
             found = self._templates[key] = Template(source, chars_max)
-            self._chars += len(source)
-            while len(self._templates) > _CACHED_MAX or self._chars > _CACHED_CHARS_MAX:
-                (old, _), _ = self._templates.popitem(last=False)
-                self._chars -= len(old)
+            self._bytes += found.bytes
+            while len(self._templates) > _CACHED_MAX or self._bytes > _CACHED_BYTES_MAX:
+                _, old = self._templates.popitem(last=False)
+                self._bytes -= old.bytes
         self._templates.move_to_end(key)
         return found
 

@@ -1,5 +1,7 @@
 """What templates say: values, filters by locale, and by name what is absent or wrong."""
 
+import gc
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from domain.template_language import TAGS_MAX, TEMPLATE_BYTES_MAX, TemplateRefused
 from domain.template_locales import check_locale
 from domain.template_run import Lack, RenderingFailed
-from domain.templates import BODY_CHARS_MAX, Message, Template, compiled
+from domain.templates import _CACHED_BYTES_MAX, BODY_CHARS_MAX, Message, Template, _Cache, compiled
 
 
 def render(source: str, **data: Any) -> str:
@@ -319,9 +321,26 @@ def test_a_template_is_compiled_once_while_it_is_used_and_the_cache_is_bounded()
     for number in range(400):
         compiled(f"{{{{ a{number} }}}}", BODY_CHARS_MAX)
         assert compiled("{{ kept }}", BODY_CHARS_MAX) is kept
-    for number in range(40):
+    for number in range(260):
         compiled(f"{number}" + "x" * 60_000, BODY_CHARS_MAX)
     assert compiled("{{ kept }}", BODY_CHARS_MAX) is not kept
+
+
+@pytest.mark.parametrize(
+    "dense", [("{{ " + " or ".join("a" * 150) + " }}") * 6, ("{{ a" + "|e" * 190 + " }}") * 5]
+)
+def test_the_cache_is_bounded_in_memory_also_if_short_templates_do_much(dense: str) -> None:
+    tracemalloc.start()
+    try:
+        template = Template(dense, BODY_CHARS_MAX)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] <= template.bytes
+    finally:
+        tracemalloc.stop()
+    cache = _Cache()
+    for number in range(_CACHED_BYTES_MAX // template.bytes + 5):
+        cache.get(f"{dense}{number}", BODY_CHARS_MAX)
+    assert sum(kept.bytes for kept in cache._templates.values()) <= _CACHED_BYTES_MAX
 
 
 def test_a_message_that_names_very_many_values_says_that_there_are_more() -> None:
