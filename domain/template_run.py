@@ -92,16 +92,19 @@ class Run:
     """One rendering. `locale`: the locale of filters that name none.
 
     `unknown`: what a name stands for that the data does not have. It is LACKING in a trial, when only a part
-    of the data is known: then what depends on the rest is skipped.
+    of the data is known: then what depends on the rest is skipped. `before`: the rendering of the same
+    message that this one goes on with, on the fuel that is left and in the locales and zones that are paid.
     """
 
     __slots__ = ("_lacks", "_parts", "_room", "fuel", "locale", "locales", "unknown", "zones")
 
-    def __init__(self, chars_max: int, locale: Any, unknown: Absent = MISSING) -> None:
-        self.fuel = FUEL
+    def __init__(
+        self, chars_max: int, locale: Any, unknown: Absent = MISSING, before: "Run | None" = None
+    ) -> None:
+        self.fuel = before.fuel if before else FUEL
         self.locale = locale
-        self.locales: set[str] = set()
-        self.zones: set[str] = set()
+        self.locales: set[str] = before.locales if before else set()
+        self.zones: set[str] = before.zones if before else set()
         self.unknown = unknown
         self._room = chars_max
         self._parts: list[str] = []
@@ -119,7 +122,7 @@ class Run:
 
     @property
     def used(self) -> int:
-        """How much fuel was used."""
+        """How much fuel was used, also before."""
         return FUEL - self.fuel
 
     def spend(self, units: int) -> None:

@@ -44,13 +44,14 @@ class Template:
         except RecursionError:
             raise TemplateRefused("the template is nested too deeply: simplify it") from None
 
-    def run(self, data: Mapping[str, Any], unknown: Absent = MISSING) -> Run:
+    def run(self, data: Mapping[str, Any], unknown: Absent = MISSING, before: Run | None = None) -> Run:
         """Render with the data. What is absent is recorded, not raised. Raises RenderingFailed.
 
-        `unknown`: what a name stands for that the data does not have.
+        `unknown`: what a name stands for that the data does not have. `before`: the rendering of the same
+        message that this one goes on with.
         """
         locale = data.get("locale")
-        run = Run(self._chars_max, None if locale is LACKING else locale, unknown)
+        run = Run(self._chars_max, None if locale is LACKING else locale, unknown, before)
         try:
             self._execute(run, dict(data))
         except RenderingFailed as error:
@@ -92,7 +93,7 @@ def compiled(source: str, chars_max: int) -> Template:
 
 
 class Message:
-    """The body and the title of a broadcast, as templates. Raises TemplateRefused.
+    """The body and the title of a broadcast, as templates on the same fuel. Raises TemplateRefused.
 
     `fuel`: what the last rendering used.
     """
@@ -134,15 +135,13 @@ class Message:
         return _lacks(*self._run({**unknown, **data}, MISSING))
 
     def _run(self, data: Mapping[str, Any], unknown: Absent) -> tuple[Run, Run | None]:
-        self.fuel = 0
         try:
             body = self._body.run(data, unknown)
-            self.fuel = body.used
-            title = self._title.run(data, unknown) if self._title else None
-            self.fuel += title.used if title else 0
+            title = self._title.run(data, unknown, body) if self._title else None
         except RenderingFailed as error:
-            self.fuel += error.fuel
+            self.fuel = error.fuel
             raise
+        self.fuel = (title or body).used
         return body, title
 
 

@@ -13,7 +13,7 @@ from domain import template_locales
 from domain.template_filters import FILTERS
 from domain.template_language import TemplateRefused
 from domain.template_run import FUEL, RenderingFailed
-from domain.templates import BODY_CHARS_MAX, Template
+from domain.templates import BODY_CHARS_MAX, Message, Template
 
 
 def used(source: str, **data: Any) -> int:
@@ -180,3 +180,27 @@ def test_a_locale_stays_in_memory_while_it_is_used_and_what_babel_reads_is_bound
     assert len(template_locales._loaded) == template_locales._LOADED_MAX
     assert len(localedata._cache) <= template_locales._LOADED_MAX + 1
     assert len(localedata._dict_cache) <= template_locales._LOADED_MAX + 1
+
+
+def test_a_body_and_its_title_run_on_the_same_fuel() -> None:
+    source = "{% for x in many %}{% if x %}{% endif %}{% endfor %}-"
+    alone, both = Message(source, None), Message(source, source)
+    alone.render({"many": "x" * 400})
+    both.render({"many": "x" * 400})
+    assert both.fuel == 2 * alone.fuel
+    much = {"many": "x" * 8_000}
+    alone.render(much)
+    with pytest.raises(RenderingFailed) as failed:
+        both.render(much)
+    assert (failed.value.code, both.fuel > FUEL) == ("template_too_costly", True)
+
+
+def test_a_title_pays_for_no_locale_and_no_time_zone_of_its_body() -> None:
+    source = "{{ 0|datetime('full', tz='Africa/Lagos', locale='fr') }}"
+    alone, both = Message(source, None), Message(source, source)
+    alone.render({})
+    both.render({})
+    assert both.fuel < alone.fuel + template_locales._ZONE_UNITS
+    locales = "".join(f"{{{{ 1|number(locale='{name}') }}}}" for name in ("de", "en", "es"))
+    with pytest.raises(RenderingFailed, match="at most 3 locales"):
+        Message(locales, source).render({})
