@@ -1,8 +1,10 @@
 """Run the `herald` command as users do: as a separate process, with an API process and real stores."""
 
 import os
+import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,18 @@ from storage.ledger import Ledger
 from storage.postgres import Pool
 
 SECRET = "tests-secret-8c1f6be2d40a97e35b12"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> Iterator[None]:
+    """The process that runs the commands of this session's tests."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = (sys.executable, Path(__file__).with_name("fork_server.py"))
+    with ours, subprocess.Popen(command, stdin=theirs):
+        theirs.close()
+        Herald.server = ours
+        yield
+        ours.close()
 
 
 @pytest_asyncio.fixture(scope="module")

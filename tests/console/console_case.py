@@ -1,15 +1,17 @@
 """Run the `herald` command, and move notifications to statuses that only workers set."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from domain.reasons import Reason
@@ -43,26 +45,24 @@ class CompletedCommand:
 class Herald:
     """The command in an environment."""
 
+    server: ClassVar[socket.socket]
+    """To the process that runs the commands (fork_server.py)."""
     environment: Mapping[str, str]
 
     async def __call__(self, *arguments: str, stdin: str = "", **changes: str | None) -> CompletedCommand:
         """Run the command. `changes` are environment variables that differ; None removes one."""
         environment = {k: v for k, v in {**self.environment, **changes}.items() if v is not None}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cli", *arguments),
-            cwd=ROOT,
-            env=environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), TIMEOUT_S)
-        finally:
-            if process.returncode is None:
-                process.kill()
-        assert process.returncode is not None
-        return CompletedCommand(process.returncode, out.decode(), err.decode())
+        request = json.dumps([arguments, environment]).encode()
+        (input_, our_input), (our_out, out), (our_err, err), (our_code, code) = (os.pipe() for _ in range(4))
+        theirs = (input_, out, err, code)
+        socket.send_fds(self.server, [request], theirs)
+        for file in theirs:
+            os.close(file)
+        async with asyncio.timeout(TIMEOUT_S):
+            _, shown, said, ended = await asyncio.gather(
+                asyncio.to_thread(_write, our_input, stdin), *map(_read, (our_out, our_err, our_code))
+            )
+        return CompletedCommand(int(ended), shown, said)
 
     async def send(self, *arguments: str, user: str = "ada", type: str = "price_alert") -> dict[str, Any]:
         """Submit an SMS and return the API's response."""
@@ -70,6 +70,23 @@ class Herald:
         ran = await self("send", "--user", user, "--type", type, *to, "--json", *arguments)
         assert ran.code == 0, ran.err
         return ran.json
+
+
+async def _read(file: int) -> str:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(file, "rb")
+    )
+    try:
+        return (await reader.read()).decode()
+    finally:
+        transport.close()
+
+
+def _write(file: int, text: str) -> None:
+    # The command need not read it.
+    with contextlib.suppress(BrokenPipeError), open(file, "w", encoding="utf-8") as pipe:
+        pipe.write(text)
 
 
 @dataclass(frozen=True)
