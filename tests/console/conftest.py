@@ -30,6 +30,7 @@ def fork_server() -> Iterator[None]:
         theirs.close()
         Herald.server = ours
         yield
+        # It ends once this end is closed, and Popen waits for that.
         ours.close()
 
 
